@@ -11,6 +11,8 @@
 //! |---|---|---|
 //! | [`hash`] | SHA-256 | what is hashed |
 //! | [`domain`] | the protocol: records, [`domain::Protocol::decide`], codes, texts, keys | I/O, time, randomness, JSON |
+//! | [`api`] | the wire: structs of answers and callbacks with their schemas, problem codes, limits | what is decided |
+//! | [`reader`] | reads what others wrote: configuration, bodies, forms; every fault at once | what it is for |
 //! | [`clock`], [`random`], [`audit`] | the only access to the time, random bytes, the audit stream | their users |
 //! | [`trace_context`] | the W3C trace context of the current task | what the task does |
 //! | [`config`], [`metrics`] | configuration, generated credentials; metric families | connections |
@@ -66,6 +68,7 @@
 //! - Personal data is stored encrypted; codes and tokens are stored only as keyed digests.
 //! - Everything is bounded: sizes, times, counts, retries, queues.
 
+pub mod api;
 pub mod app;
 pub mod audit;
 pub mod cli;
@@ -83,6 +86,7 @@ pub mod jobs;
 pub mod metrics;
 pub mod ops;
 pub mod random;
+pub mod reader;
 pub mod service;
 pub mod store;
 pub mod telemetry;

@@ -4,8 +4,8 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, ensure};
 use countersign::{
-    config::{Faults, Section},
     gateway::{self, Gateway, Purpose, Webhook},
+    reader::Table,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
@@ -51,11 +51,8 @@ fn read(kind: &str, name: &str, url: Option<&str>) -> anyhow::Result<Recorded> {
     if let Some(url) = url {
         settings[url] = case["signing"]["url"].clone();
     }
-    let mut faults = Faults::default();
-    let table = settings.as_object().cloned().unwrap_or_default();
-    let section = Section::new("gateway", table);
-    let gateway = gateway::build(section, Purpose::Inspect, "https://verify.example.test/hook", &mut faults);
-    let gateway = gateway.with_context(|| faults.to_string())?;
+    let table = Table::new("gateway", settings.as_object().cloned().unwrap_or_default());
+    let gateway = gateway::build(&table, Purpose::Inspect, "https://verify.example.test/hook")?;
     let mut headers = HeaderMap::new();
     for (name, value) in case["headers"].as_object().into_iter().flatten() {
         headers.insert(name.parse::<HeaderName>()?, HeaderValue::from_str(value.as_str().unwrap_or_default())?);

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::{config::Faults, store::StoreError};
+use crate::{reader::Faults, store::StoreError};
 
 /// sysexits.h: the operator has to change something. A restart does not help.
 pub const EX_CONFIG: u8 = 78;

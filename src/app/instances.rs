@@ -3,34 +3,28 @@
 use secrecy::ExposeSecret as _;
 
 use crate::{
-    config::{self, Config, Faults, StoreConfig},
+    config::{self, Config, StoreConfig},
     domain::{Channel, InstanceId},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
+    reader::{Checked, Faults},
     service::{Instance, Instances, Service},
     store::redis,
 };
 
 /// Reads a configuration file and the environment, and builds the instances. Returns all faults at once.
 pub fn load(text: &str) -> Result<(Config, Instances), Faults> {
-    let mut faults = Faults::default();
-    let config = config::load(Some(text), config::environment(), &[], &mut faults);
-    let loaded = config.map(|config| {
-        let instances = build_instances(&config, Purpose::Serve, &mut faults);
-        (config, instances)
-    });
-    match loaded {
-        Some(loaded) if faults.is_empty() => Ok(loaded),
-        _ => Err(faults),
-    }
+    let config = config::load(Some(text), config::environment(), &[]);
+    config.and(|config| build_instances(config, Purpose::Serve)).into_result()
 }
 
 /// Builds every instance with its gateway. Faults name the key of the configuration.
-pub fn build_instances(config: &Config, purpose: Purpose, faults: &mut Faults) -> Instances {
+pub fn build_instances(config: &Config, purpose: Purpose) -> Checked<Instances> {
+    let mut faults = Faults::default();
     let (denied_hosts, denied_ports) = denied_targets(config);
     let built = config.instances.iter().filter_map(|instance| {
         let url = webhook_url(&config.public_url, instance.id);
-        let gateway = gateway::build(instance.gateway.clone(), purpose, &url, faults)?;
+        let gateway = gateway::build(&instance.gateway, purpose, &url).map_err(|more| faults.append(more)).ok()?;
         let callbacks = Egress::new(Policy {
             any_address: false,
             allow_http: instance.allow_http_callbacks,
@@ -43,9 +37,9 @@ pub fn build_instances(config: &Config, purpose: Purpose, faults: &mut Faults) -
     });
     let built: Vec<Instance> = built.collect();
     if faults.is_empty() {
-        check_channels(&built, faults);
+        check_channels(&built, &mut faults);
     }
-    Instances::new(built)
+    Checked::new(Some(Instances::new(built)), faults)
 }
 
 /// Checks that every channel of an instance has a gateway that sends over it.

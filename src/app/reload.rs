@@ -26,11 +26,12 @@ use super::{
     instances,
 };
 use crate::{
-    config::{self, Access, Config, Edge, Faults, StoreConfig},
+    config::{self, Access, Config, Edge, StoreConfig},
     domain::KeyRing,
     gateway::Purpose,
     hash::sha256,
     metrics::label::{ByConfigKey, ByReloadResult},
+    reader::Faults,
     service::{Instances, Replaced, Service},
     store::StoreError,
     telemetry,
@@ -209,11 +210,7 @@ fn load_candidate(path: &Path, running: &Config) -> Result<Candidate, String> {
     let (next, restart_keys) = (running.taking_up(&file), running.needs_restart(&file));
     if !restart_keys.is_empty() {
         // Gateways and callback policies depend on this daemon's addresses: use those that stay.
-        let mut faults = Faults::default();
-        instances = instances::build_instances(&next, Purpose::Serve, &mut faults);
-        if !faults.is_empty() {
-            return Err(words(faults));
-        }
+        instances = instances::build_instances(&next, Purpose::Serve).into_result().map_err(words)?;
     }
     Ok(Candidate { next, instances, restart_keys })
 }

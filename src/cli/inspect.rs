@@ -14,7 +14,7 @@ use crate::{
         exit::{EX_CONFIG, Failure},
     },
     clock::Clock,
-    config::{self, Faults, LogConfig},
+    config::LogConfig,
     domain::{InstanceId, Phone, extract},
     gateway::{self, Gateway, Purpose, Webhook, WebhookEvent},
     telemetry,
@@ -76,12 +76,9 @@ fn build_gateway(options: &InspectOptions) -> Result<(std::sync::Arc<dyn Gateway
         status: EX_CONFIG,
         error: anyhow::anyhow!("--instance: {} is not in the configuration", options.instance),
     })?;
-    let mut faults: Faults = config::Faults::default();
     let url = app::webhook_url(&public_url, options.instance);
-    match gateway::build(instance.gateway, Purpose::Inspect, &url, &mut faults) {
-        Some(gateway) => Ok((gateway, instance.number)),
-        None => Err(faults.into()),
-    }
+    let gateway = gateway::build(&instance.gateway, Purpose::Inspect, &url)?;
+    Ok((gateway, instance.number))
 }
 
 fn parse_headers(lines: &[String]) -> anyhow::Result<HeaderMap> {

@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     app::exit::{EX_CONFIG, Failure},
-    config::{self, Config, Faults},
+    config::{self, Config},
 };
 
 /// WhatsApp login links and codes, self-hosted.
@@ -157,12 +157,7 @@ fn environment_secret(name: &str) -> Option<String> {
 }
 
 fn parse_config(text: &str) -> Result<Config, Failure> {
-    let mut faults = Faults::default();
-    let config = config::load(Some(text), config::environment(), &[], &mut faults);
-    match config {
-        Some(config) if faults.is_empty() => Ok(config),
-        _ => Err(faults.into()),
-    }
+    Ok(config::load(Some(text), config::environment(), &[]).into_result()?)
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use clap::Args;
 
 use crate::{
     config::{
-        Faults, Section,
         credentials::{generate_token, token_digest},
         read_tokens,
     },
     domain::scope::Scope,
+    reader::{Faults, Format, Reader},
 };
 
 /// Properties of the new token.
@@ -40,12 +40,11 @@ pub(super) fn token_entry(options: &NewTokenOptions) -> Result<String, Faults> {
     if let Some(until) = &options.until {
         table.insert("until".to_owned(), until.clone().into());
     }
-    let mut faults = Faults::default();
-    let tokens = serde_json::json!({ "tokens": [table] });
-    read_tokens(&mut Section::new("", tokens.as_object().cloned().unwrap_or_default()), &mut faults);
-    if !faults.is_empty() {
-        return Err(faults);
-    }
+    let mut tokens = serde_json::Map::new();
+    tokens.insert("tokens".to_owned(), serde_json::json!([table]));
+    let mut reader = Reader::new(Format::Toml, "", &tokens);
+    let read = read_tokens(&mut reader);
+    reader.finish(Some(read))?;
     let pairs: Vec<String> = table.iter().map(|(name, value)| format!("{name} = {value}")).collect();
     Ok(format!("# API token, shown only now: {token}\n{{ {} }},", pairs.join(", ")))
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{faults::Faults, section::Section};
-use crate::domain::quota::Quota;
+use crate::{domain::quota::Quota, reader::Reader};
 
 /// Where a proxy writes down whom it heard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,21 +29,26 @@ pub struct Edge {
 }
 
 impl Edge {
-    pub(super) fn read(s: &mut Section, faults: &mut Faults) -> Self {
+    pub(super) fn read(s: &mut Reader<'_>) -> Self {
         const HEADERS: &[(&str, ProxyHeader)] =
             &[("x-forwarded-for", ProxyHeader::XForwardedFor), ("forwarded", ProxyHeader::Forwarded)];
-        let trusted_proxies = s.list("trusted_proxies", "a network such as 10.0.0.0/8", faults);
-        let proxy_header = s.choice("proxy_header", HEADERS, faults).unwrap_or(ProxyHeader::XForwardedFor);
-        let mut section = s.section("limits", faults);
-        let mut per_minute = |name| {
-            let count = section.number(name, 0..=1_000_000, faults);
-            (count > 0).then(|| Quota::per(count, Duration::from_mins(1)))
-        };
-        let (pages, taps) = (per_minute("pages_per_minute"), per_minute("taps_per_minute"));
-        let wrong_tokens = per_minute("wrong_tokens_per_minute");
-        let mib: u32 = section.number("unauthenticated_mib", 0..=1_000_000, faults);
-        let unauthenticated = usize::try_from(mib).ok().filter(|mib| *mib > 0).map(|mib| mib * 1024 * 1024);
-        section.finish(faults);
-        Self { trusted_proxies, proxy_header, pages, taps, wrong_tokens, unauthenticated }
+        let trusted_proxies = s.list("trusted_proxies", network);
+        let proxy_header = s.choice("proxy_header", HEADERS).unwrap_or(ProxyHeader::XForwardedFor);
+        s.nested("limits", |s| {
+            let mut per_minute = |name| {
+                let count = s.setting(name, 0..=1_000_000);
+                (count > 0).then(|| Quota::per(count, Duration::from_mins(1)))
+            };
+            let (pages, taps) = (per_minute("pages_per_minute"), per_minute("taps_per_minute"));
+            let wrong_tokens = per_minute("wrong_tokens_per_minute");
+            let mib = s.setting("unauthenticated_mib", 0..=1_000_000);
+            let unauthenticated = usize::try_from(mib).ok().filter(|mib| *mib > 0).map(|mib| mib * 1024 * 1024);
+            Self { trusted_proxies, proxy_header, pages, taps, wrong_tokens, unauthenticated }
+        })
     }
+}
+
+/// An entry of a list of networks.
+pub(super) fn network(text: &str) -> Result<IpNet, &'static str> {
+    text.parse().map_err(|_| "expected a network such as 10.0.0.0/8")
 }

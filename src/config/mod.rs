@@ -2,15 +2,17 @@
 //!
 //! It holds values and builds no parts. The environment is an argument.
 
+mod codes;
 pub mod credentials;
 mod edge;
-mod faults;
 mod instance;
+mod limits;
 mod operator;
 mod page;
 pub mod password;
 mod restart;
-mod section;
+mod secrets;
+mod store;
 mod token;
 mod weak;
 
@@ -23,18 +25,21 @@ use url::Url;
 
 pub use self::{
     edge::{Edge, ProxyHeader},
-    faults::{Fault, Faults},
-    instance::{InstanceConfig, Limits},
+    instance::InstanceConfig,
+    limits::Limits,
     operator::{Access, Operator, Password, UNNAMED},
     page::{Color, Logo, PageConfig},
     restart::files,
-    section::{Section, not_one_of},
+    store::{Durability, StoreConfig},
     token::{ApiToken, is_id, read as read_tokens},
     weak::weakness,
 };
+use crate::reader::{Checked, Faults, Reader, Table};
 
 /// Every key with its default and meaning: layer 0, and the only reference.
 pub const REFERENCE: &str = include_str!("default.toml");
+
+const LISTEN: &str = "an address and a port such as 127.0.0.1:8080";
 
 /// What the daemon is told.
 #[derive(Clone, Debug)]
@@ -67,22 +72,6 @@ impl fmt::Debug for Masters {
 }
 
 #[derive(Clone, Debug)]
-pub enum StoreConfig {
-    Embedded { directory: PathBuf },
-    Redis { url: SecretString, durability: Durability },
-}
-
-/// How much must have happened before a write counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durability {
-    Standard,
-    /// One replica has it.
-    Durable,
-    /// Every replica has it.
-    Everywhere,
-}
-
-#[derive(Clone, Debug)]
 pub struct LogConfig {
     pub json: bool,
     pub level: String,
@@ -109,19 +98,21 @@ pub fn load(
     file: Option<&str>,
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &[(&str, String)],
-    faults: &mut Faults,
-) -> Option<Config> {
-    if let Some(Err(error)) = file.map(str::parse::<toml::Table>) {
-        faults.add("configuration", place(file.unwrap_or_default(), &error));
-        return None;
+) -> Checked<Config> {
+    if let Some(text) = file
+        && let Err(error) = text.parse::<toml::Table>()
+    {
+        return Checked::new(None, Faults::of("configuration", place(text, &error)));
     }
     match layers(file, environment, overrides) {
-        Ok(Value::Object(table)) => read(Section::new("", table), faults),
-        Ok(_) => None,
-        Err(error) => {
-            faults.add("configuration", error.to_string());
-            None
+        Ok(Value::Object(values)) => {
+            let table = Table::new("", values);
+            let mut reader = table.reader();
+            let config = read(&mut reader);
+            reader.check(config)
         }
+        Ok(_) => Checked::new(None, Faults::of("configuration", "expected a table")),
+        Err(error) => Checked::new(None, Faults::of("configuration", error.to_string())),
     }
 }
 
@@ -171,53 +162,29 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
-    let s = &mut section;
-    let public_url = s.url("public_url", faults);
-    if public_url.is_none() && !s.has("public_url") {
-        faults.add("public_url", "is missing: where people and gateways reach this daemon");
-    }
+fn read(s: &mut Reader<'_>) -> Option<Config> {
+    let public_url = s.required("public_url", "where people and gateways reach this daemon", |s| s.url("public_url"));
     if public_url.as_ref().is_some_and(|url| url.scheme() == "http" && !is_loopback(url)) {
         let why = "is not encrypted: whoever is on the way reads codes, and browsers keep no login there; use https://, or \
             a loopback host such as http://127.0.0.1:8080 to try things";
-        faults.add("public_url", why);
+        s.fault("public_url", why);
     }
-    let listen = s.address("listen", faults);
-    let operator_listen = s.address("operator_listen", faults);
-    let access = Access::read(s, faults);
-    let keys = keys(s, faults);
-    let edge = Edge::read(s, faults);
-    let geoip_file = s.text("geoip_file", faults).map(PathBuf::from);
+    let listen = s.required("listen", LISTEN, |s| s.address("listen"));
+    let operator_listen = s.required("operator_listen", LISTEN, |s| s.address("operator_listen"));
+    let access = Access::read(s);
+    let keys = keys(s);
+    let edge = Edge::read(s);
+    let geoip_file = s.text("geoip_file").map(PathBuf::from);
     if geoip_file.as_ref().is_some_and(|file| !file.is_file()) {
-        faults.add("geoip_file", "is no file that can be read: a MaxMind DB (.mmdb) with places of addresses");
+        s.fault("geoip_file", "is no file that can be read: a MaxMind DB (.mmdb) with places of addresses");
     }
-    let store = store(s, faults);
-    let log = log(s, faults);
-    let mut audit_section = s.section("audit", faults);
-    let audit = audit_section.text("path", faults).map(PathBuf::from);
-    audit_section.finish(faults);
-    let otlp = otlp(s, faults);
-    let mut shutdown = s.section("shutdown", faults);
-    let shutdown_config = ShutdownConfig {
-        drain_delay: shutdown.duration("drain_delay", faults),
-        grace: shutdown.duration("grace", faults),
-    };
-    shutdown.finish(faults);
-    let defaults = s.section("instance_default", faults);
-    let instances: Vec<InstanceConfig> = s
-        .sections("instance", faults)
-        .into_iter()
-        .filter_map(|section| InstanceConfig::read(section.over(&defaults), faults))
-        .collect();
-    if instances.is_empty() && !s.has("instance") {
-        faults.add("instance", "is missing: write [[instance]]; `countersign new-instance` makes one");
-    }
-    for (index, instance) in instances.iter().enumerate() {
-        if instances[..index].iter().any(|other| other.id == instance.id) {
-            faults.add(format!("instance.{index}.id"), format!("{} occurs twice", instance.id));
-        }
-    }
-    section.finish(faults);
+    let store = s.nested("store", StoreConfig::read);
+    let log = s.nested("log", LogConfig::read);
+    let audit = s.nested("audit", |s| s.text("path")).map(PathBuf::from);
+    let otlp = s.nested("otlp", OtlpConfig::read);
+    let shutdown =
+        s.nested("shutdown", |s| ShutdownConfig { drain_delay: s.duration("drain_delay"), grace: s.duration("grace") });
+    let instances = instances(s);
     Some(Config {
         public_url: public_url?,
         listen: listen?,
@@ -230,98 +197,65 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
         log,
         audit,
         otlp,
-        shutdown: shutdown_config,
+        shutdown,
         instances,
     })
 }
 
-fn keys(s: &mut Section, faults: &mut Faults) -> Vec<[u8; 32]> {
+fn instances(s: &mut Reader<'_>) -> Vec<InstanceConfig> {
+    let defaults = s.table("instance_default");
+    if !s.has("instance") {
+        s.fault("instance", "is missing: write [[instance]]; `countersign new-instance` makes one");
+    }
+    let read = s.tables("instance", |s| s.over(defaults.values(), InstanceConfig::read));
+    let instances: Vec<InstanceConfig> = read.into_iter().flatten().collect();
+    for (index, instance) in instances.iter().enumerate() {
+        if instances[..index].iter().any(|other| other.id == instance.id) {
+            s.fault(&format!("instance.{index}.id"), format!("{} occurs twice", instance.id));
+        }
+    }
+    instances
+}
+
+fn keys(s: &mut Reader<'_>) -> Vec<[u8; 32]> {
+    let secrets = s.secrets("key");
+    if secrets.is_empty() && !s.is_faulty("key_file") && !s.is_faulty("key") {
+        s.fault("key_file", "is missing: a file with 32 bytes in base64; make one with `openssl rand -base64 32`");
+    }
     let mut keys = Vec::new();
-    for (index, secret) in s.secrets("key", faults).iter().enumerate() {
+    for (index, secret) in secrets.iter().enumerate() {
         match STANDARD.decode(secret.expose_secret()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
             Some(key) => {
                 if let Some(why) = weak::weak_bytes(&key) {
-                    faults.add("key", format!("line {}: {why}; make one with `openssl rand -base64 32`", index + 1));
+                    s.fault("key", format!("line {}: {why}; make one with `openssl rand -base64 32`", index + 1));
                 }
                 keys.push(key);
             }
-            None => faults.add("key", format!("line {}: expected 32 bytes in base64", index + 1)),
+            None => s.fault("key", format!("line {}: expected 32 bytes in base64", index + 1)),
         }
-    }
-    if keys.is_empty() && faults.iter().all(|fault| !fault.key.starts_with("key")) {
-        faults.add("key_file", "is missing: a file with 32 bytes in base64; make one with `openssl rand -base64 32`");
     }
     keys
 }
 
-fn store(s: &mut Section, faults: &mut Faults) -> Option<StoreConfig> {
-    const DURABILITIES: &[(&str, Option<Durability>)] =
-        &[("auto", None), ("standard", Some(Durability::Standard)), ("durable", Some(Durability::Durable))];
-    let mut section = s.section("store", faults);
-    section.file_over_default("url", "embedded:/var/lib/countersign");
-    let url = section.secret("url", faults);
-    let durability = section.choice("durability", DURABILITIES, faults).flatten();
-    let confirm = section.choice("confirm", &[("auto", false), ("one", false), ("all", true)], faults);
-    // One of one is all; with several replicas somebody has to choose that the loss of one is a pause.
-    let all = confirm.unwrap_or_default();
-    section.finish(faults);
-    let url = url?;
-    let text = url.expose_secret();
-    let redis = |otherwise| {
-        let durability = match durability.unwrap_or(otherwise) {
-            Durability::Durable if all => Durability::Everywhere,
-            other => other,
-        };
-        Some(StoreConfig::Redis { url: url.clone(), durability })
-    };
-    match text.split_once(':') {
-        Some(("embedded", directory)) if !directory.is_empty() => {
-            Some(StoreConfig::Embedded { directory: PathBuf::from(directory) })
-        }
-        Some(("redis" | "rediss", _)) => redis(Durability::Standard),
-        // Where there is a fail-over there are replicas.
-        Some(("redis+sentinel" | "rediss+sentinel", rest)) if names_a_master(rest) => redis(Durability::Durable),
-        Some(("redis-cluster" | "rediss-cluster", rest)) if names_hosts(rest) => redis(Durability::Durable),
-        _ => {
-            let expected = "expected embedded:DIR, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB or \
-                redis-cluster://HOST:PORT,HOST:PORT without a database (rediss… for TLS)";
-            faults.add(section.key("url"), expected);
-            None
+impl LogConfig {
+    fn read(s: &mut Reader<'_>) -> Self {
+        Self {
+            json: s.choice("format", &[("json", true), ("text", false)]).unwrap_or(true),
+            level: s.text("level").unwrap_or_else(|| "info".to_owned()),
         }
     }
 }
 
-fn names_a_master(rest: &str) -> bool {
-    let parts = rest.strip_prefix("//").and_then(|rest| rest.split_once('/'));
-    parts.is_some_and(|(hosts, master)| !hosts.is_empty() && !master.is_empty())
-}
-
-fn names_hosts(rest: &str) -> bool {
-    let hosts = rest.strip_prefix("//").unwrap_or_default();
-    let (hosts, database) = hosts.split_once('/').unwrap_or((hosts, ""));
-    !hosts.is_empty() && matches!(database, "" | "0")
-}
-
-fn log(s: &mut Section, faults: &mut Faults) -> LogConfig {
-    let mut section = s.section("log", faults);
-    let log = LogConfig {
-        json: section.choice("format", &[("json", true), ("text", false)], faults).unwrap_or(true),
-        level: section.text("level", faults).unwrap_or_else(|| "info".to_owned()),
-    };
-    section.finish(faults);
-    log
-}
-
-fn otlp(s: &mut Section, faults: &mut Faults) -> Option<OtlpConfig> {
-    let mut section = s.section("otlp", faults);
-    let url = section.url("url", faults);
-    let authorization = section.secret("authorization", faults);
-    let sample_percent = u8::try_from(section.number("sample_percent", 0..=100, faults)).unwrap_or(100);
-    if url.is_some() && cfg!(not(feature = "otlp")) {
-        faults.add(section.key("url"), "needs a build with the feature otlp");
+impl OtlpConfig {
+    fn read(s: &mut Reader<'_>) -> Option<Self> {
+        let url = s.url("url");
+        let authorization = s.secret("authorization");
+        let sample_percent = u8::try_from(s.setting("sample_percent", 0..=100)).unwrap_or(100);
+        if url.is_some() && cfg!(not(feature = "otlp")) {
+            s.fault("url", "needs a build with the feature otlp");
+        }
+        Some(Self { url: url?, authorization, sample_percent })
     }
-    section.finish(faults);
-    Some(OtlpConfig { url: url?, authorization, sample_percent })
 }
 
 /// The key bytes of a Standard Webhooks secret `whsec_<base64>`.

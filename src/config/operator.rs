@@ -5,12 +5,11 @@ use std::fmt;
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
-use super::{
-    faults::Faults,
-    password::{MAX_PASSWORD_LEN, MIN_PASSWORD_CHARS, PasswordDigest},
-    section::Section,
-};
 use crate::hash::sha256;
+use crate::{
+    config::password::{MAX_PASSWORD_LEN, MIN_PASSWORD_CHARS, PasswordDigest},
+    reader::Reader,
+};
 
 /// A password: its digest, or a file's content.
 #[derive(Clone)]
@@ -46,35 +45,37 @@ pub struct Access {
 pub const UNNAMED: &str = "operator";
 
 impl Access {
-    pub(super) fn read(s: &mut Section, faults: &mut Faults) -> Self {
-        let alone = Password::read(s, "operator_password", faults);
-        let mut operators: Vec<Operator> = Vec::new();
-        for mut one in s.sections("operator", faults) {
-            let name = one.required_text("name", "who it is, as the log and the audit stream name him", faults);
+    pub(super) fn read(s: &mut Reader<'_>) -> Self {
+        let alone = Password::read(s, "operator_password");
+        let mut names: Vec<String> = Vec::new();
+        let operators = s.tables("operator", |one| {
+            let name =
+                one.required_text("name", "who it is, as the log and the audit stream name him").unwrap_or_default();
             if !name.is_empty() && !super::token::is_id(&name) {
-                faults.add(one.key("name"), "expected 1 to 32 letters, digits, dots, dashes and underscores");
+                one.fault("name", "expected 1 to 32 letters, digits, dots, dashes and underscores");
             }
-            if operators.iter().any(|other| other.name == name) {
-                faults.add(one.key("name"), format!("{name:?} occurs twice"));
+            if names.contains(&name) {
+                one.fault("name", format!("{name:?} occurs twice"));
             }
+            names.push(name.clone());
             if !one.has("password") && !one.has("password_file") {
-                faults.add(one.key("password"), "is missing: a digest, which `countersign hash-password` makes");
+                one.fault("password", "is missing: a digest, which `countersign hash-password` makes");
             }
-            let password = Password::read(&mut one, "password", faults);
-            one.finish(faults);
-            operators.extend(password.map(|password| Operator { name, password }));
-        }
+            let password = Password::read(one, "password");
+            password.map(|password| Operator { name, password })
+        });
+        let mut operators: Vec<Operator> = operators.into_iter().flatten().collect();
         if let Some(password) = alone {
             if !operators.is_empty() {
-                faults.add("operator_password", "is given together with [[operator]]: give this one a name there");
+                s.fault("operator_password", "is given together with [[operator]]: give this one a name there");
             }
             operators.push(Operator { name: UNNAMED.to_owned(), password });
         }
-        let mut hosts = s.texts("operator_hosts", faults);
+        let mut hosts = s.texts("operator_hosts");
         for host in &mut hosts {
             host.make_ascii_lowercase();
             if host.contains(['/', ':', ' ', '*']) {
-                faults.add("operator_hosts", format!("expected a name such as ops.example.org, not {host:?}"));
+                s.fault("operator_hosts", format!("expected a name such as ops.example.org, not {host:?}"));
             }
         }
         Self { operators, hosts }
@@ -87,33 +88,33 @@ impl Access {
 
 impl Password {
     /// From `name`, or from `name_file`.
-    fn read(s: &mut Section, name: &str, faults: &mut Faults) -> Option<Self> {
+    fn read(s: &mut Reader<'_>, name: &str) -> Option<Self> {
         let written_out = s.has(name);
-        let secret = s.secret(name, faults)?;
+        let secret = s.secret(name)?;
         let text = secret.expose_secret();
         if text.starts_with('$') {
             return match text.parse() {
                 Ok(digest) => Some(Self::Digest(digest)),
                 Err(error) => {
-                    faults.add(s.key(name), error.to_string());
+                    s.fault(name, error.to_string());
                     None
                 }
             };
         }
-        let file = s.key(&format!("{name}_file"));
+        let file = format!("{name}_file");
         if written_out {
             let problem = format!(
                 "expected a digest: `countersign hash-password` makes one; a password itself belongs into {name}_file"
             );
-            faults.add(s.key(name), problem);
+            s.fault(name, problem);
             return None;
         }
         if text.chars().count() < MIN_PASSWORD_CHARS {
-            faults.add(file, format!("holds a password of under {MIN_PASSWORD_CHARS} characters"));
+            s.fault(&file, format!("holds a password of under {MIN_PASSWORD_CHARS} characters"));
             return None;
         }
         if text.len() > MAX_PASSWORD_LEN {
-            faults.add(file, format!("holds a password of over {MAX_PASSWORD_LEN} bytes"));
+            s.fault(&file, format!("holds a password of over {MAX_PASSWORD_LEN} bytes"));
             return None;
         }
         Some(Self::Plain(secret))

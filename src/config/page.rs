@@ -4,7 +4,7 @@ use std::{fmt, fs, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{Faults, Section};
+use crate::reader::Reader;
 
 /// The whole page has to stay small.
 const LARGEST_LOGO: usize = 7 * 1024;
@@ -92,19 +92,12 @@ impl FromStr for Color {
 }
 
 impl PageConfig {
-    pub(super) fn read(mut section: Section, faults: &mut Faults) -> Self {
-        let name = section.text("name", faults);
-        let color = section.parsed("color", "a color such as #0b7a4b", faults).unwrap_or_default();
-        let file = section.text("logo_file", faults);
-        let logo = file.and_then(|file| match logo(&file) {
-            Ok(logo) => Some(logo),
-            Err(why) => {
-                faults.add(section.key("logo_file"), why);
-                None
-            }
-        });
-        section.finish(faults);
-        Self { name, color, logo }
+    pub(super) fn read(s: &mut Reader<'_>) -> Self {
+        Self {
+            name: s.text("name"),
+            color: s.parsed("color", "a color such as #0b7a4b").unwrap_or_default(),
+            logo: s.read("logo_file", logo),
+        }
     }
 }
 

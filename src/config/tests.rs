@@ -18,10 +18,11 @@ kind = "waha"
 "#;
 
 fn parse(text: &str, environment: &[(&str, &str)]) -> (Option<Config>, Vec<String>) {
-    let mut faults = Faults::default();
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let config = load(Some(text), environment, &[], &mut faults);
-    (config, faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect())
+    match load(Some(text), environment, &[]).into_result() {
+        Ok(config) => (Some(config), Vec::new()),
+        Err(faults) => (None, faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect()),
+    }
 }
 
 #[test]
@@ -120,9 +121,6 @@ fn the_reference_and_the_code_agree() {
     assert!(reference.contains_key("instance_default"));
     let (_, faults) = parse(GOOD, &[]);
     assert_eq!(faults, Vec::<String>::new(), "a key of the reference that nobody reads would be a fault");
-    let mut faults = Faults::default();
-    let mut section = Section::new("", serde_json::Map::new());
-    let _ = keys(&mut section, &mut faults);
     let asked_at_top = ["public_url", "listen", "operator_listen", "trusted_proxies", "key_file"];
     for key in asked_at_top {
         assert!(REFERENCE.contains(&format!("{key} = ")), "{key}");
@@ -179,4 +177,48 @@ fn a_store_may_be_a_cluster_and_is_durable_where_there_are_replicas() {
         assert!(faults.starts_with("store.url: expected ") && faults.contains("without a database"), "{faults}");
         assert!(!faults.contains("secret"), "{faults}");
     }
+}
+
+/// A variable that was not set leaves an empty text: it must not make an instance, or a setting, disappear.
+#[test]
+fn what_is_empty_is_missing_by_name() {
+    for (line, fault) in [
+        ("id = \"5f0c2a90-0000-4000-8000-000000000001\"", "instance.0.id: is missing: a UUID"),
+        ("number = \"+447700900999\"", "instance.0.number: is missing: the WhatsApp number"),
+        ("name = \"Harbour\"", "instance.0.name: is missing: "),
+        ("public_url = \"https://wa.example.org\"", "public_url: is missing: "),
+        ("url = \"redis://127.0.0.1/0\"", "store.url: is missing: expected embedded:DIR"),
+    ] {
+        let (key, _) = line.split_once(" = ").unwrap();
+        let (config, faults) = parse(&GOOD.replace(line, &format!("{key} = \"\"")), &[]);
+        assert!(config.is_none() && faults.len() == 1, "{key}: {faults:?}");
+        assert!(faults[0].starts_with(fault), "{faults:?}");
+    }
+    for (name, fault) in [
+        ("LISTEN", "listen: is missing: an address"),
+        ("OPERATOR_LISTEN", "operator_listen: is missing: an address"),
+        ("PUBLIC_URL", "public_url: is missing: "),
+        ("STORE__URL", "store.url: is missing: "),
+        ("SHUTDOWN__GRACE", "shutdown.grace: expected a duration"),
+    ] {
+        let (config, faults) = parse(GOOD, &[(&format!("COUNTERSIGN__{name}"), "")]);
+        assert!(config.is_none() && faults.len() == 1, "{name}: {faults:?}");
+        assert!(faults[0].starts_with(fault), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_file_for_a_secret_holds_one() {
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(empty.path(), "\n  \n").unwrap();
+    let path = empty.path().display();
+    for name in ["key_file", "operator_password_file"] {
+        let text = format!(
+            "{name} = \"{path}\"\n{}",
+            if name == "key_file" { GOOD.replace("key = ", "# ") } else { GOOD.to_owned() }
+        );
+        assert_eq!(parse(&text, &[]).1, [format!("{name}: {path} is empty")]);
+    }
+    let named = format!("{GOOD}[[operator]]\nname = \"alice\"\npassword_file = \"{path}\"\n");
+    assert_eq!(parse(&named, &[]).1, [format!("operator.0.password_file: {path} is empty")]);
 }

@@ -3,8 +3,10 @@
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::Value;
 
-use super::{faults::Faults, section::Section};
-use crate::domain::scope::{Scope, Scopes};
+use crate::{
+    domain::scope::{Scope, Scopes},
+    reader::Reader,
+};
 
 /// Characters of an id.
 const LONGEST_ID: usize = 32;
@@ -30,71 +32,63 @@ impl ApiToken {
 }
 
 /// The list under `tokens`: digests, or tables with more than the digest.
-pub fn read(s: &mut Section, faults: &mut Faults) -> Vec<ApiToken> {
+pub fn read(s: &mut Reader<'_>) -> Vec<ApiToken> {
     let mut tokens: Vec<ApiToken> = Vec::new();
+    let before = s.faults().iter().count();
     for (key, value) in s.values("tokens") {
         let token = match value {
-            Value::String(text) => digest(&text, &key, faults).map(|digest| ApiToken {
-                id: beginning(&digest),
-                named: false,
-                digest,
-                scopes: Scopes::EVERYTHING,
-                until: None,
-            }),
-            Value::Object(table) => of_table(Section::new(&key, table), faults),
+            Value::String(text) => match digest(text) {
+                Ok(digest) => Some(ApiToken {
+                    id: beginning(&digest),
+                    named: false,
+                    digest,
+                    scopes: Scopes::EVERYTHING,
+                    until: None,
+                }),
+                Err(expected) => {
+                    s.fault_at(&key, expected);
+                    None
+                }
+            },
+            Value::Object(table) => s.within(key.clone(), table, of_table),
             _ => {
-                faults.add(&key, "expected \"sha256:…\" or a table with a digest");
+                s.fault_at(&key, "expected \"sha256:…\" or a table with a digest");
                 None
             }
         };
         let Some(token) = token else { continue };
         if tokens.iter().any(|other| other.digest == token.digest) {
-            faults.add(&key, "is the digest of an earlier token");
+            s.fault_at(&key, "is the digest of an earlier token");
         } else if tokens.iter().any(|other| other.id == token.id) {
-            faults.add(&key, format!("{:?} is the id of an earlier token", token.id));
+            s.fault_at(&key, format!("{:?} is the id of an earlier token", token.id));
         }
         tokens.push(token);
     }
-    if tokens.is_empty() && !faults.iter().any(|fault| fault.key.starts_with(&s.key("tokens"))) {
-        faults.add(s.key("tokens"), "is empty: nobody could call the API; `countersign new-token` makes a token");
+    if tokens.is_empty() && s.faults().iter().count() == before {
+        s.fault("tokens", "is empty: nobody could call the API; `countersign new-token` makes a token");
     }
     tokens
 }
 
-fn of_table(mut s: Section, faults: &mut Faults) -> Option<ApiToken> {
-    let key = s.key("digest");
-    let text =
-        s.required_text("digest", "\"sha256:\" and the token's SHA-256; `countersign new-token` makes both", faults);
-    let id = s.text("id", faults);
-    let digest = if text.is_empty() { None } else { digest(&text, &key, faults) };
+fn of_table(s: &mut Reader<'_>) -> Option<ApiToken> {
+    let hint = "\"sha256:\" and the token's SHA-256; `countersign new-token` makes both";
+    let digest = s.required("digest", hint, |s| s.read("digest", digest));
+    let id = s.text("id");
     if id.as_deref().is_some_and(|id| !is_id(id)) {
-        let expected = format!("expected 1 to {LONGEST_ID} letters, digits, dots, dashes and underscores");
-        faults.add(s.key("id"), expected);
+        s.fault("id", format!("expected 1 to {LONGEST_ID} letters, digits, dots, dashes and underscores"));
     }
-    let words: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+    let words: Vec<(&str, Scope)> = Scope::ALL.iter().map(|scope| (scope.as_str(), *scope)).collect();
     let limited = s.has("scopes");
-    let mut scopes = Vec::new();
-    for (index, word) in s.texts("scopes", faults).into_iter().enumerate() {
-        match Scope::ALL.iter().find(|scope| scope.as_str() == word) {
-            Some(scope) => scopes.push(*scope),
-            None => faults.add(s.key(&format!("scopes.{index}")), super::section::not_one_of(&word, &words)),
-        }
-    }
+    let scopes = s.choices("scopes", &words);
     if limited && scopes.is_empty() {
-        faults.add(s.key("scopes"), "is empty: leave it out for everything, or name what the token may do");
+        s.fault("scopes", "is empty: leave it out for everything, or name what the token may do");
     }
     if scopes.contains(&Scope::ReadSecrets) && !scopes.contains(&Scope::Read) {
-        faults.add(s.key("scopes"), "read_secrets says what read shows: name read, too");
+        s.fault("scopes", "read_secrets says what read shows: name read, too");
     }
-    let until = s.text("until", faults).and_then(|text| {
-        let until = moment(&text);
-        if until.is_none() {
-            faults
-                .add(s.key("until"), "expected a day such as 2027-01-31 (UTC), or a time such as 2027-01-31T12:00:00Z");
-        }
-        until
+    let until = s.read("until", |text| {
+        moment(text).ok_or("expected a day such as 2027-01-31 (UTC), or a time such as 2027-01-31T12:00:00Z")
     });
-    s.finish(faults);
     let digest = digest?;
     let scopes = if limited { scopes.into_iter().collect() } else { Scopes::EVERYTHING };
     Some(ApiToken { named: id.is_some(), id: id.unwrap_or_else(|| beginning(&digest)), digest, scopes, until })
@@ -117,15 +111,9 @@ fn beginning(digest: &[u8; 32]) -> String {
     digest[..4].iter().fold(String::new(), |out, byte| format!("{out}{byte:02x}"))
 }
 
-fn digest(text: &str, key: &str, faults: &mut Faults) -> Option<[u8; 32]> {
+fn digest(text: &str) -> Result<[u8; 32], &'static str> {
     let digest = text.strip_prefix("sha256:").and_then(decode_hex);
-    if digest.is_none() {
-        faults.add(
-            key,
-            "expected \"sha256:\" and 64 hex digits of the token's SHA-256; the token itself never stands here",
-        );
-    }
-    digest
+    digest.ok_or("expected \"sha256:\" and 64 hex digits of the token's SHA-256; the token itself never stands here")
 }
 
 fn decode_hex(text: &str) -> Option<[u8; 32]> {

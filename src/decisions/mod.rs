@@ -22,3 +22,5 @@ pub mod redis_cluster {}
 pub mod two_kinds {}
 #[doc = include_str!("web_server.md")]
 pub mod web_server {}
+#[doc = include_str!("wire_schemas.md")]
+pub mod wire_schemas {}

@@ -11,10 +11,11 @@ use super::{data_dir::DataDir, phone::PhoneIdentity, ports::Ports};
 use crate::{
     app::{self, exit::Failure},
     config::{
-        self, Config, Faults,
+        self, Config,
         credentials::{generate_token, token_digest},
     },
     gateway::Purpose,
+    reader::Table,
     service::Instances,
 };
 
@@ -80,19 +81,14 @@ fn load(text: &str, data_dir: &DataDir, ports: &Ports) -> Result<(Config, Instan
         ("store.url", data_dir.store_url()),
     ];
     let environment = config::environment().filter(|(name, _)| name.starts_with("COUNTERSIGN__LOG__"));
-    let mut faults = Faults::default();
-    let built = config::load(Some(text), environment, &overrides, &mut faults).map(|config| {
-        let instances = app::build_instances(&config, Purpose::Develop, &mut faults);
-        (config, instances)
-    });
-    match built {
-        Some(built) if faults.is_empty() => Ok(built),
-        _ => {
-            let file = data_dir.settings_file();
-            let error = anyhow!("{} is invalid; fix or delete it:\n{faults}", file.display());
-            Err(Failure { error, ..Failure::from(faults) })
-        }
-    }
+    let built = config::load(Some(text), environment, &overrides)
+        .and(|config| app::build_instances(config, Purpose::Develop))
+        .into_result();
+    built.map_err(|faults| {
+        let file = data_dir.settings_file();
+        let error = anyhow!("{} is invalid; fix or delete it:\n{faults}", file.display());
+        Failure { error, ..Failure::from(faults) }
+    })
 }
 
 fn parse(text: &str) -> anyhow::Result<toml::Table> {
@@ -181,7 +177,7 @@ fn with_token(text: &str, digest: &str) -> anyhow::Result<String> {
 
 /// The fake phone's identity and secrets, from the configuration.
 fn phone_identity(config: &Config, origin: &str) -> anyhow::Result<PhoneIdentity> {
-    let kind_of = |section: &config::Section| section.clone().text("kind", &mut Faults::default());
+    let kind_of = |table: &Table| table.text("kind");
     let instance = config.instances.iter().find(|instance| kind_of(&instance.gateway).as_deref() == Some("simulator"));
     let instance = instance.context("no instance has the gateway \"simulator\"")?;
     let sms_api_key = instance.codes.sms_instance.and_then(|id| {
@@ -189,9 +185,9 @@ fn phone_identity(config: &Config, origin: &str) -> anyhow::Result<PhoneIdentity
             .instances
             .iter()
             .find(|other| other.id == id && kind_of(&other.gateway) == kind_of(&instance.gateway))?;
-        other.gateway.clone().secret("api_key", &mut Faults::default())
+        other.gateway.reader().secret("api_key")
     });
-    let secret = |name: &str| instance.gateway.clone().secret(name, &mut Faults::default()).unwrap_or_default();
+    let secret = |name: &str| instance.gateway.reader().secret(name).unwrap_or_default();
     Ok(PhoneIdentity {
         instance: instance.id,
         name: instance.name.clone(),

@@ -26,7 +26,7 @@ use self::{
 };
 use crate::{
     app::{self, exit::Failure},
-    config::{Config, Faults, InstanceConfig},
+    config::{Config, InstanceConfig},
     domain::Phone,
     gateway::{self, Gateway, Purpose},
 };
@@ -109,9 +109,8 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
 }
 
 fn build(config: &Config, instance: &InstanceConfig) -> Result<Arc<dyn Gateway>, Failure> {
-    let mut faults = Faults::default();
     let url = app::webhook_url(&config.public_url, instance.id);
-    gateway::build(instance.gateway.clone(), Purpose::Inspect, &url, &mut faults).ok_or_else(|| faults.into())
+    Ok(gateway::build(&instance.gateway, Purpose::Inspect, &url)?)
 }
 
 fn usage_error(why: String) -> Failure {

@@ -21,10 +21,9 @@ use super::{
 use crate::domain::Subject;
 
 pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
-    let trust_contact_phone = reader.section.flag("trust_contact_phone", reader.faults);
-    if trust_contact_phone && !reader.section.has("inbox_id") {
-        let key = reader.section.key("trust_contact_phone");
-        reader.faults.add(key, "needs inbox_id: the inbox whose contacts are trusted");
+    let trust_contact_phone = reader.table.flag("trust_contact_phone", false);
+    if trust_contact_phone && !reader.table.has("inbox_id") {
+        reader.table.fault("trust_contact_phone", "needs inbox_id: the inbox whose contacts are trusted");
     }
     Arc::new(Chatwoot {
         trust_contact_phone,

@@ -24,7 +24,7 @@ const DEFAULT_URL: &str = "https://graph.facebook.com/v23.0";
 
 pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let app_secrets = reader.webhook_secrets();
-    let verify_token = reader.section.secret("verify_token", reader.faults);
+    let verify_token = reader.table.secret("verify_token");
     Arc::new(CloudApi {
         scheme: AuthScheme::hub_sha256(),
         verify_token: verify_token.or_else(|| app_secrets.first().cloned()).unwrap_or_default(),

@@ -18,11 +18,11 @@ impl AuthenticationTemplate {
     pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
         let (name, language) = (reader.text("template"), reader.text("template_lang"));
         if name.is_none() && language.is_some() {
-            reader.faults.add(reader.section.key("template_lang"), "is used only together with template");
+            reader.table.fault("template_lang", "is used only together with template");
         }
         let shaped = |name: &String| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if name.as_ref().is_some_and(|name| !shaped(name)) {
-            reader.faults.add(reader.section.key("template"), "expected lower-case letters, digits and _");
+            reader.table.fault("template", "expected lower-case letters, digits and _");
         }
         name.map(|name| Self { name, language })
     }

@@ -6,8 +6,9 @@ use url::form_urlencoded;
 
 use super::{auth_scheme::AuthScheme, simulator};
 use crate::{
-    config::{Faults, Section, not_one_of, weakness},
+    config::weakness,
     domain::Channel,
+    reader::{Reader, not_one_of},
 };
 
 /// The warning at start for an instance with `sms_verifies`.
@@ -37,16 +38,15 @@ pub(super) fn basic_auth(user: &str, password: &SecretString) -> String {
 
 /// Reads the values of a gateway's table and collects its faults.
 pub(super) struct ConfigReader<'a> {
-    pub(super) section: &'a mut Section,
+    pub(super) table: Reader<'a>,
     pub(super) purpose: Purpose,
     /// Where this instance's webhooks arrive, by `public_url`.
     pub(super) webhook_url: &'a str,
-    pub(super) faults: &'a mut Faults,
 }
 
 impl ConfigReader<'_> {
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
-        self.section.text(name, self.faults)
+        self.table.text(name)
     }
 
     /// The URL that the gateway signs: `webhook_url` if the table has one, else the one by `public_url`.
@@ -56,31 +56,30 @@ impl ConfigReader<'_> {
 
     /// `sms_verifies`: whether a received SMS may verify its sender. The sender of an SMS can be forged.
     pub(super) fn sms_verifies(&mut self, channel: Channel) -> bool {
-        let verifies = self.section.flag("sms_verifies", self.faults);
+        let verifies = self.table.flag("sms_verifies", false);
         if verifies && channel != Channel::Sms {
-            let key = self.section.key("sms_verifies");
-            self.faults.add(key, "needs channel = \"sms\": an SMS does not verify a WhatsApp identity");
+            self.table.fault("sms_verifies", "needs channel = \"sms\": an SMS does not verify a WhatsApp identity");
         }
         verifies && channel == Channel::Sms
     }
 
     /// The base URL of the gateway's API, without a trailing slash.
     pub(super) fn base_url(&mut self, default: Option<&str>) -> String {
-        let url = self.section.url("url", self.faults).map(String::from).or(default.map(str::to_owned));
-        if url.is_none() && self.purpose != Purpose::Inspect && !self.section.has("url") {
-            self.faults.add(self.section.key("url"), "is missing: the URL of the gateway's API");
+        let url = self.table.url("url").map(String::from).or(default.map(str::to_owned));
+        if url.is_none() && self.purpose != Purpose::Inspect && !self.table.has("url") {
+            self.table.fault("url", "is missing: the URL of the gateway's API");
         }
         url.unwrap_or_default().trim_end_matches('/').to_owned()
     }
 
     /// A secret that sending needs; a fault if absent, except for [`Purpose::Inspect`].
     pub(super) fn sending_secret(&mut self, name: &str, hint: &str) -> SecretString {
-        let secret = self.section.secret(name, self.faults);
+        let secret = self.table.secret(name);
         if secret.is_none() && self.purpose != Purpose::Inspect {
-            self.faults.add(self.section.key(name), format!("is missing: {hint}"));
+            self.table.fault(name, format!("is missing: {hint}"));
         }
         if secret.as_ref().is_some_and(|secret| secret.expose_secret().contains(char::is_control)) {
-            self.faults.add(self.section.key(name), "holds control characters, which no header can carry");
+            self.table.fault(name, "holds control characters, which no header can carry");
         }
         secret.unwrap_or_default()
     }
@@ -89,9 +88,9 @@ impl ConfigReader<'_> {
     pub(super) fn identifier(&mut self, name: &str, hint: &str) -> String {
         let id = self.text(name).unwrap_or_default();
         if id.is_empty() && self.purpose != Purpose::Inspect {
-            self.faults.add(self.section.key(name), format!("is missing: {hint}"));
+            self.table.fault(name, format!("is missing: {hint}"));
         } else if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
-            self.faults.add(self.section.key(name), "expected letters, digits, - and _");
+            self.table.fault(name, "expected letters, digits, - and _");
         }
         id
     }
@@ -100,14 +99,13 @@ impl ConfigReader<'_> {
     /// default. `webhook_header` and `webhook_param` change the header or parameter that carries the credential.
     pub(super) fn scheme(&mut self, choices: &[(&str, AuthScheme)]) -> AuthScheme {
         let (header, param) = (self.text("webhook_header"), self.text("webhook_param"));
-        let key = self.section.key("webhook_auth");
         let chosen = match self.text("webhook_auth") {
             None => choices.first(),
             Some(word) => {
                 let found = choices.iter().find(|(name, _)| *name == word);
                 if found.is_none() {
                     let words: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-                    self.faults.add(key, not_one_of(&word, &words));
+                    self.table.fault("webhook_auth", not_one_of(&word, &words));
                 }
                 found.or(choices.first())
             }
@@ -125,19 +123,20 @@ impl ConfigReader<'_> {
 
     /// The secrets that authenticate webhooks, newest first. At least one is required.
     pub(super) fn webhook_secrets(&mut self) -> Vec<SecretString> {
-        let key = self.section.key("webhook_secret");
-        let secrets = self.section.secrets("webhook_secret", self.faults);
+        let secrets = self.table.secrets("webhook_secret");
         if secrets.is_empty() {
             let problem = "is missing: without it, forged webhooks could verify any number; generate one with `openssl rand -hex 32`";
-            self.faults.add(key, problem);
+            self.table.fault("webhook_secret", problem);
             return secrets;
         }
         for secret in &secrets {
             match weakness(secret.expose_secret()) {
                 Some(why) if self.purpose == Purpose::Inspect => {
-                    tracing::warn!(key, "the secret {why}; `serve` would refuse it");
+                    tracing::warn!(key = self.table.key("webhook_secret"), "the secret {why}; `serve` would refuse it");
                 }
-                Some(why) => self.faults.add(&key, format!("{why}; generate one with `openssl rand -hex 32`")),
+                Some(why) => {
+                    self.table.fault("webhook_secret", format!("{why}; generate one with `openssl rand -hex 32`"));
+                }
                 None => {}
             }
         }

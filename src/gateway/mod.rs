@@ -53,8 +53,8 @@ pub use self::{
     webhook_auth::WebhookAuth,
 };
 use crate::{
-    config::{Faults, Section, not_one_of},
     domain::{Channel, Language, Subject},
+    reader::{Faults, Table, not_one_of},
 };
 
 type BuildFn = fn(&mut config_reader::ConfigReader<'_>) -> Arc<dyn Gateway>;
@@ -77,35 +77,33 @@ const KINDS: &[(&str, BuildFn)] = &[
     ("vonage", vonage::build),
     ("bird", bird::build),
     ("chatwoot", chatwoot::build),
-    ("generic", generic::build),
-    ("gupshup", |reader| generic::preset("gupshup", generic::presets::GUPSHUP, reader)),
-    ("infobip", |reader| generic::preset("infobip", generic::presets::INFOBIP, reader)),
-    ("ultramsg", |reader| generic::preset("ultramsg", generic::presets::ULTRAMSG, reader)),
-    ("z-api", |reader| generic::preset("z-api", generic::presets::Z_API, reader)),
+    ("generic", |reader| generic::build("generic", reader)),
+    ("gupshup", |reader| generic::build("gupshup", reader)),
+    ("infobip", |reader| generic::build("infobip", reader)),
+    ("ultramsg", |reader| generic::build("ultramsg", reader)),
+    ("z-api", |reader| generic::build("z-api", reader)),
     (simulator::KIND, simulator::build),
 ];
 
-/// Builds the gateway of an `[instance.gateway]` table. `None` if the table has faults; each is added to `faults` under
-/// its key. `webhook_url` is where this instance's webhooks arrive, for schemes that sign the URL.
-pub fn build(
-    mut section: Section,
-    purpose: Purpose,
-    webhook_url: &str,
-    faults: &mut Faults,
-) -> Option<Arc<dyn Gateway>> {
-    let before = faults.iter().count();
+/// Builds the gateway of an `[instance.gateway]` table. `webhook_url` is where this instance's webhooks arrive, for
+/// schemes that sign the URL.
+pub fn build(table: &Table, purpose: Purpose, webhook_url: &str) -> Result<Arc<dyn Gateway>, Faults> {
     let kinds: Vec<&str> = KINDS.iter().map(|(name, _)| *name).filter(|name| purpose.allows(name)).collect();
-    let kind = section.required_text("kind", &format!("one of {}", kinds.join(", ")), faults);
+    let mut reader = table.reader();
+    let kind = reader.required_text("kind", &format!("one of {}", kinds.join(", "))).unwrap_or_default();
     let Some((_, build)) = KINDS.iter().find(|(name, _)| *name == kind && purpose.allows(name)) else {
         if !kind.is_empty() {
-            faults.add(section.key("kind"), not_one_of(&kind, &kinds));
+            reader.fault("kind", not_one_of(&kind, &kinds));
         }
-        return None;
+        // Which keys there may be depends on the kind.
+        return Err(reader.abandon());
     };
-    let mut reader = config_reader::ConfigReader { section: &mut section, purpose, webhook_url, faults };
+    let preset = generic::presets::defaults(&kind).map(|defaults| table.over(&defaults));
+    let table = preset.as_ref().unwrap_or(table).reader();
+    let mut reader = config_reader::ConfigReader { table, purpose, webhook_url };
+    reader.text("kind");
     let gateway = build(&mut reader);
-    section.finish(faults);
-    (faults.iter().count() == before).then_some(gateway)
+    reader.table.finish(Some(gateway))
 }
 
 /// A one-time code to send.

@@ -22,7 +22,7 @@ pub(super) const KIND: &str = "simulator";
 
 pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
-    let channel = reader.section.choice("channel", &channels, reader.faults).unwrap_or(Channel::WhatsApp);
+    let channel = reader.table.choice("channel", &channels).unwrap_or(Channel::WhatsApp);
     Arc::new(Simulator {
         channel,
         secrets: reader.webhook_secrets(),

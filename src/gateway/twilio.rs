@@ -27,12 +27,11 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let from = reader.text("from");
     let messaging_service_sid = reader.text("messaging_service_sid");
     if from.is_none() && messaging_service_sid.is_none() && reader.purpose != Purpose::Inspect {
-        let key = reader.section.key("from");
-        reader.faults.add(key, "is missing: the sending number, or messaging_service_sid");
+        reader.table.fault("from", "is missing: the sending number, or messaging_service_sid");
     }
     let on_whatsapp = from.as_deref().is_some_and(|from| from.starts_with(WHATSAPP));
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
-    let channel = reader.section.choice("channel", &channels, reader.faults);
+    let channel = reader.table.choice("channel", &channels);
     let channel = channel.unwrap_or(if on_whatsapp { Channel::WhatsApp } else { Channel::Sms });
     let sms_verifies = reader.sms_verifies(channel);
     let api_key = reader.text("api_key");

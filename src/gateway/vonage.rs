@@ -21,11 +21,11 @@ use crate::domain::{Channel, Subject};
 
 pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
-    let channel = reader.section.choice("channel", &channels, reader.faults).unwrap_or(Channel::WhatsApp);
+    let channel = reader.table.choice("channel", &channels).unwrap_or(Channel::WhatsApp);
     let sms_verifies = reader.sms_verifies(channel);
     let from = reader.text("from");
     if from.is_none() && reader.purpose != Purpose::Inspect {
-        reader.faults.add(reader.section.key("from"), "is missing: the sending number");
+        reader.table.fault("from", "is missing: the sending number");
     }
     let api_key = reader.sending_secret("api_key", "Vonage's API key, to send replies");
     let api_secret = reader.sending_secret("api_secret", "the secret of api_key");

@@ -26,8 +26,10 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let url_secret = AuthScheme::UrlSecret { param: "secret".to_owned() };
     let scheme = reader.scheme(&[("url-secret", url_secret), ("hmac", hmac)]);
     if matches!(&scheme, AuthScheme::BodyHmac { header, .. } if header.is_empty()) {
-        let key = reader.section.key("webhook_header");
-        reader.faults.add(key, "is missing: Wawp does not document the header's name; take it from a recorded webhook");
+        reader.table.fault(
+            "webhook_header",
+            "is missing: Wawp does not document the header's name; take it from a recorded webhook",
+        );
     }
     Arc::new(Wawp {
         scheme,

@@ -2,24 +2,20 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    web::{Data, Path, Payload, Query},
+    web::{Data, Path, Payload},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde_json::Value;
 
-use super::{
-    PublicState, auth, body,
-    context::Cx,
-    limits,
-    problem::{Code, Problem},
-    view,
-};
+use super::{PublicState, auth, body, context::Cx, limits, problem::Problem, query, view};
 use crate::{
-    domain::{Chat, OtpType, Status, Verification, VerificationId, link::Link, scope::Scope, token::RedeemToken},
-    service::{
-        FieldFault, Filter, Idempotency, Mint, RequestContext, ServiceError, TypedElsewhere, callback, decode_cursor,
-        input,
+    api::{
+        limits::{CLIENT_IP, IDEMPOTENCY_KEY, PHONE_ENDING, REQUESTS_DEFAULT, USER_AGENT},
+        verification::{Redeemed, Requests},
     },
+    domain::{Chat, OtpType, Status, VerificationId, scope::Scope, token::RedeemToken},
+    reader::{Format, Reader},
+    service::{Filter, Idempotency, Mint, RequestContext, ServiceError, TypedElsewhere, decode_cursor, input},
 };
 
 pub(super) type Answer = Result<HttpResponse, Problem>;
@@ -35,7 +31,7 @@ pub(super) async fn generate_link(
     let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Mint).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::json_object(&request, payload).await?;
-    let mint: Mint = input::mint(&body, &caller.instance).map_err(ServiceError::Invalid)?;
+    let mint: Mint = input::mint(&body, &caller.instance)?;
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let warnings = mint.warnings.clone();
     let minted = app.service.mint(&cx, &caller.instance, &caller.token, mint, idempotency).await;
@@ -50,111 +46,47 @@ pub(super) fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, P
     let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
     let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    if (1..=255).contains(&bare.len()) && !bare.contains('"') {
+    if IDEMPOTENCY_KEY.contains(&bare.len()) && !bare.contains('"') {
         return Ok(Some(bare.to_owned()));
     }
-    Err(invalid("Idempotency-Key", "expected 1 to 255 visible ASCII characters"))
-}
-
-fn invalid(field: &str, detail: &str) -> Problem {
-    ServiceError::Invalid(vec![FieldFault { field: field.to_owned(), detail: detail.to_owned() }]).into()
-}
-
-/// What a list can be asked for.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct ListQuery {
-    status: Option<String>,
-    otp_type: Option<String>,
-    chat_id: Option<String>,
-    client_ref: Option<String>,
-    phone_last: Option<String>,
-    created_after: Option<String>,
-    created_before: Option<String>,
-    cursor: Option<String>,
-    limit: Option<String>,
-}
-
-/// The word of a closed list that a parameter names, and whether it names another one.
-fn word<T: Copy>(text: Option<&str>, parse: impl Fn(&str) -> Option<T>) -> (Option<T>, bool) {
-    let found = text.map(parse);
-    (found.flatten(), matches!(found, Some(None)))
+    Err(Problem::field("Idempotency-Key", "expected 1 to 255 visible ASCII characters"))
 }
 
 /// Enough digits to narrow a list, too few to be a number.
 pub(super) fn is_ending(text: &str) -> bool {
-    (4..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    PHONE_ENDING.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn moment(text: &str) -> Result<Timestamp, &'static str> {
+    text.parse().map_err(|_| "expected an RFC 3339 time such as 2026-11-20T10:00:00Z")
 }
 
 /// `GET …/requests`
 pub(super) async fn list(app: Data<PublicState>, cx: Cx, instance: Path<String>, request: HttpRequest) -> Answer {
     let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Read).await?;
-    let query = Query::<ListQuery>::from_query(request.query_string())
-        .map_err(|_| Problem::new(Code::InvalidRequest, "a query parameter occurs twice or cannot be decoded"))?;
-    let mut faults = Vec::new();
-    let mut fault = |field: &str, detail: &str| {
-        faults.push(FieldFault { field: field.to_owned(), detail: detail.to_owned() });
-    };
-    let query = query.into_inner();
-    let (status, unknown) = word(query.status.as_deref(), Status::parse);
-    if unknown {
-        let all: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
-        fault("status", &format!("expected one of {}", all.join(", ")));
-    }
-    let (otp_type, unknown) = word(query.otp_type.as_deref(), OtpType::parse);
-    if unknown {
-        fault("otp_type", "expected link or code");
-    }
-    if query.phone_last.as_deref().is_some_and(|text| !is_ending(text)) {
-        fault("phone_last", "expected the last 4 to 8 digits of a phone number");
-    }
-    let mut time = |field: &str, text: Option<&String>| {
-        let parsed = text.map(|text| text.parse::<jiff::Timestamp>());
-        if matches!(parsed, Some(Err(_))) {
-            fault(field, "expected an RFC 3339 time such as 2026-11-20T10:00:00Z");
-        }
-        parsed.and_then(Result::ok)
-    };
-    let created_after = time("created_after", query.created_after.as_ref());
-    let created_before = time("created_before", query.created_before.as_ref());
-    let chat = query.chat_id.as_ref().map(|text| text.parse::<Chat>());
-    if let Some(Err(why)) = &chat {
-        fault("chat_id", &why.to_string());
-    }
-    let cursor = query.cursor.as_deref().map(decode_cursor);
-    if matches!(cursor, Some(None)) {
-        fault("cursor", "expected a next_cursor of an earlier page");
-    }
-    let limit = query.limit.as_deref().map_or(Some(50), |text| text.parse().ok());
-    if limit.is_none_or(|limit: usize| !(1..=200).contains(&limit)) {
-        fault("limit", "expected a whole number from 1 to 200");
-    }
-    if !faults.is_empty() {
-        return Err(ServiceError::Invalid(faults).into());
-    }
+    let query = query::of(&request);
+    let mut f = query::reader(&query);
+    let statuses: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
+    let statuses = format!("expected one of {}", statuses.join(", "));
     let filter = Filter {
-        status,
-        otp_type,
-        chat: chat.and_then(Result::ok),
-        client_ref: query.client_ref,
-        phone_last: query.phone_last,
-        created_after,
-        created_before,
+        status: f.read("status", |text| Status::parse(text).ok_or_else(|| statuses.clone())),
+        otp_type: f.read("otp_type", |text| OtpType::parse(text).ok_or("expected link or code")),
+        phone_last: f.read("phone_last", |text| {
+            let ending = is_ending(text).then(|| text.to_owned());
+            ending.ok_or("expected the last 4 to 8 digits of a phone number")
+        }),
+        created_after: f.read("created_after", moment),
+        created_before: f.read("created_before", moment),
+        chat: f.read("chat_id", str::parse::<Chat>),
+        client_ref: f.text("client_ref"),
     };
-    let found = app.service.list(&cx, &caller.instance, &filter, cursor.flatten(), limit.unwrap_or(50)).await?;
-    let records: Vec<Value> = found
-        .records
-        .into_iter()
-        .map(|record| view::full(&app.service, &caller.instance, record, caller.may_read_secrets()))
-        .collect();
-    Ok(page(&records, found.next_cursor))
-}
-
-fn page(records: &[Value], next_cursor: Option<String>) -> HttpResponse {
-    let mut data = json!({ "requests": records });
-    if let Some(cursor) = next_cursor {
-        data["next_cursor"] = json!(cursor);
-    }
-    view::success("OTP requests", &data)
+    let cursor = f.read("cursor", |text| decode_cursor(text).ok_or("expected a next_cursor of an earlier page"));
+    let limit = query::page_size(&mut f, REQUESTS_DEFAULT);
+    let filter = f.finish(Some(filter))?;
+    let found = app.service.list(&cx, &caller.instance, &filter, cursor, limit).await?;
+    let requests = found.records.into_iter();
+    let requests = requests.map(|record| view::full(&app.service, &caller.instance, record, caller.may_read_secrets()));
+    Ok(view::success("OTP requests", &Requests { requests: requests.collect(), next_cursor: found.next_cursor }))
 }
 
 pub(super) async fn named(
@@ -204,27 +136,18 @@ pub(super) async fn redeem(
     let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Redeem).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::json_object(&request, payload).await?;
-    let mut faults = Vec::new();
-    let mut text = |name: &'static str| {
-        let value = body.get(name).filter(|value| !value.is_null());
-        if value.is_some_and(|value| !value.is_string()) {
-            faults.push(FieldFault { field: name.to_owned(), detail: "expected a string".to_owned() });
-        }
-        value.and_then(Value::as_str)
-    };
-    let (token, uuid, code, verifier) = (text("token"), text("uuid"), text("code"), text("verifier"));
-    let (client_ip, user_agent) = (text("client_ip"), text("user_agent"));
-    let client_ip = client_ip.map(str::parse);
-    if let Some(Err(_)) = client_ip {
-        let detail = "expected an IP address: of the browser in which the code was entered".to_owned();
-        faults.push(FieldFault { field: "client_ip".to_owned(), detail });
+    let mut f = Reader::new(Format::Json, "", &body);
+    let (token, uuid, code) = (f.text("token"), f.text("uuid"), f.text("code"));
+    let verifier = f.text("verifier");
+    let user_agent = f.short_text("user_agent", USER_AGENT);
+    let client_ip = f.read_short("client_ip", CLIENT_IP, |text| {
+        text.parse().map_err(|_| "expected an IP address: of the browser in which the code was entered")
+    });
+    if token.is_none() && (uuid.is_none() || code.is_none()) && f.faults().is_empty() {
+        f.fault("token", "is missing: the token of the redirect, or uuid and code of the reply");
     }
-    if user_agent.is_some_and(|agent| agent.chars().count() > 512) {
-        faults.push(FieldFault { field: "user_agent".to_owned(), detail: "is longer than 512 characters".to_owned() });
-    }
-    if !faults.is_empty() {
-        return Err(ServiceError::Invalid(faults).into());
-    }
+    f.finish(Some(()))?;
+    let verifier = verifier.as_deref();
     let refused = || Problem::from(ServiceError::Refused);
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::from(body.clone()).to_string() });
     let redeemed = match (token, uuid, code) {
@@ -234,28 +157,11 @@ pub(super) async fn redeem(
         }
         (None, Some(uuid), Some(code)) => {
             let id: VerificationId = uuid.parse().map_err(|_| refused())?;
-            let client_ip = client_ip.and_then(Result::ok);
-            let typed = TypedElsewhere { id, code, verifier, client_ip, user_agent };
+            let user_agent = user_agent.as_deref();
+            let typed = TypedElsewhere { id, code: &code, verifier, client_ip, user_agent };
             app.service.redeem_code(&cx, &caller.instance, &typed, idempotency).await?
         }
-        _ => return Err(invalid("token", "is missing: the token of the redirect, or uuid and code of the reply")),
+        _ => return Err(refused()),
     };
-    Ok(view::success("Login confirmed", &redeemed_data(&redeemed.record)))
-}
-
-fn redeemed_data(record: &Verification<Link>) -> Value {
-    let proof = record.proof();
-    json!({
-        "uuid": record.id,
-        "subject": callback::subject(record),
-        "chat_id": record.chat_id(),
-        "push_name": proof.and_then(|proof| proof.push_name.as_deref()),
-        "renews": record.request.renews,
-        "text_changed": proof.map(|_| record.kind.text_changed),
-        "risk": callback::risk(&record.kind),
-        "purpose": record.request.purpose,
-        "client_ref": record.request.client_ref,
-        "metadata": callback::metadata(&record.request),
-        "completion": callback::completion(&record.kind, &record.request),
-    })
+    Ok(view::success("Login confirmed", &Redeemed::of(&redeemed.record)))
 }

@@ -4,7 +4,7 @@ use actix_web::{
     HttpRequest,
     web::{Data, Path, Payload},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     PublicState,
@@ -14,9 +14,10 @@ use super::{
     limits, view,
 };
 use crate::{
-    domain::{scope::Scope, target::Guard, time::rfc3339},
+    api::verification::Validated,
+    domain::{scope::Scope, target::Guard},
     service::{
-        Idempotency, ServiceError,
+        Idempotency,
         input_code::{self, Whose},
     },
 };
@@ -32,7 +33,7 @@ pub(super) async fn request(
     let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Send).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::json_object(&request, payload).await?;
-    let input = input_code::request(&body, &caller.instance).map_err(ServiceError::Invalid)?;
+    let input = input_code::request(&body, &caller.instance)?;
     // The prefix separates the keys of codes from those of links.
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
     let warnings = input.warnings.clone();
@@ -54,7 +55,7 @@ pub(super) async fn validate(
     let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Validate).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::json_object(&request, payload).await?;
-    let typed = input_code::typed(&body).map_err(ServiceError::Invalid)?;
+    let typed = input_code::typed(&body)?;
     let guard = Guard {
         misses: caller.instance.config.limits.wrong_codes,
         anew: false,
@@ -63,15 +64,16 @@ pub(super) async fn validate(
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let validated = app.service.validate(&cx, &caller.instance, &caller.token, &typed, guard, idempotency).await;
     limits::answer(validated, |record| {
-        let data = json!({
-            "uuid": record.id,
-            "chat_id": match &typed.whose {
-                Whose::Chat(chat) => Some(chat.as_given().to_owned()),
-                Whose::Request(_) => record.chat_id(),
+        let data = Validated {
+            uuid: record.id,
+            chat_id: match &typed.whose {
+                Whose::Chat(chat) => chat.as_given().to_owned(),
+                // Erased, a request has no chat and no code that counts.
+                Whose::Request(_) => record.chat_id().unwrap_or_default(),
             },
-            "status": record.status(app.service.now()),
-            "validated_at": record.ended_at().map(rfc3339),
-        });
+            status: record.status(app.service.now()),
+            validated_at: record.ended_at().unwrap_or_else(|| app.service.now()).into(),
+        };
         view::success("OTP code validated successfully", &data)
     })
 }

@@ -2,78 +2,65 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    web::{Data, Path, Payload, Query},
+    web::{Data, Path, Payload},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
+use url::Url;
 
-use super::{PublicState, auth, body, context::Cx, limits, problem::Problem, view};
+use super::{PublicState, auth, body, context::Cx, limits, problem::Problem, query, view};
 use crate::{
-    domain::{redirect, scope::Scope, time::rfc3339},
+    api::{
+        callback::{CallbackDetails, CallbackPage, Header, LastAnswer, Replayed},
+        limits::CALLBACKS_DEFAULT,
+    },
+    domain::{redirect, scope::Scope},
+    reader::{Faults, Format, Reader},
     service::{
-        FieldFault, Instance, ServiceError,
+        Instance,
         delivery::{Cursor, STANDINGS, word},
     },
-    store::JobState,
 };
 
 type Answer = Result<HttpResponse, Problem>;
 
-#[derive(Default, Deserialize)]
-struct Filter {
-    status: Option<String>,
-    uuid: Option<String>,
-    limit: Option<String>,
-    cursor: Option<String>,
-}
-
 /// `GET …/callbacks`: on their way, delivered lately, given up, in pages.
 pub(super) async fn list(app: Data<PublicState>, cx: Cx, instance: Path<String>, request: HttpRequest) -> Answer {
     let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Read).await?;
-    let filter = Query::<Filter>::from_query(request.query_string());
-    let Ok(filter) = filter.map(Query::into_inner) else { return Err(faulty("status", "is given twice")) };
-    let standing = filter.status.as_deref().map(|name| STANDINGS.into_iter().find(|one| word(*one) == name));
-    if standing == Some(None) {
-        return Err(faulty("status", "expected pending, delivered or dead"));
-    }
-    let standing: Option<JobState> = standing.flatten();
-    let limit = filter.limit.as_deref().map_or(Some(100), |text| text.parse().ok());
-    let Some(limit) = limit.filter(|limit: &usize| (1..=200).contains(limit)) else {
-        return Err(faulty("limit", "expected a whole number from 1 to 200"));
-    };
-    let cursor = filter.cursor.as_deref().map(Cursor::parse);
-    if cursor == Some(None) {
-        return Err(faulty("cursor", "expected next_cursor of the page before"));
-    }
-    let (callbacks, next) = match &filter.uuid {
-        Some(uuid) => {
-            let id = uuid.parse().map_err(|_| faulty("uuid", "expected the uuid of a request"))?;
+    let query = query::of(&request);
+    let mut f = query::reader(&query);
+    let standing = f.read("status", |text| {
+        let standing = STANDINGS.into_iter().find(|standing| word(*standing) == text);
+        standing.ok_or("expected pending, delivered or dead")
+    });
+    let limit = query::page_size(&mut f, CALLBACKS_DEFAULT);
+    let cursor = f.read("cursor", |text| Cursor::parse(text).ok_or("expected next_cursor of the page before"));
+    let id = f.parsed("uuid", "the uuid of a request");
+    f.finish(Some(()))?;
+    let (callbacks, next) = match id {
+        Some(id) => {
             let record = app.service.get(&cx, &caller.instance, id).await?;
             let mut callbacks = app.service.callbacks_of(&cx, &caller.instance, &record).await?;
             callbacks.retain(|callback| standing.is_none_or(|standing| callback.status == word(standing)));
             callbacks.truncate(limit);
             (callbacks, None)
         }
-        None => app.service.callbacks(&cx, &caller.instance, standing, cursor.flatten().as_ref(), limit).await?,
+        None => app.service.callbacks(&cx, &caller.instance, standing, cursor.as_ref(), limit).await?,
     };
-    let next = next.map(|next| next.to_string());
-    Ok(view::success("Callbacks", &json!({ "callbacks": callbacks, "next_cursor": next })))
+    let next_cursor = next.map(|next| next.to_string());
+    Ok(view::success("Callbacks", &CallbackPage { callbacks, next_cursor }))
 }
 
 /// `GET …/callbacks/{id}`: one, with the body as it is sent.
 pub(super) async fn get(app: Data<PublicState>, cx: Cx, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let caller = auth::authenticate(&app, &cx, &request, &path.0, Scope::Read).await?;
-    let (callback, body, answer) = app.service.callback(&cx, &caller.instance, &path.1).await?;
-    let mut data = json!(callback);
-    data["body"] = body;
-    data["last_answer"] = match answer {
-        Some((at, answer)) => {
-            let headers = answer.headers.iter().map(|(name, value)| json!({ "name": name, "value": value }));
-            let headers: Vec<Value> = headers.collect();
-            json!({ "at": rfc3339(at), "status": answer.status, "headers": headers, "body": answer.body })
-        }
-        None => Value::Null,
-    };
+    let (entry, body, answer) = app.service.callback(&cx, &caller.instance, &path.1).await?;
+    let last_answer = answer.map(|(at, answer)| LastAnswer {
+        at: at.into(),
+        status: answer.status,
+        headers: answer.headers.into_iter().map(|(name, value)| Header { name, value }).collect(),
+        body: answer.body,
+    });
+    let data = CallbackDetails { entry, body, last_answer };
     Ok(view::success("Callback", &data))
 }
 
@@ -86,7 +73,7 @@ pub(super) async fn replay(
 ) -> Answer {
     let caller = auth::authenticate(&app, &cx, &request, &path.0, Scope::Admin).await?;
     app.service.replay(&cx, &caller.instance, &path.1).await?;
-    Ok(view::success("Callback queued again", &json!({ "id": path.1 })))
+    Ok(view::success("Callback queued again", &Replayed { id: path.into_inner().1 }))
 }
 
 /// `POST …/callbacks/test`: a signed event about nothing, tried once.
@@ -102,28 +89,27 @@ pub(super) async fn test(
     let body = if request.headers().contains_key("content-type") {
         body::json_object(&request, payload).await?
     } else {
-        serde_json::Map::new()
+        Map::new()
     };
-    let url = receiver(&caller.instance, body.get("url"))?;
+    let url = receiver(&caller.instance, &body)?;
     let queued = app.service.test_callback(&cx, &caller.instance, &url, repeat.as_deref()).await;
-    limits::answer(queued, |callback| view::success("Test callback queued", &json!(callback)))
+    limits::answer(queued, |callback| view::success("Test callback queued", &callback))
 }
 
 /// Where the test goes: as asked, under the rules of a mint, else where the instance's events go.
-fn receiver(instance: &Instance, asked: Option<&Value>) -> Result<String, Problem> {
-    let url = match asked {
-        None | Some(Value::Null) => instance.config.callback_url.clone(),
-        Some(Value::String(text)) => redirect::parse(text),
-        Some(_) => None,
+fn receiver(instance: &Instance, body: &Map<String, Value>) -> Result<String, Faults> {
+    const EXPECTED: &str = "expected an https:// URL; without it the instance needs a callback_url";
+    let mut f = Reader::new(Format::Json, "", body);
+    let config = &instance.config;
+    let url = if f.has("url") {
+        f.read("url", |text| redirect::parse(text).ok_or(EXPECTED))
+    } else {
+        config.callback_url.clone()
     };
-    match url {
-        Some(url) if url.fragment().is_none() && (url.scheme() == "https" || instance.config.allow_http_callbacks) => {
-            Ok(url.into())
-        }
-        _ => Err(faulty("url", "expected an https:// URL; without it the instance needs a callback_url")),
+    let open = |url: &Url| url.fragment().is_none() && (url.scheme() == "https" || config.allow_http_callbacks);
+    let url = url.filter(open);
+    if url.is_none() && f.faults().is_empty() {
+        f.fault("url", EXPECTED);
     }
-}
-
-fn faulty(field: &str, detail: &str) -> Problem {
-    ServiceError::Invalid(vec![FieldFault { field: field.to_owned(), detail: detail.to_owned() }]).into()
+    f.finish(url.map(String::from))
 }

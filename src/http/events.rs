@@ -5,10 +5,8 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
-    web::{Bytes, Data, Path, Query},
+    web::{Bytes, Data, Path},
 };
-use serde::Deserialize;
-use serde_json::Value;
 
 use super::{
     PublicState, auth,
@@ -16,21 +14,19 @@ use super::{
     context::Cx,
     event_stream::{self, EventSource},
     problem::Problem,
-    view,
+    query, view,
 };
 use crate::{
+    api::{limits, verification::Watched},
     domain::{Verification, VerificationId, scope::Scope, token::Kind},
     hash::sha256,
-    service::{FieldFault, Instance, RequestContext, Service, ServiceError, Watched},
+    service::{self, Instance, RequestContext, Service, ServiceError},
 };
 
 /// Proxies take a silent stream for a dead one.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// What a client that lost the stream waits before it asks again.
 const RECONNECT_MS: u32 = 2_000;
-/// Longest `wait`: below the idle time of usual proxies.
-const LONGEST: u64 = 55;
-
 /// What the caller may see.
 #[derive(Clone)]
 enum Sight {
@@ -38,11 +34,6 @@ enum Sight {
     Request { instance: Arc<Instance>, secrets: bool },
     /// Poll token: how it stands, and nothing of the person.
     State,
-}
-
-#[derive(Deserialize)]
-pub(super) struct EventsQuery {
-    wait: Option<String>,
 }
 
 /// `GET …/requests/{uuid}/events`
@@ -103,16 +94,15 @@ async fn follow(
 
 /// How long a long-poll may take; `None` asks for a stream.
 fn wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
-    let query = Query::<EventsQuery>::from_query(request.query_string());
-    let wait = query.map_or_else(|_| Some(String::new()), |query| query.into_inner().wait);
-    let Some(text) = wait else { return Ok(None) };
-    match text.parse() {
-        Ok(seconds) if seconds <= LONGEST => Ok(Some(Duration::from_secs(seconds))),
-        _ => {
-            let detail = format!("expected, once, a whole number of seconds from 0 to {LONGEST}");
-            Err(ServiceError::Invalid(vec![FieldFault { field: "wait".to_owned(), detail }]).into())
-        }
-    }
+    let query = query::of(request);
+    let mut f = query::reader(&query);
+    let (least, most) = (limits::WAIT.start(), limits::WAIT.end());
+    let wait = f.read("wait", |text| {
+        let seconds = text.parse().ok().filter(|seconds| limits::WAIT.contains(seconds));
+        seconds.ok_or_else(|| format!("expected, once, a whole number of seconds from {least} to {most}"))
+    });
+    f.finish(Some(()))?;
+    Ok(wait.map(|seconds: u32| Duration::from_secs(seconds.into())))
 }
 
 /// Whose request this is. A poll token opens its own verification; everything else must be an API token.
@@ -144,23 +134,25 @@ struct Viewer {
 }
 
 impl Viewer {
-    fn view(&self, record: &Verification) -> Value {
+    fn view(&self, record: Verification) -> Watched {
         match &self.sight {
-            Sight::Request { instance, secrets } => view::full(&self.service, instance, record.clone(), *secrets),
-            Sight::State => view::state(&self.service, record),
+            Sight::Request { instance, secrets } => {
+                Watched::Request(view::full(&self.service, instance, record, *secrets))
+            }
+            Sight::State => Watched::Progress(view::progress(&self.service, &record)),
         }
     }
 }
 
 /// Answers when something has changed, at once when nothing more will, and at the latest after `wait`.
-async fn long_poll(viewer: &Viewer, mut watched: Watched, wait: Duration) -> HttpResponse {
+async fn long_poll(viewer: &Viewer, mut watched: service::Watched, wait: Duration) -> HttpResponse {
     let deadline = tokio::time::Instant::now() + wait;
-    let first = viewer.view(watched.record());
+    let first = viewer.view(watched.record().clone());
     let mut now = first.clone();
     while now == first && !watched.has_ended() {
         // A record that is gone, or a process that stops, ends the wait as time does: with what was last seen.
         let Ok(Ok(())) = tokio::time::timeout_at(deadline, watched.changed()).await else { break };
-        now = viewer.view(watched.record());
+        now = viewer.view(watched.record().clone());
     }
     view::success("OTP request", &now)
 }
@@ -169,7 +161,7 @@ async fn long_poll(viewer: &Viewer, mut watched: Watched, wait: Duration) -> Htt
 async fn stream(
     app: &PublicState,
     viewer: Viewer,
-    watched: Watched,
+    watched: service::Watched,
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     // An `EventSource` comes back after every end; 204 tells it that the end was the end.
@@ -188,7 +180,7 @@ async fn stream(
 /// A stream that is under way.
 struct Following {
     viewer: Viewer,
-    watched: Watched,
+    watched: service::Watched,
     /// Digest of what was shown last: thousands of these wait.
     shown: Option<[u8; 32]>,
     count: u32,
@@ -198,13 +190,14 @@ impl EventSource for Following {
     /// `None`: nothing more will come, the record is gone, or the process stops. Clients ask again, elsewhere.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let view = self.viewer.view(self.watched.record()).to_string();
-            let digest = sha256(view.as_bytes());
+            let view = view::written(&self.viewer.view(self.watched.record().clone()));
+            let digest = sha256(&view);
             if self.shown != Some(digest) {
                 self.shown = Some(digest);
                 self.count += 1;
                 let retry = if self.count == 1 { format!("retry: {RECONNECT_MS}\n") } else { String::new() };
-                return Some(Bytes::from(format!("{retry}id: {}\nevent: status\ndata: {view}\n\n", self.count)));
+                let head = format!("{retry}id: {}\nevent: status\ndata: ", self.count);
+                return Some(Bytes::from([head.as_bytes(), &view, b"\n\n"].concat()));
             }
             if self.watched.has_ended() {
                 return None;

@@ -26,6 +26,7 @@ pub mod operator;
 mod pages;
 pub mod problem;
 pub mod qr;
+mod query;
 pub mod route;
 mod span;
 mod support;

@@ -1,5 +1,4 @@
-//! The closed list of problem codes, and the response for a problem: RFC 9457 members inside the envelope of the old
-//! API.
+//! One problem as an answer: status, headers and body.
 //!
 //! Errors of the service and the store become problems here and nowhere else. Their causes are logged and never shown.
 
@@ -9,113 +8,19 @@ use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{StatusCode, header},
 };
-use serde_json::{Value, json};
 
-use super::limits;
+use super::{limits, view::written};
+pub use crate::api::problem::Code;
 use crate::{
+    api::problem::{FieldFault, ProblemBody},
     domain::{
         Reason,
         scope::{Scope, Scopes},
     },
-    service::{FieldFault, ServiceError, Standing},
+    reader::{Fault, Faults},
+    service::{ServiceError, Standing},
     store::StoreError,
 };
-
-macro_rules! problems {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $title:literal, $remedy:literal;)*) => {
-        /// A problem's stable code. Each row of the list has the code, the HTTP status, a title and a remedy.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        pub enum Code { $($(#[$doc])* $variant,)* }
-
-        impl Code {
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $code,)* }
-            }
-
-            pub const fn status(self) -> u16 {
-                match self { $(Self::$variant => $status,)* }
-            }
-
-            pub const fn title(self) -> &'static str {
-                match self { $(Self::$variant => $title,)* }
-            }
-
-            /// What the caller or the operator can do about it, in Markdown.
-            pub const fn remedy(self) -> &'static str {
-                match self { $(Self::$variant => $remedy,)* }
-            }
-        }
-    };
-}
-
-problems! {
-    MalformedBody = "malformed_body", 400, "The body cannot be read",
-        "Send one JSON object in UTF-8. `detail` names the line and column.";
-    Unauthenticated = "unauthenticated", 401, "The API token is missing or wrong",
-        "Send `Authorization: Bearer <API token>` with a token of the instance in the path.";
-    WebhookUnauthenticated = "webhook_unauthenticated", 401, "The webhook is not authenticated",
-        "Compare the secret at the gateway with `webhook_secret`. `countersign inspect-webhook` shows which part of a recorded request does not match.";
-    InsufficientScope = "insufficient_scope", 403, "The API token may not do this",
-        "Add the scope to the token's `scopes` in the configuration, or use a token that has it. `WWW-Authenticate` names the scope.";
-    InstanceDisabled = "instance_disabled", 403, "The instance takes no new requests",
-        "Its configuration has `disabled = true`: remove that, or use another instance.";
-    HandshakeRefused = "handshake_refused", 403, "The verify token does not match",
-        "Enter the configured `verify_token` at the gateway.";
-    CrossSite = "cross_site", 403, "The form was sent from another site",
-        "Open the page itself and press its button there.";
-    NotFound = "not_found", 404, "There is no such resource",
-        "Check the path, the instance and the id. Requests that have ended are removed after `retention`.";
-    MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here",
-        "Use one of the methods in `Allow`.";
-    CodeUsed = "code_used", 409, "The code has already been used",
-        "Each code works once. Ask for a new one.";
-    /// No code was requested, or it was canceled or replaced.
-    CodeNotActive = "code_not_active", 409, "No code is active for this chat",
-        "None was requested, or it was canceled or replaced. Ask for a new one.";
-    /// The code ended after its last attempt.
-    AttemptsExhausted = "attempts_exhausted", 409, "Too many wrong attempts for this code",
-        "Ask for a new code.";
-    NothingToSend = "nothing_to_send", 409, "This request has nothing to send",
-        "Only codes can be sent again. Pass a link on yourself.";
-    BodyTimeout = "body_timeout", 408, "The body arrived too slowly",
-        "Send the whole body at once; check the network between client and daemon.";
-    /// It was typed after its expiry.
-    CodeExpired = "code_expired", 410, "The code has expired",
-        "Ask for a new code.";
-    /// Used, revoked or expired.
-    TokenSpent = "token_spent", 410, "The token is spent",
-        "It was redeemed or revoked, or its 60 seconds have passed. Start a new login.";
-    BodyTooLarge = "body_too_large", 413, "The body is too large",
-        "Send less. `detail` names the limit.";
-    UnsupportedMediaType = "unsupported_media_type", 415, "The body must be JSON",
-        "Send `Content-Type: application/json`.";
-    CodeWrong = "code_wrong", 422, "The code is wrong",
-        "Let the person type it again: `attempts_remaining` says how many attempts are left.";
-    InvalidRequest = "invalid_request", 422, "The request has invalid fields",
-        "`errors` names each invalid field and what is expected there.";
-    IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used with another body",
-        "Use a new `Idempotency-Key` for a new request, and the same body for a repeat.";
-    /// The instance has no such token, or the verifier is wrong.
-    TokenRefused = "token_refused", 422, "The token is not accepted",
-        "Send the token as it came in the redirect, and the verifier whose digest was the `challenge`.";
-    /// Unlocked early when the chat is proved by a link.
-    CodeLocked = "code_locked", 429, "Too many wrong codes in a row for this chat",
-        "Wait as long as `Retry-After` says, or let the person prove the chat by a link.";
-    RateLimited = "rate_limited", 429, "Too many requests",
-        "Wait as long as `Retry-After` says. `RateLimit` names the limit; the guide to limits lists its configuration key.";
-    /// Protects other instances that share the store; pending requests continue.
-    InstanceFull = "instance_full", 429, "The instance has used its share of the store",
-        "Space is freed as old requests are removed. Raise `records` or `store_percent`, or lower `retention`.";
-    InternalError = "internal_error", 500, "Something went wrong here",
-        "Look for the request id in the daemon's log.";
-    StoreUnavailable = "store_unavailable", 503, "The store is unavailable",
-        "Nothing was lost: send the same request again. For operators: see StoreUnavailable in the runbook.";
-    /// Requests that were accepted before still complete.
-    TemporaryReducedCapacity = "temporary_reduced_capacity", 503, "No new requests are accepted at the moment",
-        "Send the same request again after `Retry-After`. Pending requests continue.";
-}
 
 /// One problem and the details of this occurrence.
 #[derive(Clone, Debug)]
@@ -145,27 +50,18 @@ impl Problem {
         }
     }
 
+    /// One faulty field.
+    pub(super) fn field(name: &str, detail: &str) -> Self {
+        Faults::of(name, detail).into()
+    }
+
     pub fn not_found() -> Self {
         Self::new(Code::NotFound, "no such path, instance or request for this token")
     }
 
-    /// The JSON of the response body.
-    pub(super) fn body(&self) -> Value {
-        let mut body = json!({
-            "success": false,
-            "message": self.code.title(),
-            // A relative reference, as RFC 9457 allows: it resolves to the code's entry in the documentation.
-            "type": format!("/docs#{}", self.code.as_str()),
-            "title": self.code.title(),
-            "status": self.code.status(),
-            "detail": self.detail,
-            "code": self.code.as_str(),
-            "errors": self.errors,
-        });
-        if let Some(left) = self.attempts_remaining {
-            body["attempts_remaining"] = json!(left);
-        }
-        body
+    /// What is sent.
+    pub(super) fn body(&self) -> ProblemBody {
+        ProblemBody::new(self.code, self.detail.clone(), self.errors.clone(), self.attempts_remaining)
     }
 
     /// Why a code was not accepted, or cannot be sent again.
@@ -215,9 +111,19 @@ impl ResponseError for Problem {
             let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
-        let mut response = response.body(self.body().to_string());
+        let mut response = response.body(written(&self.body()));
         limits::headers(response.headers_mut(), &self.standings);
         response
+    }
+}
+
+/// Every faulty field at once.
+impl From<Faults> for Problem {
+    fn from(faults: Faults) -> Self {
+        let named: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
+        let detail = format!("fix {}", named.join(", "));
+        let error = |fault: &Fault| FieldFault { field: fault.key.clone(), detail: fault.problem.clone() };
+        Self { errors: faults.iter().map(error).collect(), ..Self::new(Code::InvalidRequest, detail) }
     }
 }
 
@@ -225,11 +131,7 @@ impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::NotFound => Self::not_found(),
-            ServiceError::Invalid(errors) => {
-                let named: Vec<&str> = errors.iter().map(|fault| fault.field.as_str()).collect();
-                let detail = format!("fix {}", named.join(", "));
-                Self { errors, ..Self::new(Code::InvalidRequest, detail) }
-            }
+            ServiceError::Invalid(faults) => faults.into(),
             ServiceError::KeyReused => Self::new(
                 Code::IdempotencyKeyReused,
                 "use a new Idempotency-Key, or send the body that the key was first used with",
@@ -302,19 +204,6 @@ impl From<StoreError> for Problem {
                 tracing::error!(%error, "the store returned an unexpected answer");
                 Self::new(Code::InternalError, "see the daemon's log")
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_are_unique_and_statuses_are_errors() {
-        for (index, code) in Code::ALL.iter().enumerate() {
-            assert!((400..600).contains(&code.status()));
-            assert!(Code::ALL[..index].iter().all(|other| other.as_str() != code.as_str()));
         }
     }
 }

@@ -2,24 +2,20 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    web::{Data, Path, Query},
+    web::{Data, Path},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
 
-use super::{PublicState, auth, context::Cx, problem::Problem, view};
+use super::{PublicState, auth, context::Cx, problem::Problem, query, view};
 use crate::{
+    api::{
+        explanation::{Erased, Explanation},
+        limits::MAX_QUESTION_LEN,
+    },
     domain::{Chat, scope::Scope, subject::InvalidChat},
-    service::{FieldFault, ServiceError, explain::Question},
+    service::explain::Question,
 };
 
-/// Bytes of `q`: longer than any gateway's message id.
-const MAX_QUESTION_LEN: usize = 512;
-
-#[derive(Deserialize)]
-struct ExplainQuery {
-    q: Option<String>,
-}
+const EXPECTED: &str = "expected, once, a uuid, a message id, a chat id or the last digits of a phone";
 
 /// `GET …/explain?q=`: a uuid, a message id, a chat id or the last digits of a phone number.
 pub(super) async fn explain(
@@ -29,27 +25,21 @@ pub(super) async fn explain(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Read).await?;
-    let query = Query::<ExplainQuery>::from_query(request.query_string()).ok().and_then(|query| query.into_inner().q);
-    let Some(text) = query.filter(|text| (1..=MAX_QUESTION_LEN).contains(&text.trim().len())) else {
-        return Err(invalid_field(
-            "q",
-            "expected, once, a uuid, a message id, a chat id or the last digits of a phone",
-        ));
-    };
+    let query = query::of(&request);
+    let mut f = query::reader(&query);
+    if !f.has("q") {
+        f.fault("q", EXPECTED);
+    }
+    let text = f.read("q", |text| {
+        let fits = (1..=MAX_QUESTION_LEN).contains(&text.trim().len());
+        fits.then(|| text.to_owned()).ok_or(EXPECTED)
+    });
+    let text = f.finish(text)?;
     let question = Question::parse(&text);
     let answer = app.service.explain(&cx, &caller.instance, &question).await?;
-    let requests: Vec<Value> = answer
-        .requests
-        .iter()
-        .map(|(record, callbacks)| {
-            let mut shown = view::brief(&app.service, record);
-            shown["callbacks"] = json!(callbacks);
-            shown
-        })
-        .collect();
-    let data = json!({
-        "read_as": question.kind(), "sentence": answer.sentence, "messages": answer.messages, "requests": requests,
-    });
+    let requests = answer.requests.into_iter();
+    let requests = requests.map(|(record, callbacks)| view::brief(&app.service, &record, callbacks)).collect();
+    let data = Explanation { read_as: question.kind(), sentence: answer.sentence, messages: answer.messages, requests };
     Ok(view::success("Explanation", &data))
 }
 
@@ -61,11 +51,7 @@ pub(super) async fn erase(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let caller = auth::authenticate(&app, &cx, &request, &path.0, Scope::Admin).await?;
-    let chat: Chat = path.1.parse().map_err(|why: InvalidChat| invalid_field("chat_id", &why.to_string()))?;
+    let chat: Chat = path.1.parse().map_err(|why: InvalidChat| Problem::field("chat_id", &why.to_string()))?;
     let erased = app.service.erase(&cx, &caller.instance, &chat).await?;
-    Ok(view::success("Erased", &json!({ "erased": erased })))
-}
-
-fn invalid_field(field: &str, detail: &str) -> Problem {
-    ServiceError::Invalid(vec![FieldFault { field: field.to_owned(), detail: detail.to_owned() }]).into()
+    Ok(view::success("Erased", &Erased { erased }))
 }

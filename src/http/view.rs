@@ -2,57 +2,68 @@
 
 use actix_web::{HttpResponse, HttpResponseBuilder, http::StatusCode};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
 
 use crate::{
-    domain::{
-        Kind, Typed, Verification, link::Link, sent_code::SentCode, time::rfc3339, token::Kind as TokenKind, whatsapp,
+    api::{
+        Time, Warning,
+        callback::CallbackEntry,
+        explanation::{ExplainedEvent, ExplainedRequest},
+        verification::{Code, CodeRequest, Completion, Details, Link, LinkRequest, Progress, Request},
     },
-    service::{Instance, Service, Warning, callback},
+    domain::{Kind, OtpType, Typed, Verification, link, sent_code::SentCode, token::Kind as TokenKind, whatsapp},
+    service::{Instance, Service},
 };
 
 /// `{"success":true,"message":…,"data":…}`.
-pub(super) fn success(message: &str, data: &Value) -> HttpResponse {
+pub(super) fn success(message: &str, data: &impl Serialize) -> HttpResponse {
     envelope(HttpResponseBuilder::new(StatusCode::OK), message, data)
 }
 
-pub(super) fn envelope(mut response: HttpResponseBuilder, message: &str, data: &Value) -> HttpResponse {
-    let body = serde_json::to_vec(&Envelope { success: true, message, data }).expect("it has only string keys");
+pub(super) fn envelope(mut response: HttpResponseBuilder, message: &str, data: &impl Serialize) -> HttpResponse {
+    let body = written(&Envelope { success: true, message, data });
     response.content_type("application/json").insert_header(("cache-control", "no-store")).body(body)
 }
 
+/// JSON of a type of the wire.
+pub(super) fn written(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("types of the wire have only string keys")
+}
+
 #[derive(Serialize)]
-struct Envelope<'a> {
+struct Envelope<'a, T> {
     success: bool,
     message: &'a str,
-    data: &'a Value,
+    data: &'a T,
 }
 
 /// Everything the caller needs to hand the link to a person. Made again from the record each time: the code
 /// is stored nowhere.
-pub(super) fn link(service: &Service, instance: &Instance, record: &Verification<Link>, warnings: &[Warning]) -> Value {
-    let mut data = Map::new();
-    let mut put = |name: &str, value: Value| data.insert(name.to_owned(), value);
-    put("uuid", json!(record.id));
-    put("chat_id", json!(record.chat_id()));
-    put("status", json!(record.status(service.now())));
-    put("otp_type", json!(record.otp_type()));
-    put("expires_at", json!(rfc3339(record.expires_at)));
-    put("created_at", json!(rfc3339(record.created_at)));
-    if let Some(code) = service.link_code(record) {
-        let text = service.prefilled(instance, record, &code);
-        put("code", json!(code.as_str()));
-        put("whatsapp_link", json!(whatsapp::wa_me(&instance.config.number, &text)));
-        put("app_url", json!(whatsapp::app_url(&instance.config.number, &text)));
-        put("text", json!(text));
+pub(super) fn link(
+    service: &Service,
+    instance: &Instance,
+    record: &Verification<link::Link>,
+    warnings: &[Warning],
+) -> Link {
+    let number = &instance.config.number;
+    let code = service.link_code(record);
+    let text = code.as_ref().map(|code| service.prefilled(instance, record, code));
+    let handle = service.token(record, TokenKind::Handle);
+    Link {
+        uuid: record.id,
+        chat_id: record.chat_id(),
+        status: record.status(service.now()),
+        otp_type: OtpType::Link,
+        expires_at: record.expires_at.into(),
+        created_at: record.created_at.into(),
+        code: code.map(|code| code.as_str().to_owned()),
+        whatsapp_link: text.as_deref().map(|text| whatsapp::wa_me(number, text)),
+        app_url: text.as_deref().map(|text| whatsapp::app_url(number, text)),
+        text,
+        start_url: handle.as_ref().map(|handle| service.public(&format!("/l/{handle}"))),
+        qr_url: handle.as_ref().map(|handle| service.public(&format!("/l/{handle}/qr.svg"))),
+        poll_token: service.token(record, TokenKind::Poll).map(|token| token.to_string()),
+        warnings: warnings.to_vec(),
     }
-    if let Some(handle) = service.token(record, TokenKind::Handle) {
-        put("start_url", json!(service.public(&format!("/l/{handle}"))));
-        put("qr_url", json!(service.public(&format!("/l/{handle}/qr.svg"))));
-    }
-    put("poll_token", json!(service.token(record, TokenKind::Poll).map(|token| token.to_string())));
-    put("warnings", json!(warnings));
-    Value::Object(data)
 }
 
 /// A code that we send, as its caller sees it.
@@ -61,99 +72,90 @@ pub(super) fn code(
     instance: &Instance,
     record: &Verification<SentCode>,
     warnings: &[Warning],
-) -> Value {
-    let mut data = json!({
-        "uuid": record.id,
-        "chat_id": record.chat_id(),
-        "status": record.status(service.now()),
-        "otp_type": record.otp_type(),
-        "expires_at": rfc3339(record.expires_at),
-        "created_at": rfc3339(record.created_at),
-        "poll_token": service.token(record, TokenKind::Poll).map(|token| token.to_string()),
-        "warnings": warnings,
-    });
-    if let (true, Some(code)) = (instance.config.codes.in_response, service.otp(record)) {
-        data["code"] = json!(code.as_str());
+) -> Code {
+    let code = instance.config.codes.in_response.then(|| service.otp(record)).flatten();
+    Code {
+        uuid: record.id,
+        chat_id: record.chat_id(),
+        status: record.status(service.now()),
+        otp_type: OtpType::Code,
+        expires_at: record.expires_at.into(),
+        created_at: record.created_at.into(),
+        code: code.map(|code| code.as_str().to_owned()),
+        poll_token: service.token(record, TokenKind::Poll).map(|token| token.to_string()),
+        warnings: warnings.to_vec(),
     }
-    data
 }
 
 /// How a verification stands and what has happened to it, without what opens it or names a person.
-pub(super) fn brief(service: &Service, record: &Verification) -> Value {
-    let mut data = json!({
-        "uuid": record.id,
-        "otp_type": record.otp_type(),
-        "status": record.status(service.now()),
-        "reason": record.reason(),
-        "created_at": rfc3339(record.created_at),
-        "expires_at": rfc3339(record.expires_at),
-        "ended_at": record.ended_at().map(rfc3339),
-        "attempts": record.attempts,
-        "client_ref": record.request.client_ref,
-        "timeline": timeline(record),
-    });
-    put_completion(&mut data, record);
-    data
-}
-
-/// How it stands, and nothing of the person.
-pub(super) fn state(service: &Service, record: &Verification) -> Value {
-    let mut data = json!({
-        "uuid": record.id,
-        "status": record.status(service.now()),
-        "expires_at": rfc3339(record.expires_at),
-    });
-    put_completion(&mut data, record);
-    data
-}
-
-/// Only a link is completed.
-fn put_completion<K: Kind>(data: &mut Value, record: &Verification<K>) {
-    if let Some(link) = record.as_link() {
-        data["completion"] = callback::completion(link, &record.request);
+pub(super) fn brief<K: Kind>(
+    service: &Service,
+    record: &Verification<K>,
+    callbacks: Vec<CallbackEntry>,
+) -> ExplainedRequest {
+    ExplainedRequest {
+        uuid: record.id,
+        otp_type: record.otp_type(),
+        status: record.status(service.now()),
+        reason: record.reason(),
+        created_at: record.created_at.into(),
+        expires_at: record.expires_at.into(),
+        ended_at: record.ended_at().map(Time),
+        attempts: record.attempts,
+        client_ref: record.request.client_ref.clone(),
+        timeline: record.timeline.iter().map(ExplainedEvent::from).collect(),
+        completion: completion(record),
+        callbacks,
     }
 }
 
-fn timeline<K>(record: &Verification<K>) -> Vec<Value> {
-    let entries = record.timeline.iter();
-    entries
-        .map(|entry| json!({ "at": rfc3339(entry.at), "event": entry.event.to_string(), "reason": entry.reason, "by": entry.by }))
-        .collect()
+/// How it stands, and nothing of the person.
+pub(super) fn progress<K: Kind>(service: &Service, record: &Verification<K>) -> Progress {
+    Progress {
+        uuid: record.id,
+        status: record.status(service.now()),
+        expires_at: record.expires_at.into(),
+        completion: completion(record),
+    }
 }
 
-/// What lets somebody go on where a person has begun.
-const SECRETS: &[&str] = &["code", "whatsapp_link", "app_url", "text", "start_url", "qr_url"];
+/// Only a link is completed.
+fn completion<K: Kind>(record: &Verification<K>) -> Option<Completion> {
+    record.as_link().map(|link| Completion::of(link, &record.request))
+}
 
-/// One verification with what has happened to it.
-pub(super) fn full(service: &Service, instance: &Instance, record: Verification, secrets: bool) -> Value {
+/// One verification with what has happened to it; `secrets` are what lets its reader go on where a person has begun.
+pub(super) fn full(service: &Service, instance: &Instance, record: Verification, secrets: bool) -> Request {
+    let details = Details::of(&record);
     match record.typed() {
-        Typed::Link(record) => extended(link(service, instance, &record, &[]), &record, secrets),
+        Typed::Link(record) => {
+            let link = link(service, instance, &record, &[]);
+            let link = if secrets { link } else { without_secrets(link) };
+            let completion = Completion::of(&record.kind, &record.request);
+            Request::Link(Box::new(LinkRequest { link, details, completion }))
+        }
         Typed::Code(record) => {
-            let mut data = extended(code(service, instance, &record, &[]), &record, secrets);
-            data["send"] = json!(record.kind.otp.send());
-            data["channel"] = json!(record.kind.otp.channel());
-            data
+            let code = code(service, instance, &record, &[]);
+            let otp = &record.kind.otp;
+            Request::Code(Box::new(CodeRequest {
+                code: if secrets { code } else { Code { code: None, poll_token: None, ..code } },
+                details,
+                send: otp.send(),
+                channel: otp.channel(),
+            }))
         }
     }
 }
 
-fn extended<K: Kind>(mut data: Value, record: &Verification<K>, secrets: bool) -> Value {
-    if let (false, Some(data)) = (secrets, data.as_object_mut()) {
-        data.retain(|name, _| !SECRETS.contains(&name.as_str()));
-        data.insert("poll_token".to_owned(), Value::Null);
+fn without_secrets(link: Link) -> Link {
+    Link {
+        code: None,
+        whatsapp_link: None,
+        app_url: None,
+        text: None,
+        start_url: None,
+        qr_url: None,
+        poll_token: None,
+        ..link
     }
-    let proof = record.proof();
-    data["reason"] = json!(record.reason());
-    data["ended_at"] = json!(record.ended_at().map(rfc3339));
-    data["subject"] = callback::subject(record);
-    data["push_name"] = json!(proof.and_then(|proof| proof.push_name.as_deref()));
-    put_completion(&mut data, record);
-    data["attempts"] = json!(record.attempts);
-    data["max_attempts"] = json!(record.max_attempts);
-    data["renews"] = json!(record.request.renews);
-    data["purpose"] = json!(record.request.purpose);
-    data["client_ref"] = json!(record.request.client_ref);
-    data["metadata"] = callback::metadata(&record.request);
-    data["timeline"] = json!(timeline(record));
-    data
 }

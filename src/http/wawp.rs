@@ -9,8 +9,8 @@ use actix_web::{
     web::{Data, Payload},
 };
 use jiff::SignedDuration;
-use serde_json::{Map, Value, json};
-use url::form_urlencoded;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{
     PublicState, auth,
@@ -18,11 +18,17 @@ use super::{
     context::Cx,
     limits,
     problem::{Code, Problem},
+    query, view,
 };
 use crate::{
-    domain::{Chat, Language, scope::Scope, subject::InvalidChat, target::Guard, template, typed},
+    api::{
+        limits::{FOOTER, TYPED},
+        wawp::{WawpSent, WawpVerified},
+    },
+    domain::{Chat, Language, scope::Scope, subject::InvalidChat, target::Guard, template},
+    reader::{Format, Reader},
     service::{
-        FieldFault, RequestContext, ServiceError,
+        RequestContext,
         input_code::{self, Typed, Whose},
     },
 };
@@ -42,23 +48,20 @@ pub(super) async fn send(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
-    let (caller, chat) = input.caller(&app, &cx, &request, Scope::Send).await?;
-    let language = input.get("lang").and_then(|tag| Language::find(&tag)).unwrap_or(Language::ENGLISH);
-    let mut wanted = input_code::plain(chat, language, LIFE, &caller.instance).map_err(ServiceError::Invalid)?;
-    wanted.footer = input.get("footer").map(|text| template::clean(&text)).filter(|text| !text.is_empty());
-    if wanted.footer.as_ref().is_some_and(|text| text.chars().count() > 200) {
-        return Err(invalid("footer", "is longer than 200 characters"));
+    let caller = input.caller(&app, &cx, &request, Scope::Send).await?;
+    let mut f = Reader::new(Format::Form, "", &input.values);
+    let chat = chat(&mut f);
+    let language = f.text("lang").and_then(|tag| Language::find(&tag)).unwrap_or(Language::ENGLISH);
+    let footer = f.text("footer").map(|text| template::clean(&text)).filter(|text| !text.is_empty());
+    if footer.as_ref().is_some_and(|text| text.chars().count() > FOOTER) {
+        f.fault("footer", format!("is longer than {FOOTER} characters"));
     }
+    let chat = f.finish(chat)?;
+    let mut wanted = input_code::plain(chat, language, LIFE, &caller.instance)?;
+    wanted.footer = footer;
     wanted.cooldown = Some(COOLDOWN);
     let requested = app.service.request_code(&cx, &caller.instance, &caller.token, wanted, None).await;
-    limits::answer(requested, |sent| {
-        answer(&json!({
-            "code": "success",
-            "message": "Verification code sent successfully",
-            "expires_in": LIFE,
-            "job_id": sent.id,
-        }))
-    })
+    limits::answer(requested, |sent| answer(&WawpSent::new(LIFE, sent.id)))
 }
 
 /// `GET` and `POST /v2/auth/otp/verify`
@@ -69,36 +72,38 @@ pub(super) async fn verify(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
-    let (caller, chat) = input.caller(&app, &cx, &request, Scope::Validate).await?;
-    let code = input.get("code").filter(|code| code.chars().count() <= typed::LONGEST);
-    let code = code.ok_or_else(|| {
-        invalid("code", &format!("expected what the person typed, at most {} characters", typed::LONGEST))
-    })?;
+    let caller = input.caller(&app, &cx, &request, Scope::Validate).await?;
+    let mut f = Reader::new(Format::Form, "", &input.values);
+    let chat = chat(&mut f);
+    let code = f.text("code").filter(|code| !code.trim().is_empty() && code.chars().count() <= TYPED);
+    if code.is_none() && f.faults().iter().all(|fault| fault.key != "code") {
+        f.fault("code", format!("expected what the person typed, at most {TYPED} characters"));
+    }
+    let (chat, code) = f.finish(chat.zip(code))?;
     let guarded = caller.instance.config.limits.wrong_codes.is_some();
     let guard =
         Guard { misses: guarded.then_some(TRIES), anew: true, locked_for: caller.instance.config.codes.locked_for };
     let typed = Typed { whose: Whose::Chat(chat), code };
     let validated = app.service.validate(&cx, &caller.instance, &caller.token, &typed, guard, None).await;
-    limits::answer(validated, |_| {
-        answer(&json!({ "code": "success", "message": "Verification code is valid", "verified": true }))
-    })
+    limits::answer(validated, |_| answer(&WawpVerified::new()))
 }
 
-fn answer(body: &Value) -> HttpResponse {
+fn answer(body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("application/json")
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(body.to_string())
+        .body(view::written(body))
 }
 
-fn invalid(field: &str, detail: &str) -> Problem {
-    ServiceError::Invalid(vec![FieldFault { field: field.to_owned(), detail: detail.to_owned() }]).into()
+fn chat(f: &mut Reader<'_>) -> Option<Chat> {
+    let text = f.text("chatId").unwrap_or_default();
+    text.parse().map_err(|why: InvalidChat| f.fault("chatId", why.to_string())).ok()
 }
 
 /// Parameters, wherever they stand: in the body, the query, or the headers. The first place wins.
 struct Input {
-    body: Map<String, Value>,
-    query: Vec<(String, String)>,
+    /// Of body and query.
+    values: Map<String, Value>,
     bearer: Option<String>,
     access_token: Option<String>,
     instance: Option<String>,
@@ -115,32 +120,19 @@ impl Input {
                 "a browser sent this by itself; this GET acts, so it is refused",
             ));
         }
-        let form = is("content-type", "application/x-www-form-urlencoded");
-        let body = if form {
-            let bytes = body::read(request, payload, MAX_API_BODY).await?;
-            let fields = form_urlencoded::parse(&bytes).into_owned();
-            fields.map(|(name, value)| (name, Value::String(value))).collect()
+        let body = if is("content-type", "application/x-www-form-urlencoded") {
+            query::table(&body::read(request, payload, MAX_API_BODY).await?)
         } else {
             body::json_object(request, payload).await?
         };
+        let mut values = query::of(request);
+        values.extend(body);
         Ok(Self {
-            body,
-            query: form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect(),
+            values,
             bearer: auth::bearer(request).map(str::to_owned),
             access_token: header("access-token").map(str::to_owned),
             instance: header("x-instance-id").map(str::to_owned),
         })
-    }
-
-    /// Empty counts as absent.
-    fn get(&self, name: &str) -> Option<String> {
-        let in_body = match self.body.get(name) {
-            Some(Value::String(text)) => Some(text.clone()),
-            Some(Value::Number(number)) => Some(number.to_string()),
-            _ => None,
-        };
-        let in_query = || self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-        in_body.or_else(in_query).filter(|text| !text.trim().is_empty())
     }
 
     async fn caller(
@@ -149,14 +141,11 @@ impl Input {
         cx: &RequestContext,
         request: &HttpRequest,
         scope: Scope,
-    ) -> Result<(auth::Caller, Chat), Problem> {
-        let token = self.get("access_token").or_else(|| self.access_token.clone()).or_else(|| self.bearer.clone());
-        let token = token.unwrap_or_default();
-        let id = self.get("instance_id").or_else(|| self.instance.clone());
+    ) -> Result<auth::Caller, Problem> {
+        let mut f = Reader::new(Format::Form, "", &self.values);
+        let token = f.text("access_token").or_else(|| self.access_token.clone()).or_else(|| self.bearer.clone());
+        let id = f.text("instance_id").or_else(|| self.instance.clone());
         let id = id.and_then(|text| text.trim().parse().ok());
-        let caller = auth::authenticate_token(app, cx, request, id, &token, scope).await?;
-        let chat = self.get("chatId").unwrap_or_default().parse();
-        let chat = chat.map_err(|why: InvalidChat| invalid("chatId", &why.to_string()))?;
-        Ok((caller, chat))
+        auth::authenticate_token(app, cx, request, id, &token.unwrap_or_default(), scope).await
     }
 }

@@ -4,37 +4,16 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Instance, Limited, RequestContext, Service, ServiceError, answer::Answer, callback};
 use crate::{
-    domain::{Event, Partition, Verification, VerificationId, redirect, time::rfc3339},
+    api::callback::{CallbackData, CallbackEntry, TestEvent},
+    domain::{Event, Partition, Verification, VerificationId, redirect},
     jobs::payload::{self, CallbackJob, JobPayload},
     random,
     store::{Change, CommitOutcome, JobId, JobInfo, JobState, StoreError, archive::JobCursor},
 };
-
-/// A callback as people see it. Times are RFC 3339.
-#[derive(Clone, Debug, Serialize)]
-pub struct CallbackView {
-    pub id: String,
-    pub webhook_id: String,
-    #[serde(rename = "type")]
-    pub event: &'static str,
-    pub uuid: Option<String>,
-    /// Scheme, host and port: the rest of a URL may be a secret.
-    pub url: String,
-    /// `pending`, `delivered` or `dead`.
-    pub status: &'static str,
-    pub attempts: u32,
-    pub created_at: String,
-    pub next_attempt_at: Option<String>,
-    pub ended_at: Option<String>,
-    pub last_error: Option<String>,
-    #[serde(skip)]
-    pub since: Timestamp,
-}
 
 /// The word for how a callback stands.
 pub const fn word(standing: JobState) -> &'static str {
@@ -86,7 +65,7 @@ impl Service {
         standing: Option<JobState>,
         cursor: Option<&Cursor>,
         limit: usize,
-    ) -> Result<(Vec<CallbackView>, Option<Cursor>), ServiceError> {
+    ) -> Result<(Vec<CallbackEntry>, Option<Cursor>), ServiceError> {
         let (mut callbacks, mut room) = (Vec::new(), limit);
         let begun = cursor.map_or(0, |cursor| STANDINGS.iter().position(|of| *of == cursor.standing).unwrap_or(0));
         for of in STANDINGS.into_iter().skip(begun).filter(|of| standing.is_none_or(|wanted| wanted == *of)) {
@@ -110,14 +89,14 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         record: &Verification,
-    ) -> Result<Vec<CallbackView>, ServiceError> {
+    ) -> Result<Vec<CallbackEntry>, ServiceError> {
         let mut callbacks = Vec::new();
         for id in payload::callback_ids(record) {
             if let Some(job) = cx.store.job(instance.config.id, record.id.partition(), &id).await? {
                 callbacks.extend(self.viewed(instance, &job));
             }
         }
-        callbacks.sort_by_key(|callback| std::cmp::Reverse(callback.since));
+        callbacks.sort_by_key(|callback| std::cmp::Reverse(callback.created_at));
         Ok(callbacks)
     }
 
@@ -127,7 +106,7 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         id: &str,
-    ) -> Result<(CallbackView, Value, Option<(Timestamp, Answer)>), ServiceError> {
+    ) -> Result<(CallbackEntry, Value, Option<(Timestamp, Answer)>), ServiceError> {
         let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
         let job = cx.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
         let (view, body) = self.view(&job)?.ok_or(ServiceError::NotFound)?;
@@ -156,7 +135,7 @@ impl Service {
         instance: &Instance,
         url: &str,
         repeat: Option<&str>,
-    ) -> Limited<CallbackView> {
+    ) -> Limited<CallbackEntry> {
         let mut standings = Vec::new();
         let limit = self.test_limit(instance);
         let outcome = match self.enter(cx, instance, limit.as_slice(), None, &mut standings).await {
@@ -172,19 +151,19 @@ impl Service {
         instance: &Instance,
         url: &str,
         repeat: Option<&str>,
-    ) -> Result<CallbackView, ServiceError> {
+    ) -> Result<CallbackEntry, ServiceError> {
         let seed = match repeat {
             Some(key) => self.keys.look_up("test callback", instance.config.id, key.as_bytes()),
             None => self.keys.look_up("test callback", instance.config.id, &random::bytes::<16>()),
         };
         let now = self.now();
         let (partition, id) = (super::mint::spread(seed), payload::test_id(seed));
-        let data = json!({ "test": true, "instance": instance.config.id, "note": "sent by hand; belongs to nobody" });
+        let data = CallbackData::Test(TestEvent::new(instance.config.id));
         let work = JobPayload::Callback(CallbackJob {
             event: Event::Test,
             verification: None,
             webhook_id: format!("msg_{}", seed.hex()),
-            body: callback::envelope(Event::Test, now, &data),
+            body: callback::envelope(Event::Test, now, data),
             url: url.to_owned(),
         });
         let job = self.job(instance, id.clone(), self.test_lane(instance, url), None, &work);
@@ -208,7 +187,7 @@ impl Service {
     }
 
     /// As [`Service::view`], in a list; one that cannot be read here is left out.
-    fn viewed(&self, instance: &Instance, job: &JobInfo) -> Option<CallbackView> {
+    fn viewed(&self, instance: &Instance, job: &JobInfo) -> Option<CallbackEntry> {
         match self.view(job) {
             Ok(view) => view.map(|(view, _)| view),
             Err(error) => {
@@ -219,13 +198,13 @@ impl Service {
     }
 
     /// `None` for work that is no callback.
-    fn view(&self, job: &JobInfo) -> Result<Option<(CallbackView, String)>, StoreError> {
+    fn view(&self, job: &JobInfo) -> Result<Option<(CallbackEntry, String)>, StoreError> {
         let JobPayload::Callback(payload) = JobPayload::open(&self.keys, &job.id, &job.body)? else {
             return Ok(None);
         };
         let CallbackJob { event, verification, webhook_id, url, body } = payload;
         let waits = job.state == JobState::Waiting;
-        let view = CallbackView {
+        let view = CallbackEntry {
             id: encode_job(job.partition, &job.id),
             webhook_id,
             event: event.as_str(),
@@ -233,11 +212,10 @@ impl Service {
             url: redirect::parse(&url).map(|url| url.origin().ascii_serialization()).unwrap_or_default(),
             status: word(job.state),
             attempts: job.attempts,
-            created_at: rfc3339(job.since),
-            next_attempt_at: waits.then(|| rfc3339(job.at)),
-            ended_at: (!waits).then(|| rfc3339(job.at)),
+            created_at: job.since.into(),
+            next_attempt_at: waits.then(|| job.at.into()),
+            ended_at: (!waits).then(|| job.at.into()),
             last_error: (!job.note.is_empty()).then(|| job.note.clone()),
-            since: job.since,
         };
         Ok(Some((view, body)))
     }

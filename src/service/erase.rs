@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 
-use serde::Serialize;
-
 use super::{Instance, RequestContext, Service, ServiceError, requests::created_at, trace};
 use crate::{
+    api::explanation::Removed,
     domain::{Chat, Event, Partition, Subject, Verification, VerificationId},
     jobs::payload::{self, JobPayload},
     store::{Index, JobId, Lane, Position, StoredRecord, archive::Removal},
@@ -16,17 +15,6 @@ const BATCH: usize = 100;
 /// Jobs of one instance that are looked into, of each standing.
 const JOBS: usize = 50_000;
 
-/// How much there was.
-#[derive(Clone, Copy, Default, Debug, Serialize)]
-pub struct Erased {
-    /// Verifications, with their timelines and links; also pending ones.
-    pub requests: usize,
-    /// Callbacks and replies, on their way or kept.
-    pub jobs: usize,
-    /// Traces of messages.
-    pub traces: usize,
-}
-
 /// Who was told of a person, and by which jobs.
 #[derive(Default)]
 struct Told {
@@ -36,8 +24,8 @@ struct Told {
 
 impl Service {
     /// Removes all that is kept about a chat of this instance. What was pending is gone without a callback.
-    pub async fn erase(&self, cx: &RequestContext, instance: &Instance, chat: &Chat) -> Result<Erased, ServiceError> {
-        let mut erased = Erased::default();
+    pub async fn erase(&self, cx: &RequestContext, instance: &Instance, chat: &Chat) -> Result<Removed, ServiceError> {
+        let mut erased = Removed { requests: 0, jobs: 0, traces: 0 };
         let mut told = Told::default();
         let index = self.chat_index(instance, chat.subject());
         let mut after = None;

@@ -3,11 +3,11 @@
 mod sentence;
 
 use jiff::Timestamp;
-use serde::Serialize;
 
-use super::{CallbackView, Instance, Outcome, RequestContext, Service, ServiceError, trace::Trace};
+use super::{Instance, RequestContext, Service, ServiceError, trace::Trace};
 use crate::{
-    domain::{Chat, Subject, Verification, VerificationId, keys::Digest, time::rfc3339},
+    api::{callback::CallbackEntry, explanation::Message},
+    domain::{Chat, Subject, Verification, VerificationId, keys::Digest},
     store::Index,
 };
 
@@ -55,22 +55,12 @@ impl Question {
     }
 }
 
-/// A message that came, as far as it may be known.
-#[derive(Clone, Debug, Serialize)]
-pub struct Message {
-    pub at: String,
-    pub outcome: Outcome,
-    pub phone_ending: Option<String>,
-    pub uuid: Option<String>,
-    pub meaning: String,
-}
-
 /// One answer.
 pub struct Explanation {
     pub sentence: String,
     pub messages: Vec<Message>,
     /// With their callbacks, as far as they are remembered.
-    pub requests: Vec<(Verification, Vec<CallbackView>)>,
+    pub requests: Vec<(Verification, Vec<CallbackEntry>)>,
 }
 
 impl Service {
@@ -163,8 +153,8 @@ fn same_ending(kept: &str, asked: &str) -> bool {
 
 fn message(at: Timestamp, trace: &Trace) -> Message {
     Message {
-        at: rfc3339(at),
-        outcome: trace.outcome,
+        at: at.into(),
+        outcome: trace.outcome.as_str().to_owned(),
         phone_ending: trace.ending.clone(),
         uuid: trace.uuid.map(|id| id.to_string()),
         meaning: sentence::meaning(trace),

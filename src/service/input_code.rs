@@ -3,18 +3,15 @@
 use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
-use super::{
-    FieldFault, Instance,
-    input::{Fields, Warning},
-};
-use crate::domain::{
-    Channel, Chat, Language, Request, Subject, VerificationId,
-    otp::{LENGTHS, Shape},
-    typed,
+use super::{Instance, input};
+use crate::{
+    api::{Warning, limits},
+    domain::{Channel, Chat, Language, Request, Subject, VerificationId, otp::Shape},
+    reader::{Faults, Format, Reader},
 };
 
 /// A checked request for a code.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct CodeRequest {
     pub request: Request,
     pub chat: Chat,
@@ -45,14 +42,19 @@ pub enum Whose {
 }
 
 /// Checks a body of `request-code` against the instance's rules.
-pub fn request(body: &Map<String, Value>, instance: &Instance) -> Result<CodeRequest, Vec<FieldFault>> {
+pub fn request(body: &Map<String, Value>, instance: &Instance) -> Result<CodeRequest, Faults> {
+    let mut reader = Reader::new(Format::Json, "", body);
+    let request = read(&mut reader, instance);
+    let (request, warnings) = reader.finish_with_warnings(request)?;
+    Ok(CodeRequest { warnings, ..request })
+}
+
+fn read(f: &mut Reader<'_>, instance: &Instance) -> Option<CodeRequest> {
     let config = &instance.config;
-    let mut fields = Fields::of(body);
-    let f = &mut fields;
     let chat = chat(f);
-    let length = f.number("length", *LENGTHS.start(), *LENGTHS.end()).unwrap_or(u32::from(Shape::USUAL.length));
+    let length = f.number("length", limits::CODE_LENGTH).and_then(|length| u8::try_from(length).ok());
     let shape = Shape {
-        length: u8::try_from(length).unwrap_or(Shape::USUAL.length),
+        length: length.unwrap_or(Shape::USUAL.length),
         letters: f.flag("useLetter", false),
         digits: f.flag("useNumber", true),
         capitals: f.flag("allCapital", false),
@@ -61,88 +63,82 @@ pub fn request(body: &Map<String, Value>, instance: &Instance) -> Result<CodeReq
         f.fault("useNumber", "is false, and so is useLetter: nothing is left to make a code of");
     }
     let (least, most) = config.codes.expires_bounds;
-    let expires = f.number("expires", least, most).unwrap_or(config.codes.expires);
-    let name = f.app_name(&config.name);
-    let language = f.language(config.lang);
+    let expires = f.number("expires", least..=most).unwrap_or(config.codes.expires);
+    let name = input::app_name(f, &config.name);
+    let language = input::language(f, config.lang);
     let request = Request {
         name,
         lang: language.tag().to_owned(),
         chat: chat.clone(),
-        purpose: f.text("purpose", 100),
-        client_ref: f.text("client_ref", 200),
-        metadata: f.json("metadata", 2048),
-        client_ip: f.ip("client_ip"),
-        user_agent: f.text("user_agent", 512),
+        purpose: f.short_text("purpose", limits::PURPOSE),
+        client_ref: f.short_text("client_ref", limits::CLIENT_REF),
+        metadata: f.json("metadata", limits::METADATA),
+        client_ip: input::client_ip(f),
+        user_agent: f.short_text("user_agent", limits::USER_AGENT),
         ..Request::default()
     };
     let channels = channels(f, instance, chat.as_ref());
     destination(f, instance, chat.as_ref());
-    f.unknown("");
-    let warnings = std::mem::take(&mut fields.warnings);
-    match chat {
-        Some(chat) if fields.faults.is_empty() => {
-            Ok(CodeRequest { request, chat, shape, expires, channels, footer: None, cooldown: None, warnings })
-        }
-        _ => Err(fields.faults),
-    }
+    Some(CodeRequest {
+        request,
+        chat: chat?,
+        shape,
+        expires,
+        channels,
+        footer: None,
+        cooldown: None,
+        warnings: Vec::new(),
+    })
 }
 
 /// A request with nothing but a chat: six digits.
-pub fn plain(
-    chat: Chat,
-    language: Language,
-    expires: u32,
-    instance: &Instance,
-) -> Result<CodeRequest, Vec<FieldFault>> {
+pub fn plain(chat: Chat, language: Language, expires: u32, instance: &Instance) -> Result<CodeRequest, Faults> {
     let empty = Map::new();
-    let mut fields = Fields::of(&empty);
-    let channels = channels(&mut fields, instance, Some(&chat));
-    destination(&mut fields, instance, Some(&chat));
-    if !fields.faults.is_empty() {
-        return Err(fields.faults);
-    }
+    let mut f = Reader::new(Format::Json, "", &empty);
+    let channels = channels(&mut f, instance, Some(&chat));
+    destination(&mut f, instance, Some(&chat));
     let request = Request {
         name: instance.config.name.clone(),
         lang: language.tag().to_owned(),
         chat: Some(chat.clone()),
         ..Request::default()
     };
-    let (footer, cooldown, warnings) = Default::default();
-    Ok(CodeRequest { request, chat, shape: Shape::USUAL, expires, channels, footer, cooldown, warnings })
+    let shape = Shape::USUAL;
+    f.finish(Some(CodeRequest {
+        request,
+        chat,
+        shape,
+        expires,
+        channels,
+        footer: None,
+        cooldown: None,
+        warnings: Vec::new(),
+    }))
 }
 
 /// Checks a body of `validate-code`.
-pub fn typed(body: &Map<String, Value>) -> Result<Typed, Vec<FieldFault>> {
-    let mut fields = Fields::of(body);
-    let whose = match (fields.text("uuid", 36), body.contains_key("chatId")) {
-        (Some(_), true) => {
-            fields.fault("uuid", "stands beside chatId: send one of them");
-            None
+pub fn typed(body: &Map<String, Value>) -> Result<Typed, Faults> {
+    let mut f = Reader::new(Format::Json, "", body);
+    let whose = if f.has("uuid") {
+        if body.contains_key("chatId") {
+            f.fault("uuid", "stands beside chatId: send one of them");
         }
-        (Some(text), false) => fields.parsed("uuid", &text, "a UUID").map(Whose::Request),
-        (None, _) => chat(&mut fields).map(Whose::Chat),
+        f.read_short("uuid", limits::UUID, |text| text.trim().parse().map_err(|_| "expected a UUID"))
+            .map(Whose::Request)
+    } else {
+        chat(&mut f).map(Whose::Chat)
     };
-    let code = fields.text("code", typed::LONGEST);
-    if code.is_none() && !fields.faults.iter().any(|fault| fault.field == "code") {
-        fields.fault("code", "is missing: what the person typed");
-    }
-    match (whose, code) {
-        (Some(whose), Some(code)) if fields.faults.is_empty() => Ok(Typed { whose, code }),
-        _ => Err(fields.faults),
-    }
+    let code = f.required("code", "what the person typed", |f| f.short_text("code", limits::TYPED));
+    let typed = whose.zip(code).map(|(whose, code)| Typed { whose, code });
+    f.finish(typed)
 }
 
-fn chat(f: &mut Fields<'_>) -> Option<Chat> {
-    let before = f.faults.len();
-    let chat = f.chat("chatId");
-    if chat.is_none() && f.faults.len() == before {
-        f.fault("chatId", "is missing: <digits>@c.us, a phone number or <id>@lid");
-    }
-    chat
+fn chat(f: &mut Reader<'_>) -> Option<Chat> {
+    f.required("chatId", "<digits>@c.us, a phone number or <id>@lid", input::chat)
 }
 
 /// Codes go only to the countries that the operator named, if any. A chat without a number has none.
-fn destination(f: &mut Fields<'_>, instance: &Instance, chat: Option<&Chat>) {
+fn destination(f: &mut Reader<'_>, instance: &Instance, chat: Option<&Chat>) {
     let (Some(chat), countries) = (chat, &instance.config.codes.countries) else { return };
     let allowed = |digits: &str| countries.iter().any(|country| digits.starts_with(country.as_str()));
     let allowed = match chat.subject() {
@@ -155,7 +151,7 @@ fn destination(f: &mut Fields<'_>, instance: &Instance, chat: Option<&Chat>) {
 }
 
 /// Those that can reach this chat.
-fn channels(f: &mut Fields<'_>, instance: &Instance, chat: Option<&Chat>) -> Vec<Channel> {
+fn channels(f: &mut Reader<'_>, instance: &Instance, chat: Option<&Chat>) -> Vec<Channel> {
     let has_phone = chat.is_none_or(|chat| matches!(chat.subject(), Subject::Phone(_)));
     let channels: Vec<Channel> =
         instance.channels().into_iter().filter(|&channel| has_phone || channel != Channel::Sms).collect();

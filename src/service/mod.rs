@@ -57,10 +57,8 @@ use url::Url;
 pub use self::{
     complete::{Opened, OpenedAs, Tapped},
     context::{By, Deed, RequestContext},
-    delivery::CallbackView,
-    erase::Erased,
     identity::Phones,
-    input::{FieldFault, Mint, Warning},
+    input::Mint,
     instance::{Denied, Grant, Instance, Instances, Replaced},
     landing::landing,
     limit::{Limited, Standing, subscriber_network},
@@ -96,6 +94,7 @@ use crate::{
     },
     jobs::permits::LocalDispatch,
     metrics::{Metrics, label::ByKind},
+    reader::Faults,
     store::{Store, StoreError, StoredRecord, record},
 };
 
@@ -124,7 +123,7 @@ pub enum ServiceError {
     #[error("there is no such verification")]
     NotFound,
     #[error("the request is faulty")]
-    Invalid(Vec<FieldFault>),
+    Invalid(Faults),
     /// The idempotency key stands for a request with another body.
     #[error("the idempotency key was used with another body")]
     KeyReused,

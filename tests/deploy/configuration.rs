@@ -2,11 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use countersign::{
-    app,
-    config::{self, Faults},
-    gateway::Purpose,
-};
+use countersign::{app, config, gateway::Purpose};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
@@ -61,9 +57,8 @@ pub(crate) fn faults_with(text: &str, secrets: &Path) -> Vec<String> {
 }
 
 fn check(text: &str) -> Vec<String> {
-    let mut faults = Faults::default();
-    if let Some(config) = config::load(Some(text), HashMap::new(), &[], &mut faults) {
-        app::build_instances(&config, Purpose::Serve, &mut faults);
-    }
+    let config = config::load(Some(text), HashMap::new(), &[]);
+    let checked = config.and(|config| app::build_instances(config, Purpose::Serve)).into_result();
+    let faults = checked.err().unwrap_or_default();
     faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect()
 }

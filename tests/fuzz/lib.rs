@@ -7,9 +7,9 @@
 use std::{cell::OnceCell, sync::Arc};
 
 use countersign::{
-    config::{Faults, Section},
     domain::extract::candidates,
     gateway::{self, Gateway, Purpose, Webhook},
+    reader::Table,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
@@ -33,10 +33,9 @@ fn build(kind: &str) -> Arc<dyn Gateway> {
         let expect: Value = serde_json::from_str(expect).expect("a fixture");
         table["mapping"] = expect["mapping"].clone();
     }
-    let mut faults = Faults::default();
-    let section = Section::new("gateway", table.as_object().expect("a table").clone());
-    let gateway = gateway::build(section, Purpose::Inspect, "https://verify.example.test/hook", &mut faults);
-    gateway.unwrap_or_else(|| panic!("{kind}: {faults}"))
+    let table = Table::new("gateway", table.as_object().expect("a table").clone());
+    let gateway = gateway::build(&table, Purpose::Inspect, "https://verify.example.test/hook");
+    gateway.unwrap_or_else(|faults| panic!("{kind}: {faults}"))
 }
 
 thread_local! {

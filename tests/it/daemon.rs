@@ -10,7 +10,7 @@ use std::{
 use countersign::{
     app::{self, Application},
     clock::Clock,
-    config::{self, Config, Faults},
+    config::{self, Config},
     egress::{Cause, Egress, Policy},
     gateway::Purpose,
     service::Service,
@@ -190,10 +190,9 @@ grace = "20s"
     }
 
     pub(crate) async fn start(&self) -> Daemon {
-        let mut faults = Faults::default();
         let text = self.config("127.0.0.1:0", "127.0.0.1:0");
-        let config = config::load(Some(&text), HashMap::new(), &[], &mut faults);
-        let config = config.unwrap_or_else(|| panic!("{faults}"));
+        let config = config::load(Some(&text), HashMap::new(), &[]).into_result();
+        let config = config.unwrap_or_else(|faults| panic!("{faults}"));
         let application = build(&config, &self.clock).await;
         let client = client();
         let base = format!("http://{}", application.public_address().unwrap());
@@ -218,9 +217,8 @@ grace = "20s"
 /// Waits for the threads of an earlier daemon of this process, which may still be letting go of the directory.
 pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
     let attempt = async || {
-        let mut faults = Faults::default();
-        let instances = app::build_instances(config, Purpose::Serve, &mut faults);
-        assert!(faults.is_empty(), "{faults}");
+        let instances = app::build_instances(config, Purpose::Serve).into_result();
+        let instances = instances.unwrap_or_else(|faults| panic!("{faults}"));
         Application::build(config, instances, clock.clone()).await
     };
     let deadline = Instant::now() + PATIENCE;

@@ -138,7 +138,7 @@ async fn ten_thousand_callbacks_are_listed_on_redis() {
 async fn all_are_listed(ground: Ground, count: usize) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nmint_per_second = 1000\nmint_burst = 10000\ninstance_mint_per_second = 1000\n\
-                   instance_mint_burst = 10000\nreplies_per_second = 1000\nreplies_burst = 10000\n"
+                   instance_mint_burst = 10000\nreplies_per_second = 1000\n"
         .to_owned();
     world.receiver.fail(503, u64::MAX);
     let daemon = std::sync::Arc::new(world.start().await);

@@ -9,8 +9,8 @@ use std::{
 };
 
 use countersign::{
-    config::{Faults, Section},
     gateway::{self, Gateway, Purpose, Webhook},
+    reader::Table,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
@@ -122,10 +122,9 @@ fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
 }
 
 pub(crate) fn build(gateway: &str, signing: &Value) -> Arc<dyn Gateway> {
-    let mut faults = Faults::default();
-    let section = Section::new("gateway", settings(gateway, signing));
-    gateway::build(section, Purpose::Inspect, "https://verify.example.test/hook", &mut faults)
-        .unwrap_or_else(|| panic!("{faults}"))
+    let table = Table::new("gateway", settings(gateway, signing));
+    gateway::build(&table, Purpose::Inspect, "https://verify.example.test/hook")
+        .unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 pub(crate) fn headers(expect: &Value) -> HeaderMap {

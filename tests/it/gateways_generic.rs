@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use countersign::{
-    config::{Faults, Section},
     domain::{DeliveryFailure, Subject},
     gateway::{self, Gateway, IgnoreReason, Purpose, Refusal, SendResult, Webhook},
+    reader::{Faults, Table},
 };
 use http::{HeaderMap, Method, Response};
 use jiff::Timestamp;
@@ -47,9 +47,11 @@ permanent = [400, 409]
 "#;
 
 fn faults_of(text: &str) -> (Option<Arc<dyn Gateway>>, Vec<String>) {
-    let mut faults = Faults::default();
-    let section = Section::new("gateway", toml::from_str(text).unwrap());
-    let gateway = gateway::build(section, Purpose::Serve, "https://x.test/hook", &mut faults);
+    let table = Table::new("gateway", toml::from_str(text).unwrap());
+    let (gateway, faults) = match gateway::build(&table, Purpose::Serve, "https://x.test/hook") {
+        Ok(gateway) => (Some(gateway), Faults::default()),
+        Err(faults) => (None, faults),
+    };
     (gateway, faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
-    config::{self, Faults, REFERENCE},
+    config::{self, REFERENCE},
     domain::{Phone, Subject},
     gateway::{self, Gateway, IgnoreReason, Malformed, Purpose, ReceiptStatus, Refusal, SendResult, Webhook},
 };
@@ -28,11 +28,9 @@ fn served(gateway: &str) -> Result<Arc<dyn Gateway>, Vec<String>> {
         "0".repeat(64),
         crate::daemon::CALLBACK_SECRET,
     );
-    let mut faults = Faults::default();
-    let config = config::load(Some(&instance), [], &[], &mut faults).unwrap();
-    let section = config.instances[0].gateway.clone();
-    let gateway = gateway::build(section, Purpose::Serve, "https://verify.example.test/hook", &mut faults);
-    gateway.ok_or_else(|| faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect())
+    let config = config::load(Some(&instance), [], &[]).into_result().unwrap_or_else(|faults| panic!("{faults}"));
+    let gateway = gateway::build(&config.instances[0].gateway, Purpose::Serve, "https://verify.example.test/hook");
+    gateway.map_err(|faults| faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect())
 }
 
 fn preset(kind: &str, more: &str) -> Result<Arc<dyn Gateway>, Vec<String>> {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use countersign::{
-    config::{Faults, Section},
     domain::Subject,
     gateway::{self, Gateway, Purpose},
+    reader::Table,
 };
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -22,10 +22,9 @@ fn table(kind: &str, settings: &Value) -> Map<String, Value> {
 }
 
 pub(crate) fn build(kind: &str, settings: &Value) -> Result<Arc<dyn Gateway>, String> {
-    let mut faults = Faults::default();
-    let section = Section::new("gateway", table(kind, settings));
-    let built = gateway::build(section, Purpose::Serve, "https://verify.example.test/hook", &mut faults);
-    built.ok_or_else(|| faults.to_string())
+    let table = Table::new("gateway", table(kind, settings));
+    let built = gateway::build(&table, Purpose::Serve, "https://verify.example.test/hook");
+    built.map_err(|faults| faults.to_string())
 }
 
 /// The settings that sending requires.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use countersign::{
-    config::{Faults, Section},
     domain::{DeliveryFailure, Subject},
     gateway::{self, Gateway, LidLookup, Purpose, Refusal, SendResult},
+    reader::Table,
 };
 use http::{Request, Response};
 use serde_json::{Value, json};
@@ -17,10 +17,9 @@ const TEXT: &str = "Welcome: https://app.example.test/?a=1&b=é";
 
 pub(crate) fn build(mut settings: Value) -> Arc<dyn Gateway> {
     settings["webhook_secret"] = json!(SECRET);
-    let mut faults = Faults::default();
-    let section = Section::new("gateway", settings.as_object().unwrap().clone());
-    gateway::build(section, Purpose::Serve, "https://verify.example.test/hook", &mut faults)
-        .unwrap_or_else(|| panic!("{faults}"))
+    let table = Table::new("gateway", settings.as_object().unwrap().clone());
+    gateway::build(&table, Purpose::Serve, "https://verify.example.test/hook")
+        .unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 fn settings(kind: &str) -> Value {

@@ -6,6 +6,8 @@ use std::{fs, path::Path};
 const LAYERS: &[&[&str]] = &[
     &["hash"],
     &["domain"],
+    &["api"],
+    &["reader"],
     &["audit", "clock", "random"],
     &["trace_context"],
     &["config", "metrics"],

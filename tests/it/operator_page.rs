@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::{
-    config::{self, Faults, Password},
+    config::{self, Password},
     domain::keys::KeyRing,
 };
 use serde_json::json;
@@ -469,13 +469,9 @@ async fn a_message_is_explained(ground: Ground) {
 fn password_of(lines: &str) -> Result<Option<Password>, String> {
     let mut world = World::new(Ground::directory());
     world.top = lines.to_owned();
-    let mut faults = Faults::default();
-    let config = config::load(Some(&world.config("127.0.0.1:0", "127.0.0.1:0")), [], &[], &mut faults);
-    if faults.is_empty() {
-        Ok(config.unwrap().access.operators.into_iter().next().map(|one| one.password))
-    } else {
-        Err(faults.to_string())
-    }
+    let config = config::load(Some(&world.config("127.0.0.1:0", "127.0.0.1:0")), [], &[]).into_result();
+    let operators = config.map_err(|faults| faults.to_string())?.access.operators;
+    Ok(operators.into_iter().next().map(|one| one.password))
 }
 
 #[tokio::test]
@@ -639,9 +635,8 @@ async fn invalid_and_duplicate_operators_are_refused() {
     let faults = |lines: &str| {
         let mut world = World::new(Ground::directory());
         world.more = lines.to_owned();
-        let mut faults = Faults::default();
-        let _ = config::load(Some(&world.config("127.0.0.1:0", "127.0.0.1:0")), [], &[], &mut faults);
-        faults.to_string()
+        let config = config::load(Some(&world.config("127.0.0.1:0", "127.0.0.1:0")), [], &[]).into_result();
+        config.err().map(|faults| faults.to_string()).unwrap_or_default()
     };
     let one = |name: &str| format!("[[operator]]\nname = \"{name}\"\npassword = \"{DIGEST}\"\n");
     assert_eq!(faults(&(one("alice") + &one("bob"))), "");

@@ -12,13 +12,11 @@ fn the_settings_of_the_first_run_are_valid() {
     let (text, token) = first_settings();
     assert!(!text.contains(&token) && text.contains(&token_digest(&token)));
     assert_eq!(phone_port(&text).unwrap(), Some(4001));
-    let mut faults = Faults::default();
     let overrides = [("public_url", "http://127.0.0.1:1/".to_owned())];
-    let config = config::load(Some(&text), [], &overrides, &mut faults).unwrap();
-    app::build_instances(&config, Purpose::Develop, &mut faults);
-    assert!(faults.is_empty(), "{faults}");
+    let config = config::load(Some(&text), [], &overrides).into_result().unwrap();
+    app::build_instances(&config, Purpose::Develop).into_result().unwrap();
     assert_eq!(phone_identity(&config, OLD_ORIGIN).unwrap().name, "Harbour demo");
-    app::build_instances(&config, Purpose::Serve, &mut faults);
+    let faults = app::build_instances(&config, Purpose::Serve).into_result().err().unwrap();
     assert!(faults.iter().any(|fault| fault.key == "instance.0.gateway.kind"), "serve accepts a simulator");
 }
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use crate::{
-    config::Section,
     gateway::{Gateway, SampleMessage, WebhookRequest},
+    reader::Table,
 };
 
 /// The body of a webhook.
@@ -17,18 +17,7 @@ enum ComposedBody {
     Form(Vec<(&'static str, String)>),
 }
 
-/// The gateway's table, for values that its webhooks repeat.
-struct GatewayTable {
-    section: Section,
-}
-
-impl GatewayTable {
-    fn text(&self, name: &str) -> Option<String> {
-        self.section.clone().text(name, &mut crate::config::Faults::default())
-    }
-}
-
-type ComposeFn = fn(&GatewayTable, &SampleMessage) -> Option<ComposedBody>;
+type ComposeFn = fn(&Table, &SampleMessage) -> Option<ComposedBody>;
 
 const COMPOSERS: &[(&str, ComposeFn)] = &[
     ("cloud-api", official::meta),
@@ -50,10 +39,10 @@ const COMPOSERS: &[(&str, ComposeFn)] = &[
 ];
 
 /// An unsigned webhook with the message `sample`. `None`: this gateway has no such message.
-pub fn compose(gateway: &dyn Gateway, section: &Section, sample: &SampleMessage) -> Option<WebhookRequest> {
+pub fn compose(gateway: &dyn Gateway, table: &Table, sample: &SampleMessage) -> Option<WebhookRequest> {
     let composer = COMPOSERS.iter().find(|(kind, _)| *kind == gateway.kind());
     let body = match composer {
-        Some((_, compose)) => compose(&GatewayTable { section: section.clone() }, sample)?,
+        Some((_, compose)) => compose(table, sample)?,
         None => ComposedBody::Json(gateway.compose(sample)?),
     };
     let (kind, body) = match body {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{ComposedBody, GatewayTable};
+use super::{ComposedBody, Table};
 use crate::gateway::{SampleMessage, SampleSender};
 
 const PUSH_NAME: &str = "countersign doctor";
@@ -17,7 +17,7 @@ fn rfc3339(sample: &SampleMessage) -> String {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "one signature for all composers")]
-pub(super) fn meta(table: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn meta(table: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     let id = table.text("phone_number_id").unwrap_or_else(|| "100000000000777".to_owned());
     let metadata = json!({ "display_phone_number": sample.to, "phone_number_id": id });
     let mut message = json!({
@@ -56,12 +56,12 @@ pub(super) fn meta(table: &GatewayTable, sample: &SampleMessage) -> Option<Compo
 }
 
 /// The receiving number: `from` of the table, else the instance's number.
-fn receiving_number(table: &GatewayTable, sample: &SampleMessage) -> String {
+fn receiving_number(table: &Table, sample: &SampleMessage) -> String {
     let from = table.text("from").unwrap_or_else(|| sample.to.clone());
     from.trim_start_matches("whatsapp:").trim_start_matches('+').to_owned()
 }
 
-pub(super) fn twilio(table: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn twilio(table: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     let sid = format!("SM{:0>32}", sample.id.to_lowercase());
     let from = table.text("from").unwrap_or_default();
     let sms = table.text("channel").map_or(!from.starts_with("whatsapp:"), |channel| channel == "sms");
@@ -100,7 +100,7 @@ pub(super) fn twilio(table: &GatewayTable, sample: &SampleMessage) -> Option<Com
     Some(ComposedBody::Form(fields))
 }
 
-pub(super) fn vonage(table: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn vonage(table: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     let channel = table.text("channel").unwrap_or_else(|| "whatsapp".to_owned());
     let tail = sample.id.get(sample.id.len().saturating_sub(12)..).unwrap_or_default().to_lowercase();
     let uuid = format!("00000000-0000-4000-8000-{tail:0>12}");
@@ -122,7 +122,7 @@ pub(super) fn vonage(table: &GatewayTable, sample: &SampleMessage) -> Option<Com
     })))
 }
 
-pub(super) fn bird(_: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn bird(_: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     let (key, value) = match sample.sender {
         SampleSender::Group => return None,
         SampleSender::HiddenNumber => ("whatsappusername", "doctor".to_owned()),
@@ -148,7 +148,7 @@ pub(super) fn bird(_: &GatewayTable, sample: &SampleMessage) -> Option<ComposedB
     Some(ComposedBody::Json(json!({ "service": "channels", "event": event, "payload": payload })))
 }
 
-pub(super) fn chatwoot(table: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn chatwoot(table: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     let inbox = table.text("inbox_id").and_then(|id| id.parse().ok()).unwrap_or(1_i64);
     let account = table.text("account_id").and_then(|id| id.parse().ok()).unwrap_or(1_i64);
     let (own, hidden) = (sample.sender == SampleSender::OwnNumber, sample.sender == SampleSender::HiddenNumber);

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ComposedBody, GatewayTable};
+use super::{ComposedBody, Table};
 use crate::gateway::{SampleMessage, SampleSender};
 
 const PUSH_NAME: &str = "countersign doctor";
@@ -46,7 +46,7 @@ fn waha_payload(sample: &SampleMessage) -> Value {
     })
 }
 
-pub(super) fn waha(table: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn waha(table: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     // Wawp names its instances sessions.
     let session = table.text("session").or(table.text("instance_id")).unwrap_or_else(|| "default".to_owned());
     Some(ComposedBody::Json(json!({
@@ -55,14 +55,14 @@ pub(super) fn waha(table: &GatewayTable, sample: &SampleMessage) -> Option<Compo
     })))
 }
 
-pub(super) fn hypersender(table: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn hypersender(table: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     let data = json!({ "id": format!("evt_{}", sample.id), "event": "message.any", "payload": waha_payload(sample) });
     Some(ComposedBody::Json(
         json!({ "event": "message.any", "data": data, "instanceId": table.text("instance"), "userId": 1 }),
     ))
 }
 
-pub(super) fn evolution(table: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn evolution(table: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     let key = json!({
         "remoteJid": chat(sample, "@s.whatsapp.net"), "fromMe": is_from_me(sample), "id": sample.id,
         "participant": author(sample, "@s.whatsapp.net"),
@@ -77,7 +77,7 @@ pub(super) fn evolution(table: &GatewayTable, sample: &SampleMessage) -> Option<
     })))
 }
 
-pub(super) fn gowa(_: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn gowa(_: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     let chat = chat(sample, "@s.whatsapp.net");
     Some(ComposedBody::Json(json!({
         "event": "message", "device_id": format!("{}@s.whatsapp.net", sample.to),
@@ -88,7 +88,7 @@ pub(super) fn gowa(_: &GatewayTable, sample: &SampleMessage) -> Option<ComposedB
     })))
 }
 
-pub(super) fn wppconnect(table: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn wppconnect(table: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     let chat = chat(sample, "@c.us");
     Some(ComposedBody::Json(json!({
         "event": if is_from_me(sample) { "onselfmessage" } else { "onmessage" }, "session": table.text("session"), "id": long_id(sample),
@@ -97,7 +97,7 @@ pub(super) fn wppconnect(table: &GatewayTable, sample: &SampleMessage) -> Option
     })))
 }
 
-pub(super) fn wuzapi(_: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn wuzapi(_: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     let chat = chat(sample, "@s.whatsapp.net");
     let info = json!({
         "ID": sample.id, "Sender": author(sample, "@s.whatsapp.net").unwrap_or_else(|| chat.clone()), "Chat": chat,
@@ -107,7 +107,7 @@ pub(super) fn wuzapi(_: &GatewayTable, sample: &SampleMessage) -> Option<Compose
     Some(ComposedBody::Json(json!({ "type": "Message", "event": event, "instanceName": "doctor", "userID": "1" })))
 }
 
-pub(super) fn green_api(_: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn green_api(_: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     let chat = chat(sample, "@c.us");
     let event = if is_from_me(sample) { "outgoingMessageReceived" } else { "incomingMessageReceived" };
     Some(ComposedBody::Json(json!({
@@ -119,7 +119,7 @@ pub(super) fn green_api(_: &GatewayTable, sample: &SampleMessage) -> Option<Comp
     })))
 }
 
-pub(super) fn whapi(_: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
+pub(super) fn whapi(_: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
     let from =
         if sample.sender == SampleSender::HiddenNumber { format!("{}@lid", sample.lid) } else { sample.phone.clone() };
     let message = json!({

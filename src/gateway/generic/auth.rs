@@ -39,15 +39,13 @@ const AUTH_METHODS: &[(&str, AuthMethod)] = &[
 
 impl GenericAuth {
     pub(super) fn read(reader: &mut ConfigReader<'_>) -> Self {
-        let method = reader.section.choice("webhook_auth", AUTH_METHODS, reader.faults);
-        if !reader.section.has("webhook_auth") {
-            let words: Vec<&str> = AUTH_METHODS.iter().map(|(word, _)| *word).collect();
-            let problem = format!("is missing: how webhooks are authenticated, one of {}", words.join(", "));
-            reader.faults.add(reader.section.key("webhook_auth"), problem);
-        }
-        let hash = reader.section.choice("webhook_algorithm", HASHES, reader.faults).unwrap_or(Hash::Sha256);
-        let encoding = reader.section.choice("webhook_encoding", ENCODINGS, reader.faults).unwrap_or(Encoding::Hex);
-        let timed = reader.section.choice("webhook_signed", SIGNED_CONTENT, reader.faults).unwrap_or_default();
+        let words: Vec<&str> = AUTH_METHODS.iter().map(|(word, _)| *word).collect();
+        let hint = format!("how webhooks are authenticated, one of {}", words.join(", "));
+        let table = &mut reader.table;
+        let method = table.required("webhook_auth", &hint, |table| table.choice("webhook_auth", AUTH_METHODS));
+        let hash = reader.table.choice("webhook_algorithm", HASHES).unwrap_or(Hash::Sha256);
+        let encoding = reader.table.choice("webhook_encoding", ENCODINGS).unwrap_or(Encoding::Hex);
+        let timed = reader.table.choice("webhook_signed", SIGNED_CONTENT).unwrap_or_default();
         let prefix = reader.text("webhook_prefix").unwrap_or_default();
         let param = reader.text("webhook_param").unwrap_or_else(|| "token".to_owned());
         let needs_header = matches!(method, Some(AuthMethod::Hmac | AuthMethod::StaticHeader));
@@ -67,11 +65,11 @@ impl GenericAuth {
         };
         let mut secrets = reader.webhook_secrets();
         for (index, secret) in secrets.iter().enumerate() {
-            let (key, value) = (reader.section.key(&format!("webhook_secret.{index}")), secret.expose_secret());
+            let (key, value) = (format!("webhook_secret.{index}"), secret.expose_secret());
             if method == Some(AuthMethod::StandardWebhooks) && crate::config::decode_whsec(value).is_none() {
-                reader.faults.add(key, "expected whsec_ and base64, which standard-webhooks needs");
+                reader.table.fault(&key, "expected whsec_ and base64, which standard-webhooks needs");
             } else if method == Some(AuthMethod::Basic) && !value.contains(':') {
-                reader.faults.add(key, "expected user:password, which basic needs");
+                reader.table.fault(&key, "expected user:password, which basic needs");
             }
         }
         if method == Some(AuthMethod::Basic) {
@@ -85,10 +83,9 @@ impl GenericAuth {
 /// Reads the name of a header, in lower case.
 fn header(reader: &mut ConfigReader<'_>, name: &str, needed: bool, what: &str) -> String {
     let text = reader.text(name);
-    let key = reader.section.key(name);
     match &text {
-        Some(text) if text.parse::<HeaderName>().is_err() => reader.faults.add(key, "expected the name of a header"),
-        None if needed => reader.faults.add(key, format!("is missing: {what}")),
+        Some(text) if text.parse::<HeaderName>().is_err() => reader.table.fault(name, "expected the name of a header"),
+        None if needed => reader.table.fault(name, format!("is missing: {what}")),
         _ => {}
     }
     text.unwrap_or_default().to_ascii_lowercase()

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::{
     source::{Condition, ValueSource},
-    table_reader::{TableReader, subtable},
+    table_reader::{condition, conditions, pointer, required_sources, scalars, sources, subtable},
 };
-use crate::config::{Faults, Section};
+use crate::reader::Reader;
 
 pub(super) struct Mapping {
     /// Pointer to the message or the list of messages.
@@ -64,76 +64,71 @@ pub(super) enum FromMeRule {
 }
 
 impl Mapping {
-    pub(super) fn read(section: Section, faults: &mut Faults) -> Self {
+    pub(super) fn read(table: &mut Reader<'_>) -> Self {
         const DEDUPE: &[(&str, bool)] = &[("whole", false), ("last_component", true)];
-        let mut reader = TableReader::new(section, faults);
-        let table = &mut reader;
-        let mapping = Self {
-            select: table.pointer("select").unwrap_or_default(),
+        Self {
+            select: pointer(table, "select").unwrap_or_default(),
             event: events(table),
-            message_id: table.required("message_id", "the pointer to a message's id"),
-            last_component: table.section.choice("dedupe", DEDUPE, table.faults).unwrap_or_default(),
-            chat_id: table.required("chat_id", "the pointer to the chat that replies are sent to"),
-            sender: table
-                .required("sender", "the pointer to the sender's phone; if several are present, they must agree"),
-            to: table.sources("to"),
-            account: table.sources("account"),
-            lid: table.sources("lid"),
-            bsuid: table.sources("bsuid"),
-            text: table.required("text", "the pointer to a message's text"),
+            message_id: required_sources(table, "message_id", "the pointer to a message's id"),
+            last_component: table.choice("dedupe", DEDUPE).unwrap_or_default(),
+            chat_id: required_sources(table, "chat_id", "the pointer to the chat that replies are sent to"),
+            sender: required_sources(
+                table,
+                "sender",
+                "the pointer to the sender's phone; if several are present, they must agree",
+            ),
+            to: sources(table, "to"),
+            account: sources(table, "account"),
+            lid: sources(table, "lid"),
+            bsuid: sources(table, "bsuid"),
+            text: required_sources(table, "text", "the pointer to a message's text"),
             timestamp: timestamp(table),
             from_me: from_me(table),
-            group: table.conditions("group"),
-            edit: table.conditions("edit"),
-            broadcast: table.conditions("broadcast"),
-            push_name: table.sources("push_name"),
-            receipt_id: table.sources("receipt_id"),
-            receipt: table.sources("receipt"),
-            delivered: table.conditions("delivered"),
-        };
-        reader.finish();
-        mapping
+            group: conditions(table, "group"),
+            edit: conditions(table, "edit"),
+            broadcast: conditions(table, "broadcast"),
+            push_name: sources(table, "push_name"),
+            receipt_id: sources(table, "receipt_id"),
+            receipt: sources(table, "receipt"),
+            delivered: conditions(table, "delivered"),
+        }
     }
 }
 
-fn events(table: &mut TableReader<'_>) -> Option<EventFilter> {
-    let (key, value) = table.section.values("event").into_iter().next()?;
-    let mut event = subtable(key, value, "{ pointer = \"…\", accept = [\"…\"] }", table.faults)?;
-    if !event.section.has("pointer") {
-        event.fault("pointer", "is missing: the pointer to the kind of an event");
-    }
-    let (pointer, accept, status) = (event.pointer("pointer"), event.scalars("accept"), event.scalars("status"));
-    if accept.is_empty() {
-        event.fault("accept", "is empty: list the event kinds that are messages");
-    }
-    event.finish();
-    Some(EventFilter { pointer: pointer?, accept, status })
+fn events(table: &mut Reader<'_>) -> Option<EventFilter> {
+    let (key, value) = table.values("event").into_iter().next()?;
+    subtable(table, key, value, "{ pointer = \"…\", accept = [\"…\"] }", |event| {
+        let at = event.required("pointer", "the pointer to the kind of an event", |event| pointer(event, "pointer"));
+        let (accept, status) = (scalars(event, "accept"), scalars(event, "status"));
+        if accept.is_empty() {
+            event.fault("accept", "is empty: list the event kinds that are messages");
+        }
+        Some(EventFilter { pointer: at?, accept, status })
+    })?
 }
 
-fn timestamp(table: &mut TableReader<'_>) -> Option<(String, TimeUnit)> {
+fn timestamp(table: &mut Reader<'_>) -> Option<(String, TimeUnit)> {
     const UNITS: &[(&str, TimeUnit)] = &[
         ("s", TimeUnit::Seconds),
         ("ms", TimeUnit::Milliseconds),
         ("rfc3339", TimeUnit::Rfc3339),
         ("none", TimeUnit::None),
     ];
-    let (key, value) = table.section.values("timestamp").into_iter().next()?;
-    let mut timestamp = subtable(key, value, "{ pointer = \"…\", unit = \"s\" }", table.faults)?;
-    let pointer = timestamp.pointer("pointer");
-    let unit = timestamp.section.choice("unit", UNITS, timestamp.faults);
-    if !timestamp.section.has("unit") {
-        timestamp.fault("unit", "is missing: s, ms, rfc3339 or none");
-    }
-    if !timestamp.section.has("pointer") && unit.is_some_and(|unit| unit != TimeUnit::None) {
-        timestamp.fault("pointer", "is missing: the pointer to the time of a message");
-    }
-    timestamp.finish();
-    Some((pointer?, unit?))
+    let (key, value) = table.values("timestamp").into_iter().next()?;
+    subtable(table, key, value, "{ pointer = \"…\", unit = \"s\" }", |timestamp| {
+        let at = pointer(timestamp, "pointer");
+        let unit = timestamp.required("unit", "s, ms, rfc3339 or none", |timestamp| timestamp.choice("unit", UNITS));
+        if !timestamp.has("pointer") && unit.is_some_and(|unit| unit != TimeUnit::None) {
+            timestamp.fault("pointer", "is missing: the pointer to the time of a message");
+        }
+        Some((at?, unit?))
+    })?
 }
 
 /// `from_me` is required: messages sent from the own number contain codes.
-fn from_me(table: &mut TableReader<'_>) -> FromMeRule {
-    let values = table.section.values("from_me");
+fn from_me(table: &mut Reader<'_>) -> FromMeRule {
+    const SHAPE: &str = "{ pointer = \"…\" }, or \"never\"";
+    let values = table.values("from_me");
     if let [(_, Value::String(word))] = values.as_slice()
         && word == "never"
     {
@@ -148,10 +143,11 @@ fn from_me(table: &mut TableReader<'_>) -> FromMeRule {
     let mut optional = false;
     let mut conditions = Vec::new();
     for (key, value) in values {
-        let shape = "{ pointer = \"…\" }, or \"never\"";
-        let Some(mut reader) = subtable(key, value, shape, table.faults) else { continue };
-        optional |= reader.section.flag("optional", reader.faults);
-        conditions.extend(reader.condition());
+        let condition = subtable(table, key, value, SHAPE, |table| {
+            optional |= table.flag("optional", false);
+            condition(table)
+        });
+        conditions.extend(condition.flatten());
     }
     FromMeRule::When { conditions, optional }
 }

@@ -23,38 +23,25 @@ use super::{
     config_reader::{self, ConfigReader},
     json, send_result_by_status,
 };
-use crate::{
-    config::Section,
-    domain::{Channel, Subject},
-};
+use crate::domain::{Channel, Subject};
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
-    build_configured("generic", reader)
-}
-
-/// A kind with built-in settings. Keys of the operator's table override them, in `mapping` and `send` one by one.
-pub(super) fn preset(kind: &'static str, defaults: &str, reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
-    let defaults = toml::from_str(defaults).expect("a test reads every preset");
-    *reader.section = std::mem::take(reader.section).over(&Section::new("", defaults));
-    build_configured(kind, reader)
-}
-
-fn build_configured(kind: &'static str, reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+/// A gateway of `kind`: `generic`, or one of [`presets`].
+pub(super) fn build(kind: &'static str, reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let auth = GenericAuth::read(reader);
     let values = GatewayValues::read(reader);
-    let mapping = Mapping::read(reader.section.section("mapping", reader.faults), reader.faults);
-    let sends = reader.section.has("send");
-    let send = sends.then(|| SendTemplate::read(reader.section.section("send", reader.faults), &values, reader.faults));
+    let table = &mut reader.table;
+    let mapping = table.nested("mapping", Mapping::read);
+    let send = table.has("send").then(|| table.nested("send", |table| SendTemplate::read(table, &values)));
     if reader.purpose != Purpose::Inspect {
         if send.is_none() {
-            reader.faults.add(reader.section.key("send"), "is missing: the request that sends a text");
+            table.fault("send", "is missing: the request that sends a text");
         }
         for name in send.iter().flat_map(SendTemplate::placeholders).filter(|name| values.lacks(name)) {
-            reader.faults.add(reader.section.key(&name), format!("is missing: send uses {{{name}}}"));
+            table.fault(&name, format!("is missing: send uses {{{name}}}"));
         }
     }
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
-    let channel = reader.section.choice("channel", &channels, reader.faults).unwrap_or(Channel::WhatsApp);
+    let channel = table.choice("channel", &channels).unwrap_or(Channel::WhatsApp);
     let sms_verifies = reader.sms_verifies(channel);
     Arc::new(Generic { kind, auth, mapping, values, send, channel, sms_verifies })
 }

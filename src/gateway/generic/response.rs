@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::{
     super::{Refusal, SendResult, send_result_by_status},
     source::{Condition, ValueSource, scalars},
-    table_reader::{TableReader, status, subtable},
+    table_reader::{condition, sources, status, subtable},
 };
-use crate::domain::DeliveryFailure;
+use crate::{domain::DeliveryFailure, reader::Reader};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum RuleOutcome {
@@ -39,14 +39,14 @@ struct ResponseRule {
 }
 
 impl ResponseRules {
-    pub(super) fn read(table: &mut TableReader<'_>) -> Self {
-        let statuses = table.section.values("success");
-        let success = statuses.into_iter().filter_map(|(key, value)| status(key, &value, table.faults)).collect();
-        let message_id = table.sources("message_id");
+    pub(super) fn read(table: &mut Reader<'_>) -> Self {
+        let statuses = table.values("success");
+        let success = statuses.into_iter().filter_map(|(key, value)| status(table, key, value)).collect();
+        let message_id = sources(table, "message_id");
         let mut rules = Vec::new();
         for (name, meaning) in OUTCOME_KEYS {
-            for (key, value) in table.section.values(name) {
-                rules.extend(read_rule(key, value, meaning, table));
+            for (key, value) in table.values(name) {
+                rules.extend(read_rule(table, key, value, meaning));
             }
         }
         rules.sort_by_key(|rule| rule.body.is_none());
@@ -79,19 +79,19 @@ impl ResponseRules {
 }
 
 /// A rule: a status, or a table with `status`, `pointer` and a test.
-fn read_rule(key: String, value: Value, meaning: RuleOutcome, table: &mut TableReader<'_>) -> Option<ResponseRule> {
+fn read_rule(table: &mut Reader<'_>, key: String, value: &Value, meaning: RuleOutcome) -> Option<ResponseRule> {
     if !value.is_object() {
-        return Some(ResponseRule { status: Some(status(key, &value, table.faults)?), body: None, meaning });
+        return Some(ResponseRule { status: Some(status(table, key, value)?), body: None, meaning });
     }
-    let mut reader = subtable(key, value, "{ status = 400, pointer = \"…\", equals = … }", table.faults)?;
-    let (by_status, by_body) = (reader.section.values("status"), reader.section.has("pointer"));
-    if by_status.is_empty() && !by_body {
-        reader.fault("status", "is missing: give a status, a pointer into the answer, or both");
-    }
-    let wanted = by_status.into_iter().find_map(|(key, value)| status(key, &value, reader.faults));
-    if by_body {
-        return Some(ResponseRule { status: wanted, body: Some(reader.condition()?), meaning });
-    }
-    reader.finish();
-    Some(ResponseRule { status: Some(wanted?), body: None, meaning })
+    subtable(table, key, value, "{ status = 400, pointer = \"…\", equals = … }", |table| {
+        let (by_status, by_body) = (table.values("status"), table.has("pointer"));
+        if by_status.is_empty() && !by_body {
+            table.fault("status", "is missing: give a status, a pointer into the answer, or both");
+        }
+        let wanted = by_status.into_iter().find_map(|(key, value)| status(table, key, value));
+        if by_body {
+            return Some(ResponseRule { status: wanted, body: Some(condition(table)?), meaning });
+        }
+        Some(ResponseRule { status: Some(wanted?), body: None, meaning })
+    })?
 }

@@ -7,12 +7,12 @@ use url::form_urlencoded;
 use super::{
     read::phone,
     response::ResponseRules,
-    table_reader::TableReader,
+    table_reader::table_of_texts,
     template::{GATEWAY_PLACEHOLDERS, GatewayValues, MESSAGE_PLACEHOLDERS, fill, fill_json, fill_url, placeholders},
 };
 use crate::{
-    config::{Faults, Section, not_one_of},
     domain::{Subject, redirect},
+    reader::{Reader, not_one_of},
 };
 
 const METHODS: &[(&str, Method)] =
@@ -40,16 +40,14 @@ enum BodyTemplate {
 }
 
 impl SendTemplate {
-    pub(super) fn read(section: Section, values: &GatewayValues, faults: &mut Faults) -> Self {
-        let mut reader = TableReader::new(section, faults);
-        let table = &mut reader;
+    pub(super) fn read(table: &mut Reader<'_>, values: &GatewayValues) -> Self {
         let mut used = Vec::new();
         let method = method(table);
-        let before = table.faults.iter().count();
+        let before = table.faults().iter().count();
         let url = url(table, values, &mut used);
         let body = body(table, &mut used);
         // A misspelled placeholder is already reported; do not report it as missing too.
-        if table.faults.iter().count() == before {
+        if table.faults().iter().count() == before {
             let contains = |names: &[&str]| used.iter().any(|used| names.contains(&used.as_str()));
             if !contains(&["text"]) {
                 table.fault("body", "contains no {text}, and neither does url: the message would be empty");
@@ -63,11 +61,10 @@ impl SendTemplate {
         }
         let headers = headers(table, values, &body, &mut used);
         let response_rules = ResponseRules::read(table);
-        let recipient = table.section.text("address", table.faults).unwrap_or_else(|| "{digits}".to_owned());
+        let recipient = table.text("address").unwrap_or_else(|| "{digits}".to_owned());
         if !recipient.contains("{digits}") || placeholders(&recipient).any(|name| name != "digits") {
             table.fault("address", "expected a chat id with the placeholder {digits}, such as \"{digits}@c.us\"");
         }
-        reader.finish();
         Self { method, url, recipient, headers, body, response_rules, placeholders: used }
     }
 
@@ -135,21 +132,12 @@ fn digits(chat_id: &str, subject: Option<&Subject>) -> String {
     phone(chat_id).or(known).map_or_else(|| chat_id.to_owned(), |phone| phone.digits().to_owned())
 }
 
-fn method(table: &mut TableReader<'_>) -> Method {
-    let words: Vec<&str> = METHODS.iter().map(|(word, _)| *word).collect();
-    let Some(text) = table.section.text("method", table.faults) else { return Method::POST };
-    let method = METHODS.iter().find(|(word, _)| *word == text).map(|(_, method)| method.clone());
-    method.unwrap_or_else(|| {
-        table.fault("method", &not_one_of(&text, &words));
-        Method::POST
-    })
+fn method(table: &mut Reader<'_>) -> Method {
+    table.choice("method", METHODS).unwrap_or(Method::POST)
 }
 
-fn url(table: &mut TableReader<'_>, values: &GatewayValues, used: &mut Vec<String>) -> String {
-    let template = table.section.required_text("url", "the URL that messages are sent to", table.faults);
-    if template.is_empty() {
-        return template;
-    }
+fn url(table: &mut Reader<'_>, values: &GatewayValues, used: &mut Vec<String>) -> String {
+    let Some(template) = table.required_text("url", "the URL that messages are sent to") else { return String::new() };
     check_placeholders(table, "url", &template, used);
     let rest = template.strip_prefix("{url}").unwrap_or(&template);
     if placeholders(rest).any(|name| name == "url") {
@@ -165,21 +153,21 @@ fn url(table: &mut TableReader<'_>, values: &GatewayValues, used: &mut Vec<Strin
     template
 }
 
-fn body(table: &mut TableReader<'_>, used: &mut Vec<String>) -> BodyTemplate {
-    let Some((key, value)) = table.section.values("body").into_iter().next() else { return BodyTemplate::Empty };
+fn body(table: &mut Reader<'_>, used: &mut Vec<String>) -> BodyTemplate {
+    let Some((key, value)) = table.values("body").into_iter().next() else { return BodyTemplate::Empty };
     let body = match value {
-        Value::String(text) => match serde_json::from_str(&text) {
+        Value::String(text) => match serde_json::from_str(text) {
             Ok(json) => BodyTemplate::Json(json),
             Err(error) => {
                 let place = format!("line {} column {}", error.line(), error.column());
                 let problem = "expected JSON with placeholders inside quotes, or a table for a form";
-                table.faults.add(key, format!("{problem}; invalid JSON at {place}"));
+                table.fault_at(key, format!("{problem}; invalid JSON at {place}"));
                 BodyTemplate::Empty
             }
         },
-        Value::Object(form) => BodyTemplate::Form(form.into_iter().collect()),
+        Value::Object(form) => BodyTemplate::Form(form.clone().into_iter().collect()),
         _ => {
-            table.faults.add(key, "expected JSON in quotes, or a table for a form");
+            table.fault_at(key, "expected JSON in quotes, or a table for a form");
             BodyTemplate::Empty
         }
     };
@@ -206,26 +194,21 @@ fn visit_texts(json: &Value, visit: &mut dyn FnMut(&str)) {
 }
 
 /// Adds the placeholders of a template to `used`, and a fault for each unknown one.
-fn check_placeholders(table: &mut TableReader<'_>, key: &str, template: &str, used: &mut Vec<String>) {
+fn check_placeholders(table: &mut Reader<'_>, key: &str, template: &str, used: &mut Vec<String>) {
     let known: Vec<&str> = MESSAGE_PLACEHOLDERS.into_iter().chain(GATEWAY_PLACEHOLDERS).collect();
     for name in placeholders(template) {
         if known.contains(&name) {
             used.push(name.to_owned());
         } else {
-            table.fault(key, &format!("{{{name}}}: {}", not_one_of(name, &known)));
+            table.fault(key, format!("{{{name}}}: {}", not_one_of(name, &known)));
         }
     }
 }
 
 /// Reads the headers, which are the same for all messages: placeholders with a value for each message are not allowed.
-fn headers(
-    table: &mut TableReader<'_>,
-    values: &GatewayValues,
-    body: &BodyTemplate,
-    used: &mut Vec<String>,
-) -> HeaderMap {
+fn headers(table: &mut Reader<'_>, values: &GatewayValues, body: &BodyTemplate, used: &mut Vec<String>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let content_type = table.section.text("content_type", table.faults).or_else(|| match body {
+    let content_type = table.text("content_type").or_else(|| match body {
         BodyTemplate::Empty => None,
         BodyTemplate::Json(_) => Some("application/json".to_owned()),
         BodyTemplate::Form(_) => Some("application/x-www-form-urlencoded".to_owned()),
@@ -235,10 +218,10 @@ fn headers(
         Some(Err(_)) => table.fault("content_type", "expected a media type such as application/json"),
         None => {}
     }
-    for (name, template) in table.table("headers") {
+    for (name, template) in table_of_texts(table, "headers") {
         let key = format!("headers.{name}");
         if let Some(name) = placeholders(&template).find(|name| MESSAGE_PLACEHOLDERS.contains(name)) {
-            table.fault(&key, &format!("{{{name}}} is not allowed in a header"));
+            table.fault(&key, format!("{{{name}}} is not allowed in a header"));
         }
         check_placeholders(table, &key, &template, used);
         let value = HeaderValue::try_from(fill(&template, &|name| values.get(name)));

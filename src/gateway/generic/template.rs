@@ -26,13 +26,13 @@ pub(super) struct GatewayValues {
 
 impl GatewayValues {
     pub(super) fn read(reader: &mut ConfigReader<'_>) -> Self {
-        let url = reader.section.url("url", reader.faults);
+        let url = reader.table.url("url");
         Self {
             url: url.map(|url| url.as_str().trim_end_matches('/').to_owned()),
             account: reader.text("account"),
             from: reader.text("from"),
-            api_key: reader.section.secret("api_key", reader.faults),
-            api_secret: reader.section.secret("api_secret", reader.faults),
+            api_key: reader.table.secret("api_key"),
+            api_secret: reader.table.secret("api_secret"),
         }
     }
 

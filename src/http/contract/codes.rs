@@ -3,11 +3,15 @@
 use serde_json::{Value, json};
 
 use super::{
+    examples,
     operation::{Area, Operation, operation},
-    schema::{named, object, text, time},
     values,
 };
-use crate::{domain::scope::Scope, http::problem::Code};
+use crate::{
+    api::limits,
+    domain::{Status, scope::Scope},
+    http::problem::Code,
+};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![request(), validate(), resend()]
@@ -22,7 +26,7 @@ fn request() -> Operation {
         .idempotent()
         .spends()
         .json(request_body(), request_example())
-        .envelope("OTP code generated and message queued successfully", &named("Code"), &code_example("pending"))
+        .envelope("OTP code generated and message queued successfully", &examples::code(Status::Pending))
         .problems(&[Code::InstanceDisabled, Code::InstanceFull])
 }
 
@@ -35,24 +39,24 @@ fn request_body() -> Value {
         })
     };
     let short =
-        |longest: u32, about: &str| json!({ "type": ["string", "null"], "maxLength": longest, "description": about });
+        |longest: usize, about: &str| json!({ "type": ["string", "null"], "maxLength": longest, "description": about });
     json!({
         "type": "object",
         "required": ["chatId"],
         "properties": {
             "chatId": chat(),
-            "length": number(4, 10, 6, "Characters."),
+            "length": number(*limits::CODE_LENGTH.start(), *limits::CODE_LENGTH.end(), 6, "Characters."),
             "useLetter": flag(false, "Letters, lower case unless `allCapital`."),
             "useNumber": flag(true, "Digits. Not false together with `useLetter`."),
             "allCapital": flag(false, "Upper-case letters."),
-            "name": short(100, "The application's name in the message; must not be an address."),
+            "name": short(limits::APP_NAME, "The application's name in the message; must not be an address."),
             "expires": number(60, 1800, 1800, "Seconds until it is too old; the instance can change the bounds."),
-            "lang": short(35, "A built-in language; an unknown one falls back to the instance's."),
-            "purpose": short(100, "A label of yours, echoed."),
-            "client_ref": short(200, "A reference of yours, echoed; lists can filter on it."),
+            "lang": short(limits::LANGUAGE, "A built-in language; an unknown one falls back to the instance's."),
+            "purpose": short(limits::PURPOSE, "A label of yours, echoed."),
+            "client_ref": short(limits::CLIENT_REF, "A reference of yours, echoed; lists can filter on it."),
             "metadata": { "description": "Any JSON up to 2 KB, echoed." },
-            "client_ip": short(45, "Where the person's browser is."),
-            "user_agent": short(512, "What the person's browser says it is."),
+            "client_ip": short(limits::CLIENT_IP, "Where the person's browser is."),
+            "user_agent": short(limits::USER_AGENT, "What the person's browser says it is."),
         },
     })
 }
@@ -62,21 +66,7 @@ fn request_example() -> Value {
 }
 
 fn chat() -> Value {
-    json!({ "type": "string", "maxLength": 200, "description": "`<digits>@c.us`, an E.164 number or `<id>@lid`." })
-}
-
-pub(super) fn code_example(status: &str) -> Value {
-    json!({
-        "uuid": values::CODE_UUID,
-        "chat_id": values::CODE_CHAT,
-        "code": values::OTP,
-        "status": status,
-        "otp_type": "code",
-        "expires_at": values::EXPIRES,
-        "created_at": values::CREATED,
-        "poll_token": values::POLL_TOKEN,
-        "warnings": [],
-    })
+    json!({ "type": "string", "maxLength": limits::CHAT, "description": "`<digits>@c.us`, an E.164 number or `<id>@lid`." })
 }
 
 fn validate() -> Operation {
@@ -92,20 +82,8 @@ fn validate() -> Operation {
         "properties": {
             "chatId": chat(),
             "uuid": { "type": "string", "format": "uuid", "description": "In the place of `chatId`: the request whose code was typed." },
-            "code": { "type": "string", "minLength": 1, "maxLength": 200, "description": "What the person typed." },
+            "code": { "type": "string", "minLength": 1, "maxLength": limits::TYPED, "description": "What the person typed." },
         },
-    });
-    let data = object(&json!({
-        "uuid": { "type": "string", "format": "uuid" },
-        "chat_id": text("As it was given here, or for the request."),
-        "status": { "const": "validated" },
-        "validated_at": time("By the store's clock."),
-    }));
-    let example = json!({
-        "uuid": values::CODE_UUID,
-        "chat_id": values::CODE_CHAT,
-        "status": "validated",
-        "validated_at": values::ENDED,
     });
     operation(Area::Codes, "POST", "/api/otp/v2/{instance}/validate-code", "validateCode", "Check a code")
         .scope(Scope::Validate)
@@ -113,7 +91,7 @@ fn validate() -> Operation {
         .idempotent()
         .json(body, json!({ "chatId": values::CODE_CHAT, "code": values::OTP }))
         .spends()
-        .envelope("OTP code validated successfully", &data, &example)
+        .envelope("OTP code validated successfully", &examples::validated())
         .problems(&[
             Code::CodeWrong,
             Code::AttemptsExhausted,
@@ -131,7 +109,7 @@ fn resend() -> Operation {
         .scope(Scope::Send)
         .about(about)
         .spends()
-        .envelope("OTP code queued again", &named("Code"), &code_example("sent"))
+        .envelope("OTP code queued again", &examples::code(Status::Sent))
         .problems(&[
             Code::InstanceDisabled,
             Code::CodeExpired,

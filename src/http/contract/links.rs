@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{
+    examples,
     operation::{Area, Operation, operation},
-    schema::{named, nullable, object, text},
+    schema::text,
     values,
 };
-use crate::{domain::scope::Scope, http::problem::Code};
+use crate::{api::limits, domain::scope::Scope, http::problem::Code};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![generate(), redeem()]
@@ -22,27 +23,26 @@ fn generate() -> Operation {
         .idempotent()
         .spends()
         .json(generate_body(), generate_example())
-        .envelope("OTP link request created successfully", &named("Link"), &link_example())
+        .envelope("OTP link request created successfully", &examples::link())
         .problems(&[Code::InstanceDisabled, Code::InstanceFull])
 }
 
 fn generate_body() -> Value {
     let placeholders = "May hold `<link>`, `<name>`, `<purpose>` and `<code>`, or the same in braces.";
-    let template = |about: &str| json!({ "type": ["string", "null"], "maxLength": 4096, "description": format!("{about} {placeholders}") });
-    let url =
-        |about: &str| json!({ "type": ["string", "null"], "format": "uri", "maxLength": 2048, "description": about });
+    let template = |about: &str| json!({ "type": ["string", "null"], "maxLength": limits::TEXT, "description": format!("{about} {placeholders}") });
+    let url = |about: &str| json!({ "type": ["string", "null"], "format": "uri", "maxLength": limits::URL, "description": about });
     let short =
-        |longest: u32, about: &str| json!({ "type": ["string", "null"], "maxLength": longest, "description": about });
+        |longest: usize, about: &str| json!({ "type": ["string", "null"], "maxLength": longest, "description": about });
     json!({
         "type": "object",
         "properties": {
-            "chatId": short(200, "Only this chat can match: a phone number, `<digits>@c.us` or `<id>@lid`."),
+            "chatId": short(limits::CHAT, "Only this chat can match: a phone number, `<digits>@c.us` or `<id>@lid`."),
             "expires": {
                 "type": ["integer", "null"], "minimum": 60, "maximum": 3600, "default": 1800,
                 "description": "Seconds until the code is too old; the instance can narrow the bounds.",
             },
-            "name": short(100, "The application's name in messages; must not be an address."),
-            "lang": short(35, "A built-in language; an unknown one falls back to the instance's."),
+            "name": short(limits::APP_NAME, "The application's name in messages; must not be an address."),
+            "lang": short(limits::LANGUAGE, "A built-in language; an unknown one falls back to the instance's."),
             "message": {
                 "type": ["object", "null"],
                 "properties": {
@@ -74,7 +74,7 @@ fn generate_body() -> Value {
                 "type": ["string", "null"], "enum": ["same_browser", "prove_phone", "anywhere", "", null],
                 "description": "Where the login ends; one of those that the instance allows.",
             },
-            "state": short(512, "Comes back in the redirect and nowhere else."),
+            "state": short(limits::STATE, "Comes back in the redirect and nowhere else."),
             "require_exact_text": {
                 "type": ["boolean", "null"],
                 "description": "Only the prefilled text counts, but for spaces, punctuation and case; another one costs no attempt and gets the link again. By default where the instance says so: in `prove_phone`. Without it `prove_phone` finishes only after a tap on the link in the reply.",
@@ -83,15 +83,16 @@ fn generate_body() -> Value {
                 "type": ["boolean", "null"], "default": true,
                 "description": "Whether the browser that waited may make the expired link anew; never with a `purpose`.",
             },
-            "purpose": short(100, "What the person agrees to, as messages and pages say it: `Pay 9,000 EUR`; must not be an address."),
-            "client_ref": short(200, "A reference of yours, echoed; lists can filter on it."),
+            "purpose": short(limits::PURPOSE, "What the person agrees to, as messages and pages say it: `Pay 9,000 EUR`; must not be an address."),
+            "client_ref": short(limits::CLIENT_REF, "A reference of yours, echoed; lists can filter on it."),
             "metadata": { "description": "Any JSON up to 2 KB, echoed." },
             "max_attempts": {
-                "type": ["integer", "null"], "minimum": 1, "maximum": 100, "default": 5,
+                "type": ["integer", "null"], "minimum": limits::MAX_ATTEMPTS.start(), "maximum": limits::MAX_ATTEMPTS.end(),
+                "default": 5,
                 "description": "Wrong senders before it fails; 1 ends it at the first.",
             },
-            "client_ip": short(45, "Where the person's browser is."),
-            "user_agent": short(512, "What the person's browser says it is; shown before the tap."),
+            "client_ip": short(limits::CLIENT_IP, "Where the person's browser is."),
+            "user_agent": short(limits::USER_AGENT, "What the person's browser says it is; shown before the tap."),
         },
     })
 }
@@ -103,27 +104,6 @@ fn generate_example() -> Value {
         "challenge": values::CHALLENGE,
         "client_ref": "cart 7",
         "message": { "prompt": "Sign me in to <name>", "success": "Hi! Tap to continue: <link>" },
-    })
-}
-
-pub(super) fn link_example() -> Value {
-    let text = format!("Sign me in to Harbour [{}] - DO NOT CHANGE THIS MESSAGE", values::CODE);
-    let encoded = text.replace(' ', "%20").replace('[', "%5B").replace(']', "%5D");
-    json!({
-        "uuid": values::UUID,
-        "chat_id": null,
-        "status": "pending",
-        "otp_type": "link",
-        "expires_at": values::EXPIRES,
-        "created_at": values::CREATED,
-        "code": values::CODE,
-        "whatsapp_link": format!("https://wa.me/447700900999?text={encoded}"),
-        "app_url": format!("whatsapp://send?phone=447700900999&text={encoded}"),
-        "text": text,
-        "start_url": format!("https://wa.example.org/l/{}", values::HANDLE),
-        "qr_url": format!("https://wa.example.org/l/{}/qr.svg", values::HANDLE),
-        "poll_token": values::POLL_TOKEN,
-        "warnings": [],
     })
 }
 
@@ -144,37 +124,11 @@ fn redeem() -> Operation {
             "user_agent": short(512, "With `code`: what that browser says it is."),
         },
     });
-    let data = object(&json!({
-        "uuid": { "type": "string", "format": "uuid" },
-        "subject": named("Subject"),
-        "chat_id": nullable(text("The chat that wrote.")),
-        "push_name": nullable(text("The sender's display name, chosen by the sender: without control and direction marks, at most 128 characters.")),
-        "renews": nullable(text("The expired request that a tap on its page made anew, if there was one.")),
-        "text_changed": super::schema::text_changed(),
-        "risk": named("Risk"),
-        "purpose": nullable(text("As given.")),
-        "client_ref": nullable(text("As given.")),
-        "metadata": { "description": "As given." },
-        "completion": named("Completion"),
-    }));
-    let example = json!({
-        "uuid": values::UUID,
-        "subject": { "kind": "phone", "value": values::PHONE, "reported": values::PHONE },
-        "chat_id": values::CHAT,
-        "push_name": "Mara",
-        "renews": null,
-        "text_changed": false,
-        "risk": null,
-        "purpose": null,
-        "client_ref": "cart 7",
-        "metadata": null,
-        "completion": { "mode": "same_browser", "state": "redeemed" },
-    });
     operation(Area::Links, "POST", "/api/otp/v2/{instance}/redeem", "redeem", "Exchange the redirect's token")
         .scope(Scope::Redeem)
         .about(about)
         .idempotent()
         .json(body, json!({ "token": values::REDEEM_TOKEN, "verifier": values::VERIFIER }))
-        .envelope("Login confirmed", &data, &example)
+        .envelope("Login confirmed", &examples::redeemed())
         .problems(&[Code::TokenSpent, Code::TokenRefused])
 }

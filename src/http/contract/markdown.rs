@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Area, Operation, fields, openapi, operations, path_parameter, samples, verify};
+use super::{Area, Operation, examples, fields, operations, path_parameter, samples, verify};
 use crate::{
     domain::{Event, Reason},
     http::{guides::GUIDES, problem::Code},
@@ -87,7 +87,7 @@ fn callbacks(out: &mut String) {
     for event in Event::ALL {
         let _ = writeln!(out, "- `{}`: {}", event.as_str(), event.about());
     }
-    let _ = write!(out, "\n```json\n{:#}\n```\n", openapi::event_example());
+    let _ = write!(out, "\n```json\n{:#}\n```\n", examples::callback_json());
     for sample in verify::samples() {
         let _ = write!(out, "\nVerify one in {}:\n\n```{}\n{}```\n", sample.label, sample.language, sample.source);
     }

@@ -5,12 +5,13 @@
 //!
 //! 1. The route stands in [`super::ROUTES`].
 //! 2. Its row stands in the file of its area here, such as `requests.rs`: one call of `operation(…)`, with an example
-//!    request and answer. A new file is one line in [`operations`]. A shape that several answers share goes to
-//!    `schema.rs`, a value that an example needs to `values.rs`.
+//!    request and answer. A new file is one line in [`operations`]. The struct of its answer is declared in
+//!    [`crate::api`]; an example is a value of it, and what several examples need stands in `examples.rs` and `values.rs`.
 //! 3. `tests/it/contract/live.rs` says how such a value comes to be in a running daemon, and the example is executed.
 
 mod callbacks;
 mod codes;
+mod examples;
 pub(in crate::http) mod fields;
 pub(in crate::http) mod highlight;
 mod itself;

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Access, Area, Operation, Parameter, operations, path_parameter, samples, schema, values};
+use super::{Access, Area, Operation, Parameter, examples, operations, path_parameter, samples, schema};
 use crate::{
+    api::{callback::Callback, problem::ProblemBody, schema::Schema as _},
     domain::Event,
     http::problem::{Code, Problem},
 };
@@ -118,7 +119,7 @@ fn responses(operation: &Operation) -> Value {
         let line = format!("`{}`: {}", code.as_str(), code.title());
         response["description"] = if so_far.is_empty() { json!(line) } else { json!(format!("{so_far}\n\n{line}")) };
         let media = &mut response["content"]["application/problem+json"];
-        media["schema"] = schema::named("Problem");
+        media["schema"] = ProblemBody::schema();
         media["examples"][code.as_str()] = json!({ "summary": code.title(), "value": example(*code) });
         if *code == Code::RateLimited && operation.area == Area::Pages {
             response["content"]["text/html"]["schema"] = json!({ "type": "string" });
@@ -131,7 +132,7 @@ fn responses(operation: &Operation) -> Value {
 }
 
 /// One problem as it is sent.
-pub(super) fn example(code: Code) -> Value {
+pub(super) fn example(code: Code) -> ProblemBody {
     Problem::new(code, "What to do about it, for people.").body()
 }
 
@@ -163,34 +164,6 @@ fn headers() -> Value {
     })
 }
 
-/// A callback as it is sent.
-pub(super) fn event_example() -> Value {
-    json!({
-        "type": "link.verified",
-        "timestamp": values::ENDED,
-        "data": {
-            "uuid": values::UUID,
-            "otp_type": "link",
-            "status": "verified",
-            "reason": null,
-            "chat_id": values::CHAT,
-            "subject": { "kind": "phone", "value": values::PHONE, "reported": values::PHONE },
-            "push_name": "Mara",
-            "purpose": null,
-            "client_ref": "cart 7",
-            "metadata": null,
-            "renews": null,
-            "text_changed": false,
-            "risk": null,
-            "after": null,
-            "completion": { "mode": "same_browser", "state": "offered" },
-            "created_at": values::CREATED,
-            "expires_at": values::EXPIRES,
-            "ended_at": values::ENDED,
-        },
-    })
-}
-
 /// What the daemon posts to the app.
 fn callbacks() -> Value {
     let parameters: Vec<Value> = [
@@ -205,15 +178,14 @@ fn callbacks() -> Value {
     .collect();
     let mut callbacks = Map::new();
     for event in Event::ALL {
-        let mut example = event_example();
-        example["type"] = json!(event.as_str());
+        let example = examples::callback(event.as_str());
         callbacks.insert(
             event.as_str().to_owned(),
             json!({ "post": {
                 "summary": event.about(),
                 "parameters": parameters,
                 "requestBody": { "required": true, "content": {
-                    "application/json": { "schema": schema::named("Event"), "example": example },
+                    "application/json": { "schema": Callback::schema(), "example": example },
                 } },
                 "responses": {
                     "2XX": { "description": "Taken. Anything else is tried again." },

@@ -1,8 +1,13 @@
 //! One row of the contract: an operation, said in a few calls.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{domain::scope::Scope, http::problem::Code};
+use crate::{
+    api::{limits, schema::Schema},
+    domain::scope::Scope,
+    http::problem::Code,
+};
 
 /// The parts of the API, in the order in which they are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -270,7 +275,7 @@ impl Operation {
         self.header(
             "Idempotency-Key",
             json!({
-                "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$",
+                "type": "string", "minLength": limits::IDEMPOTENCY_KEY.start(), "maxLength": limits::IDEMPOTENCY_KEY.end(), "pattern": "^[!#-~]+$",
                 "description": "The same key and body give the same answer for 24 hours; another body is refused.",
             }),
             Some("cart-7"),
@@ -279,18 +284,25 @@ impl Operation {
     }
 
     /// `{"success": true, "message": …, "data": <schema>}`, as the old API writes it.
-    pub(super) fn envelope(self, message: &'static str, data: &Value, example: &Value) -> Self {
+    pub(super) fn envelope<T: Schema + Serialize>(self, message: &'static str, example: &T) -> Self {
         let schema = json!({
             "type": "object",
             "required": ["success", "message", "data"],
             "properties": {
                 "success": { "const": true },
                 "message": { "type": "string", "description": "For people; do not compare." },
-                "data": data,
+                "data": T::schema(),
             },
         });
         let example = json!({ "success": true, "message": message, "data": example });
         self.answer(200, "It worked", "application/json", schema, example)
+    }
+
+    /// Replaces a part of the schema of the last response, named by a JSON pointer.
+    pub(super) fn narrow(mut self, pointer: &str, schema: Value) -> Self {
+        let part = self.answers.last_mut().and_then(|answer| answer.schema.pointer_mut(pointer));
+        *part.expect("the pointer names a part of the schema") = schema;
+        self
     }
 
     pub(super) fn answer(

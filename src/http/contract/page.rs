@@ -7,10 +7,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
-    Area, Operation, Parameter,
+    Area, Operation, Parameter, examples,
     fields::{self, Row},
     highlight::{html, prose},
-    openapi, operations, path_parameter, samples, values, verify,
+    operations, path_parameter, samples, values, verify,
 };
 use crate::{
     domain::{Event, Reason},
@@ -127,7 +127,7 @@ fn built() -> Page {
         introduction: INTRODUCTION.split("\n\n").map(paragraph).collect(),
         areas: chapters.filter(|chapter| !chapter.operations.is_empty()).collect(),
         events: Event::ALL.iter().map(|event| (event.as_str(), prose(event.about()))).collect(),
-        event: html(&format!("{:#}", openapi::event_example())),
+        event: html(&format!("{:#}", examples::callback_json())),
         verify: verify::samples().map(|sample| Shown { label: sample.label, html: html(&sample.source) }).into(),
         problems: Code::ALL
             .iter()

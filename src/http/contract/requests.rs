@@ -3,13 +3,16 @@
 use serde_json::{Value, json};
 
 use super::{
-    links::link_example,
+    examples,
     operation::{Access, Area, Operation, operation},
-    schema::{named, object, streamed, text, time},
-    values,
+    schema::{streamed, text, time},
 };
 use crate::{
-    domain::{Status, scope::Scope},
+    api::{
+        limits,
+        verification::{Requests, Watched},
+    },
+    domain::{OtpType, Status, scope::Scope},
     http::problem::Code,
 };
 
@@ -20,19 +23,15 @@ pub(super) fn operations() -> Vec<Operation> {
 fn list() -> Operation {
     let about = "Newest first. Filters can be combined. A page can be short, even empty, while more follow: only a \
         missing `next_cursor` means the end. Codes and links are shown to tokens with the scope `read_secrets`.";
-    let data = json!({
-        "type": "object",
-        "required": ["requests"],
-        "properties": {
-            "requests": { "type": "array", "items": named("Request") },
-            "next_cursor": text("Asks for the next page."),
-        },
-    });
     operation(Area::Requests, "GET", "/api/otp/v2/{instance}/requests", "listRequests", "List requests")
         .scope(Scope::Read)
         .about(about)
-        .query("status", json!({ "enum": Status::ALL, "type": "string" }), Some("pending"))
-        .query("otp_type", json!({ "enum": ["link", "code"], "type": "string" }), None)
+        .query(
+            "status",
+            json!({ "enum": Status::ALL, "type": "string" }),
+            Some("pending"),
+        )
+        .query("otp_type", json!({ "enum": OtpType::ALL, "type": "string" }), None)
         .query(
             "chat_id",
             text("`<digits>@c.us`, an E.164 number or `<id>@lid`: one chat, however it is written."),
@@ -49,8 +48,8 @@ fn list() -> Operation {
         .query("created_after", time("Not older than this."), None)
         .query("created_before", time("Older than this."), None)
         .query("cursor", text("`next_cursor` of the page before."), None)
-        .query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 }), Some("20"))
-        .envelope("OTP requests", &data, &json!({ "requests": [pending_example()] }))
+        .query("limit", json!({ "type": "integer", "minimum": limits::PAGE.start(), "maximum": limits::PAGE.end(), "default": limits::REQUESTS_DEFAULT }), Some("20"))
+        .envelope("OTP requests", &Requests { requests: vec![examples::pending()], next_cursor: None })
         .problems(&[Code::InvalidRequest])
 }
 
@@ -58,21 +57,14 @@ fn get() -> Operation {
     operation(Area::Requests, "GET", "/api/otp/v2/{instance}/requests/{uuid}", "getRequest", "Show one request")
         .scope(Scope::Read)
         .about("With its timeline. Another tenant's request does not exist.")
-        .envelope("OTP request", &named("Request"), &pending_example())
+        .envelope("OTP request", &examples::pending())
 }
 
 fn watch() -> Operation {
     let about = "A stream of Server-Sent Events, one for each change, until nothing more will come; with `wait` one \
         JSON answer as soon as something changes. With the request's own `poll_token` as the bearer a browser may ask: \
         it sees the state and nothing of the person, and pages of any origin may read it.";
-    let mut state = object(&json!({
-        "uuid": { "type": "string", "format": "uuid" },
-        "status": { "enum": Status::ALL },
-        "expires_at": time("After this the code counts as expired."),
-    }));
-    state["properties"]["completion"] = named("Completion");
-    let seconds = json!({ "type": "integer", "minimum": 0, "maximum": 55, "description": "Seconds to wait at most." });
-    let data = json!({ "anyOf": [state, named("Request")] });
+    let seconds = json!({ "type": "integer", "minimum": limits::WAIT.start(), "maximum": limits::WAIT.end(), "description": "Seconds to wait at most." });
     let stream = streamed("status", "JSON: what `data` holds in the long-poll's answer.");
     operation(Area::Requests, "GET", "/api/otp/v2/{instance}/requests/{uuid}/events", "watchRequest", "Wait for news")
         .scope(Scope::Read)
@@ -80,44 +72,15 @@ fn watch() -> Operation {
         .open_to(Access::PollToken)
         .query("wait", seconds, Some("25"))
         .header("Last-Event-ID", text("Sent by browsers that come back."), None)
-        .envelope("OTP request", &data, &pending_example())
+        .envelope("OTP request", &Watched::Request(examples::pending()))
         .answer(200, "The stream, one object for each event", "text/event-stream", stream, Value::Null)
         .answer(204, "To a browser that comes back: nothing more will come", "", json!({}), Value::Null)
         .problems(&[Code::Unauthenticated, Code::RateLimited, Code::InvalidRequest])
 }
 
 fn cancel() -> Operation {
-    let mut example = pending_example();
-    example["status"] = json!("canceled");
-    example["ended_at"] = json!(values::ENDED);
-    example["timeline"] = json!([
-        { "at": values::CREATED, "event": "created", "reason": null, "by": null },
-        { "at": values::ENDED, "event": "canceled", "reason": null, "by": null },
-    ]);
     operation(Area::Requests, "POST", "/api/otp/v2/{instance}/requests/{uuid}/cancel", "cancelRequest", "Cancel")
         .scope(Scope::Admin)
         .about("Ends what is pending; what had ended before stays as it is. Harmless to repeat.")
-        .envelope("OTP request canceled", &named("Request"), &example)
-}
-
-pub(super) fn pending_example() -> Value {
-    let mut example = link_example();
-    let more = json!({
-        "reason": null,
-        "ended_at": null,
-        "subject": null,
-        "push_name": null,
-        "completion": { "mode": "same_browser", "state": null },
-        "attempts": 0,
-        "max_attempts": 5,
-        "renews": null,
-        "purpose": null,
-        "client_ref": "cart 7",
-        "metadata": null,
-        "timeline": [{ "at": values::CREATED, "event": "created", "reason": null, "by": null }],
-    });
-    for (name, value) in more.as_object().into_iter().flatten() {
-        example[name] = value.clone();
-    }
-    example
+        .envelope("OTP request canceled", &examples::canceled())
 }

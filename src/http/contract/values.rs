@@ -47,6 +47,8 @@ pub const CHAT: &str = "447700900123@c.us";
 pub const PHONE: &str = "+447700900123";
 pub const CREATED: &str = "2026-11-20T10:00:00+00:00";
 pub const ENDED: &str = "2026-11-20T10:00:30+00:00";
+/// After every attempt of a callback.
+pub const GIVEN_UP: &str = "2026-11-23T14:00:00+00:00";
 pub const EXPIRES: &str = "2026-11-20T10:15:00+00:00";
 /// When the webhook's message was sent, by the gateway.
 pub const SENT: u32 = 1_795_168_830;

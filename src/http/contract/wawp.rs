@@ -1,13 +1,23 @@
 //! Wawp's paths.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
+    examples::parsed,
     operation::{Access, Area, Operation, operation},
-    schema::{object, text},
+    schema::text,
     values,
 };
-use crate::{domain::scope::Scope, http::problem::Code};
+use crate::{
+    api::{
+        limits,
+        schema::Schema,
+        wawp::{WawpSent, WawpVerified},
+    },
+    domain::scope::Scope,
+    http::problem::Code,
+};
 
 const SEND: &str = "/v2/auth/otp/send";
 const VERIFY: &str = "/v2/auth/otp/verify";
@@ -25,46 +35,30 @@ fn send(method: &'static str, id: &'static str) -> Operation {
     let about = "Six digits, for five minutes, in the language asked for; one code per recipient and minute. Parameters \
         may stand in the query, a JSON body or a form; the token also in `Authorization: Bearer` or `access-token`, the \
         instance in `X-Instance-ID`. The GET acts: it is refused where a browser sends it by itself.";
-    let schema = object(&json!({
-        "code": { "const": "success" },
-        "message": text("For people."),
-        "expires_in": { "type": "integer", "description": "Seconds." },
-        "job_id": text("Names the request."),
-    }));
-    let example = json!({
-        "code": "success",
-        "message": "Verification code sent successfully",
-        "expires_in": 300,
-        "job_id": values::CODE_UUID,
-    });
-    wawp(operation(Area::Wawp, method, SEND, id, "Send a code").scope(Scope::Send).about(about), schema, example)
+    let example = WawpSent::new(300, parsed(values::CODE_UUID));
+    wawp(operation(Area::Wawp, method, SEND, id, "Send a code").scope(Scope::Send).about(about), &example)
         .problems(&[Code::InstanceDisabled, Code::InstanceFull])
 }
 
 fn verify(method: &'static str, id: &'static str) -> Operation {
     let about = "Five wrong tries lock the recipient for fifteen minutes. Parameters stand where those of sending do.";
-    let schema = object(&json!({
-        "code": { "const": "success" },
-        "message": text("For people."),
-        "verified": { "const": true },
-    }));
-    let example = json!({ "code": "success", "message": "Verification code is valid", "verified": true });
-    wawp(operation(Area::Wawp, method, VERIFY, id, "Check a code").scope(Scope::Validate).about(about), schema, example)
+    let example = WawpVerified::new();
+    wawp(operation(Area::Wawp, method, VERIFY, id, "Check a code").scope(Scope::Validate).about(about), &example)
         .problems(&[Code::CodeWrong, Code::CodeExpired, Code::CodeUsed, Code::CodeNotActive])
 }
 
-fn wawp(operation: Operation, schema: Value, example: Value) -> Operation {
+fn wawp<T: Schema + Serialize>(operation: Operation, example: &T) -> Operation {
     operation
         .open_to(Access::Wawp)
         .spends()
-        .answer(200, "It worked", "application/json", schema, example)
+        .answer(200, "It worked", "application/json", T::schema(), json!(example))
         .problems(&[Code::Unauthenticated, Code::RateLimited, Code::CrossSite, Code::InvalidRequest])
         // What a GET brings as a body is read, too.
         .problems(&[Code::MalformedBody, Code::BodyTimeout, Code::BodyTooLarge, Code::UnsupportedMediaType])
 }
 
 fn code() -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": 200, "description": "What the person typed." })
+    json!({ "type": "string", "minLength": 1, "maxLength": limits::TYPED, "description": "What the person typed." })
 }
 
 fn in_query(operation: Operation) -> Operation {
@@ -90,7 +84,7 @@ fn in_body(operation: Operation, more: &[(&str, &str)]) -> Operation {
         properties[*name] = match *name {
             "code" => code(),
             "lang" => text("A built-in language; an unknown one becomes English."),
-            _ => json!({ "type": "string", "maxLength": 200, "description": "Appended to the message." }),
+            _ => json!({ "type": "string", "maxLength": limits::FOOTER, "description": "Appended to the message." }),
         };
     }
     operation.json(json!({ "type": "object", "properties": properties }), example)

@@ -66,14 +66,6 @@ pub(super) struct DisplayTime {
     pub(super) person: String,
 }
 
-impl DisplayTime {
-    /// Parses a time as the API writes it; any other text is shown as it is.
-    pub(super) fn parse(text: &str) -> Self {
-        let unread = || Self { machine: text.to_owned(), person: text.to_owned() };
-        text.parse::<Timestamp>().map_or_else(|_| unread(), Self::from)
-    }
-}
-
 impl From<Timestamp> for DisplayTime {
     fn from(at: Timestamp) -> Self {
         let person = at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();

@@ -18,12 +18,10 @@ use super::{
     session::Session,
 };
 use crate::{
+    api::explanation::Message,
     domain::{InstanceId, Status},
     http::{api, context::Cx, problem::Problem},
-    service::{
-        Filter, Instance, RequestContext, ServiceError, decode_cursor,
-        explain::{Message, Question},
-    },
+    service::{Filter, Instance, RequestContext, ServiceError, decode_cursor, explain::Question},
 };
 
 /// Rows of a page.
@@ -164,7 +162,7 @@ async fn try_explain(
     }
     let found = service.explain(cx, &instance, &Question::parse(question)).await?;
     let rows = found.requests.iter().map(|(record, _)| RequestRow::for_record(record, service.now())).collect();
-    let messages = found.messages.into_iter().map(|message| (DisplayTime::parse(&message.at), message)).collect();
+    let messages = found.messages.into_iter().map(|message| (DisplayTime::from(message.at.0), message)).collect();
     let page = ExplainPage { frame, query, name, sentence: found.sentence, messages, rows };
     Ok(layout::render(StatusCode::OK, &page))
 }
@@ -181,7 +179,7 @@ impl ListQuery {
         if phone_last.as_deref().is_some_and(|digits| !api::is_ending(digits)) {
             faults.push("Last digits: enter 4 to 8 digits.");
         }
-        let status = given(&self.status).map(|word| Status::parse(&word));
+        let status = given(&self.status).map(|text| Status::parse(&text));
         if status == Some(None) {
             faults.push("There is no such status.");
         }

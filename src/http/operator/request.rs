@@ -15,9 +15,14 @@ use super::{
     session::Session,
 };
 use crate::{
+    api::{
+        Time,
+        callback::CallbackEntry,
+        verification::{Completion, metadata},
+    },
     domain::{Channel, InstanceId, Kind as _, KindRef, OtpType, Reason, Status, Verification, VerificationId},
     http::{context::Cx, problem::Problem},
-    service::{CallbackView, Instance, RequestContext, ServiceError, callback},
+    service::{Instance, RequestContext, ServiceError},
 };
 
 struct TimelineRow {
@@ -32,16 +37,16 @@ struct CallbackRow {
     created: DisplayTime,
     next_attempt: Option<DisplayTime>,
     ended: Option<DisplayTime>,
-    view: CallbackView,
+    view: CallbackEntry,
 }
 
-impl From<CallbackView> for CallbackRow {
-    fn from(view: CallbackView) -> Self {
-        let when = |text: &Option<String>| text.as_deref().map(DisplayTime::parse);
+impl From<CallbackEntry> for CallbackRow {
+    fn from(view: CallbackEntry) -> Self {
+        let when = |time: Time| DisplayTime::from(time.0);
         Self {
-            created: DisplayTime::parse(&view.created_at),
-            next_attempt: when(&view.next_attempt_at),
-            ended: when(&view.ended_at),
+            created: when(view.created_at),
+            next_attempt: view.next_attempt_at.map(when),
+            ended: view.ended_at.map(when),
             view,
         }
     }
@@ -96,7 +101,7 @@ async fn render(
     let service = &operator.service;
     let (instance, record) = load(operator, cx, names).await?;
     let status = record.status(service.now());
-    let metadata = callback::metadata(&record.request);
+    let metadata = metadata(&record.request);
     let page = RequestPage {
         frame,
         path: layout::request_path(&record),
@@ -152,8 +157,9 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
     let (sent_by, completion) = match record.kind.by_ref() {
         KindRef::Code(code) => (text(code.otp.channel().map(Channel::as_str)), String::new()),
         KindRef::Link(link) => {
-            let state = link.completion().map(|completion| format!(", {}", completion.as_str())).unwrap_or_default();
-            (String::new(), format!("{}{state}", link.mode(request).as_str()))
+            let Completion { mode, state } = Completion::of(link, request);
+            let state = state.map(|state| format!(", {state}")).unwrap_or_default();
+            (String::new(), format!("{mode}{state}"))
         }
     };
     let facts = [

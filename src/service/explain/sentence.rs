@@ -4,20 +4,21 @@ use jiff::Timestamp;
 
 use super::Question;
 use crate::{
+    api::callback::CallbackEntry,
     domain::{
         Kind as _, KindRef, Reason, Verification,
         link::{Completion, Link, LinkState},
         sent_code::CodeState,
     },
     gateway::IgnoreReason,
-    service::{CallbackView, Outcome, Unmatched, trace::Trace},
+    service::{Outcome, Unmatched, trace::Trace},
 };
 
 /// One sentence, or a few short ones, for whoever has to answer a person now.
 pub(super) fn of(
     question: &Question,
     traces: &[(Timestamp, Trace)],
-    requests: &[(Verification, Vec<CallbackView>)],
+    requests: &[(Verification, Vec<CallbackEntry>)],
     now: Timestamp,
 ) -> String {
     let newest = traces.first().map(|(_, trace)| trace);
@@ -169,7 +170,7 @@ fn standing(record: &Verification, now: Timestamp) -> String {
     format!("Request {id} is {status}{why}{wrong}{more}.")
 }
 
-fn told(callbacks: &[CallbackView]) -> String {
+fn told(callbacks: &[CallbackEntry]) -> String {
     callbacks.iter().fold(String::new(), |text, callback| {
         let event = callback.event;
         let attempts = callback.attempts;

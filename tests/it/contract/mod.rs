@@ -1,11 +1,13 @@
 //! The contract is what the daemon does: every example is executed, every answer is judged by the document.
 
+mod boundaries;
 mod documents;
 mod judge;
 pub(crate) mod live;
 mod samples;
 mod scopes;
 mod tenants;
+mod wire;
 
 use std::io::{Read as _, Write as _};
 

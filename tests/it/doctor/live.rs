@@ -7,9 +7,9 @@ use std::{
 
 use countersign::{
     clock::Clock,
-    config::{Faults, Section},
     doctor,
     gateway::{self, Purpose, SampleMessage, SampleSender},
+    reader::Table,
 };
 use serde_json::{Value, json};
 
@@ -24,8 +24,8 @@ use crate::{
 async fn sends(base: &str, index: usize, text: &str) {
     let now = Clock::default().wall();
     let table = json!({ "kind": "waha", "webhook_secret": secret("waha", index) });
-    let section = Section::new("gateway", table.as_object().unwrap().clone());
-    let gateway = gateway::build(section.clone(), Purpose::Inspect, "", &mut Faults::default()).unwrap();
+    let table = Table::new("gateway", table.as_object().unwrap().clone());
+    let gateway = gateway::build(&table, Purpose::Inspect, "").unwrap();
     let (text, id_of_message, lid) = (text.to_owned(), "3EB0AA".to_owned(), "190000000000117".to_owned());
     let phone = "447700900321".to_owned();
     let sample = SampleMessage {
@@ -37,7 +37,7 @@ async fn sends(base: &str, index: usize, text: &str) {
         to: String::new(),
         lid,
     };
-    let mut webhook = doctor::compose(&*gateway, &section, &sample).unwrap();
+    let mut webhook = doctor::compose(&*gateway, &table, &sample).unwrap();
     gateway.webhook_auth().sign(&mut webhook, now);
     let mut request = http::Request::post(format!("{base}/webhooks/{}", id(index)));
     for (name, value) in &webhook.headers {

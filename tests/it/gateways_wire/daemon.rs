@@ -11,7 +11,7 @@ use std::{
 
 use countersign::{
     clock::Clock,
-    config::{self, Config, Faults},
+    config::{self, Config},
     doctor,
     gateway::{self, Gateway, Purpose, SampleMessage, SampleSender},
 };
@@ -42,10 +42,9 @@ impl Daemon {
     pub(super) async fn start() -> Self {
         let (gateways, directory, clock) = (StrictServer::start(), tempfile::tempdir().unwrap(), Clock::default());
         let (text, ..) = configuration(&directory, &instances(&gateways.url, "", secret));
-        let mut faults = Faults::default();
         let overrides = [("listen", "127.0.0.1:0".to_owned()), ("operator_listen", "127.0.0.1:0".to_owned())];
-        let config = config::load(Some(&text), HashMap::new(), &overrides, &mut faults);
-        let config = config.unwrap_or_else(|| panic!("{faults}"));
+        let config = config::load(Some(&text), HashMap::new(), &overrides).into_result();
+        let config = config.unwrap_or_else(|faults| panic!("{faults}"));
         let application = build(&config, &clock).await;
         let base = format!("http://{}", application.public_address().unwrap());
         let (service, worker) = (Arc::clone(&application.service), Arc::clone(&application.worker));
@@ -53,7 +52,7 @@ impl Daemon {
         tokio::spawn(application.run(stop.clone()));
         let own_gateways = config.instances.iter().map(|instance| {
             let url = countersign::app::webhook_url(&config.public_url, instance.id);
-            gateway::build(instance.gateway.clone(), Purpose::Inspect, &url, &mut faults).unwrap()
+            gateway::build(&instance.gateway, Purpose::Inspect, &url).unwrap()
         });
         let own_gateways = own_gateways.collect();
         let messages = AtomicU64::new(0);

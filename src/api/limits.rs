@@ -1,0 +1,43 @@
+//! Limits of what callers send: what is read is refused beyond them, and the contract names them. Characters, where
+//! nothing else is said.
+
+use std::ops::RangeInclusive;
+
+use crate::domain::{otp, typed, whatsapp};
+
+pub const APP_NAME: usize = 100;
+pub const CHALLENGE: usize = 43;
+pub const CHAT: usize = 200;
+pub const CLIENT_IP: usize = 45;
+pub const CLIENT_REF: usize = 200;
+pub const COMPLETION: usize = 40;
+pub const FOOTER: usize = 200;
+pub const LANGUAGE: usize = 35;
+pub const PURPOSE: usize = 100;
+pub const STATE: usize = 512;
+pub const TEXT: usize = whatsapp::LONGEST_TEXT;
+pub const TYPED: usize = typed::LONGEST;
+pub const URL: usize = 2048;
+pub const USER_AGENT: usize = 512;
+/// Hyphens included.
+pub const UUID: usize = 36;
+
+/// Bytes of JSON.
+pub const METADATA: usize = 2048;
+/// Bytes of what is to be explained: longer than any message id.
+pub const MAX_QUESTION_LEN: usize = 512;
+/// Bytes.
+pub const IDEMPOTENCY_KEY: RangeInclusive<usize> = 1..=255;
+
+pub const CODE_LENGTH: RangeInclusive<u32> = otp::LENGTHS;
+pub const MAX_ATTEMPTS: RangeInclusive<u32> = 1..=100;
+/// Enough digits to narrow a list, too few to be a number.
+pub const PHONE_ENDING: RangeInclusive<usize> = 4..=8;
+
+/// Entries of one page of a list.
+pub const PAGE: RangeInclusive<u32> = 1..=200;
+pub const REQUESTS_DEFAULT: u32 = 50;
+pub const CALLBACKS_DEFAULT: u32 = 100;
+
+/// Seconds of one long poll: less than the idle time of usual proxies.
+pub const WAIT: RangeInclusive<u32> = 0..=55;

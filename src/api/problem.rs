@@ -1,0 +1,167 @@
+//! The closed list of problems, and the body that tells one: RFC 9457 members inside the envelope of the old API.
+
+use serde_json::{Value, json};
+
+use super::schema::{constant, one_of};
+
+macro_rules! problems {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $title:literal, $remedy:literal;)*) => {
+        /// A problem's stable code. Each row of the list has the code, the HTTP status, a title and a remedy.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Code { $($(#[$doc])* $variant,)* }
+
+        impl Code {
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)* }
+            }
+
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+
+            /// What the caller or the operator can do about it, in Markdown.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy,)* }
+            }
+        }
+    };
+}
+
+problems! {
+    MalformedBody = "malformed_body", 400, "The body cannot be read",
+        "Send one JSON object in UTF-8. `detail` names the line and column.";
+    Unauthenticated = "unauthenticated", 401, "The API token is missing or wrong",
+        "Send `Authorization: Bearer <API token>` with a token of the instance in the path.";
+    WebhookUnauthenticated = "webhook_unauthenticated", 401, "The webhook is not authenticated",
+        "Compare the secret at the gateway with `webhook_secret`. `countersign inspect-webhook` shows which part of a recorded request does not match.";
+    InsufficientScope = "insufficient_scope", 403, "The API token may not do this",
+        "Add the scope to the token's `scopes` in the configuration, or use a token that has it. `WWW-Authenticate` names the scope.";
+    InstanceDisabled = "instance_disabled", 403, "The instance takes no new requests",
+        "Its configuration has `disabled = true`: remove that, or use another instance.";
+    HandshakeRefused = "handshake_refused", 403, "The verify token does not match",
+        "Enter the configured `verify_token` at the gateway.";
+    CrossSite = "cross_site", 403, "The form was sent from another site",
+        "Open the page itself and press its button there.";
+    NotFound = "not_found", 404, "There is no such resource",
+        "Check the path, the instance and the id. Requests that have ended are removed after `retention`.";
+    MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here",
+        "Use one of the methods in `Allow`.";
+    CodeUsed = "code_used", 409, "The code has already been used",
+        "Each code works once. Ask for a new one.";
+    /// No code was requested, or it was canceled or replaced.
+    CodeNotActive = "code_not_active", 409, "No code is active for this chat",
+        "None was requested, or it was canceled or replaced. Ask for a new one.";
+    /// The code ended after its last attempt.
+    AttemptsExhausted = "attempts_exhausted", 409, "Too many wrong attempts for this code",
+        "Ask for a new code.";
+    NothingToSend = "nothing_to_send", 409, "This request has nothing to send",
+        "Only codes can be sent again. Pass a link on yourself.";
+    BodyTimeout = "body_timeout", 408, "The body arrived too slowly",
+        "Send the whole body at once; check the network between client and daemon.";
+    /// It was typed after its expiry.
+    CodeExpired = "code_expired", 410, "The code has expired",
+        "Ask for a new code.";
+    /// Used, revoked or expired.
+    TokenSpent = "token_spent", 410, "The token is spent",
+        "It was redeemed or revoked, or its 60 seconds have passed. Start a new login.";
+    BodyTooLarge = "body_too_large", 413, "The body is too large",
+        "Send less. `detail` names the limit.";
+    UnsupportedMediaType = "unsupported_media_type", 415, "The body must be JSON",
+        "Send `Content-Type: application/json`.";
+    CodeWrong = "code_wrong", 422, "The code is wrong",
+        "Let the person type it again: `attempts_remaining` says how many attempts are left.";
+    InvalidRequest = "invalid_request", 422, "The request has invalid fields",
+        "`errors` names each invalid field and what is expected there.";
+    IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used with another body",
+        "Use a new `Idempotency-Key` for a new request, and the same body for a repeat.";
+    /// The instance has no such token, or the verifier is wrong.
+    TokenRefused = "token_refused", 422, "The token is not accepted",
+        "Send the token as it came in the redirect, and the verifier whose digest was the `challenge`.";
+    /// Unlocked early when the chat is proved by a link.
+    CodeLocked = "code_locked", 429, "Too many wrong codes in a row for this chat",
+        "Wait as long as `Retry-After` says, or let the person prove the chat by a link.";
+    RateLimited = "rate_limited", 429, "Too many requests",
+        "Wait as long as `Retry-After` says. `RateLimit` names the limit; the guide to limits lists its configuration key.";
+    /// Protects other instances that share the store; pending requests continue.
+    InstanceFull = "instance_full", 429, "The instance has used its share of the store",
+        "Space is freed as old requests are removed. Raise `records` or `store_percent`, or lower `retention`.";
+    InternalError = "internal_error", 500, "Something went wrong here",
+        "Look for the request id in the daemon's log.";
+    StoreUnavailable = "store_unavailable", 503, "The store is unavailable",
+        "Nothing was lost: send the same request again. For operators: see StoreUnavailable in the runbook.";
+    /// Requests that were accepted before still complete.
+    TemporaryReducedCapacity = "temporary_reduced_capacity", 503, "No new requests are accepted at the moment",
+        "Send the same request again after `Retry-After`. Pending requests continue.";
+}
+
+fn code() -> Value {
+    one_of(Code::ALL, |code| code.as_str())
+}
+
+wire! {
+    pub struct FieldFault {
+        /// Its name, dotted: `message.success`.
+        pub field: String,
+        /// What is wrong with it and how to fix it.
+        pub detail: String,
+    }
+
+    pub struct ProblemBody {
+        #[schema(constant(false))]
+        pub success: bool,
+        /// The same as `title`, where clients of the old API look.
+        pub message: &'static str,
+        #[schema(json!({ "type": "string", "pattern": "^/docs#" }))]
+        #[serde(rename = "type")]
+        pub uri: String,
+        /// What the code means.
+        pub title: &'static str,
+        pub status: u16,
+        /// This occurrence, for people.
+        pub detail: String,
+        #[schema(code())]
+        pub code: &'static str,
+        /// Every faulty field at once.
+        pub errors: Vec<FieldFault>,
+        /// Beside `code_wrong`: wrong tries until the code ends.
+        #[schema(json!({ "type": "integer", "minimum": 1 }))]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub attempts_remaining: Option<u32>,
+    } as "Problem"
+}
+
+impl ProblemBody {
+    pub fn new(code: Code, detail: String, errors: Vec<FieldFault>, attempts_remaining: Option<u32>) -> Self {
+        Self {
+            success: false,
+            message: code.title(),
+            // Relative to the daemon, whatever its public URL is: RFC 9457 allows it, and its entry says what to do.
+            uri: format!("/docs#{}", code.as_str()),
+            title: code.title(),
+            status: code.status(),
+            detail,
+            code: code.as_str(),
+            errors,
+            attempts_remaining,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_statuses_are_errors() {
+        for (index, code) in Code::ALL.iter().enumerate() {
+            assert!((400..600).contains(&code.status()));
+            assert!(Code::ALL[..index].iter().all(|other| other.as_str() != code.as_str()));
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Answers on Wawp's paths.
+
+use serde_json::json;
+
+use super::schema::constant;
+use crate::domain::VerificationId;
+
+wire! {
+    pub struct WawpSent {
+        #[schema(constant("success"))]
+        pub code: &'static str,
+        /// For people.
+        pub message: &'static str,
+        /// Seconds.
+        #[schema(json!({ "type": "integer" }))]
+        pub expires_in: u32,
+        /// Names the request.
+        #[schema(json!({ "type": "string" }))]
+        pub job_id: VerificationId,
+    }
+
+    pub struct WawpVerified {
+        #[schema(constant("success"))]
+        pub code: &'static str,
+        /// For people.
+        pub message: &'static str,
+        #[schema(constant(true))]
+        pub verified: bool,
+    }
+}
+
+impl WawpSent {
+    pub fn new(expires_in: u32, job_id: VerificationId) -> Self {
+        Self { code: "success", message: "Verification code sent successfully", expires_in, job_id }
+    }
+}
+
+impl WawpVerified {
+    pub fn new() -> Self {
+        Self { code: "success", message: "Verification code is valid", verified: true }
+    }
+}
+
+impl Default for WawpVerified {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,72 @@
+//! How much an instance may do.
+
+use std::time::Duration;
+
+use crate::{domain::quota::Quota, reader::Reader};
+
+/// `None`: turned off.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Of one token.
+    pub mint: Option<Quota>,
+    /// Of all tokens together.
+    pub instance: Option<Quota>,
+    /// Records that the store keeps.
+    pub records: Option<u64>,
+    /// Percent of the store's room, where several instances share it.
+    pub store_percent: Option<u32>,
+    /// Jobs that wait for its receivers and gateways.
+    pub pending_jobs: Option<u64>,
+    /// Links minted for one chat.
+    pub links: Option<Quota>,
+    /// Codes sent to one chat.
+    pub codes: Option<Quota>,
+    /// Codes sent for one client address of the app.
+    pub codes_of_address: Option<Quota>,
+    /// Codes sent to one country.
+    pub codes_of_country: Option<Quota>,
+    /// Codes sent to a thousand numbers beside one another.
+    pub codes_of_prefix: Option<Quota>,
+    /// Wrong codes for one chat within [`crate::domain::target::WINDOW`].
+    pub wrong_codes: Option<u32>,
+    pub guesses: Option<Quota>,
+    pub failure_replies: Option<Quota>,
+    /// Success replies that are repeated.
+    pub success_replies: Option<Quota>,
+    pub test_callbacks: Option<Quota>,
+    /// Of one number, over all replicas.
+    pub replies_per_second: Option<u32>,
+}
+
+impl Limits {
+    pub(super) fn read(s: &mut Reader<'_>) -> Self {
+        let records = s.setting("records", 0..=u32::MAX);
+        let store_percent = s.setting("store_percent", 0..=100);
+        let pending_jobs = s.setting("pending_jobs", 0..=u32::MAX);
+        let mut number = |name| s.setting(name, 0..=1_000_000);
+        let (per_second, burst) = (number("mint_per_second"), number("mint_burst"));
+        let (all_per_second, all_burst) = (number("instance_mint_per_second"), number("instance_mint_burst"));
+        let ten_minutes = Duration::from_mins(10);
+        let per_ten_minutes = |count: u32| (count > 0).then(|| Quota::per(count, ten_minutes));
+        Self {
+            mint: (per_second > 0).then(|| Quota::sustained(per_second, burst)),
+            instance: (all_per_second > 0).then(|| Quota::sustained(all_per_second, all_burst)),
+            records: (records > 0).then(|| u64::from(records)),
+            store_percent: (store_percent > 0).then_some(store_percent),
+            pending_jobs: (pending_jobs > 0).then(|| u64::from(pending_jobs)),
+            links: per_ten_minutes(number("links_per_chat_10m")),
+            codes: per_ten_minutes(number("codes_per_chat_10m")),
+            codes_of_address: per_ten_minutes(number("codes_per_client_ip_10m")),
+            codes_of_country: per_ten_minutes(number("codes_per_country_10m")),
+            codes_of_prefix: per_ten_minutes(number("codes_per_prefix_10m")),
+            wrong_codes: Some(number("wrong_codes_per_chat_15m")).filter(|most| *most > 0),
+            guesses: per_ten_minutes(number("guesses_per_10m")),
+            failure_replies: per_ten_minutes(number("failure_replies_per_10m")),
+            success_replies: per_ten_minutes(number("success_replies_per_10m")),
+            test_callbacks: Some(number("test_callbacks_per_minute"))
+                .filter(|count| *count > 0)
+                .map(|count| Quota::per(count, Duration::from_mins(1))),
+            replies_per_second: Some(number("replies_per_second")).filter(|rate| *rate > 0),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! All faults of one input, reported at once.
+
+use std::fmt;
+
+/// What is wrong, where, and what is expected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// Dotted, such as `instance.0.gateway.kind`.
+    pub key: String,
+    pub problem: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// One fault alone.
+    pub fn of(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        let mut faults = Self::default();
+        faults.add(key, problem);
+        faults
+    }
+
+    pub fn add(&mut self, key: impl Into<String>, problem: impl Into<String>) {
+        self.0.push(Fault { key: key.into(), problem: problem.into() });
+    }
+
+    pub fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Fault { key, problem } in &self.0 {
+            writeln!(f, "  {key}: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// What was read, and what is wrong with it. A value can be there beside faults, so that what depends on it is checked,
+/// too, and all is reported at once.
+#[derive(Debug)]
+pub struct Checked<T> {
+    value: Option<T>,
+    faults: Faults,
+}
+
+impl<T> Checked<T> {
+    /// Without a value and without a fault it says so: no input disappears silently.
+    pub fn new(value: Option<T>, mut faults: Faults) -> Self {
+        if value.is_none() && faults.is_empty() {
+            faults.add("input", "cannot be read");
+        }
+        Self { value, faults }
+    }
+
+    /// With what was read from the value.
+    pub fn and<U>(mut self, read: impl FnOnce(&T) -> Checked<U>) -> Checked<(T, U)> {
+        let Some(value) = self.value else { return Checked { value: None, faults: self.faults } };
+        let next = read(&value);
+        self.faults.append(next.faults);
+        Checked { value: next.value.map(|next| (value, next)), faults: self.faults }
+    }
+
+    /// The value, if nothing is wrong with it.
+    pub fn into_result(self) -> Result<T, Faults> {
+        match self.value {
+            Some(value) if self.faults.is_empty() => Ok(value),
+            _ => Err(self.faults),
+        }
+    }
+}

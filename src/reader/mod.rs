@@ -1,0 +1,286 @@
+//! Reads what others wrote: configuration, bodies, forms, query strings. One reader for all of them, which collects every
+//! fault under its key and knows which keys were asked for.
+//!
+//! An empty text is no value: environments and forms cannot leave a name out, only empty. What is required is then
+//! missing, which is a fault. In a query string it is a value: a filter that is empty by mistake must not mean everything.
+
+mod faults;
+mod values;
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+pub use self::faults::{Checked, Fault, Faults};
+use crate::{
+    api::Warning,
+    domain::template::{clean, nearest},
+};
+
+/// Where the values come from: what they may look like, and what a key is that was not asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// A fault.
+    Toml,
+    /// Ignored with a warning, as the clients of the old API expect.
+    Json,
+    /// Ignored: other software adds fields of its own.
+    Form,
+    /// As in a form.
+    Query,
+}
+
+/// A table that is not read yet, and its place.
+#[derive(Clone, Default)]
+pub struct Table {
+    path: String,
+    values: Map<String, Value>,
+}
+
+/// Values may be secret.
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Table").field(&self.path).finish()
+    }
+}
+
+impl Table {
+    pub fn new(path: impl Into<String>, values: Map<String, Value>) -> Self {
+        Self { path: path.into(), values }
+    }
+
+    pub fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+
+    /// This table over `defaults`, whose tables are taken key by key.
+    #[must_use]
+    pub fn over(&self, defaults: &Map<String, Value>) -> Self {
+        Self { path: self.path.clone(), values: merged(&self.values, defaults) }
+    }
+
+    /// A reader of configuration.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader::new(Format::Toml, self.path.clone(), &self.values)
+    }
+
+    /// One text of a table whose faults are reported elsewhere.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.reader().text(name)
+    }
+}
+
+/// Reads one table, key by key.
+pub struct Reader<'a> {
+    format: Format,
+    path: String,
+    values: &'a Map<String, Value>,
+    asked: Vec<String>,
+    faults: Faults,
+    warnings: Vec<Warning>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(format: Format, path: impl Into<String>, values: &'a Map<String, Value>) -> Self {
+        let path = path.into();
+        Self { format, path, values, asked: Vec::new(), faults: Faults::default(), warnings: Vec::new() }
+    }
+
+    /// The dotted name of a key, as people write it.
+    pub fn key(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    pub fn fault(&mut self, name: &str, problem: impl Into<String>) {
+        let key = self.key(name);
+        self.faults.add(key, problem);
+    }
+
+    /// Under a key of [`Self::values`], which is whole already.
+    pub fn fault_at(&mut self, key: impl Into<String>, problem: impl Into<String>) {
+        self.faults.add(key, problem);
+    }
+
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Whether a fault of this key is noted.
+    pub fn is_faulty(&self, name: &str) -> bool {
+        let key = self.key(name);
+        self.faults.iter().any(|fault| fault.key == key)
+    }
+
+    /// Accepted, and may surprise.
+    pub fn warn(&mut self, code: &'static str, detail: impl Into<String>) {
+        self.warnings.push(Warning { code, detail: detail.into() });
+    }
+
+    /// Whether there is a value.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(|value| self.is_given(value))
+    }
+
+    fn is_given(&self, value: &Value) -> bool {
+        !value.is_null() && (value != "" || self.format == Format::Query)
+    }
+
+    fn get(&mut self, name: &str) -> Option<&'a Value> {
+        self.asked.push(name.to_owned());
+        self.values.get(name).filter(|value| self.is_given(value))
+    }
+
+    /// What `read` finds under `name`; without a value a fault.
+    pub fn required<T>(&mut self, name: &str, hint: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        if !self.has(name) {
+            self.asked.push(name.to_owned());
+            self.fault(name, format!("is missing: {hint}"));
+            return None;
+        }
+        read(self)
+    }
+
+    /// The table under `name`; an empty one when there is none. Its unknown keys are reported.
+    pub fn nested<T>(&mut self, name: &str, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
+        let empty = Map::new();
+        let values = match self.get(name) {
+            None => &empty,
+            Some(Value::Object(values)) => values,
+            Some(_) => {
+                let expected = if self.format == Format::Toml { "expected a table" } else { "expected an object" };
+                self.fault(name, expected);
+                &empty
+            }
+        };
+        self.within(self.key(name), values, read)
+    }
+
+    /// Each table of an array of tables.
+    pub fn tables<T>(&mut self, name: &str, mut read: impl FnMut(&mut Reader<'_>) -> T) -> Vec<T> {
+        let tables = match self.get(name) {
+            None => return Vec::new(),
+            Some(Value::Array(tables)) => tables,
+            Some(_) => {
+                self.fault(name, format!("expected tables: write [[{name}]]"));
+                return Vec::new();
+            }
+        };
+        let mut found = Vec::new();
+        for (index, table) in tables.iter().enumerate() {
+            let key = self.key(&format!("{name}.{index}"));
+            match table {
+                Value::Object(values) => found.push(self.within(key, values, &mut read)),
+                _ => self.fault_at(key, format!("expected a table: write [[{name}]]")),
+            }
+        }
+        found
+    }
+
+    /// A table that was found under `key`, with its unknown keys.
+    pub fn within<T>(
+        &mut self,
+        key: String,
+        values: &Map<String, Value>,
+        read: impl FnOnce(&mut Reader<'_>) -> T,
+    ) -> T {
+        let mut inner = Reader::new(self.format, key, values);
+        std::mem::swap(&mut inner.faults, &mut self.faults);
+        std::mem::swap(&mut inner.warnings, &mut self.warnings);
+        let value = read(&mut inner);
+        inner.report_unknown();
+        self.faults = inner.faults;
+        self.warnings = inner.warnings;
+        value
+    }
+
+    /// As [`Table::over`], for a table that is being read.
+    pub fn over<T>(&mut self, defaults: &Map<String, Value>, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
+        let values = merged(self.values, defaults);
+        let value = self.within(self.path.clone(), &values, read);
+        // Looked at as a part of the whole.
+        self.asked.extend(self.values.keys().cloned());
+        value
+    }
+
+    /// The table under `name`, not read yet.
+    pub fn table(&mut self, name: &str) -> Table {
+        let values = match self.get(name) {
+            None => Map::new(),
+            Some(Value::Object(values)) => values.clone(),
+            Some(_) => {
+                self.fault(name, "expected a table");
+                Map::new()
+            }
+        };
+        Table::new(self.key(name), values)
+    }
+
+    fn report_unknown(&mut self) {
+        let known: Vec<&str> = self.asked.iter().map(String::as_str).collect();
+        let unknown = self.values.keys().filter(|name| !known.contains(&name.as_str()));
+        let unknown: Vec<(&String, String)> = unknown.map(|name| (name, suggestion(name, &known))).collect();
+        for (name, near) in unknown {
+            match self.format {
+                Format::Toml => self.fault(name, format!("is not a key{near}")),
+                Format::Json => {
+                    let field = self.key(&clean(name).chars().take(60).collect::<String>());
+                    self.warn("unknown_field", format!("{field} is not a field and was ignored{near}"));
+                }
+                Format::Form | Format::Query => {}
+            }
+        }
+    }
+
+    /// The value with all faults, unknown keys among them.
+    pub fn check<T>(mut self, value: Option<T>) -> Checked<T> {
+        self.report_unknown();
+        Checked::new(value, self.faults)
+    }
+
+    /// The value, if nothing is wrong with any key.
+    pub fn finish<T>(self, value: Option<T>) -> Result<T, Faults> {
+        self.check(value).into_result()
+    }
+
+    /// As [`Self::finish`], with what may surprise.
+    pub fn finish_with_warnings<T>(mut self, value: Option<T>) -> Result<(T, Vec<Warning>), Faults> {
+        self.report_unknown();
+        let value = Checked::new(value, self.faults).into_result()?;
+        Ok((value, self.warnings))
+    }
+
+    /// Without looking at the keys that were not asked for yet.
+    pub fn abandon(self) -> Faults {
+        self.faults
+    }
+}
+
+/// `values` over `defaults`, whose tables are taken key by key.
+fn merged(values: &Map<String, Value>, defaults: &Map<String, Value>) -> Map<String, Value> {
+    let mut values = values.clone();
+    for (name, value) in defaults {
+        match (values.get_mut(name), value) {
+            (None, _) => drop(values.insert(name.clone(), value.clone())),
+            (Some(Value::Object(ours)), Value::Object(theirs)) => {
+                for (name, value) in theirs {
+                    ours.entry(name.clone()).or_insert_with(|| value.clone());
+                }
+            }
+            (Some(_), _) => {}
+        }
+    }
+    values
+}
+
+/// `"x" is not one of a, b, c`, with the nearest of them.
+pub fn not_one_of(text: &str, words: &[&str]) -> String {
+    format!("{text:?} is not one of {}{}", words.join(", "), suggestion(text, words))
+}
+
+fn suggestion(word: &str, known: &[&str]) -> String {
+    let near = nearest(word, known);
+    near.map(|near| format!("; did you mean {near}?")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
