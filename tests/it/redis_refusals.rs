@@ -186,7 +186,8 @@ async fn the_log_says_it_at_the_start_and_when_it_changes() {
         until_or(otherwise, async || process.written().contains(what)).await;
     };
     until("the store is not reachable yet: not ready error=the store is unavailable: Redis asks for a password").await;
-    until("ERROR countersign::app::readiness: not ready why=\"the store is unavailable: Redis asks for a password").await;
+    until("ERROR countersign::app::readiness: not ready why=\"the store is unavailable: Redis asks for a password")
+        .await;
     server.signal("-KILL");
     until("ERROR countersign::app::readiness: not ready why=\"the store is unavailable: nothing listens").await;
     assert_eq!(process.written().matches("app::readiness: not ready").count(), 2, "{}", process.written());
