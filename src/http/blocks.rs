@@ -1,5 +1,5 @@
-//! A pool of blocks for request bodies, shared by all workers. The allocator keeps freed memory for each thread for a
-//! while, where other threads cannot use it, so that bodies which arrive at one worker and then at another would take up
+//! A pool of blocks for request bodies, shared by all workers. The allocator caches freed memory per thread, where
+//! other threads cannot use it: without the pool, bodies that arrive first at one worker and then at another would use
 //! their memory twice.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,21 +8,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// and the allocator then holds several times what is in use.
 pub(super) const BLOCK_SIZE: usize = 16 * 1024;
 
-/// Free blocks: a new one is allocated only where there is none.
+/// The free blocks. A new block is allocated only if there is none.
 pub(super) struct Blocks {
     free: Mutex<Vec<Vec<u8>>>,
-    /// How many are kept; more are freed.
+    /// Blocks that are kept; further ones are freed.
     most: usize,
 }
 
-/// Given back when it is dropped.
+/// A block of at most [`BLOCK_SIZE`] bytes, returned to its pool on drop.
 pub(super) struct Block {
     bytes: Vec<u8>,
     from: Option<Arc<Blocks>>,
 }
 
 impl Blocks {
-    /// Keeps at most so many bytes.
+    /// A pool that keeps at most `bytes` of free blocks.
     pub(super) fn keeping(bytes: usize) -> Arc<Self> {
         Arc::new(Self { free: Mutex::default(), most: bytes / BLOCK_SIZE })
     }
@@ -33,18 +33,18 @@ impl Blocks {
 }
 
 impl Block {
-    /// For a whole block.
+    /// A free block of the pool, or a new one.
     pub(super) fn of(blocks: Option<&Arc<Blocks>>) -> Self {
         let used = blocks.and_then(|blocks| blocks.free().pop());
         Self { bytes: used.unwrap_or_else(|| Vec::with_capacity(BLOCK_SIZE)), from: blocks.cloned() }
     }
 
-    /// For so many bytes, when no more are expected.
+    /// A block of its own for a body of `bytes`; it belongs to no pool.
     pub(super) fn small(bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes.min(BLOCK_SIZE)), from: None }
     }
 
-    /// Appends what fits, and returns how much that was.
+    /// Appends as much of `bytes` as fits, and returns its length.
     pub(super) fn fill(&mut self, bytes: &[u8]) -> usize {
         let fits = bytes.len().min(BLOCK_SIZE - self.bytes.len());
         self.bytes.extend_from_slice(&bytes[..fits]);

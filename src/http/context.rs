@@ -1,4 +1,4 @@
-//! The context of a request, from the middleware that begins it to the handlers.
+//! Passes the context of a request from the middleware that creates it to the handlers.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use actix_web::{HttpMessage as _, dev::ServiceRequest, web::ReqData};
 
 use crate::service::RequestContext;
 
-/// As it is kept with a request.
+/// The context as stored in the request's extensions.
 pub(super) type Context = Arc<RequestContext>;
 
-/// As handlers ask for it.
+/// The context as an argument of handlers.
 pub(super) type Cx = ReqData<Context>;
 
-/// Lets handlers have `context`.
+/// Stores `context` with the request, for the handlers.
 pub(super) fn give(request: &ServiceRequest, context: RequestContext) -> Context {
     let context = Arc::new(context);
     request.extensions_mut().insert(Arc::clone(&context));

@@ -1,4 +1,7 @@
-//! What one address may do before it has said who it is.
+//! Rate limits per client address for requests that are not authenticated.
+//!
+//! Requests are counted in the store, so that replicas share the limits. Refused addresses are cached here for a few
+//! seconds, and so is the fact that the store is unavailable: requests then pass without being counted.
 
 use std::{
     collections::HashMap,
@@ -36,17 +39,17 @@ use crate::{
     service::{RequestContext, Standing, subscriber_network},
 };
 
-/// Addresses that are remembered to be refused; about a megabyte.
+/// Cached refusals; about a megabyte.
 const REMEMBERED: usize = 10_000;
-/// How long the store is not asked about them again.
+/// How long a refusal is cached at most.
 const REMEMBER: Duration = Duration::from_secs(5);
 
 /// How long a request waits for the store to count it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a store that did not answer is not asked again.
+/// How long no request is counted after the store did not answer.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is counted.
+/// What a request is counted as.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Kind {
     Look,
@@ -66,7 +69,7 @@ impl Kind {
     }
 }
 
-/// Beside its address, what a request is counted for.
+/// What a request is counted for, in addition to its address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum CountedFor {
     Nothing,
@@ -74,38 +77,38 @@ enum CountedFor {
     Link(VerificationId),
 }
 
-/// How the limits of an address stand.
+/// The result of counting a request.
 #[derive(Default)]
 pub(super) struct Counted {
-    /// Until it may come again, if it was too much.
+    /// How long the client must wait, if a limit is exceeded.
     pub(super) wait: Option<Duration>,
     pub(super) standings: Vec<Standing>,
 }
 
-/// Remembers which addresses were refused, so that a flood does not become a flood of the store, and that the store is
-/// away, so that what needs no store is served as fast as ever.
+/// Caches which addresses were refused, so that a flood of requests does not become a flood of the store, and whether
+/// the store is unavailable, so that paths that do not need it are served without delay.
 #[derive(Default)]
 pub(super) struct Gate {
     shut: Mutex<HashMap<Key, Shut>>,
-    /// The store is not asked before.
+    /// Until then the store is not asked.
     ask_again: Mutex<Option<Instant>>,
 }
 
-/// An address, the link that it asks for, and how. A crowd behind one address is as many as its links; everything that
-/// is about no link is counted together.
+/// Address, link and kind of a request. Users behind one address are counted separately, by their links; requests
+/// without a link are counted together.
 type Key = (IpAddr, Option<VerificationId>, Kind);
 
 #[derive(Clone, Copy)]
 struct Shut {
     name: Name,
     quota: Quota,
-    /// The first moment at which there can be a unit again. Others only take, so it is never earlier.
+    /// The earliest time at which a request can be allowed again: other requests only take more.
     until: Timestamp,
     forget: Timestamp,
 }
 
 impl Gate {
-    /// Counts a request. Where the store is away everybody passes: what stands behind needs it too, and says so.
+    /// Counts a request. If the store is unavailable, the request passes: handlers that need the store report it.
     pub(super) async fn count(
         &self,
         app: &PublicState,
@@ -166,7 +169,7 @@ impl Gate {
         let mut known = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.retain(|_, shut| now < shut.until.min(shut.forget));
-            // Or the next ones would look through all of them again.
+            // Otherwise each further insertion would scan the whole map.
             if known.len() > REMEMBERED / 2 {
                 known.clear();
             }
@@ -176,23 +179,26 @@ impl Gate {
     }
 }
 
-/// The link whose bearer a path holds: `Err` where we have not made it.
+/// The link whose token the path contains.
+///
+/// # Errors
+/// The token was not created with one of our keys.
 fn link(keys: &KeyRing, path: &str, kind: Bearer) -> Result<VerificationId, InvalidToken> {
     let token: Token = path.split('/').nth(2).unwrap_or_default().parse()?;
     if keys.admits(&token, kind) { Ok(token.id()) } else { Err(InvalidToken) }
 }
 
-/// What a request for `path`, as the router reads it, is counted for here.
+/// What a request for `path`, decoded as by the router, is counted for.
 fn counted_for(keys: &KeyRing, path: &str) -> CountedFor {
     match ROUTES.iter().find(|entry| entry.matches(path)).map(|entry| entry.access) {
         Some(Access::Open) => CountedFor::Address,
-        // What we have not made is refused without a look at the store: there is nothing to count.
+        // Links that were not created here are refused without a store access: there is nothing to count.
         Some(Access::Bearer(kind)) => link(keys, path, kind).map_or(CountedFor::Nothing, CountedFor::Link),
         Some(Access::Token | Access::Gateway | Access::Preflight) | None => CountedFor::Nothing,
     }
 }
 
-/// Stands before the public pages.
+/// Middleware that counts requests to public paths and refuses those above a limit.
 pub(super) async fn guard(
     app: Data<PublicState>,
     request: ServiceRequest,

@@ -1,4 +1,4 @@
-//! How limits stand, for the caller: `RateLimit-Policy`, `RateLimit` (draft-ietf-httpapi-ratelimit-headers) and
+//! Reports rate limits to the caller: `RateLimit-Policy`, `RateLimit` (draft-ietf-httpapi-ratelimit-headers) and
 //! `Retry-After`.
 
 use std::{fmt::Write as _, time::Duration};
@@ -17,7 +17,7 @@ use crate::{
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The answer to a use case that takes from limits, with both headers, whatever came of it.
+/// The response of a use case that takes from limits, with both headers, whether it succeeded or failed.
 pub(super) fn answer<T>(limited: Limited<T>, answer: impl FnOnce(T) -> HttpResponse) -> Result<HttpResponse, Problem> {
     let Limited { outcome, standings } = limited;
     match outcome {
@@ -30,7 +30,7 @@ pub(super) fn answer<T>(limited: Limited<T>, answer: impl FnOnce(T) -> HttpRespo
     }
 }
 
-/// Adds both headers, one item for each limit, before those that are there already.
+/// Adds both headers, with one item per limit, before the items that are already there.
 pub(super) fn headers(headers: &mut HeaderMap, standings: &[Standing]) {
     if standings.is_empty() {
         return;
@@ -57,7 +57,7 @@ pub(super) fn headers(headers: &mut HeaderMap, standings: &[Standing]) {
     }
 }
 
-/// As `Retry-After` says it: whole, not too early, and never none.
+/// Whole seconds for `Retry-After`, rounded up, at least 1.
 pub(super) fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
 }

@@ -9,18 +9,18 @@ use actix_web::{
 use super::problem::{Code, Problem};
 use crate::domain::token::Kind;
 
-/// Who may call a route, and so what is counted of an address that has not said who it is.
+/// Who may call a route. Decides which requests of unauthenticated addresses are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
-    /// Anybody: every request is counted.
+    /// Public: every request is counted.
     Open,
-    /// Whoever has the bearer in the path, which our links hold: every request is counted, for each link by itself.
+    /// Holders of the token in the path, which is part of our links: every request is counted, per link.
     Bearer(Kind),
-    /// API tokens: wrong ones are counted.
+    /// Holders of an API token: wrong tokens are counted.
     Token,
-    /// Gateways, which prove what they post: nothing is counted, because all people's messages come from one address.
+    /// Gateways, which authenticate their webhooks: nothing is counted, because all messages come from one address.
     Gateway,
-    /// Browsers that ask what they may do: nothing is counted, and nothing is there to see.
+    /// CORS preflight requests: nothing is counted, and the response contains no data.
     Preflight,
 }
 
@@ -57,7 +57,7 @@ pub(super) const fn get_and_head(access: Access, path: &'static str, answer: fn(
 }
 
 impl RouteEntry {
-    /// Whether the router leads `path` here: decoded, without its query.
+    /// Whether the router dispatches `path` to this entry. `path` is decoded and has no query.
     pub(super) fn matches(&self, path: &str) -> bool {
         let (mut own, mut given) = (self.path.split('/'), path.split('/'));
         loop {

@@ -1,4 +1,5 @@
-//! One line per request. Route templates only: paths, queries and headers hold tokens.
+//! Middleware that gives every request an id, a trace, a log line and metrics. Only route templates are logged: paths,
+//! queries and headers contain tokens.
 
 use std::time::Instant;
 
@@ -23,7 +24,7 @@ use crate::{
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Gives every request an id and a log line.
+/// The middleware.
 pub(super) async fn observe(
     app: web::Data<PublicState>,
     request: ServiceRequest,
@@ -81,20 +82,20 @@ pub(super) async fn observe(
     Ok(response)
 }
 
-/// A method is any word that a stranger likes; what we write down is not.
+/// A method is any token that the client chooses; logs and metrics contain only known ones.
 fn known(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     KNOWN.into_iter().find(|word| method.as_str() == *word).unwrap_or("other")
 }
 
-/// The caller's place in a trace, if it tells one and only one.
+/// The caller's `traceparent`, if there is exactly one valid header.
 fn traceparent(request: &ServiceRequest) -> Option<TraceContext> {
     let mut told = request.headers().get_all("traceparent");
     let first = told.next()?.to_str().ok()?.parse().ok()?;
     told.next().is_none().then_some(first)
 }
 
-/// The caller's, when it is short and harmless; else one of ours.
+/// The caller's request id if it is 8 to 64 letters, digits and dashes; otherwise a new one.
 fn request_id(request: &ServiceRequest) -> String {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let harmless = |text: &&str| {
