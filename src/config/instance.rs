@@ -10,7 +10,7 @@ use super::{codes::Codes, edge::network, limits::Limits, page::PageConfig, token
 use crate::{
     api::limits::MAX_ATTEMPTS,
     domain::{
-        InstanceId, Language, Mode, Phone, redirect,
+        InstanceId, Language, Mode, Phone, redirect, standard_webhooks,
         template::{self, Use},
         verification::Texts,
         written,
@@ -147,7 +147,7 @@ impl InstanceConfig {
 fn callback_secrets(s: &mut Reader<'_>) -> Vec<SecretString> {
     let secrets = s.secrets("callback_secrets");
     for (index, secret) in secrets.iter().enumerate() {
-        let long_enough = crate::config::decode_whsec(secret.expose_secret()).is_some_and(|key| key.len() >= 24);
+        let long_enough = standard_webhooks::key(secret.expose_secret()).is_some_and(|key| key.len() >= 24);
         let key = format!("callback_secrets.{index}");
         if !long_enough {
             s.fault(&key, "expected whsec_ and at least 24 bytes in base64; `countersign new-instance` makes one");

@@ -27,6 +27,7 @@ pub mod renewal;
 pub mod risk;
 pub mod scope;
 pub mod sending;
+pub mod standard_webhooks;
 pub mod subject;
 pub mod target;
 pub mod template;

@@ -13,7 +13,6 @@ mod gateway_message;
 mod lease;
 mod reply;
 mod resend;
-pub mod signature;
 mod timer;
 
 use std::{

@@ -10,14 +10,13 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    OperatorState,
-    layout::{self, see_other},
+    OperatorState, layout,
     session::{self, Session},
 };
 use crate::{
     config::{Access, UNNAMED},
     domain::quota::Quota,
-    http::{audit_entry, client, problem::Problem},
+    http::{audit_entry, client, pages::see_other, problem::Problem},
     service::{By, Deed, subscriber_network},
 };
 

@@ -11,7 +11,7 @@ use askama::Template;
 
 use super::{
     OperatorState,
-    layout::{self, DisplayTime, Frame, see_other},
+    layout::{self, DisplayTime, Frame},
     session::Session,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
         verification::{Completion, metadata},
     },
     domain::{InstanceId, Verification, VerificationId, sending::Channel},
-    http::problem::Problem,
+    http::{pages::see_other, problem::Problem},
     service::{Instance, ServiceError},
 };
 
