@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::{
     Time,
     schema::{Schema, constant, nullable, one_of, words},
-    verification::{CODE_STATUSES, Completion, LINK_STATUSES, Risk, Subject, channel, from_one, metadata, reason},
+    verification::{CODE_STATUSES, Completion, LINK_STATUSES, Risk, Subject, channel, from_one, reason},
 };
-use crate::domain::{Event, InstanceId, Reason, Verification, VerificationId, verification::Reached};
+use crate::domain::{Event, InstanceId, Reason, VerificationId, verification::Reached};
 
 /// How a callback stands.
 pub const STANDINGS: &[&str] = &["pending", "delivered", "dead"];
@@ -175,24 +175,5 @@ impl Schema for CallbackData {
 impl TestEvent {
     pub fn new(instance: InstanceId) -> Self {
         Self { test: true, instance: instance.to_string(), note: "sent by hand; belongs to nobody" }
-    }
-}
-
-impl Common {
-    pub fn of(record: &Verification) -> Self {
-        let request = &record.request;
-        Self {
-            uuid: record.id,
-            reason: record.reason(),
-            chat_id: record.chat_id(),
-            subject: Subject::of(record),
-            push_name: record.proof().and_then(|proof| proof.push_name.clone()),
-            purpose: request.purpose.clone(),
-            client_ref: request.client_ref.clone(),
-            metadata: metadata(record),
-            created_at: record.created_at.into(),
-            expires_at: record.expires_at.into(),
-            ended_at: record.ended_at().map(Time),
-        }
     }
 }

@@ -15,11 +15,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    api::{
-        Time,
-        callback::CallbackEntry,
-        verification::{Completion, metadata},
-    },
+    api::{Time, callback::CallbackEntry, record::metadata, verification::Completion},
     domain::{InstanceId, Verification, VerificationId, sending::Channel},
     http::{pages::see_other, problem::Problem},
     service::{Instance, ServiceError},
