@@ -19,7 +19,6 @@ use countersign::{
     http::qr,
     service::{callback, input},
     store::{Stored, record},
-    worker::signature,
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -206,7 +205,7 @@ fn records() -> anyhow::Result<Vec<Work>> {
         work("record: read a verified link", move || record::decode(&reading_too, black_box(&stored_verified))),
         work("callback: body", move || callback::body(Event::LinkVerified, black_box(&verified), at)),
         work("callback: signature", move || {
-            signature::sign(&secrets, "msg_1", 1_795_168_850, black_box(body.as_bytes()))
+            standard_webhooks::sign(&secrets, "msg_1", "1795168850", black_box(body.as_bytes()))
         }),
     ])
 }

@@ -6,13 +6,9 @@ use serde_json::{Value, json};
 use super::{
     Time,
     schema::{Schema, constant, nullable, one_of, words},
-    verification::{
-        CODE_STATUSES, Completion, LINK_STATUSES, Risk, Subject, channel, from_one, metadata, reason, status,
-    },
+    verification::{CODE_STATUSES, Completion, LINK_STATUSES, Risk, Subject, channel, from_one, reason, status},
 };
-use crate::domain::{
-    Channel, Event, InstanceId, Kind, OtpType, Reason, Status, Verification, VerificationId, link::Reached,
-};
+use crate::domain::{Channel, Event, InstanceId, OtpType, Reason, Status, VerificationId, link::Reached};
 
 /// How a callback stands.
 pub const STANDINGS: &[&str] = &["pending", "delivered", "dead"];
@@ -177,24 +173,5 @@ impl Schema for CallbackData {
 impl TestEvent {
     pub fn new(instance: InstanceId) -> Self {
         Self { test: true, instance: instance.to_string(), note: "sent by hand; belongs to nobody" }
-    }
-}
-
-impl Common {
-    pub fn of<K: Kind>(record: &Verification<K>) -> Self {
-        let request = &record.request;
-        Self {
-            uuid: record.id,
-            reason: record.reason(),
-            chat_id: record.chat_id(),
-            subject: Subject::of(record),
-            push_name: record.proof().and_then(|proof| proof.push_name.clone()),
-            purpose: request.purpose.clone(),
-            client_ref: request.client_ref.clone(),
-            metadata: metadata(request),
-            created_at: record.created_at.into(),
-            expires_at: record.expires_at.into(),
-            ended_at: record.ended_at().map(Time),
-        }
     }
 }

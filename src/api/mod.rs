@@ -11,6 +11,7 @@ pub mod callback;
 pub mod explanation;
 pub mod limits;
 pub mod problem;
+pub mod record;
 pub mod verification;
 pub mod wawp;
 

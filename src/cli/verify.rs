@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
 
-use crate::{app::exit::Failure, clock::Clock, config, worker::signature};
+use crate::{app::exit::Failure, clock::Clock, domain::standard_webhooks};
 
 const SECRET_VARIABLE: &str = "CALLBACK_SECRET";
 
@@ -54,12 +54,13 @@ pub(super) fn run(options: &VerifyOptions) -> Result<ExitCode, Failure> {
 }
 
 fn verify(secret: &str, options: &VerifyOptions, body: &[u8], age: i64) -> Result<(), String> {
-    if config::decode_whsec(secret).is_none() {
+    if standard_webhooks::key(secret).is_none() {
         return Err("the secret is not `whsec_` followed by base64".to_owned());
     }
     let signed = |body: &[u8]| {
         let secret = SecretString::from(secret.to_owned());
-        signature::verify(&secret, &options.id, options.timestamp, body, &options.signature)
+        let timestamp = options.timestamp.to_string();
+        standard_webhooks::verify(&[secret], &options.id, &timestamp, body, &options.signature)
     };
     if signed(body) {
         return if options.tolerance > 0 && age.abs() > options.tolerance {

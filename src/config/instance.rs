@@ -12,6 +12,7 @@ use crate::{
     domain::{
         InstanceId, Language, Mode, Phone, redirect,
         request::Texts,
+        standard_webhooks,
         template::{self, Use},
         written,
     },
@@ -152,7 +153,7 @@ impl InstanceConfig {
 fn callback_secrets(s: &mut Reader<'_>) -> Vec<SecretString> {
     let secrets = s.secrets("callback_secrets");
     for (index, secret) in secrets.iter().enumerate() {
-        let long_enough = crate::config::decode_whsec(secret.expose_secret()).is_some_and(|key| key.len() >= 24);
+        let long_enough = standard_webhooks::key(secret.expose_secret()).is_some_and(|key| key.len() >= 24);
         let key = format!("callback_secrets.{index}");
         if !long_enough {
             s.fault(&key, "expected whsec_ and at least 24 bytes in base64; `countersign new-instance` makes one");

@@ -258,10 +258,5 @@ impl OtlpConfig {
     }
 }
 
-/// The key bytes of a Standard Webhooks secret `whsec_<base64>`.
-pub fn decode_whsec(secret: &str) -> Option<Vec<u8>> {
-    STANDARD.decode(secret.strip_prefix("whsec_")?).ok()
-}
-
 #[cfg(test)]
 mod tests;

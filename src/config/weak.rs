@@ -1,6 +1,6 @@
 //! Secrets that are none: short, of one pattern, or printed where everybody reads them.
 
-use super::decode_whsec;
+use crate::domain::standard_webhooks;
 
 /// Shorter ones can be guessed, or were made up by hand.
 const SHORTEST: usize = 24;
@@ -25,7 +25,7 @@ pub fn weakness(secret: &str) -> Option<&'static str> {
     if PUBLISHED.iter().any(|known| secret.to_ascii_lowercase().contains(&known.to_ascii_lowercase())) {
         return Some("is printed in a guide, where everybody can read it");
     }
-    if let Some(key) = decode_whsec(secret) {
+    if let Some(key) = standard_webhooks::key(secret) {
         return weak_bytes(&key);
     }
     // A header's whole value has a scheme before the secret, or a name.
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn published_secrets_are_refused_because_they_are_published() {
         for known in PUBLISHED {
-            let bytes = decode_whsec(known).unwrap_or_else(|| known.as_bytes().to_vec());
+            let bytes = standard_webhooks::key(known).unwrap_or_else(|| known.as_bytes().to_vec());
             assert_eq!(weak_bytes(&bytes), None, "{known}: no other rule would refuse it");
             for spelt in
                 [(*known).to_owned(), known.to_ascii_lowercase(), format!("Bearer {known}"), format!("me:{known}")]

@@ -32,6 +32,7 @@ pub mod request;
 pub mod risk;
 pub mod scope;
 pub mod sent_code;
+pub mod standard_webhooks;
 mod status;
 pub mod subject;
 pub mod target;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Request, Response};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -11,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::{
     CodeMessage, Gateway, IgnoreReason, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
-    auth_scheme::{self, AuthScheme},
+    auth_scheme::AuthScheme,
     config_reader::ConfigReader,
     json::{self, text},
     send_result_by_status,
 };
-use crate::domain::{Channel, Chat, Sender, Subject};
+use crate::domain::{Channel, Chat, Sender, Subject, standard_webhooks};
 
 pub(super) const KIND: &str = "simulator";
 
@@ -63,14 +62,10 @@ impl SimulatedMessage {
     /// The request body, and the three Standard Webhooks headers that sign it at `now`.
     pub fn sign(&self, secret: &str, now: Timestamp) -> (Vec<u8>, [(&'static str, String); 3]) {
         let body = serde_json::to_vec(self).expect("a message has only string keys");
-        let key = crate::config::decode_whsec(secret).unwrap_or_default();
+        let key = standard_webhooks::key(secret).unwrap_or_default();
         let stamp = now.as_second().to_string();
-        let signature = STANDARD.encode(auth_scheme::standard_signature(&key, &self.id, &stamp, &body));
-        let headers = [
-            ("webhook-id", self.id.clone()),
-            ("webhook-timestamp", stamp),
-            ("webhook-signature", format!("v1,{signature}")),
-        ];
+        let signature = standard_webhooks::signature(&key, &self.id, &stamp, &body);
+        let headers = [("webhook-id", self.id.clone()), ("webhook-timestamp", stamp), ("webhook-signature", signature)];
         (body, headers)
     }
 }

@@ -5,28 +5,26 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
-    web::{Bytes, Data, Path},
+    web::{Data, Path},
 };
 
 use super::{
     PublicState, auth,
     connection::Connection,
     context::Cx,
-    event_stream::{self, EventSource},
+    event_stream,
     problem::Problem,
-    query, view,
+    query,
+    sse::{self, Event, Source, Sse},
+    view,
 };
 use crate::{
     api::{limits, verification::Watched},
-    domain::{Verification, VerificationId, scope::Scope, token::Kind},
+    domain::{AnyKind, Verification, VerificationId, scope::Scope, token::Kind},
     hash::sha256,
     service::{self, Instance, RequestContext, Service, ServiceError},
 };
 
-/// Proxies take a silent stream for a dead one.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// What a client that lost the stream waits before it asks again.
-const RECONNECT_MS: u32 = 2_000;
 /// What the caller may see.
 #[derive(Clone)]
 enum Sight {
@@ -169,12 +167,9 @@ async fn stream(
         return Ok(HttpResponse::new(StatusCode::NO_CONTENT));
     }
     let mut response = HttpResponse::Ok();
-    response
-        .content_type("text/event-stream")
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        // nginx would keep the events until its buffer is full.
-        .insert_header(("x-accel-buffering", "no"));
-    event_stream::respond(request, &app.streams, response, Following { viewer, watched, shown: None, count: 0 }).await
+    sse::head(&mut response);
+    let events = Sse(Following { viewer, watched, shown: None, count: 0 });
+    event_stream::respond(request, &app.streams, response, events).await
 }
 
 /// A stream that is under way.
@@ -186,27 +181,24 @@ struct Following {
     count: u32,
 }
 
-impl EventSource for Following {
-    /// `None`: nothing more will come, the record is gone, or the process stops. Clients ask again, elsewhere.
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            let view = view::written(&self.viewer.view(self.watched.record().clone()));
-            let digest = sha256(&view);
-            if self.shown != Some(digest) {
-                self.shown = Some(digest);
-                self.count += 1;
-                let retry = if self.count == 1 { format!("retry: {RECONNECT_MS}\n") } else { String::new() };
-                let head = format!("{retry}id: {}\nevent: status\ndata: ", self.count);
-                return Some(Bytes::from([head.as_bytes(), &view, b"\n\n"].concat()));
-            }
-            if self.watched.has_ended() {
-                return None;
-            }
-            match tokio::time::timeout(HEARTBEAT, self.watched.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return None,
-                Err(_) => return Some(Bytes::from_static(b": still waiting\n\n")),
-            }
+impl Source for Following {
+    type Kind = AnyKind;
+
+    fn watched(&mut self) -> &mut service::Watched {
+        &mut self.watched
+    }
+
+    fn news(&mut self) -> Option<Event> {
+        let data = view::written(&self.viewer.view(self.watched.record().clone()));
+        let digest = sha256(&data);
+        if self.shown.replace(digest) == Some(digest) {
+            return None;
         }
+        self.count += 1;
+        Some(Event { id: Some(self.count), name: "status", data, is_first: self.count == 1 })
+    }
+
+    fn has_ended(&self) -> bool {
+        self.watched.has_ended()
     }
 }

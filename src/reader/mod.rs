@@ -5,69 +5,31 @@
 //! missing, which is a fault. In a query string it is a value: a filter that is empty by mistake must not mean everything.
 
 mod faults;
+mod table;
 mod values;
-
-use std::fmt;
 
 use serde_json::{Map, Value};
 
-pub use self::faults::{Checked, Fault, Faults};
+pub use self::{
+    faults::{Checked, Fault, Faults},
+    table::Table,
+};
 use crate::{
     api::Warning,
     domain::template::{clean, nearest},
 };
 
-/// Where the values come from: what they may look like, and what a key is that was not asked for.
+/// Where the values come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// A fault.
+    /// Configuration: a key that was not asked for is a fault.
     Toml,
-    /// Ignored with a warning, as the clients of the old API expect.
+    /// A body: such a key is ignored with a warning, as the clients of the old API expect.
     Json,
-    /// Ignored: other software adds fields of its own.
+    /// A form: such a field is ignored, because other software adds its own.
     Form,
-    /// As in a form.
+    /// A query string: such a parameter is ignored.
     Query,
-}
-
-/// A table that is not read yet, and its place.
-#[derive(Clone, Default)]
-pub struct Table {
-    path: String,
-    values: Map<String, Value>,
-}
-
-/// Values may be secret.
-impl fmt::Debug for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Table").field(&self.path).finish()
-    }
-}
-
-impl Table {
-    pub fn new(path: impl Into<String>, values: Map<String, Value>) -> Self {
-        Self { path: path.into(), values }
-    }
-
-    pub fn values(&self) -> &Map<String, Value> {
-        &self.values
-    }
-
-    /// This table over `defaults`, whose tables are taken key by key.
-    #[must_use]
-    pub fn over(&self, defaults: &Map<String, Value>) -> Self {
-        Self { path: self.path.clone(), values: merged(&self.values, defaults) }
-    }
-
-    /// A reader of configuration.
-    pub fn reader(&self) -> Reader<'_> {
-        Reader::new(Format::Toml, self.path.clone(), &self.values)
-    }
-
-    /// One text of a table whose faults are reported elsewhere.
-    pub fn text(&self, name: &str) -> Option<String> {
-        self.reader().text(name)
-    }
 }
 
 /// Reads one table, key by key.
@@ -195,7 +157,7 @@ impl<'a> Reader<'a> {
 
     /// As [`Table::over`], for a table that is being read.
     pub fn over<T>(&mut self, defaults: &Map<String, Value>, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
-        let values = merged(self.values, defaults);
+        let values = table::merged(self.values, defaults);
         let value = self.within(self.path.clone(), &values, read);
         // Looked at as a part of the whole.
         self.asked.extend(self.values.keys().cloned());
@@ -253,23 +215,6 @@ impl<'a> Reader<'a> {
     pub fn abandon(self) -> Faults {
         self.faults
     }
-}
-
-/// `values` over `defaults`, whose tables are taken key by key.
-fn merged(values: &Map<String, Value>, defaults: &Map<String, Value>) -> Map<String, Value> {
-    let mut values = values.clone();
-    for (name, value) in defaults {
-        match (values.get_mut(name), value) {
-            (None, _) => drop(values.insert(name.clone(), value.clone())),
-            (Some(Value::Object(ours)), Value::Object(theirs)) => {
-                for (name, value) in theirs {
-                    ours.entry(name.clone()).or_insert_with(|| value.clone());
-                }
-            }
-            (Some(_), _) => {}
-        }
-    }
-    values
 }
 
 /// `"x" is not one of a, b, c`, with the nearest of them.

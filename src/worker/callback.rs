@@ -6,8 +6,9 @@ use http::{Request, Response};
 use jiff::Timestamp;
 use url::Url;
 
-use super::{Worker, signature};
+use super::Worker;
 use crate::{
+    domain::standard_webhooks,
     egress::{Cause, EgressError},
     jobs::{
         health::AttemptOutcome,
@@ -100,8 +101,9 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, job: Cal
     let forbidden = || EgressError::from(Cause::Forbidden);
     let url = Url::parse(&url).map_err(|_| forbidden())?;
     // The store's time, so that a replica whose clock is off still signs what receivers accept.
-    let timestamp = service.now().as_second();
-    let signature = signature::sign(&instance.config.callback_secrets, &webhook_id, timestamp, body.as_bytes());
+    let timestamp = service.now().as_second().to_string();
+    let secrets = &instance.config.callback_secrets;
+    let signature = standard_webhooks::sign(secrets, &webhook_id, &timestamp, body.as_bytes());
     let request = Request::post(url.as_str())
         .header("content-type", "application/json")
         .header("webhook-id", webhook_id)

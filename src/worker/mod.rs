@@ -15,7 +15,6 @@ mod gateway_message;
 mod lease;
 mod reply;
 mod resend;
-pub mod signature;
 mod timer;
 mod turn;
 mod waiting;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use countersign::{app::Application, config, worker::signature};
+use countersign::{app::Application, config, domain::standard_webhooks};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +55,7 @@ pub(crate) fn signed() -> Vec<Callback> {
     let body = json!({ "type": "link.verified", "data": { "push_name": PUSH_NAME } }).to_string();
     let callback = |state: State| {
         let secrets: Vec<_> = state.secrets.iter().map(|secret| (*secret).into()).collect();
-        let signature = signature::sign(&secrets, id, timestamp, body.as_bytes());
+        let signature = standard_webhooks::sign(&secrets, id, &timestamp.to_string(), body.as_bytes());
         Callback { state, id: id.to_owned(), timestamp, signature, body: body.clone() }
     };
     STATES.map(callback).to_vec()

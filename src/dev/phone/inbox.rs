@@ -14,9 +14,8 @@ use subtle::ConstantTimeEq as _;
 
 use super::{Bubble, ChatSide, FakePhone, ReceivedCallback};
 use crate::{
-    domain::{Chat, Subject},
+    domain::{Chat, Subject, standard_webhooks},
     random,
-    worker::signature,
 };
 
 /// The body of a message, as the `simulator` gateway sends it.
@@ -71,11 +70,8 @@ fn page_chat_id(to: &str) -> String {
 pub(super) async fn callback(phone: Data<FakePhone>, request: HttpRequest, body: Bytes) -> HttpResponse {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let webhook_id = header("webhook-id").to_owned();
-    let genuine = header("webhook-timestamp").parse().is_ok_and(|at| {
-        let signed = header("webhook-signature");
-        let made_with = |secret| signature::verify(secret, &webhook_id, at, &body, signed);
-        phone.identity.callback_secrets.iter().any(made_with)
-    });
+    let (at, signed) = (header("webhook-timestamp"), header("webhook-signature"));
+    let genuine = standard_webhooks::verify(&phone.identity.callback_secrets, &webhook_id, at, &body, signed);
     let kind =
         serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body.get("type")?.as_str()?.to_owned()));
     let text = |value: &header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();

@@ -17,7 +17,7 @@ use url::form_urlencoded;
 use self::mac::{encode, hex, hmac};
 pub use self::sign::{CredentialLocation, WebhookRequest};
 use super::{Unauthenticated, Webhook};
-use crate::hash::sha256;
+use crate::{domain::standard_webhooks, hash::sha256};
 
 /// How far a signed timestamp may differ from this host's clock, in either direction.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
@@ -204,17 +204,9 @@ fn standard_webhooks(webhook: &Webhook<'_>, secrets: &[SecretString]) -> Result<
     let id = webhook.header("webhook-id").ok_or(NO_SIGNATURE)?;
     let stamp = webhook.header("webhook-timestamp").ok_or(NO_SIGNATURE)?;
     let signatures = webhook.header("webhook-signature").ok_or(NO_SIGNATURE)?;
-    let mut matched = Choice::from(0);
-    for key in secrets.iter().filter_map(|secret| crate::config::decode_whsec(secret.expose_secret())) {
-        let genuine = STANDARD.encode(standard_signature(&key, id, stamp, webhook.body));
-        for presented in signatures.split(' ').filter_map(|entry| entry.strip_prefix("v1,")) {
-            matched |= genuine.as_bytes().ct_eq(presented.as_bytes());
-        }
+    if standard_webhooks::verify(secrets, id, stamp, webhook.body, signatures) {
+        check_timestamp(stamp, webhook.now)
+    } else {
+        Err(WRONG_SIGNATURE)
     }
-    if bool::from(matched) { check_timestamp(stamp, webhook.now) } else { Err(WRONG_SIGNATURE) }
-}
-
-/// The Standard Webhooks signature: HMAC-SHA256 over `id.timestamp.body`.
-pub(super) fn standard_signature(key: &[u8], id: &str, stamp: &str, body: &[u8]) -> Vec<u8> {
-    hmac(Hash::Sha256, key, &[id.as_bytes(), b".", stamp.as_bytes(), b".", body])
 }

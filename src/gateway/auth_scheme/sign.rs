@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::{AuthScheme, CLOCK_TOLERANCE, RETRY_PERIOD, encode, hex, hmac, jwt, standard_signature, twilio};
-use crate::{gateway::auth_scheme::Hash, hash::sha256};
+use super::{AuthScheme, CLOCK_TOLERANCE, RETRY_PERIOD, encode, hex, hmac, jwt, twilio};
+use crate::{domain::standard_webhooks, gateway::auth_scheme::Hash, hash::sha256};
 
 /// A webhook request to sign and send.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -52,11 +52,11 @@ impl AuthScheme {
             }
             Self::StandardWebhooks => {
                 let id = format!("msg_{}", &hex(&sha256(&request.body))[..16]);
-                let key = crate::config::decode_whsec(secret).unwrap_or_default();
-                let mac = STANDARD.encode(standard_signature(&key, &id, &stamp, &request.body));
+                let key = standard_webhooks::key(secret).unwrap_or_default();
+                let signature = standard_webhooks::signature(&key, &id, &stamp, &request.body);
                 request.set_header("webhook-id", id);
                 request.set_header("webhook-timestamp", stamp);
-                request.set_header("webhook-signature", format!("v1,{mac}"));
+                request.set_header("webhook-signature", signature);
             }
             Self::StaticHeader { header } => request.set_header(header, secret),
             Self::UrlSecret { param } => {

@@ -8,6 +8,7 @@ use super::super::{
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
 };
+use crate::domain::standard_webhooks;
 
 const HASHES: &[(&str, Hash)] = &[("sha1", Hash::Sha1), ("sha256", Hash::Sha256), ("sha512", Hash::Sha512)];
 const ENCODINGS: &[(&str, Encoding)] = &[("hex", Encoding::Hex), ("base64", Encoding::Base64)];
@@ -66,7 +67,7 @@ impl GenericAuth {
         let mut secrets = reader.webhook_secrets();
         for (index, secret) in secrets.iter().enumerate() {
             let (key, value) = (format!("webhook_secret.{index}"), secret.expose_secret());
-            if method == Some(AuthMethod::StandardWebhooks) && crate::config::decode_whsec(value).is_none() {
+            if method == Some(AuthMethod::StandardWebhooks) && standard_webhooks::key(value).is_none() {
                 reader.table.fault(&key, "expected whsec_ and base64, which standard-webhooks needs");
             } else if method == Some(AuthMethod::Basic) && !value.contains(':') {
                 reader.table.fault(&key, "expected user:password, which basic needs");

@@ -9,6 +9,7 @@
 //!    [`crate::api`]; an example is a value of it, and what several examples need stands in `examples.rs` and `values.rs`.
 //! 3. `tests/it/contract/live.rs` says how such a value comes to be in a running daemon, and the example is executed.
 
+mod area;
 mod callbacks;
 mod codes;
 mod examples;

@@ -1,9 +1,6 @@
 //! Layout and response headers shared by the operator's pages.
 
-use actix_web::{
-    HttpResponse,
-    http::{StatusCode, header},
-};
+use actix_web::{HttpResponse, http::StatusCode};
 use askama::Template;
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -42,12 +39,6 @@ pub(super) fn render(status: StatusCode, page: &impl Template) -> HttpResponse {
     pages::set_security_headers(&mut response, &[CSS], None, None);
     let body = page.render().expect("a compiled template of plain values renders");
     response.content_type("text/html; charset=utf-8").body(body)
-}
-
-pub(super) fn see_other(url: &str) -> HttpResponse {
-    let mut response = HttpResponse::SeeOther();
-    pages::set_security_headers(&mut response, &[], None, None);
-    response.insert_header((header::LOCATION, url)).finish()
 }
 
 pub(super) fn problem_page(problem: &Problem) -> HttpResponse {

@@ -10,14 +10,13 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    OperatorState,
-    layout::{self, see_other},
+    OperatorState, layout,
     session::{self, Session},
 };
 use crate::{
     config::{Access, UNNAMED},
     domain::quota::Quota,
-    http::{audit_entry, client, context::Cx, problem::Problem},
+    http::{audit_entry, client, context::Cx, pages::see_other, problem::Problem},
     service::{By, Deed, RequestContext, subscriber_network},
 };
 

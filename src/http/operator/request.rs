@@ -11,17 +11,13 @@ use askama::Template;
 
 use super::{
     OperatorState,
-    layout::{self, DisplayTime, Frame, see_other},
+    layout::{self, DisplayTime, Frame},
     session::Session,
 };
 use crate::{
-    api::{
-        Time,
-        callback::CallbackEntry,
-        verification::{Completion, metadata},
-    },
+    api::{Time, callback::CallbackEntry, record::metadata, verification::Completion},
     domain::{Channel, InstanceId, Kind as _, KindRef, OtpType, Reason, Status, Verification, VerificationId},
-    http::{context::Cx, problem::Problem},
+    http::{context::Cx, pages::see_other, problem::Problem},
     service::{Instance, RequestContext, ServiceError},
 };
 

@@ -24,6 +24,7 @@ use crate::{
     domain::{KeyRing, keys::Digest},
     http::{
         audit_entry, body, context, cookie,
+        origin::is_same_origin,
         problem::{Code, Problem},
     },
     random,
@@ -117,20 +118,19 @@ pub(super) async fn same_origin_form(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HashMap<String, String>, Problem> {
-    if !same_origin(request.headers()) {
+    let headers = request.headers();
+    if !is_same_origin(headers, false, |origin| is_own(headers, origin)) {
         return Err(Problem::new(Code::CrossSite, "open the page itself, then use its button"));
     }
     let body = body::read(request, payload, MAX_FORM_LEN).await?;
     Ok(form_urlencoded::parse(&body).into_owned().collect())
 }
 
-/// Decided by `Sec-Fetch-Site`, and by `Origin` for older browsers. Requests with neither do not come from a browser.
-fn same_origin(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    match text("sec-fetch-site") {
-        Some(site) => site == "same-origin",
-        None => text("origin").is_none_or(|origin| origin.split_once("://").map(|(_, host)| host) == text("host")),
-    }
+/// The listener has several names, so an origin is compared with the one by which it was reached; not where the browser
+/// has judged already, because a proxy in front may have changed that name.
+fn is_own(headers: &HeaderMap, origin: &str) -> bool {
+    let reached_as = headers.get("host").and_then(|host| host.to_str().ok());
+    headers.contains_key("sec-fetch-site") || origin.split_once("://").map(|(_, host)| host) == reached_as
 }
 
 fn mac_parts<'a>(

@@ -152,7 +152,7 @@ impl<'a> PageResponse<'a> {
 /// Hides elements that need JavaScript.
 const NOSCRIPT: &str = ".js{display:none!important}";
 
-pub(super) fn see_other(url: &str) -> HttpResponse {
+pub(in crate::http) fn see_other(url: &str) -> HttpResponse {
     let mut response = HttpResponse::SeeOther();
     set_security_headers(&mut response, &[], None, None);
     response.insert_header((header::LOCATION, url)).finish()

@@ -12,7 +12,7 @@ mod widget;
 mod words;
 
 pub(super) use self::{
-    layout::set_security_headers,
+    layout::{see_other, set_security_headers},
     link::{complete, dispute, dispute_form, open},
     stage_events::events,
     start::{go_to_whatsapp, qr_code, start_page, submit_code, tap},

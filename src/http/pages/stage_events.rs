@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    web::{Bytes, Data, Path},
+    web::{Data, Path},
 };
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{layout::set_security_headers, visitor::Visitor};
 use crate::{
@@ -15,14 +15,13 @@ use crate::{
     http::{
         PublicState,
         context::Cx,
-        event_stream::{self, EventSource},
+        event_stream,
         problem::Problem,
+        sse::{self, Event, Source, Sse},
     },
     service::{Service, Stage, Watched},
 };
 
-/// Interval of comments on an idle stream; proxies close connections that are silent for longer.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// After this the stream ends, and the browser reconnects by itself.
 const MAX_STREAM_DURATION: Duration = Duration::from_mins(5);
 
@@ -58,28 +57,28 @@ pub(crate) async fn events(
         last: None,
         deadline: Instant::now() + MAX_STREAM_DURATION,
     };
-    response.content_type("text/event-stream").insert_header(("x-accel-buffering", "no"));
-    event_stream::respond(&request, &app.streams, response, stream).await
+    sse::head(&mut response);
+    event_stream::respond(&request, &app.streams, response, Sse(stream)).await
 }
 
-impl EventSource for StageEvents {
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if self.last.is_some_and(Stage::is_last) || Instant::now() >= self.deadline {
-                return None;
-            }
-            let stage = self.service.stage(self.watched.record(), &self.cookies);
-            let word = Some(stage.as_str());
-            if word != self.last.map(Stage::as_str) {
-                self.last = Some(stage);
-                let data = json!({ "state": stage.as_str() });
-                return Some(Bytes::from(format!("retry: 2000\nevent: state\ndata: {data}\n\n")));
-            }
-            match timeout(HEARTBEAT_INTERVAL, self.watched.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return None,
-                Err(_) => return Some(Bytes::from_static(b": still here\n\n")),
-            }
+impl Source for StageEvents {
+    type Kind = Link;
+
+    fn watched(&mut self) -> &mut Watched<Link> {
+        &mut self.watched
+    }
+
+    fn news(&mut self) -> Option<Event> {
+        let stage = self.service.stage(self.watched.record(), &self.cookies);
+        let before = self.last.replace(stage).map(Stage::as_str);
+        if before == Some(stage.as_str()) {
+            return None;
         }
+        let data = json!({ "state": stage.as_str() }).to_string().into_bytes();
+        Some(Event { id: None, name: "state", data, is_first: before.is_none() })
+    }
+
+    fn has_ended(&self) -> bool {
+        self.last.is_some_and(Stage::is_last) || Instant::now() >= self.deadline
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     domain::Language,
     http::{
         PublicState, body, client, cookie,
+        origin::is_same_origin,
         problem::{Code, Problem},
     },
     random,
@@ -111,10 +112,8 @@ pub(super) async fn same_origin_form(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HashMap<String, String>, Problem> {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let foreign = header("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site");
     let own = app.service.public_url.origin().ascii_serialization();
-    if foreign || header("origin").is_some_and(|origin| origin != own) {
+    if !is_same_origin(request.headers(), true, |origin| origin == own) {
         return Err(Problem::new(Code::CrossSite, "open the link again and use its button"));
     }
     let body = body::read(request, payload, MAX_FORM_LEN).await?;

@@ -1,0 +1,103 @@
+//! The wire's structs, of a record.
+
+use serde_json::Value;
+
+use super::{
+    Time,
+    callback::Common,
+    verification::{Completion, Details, Redeemed, Risk, Subject, TimelineEntry},
+};
+use crate::domain::{self, Kind, Verification, link, timeline};
+
+impl Subject {
+    pub fn of<K: Kind>(record: &Verification<K>) -> Option<Self> {
+        let subject = &record.proof()?.subject;
+        Some(Self { kind: subject.kind(), value: subject.value(), reported: subject.reported() })
+    }
+}
+
+impl Completion {
+    pub fn of(link: &link::Link, request: &domain::Request) -> Self {
+        Self { mode: link.mode(request).as_str(), state: link.completion().map(link::Completion::as_str) }
+    }
+}
+
+impl From<&domain::risk::Risk> for Risk {
+    fn from(risk: &domain::risk::Risk) -> Self {
+        Self {
+            same_network: risk.same_network,
+            same_country: risk.same_country,
+            same_device: risk.same_device,
+            started_country: risk.started_country.clone(),
+            finished_country: risk.finished_country.clone(),
+        }
+    }
+}
+
+impl From<&timeline::Entry> for TimelineEntry {
+    fn from(entry: &timeline::Entry) -> Self {
+        Self { at: entry.at.into(), event: entry.event.to_string(), reason: entry.reason, by: entry.by.clone() }
+    }
+}
+
+impl Details {
+    pub fn of<K: Kind>(record: &Verification<K>) -> Self {
+        let request = &record.request;
+        Self {
+            reason: record.reason(),
+            ended_at: record.ended_at().map(Time),
+            subject: Subject::of(record),
+            push_name: record.proof().and_then(|proof| proof.push_name.clone()),
+            attempts: record.attempts,
+            max_attempts: record.max_attempts,
+            renews: request.renews.map(|id| id.to_string()),
+            purpose: request.purpose.clone(),
+            client_ref: request.client_ref.clone(),
+            metadata: metadata(request),
+            timeline: record.timeline.iter().map(TimelineEntry::from).collect(),
+        }
+    }
+}
+
+impl Redeemed {
+    pub fn of(record: &Verification<link::Link>) -> Self {
+        let (proof, request) = (record.proof(), &record.request);
+        Self {
+            uuid: record.id,
+            subject: Subject::of(record),
+            chat_id: record.chat_id(),
+            push_name: proof.and_then(|proof| proof.push_name.clone()),
+            renews: request.renews.map(|id| id.to_string()),
+            text_changed: proof.map(|_| record.kind.text_changed),
+            risk: record.kind.risk.as_ref().map(Risk::from),
+            purpose: request.purpose.clone(),
+            client_ref: request.client_ref.clone(),
+            metadata: metadata(request),
+            completion: Completion::of(&record.kind, request),
+        }
+    }
+}
+
+/// As the caller gave it.
+pub fn metadata(request: &domain::Request) -> Value {
+    request.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+impl Common {
+    pub fn of<K: Kind>(record: &Verification<K>) -> Self {
+        let request = &record.request;
+        Self {
+            uuid: record.id,
+            reason: record.reason(),
+            chat_id: record.chat_id(),
+            subject: Subject::of(record),
+            push_name: record.proof().and_then(|proof| proof.push_name.clone()),
+            purpose: request.purpose.clone(),
+            client_ref: request.client_ref.clone(),
+            metadata: metadata(request),
+            created_at: record.created_at.into(),
+            expires_at: record.expires_at.into(),
+            ended_at: record.ended_at().map(Time),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Server-Sent Events about one verification: how a stream begins, how an event is written, and when it ends.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponseBuilder, http::header, web::Bytes};
+use tokio::time::timeout;
+
+use super::event_stream::EventSource;
+use crate::{domain::Kind, service::Watched};
+
+/// Proxies take a silent stream for a dead one.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// What a client that lost the stream waits before it asks again.
+const RECONNECT_MS: u32 = 2_000;
+
+/// One event, as far as its source knows it.
+pub(super) struct Event {
+    pub(super) id: Option<u32>,
+    pub(super) name: &'static str,
+    /// JSON, in one line.
+    pub(super) data: Vec<u8>,
+    /// The first event also says when to come again.
+    pub(super) is_first: bool,
+}
+
+impl Event {
+    fn written(self) -> Bytes {
+        let retry = if self.is_first { format!("retry: {RECONNECT_MS}\n") } else { String::new() };
+        let id = self.id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+        let head = format!("{retry}{id}event: {}\ndata: ", self.name);
+        Bytes::from([head.as_bytes(), &self.data, b"\n\n"].concat())
+    }
+}
+
+/// What a stream tells.
+pub(super) trait Source: 'static {
+    type Kind: Kind;
+
+    fn watched(&mut self) -> &mut Watched<Self::Kind>;
+
+    /// What its reader has not seen yet.
+    fn news(&mut self) -> Option<Event>;
+
+    /// Nothing more will come, or not over this stream.
+    fn has_ended(&self) -> bool;
+}
+
+/// The head of a stream.
+pub(super) fn head(response: &mut HttpResponseBuilder) {
+    response.content_type("text/event-stream").insert_header((header::CACHE_CONTROL, "no-store"));
+    // nginx would keep the events until its buffer is full.
+    response.insert_header(("x-accel-buffering", "no"));
+}
+
+/// A source as a stream.
+pub(super) struct Sse<S>(pub(super) S);
+
+impl<S: Source> EventSource for Sse<S> {
+    /// `None`: nothing more will come, the record is gone, or the process stops. Clients ask again, elsewhere.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(event) = self.0.news() {
+                return Some(event.written());
+            }
+            if self.0.has_ended() {
+                return None;
+            }
+            match timeout(HEARTBEAT, self.0.watched().changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => return Some(Bytes::from_static(b": still waiting\n\n")),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_written_as_the_standard_says() {
+        let event = |id, is_first| Event { id, name: "state", data: b"{}".to_vec(), is_first }.written();
+        assert_eq!(event(None, true), "retry: 2000\nevent: state\ndata: {}\n\n");
+        assert_eq!(event(Some(2), false), "id: 2\nevent: state\ndata: {}\n\n");
+    }
+}
