@@ -43,6 +43,8 @@ pub struct Config {
     pub operator_listen: SocketAddr,
     pub access: Access,
     pub keys: Masters,
+    /// A higher one than before asks for another key of look-ups.
+    pub look_up_key_number: u32,
     pub edge: Edge,
     /// A `MaxMind` database with places of addresses.
     pub geoip_file: Option<PathBuf>,
@@ -185,6 +187,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
     let operator_listen = s.address("operator_listen", faults);
     let access = Access::read(s, faults);
     let keys = keys(s, faults);
+    let look_up_key_number = s.number("look_up_key_number", 1..=u32::MAX, faults);
     let edge = Edge::read(s, faults);
     let geoip_file = s.text("geoip_file", faults).map(PathBuf::from);
     if geoip_file.as_ref().is_some_and(|file| !file.is_file()) {
@@ -223,6 +226,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
         operator_listen: operator_listen?,
         access,
         keys: Masters(keys),
+        look_up_key_number,
         edge,
         geoip_file,
         store: store?,

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::{CONFLICTS, Instance, Service, ServiceError, callback, deed};
 use crate::{
     domain::{
-        Command, Decision, Effect, Event, InstanceId, Partition, State, Subject, Verdict, Verification, VerificationId,
-        decide, decide::Reply, keys::Digest,
+        Command, Decision, Effect, Event, InstanceId, LookUp, Partition, State, Subject, Verdict, Verification,
+        VerificationId, decide, decide::Reply,
     },
     jobs::{
         payload::{self, JobPayload},
@@ -21,8 +21,8 @@ use crate::{
 /// The message that a decision answers.
 #[derive(Clone, Debug)]
 pub(super) struct Incoming {
-    /// Keyed digest of its stable id.
-    pub(super) id: Digest,
+    /// What its stable id is found by.
+    pub(super) id: LookUp,
     /// What the reply is addressed to.
     pub(super) chat_id: String,
     pub(super) subject: Option<Subject>,
@@ -180,7 +180,7 @@ impl Service {
                         chat_id: incoming.chat_id.clone(),
                         subject: incoming.subject.clone(),
                     };
-                    let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
+                    let id = self.reply_id(instance, incoming);
                     self.job(instance, id, reply_lane(instance, *reply), None, &work)
                 }),
             })
@@ -190,7 +190,7 @@ impl Service {
             record.bytes = None;
         }
         record.indexes = match after.proof() {
-            Some(proof) if ends && after.request.chat.is_none() => vec![self.chat_index(instance, &proof.subject)],
+            Some(proof) if ends && after.request.chat.is_none() => self.chat_indexes(instance, &proof.subject),
             _ => Vec::new(),
         };
         if ends {
@@ -247,21 +247,25 @@ impl Service {
     pub(super) fn callback_lane(&self, instance: &Instance, url: &str) -> Lane {
         let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
         let id = instance.config.id;
-        Lane::callbacks(id, self.keys.look_up("origin", id, origin.as_bytes()))
+        Lane::callbacks(id, self.keys.permanent("origin", id, origin.as_bytes()))
     }
 
     /// Beside the other callbacks to this origin: what holds those does not hold a test.
     pub(super) fn test_lane(&self, instance: &Instance, url: &str) -> Lane {
         let (id, Lane(origin)) = (instance.config.id, self.callback_lane(instance, url));
-        Lane::callbacks(id, self.keys.look_up("test", id, origin.as_bytes()))
+        Lane::callbacks(id, self.keys.permanent("test", id, origin.as_bytes()))
     }
 
     /// A chat's replies keep their order, and never two are on their way from one process.
-    pub(super) fn chat_of(&self, instance: &Instance, chat_id: &str) -> Digest {
+    pub(super) fn chat_of(&self, instance: &Instance, chat_id: &str) -> LookUp {
         self.keys.look_up("chat", instance.config.id, chat_id.as_bytes())
     }
 
-    pub(super) fn chat_index(&self, instance: &Instance, subject: &Subject) -> Index {
+    fn reply_id(&self, instance: &Instance, incoming: &Incoming) -> JobId {
+        payload::reply_id(self.chat_of(instance, &incoming.chat_id).current(), incoming.id.current())
+    }
+
+    pub(super) fn chat_indexes(&self, instance: &Instance, subject: &Subject) -> Vec<Index> {
         Index::by("chat", self.keys.look_up("chat", instance.config.id, subject.canonical().as_bytes()))
     }
 
@@ -279,7 +283,7 @@ impl Service {
             chat_id: incoming.chat_id.clone(),
             subject: incoming.subject.clone(),
         };
-        let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
+        let id = self.reply_id(instance, incoming);
         let job = self.job(instance, id, reply_lane(instance, reply), None, &work);
         self.send(Change::new(partition).answers(incoming.id).job(job), self.now()).await
     }

@@ -156,11 +156,13 @@ impl Service {
         let limit = self.test_limit(instance);
         self.enter(instance, limit.as_slice(), None).await?;
         let seed = match repeat {
-            Some(key) => self.keys.look_up("test callback", instance.config.id, key.as_bytes()),
-            None => self.keys.look_up("test callback", instance.config.id, &random::bytes::<16>()),
+            Some(key) => key.as_bytes().to_vec(),
+            None => random::bytes::<16>().to_vec(),
         };
-        let now = self.now();
-        let (partition, id) = (super::mint::spread(seed), payload::test_id(seed));
+        let (now, owner) = (self.now(), instance.config.id);
+        let (partition, seed) =
+            (self.keys.place("test callback", owner, &seed), self.keys.permanent("test callback", owner, &seed));
+        let id = payload::test_id(seed);
         let data = json!({ "test": true, "instance": instance.config.id, "note": "sent by hand; belongs to nobody" });
         let work = JobPayload::Callback {
             event: Event::Test,

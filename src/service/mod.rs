@@ -56,6 +56,7 @@ pub use self::{
     identity::Phones,
     input::{FieldFault, Mint, Warning},
     instance::{Denied, Grant, Instance, Instances, Replaced},
+    keys::KeyState,
     limit::{Standing, subscriber_network, telling},
     mint::Idempotency,
     places::Places,
@@ -103,6 +104,7 @@ pub struct Service {
     pub sending: AtomicUsize,
     pub vitals: Vitals,
     pub traces: Traces,
+    pub key_state: KeyState,
     pub audit: Audit,
 }
 
@@ -250,6 +252,6 @@ impl Service {
 
     /// What stands for the words of a text around its code.
     fn words_around(&self, instance: &Instance, text: &str, code: &LinkCode) -> Digest {
-        self.keys.look_up("text", instance.config.id, extract::around(text, code).as_bytes())
+        self.keys.permanent("text", instance.config.id, extract::around(text, code).as_bytes())
     }
 }

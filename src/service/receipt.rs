@@ -37,28 +37,29 @@ impl Service {
         leg: usize,
         expires_at: Timestamp,
     ) -> Result<(), ServiceError> {
-        let digest = self.message_key(carrier, message_id);
         let pointer = Pointer { instance, about, leg };
         let json = serde_json::to_vec(&pointer).expect("a pointer has only string keys");
-        let now = self.now();
-        let bytes = self.keys.seal(&context(digest), &json, random::bytes());
-        let record = RecordChange::new(digest_id(digest), 0, bytes, expires_at.max(now) + SLACK);
+        let until = expires_at.max(self.now()) + SLACK;
+        let places = self.places_of_message(carrier, message_id);
+        let mut change = Change::new(places[0].1.partition());
+        change.records.extend(places.into_iter().map(|(digest, id)| {
+            RecordChange::new(id, 0, self.keys.seal(&context(digest), &json, random::bytes()), until)
+        }));
         // A message that is known already leads where it did.
-        let _ = self.store.commit(&Change::of(record)).await?;
+        let _ = self.store.commit(&change).await?;
         Ok(())
     }
 
     /// Moves a code on. Reports about replies, and about what others sent from this number, lead nowhere.
     pub(super) async fn report(&self, carrier: &Instance, receipt: &DeliveryReceipt) -> Result<Outcome, ServiceError> {
         let ignored = Outcome::Ignored("status");
-        let digest = self.message_key(carrier, &receipt.message_id);
-        let mut found = self.pointer(carrier, digest).await?;
+        let mut found = self.pointer(carrier, &receipt.message_id).await?;
         for pause in PATIENCE {
             if found.is_some() || self.codes_on_their_way() == 0 {
                 break;
             }
             tokio::time::sleep(pause).await;
-            found = self.pointer(carrier, digest).await?;
+            found = self.pointer(carrier, &receipt.message_id).await?;
         }
         let Some(Pointer { instance, about, leg }) = found else { return Ok(ignored) };
         let Some(owner) = self.instances.get(instance) else { return Ok(ignored) };
@@ -73,24 +74,28 @@ impl Service {
         }
     }
 
-    fn message_key(&self, carrier: &Instance, message_id: &str) -> Digest {
-        self.keys.look_up("sent", carrier.config.id, stable_id(message_id).as_bytes())
+    /// Where the pointer of a message is kept: in one partition, whichever keys look-ups are made with.
+    fn places_of_message(&self, carrier: &Instance, message_id: &str) -> Vec<(Digest, RecordId)> {
+        let (id, message) = (carrier.config.id, stable_id(message_id));
+        let at = |digest: Digest| RecordId::new(*digest.as_bytes());
+        let partition = at(self.keys.permanent("sent", id, message.as_bytes())).partition();
+        let whose = self.keys.look_up("sent", id, message.as_bytes());
+        whose.all().map(|digest| (digest, at(digest).within(partition))).collect()
     }
 
-    async fn pointer(&self, carrier: &Instance, digest: Digest) -> Result<Option<Pointer>, ServiceError> {
-        let Some(stored) = self.store.load(digest_id(digest)).await? else { return Ok(None) };
-        let Ok(json) = self.keys.open(&context(digest), &stored.bytes) else {
-            self.all_keys_known().await?;
-            self.unreadable(carrier, "record", &StoreError::Sealed("the record of a sent message".to_owned()));
-            return Ok(None);
-        };
-        let broken = |error| StoreError::Corrupt(format!("the record of a sent message: {error}"));
-        Ok(Some(serde_json::from_slice(&json).map_err(broken)?))
+    async fn pointer(&self, carrier: &Instance, message_id: &str) -> Result<Option<Pointer>, ServiceError> {
+        for (digest, id) in self.places_of_message(carrier, message_id) {
+            let Some(stored) = self.store.load(id).await? else { continue };
+            let Ok(json) = self.keys.open(&context(digest), &stored.bytes) else {
+                self.all_keys_known().await?;
+                self.unreadable(carrier, "record", &StoreError::Sealed("the record of a sent message".to_owned()));
+                continue;
+            };
+            let broken = |error| StoreError::Corrupt(format!("the record of a sent message: {error}"));
+            return Ok(Some(serde_json::from_slice(&json).map_err(broken)?));
+        }
+        Ok(None)
     }
-}
-
-fn digest_id(digest: Digest) -> RecordId {
-    RecordId::new(*digest.as_bytes())
 }
 
 fn context(digest: Digest) -> String {

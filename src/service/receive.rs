@@ -4,19 +4,18 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{Instance, Service, ServiceError, commit::Incoming};
+use super::{Instance, Service, ServiceError, commit::Incoming, limit::LimitBucket};
 use crate::{
     domain::{
-        Chat, Command, Partition, Reason, Sender, Subject, Verdict, Verification, VerificationId,
+        Chat, Command, LookUp, Partition, Reason, Sender, Subject, Verdict, Verification, VerificationId,
         decide::{Reply, Sent},
         extract::{Candidates, candidates},
-        keys::Digest,
         quota::{Allowance, Name, Quota},
         template,
     },
     gateway::{IgnoreReason, WebhookEvent},
     metrics::label::{ByReason, InstanceLabel},
-    store::{CommitOutcome, Locator, RecordId, StoreError, TokenRequest},
+    store::{CommitOutcome, Locator, RecordId, StoreError},
 };
 
 /// Slack of a gateway's clock and its retries, on top of the longest life of a code.
@@ -55,9 +54,16 @@ impl Outcome {
 struct From<'a> {
     sender: &'a Sender,
     /// Stands for the sender in keys.
-    identity: Digest,
+    identity: LookUp,
     partition: Partition,
     incoming: Incoming,
+}
+
+impl From<'_> {
+    /// What is counted for this sender.
+    fn bucket(&self, what: &'static str, quota: Quota) -> LimitBucket {
+        LimitBucket::new(self.partition, what, self.identity, quota)
+    }
 }
 
 impl Service {
@@ -127,8 +133,9 @@ impl Service {
             .flat_map(|code| self.keys.link_ids(instance.config.id, code))
             .map(|id| RecordId::from(id).locator())
             .collect();
-        let guesses = instance.config.limits.guesses.map(|quota| guess_take(&from, quota));
-        let found = self.store.find(guesses.as_ref(), &places).await?;
+        let guesses = instance.config.limits.guesses.map(|quota| from.bucket("guesses", quota));
+        let peek = guesses.as_ref().map(LimitBucket::oldest);
+        let found = self.store.find(peek.as_ref(), &places).await?;
         if matches!(found.allowance, Some(Allowance::Exhausted { .. })) {
             self.count_limit(Name::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited));
@@ -155,8 +162,8 @@ impl Service {
                 }
                 None => {
                     self.all_keys_known().await?;
-                    if let Some(take) = guesses {
-                        self.store.admit(&[take], None).await?;
+                    if let Some(bucket) = guesses {
+                        self.take(&[&bucket], None).await?;
                     }
                     self.refuse(instance, from, Reason::CodeUnknown).await
                 }
@@ -176,7 +183,7 @@ impl Service {
         let asked = record.request.chat.as_ref().map(Chat::subject);
         let sender = match asked {
             Some(Subject::Lid(_) | Subject::Bsuid(_)) => from.sender.clone(),
-            _ => self.phones.resolve(instance, from.sender, from.identity).await?,
+            _ => self.phones.resolve(instance, from.sender, from.identity.current()).await?,
         };
         from.incoming.subject = sender.subject();
         let push_name = event.push_name.as_deref().and_then(template::person);
@@ -214,13 +221,8 @@ impl Service {
                 self.may_reply(&from, Name::FailureReplies, quota).await?.then_some(Reply::Failed)
             }
             _ if instance.config.reply_to_unknown => {
-                let quota = Quota::per(1, UNKNOWN_REPLIES);
-                let take = TokenRequest {
-                    partition: from.partition,
-                    bucket: format!("unknown:{}", from.identity.hex()),
-                    quota,
-                };
-                self.allows(take).await?.then_some(Reply::Unknown)
+                let bucket = from.bucket("unknown", Quota::per(1, UNKNOWN_REPLIES));
+                self.allows(&bucket).await?.then_some(Reply::Unknown)
             }
             _ => None,
         };
@@ -235,16 +237,15 @@ impl Service {
 
     async fn may_reply(&self, from: &From<'_>, name: Name, quota: Option<Quota>) -> Result<bool, ServiceError> {
         let Some(quota) = quota else { return Ok(true) };
-        let bucket = format!("{}:{}", name.as_str(), from.identity.hex());
-        let allowed = self.allows(TokenRequest { partition: from.partition, bucket, quota }).await?;
+        let allowed = self.allows(&from.bucket(name.as_str(), quota)).await?;
         if !allowed {
             self.count_limit(name);
         }
         Ok(allowed)
     }
 
-    async fn allows(&self, take: TokenRequest) -> Result<bool, ServiceError> {
-        let admission = self.store.admit(&[take], None).await?;
+    async fn allows(&self, bucket: &LimitBucket) -> Result<bool, ServiceError> {
+        let admission = self.take(&[bucket], None).await?;
         Ok(matches!(admission.allowances[..], [Allowance::Allowed { .. }]))
     }
 
@@ -259,7 +260,8 @@ impl Service {
             subject,
             may_reply: true,
         };
-        From { sender: &event.sender, identity, partition: super::mint::spread(identity), incoming }
+        let partition = self.keys.place("sender", instance_id, canonical.as_bytes());
+        From { sender: &event.sender, identity, partition, incoming }
     }
 
     /// By the gateway's own time; the daemon's message ids are forgotten only long after this.
@@ -271,8 +273,4 @@ impl Service {
         let age = self.now().duration_since(sent);
         age > longest + SLACK || age < -SLACK
     }
-}
-
-fn guess_take(from: &From<'_>, quota: Quota) -> TokenRequest {
-    TokenRequest { partition: from.partition, bucket: format!("guesses:{}", from.identity.hex()), quota }
 }

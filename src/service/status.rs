@@ -24,6 +24,8 @@ pub struct Status {
     pub started_at: String,
     pub store: StoreStatus,
     pub config: ConfigStatus,
+    #[serde(default)]
+    pub keys: KeysStatus,
     /// Age of what is said about queues and replicas; `null` while it was never read.
     #[serde(default)]
     pub seen_seconds_ago: Option<f64>,
@@ -90,6 +92,36 @@ pub struct ConfigStatus {
     pub waiting: Vec<String>,
     /// Unix time.
     pub read_at: f64,
+}
+
+/// The keys that the store names, as this replica last read of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct KeysStatus {
+    /// The number of the look-up key in use; 0 while it is not known.
+    pub look_up: u32,
+    pub look_up_since: Option<String>,
+    /// The key before it is used as well until then; `null` when no change is under way.
+    pub previous_until: Option<String>,
+    /// `look_up_key_number` of the configuration.
+    pub asked: u32,
+    /// What is missing in `key_file`, so that this replica can find nothing.
+    pub lacks: Option<String>,
+    /// The latest first.
+    pub masters: Vec<MasterStatus>,
+}
+
+/// A master key that has made something.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MasterStatus {
+    pub fingerprint: String,
+    /// Of this replica.
+    pub makes: bool,
+    /// It is in `key_file`.
+    pub here: bool,
+    /// What it made can be asked for until then.
+    pub needed_until: String,
+    /// That time is over: it can be removed.
+    pub over: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -209,6 +241,7 @@ impl Service {
                 waiting: self.vitals.waiting.load().iter().map(|key| (*key).to_owned()).collect(),
                 read_at: self.metrics.config_read_timestamp_seconds.get(),
             },
+            keys: self.keys_status(),
             seen_seconds_ago: seen.as_ref().map(|seen| seen.at.elapsed().as_secs_f64()),
             gateways,
             queues: queues.collect(),

@@ -56,6 +56,8 @@ pub(super) struct Said {
     pub(super) ready: bool,
     pub(super) stopped: bool,
     pub(super) config_current: bool,
+    /// The number of the look-up key that it uses.
+    pub(super) look_up: u32,
     pub(super) heard: HashMap<InstanceId, Timestamp>,
     pub(super) failures: Vec<Failure>,
 }
@@ -176,6 +178,7 @@ impl Service {
             ready,
             stopped,
             config_current: self.metrics.config_current.get() == 1,
+            look_up: self.key_state.look_ups.load().as_ref().map_or(0, |known| known.number),
             heard: lock(&self.vitals.heard).clone(),
             failures: self.vitals.own_failures(),
         };
@@ -213,6 +216,14 @@ impl Service {
         for (version, count) in versions {
             self.metrics.replicas.get_or_create(&ByVersion { version: version.to_owned() }).set(count);
         }
+    }
+
+    /// Whether another replica, as last read, uses the look-up key of this number.
+    pub(super) fn is_used_by_others(&self, number: u32) -> bool {
+        let seen = self.vitals.seen.load();
+        let mut others = seen.iter().flat_map(|seen| &seen.replicas);
+        others
+            .any(|(one, said)| one.replica != self.vitals.replica && self.is_alive(one, said) && said.look_up >= number)
     }
 
     pub(super) fn is_alive(&self, one: &ReplicaHeartbeat, said: &Said) -> bool {
