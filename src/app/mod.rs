@@ -48,7 +48,7 @@ use crate::{
     jobs::permits::{LocalDispatch, Permits, StartableJob},
     metrics::Metrics,
     ops::Ops,
-    service::{Instances, Phones, Service, Traces, Vitals},
+    service::{Instances, KeyState, Phones, Service, Traces, Vitals},
     store::{StoreError, metered::MeteredStore},
     worker::Worker,
 };
@@ -86,7 +86,9 @@ impl Application {
         let keys = KeyRing::new(&config.keys.0).context("no key is configured")?;
         let metrics = Metrics::new();
         let (kind, store) = open::store(config, &clock)?;
-        let store = Arc::new(MeteredStore::new(store, Arc::clone(&metrics)));
+        let key_state = KeyState::default();
+        key_state.ask_for(config.look_up_key_number);
+        let store = Arc::new(MeteredStore::new(store, Arc::clone(&metrics), key_state.gate.clone()));
         metrics.init_process_series(env!("CARGO_PKG_VERSION"), kind, seconds(clock.wall()));
         metrics.config_current.set(1);
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
@@ -113,6 +115,7 @@ impl Application {
             places: open::geoip(config)?,
             sending: AtomicUsize::new(0),
             vitals: Arc::new(Vitals::new(replica, started)),
+            key_state,
         });
         let this = Self {
             worker: Worker::new(Arc::clone(&service)),

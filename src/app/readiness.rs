@@ -28,8 +28,9 @@ pub(super) async fn prepare(service: &Service) -> Result<(), StoreError> {
     for warning in service.store.preflight().await? {
         tracing::warn!("{warning}");
     }
-    service.prepare_keys().await?;
-    is_reachable(service.store.probe().await)
+    // Keys begin and end by the store's time, which the probe reads.
+    is_reachable(service.store.probe().await)?;
+    service.prepare_keys().await
 }
 
 /// A store that answers is reachable, even if it refuses writes.
@@ -40,9 +41,10 @@ fn is_reachable(outcome: Result<(), StoreError>) -> Result<(), StoreError> {
     }
 }
 
-/// What this replica lacks, if anything.
-fn missing(error: Option<&StoreError>, reached: Duration, step: Duration) -> Option<String> {
+/// What this replica lacks, if anything. `key` names a key that it needs for every look-up.
+fn missing(key: Option<String>, error: Option<&StoreError>, reached: Duration, step: Duration) -> Option<String> {
     match error {
+        None if key.is_some() => key,
         Some(error) if reached >= MAX_STORE_OUTAGE => Some(error.to_string()),
         _ if step >= MAX_WORKER_STEP => Some(format!("the worker is stuck for {} s", step.as_secs())),
         _ => None,
@@ -83,7 +85,7 @@ pub(super) async fn run_probe(
             }
             Err(_) => {}
         }
-        match missing(outcome.as_ref().err(), last.elapsed(), worker.step_elapsed()) {
+        match missing(service.lacks_key(), outcome.as_ref().err(), last.elapsed(), worker.step_elapsed()) {
             // Logged again if the reason changes.
             Some(why) if readiness.set_not_ready(&why) => tracing::error!(why, "not ready"),
             None if prepared && readiness.set_ready() => tracing::info!("ready"),
@@ -100,10 +102,14 @@ mod tests {
     fn only_what_this_replica_lacks_counts() {
         let (soon, late) = (Duration::from_secs(1), Duration::from_secs(5));
         let unreachable = StoreError::Unavailable("connection refused".to_owned());
-        assert_eq!(missing(None, soon, soon), None);
-        assert_eq!(missing(Some(&unreachable), soon, soon), None, "a fail-over");
-        assert_eq!(missing(Some(&unreachable), late, soon).unwrap(), "the store is unavailable: connection refused");
-        assert_eq!(missing(None, soon, late).unwrap(), "the worker is stuck for 5 s");
+        assert_eq!(missing(None, None, soon, soon), None);
+        assert_eq!(missing(None, Some(&unreachable), soon, soon), None, "a fail-over");
+        assert_eq!(
+            missing(None, Some(&unreachable), late, soon).unwrap(),
+            "the store is unavailable: connection refused"
+        );
+        assert_eq!(missing(None, None, soon, late).unwrap(), "the worker is stuck for 5 s");
+        assert_eq!(missing(Some("a key".to_owned()), None, soon, soon).unwrap(), "a key");
         for shared in [StoreError::Full, StoreError::Refused("no disk".to_owned())] {
             assert!(is_reachable(Err(shared)).is_ok());
         }

@@ -172,6 +172,7 @@ impl ReloadTargets {
             (self.keys_pending, next.keys) = (true, self.config.keys.clone());
             restart_keys.push("key");
         }
+        self.service.key_state.ask_for(next.look_up_key_number);
         let metrics = &self.service.metrics;
         let Replaced { added, removed } = self.service.instances.replace(&instances);
         for instance in &removed {

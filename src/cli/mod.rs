@@ -57,6 +57,9 @@ enum Command {
     CheckConfig {
         #[arg(long)]
         config: PathBuf,
+        /// Also ask the daemon that runs with it whether it needs a key that the file lacks; then exit 1.
+        #[arg(long)]
+        running: bool,
     },
     /// Print every key with its default and meaning.
     PrintConfig,
@@ -116,7 +119,7 @@ pub fn run() -> Result<ExitCode, Failure> {
             println!("{}", hash_password::read_and_hash()?);
             Ok(ExitCode::SUCCESS)
         }
-        Command::CheckConfig { config } => serve::check_config(&read_config(&config)?),
+        Command::CheckConfig { config, running } => serve::check_config(&read_config(&config)?, running),
         Command::PrintConfig => {
             print!("{}", config::REFERENCE);
             Ok(ExitCode::SUCCESS)

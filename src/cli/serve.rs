@@ -10,6 +10,7 @@ use crate::{
     app::{self, Application, ConfigSource, exit::Failure, signals},
     clock::Clock,
     domain::time::rfc3339,
+    service::MasterStatus,
     telemetry,
 };
 
@@ -28,7 +29,8 @@ pub(super) fn serve(path: &Path) -> Result<ExitCode, Failure> {
     served.map(|()| ExitCode::SUCCESS).map_err(Failure::from_daemon_error)
 }
 
-pub(super) fn check_config(text: &str) -> Result<ExitCode, Failure> {
+/// `running`: also against the daemon that runs with it.
+pub(super) fn check_config(text: &str, running: bool) -> Result<ExitCode, Failure> {
     let (config, instances) = app::load(text)?;
     println!("the configuration is valid: {} instance(s), public at {}", config.instances.len(), config.public_url);
     for instance in instances.all() {
@@ -51,7 +53,11 @@ pub(super) fn check_config(text: &str) -> Result<ExitCode, Failure> {
             println!("    warning: {message}: {about}");
         }
     }
-    Ok(ExitCode::SUCCESS)
+    let missing = if running { super::status::missing_keys(&config)? } else { Vec::new() };
+    for MasterStatus { fingerprint, needed_until, .. } in &missing {
+        println!("  key_file lacks the key {fingerprint}: what it made can be asked for until {needed_until}");
+    }
+    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The health check of containers without a shell. With `each`, every address of the host must be ready.

@@ -7,10 +7,13 @@ use clap::Args;
 
 use crate::{
     app::exit::Failure,
+    config::Config,
+    domain::KeyRing,
     egress::{Egress, Policy},
     ops::status::{
         FailureStatus, GatewayStatus, QueueStatus, RefusalStatus, RefusingStatus, ReplicaStatus, Status, StoreStatus,
     },
+    service::{KeysStatus, MasterStatus},
 };
 
 /// The daemon, and the output format.
@@ -48,10 +51,8 @@ const MAX_RESPONSE_LEN: usize = 16 << 20;
 
 /// Exit status 0 if the daemon is ready, 1 if it is not ready or does not answer.
 pub(super) fn run(options: &StatusOptions) -> Result<ExitCode, Failure> {
-    let operator = operator_url(options)?;
-    let body = super::serve::runtime()?.block_on(fetch(&operator))?;
-    let status: Status =
-        serde_json::from_slice(&body).context("the response is not a status; is this the operator listener?")?;
+    let body = super::serve::runtime()?.block_on(fetch(&operator_url(options)?))?;
+    let status = read(&body)?;
     if options.json {
         println!("{}", String::from_utf8_lossy(&body));
     } else {
@@ -62,13 +63,30 @@ pub(super) fn run(options: &StatusOptions) -> Result<ExitCode, Failure> {
 
 fn operator_url(options: &StatusOptions) -> Result<String, Failure> {
     if let Some(path) = &options.config {
-        let mut address = super::parse_config(&super::read_config(path)?)?.operator_listen;
-        if address.ip().is_unspecified() {
-            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-        }
-        return Ok(format!("http://{address}"));
+        return Ok(listener(&super::parse_config(&super::read_config(path)?)?));
     }
     Ok(options.operator.trim_end_matches('/').to_owned())
+}
+
+/// Where the daemon of this configuration tells its status.
+fn listener(config: &Config) -> String {
+    let mut address = config.operator_listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}")
+}
+
+/// Keys that the daemon of this configuration may still need, and that the configuration lacks.
+pub(super) fn missing_keys(config: &Config) -> Result<Vec<MasterStatus>, Failure> {
+    let status = read(&super::serve::runtime()?.block_on(fetch(&listener(config)))?)?;
+    let here = KeyRing::new(&config.keys.0).map_or_else(Vec::new, |ring| ring.fingerprints());
+    let is_here = |master: &MasterStatus| here.iter().any(|own| own.starts_with(&master.fingerprint));
+    Ok(status.keys.masters.into_iter().filter(|master| !master.over && !is_here(master)).collect())
+}
+
+fn read(body: &[u8]) -> anyhow::Result<Status> {
+    serde_json::from_slice(body).context("the response is not a status; is this the operator listener?")
 }
 
 async fn fetch(operator: &str) -> anyhow::Result<Vec<u8>> {
@@ -94,6 +112,7 @@ fn render(status: &Status) -> String {
     } else if !status.config.current {
         line("config   !! the configuration in the file was refused; the old one is in use".to_owned());
     }
+    key_lines(&status.keys).into_iter().for_each(&mut line);
     line(String::new());
     line("gateways".to_owned());
     let mut gateways: Vec<&GatewayStatus> = status.gateways.iter().collect();
@@ -158,6 +177,34 @@ fn store_lines(store: &StoreStatus) -> Vec<String> {
     if let Some(RefusalStatus { operation, reason, seconds_ago, .. }) = &store.last_refusal {
         let mark = if *seconds_ago < RECENT_REFUSAL_AGE { "!! " } else { "" };
         trouble(format!("{mark}refused {operation} {} ago: {}", human_duration(*seconds_ago), printable(reason)));
+    }
+    lines
+}
+
+fn key_lines(keys: &KeysStatus) -> Vec<String> {
+    let KeysStatus { look_up, look_up_since, previous_until, asked, lacks, masters } = keys;
+    let since = look_up_since.as_deref().unwrap_or("not known yet");
+    let mut lines = vec![format!("keys     look-up key {look_up} since {since}")];
+    let mut more = |text: String| lines.push(format!("         {text}"));
+    if let Some(until) = previous_until {
+        more(format!("it is being changed: the one before it is used as well until {until}"));
+        if asked > look_up {
+            more(format!("look-up key {asked} is asked for, and is made after that"));
+        }
+    }
+    if let Some(why) = lacks {
+        more(format!("!! nothing can be found here: {}", printable(why)));
+    }
+    for MasterStatus { fingerprint, makes, here, needed_until, over } in masters {
+        more(match (makes, here, over) {
+            (true, ..) => format!("{fingerprint} makes"),
+            (_, true, true) => format!("{fingerprint} can be removed from key_file"),
+            (_, true, false) => format!("{fingerprint} is needed until {needed_until}, from when on it makes nothing"),
+            (_, false, false) => {
+                format!("!! {fingerprint} is needed until {needed_until}, and is not in key_file here")
+            }
+            (_, false, true) => continue,
+        });
     }
     lines
 }

@@ -49,6 +49,8 @@ pub struct Config {
     pub operator_listen: SocketAddr,
     pub access: Access,
     pub keys: Masters,
+    /// A higher one than before asks for another key of look-ups.
+    pub look_up_key_number: u32,
     pub edge: Edge,
     /// A `MaxMind` database with places of addresses.
     pub geoip_file: Option<PathBuf>,
@@ -173,6 +175,7 @@ fn read(s: &mut Reader<'_>) -> Option<Config> {
     let operator_listen = s.required("operator_listen", LISTEN, |s| s.address("operator_listen"));
     let access = Access::read(s);
     let keys = keys(s);
+    let look_up_key_number = s.setting("look_up_key_number", 1..=u32::MAX);
     let edge = Edge::read(s);
     let geoip_file = s.text("geoip_file").map(PathBuf::from);
     if geoip_file.as_ref().is_some_and(|file| !file.is_file()) {
@@ -191,6 +194,7 @@ fn read(s: &mut Reader<'_>) -> Option<Config> {
         operator_listen: operator_listen?,
         access,
         keys: Masters(keys),
+        look_up_key_number,
         edge,
         geoip_file,
         store: store?,

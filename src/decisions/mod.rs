@@ -10,6 +10,8 @@ pub mod eight_days {}
 pub mod embedded_store {}
 #[doc = include_str!("lanes.md")]
 pub mod lanes {}
+#[doc = include_str!("look_up_keys.md")]
+pub mod look_up_keys {}
 #[doc = include_str!("one_script_each.md")]
 pub mod one_script_each {}
 #[doc = include_str!("otlp.md")]

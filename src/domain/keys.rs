@@ -1,8 +1,8 @@
 //! Everything derived from the daemon's keys: codes, digests, tokens, event ids, sealed bytes.
 //!
 //! The first key makes, all keys are tried, so a key can be rotated without killing what is pending. A
-//! record names the key that made it. What must be found again for longer than any record has a key of its own, which
-//! stays when the others change.
+//! record names the key that made it. What must be found again for longer than any record is under keys of its own
+//! ([`LookUpKeys`]), which stay when the others change.
 
 use std::{fmt, sync::Arc};
 
@@ -21,6 +21,7 @@ use super::{
     binding::ReplyCode,
     code::LinkCode,
     id::{InstanceId, Partition, VerificationId},
+    look_up::{LookUp, LookUpKey, LookUpKeys},
     otp::{OtpCode, Shape},
     subject::Subject,
     token::{Kind, Token},
@@ -46,14 +47,17 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// What the key of look-ups is sealed for.
-const LOOK_UP: &str = "look-up";
-
 /// A keyed digest, safe to store and to use as a look-up key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Digest([u8; 16]);
 
 impl Digest {
+    /// The first bytes of an HMAC.
+    pub(super) fn truncated(mac: [u8; 32]) -> Self {
+        let (head, _) = mac.split_first_chunk::<16>().expect("32 is more than 16");
+        Self(*head)
+    }
+
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
@@ -107,12 +111,7 @@ pub struct KeyRing(ArcSwap<Keys>);
 /// The first one makes.
 struct Keys {
     all: Vec<Arc<Key>>,
-    look_up: Arc<LookUpKey>,
-}
-
-struct LookUpKey {
-    secret: [u8; 32],
-    signer: Signer,
+    look_ups: LookUpKeys,
 }
 
 impl fmt::Debug for KeyRing {
@@ -122,49 +121,47 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// `None` for an empty list.
+    /// `None` for an empty list. Look-ups are made with a key derived from the oldest of them, until the keys are known
+    /// that the store names.
     pub fn new(masters: &[[u8; 32]]) -> Option<Self> {
         let all: Vec<Arc<Key>> = masters.iter().map(|master| Arc::new(Key::derive(master))).collect();
-        let look_up = Arc::new(LookUpKey::new(derive(masters.last()?, "digest")));
-        Some(Self(ArcSwap::from_pointee(Keys { all, look_up })))
+        let look_ups = LookUpKeys::all_by(LookUpKey::new(derive(masters.last()?, "digest")));
+        Some(Self(ArcSwap::from_pointee(Keys { all, look_ups })))
     }
 
-    /// Uses the keys of `next` from now on. The key of look-ups stays.
+    /// Uses the keys of `next` from now on. Those of look-ups stay.
     pub fn replace(&self, next: &Self) {
-        let look_up = Arc::clone(&self.0.load().look_up);
-        self.0.store(Arc::new(Keys { all: next.0.load().all.clone(), look_up }));
+        let next = next.0.load_full();
+        self.0.rcu(|now| Keys { all: next.all.clone(), look_ups: now.look_ups.clone() });
     }
 
     /// Reads with the keys of `next`, too, and makes with the same one as before.
     pub fn read_with(&self, next: &Self) {
-        let (now, next) = (self.0.load_full(), next.0.load_full());
-        let new = next.all.iter().filter(|key| now.get(key.id).is_none());
-        let all = now.all.iter().chain(new).cloned().collect();
-        self.0.store(Arc::new(Keys { all, look_up: Arc::clone(&now.look_up) }));
+        let next = next.0.load_full();
+        self.0.rcu(|now| {
+            let new = next.all.iter().filter(|key| now.get(key.id).is_none());
+            Keys { all: now.all.iter().chain(new).cloned().collect(), look_ups: now.look_ups.clone() }
+        });
     }
 
-    /// The name of the key that look-ups are made with. It tells nothing of the key.
-    pub fn look_up_name(&self) -> String {
-        self.0.load().look_up.name()
+    /// The keys that look-ups are made with.
+    pub fn look_ups(&self) -> LookUpKeys {
+        self.0.load().look_ups.clone()
     }
 
-    /// The key of look-ups, sealed with each of the others, by their ids. `nonce` draws 24 bytes.
-    pub fn sealed_look_up(&self, nonce: impl Fn() -> [u8; 24]) -> Vec<(KeyId, Vec<u8>)> {
-        let keys = self.0.load();
-        keys.all.iter().map(|key| (key.id, key.seal(LOOK_UP, &keys.look_up.secret, nonce()))).collect()
+    /// Makes look-ups with these keys from now on.
+    pub fn use_look_ups(&self, look_ups: &LookUpKeys) {
+        self.0.rcu(|now| Keys { all: now.all.clone(), look_ups: look_ups.clone() });
     }
 
-    /// Makes look-ups with a sealed key of that name. `false`: it cannot be opened, or has another name.
-    pub fn open_look_up(&self, name: &str, sealed: &[u8]) -> bool {
-        let Some(secret) = self.open(LOOK_UP, sealed).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) else {
-            return false;
-        };
-        let look_up = Arc::new(LookUpKey::new(secret));
-        let found = look_up.name() == name;
-        if found {
-            self.0.store(Arc::new(Keys { all: self.0.load().all.clone(), look_up }));
-        }
-        found
+    /// A key of look-ups, sealed with the key that makes: one that only reads may be there because it leaked.
+    pub fn seal_key(&self, place: &str, key: &LookUpKey, nonce: [u8; 24]) -> Vec<u8> {
+        self.first().seal(place, key.secret(), nonce)
+    }
+
+    /// Reverses [`KeyRing::seal_key`].
+    pub fn open_key(&self, place: &str, sealed: &[u8]) -> Option<LookUpKey> {
+        self.open(place, sealed).ok()?.try_into().ok().map(LookUpKey::new)
     }
 
     /// The key that new things are made with.
@@ -221,20 +218,30 @@ impl KeyRing {
         self.0.load().all.iter().map(|key| key.link_id(instance, code, 0)).collect()
     }
 
-    /// A digest of anything that must be found again but not read: a gateway's message id, a subject, an
-    /// idempotency key. Made with a key of its own, so that no rotation forgets anything.
-    pub fn look_up(&self, purpose: &str, instance: InstanceId, value: &[u8]) -> Digest {
-        truncate(self.0.load().look_up.signer.mac(&[purpose.as_bytes(), instance.as_bytes(), value]))
+    /// What anything is found by that must not be read: a gateway's message id, a subject, an idempotency key. Made with
+    /// keys of their own, so that no rotation forgets anything.
+    pub fn look_up(&self, purpose: &str, instance: InstanceId, value: &[u8]) -> LookUp {
+        self.0.load().look_ups.look_up(purpose, instance, value)
+    }
+
+    /// A digest that never changes, for what says nothing about a person, and for what is only kept sealed.
+    pub fn permanent(&self, purpose: &str, instance: InstanceId, value: &[u8]) -> Digest {
+        self.0.load().look_ups.permanent.digest(purpose, instance, value)
+    }
+
+    /// Any partition, always the same one for the same value: it stays when the key of look-ups changes.
+    pub fn place(&self, purpose: &str, instance: InstanceId, value: &[u8]) -> Partition {
+        Partition::of(self.permanent(purpose, instance, value).0[0])
     }
 
     /// The partition that everything about one chat of one instance lives in.
     pub fn subject_partition(&self, instance: InstanceId, subject: &Subject) -> Partition {
-        Partition::of(self.look_up("partition", instance, subject.canonical().as_bytes()).0[0])
+        self.place("partition", instance, subject.canonical().as_bytes())
     }
 
     /// Digest of a one-time secret that we handed out and only have to recognise.
     pub fn secret(&self, secret: &[u8]) -> Digest {
-        truncate(self.0.load().look_up.signer.mac(&[b"secret", secret]))
+        self.0.load().look_ups.permanent.of_secret(secret)
     }
 
     /// The URL-safe bearer of `kind` for one verification. `None` when the key has been removed.
@@ -260,7 +267,7 @@ impl KeyRing {
         let key = self.get(token.key()).unwrap_or_else(|| self.first());
         let token = token.to_string();
         let parts = [b"form".as_slice(), token.as_bytes(), cookie.unwrap_or_default().as_bytes()];
-        truncate(key.token.mac(&parts)).hex()
+        Digest::truncated(key.token.mac(&parts)).hex()
     }
 
     /// Signs what the operator's browser is to present again.
@@ -278,7 +285,7 @@ impl KeyRing {
     pub fn event_id(&self, key: KeyId, id: VerificationId, event: &str, send: u32) -> String {
         let key = self.get(key).unwrap_or_else(|| self.first());
         let mac = key.event.mac(&[id.as_bytes(), event.as_bytes(), &send.to_be_bytes()]);
-        format!("msg_{}", truncate(mac).hex())
+        format!("msg_{}", Digest::truncated(mac).hex())
     }
 
     /// Encrypts `plain` for the place named `context`; moved elsewhere it cannot be opened.
@@ -297,23 +304,13 @@ impl KeyRing {
 
     /// What a store remembers of the keys that have made something in it. One per key, that of the current one first.
     pub fn fingerprints(&self) -> Vec<String> {
-        self.0.load().all.iter().map(|key| truncate(key.digest.mac(&[b"fingerprint"])).hex()).collect()
+        self.0.load().all.iter().map(|key| key.fingerprint()).collect()
     }
 }
 
 impl Keys {
     fn get(&self, id: KeyId) -> Option<Arc<Key>> {
         self.all.iter().find(|key| key.id == id).cloned()
-    }
-}
-
-impl LookUpKey {
-    fn new(secret: [u8; 32]) -> Self {
-        Self { signer: Signer::new(secret), secret }
-    }
-
-    fn name(&self) -> String {
-        truncate(self.signer.mac(&[b"name"])).hex()
     }
 }
 
@@ -325,6 +322,10 @@ fn derive(master: &[u8; 32], purpose: &str) -> [u8; 32] {
 }
 
 impl Key {
+    fn fingerprint(&self) -> String {
+        Digest::truncated(self.digest.mac(&[b"fingerprint"])).hex()
+    }
+
     fn door(&self, kind: Kind, id: VerificationId) -> [u8; 32] {
         self.token.mac(&[b"door", kind.as_str().as_bytes(), id.as_bytes()])
     }
@@ -350,7 +351,7 @@ impl Key {
 
     fn session(&self, parts: &[&[u8]]) -> Digest {
         let parts: Vec<&[u8]> = [b"session".as_slice()].into_iter().chain(parts.iter().copied()).collect();
-        truncate(self.token.mac(&parts))
+        Digest::truncated(self.token.mac(&parts))
     }
 
     fn link_id(&self, instance: InstanceId, code: &LinkCode, millis: u64) -> VerificationId {
@@ -361,15 +362,15 @@ impl Key {
 }
 
 /// An HMAC that has read its key, which is half of the work for values as short as ours.
-struct Signer(Hmac<Sha256>);
+pub(super) struct Signer(Hmac<Sha256>);
 
 impl Signer {
-    fn new(key: [u8; 32]) -> Self {
+    pub(super) fn new(key: [u8; 32]) -> Self {
         Self(Hmac::new_from_slice(&key).expect("HMAC takes a key of any length"))
     }
 
     /// Each part is preceded by its length, so that no two lists of parts sign the same bytes.
-    fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+    pub(super) fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = self.0.clone();
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
@@ -377,11 +378,6 @@ impl Signer {
         }
         mac.finalize().into_bytes().into()
     }
-}
-
-fn truncate(mac: [u8; 32]) -> Digest {
-    let (head, _) = mac.split_first_chunk::<16>().expect("32 is more than 16");
-    Digest(*head)
 }
 
 #[cfg(test)]
@@ -415,18 +411,20 @@ mod tests {
     fn look_ups_keep_their_key_when_all_others_change() {
         let (instance, _) = ids();
         let ring = KeyRing::new(&[[1; 32]]).unwrap();
-        let (digest, name) = (ring.look_up("m", instance, b"x"), ring.look_up_name());
+        let (found, place) = (ring.look_up("m", instance, b"x"), ring.place("m", instance, b"x"));
         ring.read_with(&KeyRing::new(&[[2; 32]]).unwrap());
         assert_eq!((ring.ids().len(), ring.current()), (2, KeyRing::new(&[[1; 32]]).unwrap().current()));
-        let sealed = ring.sealed_look_up(|| [9; 24]);
+        let look_up = ring.look_ups().current;
+        let sealed = [[1; 32], [2; 32]].map(|key| KeyRing::new(&[key]).unwrap().seal_key("here", &look_up, [9; 24]));
         ring.replace(&KeyRing::new(&[[2; 32]]).unwrap());
-        assert_eq!((ring.look_up("m", instance, b"x"), ring.ids().len()), (digest, 1));
+        assert_eq!((ring.look_up("m", instance, b"x"), ring.ids().len()), (found, 1));
 
         let another = KeyRing::new(&[[3; 32], [2; 32]]).unwrap();
-        assert_ne!(another.look_up("m", instance, b"x"), digest);
-        assert!(!sealed.iter().any(|(_, bytes)| another.open_look_up("another name", bytes)));
-        assert!(sealed.iter().any(|(_, bytes)| another.open_look_up(&name, bytes)));
-        assert_eq!(another.look_up("m", instance, b"x"), digest);
+        assert_ne!(another.look_up("m", instance, b"x"), found);
+        assert!(sealed.iter().all(|bytes| another.open_key("there", bytes).is_none()));
+        let opened = sealed.iter().find_map(|bytes| another.open_key("here", bytes)).unwrap();
+        another.use_look_ups(&LookUpKeys::all_by(opened));
+        assert_eq!((another.look_up("m", instance, b"x"), another.place("m", instance, b"x")), (found, place));
     }
 
     #[test]

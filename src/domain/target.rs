@@ -13,7 +13,7 @@ pub const WINDOW: SignedDuration = SignedDuration::from_mins(15);
 /// Wrong tries in a row, over all windows, that lock a chat (NIST SP 800-63B, 5.2.2).
 pub const FAILURES: u32 = 100;
 /// Without another try they are forgotten.
-const FAILURES_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+pub const FAILURES_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// How many wrong tries a chat has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

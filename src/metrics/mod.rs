@@ -179,6 +179,8 @@ metrics! {
     store_replicas_missing: Gauge = Gauge::default(),
     /// Keys that other replicas encrypt with and that this one lacks. It answers 503 where it needs one of them.
     keys_missing: Gauge = Gauge::default(),
+    /// Until when the look-up key before the current one is used as well, in Unix seconds; 0 when no change is under way.
+    look_up_change_ends_timestamp_seconds: Gauge = Gauge::default(),
     /// Seconds this host's clock is ahead of the store's.
     clock_offset_seconds: FloatGauge = FloatGauge::default(),
     /// Requests on the public listener, by route template and class of status.

@@ -80,6 +80,7 @@ impl Ops {
                 waiting: self.vitals.waiting.load().iter().map(|key| (*key).to_owned()).collect(),
                 read_at: self.metrics.config_read_timestamp_seconds.get(),
             },
+            keys: self.service.keys_status(),
             seen_seconds_ago: seen.as_ref().map(|seen| seen.at.elapsed().as_secs_f64()),
             gateways,
             queues: queues.collect(),

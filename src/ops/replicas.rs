@@ -17,8 +17,7 @@ use crate::{
 
 /// Between two reports of each replica, and the least between two looks at the store.
 pub const EVERY: Duration = Duration::from_secs(5);
-/// A replica that has said nothing for this long is gone.
-const SILENCE: SignedDuration = SignedDuration::from_secs(30);
+
 impl Ops {
     /// Reports this process to the others.
     pub async fn announce(&self, ready: bool) -> Result<(), StoreError> {
@@ -67,6 +66,7 @@ impl Ops {
             ready,
             stopped,
             config_current: self.metrics.config_current.get() == 1,
+            look_up: self.service.look_up_number(),
             heard: self.vitals.all_heard(),
             failures: self.vitals.own_failures(),
         };
@@ -107,7 +107,7 @@ impl Ops {
     }
 
     pub(super) fn is_alive(&self, one: &ReplicaHeartbeat, said: &Said) -> bool {
-        !said.stopped && self.store.now().duration_since(one.at) < SILENCE
+        self.service.is_alive(one, said)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::InstanceId;
+use crate::{domain::InstanceId, service::KeysStatus};
 
 /// How everything fares, as one replica sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ pub struct Status {
     pub started_at: String,
     pub store: StoreStatus,
     pub config: ConfigStatus,
+    #[serde(default)]
+    pub keys: KeysStatus,
     /// Age of what is said about queues and replicas; `null` while it was never read.
     #[serde(default)]
     pub seen_seconds_ago: Option<f64>,

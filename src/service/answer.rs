@@ -4,7 +4,7 @@ use http::Response;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{RequestContext, Service, ServiceError, mint::spread};
+use super::{RequestContext, Service, ServiceError};
 use crate::{
     domain::{InstanceId, Partition},
     random,
@@ -107,6 +107,6 @@ impl Service {
     }
 
     fn partition_of_answers(&self, receiver: &Lane) -> Partition {
-        spread(self.keys.look_up("answers", InstanceId::NOBODY, receiver.0.as_bytes()))
+        self.keys.place("answers", InstanceId::NOBODY, receiver.0.as_bytes())
     }
 }

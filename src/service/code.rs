@@ -114,7 +114,7 @@ impl Service {
             };
             aimed.target.asked(id, now);
             let retain_until = change.records[0].retain_until;
-            change.records.push(self.target_change(aimed, retain_until, now));
+            change.records.extend(self.target_changes(aimed, retain_until, now));
             match self.send_with(cx, change, Some(&record), now).await? {
                 CommitOutcome::Applied { .. } => {
                     if let Some(old) = &replaced {
@@ -253,7 +253,7 @@ impl Service {
 
     /// Of the message that a job sends, the same in every attempt, in the form that WhatsApp's own clients use.
     pub fn message_id(&self, number: InstanceId, job: &JobId) -> String {
-        let digest = self.keys.look_up("message id", number, job.0.as_bytes()).hex();
+        let digest = self.keys.permanent("message id", number, job.0.as_bytes()).hex();
         format!("3EB0{}", digest[..18].to_ascii_uppercase())
     }
 

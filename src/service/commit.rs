@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{CONFLICTS, Instance, RequestContext, Service, ServiceError, loaded::Loaded};
 use crate::{
-    domain::{Decision, Effect, InstanceId, Kind, Protocol, Status, Subject, Verification, keys::Digest, link::Link},
+    domain::{Decision, Effect, InstanceId, Kind, LookUp, Protocol, Status, Subject, Verification, link::Link},
     jobs::{
         payload,
         permits::{Permit, StartableJob},
@@ -18,8 +18,8 @@ use crate::{
 /// The message that a decision answers.
 #[derive(Clone, Debug)]
 pub(super) struct Incoming {
-    /// Keyed digest of its stable id.
-    pub(super) id: Digest,
+    /// What its stable id is found by.
+    pub(super) id: LookUp,
     /// What the reply is addressed to.
     pub(super) chat_id: String,
     pub(super) subject: Option<Subject>,
@@ -190,7 +190,7 @@ impl Service {
             record.bytes = None;
         }
         record.indexes = match after.proof() {
-            Some(proof) if ends && after.request.chat.is_none() => vec![self.chat_index(instance, &proof.subject)],
+            Some(proof) if ends && after.request.chat.is_none() => self.chat_indexes(instance, &proof.subject),
             _ => Vec::new(),
         };
         if ends {

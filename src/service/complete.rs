@@ -95,7 +95,7 @@ impl Service {
 
     /// What recognises a browser again; never its cookie itself.
     pub(super) fn browser(&self, record: &Verification<Link>, cookie: Option<&str>) -> Option<Digest> {
-        cookie.map(|cookie| self.keys.look_up("browser", record.instance, cookie.as_bytes()))
+        cookie.map(|cookie| self.keys.permanent("browser", record.instance, cookie.as_bytes()))
     }
 
     /// Counts a look at a page, `start` or `reply`.

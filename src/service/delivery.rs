@@ -153,11 +153,13 @@ impl Service {
         repeat: Option<&str>,
     ) -> Result<CallbackEntry, ServiceError> {
         let seed = match repeat {
-            Some(key) => self.keys.look_up("test callback", instance.config.id, key.as_bytes()),
-            None => self.keys.look_up("test callback", instance.config.id, &random::bytes::<16>()),
+            Some(key) => key.as_bytes().to_vec(),
+            None => random::bytes::<16>().to_vec(),
         };
-        let now = self.now();
-        let (partition, id) = (super::mint::spread(seed), payload::test_id(seed));
+        let (now, owner) = (self.now(), instance.config.id);
+        let (partition, seed) =
+            (self.keys.place("test callback", owner, &seed), self.keys.permanent("test callback", owner, &seed));
+        let id = payload::test_id(seed);
         let data = CallbackData::Test(TestEvent::new(instance.config.id));
         let work = JobPayload::Callback(CallbackJob {
             event: Event::Test,

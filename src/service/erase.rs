@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{Instance, RequestContext, Service, ServiceError, requests::created_at, trace};
 use crate::{
     api::explanation::Removed,
-    domain::{Chat, Event, Partition, Subject, Verification, VerificationId},
+    domain::{Chat, Event, Partition, Subject, Verification, VerificationId, keys::Digest},
     jobs::payload::{self, JobPayload},
     store::{Index, JobId, Lane, Position, StoredRecord, archive::Removal},
 };
@@ -27,22 +27,22 @@ impl Service {
     pub async fn erase(&self, cx: &RequestContext, instance: &Instance, chat: &Chat) -> Result<Removed, ServiceError> {
         let mut erased = Removed { requests: 0, jobs: 0, traces: 0 };
         let mut told = Told::default();
-        let index = self.chat_index(instance, chat.subject());
+        let lists = self.chat_indexes(instance, chat.subject());
         let mut after = None;
         loop {
-            let page = cx.store.list(&index, after.as_ref(), BATCH).await?;
+            let page = cx.store.list(&lists, after.as_ref(), BATCH).await?;
             let Some(last) = page.last() else { break };
             after = Some(Position { created_at: created_at(last), id: last.id });
             for stored in &page {
                 let Some(record) = self.readable(instance, stored) else {
-                    cx.store.remove(&sealed_removal(instance, stored, &index)).await?;
+                    cx.store.remove(&sealed_removal(instance, stored, &lists)).await?;
                     erased.requests += 1;
                     continue;
                 };
                 if stored.id == last.id {
                     after = Some(Position { created_at: record.created_at, id: stored.id });
                 }
-                let removal = self.removal(instance, &record, &index);
+                let removal = self.removal(instance, &record, &lists);
                 cx.store.remove(&removal).await?;
                 let urls = Event::ALL.iter().filter_map(|event| Self::callback_url(instance, &record.request, *event));
                 told.receivers.extend(urls.map(|url| self.callback_lane(instance, url)));
@@ -60,11 +60,9 @@ impl Service {
         Ok(erased)
     }
 
-    fn removal(&self, instance: &Instance, record: &Verification, index: &Index) -> Removal {
+    fn removal(&self, instance: &Instance, record: &Verification, lists: &[Index]) -> Removal {
         let mut indexes = self.indexes(instance, record);
-        if !indexes.contains(index) {
-            indexes.push(index.clone());
-        }
+        indexes.extend(lists.iter().filter(|list| !indexes.contains(list)).cloned().collect::<Vec<_>>());
         let mut jobs = payload::callback_ids(record);
         let legs = record.as_code().map_or(0, |code| code.otp.legs.len() + code.otp.channels.len());
         jobs.extend((0..legs).map(|leg| payload::code_id(record.id, leg)));
@@ -94,8 +92,11 @@ impl Service {
                 }
             }
         }
-        let chats: Vec<String> =
-            spellings(subject).iter().map(|chat_id| self.chat_of(instance, chat_id).hex()).collect();
+        let chats: Vec<String> = spellings(subject)
+            .iter()
+            .flat_map(|chat_id| self.chat_of(instance, chat_id).all())
+            .map(Digest::hex)
+            .collect();
         for mut removal in removals {
             removal.groups = chats.clone();
             removal.lanes = vec![Lane::replies(instance.config.id), Lane::notices(instance.config.id)];
@@ -126,7 +127,7 @@ impl Service {
         let about = self.trace_of(instance, subject);
         let mut erased = 0;
         for (_, trace, note) in self.traces(cx, instance).await? {
-            if trace.chat == Some(about) {
+            if trace.chat.is_some_and(|chat| about.contains(chat)) {
                 let mut removal = Removal::new(instance.config.id, note.partition);
                 removal.log_entries.push((journal.clone(), note.bytes));
                 cx.store.remove(&removal).await?;
@@ -138,9 +139,9 @@ impl Service {
 }
 
 /// Of a record that cannot be read here: what its id alone leads to.
-fn sealed_removal(instance: &Instance, stored: &StoredRecord, index: &Index) -> Removal {
+fn sealed_removal(instance: &Instance, stored: &StoredRecord, lists: &[Index]) -> Removal {
     let id = VerificationId::from(stored.id);
-    let indexes = vec![Index::all(instance.config.id), index.clone()];
+    let indexes = [std::slice::from_ref(&Index::all(instance.config.id)), lists].concat();
     let jobs = Event::ALL.iter().map(|event| payload::callback_id(id, *event)).collect();
     Removal { record: Some((stored.id, indexes)), jobs, ..Removal::new(instance.config.id, id.partition()) }
 }

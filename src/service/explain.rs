@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Instance, RequestContext, Service, ServiceError, trace::Trace};
 use crate::{
     api::{callback::CallbackEntry, explanation::Message},
-    domain::{Chat, Subject, Verification, VerificationId, keys::Digest},
+    domain::{Chat, LookUp, Subject, Verification, VerificationId},
     store::Index,
 };
 
@@ -96,15 +96,15 @@ impl Service {
         instance: &Instance,
         question: &Question,
     ) -> Result<Vec<(Timestamp, Trace)>, ServiceError> {
-        let asked: Option<Digest> = match question {
-            Question::Message(id) => Some(self.message_digest(instance, id)),
+        let asked: Option<LookUp> = match question {
+            Question::Message(id) => Some(self.message_look_up(instance, id)),
             Question::Chat(subject) => Some(self.trace_of(instance, subject)),
             Question::Request(_) | Question::Ending(_) => None,
         };
         let fits = |trace: &Trace| match question {
             Question::Request(id) => trace.uuid == Some(*id),
-            Question::Message(_) => asked.is_some_and(|asked| trace.ids.contains(&asked)),
-            Question::Chat(_) => trace.chat.is_some() && trace.chat == asked,
+            Question::Message(_) => asked.is_some_and(|asked| trace.ids.iter().any(|id| asked.contains(*id))),
+            Question::Chat(_) => asked.zip(trace.chat).is_some_and(|(asked, chat)| asked.contains(chat)),
             Question::Ending(ending) => trace.ending.as_deref().is_some_and(|kept| same_ending(kept, ending)),
         };
         let traces = self.traces(cx, instance).await?.into_iter();
@@ -124,11 +124,11 @@ impl Service {
                 Ok(known.map(|stored| stored.id.into()).into_iter().collect())
             }
             Question::Chat(subject) => {
-                let index = self.chat_index(instance, subject);
-                Ok(cx.store.list(&index, None, MOST).await?.into_iter().map(|stored| stored.id.into()).collect())
+                let lists = self.chat_indexes(instance, subject);
+                Ok(cx.store.list(&lists, None, MOST).await?.into_iter().map(|stored| stored.id.into()).collect())
             }
             Question::Ending(ending) => {
-                let newest = cx.store.list(&Index::all(instance.config.id), None, READ).await?;
+                let newest = cx.store.list(&[Index::all(instance.config.id)], None, READ).await?;
                 let records = newest.iter().filter_map(|stored| self.readable(instance, stored));
                 Ok(records.filter(|record| ends_with(record, ending)).take(MOST).map(|record| record.id).collect())
             }

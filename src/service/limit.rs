@@ -5,24 +5,58 @@ use std::{
     time::Duration,
 };
 
-use super::{Instance, RequestContext, Service, ServiceError, mint::spread};
+use super::{Instance, RequestContext, Service, ServiceError};
 use crate::{
     domain::{
-        Chat, InstanceId, Partition, Request, Subject, VerificationId, country,
+        Chat, InstanceId, LookUp, Partition, Request, Subject, VerificationId, country,
         keys::Digest,
         quota::{Allowance, Name, Quota},
     },
     metrics::label::ByLimit,
-    store::{StoreError, TokenRequest},
+    store::{Admission, ReservationRequest, StoreError, TokenRequest},
 };
 
 /// No address reads like it.
 const EVERYBODY: &str = "everybody";
 
+/// One limit of one party: a bucket, and while the look-up key is being changed two, of which both must have a unit.
+pub(super) struct LimitBucket {
+    partition: Partition,
+    what: &'static str,
+    whose: LookUp,
+    pub(super) quota: Quota,
+}
+
+impl LimitBucket {
+    pub(super) const fn new(partition: Partition, what: &'static str, whose: LookUp, quota: Quota) -> Self {
+        Self { partition, what, whose, quota }
+    }
+
+    fn takes(&self) -> impl Iterator<Item = TokenRequest> {
+        self.whose.all().map(|digest| self.take(digest))
+    }
+
+    /// To look into, and take nothing.
+    pub(super) fn oldest(&self) -> TokenRequest {
+        self.take(self.whose.oldest())
+    }
+
+    fn take(&self, digest: Digest) -> TokenRequest {
+        let bucket = format!("{}:{}", self.what, digest.hex());
+        TokenRequest { partition: self.partition, bucket, quota: self.quota }
+    }
+}
+
 /// One bucket, and what it is called.
 pub(super) struct Limit {
     pub(super) name: Name,
-    pub(super) take: TokenRequest,
+    pub(super) bucket: LimitBucket,
+}
+
+impl Limit {
+    fn new(name: Name, partition: Partition, whose: LookUp, quota: Quota) -> Self {
+        Self { name, bucket: LimitBucket::new(partition, name.as_str(), whose, quota) }
+    }
 }
 
 /// How a limit stands after something was taken from it, or was not.
@@ -48,7 +82,7 @@ impl<T> Limited<T> {
 
 fn standings(limits: &[Limit], allowances: &[Allowance]) -> impl Iterator<Item = Standing> {
     let standing =
-        |(limit, &allowance): (&Limit, &Allowance)| Standing { name: limit.name, quota: limit.take.quota, allowance };
+        |(limit, &allowance): (&Limit, &Allowance)| Standing { name: limit.name, quota: limit.bucket.quota, allowance };
     limits.iter().zip(allowances).map(standing)
 }
 
@@ -131,12 +165,8 @@ impl Service {
 
     pub(super) fn instance_limit(&self, instance: &Instance, name: Name, of: &[u8], quota: Quota) -> Limit {
         let id = instance.config.id;
-        let bucket = format!("{}:{}", name.as_str(), self.keys.look_up(name.as_str(), id, of).hex());
-        Limit { name, take: TokenRequest { partition: self.limits_partition(id), bucket, quota } }
-    }
-
-    fn limits_partition(&self, instance: InstanceId) -> Partition {
-        spread(self.keys.look_up("limits", instance, b""))
+        let partition = self.keys.place("limits", id, b"");
+        Limit::new(name, partition, self.keys.look_up(name.as_str(), id, of), quota)
     }
 
     /// Takes from limits of one address, for one link or for everything else. It is a network, for IPv6.
@@ -148,7 +178,7 @@ impl Service {
         limits: &[(Name, Quota)],
     ) -> Result<Vec<Standing>, StoreError> {
         let whose = link.map_or_else(|| address.to_string(), |link| format!("{address} for {link}"));
-        let partition = spread(self.stranger(&whose));
+        let partition = self.place_of_stranger(&whose);
         self.admit(cx, limits.iter().map(|&(name, quota)| self.stranger_limit(partition, name, &whose, quota))).await
     }
 
@@ -160,19 +190,18 @@ impl Service {
         own: Quota,
         of_all: Quota,
     ) -> Result<Vec<Standing>, StoreError> {
-        let partition = spread(self.stranger(EVERYBODY));
+        let partition = self.place_of_stranger(EVERYBODY);
         let limit = |whose, quota| self.stranger_limit(partition, Name::OperatorLogin, whose, quota);
         self.admit(cx, [limit(&address.to_string(), own), limit(EVERYBODY, of_all)]).await
     }
 
     fn stranger_limit(&self, partition: Partition, name: Name, whose: &str, quota: Quota) -> Limit {
-        let bucket = format!("{}:{}", name.as_str(), self.stranger(whose).hex());
-        Limit { name, take: TokenRequest { partition, bucket, quota } }
+        // Addresses are not written down.
+        Limit::new(name, partition, self.keys.look_up("address", InstanceId::NOBODY, whose.as_bytes()), quota)
     }
 
-    /// Addresses are not written down.
-    fn stranger(&self, whose: &str) -> Digest {
-        self.keys.look_up("address", InstanceId::NOBODY, whose.as_bytes())
+    fn place_of_stranger(&self, whose: &str) -> Partition {
+        self.keys.place("address", InstanceId::NOBODY, whose.as_bytes())
     }
 
     async fn admit(
@@ -181,9 +210,39 @@ impl Service {
         limits: impl IntoIterator<Item = Limit>,
     ) -> Result<Vec<Standing>, StoreError> {
         let limits: Vec<Limit> = limits.into_iter().collect();
-        let takes: Vec<TokenRequest> = limits.iter().map(|limit| limit.take.clone()).collect();
-        let allowances = cx.store.admit(&takes, None).await?.allowances;
+        let buckets: Vec<&LimitBucket> = limits.iter().map(|limit| &limit.bucket).collect();
+        let allowances = self.take(cx, &buckets, None).await?.allowances;
         Ok(standings(&limits, &allowances).collect())
+    }
+
+    /// Takes a unit from each bucket and claims an idempotency key, in one round trip. One allowance for each of
+    /// `buckets`.
+    pub(super) async fn take(
+        &self,
+        cx: &RequestContext,
+        buckets: &[&LimitBucket],
+        reserve: Option<&ReservationRequest>,
+    ) -> Result<Admission, StoreError> {
+        let takes: Vec<TokenRequest> = buckets.iter().flat_map(|bucket| bucket.takes()).collect();
+        let Admission { allowances, reservation } = cx.store.admit(&takes, reserve).await?;
+        let mut found = allowances.into_iter();
+        let shortest = |bucket: &&LimitBucket| found.by_ref().take(bucket.whose.all().count()).reduce(shorter);
+        let allowances: Option<Vec<Allowance>> = buckets.iter().map(shortest).collect();
+        let allowances = allowances.ok_or_else(|| StoreError::Corrupt("an allowance is missing".to_owned()))?;
+        Ok(Admission { allowances, reservation })
+    }
+}
+
+/// Which of two allowances lets through less.
+fn shorter(one: Allowance, other: Allowance) -> Allowance {
+    match (one, other) {
+        (Allowance::Allowed { remaining: a }, Allowance::Allowed { remaining: b }) => {
+            Allowance::Allowed { remaining: a.min(b) }
+        }
+        (Allowance::Exhausted { retry_after: a }, Allowance::Exhausted { retry_after: b }) => {
+            Allowance::Exhausted { retry_after: a.max(b) }
+        }
+        (short @ Allowance::Exhausted { .. }, _) | (_, short @ Allowance::Exhausted { .. }) => short,
     }
 }
 

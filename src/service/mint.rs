@@ -8,18 +8,17 @@ use super::{
     CONFLICTS, Instance, Limited, RequestContext, Service, ServiceError, Standing,
     draft::VerificationDraft,
     input::Mint,
-    limit::{self, Limit},
+    limit::{self, Limit, LimitBucket},
 };
 use crate::{
     domain::{
         Birth, Chat, ClaimId, Kind, Partition, Verification, VerificationId,
-        keys::Digest,
         link::Link,
         quota::{Allowance, Name},
     },
     metrics::label::{ByInstance, InstanceLabel},
     random,
-    store::{Change, CommitOutcome, Index, ReservationRequest, StoreError, TokenRequest},
+    store::{Change, CommitOutcome, Index, ReservationRequest, StoreError},
 };
 
 /// Looks for a request under the same key, before its repeat is told to wait.
@@ -97,12 +96,12 @@ impl Service {
         if limits.is_empty() && reserve.is_none() {
             return Ok(Entered::default());
         }
-        let takes: Vec<TokenRequest> = limits.iter().map(|limit| limit.take.clone()).collect();
-        let admission = cx.store.admit(&takes, reserve).await?;
+        let buckets: Vec<&LimitBucket> = limits.iter().map(|limit| &limit.bucket).collect();
+        let admission = self.take(cx, &buckets, reserve).await?;
         self.note_room(instance, limits, &admission.allowances);
         let mut entered = Entered::default();
         if let (Some(holder), Some(ours)) = (admission.reservation, reserve) {
-            if holder.fingerprint != ours.fingerprint {
+            if !ours.fingerprint.contains(holder.fingerprint) {
                 return Err(ServiceError::KeyReused);
             }
             let draft = VerificationDraft::read(&holder.claim)?;
@@ -244,20 +243,24 @@ impl Service {
         let client_ref = record.request.client_ref.as_ref();
         [Index::all(instance.config.id)]
             .into_iter()
-            .chain(chat.map(|chat| self.chat_index(instance, chat)))
-            .chain(client_ref.map(|client_ref| self.ref_index(instance, client_ref)))
+            .chain(chat.into_iter().flat_map(|chat| self.chat_indexes(instance, chat)))
+            .chain(client_ref.into_iter().flat_map(|client_ref| self.ref_indexes(instance, client_ref)))
             .collect()
     }
 
-    pub(super) fn ref_index(&self, instance: &Instance, client_ref: &str) -> Index {
+    pub(super) fn ref_indexes(&self, instance: &Instance, client_ref: &str) -> Vec<Index> {
         Index::by("ref", self.keys.look_up("ref", instance.config.id, client_ref.as_bytes()))
     }
 
     pub(super) fn reserve(&self, instance: &Instance, idempotency: &Idempotency, claim: Vec<u8>) -> ReservationRequest {
-        let digest = |purpose: &str, text: &str| self.keys.look_up(purpose, instance.config.id, text.as_bytes());
-        let key = digest("idempotency", &idempotency.key);
-        let fingerprint = digest("body", &idempotency.body);
-        ReservationRequest { partition: spread(key), key, fingerprint, claim, replaces: None }
+        let (id, key, body) = (instance.config.id, idempotency.key.as_bytes(), idempotency.body.as_bytes());
+        ReservationRequest {
+            partition: self.keys.place("idempotency", id, key),
+            key: self.keys.look_up("idempotency", id, key),
+            fingerprint: self.keys.look_up("body", id, body),
+            claim,
+            replaces: None,
+        }
     }
 
     /// The id that an idempotency key stands for where it is not that of a new record: `what` is done in this partition,
@@ -280,13 +283,8 @@ impl Service {
             Err(error) => return Err(error.into()),
         };
         match holder {
-            Some(holder) if holder.fingerprint != reserve.fingerprint => Err(ServiceError::KeyReused),
+            Some(holder) if !reserve.fingerprint.contains(holder.fingerprint) => Err(ServiceError::KeyReused),
             holder => Ok(holder.and_then(|holder| holder.claim.try_into().ok()).map(ClaimId::from_bytes)),
         }
     }
-}
-
-/// Any partition, always the same one for the same digest.
-pub(super) fn spread(digest: Digest) -> Partition {
-    Partition::of(u8::from_str_radix(&digest.hex()[..2], 16).expect("hex digits of our own"))
 }

@@ -60,6 +60,7 @@ pub use self::{
     identity::Phones,
     input::Mint,
     instance::{Denied, Grant, Instance, Instances, Replaced},
+    keys::{KeyState, KeysStatus, MasterStatus},
     landing::landing,
     limit::{Limited, Standing, subscriber_network},
     mint::Idempotency,
@@ -114,6 +115,7 @@ pub struct Service {
     pub sending: AtomicUsize,
     pub vitals: Arc<Vitals>,
     pub traces: Traces,
+    pub key_state: KeyState,
     pub audit: Audit,
 }
 
@@ -248,6 +250,6 @@ impl Service {
 
     /// What stands for the words of a text around its code.
     fn words_around(&self, instance: &Instance, text: &str, code: &LinkCode) -> Digest {
-        self.keys.look_up("text", instance.config.id, extract::around(text, code).as_bytes())
+        self.keys.permanent("text", instance.config.id, extract::around(text, code).as_bytes())
     }
 }

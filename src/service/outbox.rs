@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Instance, RequestContext, Service, callback, commit::Incoming};
 use crate::{
-    domain::{Event, Kind, Partition, Request, Subject, Verification, VerificationId, decision::Reply, keys::Digest},
+    domain::{Event, Kind, LookUp, Partition, Request, Subject, Verification, VerificationId, decision::Reply},
     jobs::payload::{self, CallbackJob, JobPayload, ReplyJob},
     store::{Change, CommitOutcome, Index, Job, JobId, Lane, StoreError},
 };
@@ -51,21 +51,21 @@ impl Service {
     pub(super) fn callback_lane(&self, instance: &Instance, url: &str) -> Lane {
         let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
         let id = instance.config.id;
-        Lane::callbacks(id, self.keys.look_up("origin", id, origin.as_bytes()))
+        Lane::callbacks(id, self.keys.permanent("origin", id, origin.as_bytes()))
     }
 
     /// Beside the other callbacks to this origin: what holds those does not hold a test.
     pub(super) fn test_lane(&self, instance: &Instance, url: &str) -> Lane {
         let (id, Lane(origin)) = (instance.config.id, self.callback_lane(instance, url));
-        Lane::callbacks(id, self.keys.look_up("test", id, origin.as_bytes()))
+        Lane::callbacks(id, self.keys.permanent("test", id, origin.as_bytes()))
     }
 
     /// A chat's replies keep their order, and never two are on their way from one process.
-    pub(super) fn chat_of(&self, instance: &Instance, chat_id: &str) -> Digest {
+    pub(super) fn chat_of(&self, instance: &Instance, chat_id: &str) -> LookUp {
         self.keys.look_up("chat", instance.config.id, chat_id.as_bytes())
     }
 
-    pub(super) fn chat_index(&self, instance: &Instance, subject: &Subject) -> Index {
+    pub(super) fn chat_indexes(&self, instance: &Instance, subject: &Subject) -> Vec<Index> {
         Index::by("chat", self.keys.look_up("chat", instance.config.id, subject.canonical().as_bytes()))
     }
 
@@ -77,7 +77,7 @@ impl Service {
         reply: Reply,
     ) -> Job {
         let (chat_id, subject) = (incoming.chat_id.clone(), incoming.subject.clone());
-        let id = payload::reply_id(self.chat_of(instance, &chat_id), incoming.id);
+        let id = payload::reply_id(self.chat_of(instance, &chat_id).current(), incoming.id.current());
         let work = JobPayload::Reply(ReplyJob { about, reply, chat_id, subject });
         self.job(instance, id, reply_lane(instance, reply), None, &work)
     }

@@ -36,13 +36,15 @@ impl Service {
         sent: &SentLeg,
         expires_at: Timestamp,
     ) -> Result<(), ServiceError> {
-        let digest = self.message_key(carrier, message_id);
         let json = serde_json::to_vec(sent).expect("a sent leg has only string keys");
-        let now = self.now();
-        let bytes = self.keys.seal(&context(digest), &json, random::bytes());
-        let record = RecordChange::new(digest_id(digest), 0, bytes, expires_at.max(now) + SLACK);
+        let until = expires_at.max(self.now()) + SLACK;
+        let places = self.places_of_message(carrier, message_id);
+        let mut change = Change::new(places[0].1.partition());
+        change.records.extend(places.into_iter().map(|(digest, id)| {
+            RecordChange::new(id, 0, self.keys.seal(&context(digest), &json, random::bytes()), until)
+        }));
         // A message that is known already leads where it did.
-        let _ = cx.store.commit(&Change::of(record)).await?;
+        let _ = cx.store.commit(&change).await?;
         Ok(())
     }
 
@@ -54,14 +56,13 @@ impl Service {
         receipt: &DeliveryReceipt,
     ) -> Result<Outcome, ServiceError> {
         let ignored = Outcome::Ignored(IgnoreReason::Status);
-        let digest = self.message_key(carrier, &receipt.message_id);
-        let mut found = self.sent_leg(cx, carrier, digest).await?;
+        let mut found = self.sent_leg(cx, carrier, &receipt.message_id).await?;
         for pause in PATIENCE {
             if found.is_some() || self.codes_on_their_way() == 0 {
                 break;
             }
             tokio::time::sleep(pause).await;
-            found = self.sent_leg(cx, carrier, digest).await?;
+            found = self.sent_leg(cx, carrier, &receipt.message_id).await?;
         }
         let Some(SentLeg { instance, about, leg }) = found else { return Ok(ignored) };
         let Some(owner) = self.instances.get(instance) else { return Ok(ignored) };
@@ -74,29 +75,33 @@ impl Service {
         Ok(ignored)
     }
 
-    fn message_key(&self, carrier: &Instance, message_id: &str) -> Digest {
-        self.keys.look_up("sent", carrier.config.id, stable_id(message_id).as_bytes())
+    /// Where the pointer of a message is kept: in one partition, whichever keys look-ups are made with.
+    fn places_of_message(&self, carrier: &Instance, message_id: &str) -> Vec<(Digest, RecordId)> {
+        let (id, message) = (carrier.config.id, stable_id(message_id));
+        let at = |digest: Digest| RecordId::new(*digest.as_bytes());
+        let partition = at(self.keys.permanent("sent", id, message.as_bytes())).partition();
+        let whose = self.keys.look_up("sent", id, message.as_bytes());
+        whose.all().map(|digest| (digest, at(digest).within(partition))).collect()
     }
 
     async fn sent_leg(
         &self,
         cx: &RequestContext,
         carrier: &Instance,
-        digest: Digest,
+        message_id: &str,
     ) -> Result<Option<SentLeg>, ServiceError> {
-        let Some(stored) = cx.store.load(digest_id(digest)).await? else { return Ok(None) };
-        let Ok(json) = self.keys.open(&context(digest), &stored.bytes) else {
-            self.all_keys_known(cx).await?;
-            self.unreadable(carrier, "record", &StoreError::Sealed("the record of a sent message".to_owned()));
-            return Ok(None);
-        };
-        let broken = |error| StoreError::Corrupt(format!("the record of a sent message: {error}"));
-        Ok(Some(serde_json::from_slice(&json).map_err(broken)?))
+        for (digest, id) in self.places_of_message(carrier, message_id) {
+            let Some(stored) = cx.store.load(id).await? else { continue };
+            let Ok(json) = self.keys.open(&context(digest), &stored.bytes) else {
+                self.all_keys_known(cx).await?;
+                self.unreadable(carrier, "record", &StoreError::Sealed("the record of a sent message".to_owned()));
+                continue;
+            };
+            let broken = |error| StoreError::Corrupt(format!("the record of a sent message: {error}"));
+            return Ok(Some(serde_json::from_slice(&json).map_err(broken)?));
+        }
+        Ok(None)
     }
-}
-
-fn digest_id(digest: Digest) -> RecordId {
-    RecordId::new(*digest.as_bytes())
 }
 
 fn context(digest: Digest) -> String {

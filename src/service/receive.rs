@@ -7,22 +7,22 @@ use jiff::SignedDuration;
 use super::{
     Instance, Outcome, RequestContext, Service, ServiceError,
     commit::{Incoming, Written},
+    limit::LimitBucket,
     loaded::Loaded,
     outcome::{Received, Unmatched},
 };
 use crate::{
     domain::{
-        Chat, Partition, Protocol as _, Reason, Sender, Status, Subject, Verification,
+        Chat, LookUp, Partition, Protocol as _, Reason, Sender, Status, Subject, Verification,
         decision::Reply,
         extract::{Candidates, candidates},
-        keys::Digest,
         link::{Link, LinkCommand, LinkVerdict, Sent},
         quota::{Allowance, Name, Quota},
         template,
     },
     gateway::{IgnoreReason, WebhookEvent},
     metrics::label::{ByReason, InstanceLabel},
-    store::{CommitOutcome, Locator, RecordId, StoreError, TokenRequest},
+    store::{CommitOutcome, Locator, RecordId, StoreError},
 };
 
 /// Slack of a gateway's clock and its retries, on top of the longest life of a code.
@@ -34,9 +34,16 @@ const UNKNOWN_REPLIES: Duration = Duration::from_mins(10);
 struct From<'a> {
     sender: &'a Sender,
     /// Stands for the sender in keys.
-    identity: Digest,
+    identity: LookUp,
     partition: Partition,
     incoming: Incoming,
+}
+
+impl From<'_> {
+    /// What is counted for this sender.
+    fn bucket(&self, what: &'static str, quota: Quota) -> LimitBucket {
+        LimitBucket::new(self.partition, what, self.identity, quota)
+    }
 }
 
 impl Service {
@@ -116,8 +123,9 @@ impl Service {
             .flat_map(|code| self.keys.link_ids(instance.config.id, code))
             .map(|id| RecordId::from(id).locator())
             .collect();
-        let guesses = instance.config.limits.guesses.map(|quota| guess_take(&from, quota));
-        let found = cx.store.find(guesses.as_ref(), &places).await?;
+        let guesses = instance.config.limits.guesses.map(|quota| from.bucket("guesses", quota));
+        let peek = guesses.as_ref().map(LimitBucket::oldest);
+        let found = cx.store.find(peek.as_ref(), &places).await?;
         if matches!(found.allowance, Some(Allowance::Exhausted { .. })) {
             self.count_limit(Name::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited).into());
@@ -146,8 +154,8 @@ impl Service {
             return Ok(Received { outcome, record: Some(id) });
         }
         self.all_keys_known(cx).await?;
-        if let Some(take) = guesses {
-            cx.store.admit(&[take], None).await?;
+        if let Some(bucket) = guesses {
+            self.take(cx, &[&bucket], None).await?;
         }
         let reply = self.unknown_reply(cx, instance, &from).await?;
         self.refuse(cx, instance, &from, reply, Outcome::Unmatched(Unmatched::CodeUnknown)).await
@@ -166,7 +174,9 @@ impl Service {
         let asked = record.request.chat.as_ref().map(Chat::subject);
         let sender = match asked {
             Some(Subject::Lid(_) | Subject::Bsuid(_)) => from.sender.clone(),
-            Some(Subject::Phone(_)) | None => self.phones.resolve(cx, instance, from.sender, from.identity).await?,
+            Some(Subject::Phone(_)) | None => {
+                self.phones.resolve(cx, instance, from.sender, from.identity.current()).await?
+            }
         };
         from.incoming.subject = sender.subject();
         let push_name = event.push_name.as_deref().and_then(template::person);
@@ -231,10 +241,8 @@ impl Service {
         if !instance.config.reply_to_unknown {
             return Ok(None);
         }
-        let quota = Quota::per(1, UNKNOWN_REPLIES);
-        let take =
-            TokenRequest { partition: from.partition, bucket: format!("unknown:{}", from.identity.hex()), quota };
-        Ok(self.allows(cx, take).await?.then_some(Reply::Unknown))
+        let bucket = from.bucket("unknown", Quota::per(1, UNKNOWN_REPLIES));
+        Ok(self.allows(cx, &bucket).await?.then_some(Reply::Unknown))
     }
 
     /// Nothing matched.
@@ -263,16 +271,15 @@ impl Service {
         quota: Option<Quota>,
     ) -> Result<bool, ServiceError> {
         let Some(quota) = quota else { return Ok(true) };
-        let bucket = format!("{}:{}", name.as_str(), from.identity.hex());
-        let allowed = self.allows(cx, TokenRequest { partition: from.partition, bucket, quota }).await?;
+        let allowed = self.allows(cx, &from.bucket(name.as_str(), quota)).await?;
         if !allowed {
             self.count_limit(name);
         }
         Ok(allowed)
     }
 
-    async fn allows(&self, cx: &RequestContext, take: TokenRequest) -> Result<bool, ServiceError> {
-        let admission = cx.store.admit(&[take], None).await?;
+    async fn allows(&self, cx: &RequestContext, bucket: &LimitBucket) -> Result<bool, ServiceError> {
+        let admission = self.take(cx, &[bucket], None).await?;
         Ok(matches!(admission.allowances[..], [Allowance::Allowed { .. }]))
     }
 
@@ -286,7 +293,8 @@ impl Service {
             chat_id: chat_id.to_owned(),
             subject,
         };
-        From { sender: &event.sender, identity, partition: super::mint::spread(identity), incoming }
+        let partition = self.keys.place("sender", instance_id, canonical.as_bytes());
+        From { sender: &event.sender, identity, partition, incoming }
     }
 
     /// By the gateway's own time; the daemon's message ids are forgotten only long after this.
@@ -298,8 +306,4 @@ impl Service {
         let age = self.now().duration_since(sent);
         age > longest + SLACK || age < -SLACK
     }
-}
-
-fn guess_take(from: &From<'_>, quota: Quota) -> TokenRequest {
-    TokenRequest { partition: from.partition, bucket: format!("guesses:{}", from.identity.hex()), quota }
 }

@@ -72,10 +72,10 @@ impl Service {
         cursor: Option<Position>,
         limit: usize,
     ) -> Result<Page, ServiceError> {
-        let index = match (&filter.chat, &filter.client_ref) {
-            (Some(chat), _) => self.chat_index(instance, chat.subject()),
-            (None, Some(client_ref)) => self.ref_index(instance, client_ref),
-            (None, None) => Index::all(instance.config.id),
+        let lists = match (&filter.chat, &filter.client_ref) {
+            (Some(chat), _) => self.chat_indexes(instance, chat.subject()),
+            (None, Some(client_ref)) => self.ref_indexes(instance, client_ref),
+            (None, None) => vec![Index::all(instance.config.id)],
         };
         let by_chat = filter.chat.is_some() && filter.client_ref.is_some();
         let narrowed = by_chat || filter.status.is_some() || filter.otp_type.is_some() || filter.phone_last.is_some();
@@ -84,7 +84,7 @@ impl Service {
         let mut records = Vec::new();
         let mut read = 0;
         loop {
-            let batch = cx.store.list(&index, after.as_ref(), step).await?;
+            let batch = cx.store.list(&lists, after.as_ref(), step).await?;
             let last_batch = batch.len() < step;
             for stored in batch {
                 let readable = self.readable(instance, &stored);

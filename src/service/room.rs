@@ -64,7 +64,7 @@ impl Service {
                 Allowance::Allowed { remaining } => *remaining,
                 Allowance::Exhausted { .. } => 0,
             };
-            limit.name.is_room().then(|| 1.0 - f64::from(left) / f64::from(limit.take.quota.burst()))
+            limit.name.is_room().then(|| 1.0 - f64::from(left) / f64::from(limit.bucket.quota.burst()))
         };
         if let Some(used) = limits.iter().zip(allowances).filter_map(used).reduce(f64::max) {
             self.metrics

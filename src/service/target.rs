@@ -10,59 +10,79 @@ use crate::{
         target::Target,
     },
     random,
-    store::{RecordChange, RecordId, StoreError},
+    store::{RecordChange, RecordId, StoreError, StoredRecord},
 };
 
-/// A chat as it was read. Whoever writes it has compared the version.
+/// A chat as it was read. Whoever writes it has compared the versions.
 pub(super) struct Aimed {
     pub(super) target: Target,
+    places: Vec<Place>,
+}
+
+/// A place that the chat's record is kept in: one, and while the look-up key is being changed two.
+struct Place {
     digest: Digest,
     id: RecordId,
     version: u64,
 }
 
 impl Service {
-    fn target_digest(&self, instance: &Instance, subject: &Subject) -> Digest {
-        self.keys.look_up("target", instance.config.id, subject.canonical().as_bytes())
-    }
-
     /// Where everything about one chat's codes is kept, so that one commit can write it.
     pub(super) fn target_partition(&self, instance: &Instance, subject: &Subject) -> Partition {
         self.keys.subject_partition(instance.config.id, subject)
     }
 
-    /// A chat that nobody has sent a code to is an empty one.
+    /// A chat that nobody has sent a code to is an empty one. Of two records the one that was written last counts: a
+    /// replica that knows one look-up key writes one of them.
     pub(super) async fn target(
         &self,
         cx: &RequestContext,
         instance: &Instance,
         subject: &Subject,
     ) -> Result<Aimed, ServiceError> {
-        let digest = self.target_digest(instance, subject);
+        let whose = self.keys.look_up("target", instance.config.id, subject.canonical().as_bytes());
         let partition = self.target_partition(instance, subject);
-        let id = RecordId::new(*digest.as_bytes()).within(partition);
-        let Some(stored) = cx.store.load(id).await? else {
-            return Ok(Aimed { target: Target::default(), digest, id, version: 0 });
-        };
-        let target = match self.keys.open(&context(digest), &stored.bytes) {
-            Ok(json) => serde_json::from_slice(&json)
-                .map_err(|error| StoreError::Corrupt(format!("a chat's record: {error}")))?,
+        let (mut target, mut last, mut places) = (Target::default(), 0, Vec::new());
+        for digest in whose.all() {
+            let id = RecordId::new(*digest.as_bytes()).within(partition);
+            let stored = cx.store.load(id).await?;
+            let version = stored.as_ref().map_or(0, |stored| stored.version);
+            if let Some(stored) = stored.filter(|stored| stored.version > last) {
+                (target, last) = (self.read_target(cx, instance, digest, &stored).await?, version);
+            }
+            places.push(Place { digest, id, version });
+        }
+        Ok(Aimed { target, places })
+    }
+
+    async fn read_target(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        digest: Digest,
+        stored: &StoredRecord,
+    ) -> Result<Target, StoreError> {
+        match self.keys.open(&context(digest), &stored.bytes) {
+            Ok(json) => {
+                serde_json::from_slice(&json).map_err(|error| StoreError::Corrupt(format!("a chat's record: {error}")))
+            }
             // What a removed key made is lost, and the codes it speaks of with it.
             Err(Unsealable) => {
                 self.all_keys_known(cx).await?;
                 self.unreadable(instance, "record", &StoreError::Sealed("a chat's record".to_owned()));
-                Target::default()
+                Ok(Target::default())
             }
-        };
-        Ok(Aimed { target, digest, id, version: stored.version })
+        }
     }
 
     /// What `aimed` has become. It is kept as long as the record it points to, and as long as a guess counts.
-    pub(super) fn target_change(&self, aimed: Aimed, retain_until: Timestamp, now: Timestamp) -> RecordChange {
-        let Aimed { target, digest, id, version } = aimed;
-        let json = serde_json::to_vec(&target).expect("a target has only string keys");
-        let bytes = self.keys.seal(&context(digest), &json, random::bytes());
-        RecordChange::new(id, version, bytes, retain_until.max(target.matters_until(now)))
+    pub(super) fn target_changes(&self, aimed: Aimed, retain_until: Timestamp, now: Timestamp) -> Vec<RecordChange> {
+        let json = serde_json::to_vec(&aimed.target).expect("a target has only string keys");
+        let until = retain_until.max(aimed.target.matters_until(now));
+        let change = |Place { digest, id, version }| {
+            RecordChange::new(id, version, self.keys.seal(&context(digest), &json, random::bytes()), until)
+        };
+        aimed.places.into_iter().map(change).collect()
     }
 }
 

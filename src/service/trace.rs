@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{Instance, Outcome, RequestContext, Service, ServiceError, outcome::Received};
 use crate::{
-    domain::{InstanceId, PARTITIONS, Partition, Subject, VerificationId, keys::Digest},
+    domain::{InstanceId, LookUp, PARTITIONS, Partition, Subject, VerificationId, keys::Digest},
     gateway::{IgnoreReason, WebhookEvent},
     random,
     store::{
@@ -118,12 +118,12 @@ fn context(instance: InstanceId) -> String {
 }
 
 impl Service {
-    pub(super) fn trace_of(&self, instance: &Instance, subject: &Subject) -> Digest {
+    pub(super) fn trace_of(&self, instance: &Instance, subject: &Subject) -> LookUp {
         self.keys.look_up("trace", instance.config.id, subject.canonical().as_bytes())
     }
 
-    /// The digest that a message is remembered under.
-    pub(super) fn message_digest(&self, instance: &Instance, id: &str) -> Digest {
+    /// What a message is remembered under.
+    pub(super) fn message_look_up(&self, instance: &Instance, id: &str) -> LookUp {
         self.keys.look_up("message", instance.config.id, id.as_bytes())
     }
 
@@ -134,12 +134,12 @@ impl Service {
         }
         let subject = event.sender.subject();
         let ids = [event.stable_id(), event.message_id.as_deref()].into_iter().flatten();
-        let ids: Vec<Digest> = ids.map(|id| self.message_digest(instance, id)).collect();
-        let partition = ids.first().map_or(Partition::of(0), |id| super::mint::spread(*id));
+        let ids: Vec<Digest> = ids.map(|id| self.message_look_up(instance, id).current()).collect();
+        let partition = ids.first().map_or(Partition::of(0), |id| Partition::of(id.as_bytes()[0]));
         let age = event.timestamp.map(|at| self.now().as_second() - at);
         let trace = Trace {
             ids,
-            chat: subject.as_ref().map(|subject| self.trace_of(instance, subject)),
+            chat: subject.as_ref().map(|subject| self.trace_of(instance, subject).current()),
             ending: event.sender.phone.as_ref().map(|phone| ending(phone.digits())),
             sender: subject.as_ref().map(|subject| subject.kind().to_owned()),
             outcome,

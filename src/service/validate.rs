@@ -121,7 +121,7 @@ impl Service {
                 aimed.target.missed(guard, now);
             }
             let retain_until = change.records[0].retain_until;
-            change.records.push(self.target_change(aimed, retain_until, now));
+            change.records.extend(self.target_changes(aimed, retain_until, now));
             match self.send(cx, change, now).await? {
                 CommitOutcome::Applied { .. } => {
                     self.count(&next);

@@ -42,6 +42,9 @@ pub(crate) struct Seen {
     pub(crate) replicas: Vec<(ReplicaHeartbeat, Said)>,
 }
 
+/// A replica whose last heartbeat is older than this is gone.
+const MAX_HEARTBEAT_AGE: SignedDuration = SignedDuration::from_secs(30);
+
 /// What a replica tells the others. Fields may come and go between versions.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -51,6 +54,8 @@ pub(crate) struct Said {
     pub(crate) ready: bool,
     pub(crate) stopped: bool,
     pub(crate) config_current: bool,
+    /// The number of the look-up key that it uses.
+    pub(crate) look_up: u32,
     pub(crate) heard: HashMap<InstanceId, Timestamp>,
     pub(crate) failures: Vec<Failure>,
 }
@@ -122,6 +127,23 @@ impl Service {
         let from = ByGateway { instance: InstanceLabel(id), gateway: instance.gateway.kind() };
         let gauge = self.metrics.gateway_last_inbound_timestamp_seconds.get_or_create_owned(&from);
         gauge.set(last.as_duration().as_secs_f64());
+    }
+
+    /// Whether another replica, as last read, uses the look-up key of this number.
+    pub(super) fn is_used_by_others(&self, number: u32) -> bool {
+        let seen = self.vitals.seen.load();
+        let mut others = seen.iter().flat_map(|seen| &seen.replicas);
+        others
+            .any(|(one, said)| one.replica != self.vitals.replica && self.is_alive(one, said) && said.look_up >= number)
+    }
+
+    pub(crate) fn is_alive(&self, one: &ReplicaHeartbeat, said: &Said) -> bool {
+        !said.stopped && self.now().duration_since(one.at) < MAX_HEARTBEAT_AGE
+    }
+
+    /// The number of the look-up key that this process uses; 0 while it knows none.
+    pub(crate) fn look_up_number(&self) -> u32 {
+        self.key_state.look_ups.load().as_ref().map_or(0, |known| known.number)
     }
 }
 

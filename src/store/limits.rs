@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::StoreError;
 use crate::domain::{
-    Partition,
+    LookUp, Partition,
     keys::Digest,
     quota::{Allowance, Quota},
 };
@@ -35,9 +35,9 @@ pub(super) fn by_partition(takes: &[TokenRequest]) -> Vec<Vec<usize>> {
 #[derive(Clone, Debug)]
 pub struct ReservationRequest {
     pub partition: Partition,
-    pub key: Digest,
-    /// A digest of the request; another request under the same key has another.
-    pub fingerprint: Digest,
+    pub key: LookUp,
+    /// A digest of the request; another request under the same key has another. As many digests as `key` has.
+    pub fingerprint: LookUp,
     /// What the response is derived from, unless an earlier request holds the key. Opaque to the store.
     pub claim: Vec<u8>,
     /// An earlier claim to replace, if it still holds the key.

@@ -11,9 +11,9 @@ use jiff::Timestamp;
 
 use super::{
     Admission, Archive, Background, Backlog, Change, ChangeNotifier, CommitOutcome, DrawnTokens, DueLane, FindResult,
-    Index, JobId, JobInfo, JobState, Jobs, Lane, LeaseGrant, LeaseRequest, Leased, Limits, Locator, Operations,
-    Position, RecordId, Records, ReplicaHeartbeat, ReservationRequest, Settlement, Store, StoreDescription, StoreError,
-    StoreRefusal, StoredRecord, TokenRequest,
+    Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane, LeaseGrant, LeaseRequest, Leased, Limits, Locator,
+    Operations, Position, RecordId, Records, ReplicaHeartbeat, ReservationRequest, Settlement, Store, StoreDescription,
+    StoreError, StoreRefusal, StoredRecord, TokenRequest,
     archive::{JobCursor, LogEntry, LogStream, Removal},
     time_budget::TimeBudget,
 };
@@ -31,13 +31,15 @@ pub struct MeteredStore {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
     refused: Arc<Mutex<Option<StoreRefusal>>>,
+    keys: KeyGate,
     /// What the calls may take together.
     budget: Option<Arc<TimeBudget>>,
 }
 
 impl MeteredStore {
-    pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
-        Self { store, metrics, refused: Arc::default(), budget: None }
+    /// Nothing is looked up or begun while `keys` is shut.
+    pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, keys: KeyGate) -> Self {
+        Self { store, metrics, refused: Arc::default(), keys, budget: None }
     }
 
     async fn watch<T>(
@@ -66,13 +68,18 @@ fn late() -> StoreError {
     StoreError::Unavailable("it does not answer in time".to_owned())
 }
 
-/// Implements one trait: its operations with their label values in metrics, and its other methods.
+/// Implements one trait: its operations with their label values in metrics, and its other methods. `keys` stands after
+/// operations that look something up or begin something.
 macro_rules! watched {
-    ($trait:ident { $($operation:literal $method:ident($($name:ident: $type:ty),*) -> $output:ty;)* } $($others:tt)*) => {
+    ($trait:ident { $($operation:literal $method:ident($($name:ident: $type:ty),*) -> $output:ty $(, $keys:ident)?;)* } $($others:tt)*) => {
         #[async_trait]
         impl $trait for MeteredStore {
             $(async fn $method(&self, $($name: $type),*) -> Result<$output, StoreError> {
-                self.watch($operation, self.store.$method($($name),*)).await
+                self.watch($operation, async {
+                    $(self.$keys.check()?;)?
+                    self.store.$method($($name),*).await
+                })
+                .await
             })*
 
             $($others)*
@@ -82,10 +89,10 @@ macro_rules! watched {
 
 watched! {
     Records {
-        "load" load(id: RecordId) -> Option<StoredRecord>;
-        "find" find(peek: Option<&TokenRequest>, places: &[Locator]) -> FindResult;
-        "commit" commit(change: &Change) -> CommitOutcome;
-        "list" list(index: &Index, after: Option<&Position>, limit: usize) -> Vec<StoredRecord>;
+        "load" load(id: RecordId) -> Option<StoredRecord>, keys;
+        "find" find(peek: Option<&TokenRequest>, places: &[Locator]) -> FindResult, keys;
+        "commit" commit(change: &Change) -> CommitOutcome, keys;
+        "list" list(lists: &[Index], after: Option<&Position>, limit: usize) -> Vec<StoredRecord>, keys;
     }
 
     fn now(&self) -> Timestamp {
@@ -99,8 +106,8 @@ watched! {
 
 watched! {
     Jobs {
-        "due" due() -> Vec<DueLane>;
-        "lease" lease(requests: &[LeaseRequest]) -> Vec<LeaseGrant>;
+        "due" due() -> Vec<DueLane>, keys;
+        "lease" lease(requests: &[LeaseRequest]) -> Vec<LeaseGrant>, keys;
         "settle" settle(leased: &Leased, settlement: &Settlement) -> bool;
         "hold" hold(lane: &Lane, until: Timestamp) -> ();
         "replay" replay(instance: InstanceId, partition: Partition, id: &JobId) -> bool;
@@ -109,8 +116,8 @@ watched! {
 
 watched! {
     Limits {
-        "admit" admit(takes: &[TokenRequest], reserve: Option<&ReservationRequest>) -> Admission;
-        "draw" draw(takes: &[TokenRequest], units: u32) -> DrawnTokens;
+        "admit" admit(takes: &[TokenRequest], reserve: Option<&ReservationRequest>) -> Admission, keys;
+        "draw" draw(takes: &[TokenRequest], units: u32) -> DrawnTokens, keys;
     }
 }
 

@@ -12,6 +12,7 @@ pub mod changes;
 pub mod embedded;
 pub mod id;
 pub mod jobs;
+pub mod key_gate;
 pub mod lane;
 pub mod limits;
 pub mod metered;
@@ -32,6 +33,7 @@ pub use self::{
         DEAD_RETENTION, DeadReason, DueLane, Job, JobId, Jobs, LEASE_DURATION, LeaseGrant, LeaseRequest, Leased,
         MAX_HOLD, Settlement,
     },
+    key_gate::KeyGate,
     lane::{Lane, LaneKind},
     limits::{Admission, DrawnTokens, Limits, Reservation, ReservationRequest, TokenRequest},
     operations::Operations,
@@ -85,13 +87,3 @@ impl StoreError {
 pub trait Store: Records + Jobs + Limits + Archive + Operations {}
 
 impl<S: Records + Jobs + Limits + Archive + Operations> Store for S {}
-
-/// The error for a store that was created with other keys, listed by their fingerprints.
-pub(crate) fn other_keys<'a>(known: impl Iterator<Item = &'a str>) -> StoreError {
-    let known: Vec<&str> = known.map(|fingerprint| fingerprint.get(..8).unwrap_or(fingerprint)).collect();
-    StoreError::Misconfigured(format!(
-        "this store was made with other keys (fingerprints {}): none of them is in key or key_file. Add the old key as a \
-         further line of key_file, or start with an empty store",
-        known.join(", ")
-    ))
-}

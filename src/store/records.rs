@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{ChangeNotifier, Job, Locator, RecordId, StoreError, TokenRequest};
-use crate::domain::{InstanceId, Partition, keys::Digest, quota::Allowance};
+use crate::domain::{InstanceId, LookUp, Partition, quota::Allowance};
 
 /// How long a gateway's message id is remembered: past Meta's seven days of retries.
 pub const MESSAGE_ID_RETENTION: Duration = Duration::from_hours(8 * 24);
@@ -29,7 +29,7 @@ pub struct Change {
     /// Each record once. Empty for a reply to a message that belongs to no record.
     pub records: Vec<RecordChange>,
     /// The gateway message that this change answers. A second change for it is a [`CommitOutcome::Duplicate`].
-    pub answers: Option<Digest>,
+    pub answers: Option<LookUp>,
     pub jobs: Vec<Job>,
     /// From this store time on, the change is refused.
     pub valid_until: Option<Timestamp>,
@@ -73,7 +73,7 @@ impl Change {
     }
 
     #[must_use]
-    pub fn answers(self, message: impl Into<Option<Digest>>) -> Self {
+    pub fn answers(self, message: impl Into<Option<LookUp>>) -> Self {
         Self { answers: message.into(), ..self }
     }
 
@@ -130,8 +130,9 @@ impl Index {
         Self(format!("all:{}", instance.simple()))
     }
 
-    pub fn by(what: &str, digest: Digest) -> Self {
-        Self(format!("{what}:{}", digest.hex()))
+    /// One list for each digest.
+    pub fn by(what: &str, whose: LookUp) -> Vec<Self> {
+        whose.all().map(|digest| Self(format!("{what}:{}", digest.hex()))).collect()
     }
 }
 
@@ -186,10 +187,10 @@ pub trait Records: Send + Sync + 'static {
     /// is safe: it conflicts with itself.
     async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError>;
 
-    /// A page of a list, newest first, strictly after `after`.
+    /// A page of several lists together, newest first and each record once, strictly after `after`.
     async fn list(
         &self,
-        index: &Index,
+        lists: &[Index],
         after: Option<&Position>,
         limit: usize,
     ) -> Result<Vec<StoredRecord>, StoreError>;

@@ -54,6 +54,8 @@ mod lanes;
 mod layers;
 mod limits;
 mod limits_address;
+mod look_up_change;
+mod look_up_walk;
 mod lost_answers;
 mod matching;
 mod night_call;

@@ -40,6 +40,7 @@ const QUIET: &[(&str, &str)] = &[
     ("countersign_config_reloads", "needs a reload, as in operate_reload"),
     ("countersign_config_waiting", "nothing needs a restart; operate_reload has more"),
     ("countersign_keys_missing", "one process has all keys; rotation has two"),
+    ("countersign_look_up_change_ends_timestamp_seconds", "the look-up key stays; look_up_change replaces it"),
     ("countersign_unreadable", "every key is there; rotation drops one"),
     ("countersign_numbers_refused", "the gateway takes our credentials; callbacks does not"),
     ("countersign_jobs_in_flight", "everything is settled"),

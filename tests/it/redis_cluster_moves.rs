@@ -278,8 +278,8 @@ async fn a_half_moved_slot_is_one_slot() {
         .into();
     let key = ReservationRequest {
         partition: Partition::of(7),
-        key: crate::store::digest(),
-        fingerprint: crate::store::digest(),
+        key: crate::store::digest().into(),
+        fingerprint: crate::store::digest().into(),
         claim: vec![7; 37],
         replaces: None,
     };
@@ -375,8 +375,8 @@ async fn a_claim_is_confirmed_where_it_lies() {
     let store = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
     let key = || ReservationRequest {
         partition: Partition::of(7),
-        key: crate::store::digest(),
-        fingerprint: crate::store::digest(),
+        key: crate::store::digest().into(),
+        fingerprint: crate::store::digest().into(),
         claim: vec![7; 37],
         replaces: None,
     };

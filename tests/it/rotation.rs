@@ -17,7 +17,7 @@ on_both_stores! {
     an_unknown_code_is_refused_for_as_long_as_a_lacking_key_may_have_made_it
 }
 
-const NEXT: &str = "TGYIQOKMkm8MJb/rN9wfD1jKjtM4GfJbdX3Awfgrlo0=";
+pub(crate) const NEXT: &str = "TGYIQOKMkm8MJb/rN9wfD1jKjtM4GfJbdX3Awfgrlo0=";
 
 /// `key`, the first of which makes.
 fn keys(keys: &[&str]) -> String {
@@ -110,7 +110,7 @@ async fn an_unknown_code_is_refused_for_as_long_as_a_lacking_key_may_have_made_i
 }
 
 /// Gives a running replica other keys, and waits until it uses them.
-async fn rotate(process: &Process, to: &[&str]) {
+pub(crate) async fn rotate(process: &Process, to: &[&str]) {
     const APPLIED: &str = "countersign_config_reloads_total{result=\"applied\"}";
     let before = process.metric(APPLIED).await;
     let text = std::fs::read_to_string(process.config.path()).unwrap();
@@ -121,7 +121,7 @@ async fn rotate(process: &Process, to: &[&str]) {
 }
 
 /// The status that a message is answered with.
-async fn heard(process: &Process, number: &str, id: &str, text: &str) -> u16 {
+pub(crate) async fn heard(process: &Process, number: &str, id: &str, text: &str) -> u16 {
     let body = message(number, id, text, Clock::default().wall().as_second());
     process.client.send(signed_waha(&process.base, &body)).await.unwrap().status().as_u16()
 }

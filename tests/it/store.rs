@@ -76,6 +76,7 @@ contract! {
         several_records_are_written_together_or_not_at_all
         a_change_is_late_from_its_first_invalid_moment_on
         a_message_is_answered_once
+        a_message_is_answered_once_while_its_digest_changes
         the_first_reason_to_refuse_is_told
         a_refused_change_leaves_nothing
         a_forgotten_record_makes_room;
@@ -109,6 +110,7 @@ contract! {
     lists:
         a_list_is_newest_first
         pages_have_no_gap_and_no_overlap
+        two_lists_are_read_as_one
         a_record_joins_a_list_when_it_grows
         an_unknown_list_is_empty;
     archive:
@@ -132,6 +134,7 @@ contract! {
         a_block_is_as_large_as_the_shortest_bucket
         codes_are_answered_in_order
         an_idempotency_key_belongs_to_whoever_came_first
+        an_idempotency_key_keeps_its_owner_while_its_digest_changes
         a_store_remembers_things_about_itself
         a_claim_gives_way_only_to_who_names_it
         a_probe_writes
@@ -159,7 +162,7 @@ pub(crate) fn one_job(partition: Partition) -> countersign::store::Change {
 
 /// A change that answers a message and nothing else.
 pub(crate) fn one_message() -> countersign::store::Change {
-    countersign::store::Change { answers: Some(fixture::digest()), ..fixture::nothing(fixture::HERE) }
+    countersign::store::Change { answers: Some(fixture::digest().into()), ..fixture::nothing(fixture::HERE) }
 }
 
 /// A record, and the change that makes it.

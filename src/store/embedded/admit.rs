@@ -74,20 +74,26 @@ pub(super) fn reserve(
     now: i64,
     wanted: &ReservationRequest,
 ) -> Result<Reservation, StoreError> {
-    let key = wanted.key.hex();
-    let holder: Option<(String, Vec<u8>)> = connection
-        .prepare_cached("SELECT fingerprint, claim FROM reservations WHERE key = ?1 AND until > ?2")?
-        .query_row(params![key, now], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    if let Some((fingerprint, claim)) = holder
-        && wanted.replaces.as_ref() != Some(&claim)
-    {
-        let fingerprint = Digest::from_hex(&fingerprint);
-        let fingerprint = fingerprint.ok_or_else(|| StoreError::Corrupt("a fingerprint is no digest".to_owned()))?;
-        return Ok(Reservation { fingerprint, claim });
+    for key in wanted.key.all() {
+        let holder: Option<(String, Vec<u8>)> = connection
+            .prepare_cached("SELECT fingerprint, claim FROM reservations WHERE key = ?1 AND until > ?2")?
+            .query_row(params![key.hex(), now], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if let Some((fingerprint, claim)) = holder
+            && wanted.replaces.as_ref() != Some(&claim)
+        {
+            let fingerprint = Digest::from_hex(&fingerprint);
+            let fingerprint =
+                fingerprint.ok_or_else(|| StoreError::Corrupt("a fingerprint is no digest".to_owned()))?;
+            return Ok(Reservation { fingerprint, claim });
+        }
     }
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO reservations (key, fingerprint, claim, until) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![key, wanted.fingerprint.hex(), wanted.claim, after(now, RESERVATION_TTL)])?;
-    Ok(Reservation { fingerprint: wanted.fingerprint, claim: wanted.claim.clone() })
+    for (key, fingerprint) in wanted.key.all().zip(wanted.fingerprint.all()) {
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO reservations (key, fingerprint, claim, until) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![key.hex(), fingerprint.hex(), wanted.claim, after(now, RESERVATION_TTL)])?;
+    }
+    Ok(Reservation { fingerprint: wanted.fingerprint.current(), claim: wanted.claim.clone() })
 }

@@ -4,17 +4,18 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
-    domain::{keys::Digest, time::from_millis},
+    domain::{LookUp, keys::Digest, time::from_millis},
     store::{Change, CommitOutcome, MESSAGE_ID_RETENTION, RecordChange, StoreError},
 };
 
 use super::{queue, time::after, trim};
 
 pub(super) fn commit(connection: &Connection, now: i64, change: &Change) -> Result<CommitOutcome, StoreError> {
-    if let Some(message) = change.answers
-        && answered(connection, now, message)?
-    {
-        return Ok(CommitOutcome::Duplicate);
+    let messages = change.answers.into_iter().flat_map(LookUp::all);
+    for message in messages.clone() {
+        if answered(connection, now, message)? {
+            return Ok(CommitOutcome::Duplicate);
+        }
     }
     for record in &change.records {
         if let Some(refusal) = compare(connection, now, record)? {
@@ -28,7 +29,7 @@ pub(super) fn commit(connection: &Connection, now: i64, change: &Change) -> Resu
     for record in &change.records {
         write(connection, now, record)?;
     }
-    if let Some(message) = change.answers {
+    for message in messages {
         connection
             .prepare_cached("INSERT OR REPLACE INTO messages (digest, until) VALUES (?1, ?2)")?
             .execute(params![message.hex(), after(now, MESSAGE_ID_RETENTION)])?;

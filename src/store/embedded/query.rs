@@ -1,5 +1,7 @@
 //! Read queries. Each follows an index from its first row to its last.
 
+use std::cmp::Reverse;
+
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::{
@@ -23,7 +25,7 @@ pub(super) fn kept_at(connection: &Connection, now: i64, locator: Locator) -> ru
 pub(super) fn list(
     connection: &Connection,
     now: i64,
-    index: &Index,
+    lists: &[Index],
     after: Option<&Position>,
     limit: usize,
 ) -> rusqlite::Result<Vec<StoredRecord>> {
@@ -31,11 +33,23 @@ pub(super) fn list(
         after.map_or((i64::MAX, [u8::MAX; 16]), |after| (after.created_at.as_millisecond(), *after.id.as_bytes()));
     // SQLite never reorders a cross join, so the list is the outer loop.
     let mut page = connection.prepare_cached(
-        "SELECT locator, head, version, bytes FROM entries CROSS JOIN records ON locator = substr(id, 7)
+        "SELECT locator, head, version, bytes, created_at FROM entries CROSS JOIN records ON locator = substr(id, 7)
          WHERE list = ?1 AND (created_at, id) < (?2, ?3) AND retain_until > ?4 AND head = substr(id, 1, 6)
          ORDER BY created_at DESC, id DESC LIMIT ?5",
     )?;
-    page.query_map(params![index.0, created_at, id, now, rows(limit)], stored)?.collect()
+    let mut found = Vec::new();
+    for list in lists {
+        let positioned = |row: &Row<'_>| Ok((row.get::<_, i64>("created_at")?, stored(row)?));
+        for one in page.query_map(params![list.0, created_at, id, now, rows(limit)], positioned)? {
+            found.push(one?);
+        }
+    }
+    if lists.len() > 1 {
+        found.sort_by_key(|(created_at, stored)| Reverse((*created_at, stored.id)));
+        found.dedup_by_key(|(_, stored)| stored.id);
+        found.truncate(limit);
+    }
+    Ok(found.into_iter().map(|(_, stored)| stored).collect())
 }
 
 /// Visits each lane by the index; its first job is the one due first. The cost is proportional to the number of lanes,

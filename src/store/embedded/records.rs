@@ -55,12 +55,12 @@ impl Records for EmbeddedStore {
 
     async fn list(
         &self,
-        index: &Index,
+        lists: &[Index],
         after: Option<&Position>,
         limit: usize,
     ) -> Result<Vec<StoredRecord>, StoreError> {
         let now = self.time.millis();
-        let (index, after) = (index.clone(), after.cloned());
-        self.readers.run(move |connection| query::list(connection, now, &index, after.as_ref(), limit)).await
+        let (lists, after) = (lists.to_vec(), after.cloned());
+        self.readers.run(move |connection| query::list(connection, now, &lists, after.as_ref(), limit)).await
     }
 }

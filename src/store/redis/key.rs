@@ -32,8 +32,8 @@ pub(super) fn timers(partition: Partition) -> String {
     key(partition, "w")
 }
 
-pub(super) fn message(partition: Partition, digest: Option<Digest>) -> String {
-    key(partition, &format!("m:{}", digest.map(Digest::hex).unwrap_or_default()))
+pub(super) fn message(partition: Partition, digest: Digest) -> String {
+    key(partition, &format!("m:{}", digest.hex()))
 }
 
 /// Lanes by the due time of their next job; never expires.

@@ -83,12 +83,13 @@ impl RedisStore {
     }
 
     fn reserve_script(&self, reserve: &ReservationRequest) -> Cmd {
-        let mut cmd = script::RESERVE.call(&[key::reservation(reserve.partition, reserve.key)]);
-        let gives_way = reserve.replaces.as_ref().map(|claim| parse::write_claim(reserve.fingerprint, claim));
-        cmd.arg(self.time.shift())
-            .arg(parse::write_claim(reserve.fingerprint, &reserve.claim))
-            .arg(millis(RESERVATION_TTL))
-            .arg(gives_way.unwrap_or_default());
+        let keys: Vec<String> = reserve.key.all().map(|key| key::reservation(reserve.partition, key)).collect();
+        let mut cmd = script::RESERVE.call(&keys);
+        cmd.arg(self.time.shift()).arg(millis(RESERVATION_TTL));
+        for fingerprint in reserve.fingerprint.all() {
+            let gives_way = reserve.replaces.as_ref().map(|claim| parse::write_claim(fingerprint, claim));
+            cmd.arg(parse::write_claim(fingerprint, &reserve.claim)).arg(gives_way.unwrap_or_default());
+        }
         cmd
     }
 }

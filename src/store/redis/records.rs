@@ -14,7 +14,7 @@ use super::{
     script,
 };
 use crate::{
-    domain::{Partition, time::from_millis},
+    domain::{LookUp, Partition, time::from_millis},
     store::{
         Change, ChangeNotifier, CommitOutcome, FindResult, Index, LEASE_DURATION, Locator, MAX_HOLD,
         MESSAGE_ID_RETENTION, Position, RecordId, Records, StoreError, StoredRecord, TokenRequest,
@@ -83,13 +83,14 @@ impl Records for RedisStore {
     /// Merges the newest entries of all partitions. Entries whose record no longer exists are skipped.
     async fn list(
         &self,
-        index: &Index,
+        lists: &[Index],
         after: Option<&Position>,
         limit: usize,
     ) -> Result<Vec<StoredRecord>, StoreError> {
         let bound = after.map_or("+inf".to_owned(), |position| position.created_at.as_millisecond().to_string());
         let mut pipeline = redis::pipe();
-        for partition in Partition::all() {
+        for (partition, index) in Partition::all().flat_map(|partition| lists.iter().map(move |list| (partition, list)))
+        {
             pipeline
                 .cmd("ZREVRANGEBYSCORE")
                 .arg(key::index(partition, index))
@@ -120,6 +121,7 @@ impl Records for RedisStore {
         }
         found.retain(|(position, _)| after.is_none_or(|after| position < after));
         found.sort_by(|(a, _), (b, _)| b.cmp(a));
+        found.dedup_by(|(a, _), (b, _)| a == b);
         found.truncate(limit);
         Ok(found.into_iter().map(|(_, stored)| stored).collect())
     }
@@ -128,13 +130,10 @@ impl Records for RedisStore {
 impl RedisStore {
     fn commit_script(&self, change: &Change) -> Cmd {
         let partition = change.partition;
-        let mut keys = vec![
-            key::message(partition, change.answers),
-            key::lanes(partition),
-            key::jobs(partition),
-            key::timers(partition),
-            key::leases(partition),
-        ];
+        let messages = change.answers.into_iter().flat_map(LookUp::all);
+        let mut keys: Vec<String> = messages.map(|message| key::message(partition, message)).collect();
+        let message_keys = keys.len();
+        keys.extend([key::lanes(partition), key::jobs(partition), key::timers(partition), key::leases(partition)]);
         for record in &change.records {
             keys.push(key::record(record.id.locator()));
             keys.extend(record.indexes.iter().map(|index| key::index(partition, index)));
@@ -147,7 +146,8 @@ impl RedisStore {
         let mut cmd = script.call(&keys);
         cmd.arg(self.time.shift())
             .arg(millis(LEASE_DURATION))
-            .arg(if change.answers.is_some() { millis(MESSAGE_ID_RETENTION) } else { 0 })
+            .arg(message_keys)
+            .arg(millis(MESSAGE_ID_RETENTION))
             .arg(change.valid_until.map_or(0, Timestamp::as_millisecond))
             .arg(millis(MAX_HOLD))
             .arg(change.records.len())

@@ -1,6 +1,6 @@
 //! Looking back, and taking away.
 
-use std::time::Duration;
+use std::{slice::from_ref, time::Duration};
 
 use countersign::{
     clock::Clock,
@@ -217,8 +217,8 @@ pub(super) async fn a_removed_record_is_gone_from_every_list(store: &dyn Store, 
     for _ in 0..2 {
         store.remove(&removal).await.unwrap();
         assert_eq!(store.load(key).await.unwrap(), None);
-        assert!(store.list(&all, None, 9).await.unwrap().is_empty());
-        assert!(store.list(&some, None, 9).await.unwrap().is_empty());
+        assert!(store.list(from_ref(&all), None, 9).await.unwrap().is_empty());
+        assert!(store.list(from_ref(&some), None, 9).await.unwrap().is_empty());
     }
     assert_eq!(store.commit(&write(store, key, 1, b"2")).await.unwrap(), CommitOutcome::Conflict);
     create(store, key, b"1").await;

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    slice::from_ref,
     time::Duration,
 };
 
@@ -80,12 +81,17 @@ async fn the_next_process_finds_everything() {
     let clock = Clock::default();
     let (key, message) = (id(), digest());
     let index = Index("list".to_owned());
-    let reserve =
-        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let reserve = ReservationRequest {
+        partition: HERE,
+        key: digest().into(),
+        fingerprint: digest().into(),
+        claim: claim(),
+        replaces: None,
+    };
     {
         let store = open(directory.path(), &clock);
         store.set_meta("name", "value", false).await.unwrap();
-        let mut change = Change { answers: Some(message), ..write(&store, key, 0, b"1") };
+        let mut change = Change { answers: Some(message.into()), ..write(&store, key, 0, b"1") };
         list(&mut change, &index);
         applied(store.commit(&change).await.unwrap());
         queue(&store, vec![job("a"), Job { due: Some(at(&store, 60)), ..job("later") }]).await;
@@ -98,8 +104,8 @@ async fn the_next_process_finds_everything() {
     let store = open(directory.path(), &clock);
     assert_eq!(store.meta().await.unwrap()["name"], "value");
     assert_eq!(loaded(&store, key).await, Some(stored(key, b"1")));
-    assert_eq!(store.list(&index, None, 10).await.unwrap().len(), 1);
-    let again = Change { answers: Some(message), ..nothing(HERE) };
+    assert_eq!(store.list(from_ref(&index), None, 10).await.unwrap().len(), 1);
+    let again = Change { answers: Some(message.into()), ..nothing(HERE) };
     assert_eq!(store.commit(&again).await.unwrap(), CommitOutcome::Duplicate);
     let held = store.admit(&[], Some(&ReservationRequest { claim: claim(), ..reserve.clone() })).await.unwrap();
     assert_eq!(held.reservation.unwrap().claim, reserve.claim);
@@ -158,7 +164,7 @@ async fn what_has_run_out_is_removed() {
     let clock = Clock::default();
     let store = open(directory.path(), &clock);
     for _ in 0..300 {
-        let mut change = Change { answers: Some(digest()), ..write(&store, id(), 0, b"1") };
+        let mut change = Change { answers: Some(digest().into()), ..write(&store, id(), 0, b"1") };
         list(&mut change, &Index("list".to_owned()));
         let _ = store.commit(&change).now_or_never();
     }

@@ -4,7 +4,7 @@ use std::{any::Any, time::Duration};
 
 use countersign::{
     clock::Clock,
-    domain::{InstanceId, KeyRing, Partition, VerificationId, keys::Digest},
+    domain::{InstanceId, KeyRing, LookUp, Partition, VerificationId, keys::Digest},
     random,
     store::{
         Change, CommitOutcome, Index, Job, JobId, Lane, LeaseGrant, LeaseRequest, Leased, Operations as _,
@@ -58,8 +58,18 @@ pub(super) async fn listens(store: &dyn Store) {
 
 pub(super) fn digest() -> Digest {
     let ring = KeyRing::new(&[[1; 32]]).unwrap();
-    ring.look_up("test", InstanceId::from_random([1; 16]), &random::bytes::<16>())
+    ring.permanent("test", InstanceId::from_random([1; 16]), &random::bytes::<16>())
 }
+
+/// What two replicas that run beside one another find one value by, made of its old digest and its new one.
+pub(super) const PAIRS: [fn(Digest, Digest) -> [LookUp; 2]; 6] = [
+    |old, _| [old.into(), old.into()],
+    |old, new| [old.into(), LookUp::new(new, Some(old))],
+    |old, new| [LookUp::new(new, Some(old)), old.into()],
+    |old, new| [LookUp::new(new, Some(old)), LookUp::new(new, Some(old))],
+    |old, new| [LookUp::new(new, Some(old)), new.into()],
+    |old, new| [new.into(), LookUp::new(new, Some(old))],
+];
 
 /// What an idempotency key may stand for.
 pub(super) fn claim() -> Vec<u8> {

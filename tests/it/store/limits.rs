@@ -13,7 +13,7 @@ use countersign::{
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use super::fixture::{HERE, claim, create, digest, id, stored, unversioned};
+use super::fixture::{self, HERE, claim, create, digest, id, stored, unversioned};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const THERE: Partition = Partition::of(8);
@@ -104,8 +104,13 @@ pub(super) async fn who_goes_away_holds_up_nobody(store: &dyn Store, _: &Clock) 
 pub(super) async fn a_short_bucket_stops_those_of_its_partition(store: &dyn Store, _: &Clock) {
     let (one, four, other) =
         (bucket("one", 1), bucket("four", 4), TokenRequest { partition: THERE, ..bucket("other", 4) });
-    let reserve =
-        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let reserve = ReservationRequest {
+        partition: HERE,
+        key: digest().into(),
+        fingerprint: digest().into(),
+        claim: claim(),
+        replaces: None,
+    };
     let takes = [one, other.clone(), four.clone()];
     let all = store.admit(&takes, None).await.unwrap().allowances;
     assert_eq!(all, [left(0), left(3), left(3)]);
@@ -147,22 +152,59 @@ pub(super) async fn codes_are_answered_in_order(store: &dyn Store, _: &Clock) {
 }
 
 pub(super) async fn an_idempotency_key_belongs_to_whoever_came_first(store: &dyn Store, _: &Clock) {
-    let first =
-        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
-    let second = ReservationRequest { fingerprint: digest(), claim: claim(), ..first.clone() };
-    let other = ReservationRequest { key: digest(), ..second.clone() };
+    let first = ReservationRequest {
+        partition: HERE,
+        key: digest().into(),
+        fingerprint: digest().into(),
+        claim: claim(),
+        replaces: None,
+    };
+    let second = ReservationRequest { fingerprint: digest().into(), claim: claim(), ..first.clone() };
+    let other = ReservationRequest { key: digest().into(), ..second.clone() };
     for reserve in [&first, &second, &first] {
         let held = store.admit(&[], Some(reserve)).await.unwrap();
         assert!(held.allowances.is_empty());
-        assert_eq!(held.reservation, Some(Reservation { fingerprint: first.fingerprint, claim: first.claim.clone() }));
+        assert_eq!(
+            held.reservation,
+            Some(Reservation { fingerprint: first.fingerprint.current(), claim: first.claim.clone() })
+        );
     }
     let held = store.admit(&[], Some(&other)).await.unwrap().reservation;
-    assert_eq!(held, Some(Reservation { fingerprint: other.fingerprint, claim: other.claim }));
+    assert_eq!(held, Some(Reservation { fingerprint: other.fingerprint.current(), claim: other.claim }));
+}
+
+/// In every pair of replicas that can run beside one another while the look-up key changes.
+pub(super) async fn an_idempotency_key_keeps_its_owner_while_its_digest_changes(store: &dyn Store, _: &Clock) {
+    for (key, body) in fixture::PAIRS.into_iter().zip(fixture::PAIRS) {
+        let (keys, bodies) = (key(digest(), digest()), body(digest(), digest()));
+        let claims = |side: usize| ReservationRequest {
+            partition: HERE,
+            key: keys[side],
+            fingerprint: bodies[side],
+            claim: claim(),
+            replaces: None,
+        };
+        let (first, second) = (claims(0), claims(1));
+        for reserve in [&first, &second, &first] {
+            let held = store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap();
+            assert_eq!(held.claim, first.claim);
+            assert!(reserve.fingerprint.contains(held.fingerprint), "the same request is known as the same");
+        }
+        let third = ReservationRequest { claim: claim(), replaces: Some(first.claim.clone()), ..second.clone() };
+        assert_eq!(store.admit(&[], Some(&third)).await.unwrap().reservation.unwrap().claim, third.claim);
+        let held = store.admit(&[], Some(&second)).await.unwrap().reservation.unwrap();
+        assert_eq!(held.claim, third.claim, "it gave way under each digest");
+    }
 }
 
 pub(super) async fn a_claim_gives_way_only_to_who_names_it(store: &dyn Store, _: &Clock) {
-    let first =
-        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let first = ReservationRequest {
+        partition: HERE,
+        key: digest().into(),
+        fingerprint: digest().into(),
+        claim: claim(),
+        replaces: None,
+    };
     let holder =
         async |reserve: &ReservationRequest| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
     assert_eq!(holder(&first).await, first.claim);

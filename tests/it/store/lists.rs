@@ -1,6 +1,6 @@
 //! Lists of records, a page at a time.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, slice::from_ref, time::Duration};
 
 use countersign::{
     clock::Clock,
@@ -32,13 +32,13 @@ pub(super) async fn a_list_is_newest_first(store: &dyn Store, _: &Clock) {
         add(store, key, created_at, &indexes).await;
     }
     let [third, first, fourth, second] = keys.map(|(_, key, _)| key);
-    assert_eq!(ids(&store.list(&all, None, 10).await.unwrap()), [first, second, third, fourth]);
-    assert_eq!(ids(&store.list(&all, None, 2).await.unwrap()), [first, second]);
-    assert_eq!(ids(&store.list(&some, None, 10).await.unwrap()), [third, fourth]);
+    assert_eq!(ids(&store.list(from_ref(&all), None, 10).await.unwrap()), [first, second, third, fourth]);
+    assert_eq!(ids(&store.list(from_ref(&all), None, 2).await.unwrap()), [first, second]);
+    assert_eq!(ids(&store.list(from_ref(&some), None, 10).await.unwrap()), [third, fourth]);
     let after = Position { created_at: now - Duration::from_secs(2), id: second };
-    assert_eq!(ids(&store.list(&all, Some(&after), 10).await.unwrap()), [third, fourth]);
+    assert_eq!(ids(&store.list(from_ref(&all), Some(&after), 10).await.unwrap()), [third, fourth]);
     applied(store.commit(&write(store, first, version(store, first).await, b"2")).await.unwrap());
-    assert_eq!(unversioned(store.list(&all, None, 1).await.unwrap()), [stored(first, b"2")]);
+    assert_eq!(unversioned(store.list(from_ref(&all), None, 1).await.unwrap()), [stored(first, b"2")]);
 }
 
 pub(super) async fn pages_have_no_gap_and_no_overlap(store: &dyn Store, _: &Clock) {
@@ -55,7 +55,7 @@ pub(super) async fn pages_have_no_gap_and_no_overlap(store: &dyn Store, _: &Cloc
         let mut seen: Vec<RecordId> = Vec::new();
         loop {
             let after = seen.last().map(|&id| Position { created_at: times[&id], id });
-            let page = store.list(&index, after.as_ref(), limit).await.unwrap();
+            let page = store.list(from_ref(&index), after.as_ref(), limit).await.unwrap();
             seen.extend(ids(&page));
             if page.len() < limit {
                 break;
@@ -82,15 +82,37 @@ pub(super) async fn a_record_joins_a_list_when_it_grows(store: &dyn Store, _: &C
     list(&mut change, &index);
     applied(store.commit(&change).await.unwrap());
     for index in [&index, &more] {
-        assert_eq!(ids(&store.list(index, None, 10).await.unwrap()), [newer, older]);
+        assert_eq!(ids(&store.list(from_ref(index), None, 10).await.unwrap()), [newer, older]);
     }
     applied(store.commit(&compare(store, older, version(store, older).await)).await.unwrap());
-    assert_eq!(unversioned(store.list(&more, None, 10).await.unwrap())[1], stored(older, b"2"));
+    assert_eq!(unversioned(store.list(from_ref(&more), None, 10).await.unwrap())[1], stored(older, b"2"));
 }
 
 pub(super) async fn an_unknown_list_is_empty(store: &dyn Store, _: &Clock) {
     add(store, id(), store.now(), &[&Index("list".to_owned())]).await;
-    assert_eq!(store.list(&Index("lis".to_owned()), None, 10).await.unwrap(), []);
+    assert_eq!(store.list(&[Index("lis".to_owned())], None, 10).await.unwrap(), []);
     let after = Position { created_at: Timestamp::MIN, id: id() };
-    assert_eq!(store.list(&Index("list".to_owned()), Some(&after), 10).await.unwrap(), []);
+    assert_eq!(store.list(&[Index("list".to_owned())], Some(&after), 10).await.unwrap(), []);
+}
+
+pub(super) async fn two_lists_are_read_as_one(store: &dyn Store, _: &Clock) {
+    let (former, latter) = (Index("former".to_owned()), Index("latter".to_owned()));
+    let now = store.now();
+    let keys = [(1, vec![&latter]), (2, vec![&former, &latter]), (3, vec![&former]), (4, vec![&latter])];
+    let mut all = Vec::new();
+    for (age, lists) in keys {
+        let (key, created_at) = (id(), now - Duration::from_secs(age));
+        add(store, key, created_at, &lists).await;
+        all.push((key, created_at));
+    }
+    let both = [former, latter];
+    let wanted: Vec<RecordId> = all.iter().map(|(key, _)| *key).collect();
+    assert_eq!(ids(&store.list(&both, None, 10).await.unwrap()), wanted);
+    let mut after = None;
+    for one in &all {
+        let page = store.list(&both, after.as_ref(), 1).await.unwrap();
+        assert_eq!(ids(&page), [one.0]);
+        after = Some(Position { created_at: one.1, id: one.0 });
+    }
+    assert_eq!(store.list(&both, after.as_ref(), 1).await.unwrap(), []);
 }

@@ -15,7 +15,7 @@ use super::fixture::{HERE, applied, claim, digest, job, lease, lease_one, nothin
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) async fn a_message_is_remembered_for_eight_days(store: &dyn Store, clock: &Clock) {
-    let [one, two] = [digest(), digest()].map(|message| Change { answers: Some(message), ..nothing(HERE) });
+    let [one, two] = [digest(), digest()].map(|message| Change { answers: Some(message.into()), ..nothing(HERE) });
     for change in [&one, &two] {
         applied(store.commit(change).await.unwrap());
     }
@@ -27,9 +27,14 @@ pub(super) async fn a_message_is_remembered_for_eight_days(store: &dyn Store, cl
 }
 
 pub(super) async fn an_idempotency_key_is_held_for_a_day(store: &dyn Store, clock: &Clock) {
-    let first =
-        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
-    let second = ReservationRequest { claim: claim(), fingerprint: digest(), ..first.clone() };
+    let first = ReservationRequest {
+        partition: HERE,
+        key: digest().into(),
+        fingerprint: digest().into(),
+        claim: claim(),
+        replaces: None,
+    };
+    let second = ReservationRequest { claim: claim(), fingerprint: digest().into(), ..first.clone() };
     let holder = async |reserve| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
     assert_eq!(holder(&first).await, first.claim);
     clock.advance(Duration::from_hours(24) - MINUTE);

@@ -1,16 +1,17 @@
 //! One change: what refuses it, and that it lands whole or not at all.
 
-use std::time::Duration;
+use std::{slice::from_ref, time::Duration};
 
 use countersign::{
     clock::Clock,
+    domain::{LookUp, keys::Digest},
     store::{Change, CommitOutcome, Index, Job, Lane, RecordId, Store},
 };
 use futures_util::future::join_all;
 
 use super::fixture::{
-    applied, at, compare, create, digest, due, id, job, lease_of, list, loaded, nothing, record, stored, there,
-    unversioned, version, write,
+    self, HERE, applied, at, compare, create, digest, due, id, job, lease_of, list, loaded, nothing, record, stored,
+    there, unversioned, version, write,
 };
 
 pub(super) async fn a_record_is_found_by_its_id_and_by_its_place(store: &dyn Store, _: &Clock) {
@@ -136,12 +137,12 @@ pub(super) async fn several_records_are_written_together_or_not_at_all(store: &d
     assert_eq!(store.commit(&change(7)).await.unwrap(), CommitOutcome::Conflict);
     assert_eq!(store.load(new).await.unwrap(), None);
     assert_eq!(loaded(store, old).await, Some(stored(old, b"1")));
-    assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
+    assert_eq!(store.list(from_ref(&index), None, 10).await.unwrap(), []);
     applied(store.commit(&change(right)).await.unwrap());
     assert_eq!(store.commit(&change(right)).await.unwrap(), CommitOutcome::Conflict);
     assert_eq!(loaded(store, old).await, Some(stored(old, b"2")));
     assert_eq!(loaded(store, counted).await, Some(stored(counted, b"2")));
-    assert_eq!(unversioned(store.list(&index, None, 10).await.unwrap()), [stored(new, b"new")]);
+    assert_eq!(unversioned(store.list(from_ref(&index), None, 10).await.unwrap()), [stored(new, b"new")]);
     let jobs = lease_of(store, old.partition(), &there(), 100).await;
     assert_eq!(jobs.len(), 1);
 }
@@ -165,7 +166,7 @@ pub(super) async fn a_change_is_late_from_its_first_invalid_moment_on(store: &dy
 pub(super) async fn a_message_is_answered_once(store: &dyn Store, _: &Clock) {
     let key = id();
     let (one, two) = (digest(), digest());
-    let answer = |change: Change, message| Change { answers: Some(message), ..change };
+    let answer = |change: Change, message: Digest| Change { answers: Some(message.into()), ..change };
     applied(store.commit(&answer(write(store, key, 0, b"1"), one)).await.unwrap());
     let (partition, version) = (key.partition(), version(store, key).await);
     for change in [write(store, key, version, b"x"), compare(store, key, version), nothing(partition)] {
@@ -180,9 +181,9 @@ pub(super) async fn a_message_is_answered_once(store: &dyn Store, _: &Clock) {
 pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Clock) {
     let (key, message) = (id(), digest());
     create(store, key, b"1").await;
-    applied(store.commit(&Change { answers: Some(message), ..nothing(key.partition()) }).await.unwrap());
+    applied(store.commit(&Change { answers: Some(message.into()), ..nothing(key.partition()) }).await.unwrap());
     let past = Some(at(store, 0));
-    let mut change = Change { answers: Some(message), valid_until: past, ..write(store, key, 5, b"x") };
+    let mut change = Change { answers: Some(message.into()), valid_until: past, ..write(store, key, 5, b"x") };
     assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Duplicate);
     change.answers = None;
     assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Conflict);
@@ -194,19 +195,19 @@ pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock
     let (key, answered) = (id(), digest());
     create(store, key, b"1").await;
     let partition = key.partition();
-    applied(store.commit(&Change { answers: Some(answered), ..nothing(partition) }).await.unwrap());
+    applied(store.commit(&Change { answers: Some(answered.into()), ..nothing(partition) }).await.unwrap());
 
     let index = Index("refused".to_owned());
     let full = |expected| {
         let mut change = write(store, key, expected, b"x");
         change.jobs = vec![job("left"), Job { lease: true, ..job("leased") }];
-        change.answers = Some(digest());
+        change.answers = Some(digest().into());
         record(&mut change).timer = Some(at(store, 0));
         list(&mut change, &index);
         change
     };
     let version = version(store, key).await;
-    let duplicate = Change { answers: Some(answered), ..full(version) };
+    let duplicate = Change { answers: Some(answered.into()), ..full(version) };
     let stale = full(version + 1);
     let late = Change { valid_until: Some(at(store, 0)), ..full(version) };
     let mut collision = full(0);
@@ -216,14 +217,14 @@ pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock
         assert!(!matches!(refused, CommitOutcome::Applied { .. }), "{refused:?}");
     }
     assert_eq!(loaded(store, key).await, Some(stored(key, b"1")));
-    assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
+    assert_eq!(store.list(from_ref(&index), None, 10).await.unwrap(), []);
     assert_eq!(due(store).await, []);
     for message in [stale.answers, late.answers, collision.answers] {
         applied(store.commit(&Change { answers: message, ..nothing(partition) }).await.unwrap());
     }
     let landed = full(version);
     assert_eq!(applied(store.commit(&landed).await.unwrap()), [false, true]);
-    assert_eq!(unversioned(store.list(&index, None, 10).await.unwrap()), [stored(key, b"x")]);
+    assert_eq!(unversioned(store.list(from_ref(&index), None, 10).await.unwrap()), [stored(key, b"x")]);
     assert_eq!(lease_of(store, partition, &Lane::timer(), 10).await.len(), 1);
     assert_eq!(due(store).await, [(partition, there())]);
     let message = Change { answers: landed.answers, ..nothing(partition) };
@@ -240,7 +241,7 @@ pub(super) async fn a_forgotten_record_makes_room(store: &dyn Store, _: &Clock) 
     // It ages by real time, which Redis measures itself.
     crate::wait::until("it is forgotten", async || store.load(key).await.unwrap().is_none()).await;
     assert_eq!(store.find(None, &[key.locator()]).await.unwrap().records, [None]);
-    assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
+    assert_eq!(store.list(from_ref(&index), None, 10).await.unwrap(), []);
     assert_eq!(store.commit(&write(store, key, 1, b"x")).await.unwrap(), CommitOutcome::Conflict);
     let heir = twin(key);
     create(store, heir, b"2").await;
@@ -252,4 +253,29 @@ fn twin(key: RecordId) -> RecordId {
     let mut bytes = *key.as_bytes();
     bytes[5] ^= 1;
     RecordId::new(bytes)
+}
+
+/// In every pair of replicas that can run beside one another while the look-up key changes.
+pub(super) async fn a_message_is_answered_once_while_its_digest_changes(store: &dyn Store, _: &Clock) {
+    let answers = |message: LookUp| Change { answers: Some(message), ..nothing(HERE) };
+    for pair in fixture::PAIRS {
+        let [first, second] = pair(digest(), digest());
+        applied(store.commit(&answers(first)).await.unwrap());
+        for again in [second, first] {
+            assert_eq!(store.commit(&answers(again)).await.unwrap(), CommitOutcome::Duplicate);
+        }
+    }
+    // What is refused is remembered under neither.
+    let (old, new) = (digest(), digest());
+    let both = LookUp::new(new, Some(old));
+    let stale = write(store, id().within(HERE), 1, b"2").answers(both);
+    assert_eq!(store.commit(&stale).await.unwrap(), CommitOutcome::Conflict);
+    for one in [old, new] {
+        applied(store.commit(&answers(one.into())).await.unwrap());
+    }
+    // Nor does a duplicate make the message be remembered for longer than its first answer.
+    let (old, new) = (digest(), digest());
+    applied(store.commit(&answers(old.into())).await.unwrap());
+    assert_eq!(store.commit(&answers(LookUp::new(new, Some(old)))).await.unwrap(), CommitOutcome::Duplicate);
+    applied(store.commit(&answers(new.into())).await.unwrap());
 }

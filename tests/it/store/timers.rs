@@ -1,6 +1,6 @@
 //! Timers: one for each record, due until it is settled or set anew.
 
-use std::time::Duration;
+use std::{slice::from_ref, time::Duration};
 
 use countersign::{
     clock::Clock,
@@ -87,7 +87,7 @@ pub(super) async fn a_record_is_removed_with_its_timer_and_its_lists(store: &dyn
     let removal = Removal { record: Some((timed, vec![index.clone()])), ..Removal::new(instance(), HERE) };
     store.remove(&removal).await.unwrap();
     assert_eq!(store.load(timed).await.unwrap(), None);
-    assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
+    assert_eq!(store.list(from_ref(&index), None, 10).await.unwrap(), []);
     clock.advance(Duration::from_secs(60));
     assert!(ring(store, HERE).await.is_empty() && due(store).await.is_empty());
 }

@@ -1,20 +1,21 @@
 -- Writes one decision, or nothing.
 --
--- KEYS 1 the message that it answers
---      2 lanes by the time of their next due job
---      3 jobs
---      4 timers
---      5 leases
+-- KEYS the message that it answers, under each of its digests; none if it answers none
+--      lanes by the time of their next due job
+--      jobs
+--      timers
+--      leases
 --      for each record: itself, then its lists
 --      for each job: its queue
 --      if one of the jobs is to be done at once: for each job the hold on its lane
 -- ARGV 1 shift of the clock, ms
 --      2 length of a lease, ms
---      3 how long the message is remembered, ms; 0: it answers none
---      4 valid until, ms; 0: always
---      5 longest hold, ms
---      6 number of records
---      7 number of jobs
+--      3 number of keys of the message
+--      4 how long it is remembered, ms
+--      5 valid until, ms; 0: always
+--      6 longest hold, ms
+--      7 number of records
+--      8 number of jobs
 --      for each record: expected version and start of the id, as a value begins; locator; value without its version
 --        ('': unchanged); end, ms; due time of its timer, ms ('': as it is); time of creation, ms; number of lists
 --      for each job: id; lane; due time, ms (0: at once); value, whose first letter asks for a lease (0 or 1)
@@ -33,8 +34,7 @@
 local NEW = string.rep('\0', 8)
 local RECORD_ARGS = 7
 local JOB_ARGS = 4
-local FIRST_KEY = 6
-local FIRST_ARG = 8
+local FIRST_ARG = 9
 
 local call = redis.call
 -- TIME: all replicas decide by one clock, the server's.
@@ -42,11 +42,17 @@ local time = call('TIME')
 local shift = ARGV[1]
 local us = time[1] * 1000000 + time[2]
 local now = math.floor(us / 1000) + shift
-local message_memory = ARGV[3]
-local valid_until = ARGV[4]
-local longest_hold = tonumber(ARGV[5])
-local records = tonumber(ARGV[6])
-local jobs = tonumber(ARGV[7])
+local messages = tonumber(ARGV[3])
+local message_memory = ARGV[4]
+local valid_until = ARGV[5]
+local longest_hold = tonumber(ARGV[6])
+local records = tonumber(ARGV[7])
+local jobs = tonumber(ARGV[8])
+local LANES = messages + 1
+local JOBS = messages + 2
+local TIMERS = messages + 3
+local LEASES = messages + 4
+local FIRST_KEY = messages + 5
 
 local again = ARGV[#ARGV] == 'again'
 
@@ -70,18 +76,18 @@ local function answer_again()
   end
   if not found then
     -- HGET, HSET: the same for a change that writes no record.
-    if jobs == 0 or call('HGET', KEYS[3], ARGV[arg]) ~= ARGV[arg + 3] then
+    if jobs == 0 or call('HGET', KEYS[JOBS], ARGV[arg]) ~= ARGV[arg + 3] then
       return nil
     end
-    call('HSET', KEYS[3], ARGV[arg], ARGV[arg + 3])
+    call('HSET', KEYS[JOBS], ARGV[arg], ARGV[arg + 3])
   end
   local answer = {'applied', now, us}
   for i = 1, jobs do
     local id = ARGV[arg]
     local value = ARGV[arg + 3]
     -- HGET, ZSCORE: what was leased then, which its value tells, is still in the hands of who asked.
-    local leased = string.sub(value, 1, 1) == '1' and call('HGET', KEYS[3], id) == value
-    answer[i + 3] = leased and call('ZSCORE', KEYS[5], id .. '|1') and '1' or '0'
+    local leased = string.sub(value, 1, 1) == '1' and call('HGET', KEYS[JOBS], id) == value
+    answer[i + 3] = leased and call('ZSCORE', KEYS[LEASES], id .. '|1') and '1' or '0'
     arg = arg + JOB_ARGS
   end
   return answer
@@ -92,30 +98,28 @@ if answer then
   return answer
 end
 
-if message_memory ~= '0' then
-  local till = now + message_memory
-  -- SET NX GET: a message is answered once, however often its gateway sends it.
-  local remembered = call('SET', KEYS[1], till, 'NX', 'GET', 'PX', message_memory)
-  if remembered and tonumber(remembered) > now then
-    -- A write, so that a following WAIT covers the commit that answered first.
-    call('SET', KEYS[1], remembered, 'KEEPTTL')
-    return {'duplicate', now, us}
-  elseif remembered then
-    call('SET', KEYS[1], till, 'PX', message_memory)
-  end
-end
-
 local made = {}
 
 -- Takes back what is written so far.
-local function refuse(word)
+local function refuse(word, us)
   for written in pairs(made) do
     call('DEL', KEYS[written])
   end
-  if message_memory ~= '0' then
-    call('DEL', KEYS[1])
+  return {word, now, us}
+end
+
+local till = now + message_memory
+for i = 1, messages do
+  -- SET NX GET: a message is answered once, however often its gateway sends it.
+  local remembered = call('SET', KEYS[i], till, 'NX', 'GET', 'PX', message_memory)
+  if remembered and tonumber(remembered) > now then
+    -- A write, so that a following WAIT covers the commit that answered first.
+    call('SET', KEYS[i], remembered, 'KEEPTTL')
+    return refuse('duplicate', us)
+  elseif remembered then
+    call('SET', KEYS[i], till, 'PX', message_memory)
   end
-  return {word, now}
+  made[i] = true
 end
 
 -- Writes a value. PXAT: what no timer removes in time goes by itself.
@@ -162,7 +166,7 @@ for _ = 1, records do
   end
   if timer ~= '' then
     -- ZADD: the record ends, is erased and is removed on time.
-    call('ZADD', KEYS[4], timer, locator)
+    call('ZADD', KEYS[TIMERS], timer, locator)
   end
   for list = key + 1, key + lists do
     -- ZADD: the record is found by its instance, its chat and its client's reference.
@@ -200,7 +204,7 @@ for i = 1, jobs do
     value = '0' .. string.sub(value, 2)
   end
   -- HSETNX: the same effect is never queued twice.
-  if call('HSETNX', KEYS[3], id, value) == 0 then
+  if call('HSETNX', KEYS[JOBS], id, value) == 0 then
     lease = '0'
   elseif lease == '1' then
     leases[#leases + 1] = now + ARGV[2]
@@ -211,7 +215,7 @@ for i = 1, jobs do
     end
     -- ZADD, twice: it is found in its lane, and the lane among all lanes without reading their queues.
     call('ZADD', KEYS[key], due, id)
-    call('ZADD', KEYS[2], 'LT', held or due, lane)
+    call('ZADD', KEYS[LANES], 'LT', held or due, lane)
   end
   answer[#answer + 1] = lease
   key = key + 1
@@ -219,6 +223,6 @@ for i = 1, jobs do
 end
 if #leases > 0 then
   -- ZADD, one for all: what this process does not finish another one does.
-  call('ZADD', KEYS[5], unpack(leases))
+  call('ZADD', KEYS[LEASES], unpack(leases))
 end
 return answer

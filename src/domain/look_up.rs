@@ -1,0 +1,134 @@
+//! Look-ups: the digests by which something is found again without being readable.
+//!
+//! They have keys of their own, which stay when the others change. A look-up key itself is only replaced because it may
+//! have leaked. Until nothing is left that was stored under the previous key alone, everything is written and looked for under both
+//! digests. A replica that does not know of the change yet shares the previous one with those that do, and one that has
+//! dropped it shares the current one.
+
+use std::sync::Arc;
+
+use super::{
+    id::InstanceId,
+    keys::{Digest, Signer},
+};
+
+/// What one value is stored under and found by: one digest, and while the key is being changed two.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LookUp {
+    current: Digest,
+    previous: Option<Digest>,
+}
+
+impl LookUp {
+    pub const fn new(current: Digest, previous: Option<Digest>) -> Self {
+        Self { current, previous }
+    }
+
+    pub const fn current(self) -> Digest {
+        self.current
+    }
+
+    /// Where one digest has to do for counting: under this one nothing is missing from before the change.
+    pub fn oldest(self) -> Digest {
+        self.previous.unwrap_or(self.current)
+    }
+
+    /// Each of them, the current one first.
+    pub fn all(self) -> impl Iterator<Item = Digest> + Clone {
+        std::iter::once(self.current).chain(self.previous)
+    }
+
+    pub fn contains(self, digest: Digest) -> bool {
+        self.all().any(|one| one == digest)
+    }
+}
+
+impl From<Digest> for LookUp {
+    fn from(current: Digest) -> Self {
+        Self { current, previous: None }
+    }
+}
+
+/// A secret that digests are made with.
+pub struct LookUpKey {
+    secret: [u8; 32],
+    signer: Signer,
+}
+
+impl LookUpKey {
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self { signer: Signer::new(secret), secret }
+    }
+
+    /// Names the key, and says nothing else of it.
+    pub fn name(&self) -> String {
+        Digest::truncated(self.signer.mac(&[b"name"])).hex()
+    }
+
+    pub(super) const fn secret(&self) -> &[u8; 32] {
+        &self.secret
+    }
+
+    pub(super) fn digest(&self, purpose: &str, instance: InstanceId, value: &[u8]) -> Digest {
+        Digest::truncated(self.signer.mac(&[purpose.as_bytes(), instance.as_bytes(), value]))
+    }
+
+    pub(super) fn of_secret(&self, secret: &[u8]) -> Digest {
+        Digest::truncated(self.signer.mac(&[b"secret", secret]))
+    }
+}
+
+/// The keys that look-ups are made with.
+#[derive(Clone)]
+pub struct LookUpKeys {
+    /// For what says nothing about a person beyond one of 32 partitions, and for what is only kept sealed: it never changes.
+    pub permanent: Arc<LookUpKey>,
+    pub current: Arc<LookUpKey>,
+    /// While a change is under way.
+    pub previous: Option<Arc<LookUpKey>>,
+}
+
+impl LookUpKeys {
+    /// One key for everything.
+    pub fn all_by(key: LookUpKey) -> Self {
+        let key = Arc::new(key);
+        Self { permanent: Arc::clone(&key), current: key, previous: None }
+    }
+
+    pub(super) fn look_up(&self, purpose: &str, instance: InstanceId, value: &[u8]) -> LookUp {
+        let by = |key: &Arc<LookUpKey>| key.digest(purpose, instance, value);
+        LookUp { current: by(&self.current), previous: self.previous.as_ref().map(by) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> Arc<LookUpKey> {
+        Arc::new(LookUpKey::new([byte; 32]))
+    }
+
+    /// What each replica writes is found by each other one that can run beside it.
+    #[test]
+    fn neighbours_in_a_change_share_a_digest() {
+        let (permanent, old, new) = (key(0), key(1), key(2));
+        let keys = |current: &Arc<LookUpKey>, previous: Option<&Arc<LookUpKey>>| LookUpKeys {
+            permanent: Arc::clone(&permanent),
+            current: Arc::clone(current),
+            previous: previous.cloned(),
+        };
+        let instance = InstanceId::from_random([1; 16]);
+        let steps = [keys(&old, None), keys(&new, Some(&old)), keys(&new, None)].map(|keys| {
+            let found = keys.look_up("m", instance, b"x");
+            assert!(found.contains(found.current()) && found.contains(found.oldest()));
+            found
+        });
+        let shares = |a: LookUp, b: LookUp| a.all().any(|digest| b.contains(digest));
+        assert!(shares(steps[0], steps[1]) && shares(steps[1], steps[2]));
+        assert!(!shares(steps[0], steps[2]));
+        assert_eq!(steps.map(|step| step.all().count()), [1, 2, 1]);
+        assert_eq!(steps[1].oldest(), steps[0].current());
+        assert_ne!(key(1).name(), key(2).name());
+    }
+}
