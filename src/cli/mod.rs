@@ -157,7 +157,7 @@ fn environment_secret(name: &str) -> Option<String> {
 }
 
 fn parse_config(text: &str) -> Result<Config, Failure> {
-    Ok(config::parse_config(Some(text), config::environment(), &[]).into_result()?)
+    Ok(config::load(Some(text), config::environment(), &[]).into_result()?)
 }
 
 #[cfg(test)]

@@ -112,11 +112,11 @@ impl Password {
             return None;
         }
         if text.chars().count() < MIN_PASSWORD_CHARS {
-            s.fault(&file, format!("holds a password of under {SHORTEST} characters"));
+            s.fault(&file, format!("holds a password of under {MIN_PASSWORD_CHARS} characters"));
             return None;
         }
         if text.len() > MAX_PASSWORD_LEN {
-            s.fault(&file, format!("holds a password of over {LONGEST} bytes"));
+            s.fault(&file, format!("holds a password of over {MAX_PASSWORD_LEN} bytes"));
             return None;
         }
         Some(Self::Plain(secret))

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     CodeMessage, Gateway, IgnoreReason, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
-    auth_scheme::{self, AuthScheme},
+    auth_scheme::AuthScheme,
     config_reader::ConfigReader,
     json::{self, text},
     send_result_by_status,

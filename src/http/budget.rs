@@ -59,7 +59,7 @@ pub struct Budget {
 
 #[derive(Default)]
 struct State {
-    max_bytes: usize,
+    bytes: usize,
     streams: usize,
     sockets: usize,
     /// Bytes of evicted reservations that are not dropped yet; not included in `bytes`.
@@ -72,8 +72,8 @@ struct State {
 }
 
 struct EvictionCandidate {
-    max_bytes: usize,
-    max_sockets: usize,
+    bytes: usize,
+    sockets: usize,
     signal: Arc<EvictionSignal>,
 }
 
