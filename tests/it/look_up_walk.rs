@@ -275,7 +275,7 @@ fn nothing_is_forgotten_and_nothing_happens_twice() {
     let server = crate::redis_server::start();
     let ground = Ground::Redis(Arc::new(server));
     let config =
-        ProptestConfig { cases: 40, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() };
+        ProptestConfig { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() };
     let steps = prop::collection::vec(step(), 10..60);
     let walk = |steps: Vec<Step>| {
         runtime.block_on(async {
