@@ -1,4 +1,7 @@
-//! Which browser waits, and the short code that lets another device finish in it.
+//! The browser that is bound to a link, and the reply code with which a login is finished from another device.
+//!
+//! At most one browser is bound at a time. The reply code is derived from the record; only its deadline and the number
+//! of wrong attempts are stored.
 
 use std::fmt;
 
@@ -7,17 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{code, keys::Digest, typed, wire::wire_enum};
 
-/// How long a reply code can be typed.
+/// How long the reply code is valid after it is first shown or sent.
 pub const CODE_WINDOW: SignedDuration = SignedDuration::from_mins(5);
-/// Wrong reply codes that spend it.
+/// Number of wrong attempts after which the reply code is invalid.
 pub const CODE_TRIES: u8 = 5;
 
 wire_enum! {
-    /// Where WhatsApp is, seen from the browser that waits.
+    /// The device that WhatsApp is used on, relative to the browser that shows the start page.
     Place {
-        /// On the same device: the link in the reply comes back to this browser.
+        /// WhatsApp is on the same device: the link in the reply opens in this browser.
         Here = "here",
-        /// On another one, which scans: the reply holds a code.
+        /// WhatsApp is on another device, which scans a QR code: the reply contains a code to type.
         Qr = "qr",
     }
 }
@@ -25,21 +28,21 @@ wire_enum! {
 /// The browser that used the start page last.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Binding {
-    /// Of its cookie.
+    /// Digest of the browser's cookie.
     pub browser: Digest,
     pub place: Place,
-    /// Shown to whoever is asked to go on; forgotten with the rest of the person's data.
+    /// Client address of the browser, shown to the person who confirms the login. Erased with the other personal data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// Nobody pressed anything, and a robot that runs scripts does as much: it takes no other browser's place, and
-    /// nothing goes on by itself because of it.
+    /// The page bound the browser by script, without user action, which a crawler can do as well. Such a binding never
+    /// replaces an existing one, and the page does not proceed automatically because of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gently: bool,
 }
 
-/// The reply code is out.
+/// State of a reply code that was shown or sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Told {
     #[serde(with = "millis")]
@@ -52,13 +55,13 @@ impl Told {
         Self { until: now + CODE_WINDOW, misses: 0 }
     }
 
-    /// Whether the code still opens something.
+    /// Whether the code is still accepted at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < self.until && self.misses < CODE_TRIES
     }
 }
 
-/// Six letters of the codes' alphabet. Derived from the record like every code, so it is stored nowhere.
+/// Six Crockford base32 characters, derived from the record and never stored. Redacted in `Debug`.
 #[derive(Clone)]
 pub struct ReplyCode(String);
 
@@ -71,7 +74,7 @@ impl ReplyCode {
         &self.0
     }
 
-    /// Constant-time; cleaned by [`typed::code`], O for 0 and I or L for 1.
+    /// Compares in constant time. The input is normalised by [`typed::code`]; O counts as 0, I and L as 1.
     pub fn is(&self, typed: &str) -> bool {
         let canonical: String = typed::code(typed).chars().map(code::unalias).collect();
         subtle::ConstantTimeEq::ct_eq(canonical.as_bytes(), self.0.as_bytes()).into()

@@ -1,13 +1,13 @@
-//! What carries messages.
+//! The channels over which messages are sent.
 
 use super::wire::wire_enum;
 
 wire_enum! {
-    /// What carries messages to a chat.
+    /// The channel over which a message is sent.
     Channel {
-        /// The instance's own number on WhatsApp.
+        /// WhatsApp, from the instance's own number.
         WhatsApp = "whatsapp",
-        /// A text message of the phone network.
+        /// SMS.
         Sms = "sms",
     }
 }

@@ -1,31 +1,36 @@
-//! The code in brackets: Crockford base32, the first character routes, the rest is secret.
+//! The code in the prefilled message of a link: Crockford base32.
+//!
+//! The first character encodes the partition of the record, so a received code is routed without a look-up. All other
+//! characters are secret.
 
 use std::fmt;
 
 use super::id::Partition;
 
-/// Upper-case Crockford base32: no I, L, O, U. One character is five bits, so nothing is biased.
+/// Upper-case Crockford base32: no I, L, O, U. One character encodes exactly five bits, so there is no modulo bias.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// Lengths that are recognised in a message, whatever the configuration says today.
+/// Code lengths recognised in a message, independent of the configured length.
 pub const LENGTHS: std::ops::RangeInclusive<usize> = 8..=16;
 
-/// A code that a person sends. Redacted in `Debug`.
+/// The code of a link, sent by the person in a message. Redacted in `Debug`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct LinkCode(String);
 
 impl LinkCode {
-    /// Five bits of `secret` for each character, of which the first names the partition. `length` is at most 16.
+    /// Encodes five bits of `secret` per character; the first five bits are the partition. `length` is clamped to
+    /// 8..=16.
     pub fn from_bits(secret: &[u8; 32], length: u8) -> Self {
         Self(letters(secret, usize::from(length.clamp(8, 16))))
     }
 
-    /// Reads what a person sent: any case, and Crockford's aliases O=0, I=L=1.
+    /// Parses a code in any case, with Crockford's aliases O=0 and I=L=1.
     pub fn parse(text: &str) -> Option<Self> {
         Self::read(text, unalias)
     }
 
-    /// As [`LinkCode::parse`] without aliases: a bare word of a sentence must look exactly like a code.
+    /// Like [`LinkCode::parse`], but without aliases: used for words without brackets, where aliases cause false
+    /// matches.
     pub fn parse_strict(text: &str) -> Option<Self> {
         Self::read(text, std::convert::identity)
     }
@@ -42,7 +47,7 @@ impl LinkCode {
         code.map(Self)
     }
 
-    /// Where a verification with this code would live.
+    /// The partition that holds the verification with this code.
     pub fn partition(&self) -> Partition {
         let first = self.0.as_bytes()[0];
         let index = ALPHABET.iter().position(|&letter| letter == first).expect("parsed against the alphabet");
@@ -60,12 +65,12 @@ impl fmt::Debug for LinkCode {
     }
 }
 
-/// Five bits of `secret` for each of `count` letters, at most 50.
+/// Encodes five bits of `secret` for each of `count` characters. `count` must be at most 50.
 pub(super) fn letters(secret: &[u8; 32], count: usize) -> String {
     (0..count).map(|index| char::from(ALPHABET[usize::from(five_bits(secret, index * 5))])).collect()
 }
 
-/// What people read for a letter that is not in the alphabet.
+/// Maps the letters that are commonly misread to the digits of the alphabet.
 pub(super) fn unalias(upper: char) -> char {
     match upper {
         'O' => '0',

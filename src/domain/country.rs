@@ -1,4 +1,4 @@
-//! Country calling codes (ITU-T E.164, Annex): none is the beginning of another.
+//! Country calling codes (ITU-T E.164, Annex). They are prefix-free: no code is a prefix of another.
 
 const ONE: &[u8] = b"17";
 const TWO: &[&str] = &[
@@ -7,7 +7,7 @@ const TWO: &[&str] = &[
     "91", "92", "93", "94", "95", "98",
 ];
 
-/// Of a number's digits; all others have three.
+/// The calling code of an international number. Codes that are not listed above have three digits.
 pub fn calling_code(digits: &str) -> &str {
     let length = match digits.as_bytes() {
         [first, ..] if ONE.contains(first) => 1,
@@ -17,7 +17,7 @@ pub fn calling_code(digits: &str) -> &str {
     &digits[..length.min(digits.len())]
 }
 
-/// Digits at the end of a number that are left out of its prefix: a thousand numbers stand beside one another.
+/// Number of trailing digits that [`prefix`] removes, so a prefix covers 1000 consecutive numbers.
 const LEFT_OUT: usize = 3;
 
 pub fn prefix(digits: &str) -> &str {

@@ -1,58 +1,60 @@
-//! What follows from a command, as a value.
+//! The result of a command, as a value.
+//!
+//! [`Protocol::decide`] returns a [`Decision`]; the caller commits the new record and the effects in one transaction.
 
 use jiff::Timestamp;
 
 use super::{Event, Protocol, Reason, TimelineEvent, Verification};
 
-/// The value of [`Protocol::decide`].
+/// The result of [`Protocol::decide`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Decision<K: Protocol> {
-    /// The new record, or `None` when nothing about it changes.
+    /// The new record, or `None` if the record does not change.
     pub next: Option<Verification<K>>,
     pub effects: Vec<Effect>,
     pub verdict: K::Verdict,
-    /// The first instant at which this decision would have been another one. The store compares it with its own clock,
-    /// so that no replica's clock or pause decides about expiry.
+    /// The first instant at which the decision would differ. The store compares it with its own clock at commit, so
+    /// neither clock skew nor a pause of a replica can affect expiry.
     pub valid_until: Option<Timestamp>,
 }
 
-/// What must leave the process because of a decision. Committed with it, as jobs.
+/// A side effect of a decision. Stored as a job in the same commit as the decision.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Effect {
     Reply(Reply),
     Callback(Event),
-    /// Report the `send`-th send of a code to the app.
+    /// Reports the send with the number `send` to the app.
     CallbackOfSend {
         event: Event,
         send: u16,
     },
-    /// Send the code, as this leg of its record says.
+    /// Sends the code over the channel of leg number `leg` of the record.
     Code {
         leg: usize,
     },
 }
 
-/// Which text answers in the chat.
+/// The text of the reply in the chat.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Success,
-    /// The message came from another device than the one that waits: a code to type there, and no link.
+    /// The message came from another device than the browser that waits: a code to type there instead of a link.
     OtherDevice,
-    /// The waiting page goes on by itself: nothing to tap.
+    /// The waiting page proceeds automatically, so the reply contains nothing to tap.
     Proved,
-    /// Another text than the prefilled one held the code: the link again.
+    /// The code was sent with a text other than the prefilled one: the reply repeats the link to the prefilled message.
     TextChanged,
     Failed,
     Expired,
-    /// WhatsApp hid the number that this verification needs.
+    /// WhatsApp did not disclose the phone number that this verification needs.
     Unidentified,
     /// No verification has this code.
     Unknown,
 }
 
 impl Reply {
-    /// Whether a person waits for it, in front of a page.
+    /// Whether a person is waiting for this reply.
     pub const fn is_expected(self) -> bool {
         match self {
             Self::Success | Self::OtherDevice | Self::Proved | Self::TextChanged => true,
@@ -61,7 +63,7 @@ impl Reply {
     }
 }
 
-/// A decision that is being made.
+/// A decision under construction: a copy of the record and the effects so far.
 pub(super) struct Draft<K> {
     pub(super) next: Verification<K>,
     pub(super) effects: Vec<Effect>,
@@ -77,7 +79,7 @@ impl<K: Protocol> Draft<K> {
         self.now >= self.next.expires_at
     }
 
-    /// Notes the end, and reports it to the app.
+    /// Records the end in the timeline and reports it to the app.
     pub(super) fn end(&mut self, event: TimelineEvent, reason: Option<Reason>, callback: Event) {
         self.next.note(self.now, event, reason);
         self.effects.push(Effect::Callback(callback));
@@ -87,7 +89,7 @@ impl<K: Protocol> Draft<K> {
         Decision { next: Some(self.next), effects: self.effects, verdict: verdict.into(), valid_until: None }
     }
 
-    /// Effects, if there are any, without a change.
+    /// Keeps the record as it was, with the effects collected so far.
     pub(super) fn unchanged(self, verdict: impl Into<K::Verdict>) -> Decision<K> {
         Decision { next: None, effects: self.effects, verdict: verdict.into(), valid_until: None }
     }

@@ -1,47 +1,47 @@
-//! Why a message was not delivered, or perhaps not.
+//! Reasons why a message was not delivered or may not have been delivered.
 
 use super::wire::wire_enum;
 
 wire_enum! {
-    /// Why an attempt to send a message did not deliver it.
+    /// Why an attempt to send a message failed or has an unknown outcome.
     DeliveryFailure {
         /// The chat has no address on this channel.
         NoAddress = "no_address",
-        /// No instance carries this channel.
+        /// No instance serves this channel.
         NoCarrier = "no_carrier",
-        /// The gateway cannot write to a chat that has not written before.
+        /// The gateway cannot start a conversation with a chat that has never sent a message.
         CannotWriteFirst = "cannot_write_first",
-        /// The number has no WhatsApp account, or blocks us.
+        /// The number has no WhatsApp account, or its owner has blocked the sender.
         NotOnWhatsApp = "not_on_whatsapp",
-        /// WhatsApp takes no free text to this chat now.
+        /// The WhatsApp conversation window is closed, so the chat accepts no free-form text.
         WindowClosed = "window_closed",
-        /// The gateway refuses our credentials.
+        /// The gateway rejected the credentials.
         Unauthorized = "unauthorized",
-        /// The gateway refused the message for good.
+        /// The gateway rejected the message permanently.
         Permanent = "permanent",
-        /// The gateway said that it did not send it.
+        /// The gateway reported that it did not send the message.
         NotSent = "not_sent",
-        /// The gateway takes no more messages for now.
+        /// The gateway's rate limit is exceeded.
         RateLimited = "rate_limited",
-        /// What the gateway may send is used up for now.
+        /// The gateway's message quota is used up for now.
         Quota = "quota",
-        /// The gateway has no connection to WhatsApp.
+        /// The gateway is not connected to WhatsApp.
         NotConnected = "not_connected",
-        /// The gateway failed.
+        /// The gateway returned an error.
         GatewayError = "gateway_error",
-        /// A proxy or the gateway gave up waiting; the message may be on its way.
+        /// A proxy or the gateway timed out; the message may still be delivered.
         GatewayTimeout = "gateway_timeout",
-        /// The address of the gateway is closed.
+        /// Connections to the gateway's address are forbidden.
         ForbiddenTarget = "forbidden_target",
-        /// The name of the gateway has no address.
+        /// The gateway's host name could not be resolved.
         Dns = "dns",
-        /// There was no connection to the gateway.
+        /// The connection to the gateway failed.
         Connect = "connect",
         /// The TLS handshake with the gateway failed.
         Tls = "tls",
-        /// The gateway did not answer in time.
+        /// The gateway did not respond in time.
         Timeout = "timeout",
-        /// The connection ended without a whole answer.
+        /// The connection was closed before the response was complete.
         Broken = "broken",
     }
 }

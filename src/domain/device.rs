@@ -1,6 +1,8 @@
-//! "Chrome · Windows", from what a browser says about itself. For people to recognise, not to rely on.
+//! Device names such as "Chrome · Windows", derived from a `User-Agent` header.
+//!
+//! The header can be forged: the name helps people recognise a device and is not evidence.
 
-/// The first that fits wins: everybody claims to be somebody older.
+/// In order of precedence: most browsers also contain the tokens of older ones.
 const BROWSERS: &[(&str, &str)] = &[
     ("Edg", "Edge"),
     ("OPR/", "Opera"),
@@ -22,7 +24,7 @@ const SYSTEMS: &[(&str, &str)] = &[
     ("Linux", "Linux"),
 ];
 
-/// The part that stays the same in every browser of a device.
+/// The operating system, which is the same for every browser on a device. `None` if it is not recognised.
 pub fn system(user_agent: &str) -> Option<&'static str> {
     find(SYSTEMS, user_agent)
 }
@@ -31,7 +33,7 @@ fn find(list: &[(&str, &'static str)], user_agent: &str) -> Option<&'static str>
     list.iter().find(|(mark, _)| user_agent.contains(mark)).map(|known| known.1)
 }
 
-/// `None` when nothing in it is known.
+/// Browser and operating system, or the one that is recognised. `None` if neither is.
 pub fn name(user_agent: &str) -> Option<String> {
     match (find(BROWSERS, user_agent), find(SYSTEMS, user_agent)) {
         (Some(browser), Some(system)) => Some(format!("{browser} · {system}")),

@@ -1,42 +1,43 @@
-//! What a callback can tell the app.
+//! The types of callbacks.
 
 use super::{OtpType, wire::wire_enum};
 
 wire_enum! {
-    /// The `type` of a callback. Each occurs at most once per verification, `code.sent` and `code.delivered` once
-    /// per send.
+    /// The `type` of a callback. Each event occurs at most once per verification, except `code.sent` and
+    /// `code.delivered`, which occur at most once per send.
     Event {
-        /// A chat sent the code. It says nothing about whose browser is waiting.
+        /// A chat sent the code. This does not identify the browser that is waiting.
         LinkVerified = "link.verified",
-        /// The verification ended as failed; wrong senders before that are only in the timeline.
+        /// The verification failed. Earlier messages from wrong senders appear only in the timeline.
         LinkFailed = "link.failed",
-        /// The time ran out; told on time, not when somebody looks.
+        /// The verification expired. Sent when the time is over, even if the verification is never read.
         LinkExpired = "link.expired",
-        /// The app canceled it.
+        /// The app canceled the verification.
         LinkCanceled = "link.canceled",
         /// The app's server exchanged the redeem token.
         LinkRedeemed = "link.redeemed",
-        /// The person said "this wasn't me"; a redeem token is revoked. After `redeemed` only the app can end what it began.
+        /// The person selected "this wasn't me"; an open redeem token is revoked. After `link.redeemed`, only the app
+        /// can end the session that it started.
         LinkDisputed = "link.disputed",
-        /// A gateway has taken the message with the code.
+        /// A gateway accepted the message with the code.
         CodeSent = "code.sent",
-        /// The person's phone has it.
+        /// The message reached the person's phone.
         CodeDelivered = "code.delivered",
-        /// The app presented the code that was sent.
+        /// The app submitted the correct code.
         CodeValidated = "code.validated",
-        /// Too many wrong tries, or no channel could deliver it.
+        /// Too many wrong codes were submitted, or no channel could deliver the code.
         CodeFailed = "code.failed",
-        /// The time ran out; told on time, not when somebody looks.
+        /// The code expired. Sent when the time is over, even if the verification is never read.
         CodeExpired = "code.expired",
-        /// By the app, or because another code was asked for.
+        /// The app canceled the code, or requested a new one for the same chat.
         CodeCanceled = "code.canceled",
-        /// Sent by hand to try a receiver; belongs to no verification.
+        /// A test callback, sent on request to check a receiver. It belongs to no verification.
         Test = "callback.test",
     }
 }
 
 impl Event {
-    /// The type of verification that it is about; `None` where it is about none.
+    /// The type of verification that the event belongs to; `None` for a test callback.
     pub const fn otp_type(self) -> Option<OtpType> {
         match self {
             Self::LinkVerified

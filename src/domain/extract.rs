@@ -1,6 +1,7 @@
-//! Finding codes in what a person sent.
+//! Finds the codes of links in the text of a message.
 //!
-//! Linear in the text, which is capped; homoglyphs are never mapped, so a Cyrillic К is no K.
+//! The scanned text is capped and the scan is linear in its length. Homoglyphs are never mapped: a Cyrillic К is not a
+//! Latin K.
 
 use std::sync::LazyLock;
 
@@ -8,9 +9,9 @@ use regex::Regex;
 
 use super::{code::LinkCode, typed};
 
-/// Inbound text can be 64 KiB; no prefilled message comes near this.
+/// Inbound text can be 64 KiB; prefilled messages are far shorter than this limit.
 const SCANNED_BYTES: usize = 8 * 1024;
-/// More groups than these in one message are not a person tapping Send.
+/// Maximum number of codes taken from one message; a genuine message contains one.
 const MOST_CANDIDATES: usize = 3;
 
 static BRACKETED: LazyLock<Regex> =
@@ -18,16 +19,17 @@ static BRACKETED: LazyLock<Regex> =
 static WORD: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"[0-9A-Za-z]+").expect("a constant that the tests compile"));
 
-/// What a text may mean.
+/// The codes found in a text.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Candidates {
-    /// Different codes in order of appearance, at most three.
+    /// Distinct codes in order of appearance, at most three.
     pub codes: Vec<LinkCode>,
-    /// The brackets were lost on the way: the code stood bare in the text.
+    /// The brackets were lost: the code is a bare word of the text.
     pub edited: bool,
 }
 
-/// Codes in brackets; failing that, the one bare word that has exactly `expected_length` code letters.
+/// Returns the codes in brackets. If there are none, returns the bare word that is a code of exactly `expected_length`
+/// characters, provided there is only one.
 pub fn candidates(text: &str, expected_length: usize) -> Candidates {
     let plain = normalise(text);
     let mut codes = Vec::new();
@@ -55,8 +57,8 @@ pub fn candidates(text: &str, expected_length: usize) -> Candidates {
     }
 }
 
-/// The letters and digits of a text without its code: what reads the same whatever a phone, a gateway or a person did to
-/// spaces, punctuation and case.
+/// The letters and digits of a text without its code, in lower case. Changes of spaces, punctuation and case by the
+/// sender, a phone or a gateway do not affect it.
 pub fn around(text: &str, code: &LinkCode) -> String {
     let plain = normalise(text);
     let bracketed = BRACKETED.captures_iter(&plain).find_map(|group| {
@@ -69,7 +71,7 @@ pub fn around(text: &str, code: &LinkCode) -> String {
     rest.filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// The start of it, as people see it.
+/// The first 8 KiB of the text, without invisible characters and in compatibility form.
 fn normalise(text: &str) -> String {
     let mut end = text.len().min(SCANNED_BYTES);
     while !text.is_char_boundary(end) {

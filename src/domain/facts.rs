@@ -1,23 +1,23 @@
-//! What a message or page says to whoever is asked to agree: which app, what for, from where, and how to object.
+//! Facts shown to a person who is asked to confirm a login: app, purpose, device, place and dispute link.
 
 use super::template::{self, Values};
 
-/// Empty where nothing is known.
+/// A fact that is not known is empty.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Facts {
-    /// The app.
+    /// Display name of the app.
     pub name: String,
     pub purpose: String,
-    /// The one that started: "Chrome · Windows".
+    /// Device on which the login was started, such as "Chrome · Windows".
     pub device: String,
     pub place: String,
-    /// The address of "this wasn't me".
+    /// URL of the "this wasn't me" page.
     pub dispute: String,
 }
 
 impl Facts {
-    /// Adds to `text` a line for each fact that is known, as the language's `facts.txt` has them. The app is named by
-    /// most texts already.
+    /// Appends a line to `text` for each known fact, using the lines of the language's `facts.txt`. The app's name is
+    /// left out if `text` already contains it.
     pub fn add_to(&self, text: &mut String, lines: &str) {
         let facts = [
             ("<name>", &self.name),
@@ -39,7 +39,8 @@ impl Facts {
         }
     }
 
-    /// A prompt in which whoever sends it reads which app it is for, and what for.
+    /// Renders a prompt and makes sure that it contains the app's name and the purpose, so the sender can read what
+    /// they confirm.
     pub fn name_in_prompt(&self, prompt: &str) -> String {
         let values = Values { name: &self.name, purpose: &self.purpose, ..Values::default() };
         let mut text = template::render(prompt, values);

@@ -1,19 +1,19 @@
-//! Identifiers that cannot be mistaken for one another.
+//! Identifiers, each with its own type so that they cannot be confused.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// How many partitions the keys are spread over. Written into the store; changing it is a migration.
+/// Number of partitions that keys are spread over. Stored with the data; changing it requires a migration.
 pub const PARTITIONS: u8 = 32;
 
-/// One of the [`PARTITIONS`] slices of the key space. All keys of one verification share theirs.
+/// One of the [`PARTITIONS`] slices of the key space. All keys of a verification are in the same partition.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Partition(u8);
 
 impl Partition {
-    /// The partition that the low five bits of `byte` name.
+    /// The partition given by the low five bits of `byte`.
     pub const fn of(byte: u8) -> Self {
         Self(byte % PARTITIONS)
     }
@@ -27,13 +27,13 @@ impl Partition {
     }
 }
 
-/// Names a verification: a `UUIDv7` whose last five bits are its partition.
+/// Identifies a verification: a `UUIDv7` whose last five bits are its partition.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct VerificationId(Uuid);
 
 impl VerificationId {
-    /// Builds an id from a time and ten random bytes; the last five random bits choose the partition.
+    /// Builds an id from Unix time in milliseconds and ten random bytes. The last five bits are the partition.
     pub fn new(millis: u64, random: [u8; 10]) -> Self {
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
@@ -54,7 +54,7 @@ impl VerificationId {
         Partition::of(self.0.as_bytes()[15])
     }
 
-    /// Milliseconds since the epoch at which it was drawn.
+    /// Unix time in milliseconds at which the id was created.
     pub fn millis(self) -> i64 {
         let mut millis = [0; 8];
         millis[2..].copy_from_slice(&self.as_bytes()[..6]);
@@ -65,19 +65,19 @@ impl VerificationId {
         self.0.as_bytes()
     }
 
-    /// Thirty-two lower-case hex digits, the form used in store keys.
+    /// Thirty-two lower-case hex digits; the form used in store keys.
     pub fn simple(self) -> String {
         self.0.simple().to_string()
     }
 }
 
-/// Names an instance: the path segment of the API.
+/// Identifies an instance: a path segment of the API.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct InstanceId(Uuid);
 
 impl InstanceId {
-    /// For what belongs to no instance.
+    /// Placeholder for data that belongs to no instance.
     pub const NOBODY: Self = Self(Uuid::nil());
 
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
@@ -97,7 +97,7 @@ impl InstanceId {
     }
 }
 
-/// Names a call that is safe to repeat: what its idempotency key stands for, where nothing new is made.
+/// Identifies an idempotent call that creates no record: the value that its idempotency key maps to.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClaimId(Uuid);

@@ -1,8 +1,8 @@
-//! Everything derived from the daemon's keys: codes, digests, tokens, event ids, sealed bytes.
+//! Everything derived from the master keys: codes, digests, tokens, event ids and sealed bytes.
 //!
-//! The first key makes, all keys are tried, so a key can be rotated without killing what is pending. A
-//! record names the key that made it. What must be found again for longer than any record is under keys of its own
-//! ([`LookUpKeys`]), which stay when the others change.
+//! New values are created with the first key and verified with any key, so a key can be rotated while verifications
+//! are pending. A record stores the id of the key that created it. Values that must be found for longer than any record
+//! lives use separate keys ([`LookUpKeys`]), which do not change on rotation.
 
 use std::{fmt, sync::Arc};
 
@@ -27,7 +27,7 @@ use super::{
     token::{Kind, Token},
 };
 
-/// Which of the configured keys made something: the first bytes of a digest of that key.
+/// Identifies the configured key that created a value: the first bytes of a digest of that key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeyId([u8; 4]);
 
@@ -47,12 +47,12 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// A keyed digest, safe to store and to use as a look-up key.
+/// A keyed digest, safe to store and to use as a store key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Digest([u8; 16]);
 
 impl Digest {
-    /// The first bytes of an HMAC.
+    /// The first 16 bytes of an HMAC.
     pub(super) fn truncated(mac: [u8; 32]) -> Self {
         let (head, _) = mac.split_first_chunk::<16>().expect("32 is more than 16");
         Self(*head)
@@ -62,7 +62,7 @@ impl Digest {
         &self.0
     }
 
-    /// A digest that somebody presents.
+    /// A digest received from a client.
     pub const fn presented(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
@@ -71,7 +71,7 @@ impl Digest {
         format!("{:032x}", u128::from_be_bytes(self.0))
     }
 
-    /// Reverses [`Digest::hex`].
+    /// Inverse of [`Digest::hex`].
     pub fn from_hex(text: &str) -> Option<Self> {
         if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
@@ -79,7 +79,7 @@ impl Digest {
         u128::from_str_radix(text, 16).ok().map(|number| Self(number.to_be_bytes()))
     }
 
-    /// Constant-time, for digests of what a stranger presented.
+    /// Constant-time comparison, for digests of untrusted input.
     pub fn matches(self, other: Self) -> bool {
         subtle::ConstantTimeEq::ct_eq(&self.0[..], &other.0[..]).into()
     }
@@ -105,10 +105,10 @@ struct Key {
     seal: XChaCha20Poly1305,
 }
 
-/// The daemon's keys. They can be replaced while they are used.
+/// The configured keys. They can be replaced at run time.
 pub struct KeyRing(ArcSwap<Keys>);
 
-/// The first one makes.
+/// The first key creates new values.
 struct Keys {
     all: Vec<Arc<Key>>,
     look_ups: LookUpKeys,
@@ -121,21 +121,21 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// `None` for an empty list. Look-ups are made with a key derived from the oldest of them, until the keys are known
-    /// that the store names.
+    /// Returns `None` for an empty list. Look-ups use a key derived from the last key, which is the oldest, until
+    /// [`KeyRing::use_look_ups`] sets the keys named in the store.
     pub fn new(masters: &[[u8; 32]]) -> Option<Self> {
         let all: Vec<Arc<Key>> = masters.iter().map(|master| Arc::new(Key::derive(master))).collect();
         let look_ups = LookUpKeys::all_by(LookUpKey::new(derive(masters.last()?, "digest")));
         Some(Self(ArcSwap::from_pointee(Keys { all, look_ups })))
     }
 
-    /// Uses the keys of `next` from now on. Those of look-ups stay.
+    /// Switches to the keys of `next`. The look-up keys do not change.
     pub fn replace(&self, next: &Self) {
         let next = next.0.load_full();
         self.0.rcu(|now| Keys { all: next.all.clone(), look_ups: now.look_ups.clone() });
     }
 
-    /// Reads with the keys of `next`, too, and makes with the same one as before.
+    /// Adds the keys of `next` for verification only; the first key does not change.
     pub fn read_with(&self, next: &Self) {
         let next = next.0.load_full();
         self.0.rcu(|now| {
@@ -144,27 +144,28 @@ impl KeyRing {
         });
     }
 
-    /// The keys that look-ups are made with.
+    /// The keys used for look-ups.
     pub fn look_ups(&self) -> LookUpKeys {
         self.0.load().look_ups.clone()
     }
 
-    /// Makes look-ups with these keys from now on.
+    /// Sets the keys used for look-ups.
     pub fn use_look_ups(&self, look_ups: &LookUpKeys) {
         self.0.rcu(|now| Keys { all: now.all.clone(), look_ups: look_ups.clone() });
     }
 
-    /// A key of look-ups, sealed with the key that makes: one that only reads may be there because it leaked.
+    /// Seals a look-up key with the first key. The other keys may be configured for verification only because they have
+    /// leaked, so they never seal it.
     pub fn seal_key(&self, place: &str, key: &LookUpKey, nonce: [u8; 24]) -> Vec<u8> {
         self.first().seal(place, key.secret(), nonce)
     }
 
-    /// Reverses [`KeyRing::seal_key`].
+    /// Inverse of [`KeyRing::seal_key`].
     pub fn open_key(&self, place: &str, sealed: &[u8]) -> Option<LookUpKey> {
         self.open(place, sealed).ok()?.try_into().ok().map(LookUpKey::new)
     }
 
-    /// The key that new things are made with.
+    /// The key that creates new values.
     pub fn current(&self) -> KeyId {
         self.first().id
     }
@@ -181,19 +182,19 @@ impl KeyRing {
         self.0.load().get(id)
     }
 
-    /// The code of a link verification. `None` when the key has been removed.
+    /// The code of a link verification. `None` if the key has been removed.
     pub fn link_code(&self, key: KeyId, instance: InstanceId, nonce: &[u8; 16], length: u8) -> Option<LinkCode> {
         let mac = self.get(key)?.code.mac(&[b"link", instance.as_bytes(), nonce]);
         Some(LinkCode::from_bits(&mac, length))
     }
 
-    /// The id of a link that is made at `millis`: all but its time follows from its code, so that whoever has the one
-    /// finds the other. `None` when the key has been removed.
+    /// The id of a link created at `millis`. Everything except the time is derived from the code, so the record can be
+    /// found by its code. `None` if the key has been removed.
     pub fn link_id(&self, key: KeyId, instance: InstanceId, code: &LinkCode, millis: u64) -> Option<VerificationId> {
         Some(self.get(key)?.link_id(instance, code, millis))
     }
 
-    /// The code that we send. `None` when the key has been removed.
+    /// The one-time code to send. `None` if the key has been removed.
     pub fn otp_code(
         &self,
         key: KeyId,
@@ -208,61 +209,62 @@ impl KeyRing {
         Some(OtpCode::draw(shape, block))
     }
 
-    /// What another device types where the login was started. `None` when the key has been removed.
+    /// The code to type in the browser where the login was started. `None` if the key has been removed.
     pub fn reply_code(&self, key: KeyId, id: VerificationId, nonce: &[u8; 16]) -> Option<ReplyCode> {
         Some(ReplyCode::from_bits(&self.get(key)?.code.mac(&[b"reply", id.as_bytes(), nonce])))
     }
 
-    /// The ids of links with this code, for every key that may have made it, with no time.
+    /// The ids of links with this code, one for each configured key, with the time set to zero.
     pub fn link_ids(&self, instance: InstanceId, code: &LinkCode) -> Vec<VerificationId> {
         self.0.load().all.iter().map(|key| key.link_id(instance, code, 0)).collect()
     }
 
-    /// What anything is found by that must not be read: a gateway's message id, a subject, an idempotency key. Made with
-    /// keys of their own, so that no rotation forgets anything.
+    /// The digest by which a sensitive value (a gateway's message id, a subject, an idempotency key) is found. Uses the
+    /// look-up keys, so rotating the other keys does not lose data.
     pub fn look_up(&self, purpose: &str, instance: InstanceId, value: &[u8]) -> LookUp {
         self.0.load().look_ups.look_up(purpose, instance, value)
     }
 
-    /// A digest that never changes, for what says nothing about a person, and for what is only kept sealed.
+    /// A digest that never changes, for values that reveal nothing about a person and for digests that are stored only
+    /// in sealed form.
     pub fn permanent(&self, purpose: &str, instance: InstanceId, value: &[u8]) -> Digest {
         self.0.load().look_ups.permanent.digest(purpose, instance, value)
     }
 
-    /// Any partition, always the same one for the same value: it stays when the key of look-ups changes.
+    /// A partition derived from the value. Changing the look-up keys does not change it.
     pub fn place(&self, purpose: &str, instance: InstanceId, value: &[u8]) -> Partition {
         Partition::of(self.permanent(purpose, instance, value).0[0])
     }
 
-    /// The partition that everything about one chat of one instance lives in.
+    /// The partition of all data about one chat of one instance.
     pub fn subject_partition(&self, instance: InstanceId, subject: &Subject) -> Partition {
         self.place("partition", instance, subject.canonical().as_bytes())
     }
 
-    /// Digest of a one-time secret that we handed out and only have to recognise.
+    /// Digest of a one-time secret that was issued and only has to be recognised.
     pub fn secret(&self, secret: &[u8]) -> Digest {
         self.0.load().look_ups.permanent.of_secret(secret)
     }
 
-    /// The URL-safe bearer of `kind` for one verification. `None` when the key has been removed.
+    /// The URL-safe bearer token of `kind` for one verification. `None` if the key has been removed.
     pub fn token(&self, key: KeyId, kind: Kind, id: VerificationId, nonce: &[u8; 16]) -> Option<Token> {
         let made = self.get(key)?;
         let proof = made.token.mac(&[kind.as_str().as_bytes(), id.as_bytes(), nonce]);
         Some(Token::new(key, id, &made.door(kind, id), &proof))
     }
 
-    /// Whether `token` can be one of ours, as far as its uuid tells, in constant time. What somebody made up is refused
-    /// without a look at the store.
+    /// Checks, in constant time, the part of `token` that depends only on its kind and id. Forged tokens are
+    /// rejected this way without reading the store.
     pub fn admits(&self, token: &Token, kind: Kind) -> bool {
         self.get(token.key()).is_some_and(|key| token.has_door(&key.door(kind, token.id())))
     }
 
-    /// Whether `token` is the one that [`KeyRing::token`] makes, in constant time.
+    /// Whether `token` equals the result of [`KeyRing::token`]. Constant-time.
     pub fn recognises(&self, token: &Token, kind: Kind, nonce: &[u8; 16]) -> bool {
         self.token(token.key(), kind, token.id(), nonce).is_some_and(|genuine| genuine.matches(token))
     }
 
-    /// The form field that ties a POST to the page it came from, and to the browser where one is asked for.
+    /// The CSRF form field, which binds a POST to the page that contained it and, if `cookie` is given, to the browser.
     pub fn form_field(&self, token: &Token, cookie: Option<&str>) -> String {
         let key = self.get(token.key()).unwrap_or_else(|| self.first());
         let token = token.to_string();
@@ -270,30 +272,30 @@ impl KeyRing {
         Digest::truncated(key.token.mac(&parts)).hex()
     }
 
-    /// Signs what the operator's browser is to present again.
+    /// Signs the session value of the operator's browser.
     pub fn session(&self, parts: &[&[u8]]) -> Digest {
         self.first().session(parts)
     }
 
-    /// Whether `given` is what [`KeyRing::session`] makes of `parts`, in constant time.
+    /// Whether `given` is what [`KeyRing::session`] returns for `parts` under any key. Constant-time.
     pub fn is_session(&self, parts: &[&[u8]], given: Digest) -> bool {
         self.0.load().all.iter().fold(false, |any, key| any | key.session(parts).matches(given))
     }
 
-    /// A `webhook-id`: a function of what happened and never random, so that whatever is repeated or rolled
-    /// back carries the same id and receivers that deduplicate are protected.
+    /// The `webhook-id` of an event. It is derived from the event rather than random, so a repeated or rolled-back
+    /// event has the same id and receivers can deduplicate.
     pub fn event_id(&self, key: KeyId, id: VerificationId, event: &str, send: u32) -> String {
         let key = self.get(key).unwrap_or_else(|| self.first());
         let mac = key.event.mac(&[id.as_bytes(), event.as_bytes(), &send.to_be_bytes()]);
         format!("msg_{}", Digest::truncated(mac).hex())
     }
 
-    /// Encrypts `plain` for the place named `context`; moved elsewhere it cannot be opened.
+    /// Encrypts `plain` with `context` as associated data; it can only be opened with the same context.
     pub fn seal(&self, context: &str, plain: &[u8], nonce: [u8; 24]) -> Vec<u8> {
         self.first().seal(context, plain, nonce)
     }
 
-    /// Reverses [`KeyRing::seal`].
+    /// Inverse of [`KeyRing::seal`].
     pub fn open(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
         let (id, rest) = sealed.split_first_chunk::<4>().ok_or(Unsealable)?;
         let (nonce, body) = rest.split_first_chunk::<24>().ok_or(Unsealable)?;
@@ -302,7 +304,8 @@ impl KeyRing {
         key.seal.decrypt(&XNonce::from(*nonce), payload).map_err(|_| Unsealable)
     }
 
-    /// What a store remembers of the keys that have made something in it. One per key, that of the current one first.
+    /// Fingerprints of all keys, stored to detect whether the keys used with a store change. The current key comes
+    /// first.
     pub fn fingerprints(&self) -> Vec<String> {
         self.0.load().all.iter().map(|key| key.fingerprint()).collect()
     }
@@ -361,7 +364,7 @@ impl Key {
     }
 }
 
-/// An HMAC that has read its key, which is half of the work for values as short as ours.
+/// An HMAC with its key already absorbed, which saves half of the work for short values.
 pub(super) struct Signer(Hmac<Sha256>);
 
 impl Signer {
@@ -369,7 +372,7 @@ impl Signer {
         Self(Hmac::new_from_slice(&key).expect("HMAC takes a key of any length"))
     }
 
-    /// Each part is preceded by its length, so that no two lists of parts sign the same bytes.
+    /// Each part is preceded by its length, so different lists of parts never produce the same input.
     pub(super) fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = self.0.clone();
         for part in parts {

@@ -1,38 +1,39 @@
-//! The two types of verification behind one interface.
+//! The two types of verification (link and sent code) behind one interface.
 
 use jiff::Timestamp;
 
 use super::{Verification, decision::Decision, link::Link, sent_code::SentCode};
 
-/// What a verification is besides what all have in common.
+/// The type-specific part of a verification.
 pub trait Kind: Clone {
     fn by_ref(&self) -> KindRef<'_>;
 
     fn into_any(self) -> AnyKind;
 
-    /// `None`: it is of the other type.
+    /// Returns `None` if the kind is of the other type.
     fn from_any(kind: AnyKind) -> Option<Self>;
 }
 
-/// A type of verification with the commands that it takes.
+/// A type of verification together with its state machine.
 pub trait Protocol: Kind {
-    /// What can happen to it.
+    /// A command that can be applied to the verification.
     type Command: Clone;
-    /// The answer to a command.
+    /// The result of a command.
     type Verdict: Copy + PartialEq;
 
-    /// The app changed its mind.
+    /// Cancellation by the app.
     const CANCEL: Self::Command;
-    /// Its time is over.
+    /// End of the validity period.
     const EXPIRE: Self::Command;
-    /// The person's data is no longer needed.
+    /// Erasure of the person's data.
     const FORGET: Self::Command;
 
-    /// What `command` does to `before` at `now`. Terminal states absorb: nothing leaves them but a dispute.
+    /// Computes the result of `command` on `before` at `now`. Terminal states are never left; after them, only the
+    /// completion of a verified link changes, and personal data can be erased.
     fn decide(before: &Verification<Self>, command: Self::Command, now: Timestamp) -> Decision<Self>;
 }
 
-/// Either type.
+/// A kind of either type.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a record has one, and is held by itself")]
 pub enum AnyKind {
@@ -40,7 +41,7 @@ pub enum AnyKind {
     Code(SentCode),
 }
 
-/// Either type, borrowed.
+/// A borrowed kind of either type.
 #[derive(Clone, Copy)]
 pub enum KindRef<'a> {
     Link(&'a Link),

@@ -1,4 +1,4 @@
-//! The built-in texts, one folder per language under `templates/messages`.
+//! The built-in message texts, one folder per language under `templates/messages`.
 
 macro_rules! texts {
     ($tag:literal) => {
@@ -40,7 +40,7 @@ struct Texts {
     changed: &'static str,
 }
 
-/// English first: it is what everything falls back to.
+/// English comes first because it is the fallback.
 const ALL: &[Texts] = &[
     texts!("en"),
     texts!("ar"),
@@ -67,7 +67,7 @@ impl Language {
         ALL.iter().map(Self)
     }
 
-    /// By BCP 47 tag; a region or script we do not have falls back to its language (`fr-CA` to `fr`).
+    /// Finds a language by BCP 47 tag. An unknown region or script falls back to its language (`fr-CA` to `fr`).
     pub fn find(tag: &str) -> Option<Self> {
         let primary = |text: &str| text.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
         let exact = ALL.iter().find(|texts| texts.tag.eq_ignore_ascii_case(tag));
@@ -87,7 +87,7 @@ impl Language {
         self.0.prompt.trim_end()
     }
 
-    /// What follows the code in the prefilled message.
+    /// The text after the code in the prefilled message.
     pub fn warning(self) -> &'static str {
         self.0.warning.trim_end()
     }
@@ -104,47 +104,47 @@ impl Language {
         self.0.expired.trim_end()
     }
 
-    /// The reply with a code to type where the login was started.
+    /// The reply with a code to type in the browser where the login was started.
     pub fn other_device(self) -> &'static str {
         self.0.other_device.trim_end()
     }
 
-    /// The reply when WhatsApp hid the number that the verification needs.
+    /// The reply sent when WhatsApp did not disclose the number that the verification needs.
     pub fn unidentified(self) -> &'static str {
         self.0.unidentified.trim_end()
     }
 
-    /// The optional reply to a code that nobody minted.
+    /// The optional reply to an unknown code.
     pub fn unknown(self) -> &'static str {
         self.0.unknown.trim_end()
     }
 
-    /// The message with a code that we send.
+    /// The message that carries a one-time code.
     pub fn code(self) -> &'static str {
         self.0.code.trim_end()
     }
 
-    /// A line for each of [`super::facts::Facts`].
+    /// One line for each of [`super::facts::Facts`].
     pub fn facts(self) -> &'static str {
         self.0.facts.trim_end()
     }
 
-    /// What somebody sends who proves a number.
+    /// The prefilled text of a person who proves a number.
     pub fn prove(self) -> &'static str {
         self.0.prove.trim_end()
     }
 
-    /// The reply to him, with a link to tap.
+    /// The reply to a person who proves a number, with a link to tap.
     pub fn confirm(self) -> &'static str {
         self.0.confirm.trim_end()
     }
 
-    /// The same where the page that waits goes on by itself.
+    /// The reply to a person who proves a number, if the waiting page proceeds automatically.
     pub fn proved(self) -> &'static str {
         self.0.proved.trim_end()
     }
 
-    /// The reply to another text than the prefilled one, with the link to that.
+    /// The reply to a changed message, with a link to the prefilled text.
     pub fn changed(self) -> &'static str {
         self.0.changed.trim_end()
     }

@@ -1,9 +1,9 @@
-//! Look-ups: the digests by which something is found again without being readable.
+//! Look-ups: digests by which stored data is found without the value being readable.
 //!
-//! They have keys of their own, which stay when the others change. A look-up key itself is only replaced because it may
-//! have leaked. Until nothing is left that was stored under the previous key alone, everything is written and looked for under both
-//! digests. A replica that does not know of the change yet shares the previous one with those that do, and one that has
-//! dropped it shares the current one.
+//! Look-up keys are separate from the master keys and do not change when those are rotated. A look-up key is only
+//! replaced because it may have leaked. During the change, until no data remains that is stored only under the previous
+//! key, every value is written and searched under both digests. A replica that does not know of the change yet shares
+//! the previous key with the others; one that has completed it shares the current key.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{
     keys::{Digest, Signer},
 };
 
-/// What one value is stored under and found by: one digest, and while the key is being changed two.
+/// The digests that a value is stored under and found by: one, or two while the key is being changed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LookUp {
     current: Digest,
@@ -28,12 +28,13 @@ impl LookUp {
         self.current
     }
 
-    /// Where one digest has to do for counting: under this one nothing is missing from before the change.
+    /// The digest for counters that use only one. During a change it is the previous one, so earlier counts are
+    /// included.
     pub fn oldest(self) -> Digest {
         self.previous.unwrap_or(self.current)
     }
 
-    /// Each of them, the current one first.
+    /// All digests, the current one first.
     pub fn all(self) -> impl Iterator<Item = Digest> + Clone {
         std::iter::once(self.current).chain(self.previous)
     }
@@ -49,7 +50,7 @@ impl From<Digest> for LookUp {
     }
 }
 
-/// A secret that digests are made with.
+/// A secret key for digests.
 pub struct LookUpKey {
     secret: [u8; 32],
     signer: Signer,
@@ -60,7 +61,7 @@ impl LookUpKey {
         Self { signer: Signer::new(secret), secret }
     }
 
-    /// Names the key, and says nothing else of it.
+    /// A public name of the key, which reveals nothing else about it.
     pub fn name(&self) -> String {
         Digest::truncated(self.signer.mac(&[b"name"])).hex()
     }
@@ -78,18 +79,19 @@ impl LookUpKey {
     }
 }
 
-/// The keys that look-ups are made with.
+/// The keys used for look-ups.
 #[derive(Clone)]
 pub struct LookUpKeys {
-    /// For what says nothing about a person beyond one of 32 partitions, and for what is only kept sealed: it never changes.
+    /// Never changes. Used for values that reveal nothing about a person beyond one of 32 partitions, and for digests
+    /// that are stored only in sealed form.
     pub permanent: Arc<LookUpKey>,
     pub current: Arc<LookUpKey>,
-    /// While a change is under way.
+    /// Set while the key is being changed.
     pub previous: Option<Arc<LookUpKey>>,
 }
 
 impl LookUpKeys {
-    /// One key for everything.
+    /// Uses one key for everything.
     pub fn all_by(key: LookUpKey) -> Self {
         let key = Arc::new(key);
         Self { permanent: Arc::clone(&key), current: key, previous: None }
@@ -109,7 +111,7 @@ mod tests {
         Arc::new(LookUpKey::new([byte; 32]))
     }
 
-    /// What each replica writes is found by each other one that can run beside it.
+    /// Replicas that may run side by side find each other's data.
     #[test]
     fn neighbours_in_a_change_share_a_digest() {
         let (permanent, old, new) = (key(0), key(1), key(2));

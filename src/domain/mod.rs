@@ -1,8 +1,9 @@
-//! The protocol, without the world: no I/O, no clock, no randomness, no JSON.
+//! The protocol, without side effects: no I/O, no clock, no randomness, no JSON.
 //!
-//! A [`Verification`] is one request to prove a chat, by a [`link`] or by a code that we send ([`sent_code`]). Each has
-//! its own commands and verdicts; what follows upon a command is the value of [`Protocol::decide`], a pure function of
-//! the record, the command and the time. Callers load, decide, commit; nothing else changes a state.
+//! A [`Verification`] is one request to prove control of a chat, either by a [`link`] or by a code that we send
+//! ([`sent_code`]). Each type has its own commands and verdicts. [`Protocol::decide`], a pure function of the record,
+//! the command and the time, returns what follows from a command. Callers load the record, decide and commit; no other
+//! code changes its state.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 

@@ -1,49 +1,49 @@
-//! Where a numbering plan knows one subscriber under two spellings.
+//! Numbering plans in which one subscriber can be written in two ways.
 //!
-//! Equality of phones decides who is logged in, so a line stands here only where no two subscribers differ by the
-//! digits it bridges. An area of the long tests holds the table against libphonenumber's metadata.
+//! Equality of phone numbers decides who is logged in, so a plan is listed only if no two subscribers have numbers that
+//! differ only by the optional digits. The long tests check the table against libphonenumber's metadata.
 
 use super::country;
 
-/// Digits of a plan that may stand before a subscriber's number or be left out.
+/// Digits of a plan that are optional before the subscriber number.
 struct Line {
     country: &'static str,
-    /// Digits of the area, which stand before the optional ones.
+    /// Number of area code digits, which come before the optional digits.
     area: usize,
     optional: &'static str,
-    /// Length of what follows.
+    /// Number of digits after the optional ones.
     rest: usize,
-    /// What it may begin with.
+    /// Allowed first digits of the part after the optional digits.
     first: &'static str,
     today: Today,
 }
 
-/// How the plan of today writes such a number.
+/// How such a number is written in the current plan.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Today {
     With,
     Without,
-    /// The digits tell one sort of line from another.
+    /// Both forms exist: the digits distinguish types of lines.
     Either,
 }
 
 const LINES: &[Line] = &[
-    // Brazil put a 9 before the mobile numbers of eight digits (Anatel, Resolução 553/2010; complete since 2016). Those
-    // began with 6 to 9. Fixed lines begin with 2 to 5, and some trunked radio keeps eight digits that begin with 7,
-    // while 9 and any digit is a mobile number of today.
+    // Brazil added a 9 before eight-digit mobile numbers (Anatel, Resolução 553/2010; complete since 2016). These began
+    // with 6 to 9. Fixed lines begin with 2 to 5, and some trunked radio services keep eight digits that begin with 7.
+    // A number that begins with 9 and another digit is a current mobile number.
     Line { country: "55", area: 2, optional: "9", rest: 8, first: "689", today: Today::With },
-    // Benin put 01 before every number on 30 November 2024 (ARCEP, itu.int/oth/T0202000017/en).
+    // Benin added 01 before every number on 30 November 2024 (ARCEP, itu.int/oth/T0202000017/en).
     Line { country: "229", area: 0, optional: "01", rest: 8, first: "24569", today: Today::With },
-    // Mexico dropped the 1 of mobile numbers on 3 August 2019 (IFT, Plan Técnico Fundamental de Numeración); all numbers
-    // have ten digits and none begins with 1. WhatsApp still writes it.
+    // Mexico removed the 1 of mobile numbers on 3 August 2019 (IFT, Plan Técnico Fundamental de Numeración). All
+    // numbers have ten digits and none begins with 1. WhatsApp still writes the 1.
     Line { country: "52", area: 0, optional: "1", rest: 10, first: "23456789", today: Today::Without },
-    // Argentina's numbers have ten digits, fixed and mobile lines share one space (Secretaría de Comunicaciones, Resolución
-    // 46/97), and the 9 of calls from abroad only says that it is a mobile. That none of them is assigned twice is what
-    // libphonenumber's maintainers found, too (github.com/google/libphonenumber/pull/1719).
+    // Argentina's numbers have ten digits; fixed and mobile lines share one number space (Secretaría de Comunicaciones,
+    // Resolución 46/97), and the 9 used in calls from abroad only marks a mobile line. The maintainers of
+    // libphonenumber also found that no number is assigned twice (github.com/google/libphonenumber/pull/1719).
     Line { country: "54", area: 0, optional: "9", rest: 10, first: "123", today: Today::Either },
 ];
 
-/// A number that a line applies to, taken apart.
+/// A number that matches an entry, split at the optional digits.
 struct Split<'a> {
     line: &'static Line,
     head: &'a str,
@@ -68,12 +68,12 @@ fn split(digits: &str) -> Option<Split<'_>> {
     })
 }
 
-/// The same for all spellings of one subscriber. No number to dial.
+/// The form shared by all spellings of one subscriber. Not a number to dial.
 pub(super) fn canonical(digits: &str) -> String {
     split(digits).map_or_else(|| digits.to_owned(), |split| split.spelled(false))
 }
 
-/// As the plan of today writes it.
+/// The number as the current plan writes it.
 pub(super) fn current(digits: &str) -> String {
     split(digits).map_or_else(
         || digits.to_owned(),
@@ -87,15 +87,15 @@ pub(super) fn current(digits: &str) -> String {
     )
 }
 
-/// Everything the subscriber may be called, each once.
+/// All spellings of the subscriber's number, without duplicates.
 pub(super) fn spellings(digits: &str) -> Vec<String> {
     split(digits).map_or_else(|| vec![digits.to_owned()], |split| [false, true].map(|with| split.spelled(with)).into())
 }
 
-/// Countries in which numbers of people begin with 0, by libphonenumber's metadata.
+/// Countries whose subscriber numbers can begin with 0, according to libphonenumber's metadata.
 const ZERO_FIRST: &[&str] = &["39", "225", "226", "229", "241", "242", "250", "378", "992"];
 
-/// Whether a 0 stands after the country code that is dialled only within the country.
+/// Whether the country code is followed by a 0 that is dialled only within the country.
 pub(super) fn has_trunk_zero(digits: &str) -> bool {
     let code = country::calling_code(digits);
     digits[code.len()..].starts_with('0') && !ZERO_FIRST.contains(&code)
@@ -146,7 +146,7 @@ mod tests {
             prop_assert!(spellings(&digits).contains(&digits));
         }
 
-        /// The digits that a line bridges are the only difference that is overlooked.
+        /// No difference other than the optional digits is ignored.
         #[test]
         fn what_differs_elsewhere_is_somebody_else(
             country in prop::sample::select(vec!["55", "229", "52", "54"]), rest in "[0-9]{6,11}",

@@ -1,4 +1,4 @@
-//! The code that we send and the person types back: its alphabet, its derivation, and what counts as the same.
+//! One-time codes that we send and the person types back: alphabet, derivation and comparison.
 
 use std::fmt;
 
@@ -7,20 +7,20 @@ use subtle::ConstantTimeEq as _;
 
 use super::typed;
 
-/// How many characters a caller may ask for.
+/// Number of characters that a caller may request.
 pub const LENGTHS: std::ops::RangeInclusive<u32> = 4..=10;
 
 const DIGITS: &[u8] = b"0123456789";
 const LOWER: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
 const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
-/// What a code is made of.
+/// Length and alphabet of a code.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Shape {
     pub length: u8,
     pub letters: bool,
     pub digits: bool,
-    /// Of letters; without it they are lower case.
+    /// Upper-case letters instead of lower-case ones. Only relevant with `letters`.
     pub capitals: bool,
 }
 
@@ -28,7 +28,7 @@ impl Shape {
     /// Six digits.
     pub const USUAL: Self = Self { length: 6, letters: false, digits: true, capitals: false };
 
-    /// Digits first, then letters. Digits alone when neither was asked for, which callers are refused.
+    /// Digits first, then letters. Digits alone if neither was requested, which the API rejects.
     fn alphabet(self) -> Vec<u8> {
         let letters = match (self.letters, self.capitals) {
             (true, true) => UPPER,
@@ -40,13 +40,13 @@ impl Shape {
     }
 }
 
-/// A code for a person to type. Redacted in `Debug`.
+/// A code that the person types. Redacted in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OtpCode(String);
 
 impl OtpCode {
-    /// Draws characters from the bytes of `block(0)`, `block(1)`, … Bytes that would favour the first letters of
-    /// the alphabet are thrown away.
+    /// Draws characters from the bytes of `block(0)`, `block(1)`, … and skips bytes that would favour the first
+    /// characters of the alphabet.
     pub fn draw(shape: Shape, block: impl Fn(u32) -> [u8; 32]) -> Self {
         let alphabet = shape.alphabet();
         let fair = 256 - 256 % alphabet.len();
@@ -58,8 +58,8 @@ impl OtpCode {
         &self.0
     }
 
-    /// Whether a person typed this code, in any case, any digits, with any spaces and marks ([`typed::code`]).
-    /// Constant-time in what was typed, except for its length.
+    /// Whether the text is this code, regardless of case, script of digits, spaces and marks ([`typed::code`]). Runs in
+    /// constant time for inputs of equal length.
     pub fn is(&self, typed: &str) -> bool {
         typed::code(typed).as_bytes().ct_eq(typed::code(&self.0).as_bytes()).into()
     }
@@ -113,8 +113,7 @@ mod tests {
         }
     }
 
-    /// Upper bound of the chi-square statistic that a fair draw stays under in all but one of 10⁵ cases
-    /// (Wilson and Hilferty).
+    /// Upper bound of the chi-square statistic that a fair draw exceeds in one of 10⁵ cases (Wilson and Hilferty).
     fn bound(freedom: f64) -> f64 {
         let spread = 2.0 / (9.0 * freedom);
         freedom * (1.0 - spread + 4.265 * spread.sqrt()).powi(3)
@@ -131,7 +130,7 @@ mod tests {
         fair(500_000);
     }
 
-    /// Every character and every pair of neighbours is as likely as any other.
+    /// All characters, and all pairs of adjacent characters, are equally likely.
     fn fair(count: usize) {
         for shape in [Shape::USUAL, shape(5, true, true, true)] {
             let size = if shape.letters { 36_usize } else { 10 };

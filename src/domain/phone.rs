@@ -1,4 +1,4 @@
-//! Phone numbers in E.164. Two are equal where one subscriber has both: `numbering` knows where.
+//! Phone numbers in E.164. Two numbers are equal if they belong to the same subscriber, as determined by `numbering`.
 
 use std::{fmt, str::FromStr};
 
@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::numbering;
 
-/// An international phone number. Prints masked; [`Phone::digits`] is the only way to the whole of it.
+/// An international phone number. It is masked in `Debug`; the full number is available through methods such as
+/// [`Phone::digits`].
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Phone(String);
 
-/// The text is no international number: 7 to 15 digits, not starting with 0, with or without `+`.
+/// Not an international number of 7 to 15 digits that does not start with 0, with or without `+`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("expected an international phone number: 7 to 15 digits, country code first")]
 pub struct InvalidPhone;
@@ -22,22 +23,23 @@ impl Phone {
         &self.0
     }
 
-    /// With `+`, as in E.164.
+    /// The number as given, with `+`.
     pub fn e164(&self) -> String {
         format!("+{}", self.0)
     }
 
-    /// The same for all spellings of one subscriber; for keyed digests, never for showing or dialling.
+    /// The form shared by all spellings of one subscriber. For keyed digests only, not for display or dialling.
     pub fn canonical(&self) -> String {
         numbering::canonical(&self.0)
     }
 
-    /// With `+`, as the plan of today writes it: one person is one value, however WhatsApp spells the number.
+    /// The number as the current plan writes it, with `+`. The same person has the same value whichever spelling
+    /// WhatsApp uses.
     pub fn current(&self) -> String {
         format!("+{}", numbering::current(&self.0))
     }
 
-    /// Country code and number in every spelling of this subscriber.
+    /// Country code and number in every spelling of the subscriber's number, without `+`.
     pub fn spellings(&self) -> Vec<String> {
         numbering::spellings(&self.0)
     }
@@ -108,7 +110,7 @@ mod tests {
         }
     }
 
-    /// Both of each pair are valid by libphonenumber, or were.
+    /// Both numbers of each pair are, or were, valid according to libphonenumber.
     #[test]
     fn neighbours_are_two_subscribers() {
         for (a, b) in [

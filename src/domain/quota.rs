@@ -1,60 +1,60 @@
-//! Rates, as the generic cell rate algorithm counts them.
+//! Rate limits, counted with the generic cell rate algorithm (GCRA).
 
 use std::time::Duration;
 
-/// So many at once, then so many per second.
+/// A burst size and the time in which one unit is restored.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Quota {
     burst: u32,
     interval: Duration,
 }
 
-/// The limits there are. Callers, metrics and people know them by these words.
+/// The limits. Their names appear in API responses, metrics and logs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Name {
-    /// Links and codes asked for with one token.
+    /// Links and codes requested with one token.
     Mint,
-    /// Links and codes asked for with all tokens of one instance.
+    /// Links and codes requested with all tokens of one instance.
     Instance,
-    /// Records that an instance has in the store.
+    /// Records of one instance in the store.
     Records,
-    /// Bytes that they take.
+    /// Bytes used by the records of one instance.
     Bytes,
-    /// Jobs that wait for its receivers and gateways.
+    /// Pending jobs for the receivers and gateways of one instance.
     PendingJobs,
-    /// Links for one chat.
+    /// Links requested for one chat.
     Links,
     /// Codes sent to one chat.
     Codes,
-    /// Between two codes.
+    /// Time between two codes.
     Cooldown,
     /// Codes checked with one token.
     Validate,
     /// Wrong codes for one chat.
     WrongCodes,
-    /// Wrong codes for one chat, in a row.
+    /// Consecutive wrong codes for one chat.
     CodeFailures,
-    /// Codes sent for one client address of the app.
+    /// Codes sent for one client address, as given by the app.
     CodesOfAddress,
     /// Codes sent to one country.
     CodesOfCountry,
-    /// Codes sent to numbers beside one another.
+    /// Codes sent to numbers with the same prefix ([`prefix`](super::country::prefix)).
     CodesOfPrefix,
     /// Unknown codes from one sender.
     Guesses,
-    /// Replies to one sender whose code failed.
+    /// Replies about failed codes to one sender.
     FailureReplies,
-    /// Success replies to one sender that are repeated.
+    /// Repeated success replies to one sender.
     SuccessReplies,
     /// Test callbacks of one instance.
     TestCallbacks,
-    /// Requests of one address to the pages of one link, and to everything else that is public.
+    /// Requests from one address to the pages of one link, or to the other public paths.
     Pages,
-    /// Those of them that change something.
+    /// Those of the page requests that change state.
     Taps,
-    /// Wrong tokens from one address.
+    /// Requests with wrong tokens from one address.
     Authentication,
-    /// Tries at the operator's password.
+    /// Attempts to enter the operator's password.
     OperatorLogin,
 }
 
@@ -84,7 +84,7 @@ impl Name {
         Self::OperatorLogin,
     ];
 
-    /// Whether it counts what lies in the store, and not how often somebody asks.
+    /// Whether the limit bounds stored data instead of the rate of requests.
     pub const fn is_room(self) -> bool {
         matches!(self, Self::Records | Self::Bytes | Self::PendingJobs)
     }
@@ -117,31 +117,31 @@ impl Name {
     }
 }
 
-/// What the store said about one bucket.
+/// The store's answer for one bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Allowance {
     Allowed {
         remaining: u32,
     },
-    /// Nothing was taken; ask again after this time.
+    /// Nothing was taken. The caller may retry after `retry_after`.
     Exhausted {
         retry_after: Duration,
     },
 }
 
 impl Quota {
-    /// `count` within `window`, all of which may come at once.
+    /// `count` units per `window`, all of which may be used at once.
     pub fn per(count: u32, window: Duration) -> Self {
         let count = count.max(1);
         Self { burst: count, interval: window / count }
     }
 
-    /// `per_second` sustained, `burst` at once.
+    /// `per_second` units sustained, with a burst of `burst`.
     pub fn sustained(per_second: u32, burst: u32) -> Self {
         Self { burst: burst.max(1), interval: Duration::from_secs(1) / per_second.max(1) }
     }
 
-    /// `capacity` at once, all of which comes back within `window`; each time `weight` of it is taken.
+    /// A `capacity` that is restored within `window` and of which each call takes `weight`.
     pub fn weighed(capacity: u64, window: Duration, weight: u64) -> Self {
         let weight = weight.max(1);
         let burst = u32::try_from(capacity / weight).unwrap_or(u32::MAX).max(1);
@@ -152,26 +152,26 @@ impl Quota {
         self.burst
     }
 
-    /// The time in which an empty bucket fills.
+    /// The time in which an empty bucket becomes full.
     pub fn window(self) -> Duration {
         self.interval.saturating_mul(self.burst)
     }
 
-    /// Until the bucket is full, when `remaining` units are left; until the next unit, when none is.
+    /// The time until the bucket is full again, or, if `remaining` is 0, until the next unit is available.
     pub fn reset(self, remaining: u32) -> Duration {
         if remaining == 0 { self.interval } else { self.interval * self.burst.saturating_sub(remaining) }
     }
 
-    /// Time that one unit costs, in microseconds.
+    /// The time in which one unit is restored, in microseconds.
     pub fn interval_micros(self) -> i64 {
         i64::try_from(self.interval.as_micros()).unwrap_or(i64::MAX / 4).max(1)
     }
 
-    /// Takes one unit from a bucket whose theoretical arrival time is `tat` (both in microseconds of the
-    /// store's clock). Returns the new arrival time, or the unchanged one when nothing is left.
+    /// Takes one unit from a bucket whose theoretical arrival time is `tat` (both in microseconds of the store's
+    /// clock). Returns the new arrival time, or the old one, corrected as below, if nothing is left.
     ///
-    /// A bucket owes its window at most, for the clock may go back a little. What is more than a window beyond that was
-    /// written by a clock that was ahead, and is not believed: the bucket is full.
+    /// `tat` is capped at one window after `now`, because the clock may go back slightly. A `tat` of more than two
+    /// windows after `now` was written by a clock that was ahead; it is ignored and the bucket counts as full.
     pub fn take(self, tat: i64, now: i64) -> (i64, Allowance) {
         let interval = self.interval_micros();
         let tolerance = interval.saturating_mul(i64::from(self.burst));

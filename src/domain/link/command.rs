@@ -1,51 +1,53 @@
-//! What can happen to a link, and what its cause is answered.
+//! The commands that can be applied to a link, and the verdicts returned to their callers.
 
 use crate::domain::{ClaimId, Reason, Sender, binding::Binding, keys::Digest, risk::Risk};
 
-/// What can happen to a link.
+/// A command that can be applied to a link.
 #[derive(Clone, Debug)]
 pub enum LinkCommand {
-    /// A message with its code arrived.
+    /// A message with the link's code arrived.
     Receive {
         sender: Sender,
         push_name: Option<String>,
         text: Sent,
         risk: Option<Risk>,
-        /// The sender's budget of replies is not used up. The first success is answered in any case.
+        /// Whether the sender's budget of replies allows a reply. The first success is answered regardless.
         may_reply: bool,
     },
-    /// The app changed its mind.
+    /// Cancellation by the app.
     Cancel,
-    /// Its time is over.
+    /// End of the validity period.
     Expire,
-    /// A person is about to send the message from the start page, or the page itself is.
+    /// The start page binds its browser, either because the person is about to send the message or by script.
     Bind { binding: Binding },
-    /// The person's data is no longer needed.
+    /// Erasure of the person's data.
     Forget,
-    /// A person goes on from the reply.
+    /// The person proceeds from the reply.
     Finish(FinishCommand),
-    /// The app's server presents a redeem token, and the S256 challenge of its verifier if it sent one. `claim` is the
-    /// id that its idempotency key stands for.
+    /// The app's server presents a redeem token and, if it sent one, the S256 challenge of its verifier. `claim` is the
+    /// id that the caller's idempotency key maps to.
     Redeem { token: Digest, challenge: Option<String>, claim: Option<ClaimId> },
-    /// "This wasn't me."
+    /// The person selected "this wasn't me".
     Dispute,
 }
 
-/// What can be done with the link or the code in the reply. `token` is the digest of the redeem token to hand out.
-/// Completing, continuing and typing can be repeated by the same browser while such a token lives, because an answer can
-/// be lost.
+/// A command that uses the link or the code in the reply. `token` is the digest of the redeem token to issue.
+///
+/// `Complete`, `Continue` and `Type` may be repeated by the same browser while such a token is valid, because a
+/// response can be lost.
 #[derive(Clone, Debug)]
 pub enum FinishCommand {
-    /// The button behind the link was tapped. A wrong browser is shown the reply code, where `may_tell`.
+    /// The button behind the link was tapped. A browser other than the bound one is shown the reply code if
+    /// `may_tell` is set.
     Complete { token: Digest, browser: Option<Digest>, may_tell: bool, risk: Option<Risk> },
-    /// The person behind the link says that the login was started elsewhere: the reply code may be shown.
+    /// The person behind the link says that the login was started elsewhere, so the reply code may be shown.
     Tell,
-    /// The waiting page of a person who is signed in already goes on by itself.
+    /// The waiting page of a person who is already signed in proceeds automatically.
     Continue { token: Digest, browser: Option<Digest>, risk: Option<Risk> },
-    /// The reply code was typed on the start page; `right` says whether it was this one.
+    /// The reply code was typed on the start page. `right` says whether it was correct.
     Type { token: Digest, browser: Option<Digest>, right: bool, risk: Option<Risk> },
-    /// The app's server presents the reply code that was typed on a page of its own.
-    /// `risk` compares the browser that typed it, where the app names it.
+    /// The app's server presents the reply code that was typed on a page of its own. `risk` compares the browser that
+    /// typed it, if the app identifies it.
     RedeemCode { right: bool, challenge: Option<String>, claim: Option<ClaimId>, risk: Option<Risk> },
 }
 
@@ -55,58 +57,58 @@ impl From<FinishCommand> for LinkCommand {
     }
 }
 
-/// What is to be known of a message beside its sender.
+/// Properties of a message other than its sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Sent {
     /// The brackets around the code were lost.
     pub edited: bool,
-    /// The words around the code are others than the prefilled ones.
+    /// The words around the code differ from the prefilled ones.
     pub changed: bool,
-    /// The sender could be made up.
+    /// The sender's identity can be forged.
     pub weak: bool,
 }
 
-/// The answer to a command.
+/// The result of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LinkVerdict {
-    /// This chat has proved the code, just now.
+    /// The chat proved the code with this message.
     Verified,
-    /// The chat has proved it before, and writes again: the same answer.
+    /// The chat proved the code before and repeats the message: the reply is the same.
     Repeated,
-    /// A message did not prove it.
+    /// The message did not prove the code.
     Failed(Reason),
     Expired,
     Canceled,
-    /// The tap is kept.
+    /// The browser is bound.
     Bound,
     Forgotten,
-    /// Nothing to do, and nothing wrong: the state already says so, or it is too early.
+    /// The command had no effect: the state already covers it, or it came too early.
     Unchanged,
-    /// To what follows upon the match.
+    /// Verdict on the steps that follow the match.
     Finish(FinishVerdict),
 }
 
-/// The answer to a [`FinishCommand`], a redeem token or a dispute.
+/// The result of a [`FinishCommand`], a redeem token or a dispute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FinishVerdict {
     Completed,
-    /// The browser that completed it has asked again, and gets a further redeem token.
+    /// The browser that completed the link repeated the request and gets another redeem token.
     CompletedAgain,
-    /// The person has agreed behind the link, and another browser waits to go on.
+    /// The person agreed behind the link; the waiting browser may now proceed.
     Agreed,
-    /// The reply code may be shown to the browser that asked.
+    /// The reply code may be shown to the browser that requested it.
     Told,
-    /// Another browser started this, and it alone may finish.
+    /// The link is bound to another browser, and only that one may finish.
     WrongBrowser,
-    /// A try of the reply code is gone.
+    /// The reply code was wrong; the attempt counts.
     WrongCode,
     Redeemed,
-    /// The caller who redeemed it asks again: the same answer.
+    /// The caller that redeemed it repeats the request: the answer is the same.
     RedeemedAgain,
     Disputed,
-    /// The one use is over.
+    /// The single use is over.
     Gone,
-    /// Wrong token or wrong verifier, or too early.
+    /// Wrong token or verifier, or too early.
     Refused,
 }
 

@@ -1,20 +1,20 @@
-//! What became of a link after its chat was proved: who may go on, and what was handed out for it.
+//! The state of a link after the match: who may proceed, and which redeem tokens were issued.
 
 use jiff::{SignedDuration, Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{ClaimId, Sender, Subject, binding::Told, keys::Digest, wire::wire_enum};
 
-/// How long the link in the reply can be completed after the match.
+/// How long after the match the link in the reply can be completed.
 pub const COMPLETION_WINDOW: SignedDuration = SignedDuration::from_mins(10);
-/// How long the app's server has to exchange a redeem token.
+/// How long a redeem token is valid.
 pub const REDEEM_WINDOW: SignedDuration = SignedDuration::from_secs(60);
-/// Wrong verifiers that spend the redeem tokens of one login.
+/// Number of wrong verifiers after which the redeem tokens of one login are revoked.
 pub const REDEEM_MISSES: u8 = 5;
-/// Redeem tokens of one login that are out at once.
+/// Maximum number of valid redeem tokens of one login.
 pub const REDEEM_TOKENS: usize = 3;
 
-/// Who proved it.
+/// Who proved the chat.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Proof {
     pub subject: Subject,
@@ -22,26 +22,26 @@ pub struct Proof {
     pub push_name: Option<String>,
 }
 
-/// What became of the link in the reply. One use, and only a dispute follows upon the last three.
+/// The state of the link in the reply. It can be used once; the last three states change only by a dispute.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Completion {
-    /// The link waits to be tapped.
+    /// The link has not been used yet.
     Offered {
         #[serde(with = "millis")]
         until: Timestamp,
-        /// The reply code, once it was shown.
+        /// State of the reply code, once it was shown.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         told: Option<Told>,
-        /// The person behind the link has agreed, and the page that waits may go on.
+        /// The person behind the link agreed, so the waiting page may proceed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         agreed: bool,
     },
-    /// Tapped: redeem tokens are out, and the first that is exchanged ends all.
+    /// Completed: redeem tokens are issued, and the first exchange invalidates the others.
     Released {
         /// Oldest first, at most [`REDEEM_TOKENS`].
         tokens: Vec<Issued>,
-        /// The browser that tapped may do it again, where it was recognised.
+        /// The browser that completed the link, if it was recognised. Only this browser may repeat the completion.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Digest>,
         misses: u8,
@@ -64,20 +64,20 @@ pub enum Completion {
 }
 
 wire_enum! {
-    /// How far a login had come when the person said "this wasn't me".
+    /// The state of the login when the person selected "this wasn't me".
     Reached {
-        /// No browser had gone on.
+        /// No browser had completed the login.
         Offered = "offered",
-        /// A redeem token was out; it is revoked.
+        /// A redeem token was issued; it is revoked.
         Released = "released",
-        /// The app had got the subject: it alone can end what it began.
+        /// The app had received the subject; only the app can end the session that it started.
         Redeemed = "redeemed",
-        /// It had ended by itself.
+        /// The login had lapsed without being redeemed.
         Lapsed = "lapsed",
     }
 }
 
-/// A redeem token that is out.
+/// A redeem token that was issued.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Issued {
     pub digest: Digest,
@@ -85,22 +85,22 @@ pub struct Issued {
     pub until: Timestamp,
 }
 
-/// What a redemption was asked for with, so that only its repeat gets the same answer.
+/// The request that redeemed a token. Only a repeat of it gets the same answer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Redemption {
-    /// The redeem token; absent, it was the reply code.
+    /// The redeem token; `None` if the reply code was redeemed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Digest>,
-    /// The id that the caller's idempotency key stands for.
+    /// The id that the caller's idempotency key maps to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<ClaimId>,
-    /// When the token or the code would have ended.
+    /// When the token or the code would have expired. Repeats are answered until then.
     #[serde(with = "millis")]
     pub until: Timestamp,
 }
 
 impl Completion {
-    /// The word for it in the API.
+    /// The name of the state in the API.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Offered { .. } => "offered",
@@ -112,7 +112,7 @@ impl Completion {
     }
 }
 
-/// The end of the redeem token that lives longest.
+/// The expiry of the token that is valid the longest.
 pub(super) fn last_end(tokens: &[Issued]) -> Timestamp {
     tokens.iter().map(|issued| issued.until).max().unwrap_or_default()
 }

@@ -1,4 +1,6 @@
-//! What a command does to a link. Reached only through [`crate::domain::Protocol::decide`].
+//! State machine of a link. Called only through [`crate::domain::Protocol::decide`].
+//!
+//! Commands that do not apply to the current state leave the record unchanged.
 
 use jiff::Timestamp;
 
@@ -19,7 +21,7 @@ pub(super) fn decide(before: &Verification<Link>, command: LinkCommand, now: Tim
     decision
 }
 
-/// As if every message could be answered.
+/// Decides as if the reply budget were unlimited.
 fn decide_and_reply(before: &Verification<Link>, command: LinkCommand, now: Timestamp) -> Decision<Link> {
     let draft = Draft::new(before, now);
     match &before.kind.state {
@@ -72,7 +74,7 @@ impl Draft<Link> {
         }
     }
 
-    /// `failed`, `expired` and `canceled`: every message gets its answer, nothing changes.
+    /// `failed`, `expired` and `canceled`: messages are answered, and the state does not change.
     fn over(mut self, command: &LinkCommand, verdict: LinkVerdict, reply: Reply) -> Decision<Link> {
         match command {
             LinkCommand::Receive { .. } => {
@@ -90,7 +92,7 @@ impl Draft<Link> {
     }
 
     fn receive(mut self, sender: Sender, push_name: Option<String>, text: Sent, risk: Option<Risk>) -> Decision<Link> {
-        // A number that is to be proved is not proved by what anybody can forge.
+        // A sender whose identity can be forged must not prove a number.
         if text.weak && self.next.request.completion == Some(Mode::ProvePhone) {
             return self.unidentified();
         }
@@ -99,13 +101,13 @@ impl Draft<Link> {
             (_, None) => None,
             (Some(bound), Some(_)) => match sender.is(bound) {
                 None => None,
-                // Not what was asked for: what the gateway reported.
+                // Use the identity that the gateway reported, not the requested one.
                 Some(true) => sender.same_kind(bound),
                 Some(false) => return self.mismatch(),
             },
             (None, Some(subject)) => Some(subject),
         };
-        // A sender who hides the needed identity may well be the right one, so it costs no attempt.
+        // A sender whose identity is hidden may be the right one, so this does not count as an attempt.
         let Some(subject) = subject else { return self.unidentified() };
         if text.changed && self.next.request.exact {
             return self.text_changed();
@@ -129,7 +131,7 @@ impl Draft<Link> {
         self.changed(LinkVerdict::Verified)
     }
 
-    /// The message once more.
+    /// Answers a repeated message after the match.
     fn again(mut self, proof: Option<&Proof>, completion: &Completion, sender: &Sender) -> Decision<Link> {
         let now = self.now;
         let same = proof.is_some_and(|proof| sender.is(&proof.subject) == Some(true));
@@ -149,7 +151,7 @@ impl Draft<Link> {
         self.unchanged(LinkVerdict::Failed(Reason::CodeUsed))
     }
 
-    /// What the right message is answered with.
+    /// The reply to a message that proves the code.
     fn success(&self) -> Reply {
         if self.next.expects_code() {
             Reply::OtherDevice
@@ -160,7 +162,8 @@ impl Draft<Link> {
         }
     }
 
-    /// The sender may have read something else than what is agreed to; the link shows it.
+    /// The sender may have read a different text than the one they are asked to confirm; the reply contains a link to
+    /// it.
     fn text_changed(mut self) -> Decision<Link> {
         let reason = Reason::TextChanged;
         self.next.note(self.now, TimelineEvent::Message, Some(reason));
@@ -175,7 +178,7 @@ impl Draft<Link> {
         self.changed(LinkVerdict::Failed(reason))
     }
 
-    /// Another chat sent the code. It stays alive for its owner until too many have tried.
+    /// Another chat sent the code. The link remains valid for the right chat until the attempts are exhausted.
     fn mismatch(mut self) -> Decision<Link> {
         let why = Reason::SenderMismatch;
         self.next.attempts += 1;
@@ -190,8 +193,8 @@ impl Draft<Link> {
         self.changed(LinkVerdict::Failed(why))
     }
 
-    /// The last tap of a person wins; the match freezes it. Only the last one stands in the timeline, so that many leave
-    /// room for what follows.
+    /// A later tap replaces an earlier one until the match. The timeline keeps only the last of several consecutive
+    /// taps, so they leave room for later events.
     fn bind(mut self, binding: Binding) -> Decision<Link> {
         let same =
             |held: &Binding| held.place == binding.place && !held.gently && held.browser.matches(binding.browser);

@@ -1,4 +1,4 @@
-//! After the match: who may go on, and how often the reply code may be wrong.
+//! The steps after the match: which browser may proceed, and how many wrong reply codes are allowed.
 
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ use crate::domain::{
     risk::Risk,
 };
 
-/// A link that waits to be tapped.
+/// The data of [`Completion::Offered`].
 #[derive(Clone, Copy)]
 pub(super) struct Offer {
     pub(super) until: Timestamp,
@@ -23,7 +23,7 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// The reply code, while it can be typed.
+    /// The reply code, if it is still accepted.
     pub(super) fn live_code(&self, now: Timestamp) -> Option<Told> {
         self.told.filter(|told| told.is_live(now))
     }
@@ -35,7 +35,7 @@ impl From<Offer> for Completion {
     }
 }
 
-/// Constant-time.
+/// Compares in constant time.
 fn is(bound: Digest, browser: Option<Digest>) -> bool {
     browser.is_some_and(|browser| bound.matches(browser))
 }
@@ -98,8 +98,7 @@ impl Draft<Link> {
         self.next.kind.binding.as_ref().is_some_and(|binding| is(binding.browser, browser))
     }
 
-    /// In `prove_phone` the browser that waits goes on, wherever the link is tapped: the tap is the person's word that it
-    /// may.
+    /// In `prove_phone` the browser that waits proceeds, wherever the link is tapped: the tap confirms that it may.
     fn agrees_for_another(&self, browser: Option<Digest>) -> bool {
         let proves = self.next.request.completion == Some(Mode::ProvePhone);
         proves && self.next.kind.binding.is_some() && !self.waits(browser)
@@ -113,7 +112,7 @@ impl Draft<Link> {
         self.complete(Offer { agreed: true, ..offer }.into(), FinishVerdict::Agreed)
     }
 
-    /// A link that was bound to nothing belongs from now on to the browser that tapped it.
+    /// Records `by`, the browser that completed the link; only this browser may repeat the request.
     fn release(
         mut self,
         token: Digest,
@@ -127,8 +126,8 @@ impl Draft<Link> {
         self.complete(Completion::Released { tokens, by, misses: 0 }, FinishVerdict::Completed)
     }
 
-    /// The same form once more: a further token while one lives. The oldest gives way, so that the answer which the
-    /// browser follows, the last, is worth something.
+    /// A repeated form: issues another token while one is valid. The oldest token is dropped if there are too many, so
+    /// that the last response, which the browser follows, contains a valid token.
     fn released(
         mut self,
         tokens: &[Issued],
@@ -160,12 +159,12 @@ impl Draft<Link> {
         Decision { valid_until: Some(until), ..decision }
     }
 
-    /// Repeats prolong nothing beyond what a late tap would have had.
+    /// The last time a repeat is answered: repeats do not extend the window beyond that of a late tap.
     fn repeatable_until(&self) -> Timestamp {
         self.next.ended_at().unwrap_or(self.now) + COMPLETION_WINDOW + REDEEM_WINDOW
     }
 
-    /// Shows the reply code; a second look prolongs nothing and restores no try.
+    /// Shows the reply code. Showing it again extends neither its deadline nor the number of attempts.
     fn tell(mut self, offer: Offer) -> Decision<Link> {
         match offer.told {
             Some(told) if told.is_live(self.now) => self.unchanged(FinishVerdict::Told),
@@ -196,7 +195,7 @@ impl Draft<Link> {
         Decision { valid_until: Some(offer.until.min(told.until)), ..decision }
     }
 
-    /// Whatever became of the link, until the person's data is erased: an app that has begun a session learns that it has
+    /// Accepted in every state until the person's data is erased, so an app that started a session learns that it has
     /// to end it.
     pub(super) fn dispute(mut self, proof: Option<&Proof>, completion: &Completion) -> Decision<Link> {
         let after = match completion {

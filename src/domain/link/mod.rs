@@ -1,6 +1,6 @@
-//! A link: the person sends its code from the chat that is to be proved.
+//! A link: the person sends its code from the chat to be proved.
 //!
-//! `pending → verified | failed | expired | canceled`; what becomes of a verified one is its [`Completion`].
+//! `pending → verified | failed | expired | canceled`. A verified link has a second state, its [`Completion`].
 
 mod command;
 mod completion;
@@ -25,14 +25,14 @@ use super::{
     risk::Risk,
 };
 
-/// What a link has beside what every verification has.
+/// The link-specific part of a verification.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Link {
-    /// Characters of its code.
+    /// Number of characters of the code.
     pub code_length: u8,
-    /// Of the prefilled text, but for its code ([`super::extract::around`]).
+    /// Digest of the prefilled text without its code ([`super::extract::around`]).
     pub prefilled: Option<Digest>,
-    /// Other words than those surrounded the code that proved the chat.
+    /// The words around the code that proved the chat differed from the prefilled ones.
     pub text_changed: bool,
     /// The browser that waits, if it used the start page.
     pub binding: Option<Binding>,
@@ -41,17 +41,17 @@ pub struct Link {
     pub state: LinkState,
 }
 
-/// Where it stands, and only what exists there.
+/// The state of a link, with the data that exists only in that state.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "a record has one, and is held by itself")]
 pub enum LinkState {
     Pending,
-    /// A chat sent the code. Terminal; the completion beside it moves on by itself.
+    /// A chat sent the code. Terminal; only the completion changes afterwards.
     Verified {
         #[serde(with = "millis")]
         at: Timestamp,
-        /// Absent once the person's data was erased.
+        /// `None` after the person's data was erased.
         proof: Option<Proof>,
         completion: Completion,
     },
@@ -101,7 +101,7 @@ impl Protocol for Link {
 }
 
 impl Link {
-    /// A new one.
+    /// A new link in the pending state.
     pub const fn new(code_length: u8) -> Self {
         Self { code_length, prefilled: None, text_changed: false, binding: None, risk: None, state: LinkState::Pending }
     }
@@ -135,12 +135,12 @@ impl Link {
         }
     }
 
-    /// Who proved the chat, as far as that is kept.
+    /// Who proved the chat; `None` if not yet proved or if the data was erased.
     pub fn proof(&self) -> Option<&Proof> {
         self.verified().and_then(|(proof, _)| proof)
     }
 
-    /// Forgets what names the person.
+    /// Erases the data that identifies the person.
     pub(super) fn erase(&mut self) {
         self.risk = None;
         if let Some(binding) = &mut self.binding {
@@ -154,7 +154,7 @@ impl Link {
         }
     }
 
-    /// Who proved the chat, as far as that is kept, and what became of the link since then.
+    /// The proof, unless erased, and the completion; `None` unless the link is verified.
     pub const fn verified(&self) -> Option<(Option<&Proof>, &Completion)> {
         match &self.state {
             LinkState::Verified { proof, completion, .. } => Some((proof.as_ref(), completion)),
@@ -168,8 +168,8 @@ impl Link {
         self.verified().map(|(_, completion)| completion)
     }
 
-    /// How it completes. One that was bound to nothing when its message came completes wherever its link is opened, and
-    /// is called that.
+    /// How the link completes. A link that was bound to no browser when its message came can be completed from any
+    /// browser, so its mode is [`Mode::Anywhere`].
     pub fn mode(&self, request: &Request) -> Mode {
         match request.completion {
             Some(Mode::ProvePhone) => Mode::ProvePhone,
@@ -179,13 +179,13 @@ impl Link {
         }
     }
 
-    /// Meant for one browser, and none was named.
+    /// Whether the link is meant for one browser, but neither the app nor the start page has bound one.
     fn is_unbound(&self, request: &Request) -> bool {
         let same_browser = request.completion == Some(Mode::SameBrowser);
         same_browser && request.challenge.is_none() && self.binding.is_none()
     }
 
-    /// Whether this browser waits, or has gone on from here.
+    /// Whether this browser waits, or completed the link.
     pub fn knows(&self, browser: Digest) -> bool {
         let by = match self.completion() {
             Some(Completion::Released { by, .. }) => *by,
@@ -207,31 +207,31 @@ impl Verification<Link> {
         Self::new(birth, request, Link::new(code_length))
     }
 
-    /// As [`Link::mode`].
+    /// See [`Link::mode`].
     pub fn mode(&self) -> Mode {
         self.kind.mode(&self.request)
     }
 
-    /// Meant for one browser, and none was named.
+    /// Whether the link is meant for one browser, but neither the app nor the start page has bound one.
     pub fn is_unbound(&self) -> bool {
         self.kind.is_unbound(&self.request)
     }
 
-    /// The browser that alone may finish. `None` where the app itself binds, or nothing does.
+    /// The only browser that may finish the link. `None` if the app itself binds the login or nothing does.
     pub fn bound_browser(&self) -> Option<&Binding> {
         let cookie = self.request.completion == Some(Mode::SameBrowser) && self.request.challenge.is_none();
         self.kind.binding.as_ref().filter(|_| cookie)
     }
 
-    /// Whether the message comes from another device than the one that waits, so that the reply holds a code.
+    /// Whether the message comes from another device than the browser that waits, so the reply contains a code.
     pub fn expects_code(&self) -> bool {
         let scanned = self.kind.binding.as_ref().is_some_and(|binding| binding.place == Place::Qr);
         let app_scanned = self.request.qr && self.request.challenge.is_some();
         self.request.completion == Some(Mode::SameBrowser) && (scanned || app_scanned)
     }
 
-    /// Whether the waiting page of a person who stated the number goes on without a tap: what was sent says itself what
-    /// is agreed to.
+    /// Whether the waiting page proceeds without a tap: the person stated the number before, and the message text
+    /// itself says what is agreed to.
     pub fn finishes_by_itself(&self) -> bool {
         self.request.completion == Some(Mode::ProvePhone) && self.request.exact && self.kind.binding.is_some()
     }

@@ -1,4 +1,4 @@
-//! What the app's server gets for a redeem token or for the reply code, once.
+//! Exchange of a redeem token or a reply code, once, by the app's server.
 
 use jiff::Timestamp;
 use subtle::ConstantTimeEq as _;
@@ -40,7 +40,7 @@ impl Draft<Link> {
         }
     }
 
-    /// `last`: the end of the token that lives longest.
+    /// `last` is the expiry of the token that is valid the longest.
     fn redeem_issued(mut self, presented: Option<&str>, by: Redemption, last: Timestamp, misses: u8) -> Decision<Link> {
         if self.now >= last {
             return self.lapse(TimelineEvent::TokenLapsed);
@@ -60,7 +60,7 @@ impl Draft<Link> {
         self.changed(FinishVerdict::Refused)
     }
 
-    /// Only an app that keeps a verifier takes codes on a page of its own.
+    /// Only allowed for apps that keep a verifier.
     pub(super) fn redeem_code(
         self,
         offer: Offer,
@@ -81,7 +81,7 @@ impl Draft<Link> {
         }
     }
 
-    /// The reply code once more, after it was exchanged.
+    /// Repeats the answer to a reply code that was already exchanged.
     pub(super) fn code_redeemed_again(self, by: &Redemption, command: &FinishCommand) -> Decision<Link> {
         if let FinishCommand::RedeemCode { right: true, challenge, claim, .. } = command
             && by.token.is_none()
@@ -91,8 +91,8 @@ impl Draft<Link> {
         self.unchanged(FinishVerdict::Gone)
     }
 
-    /// A caller who got no answer asks again. A copied redirect is worth nothing: it holds the token, and neither the
-    /// verifier nor the caller's idempotency key.
+    /// Repeats the answer for a caller that did not receive it. A copied redirect URL is not enough: it contains the
+    /// token, but neither the verifier nor the caller's idempotency key.
     fn redeem_again(self, presented: Option<&str>, claim: Option<ClaimId>, by: &Redemption) -> Decision<Link> {
         let same_caller = self.next.request.challenge.is_some() || claim.is_some() && claim == by.claim;
         let repeated = self.now < by.until && same_caller && self.proves(presented);

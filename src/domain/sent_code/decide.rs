@@ -1,4 +1,4 @@
-//! What a command does to a code. Reached only through [`crate::domain::Protocol::decide`].
+//! State machine of a sent code. Called only through [`crate::domain::Protocol::decide`].
 
 use jiff::Timestamp;
 
@@ -40,13 +40,13 @@ impl Draft<SentCode> {
             CodeCommand::Replace => self.cancel(TimelineEvent::Replaced),
             CodeCommand::Cancel => self.cancel(TimelineEvent::Canceled),
             CodeCommand::Expire | CodeCommand::Forget => return self.unchanged(CodeVerdict::Unchanged),
-            // How a message fared is true whenever it is reported.
+            // A delivery report is valid at any time, so it needs no deadline.
             CodeCommand::Report { leg, report } => return self.reported(leg, report),
         };
         Decision { valid_until, ..decision }
     }
 
-    /// Its time is over, and that was not written down yet.
+    /// The code expired, but the record does not say so yet.
     fn late(self, command: CodeCommand) -> Decision<SentCode> {
         match command {
             CodeCommand::Try { .. }
@@ -59,7 +59,7 @@ impl Draft<SentCode> {
         }
     }
 
-    /// Terminal states absorb.
+    /// Terminal states do not change; only personal data can be erased.
     fn over(self, command: CodeCommand, verdict: CodeVerdict) -> Decision<SentCode> {
         match command {
             CodeCommand::Try { .. } | CodeCommand::Resend => self.unchanged(verdict),

@@ -1,4 +1,4 @@
-//! How the messages that carry a code fared, and which channel takes over.
+//! Delivery status of the messages that carry a code, and the fallback to the next channel.
 
 use super::{CodeState, CodeVerdict, DeliveryReport, Fate, Leg, SentCode};
 use crate::domain::{
@@ -21,7 +21,7 @@ impl Draft<SentCode> {
         self.next.kind.otp.legs.push(leg);
     }
 
-    /// The app gets one report of each kind per send, however many channels and reports there were, and in order.
+    /// However many channels and reports there are, the app gets at most one report of each kind per send, in order.
     fn arrived(mut self, index: usize, fate: Fate) -> Decision<SentCode> {
         let code = &mut self.next.kind;
         let Some(leg) = code.otp.legs.get_mut(index) else { return self.unchanged(CodeVerdict::Refused) };
@@ -51,8 +51,8 @@ impl Draft<SentCode> {
         self.changed(CodeVerdict::Unchanged)
     }
 
-    /// Over to the next channel, unless a later send is on its way. When no message is left that could arrive,
-    /// the verification ends.
+    /// Switches to the next channel unless a later send exists or this message was already replaced. If every message
+    /// failed and no channel is left, the verification ends.
     fn undelivered(mut self, index: usize, why: DeliveryFailure) -> Decision<SentCode> {
         let (now, expired) = (self.now, self.is_expired());
         let otp = &mut self.next.kind.otp;
@@ -77,7 +77,7 @@ impl Draft<SentCode> {
         self.changed(CodeVerdict::Unchanged)
     }
 
-    /// Over to the next channel as well. Without one the verification waits for what the person types.
+    /// Switches to the next channel as well. Without one, the verification waits for the person to type the code.
     fn unknown(mut self, index: usize, why: DeliveryFailure) -> Decision<SentCode> {
         let (now, expired) = (self.now, self.is_expired());
         let otp = &mut self.next.kind.otp;

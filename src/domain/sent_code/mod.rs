@@ -1,4 +1,4 @@
-//! A code that we send: the person types it into the app.
+//! A one-time code that we send and the person types into the app.
 //!
 //! `pending → sent → validated | failed | expired | canceled`.
 
@@ -15,28 +15,28 @@ use super::{
     decision::Decision,
 };
 
-/// Between two sends of one code.
+/// Minimum time between two sends of one code.
 pub const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 
-/// What a code has beside what every verification has.
+/// The code-specific part of a verification.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SentCode {
-    /// What it is made of, and the messages that carry it.
+    /// Shape of the code, and the messages that carry it.
     pub otp: Otp,
     pub state: CodeState,
 }
 
-/// Where it stands, and only what exists there.
+/// The state of a sent code, with the data that exists only in that state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum CodeState {
     Pending,
-    /// A gateway has taken it.
+    /// A gateway accepted the message.
     Sent {
         #[serde(with = "millis")]
         at: Timestamp,
     },
-    /// The app presented it. Terminal, as all below.
+    /// The app presented the code. Terminal, like all states below.
     Validated {
         #[serde(with = "millis")]
         at: Timestamp,
@@ -56,56 +56,56 @@ pub enum CodeState {
     },
 }
 
-/// What can happen to a code.
+/// A command that can be applied to a sent code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CodeCommand {
-    /// The app presents what a person typed. `claim` is the id that its idempotency key stands for.
+    /// The app presents what the person typed. `claim` is the id that the caller's idempotency key maps to.
     Try { right: bool, claim: Option<ClaimId> },
-    /// The app wants the same code to be sent again.
+    /// The app requests another send of the same code.
     Resend,
-    /// Another code was asked for, for the same chat.
+    /// Another code was requested for the same chat.
     Replace,
-    /// The app changed its mind.
+    /// Cancellation by the app.
     Cancel,
-    /// Its time is over.
+    /// End of the validity period.
     Expire,
-    /// The person's data is no longer needed.
+    /// Erasure of the person's data.
     Forget,
-    /// How the message of this leg fared.
+    /// Delivery status of the message of leg `leg`.
     Report { leg: usize, report: DeliveryReport },
 }
 
-/// How a message fared, as far as it was reported.
+/// Delivery status reported by a gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DeliveryReport {
-    /// The gateway has taken it.
+    /// The gateway accepted the message.
     Accepted,
-    /// The phone has it.
+    /// The message reached the phone.
     Delivered,
-    /// The phone will never have it.
+    /// The message will not reach the phone.
     Undelivered(DeliveryFailure),
-    /// The gateway was asked and did not answer, so that it may have it or not.
+    /// The gateway did not answer, so it may or may not have accepted the message.
     Unknown(DeliveryFailure),
 }
 
-/// The answer to a command.
+/// The result of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CodeVerdict {
-    /// The code was typed, just now.
+    /// The code was validated by this command.
     Validated,
-    /// It was validated before, under the same claim: the same answer.
+    /// The code was validated before under the same claim: the answer is the same.
     Repeated,
-    /// It failed before, under the same claim: the same answer, and nothing is counted.
+    /// An attempt under the same claim failed before: the answer is the same, and no attempt is counted.
     RepeatedFailure(Reason),
     Failed(Reason),
     Expired,
     Canceled,
-    /// It is sent again.
+    /// Another send is queued.
     Resent,
-    /// Not before this time.
+    /// The command is not allowed before this time.
     TooSoon(Timestamp),
     Forgotten,
-    /// Nothing to do, and nothing wrong.
+    /// The command had no effect, and this is not an error.
     Unchanged,
     /// There is no such message, or no channel.
     Refused,
@@ -172,14 +172,14 @@ impl SentCode {
         }
     }
 
-    /// Forgets what names the person.
+    /// Erases the data that identifies the person.
     pub(super) fn erase(&mut self) {
         self.otp.footer = None;
     }
 }
 
 impl Verification<SentCode> {
-    /// A new code, with its first message queued.
+    /// A new code whose first message is queued.
     pub fn code(birth: Birth, otp: Otp, request: Request) -> Self {
         Self::new(birth, request, SentCode { otp, state: CodeState::Pending })
     }
