@@ -1,4 +1,5 @@
-//! What a receiver answered to a callback that failed: sealed, kept for a day, and only the latest of each receiver.
+//! Responses of receivers to failed callbacks. They are truncated, sealed, and kept for a day in one bounded log stream
+//! per receiver.
 
 use http::Response;
 use jiff::Timestamp;
@@ -14,12 +15,12 @@ use crate::{
     },
 };
 
-/// Bytes of the body that are kept.
+/// Most bytes kept of a body.
 const BODY: usize = 2048;
-/// Bytes of the headers that are kept.
+/// Most bytes kept of the header names and values together; headers from the first that does not fit are dropped.
 const HEADERS: usize = 4096;
 
-/// An answer as far as it is kept.
+/// A response, truncated.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answer {
     job: String,
@@ -48,7 +49,7 @@ impl Answer {
     }
 }
 
-/// One journal for each receiver, in one partition, so that a receiver that fails often fills no store.
+/// One log stream per receiver, in a single partition, so that a receiver that fails often cannot fill the store.
 fn journal(receiver: &Lane) -> LogStream {
     LogStream(format!("answers:{receiver}"))
 }
@@ -71,7 +72,7 @@ impl Service {
         cx.store.append_log(&[LogEntry { partition, stream: journal(receiver), bytes }]).await
     }
 
-    /// The last answer to this job, while it is kept.
+    /// The latest kept response to this job.
     pub(super) async fn last_answer(
         &self,
         cx: &RequestContext,
@@ -81,7 +82,7 @@ impl Service {
         Ok(answers.into_iter().find(|(_, answer, _)| answer.job == job.id.0).map(|(at, answer, _)| (at, answer)))
     }
 
-    /// The answers of a receiver to these jobs, as they are kept.
+    /// The kept responses of a receiver to these jobs.
     pub(super) async fn answers_to(
         &self,
         cx: &RequestContext,
@@ -93,7 +94,7 @@ impl Service {
         Ok(theirs.map(|(_, _, note)| (journal(receiver), note)).collect())
     }
 
-    /// Newest first.
+    /// The kept responses of a receiver, newest first. Those that cannot be read are skipped.
     async fn answers(
         &self,
         cx: &RequestContext,

@@ -1,4 +1,4 @@
-//! What a callback says. Built once, when the decision is committed, and sent byte for byte in every attempt.
+//! Bodies of callbacks. A body is built once, when the decision is committed, and every attempt sends the same bytes.
 
 use jiff::Timestamp;
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// The body of `event` about a record, at the time of the verdict. Never holds the code or a token.
+/// The body of `event` about a record, as of `at`. Never contains the code or a token.
 pub fn body<K: Kind>(event: Event, record: &Verification<K>, at: Timestamp) -> String {
     let (status, common, request) = (record.status(at), Common::of(record), &record.request);
     let data = match record.kind.by_ref() {
@@ -38,15 +38,15 @@ pub fn body<K: Kind>(event: Event, record: &Verification<K>, at: Timestamp) -> S
     envelope(event, at, data)
 }
 
-/// The three members every callback has.
+/// Adds the members that every callback has.
 pub fn envelope(event: Event, at: Timestamp, data: CallbackData) -> String {
     let callback = Callback { event: event.as_str(), timestamp: at.into(), data };
-    // By way of a value, whose members are sorted: most JSON libraries print a parsed body in the same order, and
-    // `verify-signature` can tell that a receiver has verified such a copy instead of the raw bytes.
+    // Serialized by way of a `Value`, which sorts the members. Most JSON libraries print a parsed body in the same
+    // order, so `verify-signature` can detect a receiver that verified such a copy instead of the raw bytes.
     serde_json::to_value(&callback).expect("types of the wire have only string keys").to_string()
 }
 
-/// How far the login had come when it was disputed.
+/// How far the login had progressed when it was disputed; `None` if it was not disputed.
 fn reached(link: &Link) -> Option<Reached> {
     match link.completion()? {
         link::Completion::Disputed { after, .. } => Some(*after),

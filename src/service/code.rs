@@ -1,4 +1,4 @@
-//! Codes that we send: asked for, sent again, carried, reported.
+//! Codes sent by this service: requesting, resending, rendering the message, and recording delivery reports.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
     store::{Change, CommitOutcome, Job, JobId, Lane, StoreError},
 };
 
-/// A message with a code, ready for its gateway.
+/// A code message, ready to send through a gateway.
 pub struct Outgoing {
     pub leg: Leg,
     pub code: String,
@@ -33,8 +33,8 @@ pub struct Outgoing {
 }
 
 impl Service {
-    /// Makes a code and queues it. The code that counted for this chat before does not any more. `token` names the
-    /// caller's quota.
+    /// Creates a code and queues its message. It replaces the previous code of the chat. `token` selects the quota of
+    /// the caller.
     pub async fn request_code(
         &self,
         cx: &RequestContext,
@@ -122,8 +122,8 @@ impl Service {
                     }
                     return Ok(record);
                 }
-                // Somebody with the same idempotency key was faster, or the chat was: then the next round replaces
-                // what it got.
+                // Another request with the same idempotency key, or for the same chat, was committed first. With the
+                // same key, return its record; otherwise the next round replaces its code.
                 CommitOutcome::Conflict | CommitOutcome::Duplicate => match self.load_as(cx, id).await {
                     Ok((_, existing)) => return Ok(existing),
                     Err(ServiceError::NotFound) => {}
@@ -136,13 +136,13 @@ impl Service {
         Err(StoreError::Unavailable("too many codes for one chat at once".to_owned()).into())
     }
 
-    /// Its id lies with everything else about its chat.
+    /// The id lies in the partition of the chat, like everything else about the chat.
     fn draft_code(&self, partition: Partition) -> VerificationDraft {
         let id = VerificationId::new(self.millis(), random::bytes()).within(partition);
         VerificationDraft { key: self.keys.current(), nonce: random::bytes(), code_length: 0, id }
     }
 
-    /// Ends the chat's former code in the commit of the new one.
+    /// Ends the previous code of the chat in the commit of the new one. `None` if there is nothing to end.
     async fn replace(
         &self,
         cx: &RequestContext,
@@ -167,7 +167,7 @@ impl Service {
         Ok(Some(next))
     }
 
-    /// Sends the same code again.
+    /// Sends the same code again, at the earliest `COOLDOWN` after the previous request.
     pub async fn resend(
         &self,
         cx: &RequestContext,
@@ -194,7 +194,7 @@ impl Service {
             LoadedTyped::Link(_) => return Err(ServiceError::NothingToSend),
         };
         let record = &loaded.record;
-        // The chat's limit is not touched by those who are too early.
+        // A resend that comes too early does not count against the limit of the chat.
         let early = record.kind.otp.asked_at + COOLDOWN > self.now();
         if let (false, None, Some(chat)) = (early, record.ended_at(), &record.request.chat) {
             let mut limits = self.sending_limits(instance, &record.request);
@@ -217,7 +217,7 @@ impl Service {
         }
     }
 
-    /// In the lane of the number that carries it.
+    /// The job of a leg, in the lane of the number that carries its channel.
     pub(super) fn code_job<K: Kind>(&self, instance: &Instance, record: &Verification<K>, leg: usize) -> Job {
         let channel = record.as_code().and_then(|code| code.otp.legs.get(leg)).map(|leg| leg.channel);
         let carrier = channel.and_then(|channel| self.instances.carrier_id(instance, channel));
@@ -226,7 +226,7 @@ impl Service {
         self.job(instance, payload::code_id(record.id, leg), lane, None, &work)
     }
 
-    /// What a job has to send. `None`: nothing any more, because the code has ended or this leg has.
+    /// The message that a job has to send. `None` if nothing is left to send, because the code or this leg has ended.
     pub async fn outgoing(
         &self,
         cx: &RequestContext,
@@ -251,13 +251,13 @@ impl Service {
         Ok(Some(Outgoing { leg, code: code.as_str().to_owned(), text, record }))
     }
 
-    /// Of the message that a job sends, the same in every attempt, in the form that WhatsApp's own clients use.
+    /// The id of the message that a job sends: the same in every attempt, in the format of WhatsApp's own clients.
     pub fn message_id(&self, number: InstanceId, job: &JobId) -> String {
         let digest = self.keys.permanent("message id", number, job.0.as_bytes()).hex();
         format!("3EB0{}", digest[..18].to_ascii_uppercase())
     }
 
-    /// Writes down how a message fared. A code that is gone has nothing to learn.
+    /// Records a delivery report. Ignored if the code no longer exists.
     pub async fn fared(
         &self,
         cx: &RequestContext,

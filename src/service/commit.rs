@@ -1,4 +1,5 @@
-//! From a decision to one atomic change, and from the change to the worker beside us.
+//! Turns a decision into one atomic change, commits it, and hands jobs that can start now to the worker of this
+//! process.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,36 +16,36 @@ use crate::{
     store::{Change, CommitOutcome, Job, Lane, Leased, RecordChange, StoreError, record},
 };
 
-/// The message that a decision answers.
+/// The gateway message that a decision answers.
 #[derive(Clone, Debug)]
 pub(super) struct Incoming {
-    /// What its stable id is found by.
+    /// Look-up of the gateway's message id.
     pub(super) id: LookUp,
-    /// What the reply is addressed to.
+    /// Address of the reply.
     pub(super) chat_id: String,
     pub(super) subject: Option<Subject>,
 }
 
-/// What came of a command.
+/// Result of a command.
 pub(super) struct Applied<K: Protocol> {
     pub(super) verdict: K::Verdict,
-    /// As it is now.
+    /// The record after the command.
     pub(super) record: Verification<K>,
     pub(super) written: Written,
 }
 
-/// Whether a command changed anything.
+/// Whether a command wrote anything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Written {
     /// The decision was to change nothing.
     Nothing,
     Done,
-    /// The message had been answered before; nothing was done.
+    /// The gateway message had been answered before; nothing was written.
     Duplicate,
 }
 
 impl Service {
-    /// Decide and commit; load and decide again where others moved first.
+    /// Decides and commits. After a conflict, loads the record and decides again, for at most `CONFLICTS` rounds.
     pub(super) async fn apply<K: Protocol>(
         &self,
         cx: &RequestContext,
@@ -91,7 +92,7 @@ impl Service {
         Err(StoreError::Unavailable("too many conflicting changes".to_owned()).into())
     }
 
-    /// Commits; jobs for which there is a permit start here, at once.
+    /// Commits a change. Jobs that get a permit start in this process at once.
     pub(super) async fn send(
         &self,
         cx: &RequestContext,
@@ -101,7 +102,7 @@ impl Service {
         self.send_with(cx, change, None::<&Verification<Link>>, now).await
     }
 
-    /// As [`Service::send`]. Jobs about `record` need not load what this change writes.
+    /// As [`Service::send`]. Jobs that start at once receive `record`, as this change writes it, and need not load it.
     pub(super) async fn send_with<K: Protocol>(
         &self,
         cx: &RequestContext,
@@ -141,13 +142,14 @@ impl Service {
         Ok(committed)
     }
 
-    /// Messages a second that a lane may send; `None` for lanes that send none, and where the operator set no limit.
+    /// Most messages per second that a lane may send; `None` for lanes without messages, and if the operator set no
+    /// limit.
     pub fn rate(&self, lane: &Lane) -> Option<u32> {
         let number = lane.instance().filter(|_| lane.kind().is_message())?;
         self.instances.get(number)?.config.limits.replies_per_second
     }
 
-    /// How long the oldest message of this number that somebody waits for has been due.
+    /// How long the oldest waiting reply or code of this number has been due.
     pub fn message_delay(&self, number: InstanceId) -> Duration {
         let oldest = [Lane::replies(number), Lane::codes(number)]
             .iter()
@@ -199,7 +201,7 @@ impl Service {
         Change::of(record).answers(incoming.map(|incoming| incoming.id)).jobs(jobs).valid_until(decision.valid_until)
     }
 
-    /// Writes `record` over `version`; 0 creates it.
+    /// The change that writes `record` over `version`; version 0 creates it.
     pub(super) fn record_change<K: Kind>(
         &self,
         instance: &Instance,

@@ -1,4 +1,4 @@
-//! The link in the reply: who opens it, the tap, and "this wasn't me".
+//! Completion of a login through the link in the reply: opening the link, the tap, and "this wasn't me".
 
 use std::sync::Arc;
 
@@ -21,46 +21,47 @@ use crate::{
     random,
 };
 
-/// A link that was looked at; looking changes nothing.
+/// A link that was opened. Opening changes nothing.
 pub struct Opened {
     pub instance: Arc<Instance>,
     pub record: Verification<Link>,
     pub now: OpenedAs,
-    /// Ties the form to this page, and to this browser where one is asked for.
+    /// Value of the hidden form field: ties the form to this page, and to the browser if one is bound.
     pub form_field: String,
-    /// Whether the app may have drawn a QR code of its own, so that this can be the wrong device.
+    /// Whether the page may offer the reply code: the app may have drawn a QR code of its own, so this may not be the
+    /// device that started the login.
     pub may_tell: bool,
 }
 
-/// What its page says.
+/// What the page of a link shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OpenedAs {
-    /// The button still does something.
+    /// The button still has an effect.
     Open,
     Used,
-    /// `late`: after the app had got the subject.
+    /// `late`: after the app had received the subject.
     Disputed {
         late: bool,
     },
     Over,
 }
 
-/// A link that was tapped.
+/// Result of a tap.
 pub enum Tapped {
-    /// Where the person goes, with the redeem token; `None` when there is nowhere.
+    /// Where the browser is redirected, with the redeem token; `None` if there is no redirect.
     Completed { redirect: Option<Url> },
-    /// Another browser waits, and goes on now.
+    /// The login is confirmed; another browser waits for this, and continues.
     Agreed,
-    /// To be typed in the browser that waits.
+    /// The reply code, to be typed where the login was started.
     Told { code: ReplyCode },
-    /// Only the browser that waits can go on, and no code is told.
+    /// Only the browser that started the login can continue, and the reply code may not be shown.
     WrongBrowser,
-    /// Somebody has gone on from here, and it was another browser or too long ago.
+    /// The login was completed already, by another browser or too long ago for a repeat.
     Used,
 }
 
 impl Service {
-    /// Finds the record of a hosted link. A token that was not made here is not found.
+    /// Loads the record of a hosted link. A token that was not issued here is `NotFound`.
     pub(super) async fn recognise(
         &self,
         cx: &RequestContext,
@@ -72,7 +73,8 @@ impl Service {
 
     async fn recognise_any(&self, cx: &RequestContext, token: &Token, kind: Kind) -> Result<Loaded, ServiceError> {
         if !self.keys.admits(token, kind) {
-            // What somebody made up costs no look at the store, unless keys are being changed.
+            // A forged token is refused without reading the store, unless this process lacks a key: another replica may
+            // have issued the token with it.
             if self.metrics.keys_missing.get() > 0 && !self.keys.ids().contains(&token.key()) {
                 self.all_keys_known(cx).await?;
             }
@@ -86,29 +88,30 @@ impl Service {
         Ok(Loaded { instance, record, version })
     }
 
-    /// Of a browser's cookies the one that counts here: of the browser that waits or has gone on, else the first.
+    /// The cookie that counts for this record: of the browser that waits or has completed the login, else the first
+    /// one.
     pub(super) fn own<'a>(&self, record: &Verification<Link>, cookies: &'a [String]) -> Option<&'a str> {
         let known =
             |cookie: &&String| self.browser(record, Some(cookie)).is_some_and(|browser| record.kind.knows(browser));
         cookies.iter().find(known).or(cookies.first()).map(String::as_str)
     }
 
-    /// What recognises a browser again; never its cookie itself.
+    /// Digest that identifies a browser. The cookie itself is never stored.
     pub(super) fn browser(&self, record: &Verification<Link>, cookie: Option<&str>) -> Option<Digest> {
         cookie.map(|cookie| self.keys.permanent("browser", record.instance, cookie.as_bytes()))
     }
 
-    /// Counts a look at a page, `start` or `reply`.
+    /// Counts a view of a page, `start` or `reply`.
     pub fn looked_at(&self, record: &Verification<Link>, page: &'static str) {
         self.metrics.links_opened.get_or_create(&ByPage { instance: InstanceLabel(record.instance), page }).inc();
     }
 
-    /// The cookie counts only where a browser is bound.
+    /// The form field of a link's page. The cookie is part of it only if a browser is bound.
     fn link_field(&self, token: &Token, record: &Verification<Link>, cookie: Option<&str>) -> String {
         self.keys.form_field(token, cookie.filter(|_| record.bound_browser().is_some()))
     }
 
-    /// The record that a token of this kind opens.
+    /// The record that a token of this kind belongs to.
     pub async fn by_token(&self, cx: &RequestContext, token: &Token, kind: Kind) -> Result<Verification, ServiceError> {
         Ok(self.recognise_any(cx, token, kind).await?.record)
     }
@@ -132,8 +135,8 @@ impl Service {
         })
     }
 
-    /// The tap. Completes once; `form_field` must be the page's. `elsewhere`: the person says that the login was
-    /// started on another device, and wants the code for it.
+    /// Handles the tap, which completes a login once. `form_field` must be the one of the page. `elsewhere`: the person
+    /// says that the login was started on another device, and requests the reply code for it.
     pub async fn complete(
         &self,
         cx: &RequestContext,
@@ -178,7 +181,7 @@ impl Service {
         Ok((instance, record, tapped))
     }
 
-    /// What "this wasn't me" would say about, and the hidden field of its form.
+    /// The login that "this wasn't me" would dispute, its state, and the hidden field of the form.
     pub async fn disputable(
         &self,
         cx: &RequestContext,
@@ -193,8 +196,8 @@ impl Service {
         Ok((instance, record, now, self.keys.form_field(token, None)))
     }
 
-    /// "This wasn't me": revokes what the link was worth, and tells the app. The token does nothing else, so that a
-    /// message can hold it for as long as the person is known.
+    /// "This wasn't me": revokes what the link granted, and notifies the app. The token permits nothing else, so a
+    /// message can contain it for as long as the proof is kept.
     pub async fn dispute(
         &self,
         cx: &RequestContext,
@@ -211,7 +214,7 @@ impl Service {
         Err(if verdict == FinishVerdict::Refused { ServiceError::NotFound } else { ServiceError::Spent })
     }
 
-    /// As [`Service::apply`], for what follows upon the match. Counts what became of the link in the reply.
+    /// As [`Service::apply`], for commands after the match. Counts links that are completed, redeemed or disputed.
     pub(super) async fn apply_finish(
         &self,
         cx: &RequestContext,
@@ -219,7 +222,7 @@ impl Service {
         command: impl Into<LinkCommand>,
     ) -> Result<(FinishVerdict, Verification<Link>), ServiceError> {
         let Applied { verdict, record, written } = self.apply(cx, loaded, command.into(), None).await?;
-        // Only these commands are given here, and nothing else answers them.
+        // Callers pass only commands whose answer is `LinkVerdict::Finish`.
         let LinkVerdict::Finish(verdict) = verdict else { return Err(ServiceError::Refused) };
         let result = match verdict {
             FinishVerdict::Completed => Some("completed"),
@@ -242,12 +245,12 @@ impl Service {
     }
 }
 
-/// Whether somebody has gone on from it.
+/// Whether the login has been completed.
 pub(super) fn is_used(record: &Verification<Link>) -> bool {
     matches!(record.kind.completion(), Some(Completion::Released { .. } | Completion::Redeemed { .. }))
 }
 
-/// Whether a form comes from a page that we made for this browser.
+/// Checks in constant time that a form comes from the page issued to this browser.
 pub(super) fn check(presented: &str, genuine: &str) -> Result<(), ServiceError> {
     let same = subtle::ConstantTimeEq::ct_eq(genuine.as_bytes(), presented.as_bytes());
     if same.into() { Ok(()) } else { Err(ServiceError::Refused) }

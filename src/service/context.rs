@@ -1,4 +1,4 @@
-//! The context of one request: how long it may take of others' time, who acts in it, and on what.
+//! The context of one request: its time budgets for the store and the gateway, who acts, and on which verification.
 
 use std::{
     fmt,
@@ -15,26 +15,27 @@ use crate::{
     },
 };
 
-/// For all questions of one request which phone a LID stands for: a person waits for the answer to their message.
+/// Budget for all LID look-ups of one request at a gateway. It is short because a person waits for the reply to their
+/// message.
 const LOOK_UPS: Duration = Duration::from_secs(3);
 
-/// Made where a request comes in, and passed to every use case.
+/// Created where a request enters, and passed to every use case.
 pub struct RequestContext {
-    /// The store, as far as this request may use it.
+    /// The store, limited by the time budget of the request.
     pub(super) store: Arc<dyn Store>,
-    /// For questions to gateways.
+    /// Time budget for LID look-ups at gateways.
     pub(super) look_ups: TimeBudget,
     deed: Mutex<Deed>,
 }
 
 impl Service {
-    /// For a request: all its calls of the store share [`OF_A_REQUEST`].
+    /// Context of a request: all its store calls share [`OF_A_REQUEST`].
     pub fn request(&self) -> RequestContext {
         let budget = Arc::new(TimeBudget::new(OF_A_REQUEST));
         RequestContext::over(self.store.within(&budget).unwrap_or_else(|| Arc::clone(&self.store)))
     }
 
-    /// For work that belongs to no request, and for operators: each call of the store has its own time.
+    /// Context of background work and of operators: each store call has a time limit of its own.
     pub fn background(&self) -> RequestContext {
         RequestContext::over(Arc::clone(&self.store))
     }
@@ -45,13 +46,13 @@ impl RequestContext {
         Self { store, look_ups: TimeBudget::new(LOOK_UPS), deed: Mutex::default() }
     }
 
-    /// Notes who acts.
+    /// Records the caller.
     pub fn acts_as(&self, by: By, instance: Option<InstanceId>) {
         let mut deed = self.lock();
         (deed.by, deed.instance) = (Some(by), instance);
     }
 
-    /// Notes what is acted on.
+    /// Records the verification that is acted on.
     pub(super) fn acts_on(&self, id: VerificationId) {
         self.lock().about = Some(id);
     }
@@ -60,8 +61,8 @@ impl RequestContext {
         self.lock().replayed = Some(callback.to_owned());
     }
 
-    /// Signs what was added to a record's timeline, from the entry at `from` on. A token that was given no id is not
-    /// worth its room in every record.
+    /// Signs the entries of a record's timeline from index `from` on with the id of the caller. A token without a
+    /// configured id is left out, to save space in every record.
     pub(super) fn sign<K>(&self, record: &mut Verification<K>, from: usize) {
         match &self.lock().by {
             None | Some(By::Token { named: false, .. }) => {}
@@ -69,7 +70,7 @@ impl RequestContext {
         }
     }
 
-    /// What was done so far.
+    /// What the request has done so far.
     pub fn deed(&self) -> Deed {
         self.lock().clone()
     }
@@ -79,12 +80,12 @@ impl RequestContext {
     }
 }
 
-/// A caller who has proved who they are.
+/// An authenticated caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum By {
-    /// An API token. `named`: its id was given by the operator.
+    /// An API token. `named`: the operator configured its id.
     Token { id: String, named: bool },
-    /// Of the operator's page.
+    /// A user of the operator page.
     Operator { name: String },
 }
 
@@ -97,10 +98,10 @@ impl fmt::Display for By {
     }
 }
 
-/// What one request was about, for the log and the audit stream.
+/// What one request did, for the log and the audit stream.
 #[derive(Clone, Default, Debug)]
 pub struct Deed {
-    /// `None`: the caller has not proved who they are.
+    /// `None` while the caller is not authenticated.
     pub by: Option<By>,
     pub instance: Option<InstanceId>,
     pub about: Option<VerificationId>,

@@ -1,4 +1,4 @@
-//! The delivery log: callbacks on their way, delivered and given up.
+//! The delivery log: callbacks that are waiting, delivered or given up.
 
 use std::{fmt, str::FromStr};
 
@@ -15,7 +15,7 @@ use crate::{
     store::{Change, CommitOutcome, JobId, JobInfo, JobState, StoreError, archive::JobCursor},
 };
 
-/// The word for how a callback stands.
+/// Name of a state in the API.
 pub const fn word(standing: JobState) -> &'static str {
     match standing {
         JobState::Waiting => "pending",
@@ -26,7 +26,7 @@ pub const fn word(standing: JobState) -> &'static str {
 
 pub const STANDINGS: [JobState; 3] = [JobState::Waiting, JobState::Delivered, JobState::Dead];
 
-/// Where a page of callbacks ends. As text it is opaque.
+/// End of a page of callbacks. Its text form is opaque.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cursor {
     standing: JobState,
@@ -55,9 +55,9 @@ impl Cursor {
 }
 
 impl Service {
-    /// A page of an instance's callbacks, after `cursor`, with the cursor of the next page: those on their way by
-    /// their next attempt, then those delivered and those given up, each by their end, newest first. `state`
-    /// narrows them.
+    /// A page of an instance's callbacks after `cursor`, and the cursor of the next page. Waiting callbacks come first,
+    /// by next attempt; then delivered ones, then those given up, each by end, newest first. `standing` selects one
+    /// state.
     pub async fn callbacks(
         &self,
         cx: &RequestContext,
@@ -74,7 +74,7 @@ impl Service {
             for job in &jobs {
                 callbacks.extend(self.viewed(instance, job));
             }
-            // Replies end, too, so a full page may show fewer.
+            // Ended jobs include replies, which are not listed, so a full page may show fewer callbacks.
             room -= jobs.len();
             if room == 0 {
                 return Ok((callbacks, jobs.last().map(|job| Cursor { standing: of, mark: job.mark() })));
@@ -83,7 +83,7 @@ impl Service {
         Ok((callbacks, None))
     }
 
-    /// Callbacks of one verification, as far as they are remembered.
+    /// The callbacks of one verification that are still kept, newest first.
     pub async fn callbacks_of(
         &self,
         cx: &RequestContext,
@@ -100,7 +100,7 @@ impl Service {
         Ok(callbacks)
     }
 
-    /// One callback with its body, and what its receiver last answered where that was no success.
+    /// One callback with its body, and the latest kept response that was not a success.
     pub async fn callback(
         &self,
         cx: &RequestContext,
@@ -114,10 +114,10 @@ impl Service {
         Ok((view, Value::from_str(&body).unwrap_or_default(), answer))
     }
 
-    /// Queues a callback that was delivered or given up again, under the same `webhook-id`.
+    /// Queues a delivered or given-up callback again, under the same `webhook-id`.
     pub async fn replay(&self, cx: &RequestContext, instance: &Instance, id: &str) -> Result<(), ServiceError> {
         let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
-        // Replies end as well, but nobody wants one late.
+        // Ended jobs include replies, which are useless when they are late.
         let known = cx.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
         if self.view(&known)?.is_none() || !cx.store.replay(instance.config.id, partition, &job).await? {
             return Err(ServiceError::NotFound);
@@ -127,8 +127,8 @@ impl Service {
         Ok(())
     }
 
-    /// Sends a signed event about nothing through the real queue, in one attempt and also where the receiver is held.
-    /// The same `repeat` key sends it once.
+    /// Sends a signed test event through the real queue, in one attempt, even while other callbacks to this receiver
+    /// are held. Requests with the same `repeat` key send it once.
     pub async fn test_callback(
         &self,
         cx: &RequestContext,
@@ -188,7 +188,7 @@ impl Service {
         }
     }
 
-    /// As [`Service::view`], in a list; one that cannot be read here is left out.
+    /// As [`Service::view`], for lists: a job that cannot be read here is reported and left out.
     fn viewed(&self, instance: &Instance, job: &JobInfo) -> Option<CallbackEntry> {
         match self.view(job) {
             Ok(view) => view.map(|(view, _)| view),
@@ -199,7 +199,7 @@ impl Service {
         }
     }
 
-    /// `None` for work that is no callback.
+    /// `None` for a job that is not a callback.
     fn view(&self, job: &JobInfo) -> Result<Option<(CallbackEntry, String)>, StoreError> {
         let JobPayload::Callback(payload) = JobPayload::open(&self.keys, &job.id, &job.body)? else {
             return Ok(None);

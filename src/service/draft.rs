@@ -1,16 +1,17 @@
-//! What a verification is drawn from, before there is one: an idempotency key stands for it from the first request on.
+//! The values that a verification is created from. An idempotency key holds them from its first request on, before the
+//! verification exists.
 
 use crate::{
     domain::{VerificationId, keys::KeyId},
     store::StoreError,
 };
 
-/// Whoever makes a verification of it makes the same one.
+/// Creating a verification from the same draft again yields the same verification.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct VerificationDraft {
     pub(super) key: KeyId,
     pub(super) nonce: [u8; 16],
-    /// Of a link.
+    /// Only for links; 0 for other verifications.
     pub(super) code_length: u8,
     pub(super) id: VerificationId,
 }
@@ -20,7 +21,7 @@ impl VerificationDraft {
         [self.key.as_bytes().as_slice(), &self.nonce, &[self.code_length], self.id.as_bytes()].concat()
     }
 
-    /// Reverses [`VerificationDraft::write`].
+    /// Inverse of [`VerificationDraft::write`].
     pub(super) fn read(claim: &[u8]) -> Result<Self, StoreError> {
         let read = || {
             let (key, rest) = claim.split_first_chunk()?;

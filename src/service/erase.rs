@@ -1,4 +1,4 @@
-//! Forgetting a person at their wish: everything that is kept about a chat, at once.
+//! Erasure of personal data on request: removes everything kept about a chat.
 
 use std::collections::HashSet;
 
@@ -10,12 +10,12 @@ use crate::{
     store::{Index, JobId, Lane, Position, StoredRecord, archive::Removal},
 };
 
-/// Records of one chat that are read at once.
+/// Records of one chat read at a time.
 const BATCH: usize = 100;
-/// Jobs of one instance that are looked into, of each standing.
+/// Most jobs of one instance searched, per state.
 const JOBS: usize = 50_000;
 
-/// Who was told of a person, and by which jobs.
+/// Receivers that were sent data about a person, and the jobs that sent it.
 #[derive(Default)]
 struct Told {
     receivers: HashSet<Lane>,
@@ -23,7 +23,7 @@ struct Told {
 }
 
 impl Service {
-    /// Removes all that is kept about a chat of this instance. What was pending is gone without a callback.
+    /// Removes everything kept about a chat of this instance. Pending verifications are removed without a callback.
     pub async fn erase(&self, cx: &RequestContext, instance: &Instance, chat: &Chat) -> Result<Removed, ServiceError> {
         let mut erased = Removed { requests: 0, jobs: 0, traces: 0 };
         let mut told = Told::default();
@@ -70,7 +70,7 @@ impl Service {
         Removal { record: Some((record.id.into(), indexes)), jobs, ..removal }
     }
 
-    /// Whatever names the person although its record is gone, or never was.
+    /// Removes callbacks and replies that name the person, including those whose record is gone or never existed.
     async fn erase_jobs(
         &self,
         cx: &RequestContext,
@@ -83,7 +83,7 @@ impl Service {
         let mut erased = 0;
         for standing in super::delivery::STANDINGS {
             for job in cx.store.jobs(instance.config.id, standing, JOBS).await? {
-                // One that no key opens tells nobody anything.
+                // A job that no key opens discloses nothing, and can stay.
                 if JobPayload::open(&self.keys, &job.id, &job.body).is_ok_and(|work| work.is_about(subject)) {
                     told.receivers.insert(job.lane);
                     told.jobs.push(job.id.clone());
@@ -105,7 +105,7 @@ impl Service {
         Ok(erased)
     }
 
-    /// Receivers may repeat in an answer what they were told.
+    /// Responses of receivers may repeat what callbacks contained.
     async fn erase_answers(&self, cx: &RequestContext, instance: &Instance, told: &Told) -> Result<(), ServiceError> {
         for receiver in &told.receivers {
             for (journal, note) in self.answers_to(cx, receiver, &told.jobs).await? {
@@ -138,7 +138,7 @@ impl Service {
     }
 }
 
-/// Of a record that cannot be read here: what its id alone leads to.
+/// Removal of a record that cannot be decrypted here: covers what follows from its id alone.
 fn sealed_removal(instance: &Instance, stored: &StoredRecord, lists: &[Index]) -> Removal {
     let id = VerificationId::from(stored.id);
     let indexes = [std::slice::from_ref(&Index::all(instance.config.id)), lists].concat();
@@ -146,7 +146,7 @@ fn sealed_removal(instance: &Instance, stored: &StoredRecord, lists: &[Index]) -
     Removal { record: Some((stored.id, indexes)), jobs, ..Removal::new(instance.config.id, id.partition()) }
 }
 
-/// How gateways may name this chat.
+/// Ids by which gateways may name this chat.
 fn spellings(subject: &Subject) -> Vec<String> {
     match subject {
         Subject::Phone(phone) => {
@@ -162,7 +162,7 @@ fn spellings(subject: &Subject) -> Vec<String> {
 }
 
 impl JobPayload {
-    /// Whether it names this person.
+    /// Whether the job names this person.
     fn is_about(&self, subject: &Subject) -> bool {
         let names = |chat_id: &str| chat_id.parse::<Chat>().is_ok_and(|chat| chat.subject() == subject);
         match self {
@@ -173,7 +173,7 @@ impl JobPayload {
                 data["subject"]["value"] == value.as_str() || data["chat_id"].as_str().is_some_and(names)
             }
             Self::Reply(job) => job.subject.as_ref() == Some(subject) || names(&job.chat_id),
-            // It names its record, and that is gone.
+            // Names only its record, which is removed already.
             Self::Code(_) => false,
         }
     }

@@ -1,4 +1,4 @@
-//! "I sent it, and nothing happened": one sentence and what it rests on.
+//! Answers "I sent it, and nothing happened": a short text, and the messages and requests that it is based on.
 
 mod sentence;
 
@@ -11,24 +11,24 @@ use crate::{
     store::Index,
 };
 
-/// Messages and requests that one answer names.
+/// Most messages, and most requests, in one answer.
 const MOST: usize = 20;
-/// Newest requests that are looked through for the end of a phone number.
+/// Newest requests searched for the ending of a phone number.
 const READ: usize = 1_000;
 
-/// What somebody wants to understand.
+/// What to explain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Question {
     Request(VerificationId),
     /// The gateway's id of a message.
     Message(String),
-    /// The last two to six digits of a phone.
+    /// The last two to six digits of a phone number.
     Ending(String),
     Chat(Subject),
 }
 
 impl Question {
-    /// Reads what people paste. Whatever is nothing else is a message id.
+    /// Parses pasted text. Anything that is not recognized otherwise is a message id.
     pub fn parse(text: &str) -> Self {
         let text = text.trim();
         if let Ok(id) = text.parse() {
@@ -44,7 +44,7 @@ impl Question {
         }
     }
 
-    /// The word for how it was read.
+    /// Name of the kind that the text was recognized as.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Request(_) => "request",
@@ -55,16 +55,16 @@ impl Question {
     }
 }
 
-/// One answer.
+/// The answer to a question.
 pub struct Explanation {
     pub sentence: String,
     pub messages: Vec<Message>,
-    /// With their callbacks, as far as they are remembered.
+    /// With their callbacks that are still kept.
     pub requests: Vec<(Verification, Vec<CallbackEntry>)>,
 }
 
 impl Service {
-    /// Looks through records and through the traces of the last day.
+    /// Searches the records, and the traces of the last day's messages.
     pub async fn explain(
         &self,
         cx: &RequestContext,
@@ -136,7 +136,7 @@ impl Service {
     }
 }
 
-/// Whether the phone that a record asks for, or was proved by, ends so.
+/// Whether the phone number that a record asks for, or was proved by, has this ending.
 pub(super) fn ends_with(record: &Verification, ending: &str) -> bool {
     let proved = record.proof().map(|proof| &proof.subject);
     let asked = record.request.chat.as_ref().map(Chat::subject);
@@ -146,7 +146,7 @@ pub(super) fn ends_with(record: &Verification, ending: &str) -> bool {
     })
 }
 
-/// Only so many digits are kept as a trace has.
+/// A trace keeps only a few digits, so either ending may be the longer one.
 fn same_ending(kept: &str, asked: &str) -> bool {
     kept.ends_with(asked) || asked.ends_with(kept)
 }

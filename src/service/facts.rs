@@ -1,4 +1,4 @@
-//! What is told to whoever is asked to agree, and how the two sides of a login compare.
+//! Facts shown to a person who is asked to confirm a login, and the comparison of the two sides of a login.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use super::{Instance, Service};
 use crate::domain::{Language, Request, Verification, device, facts::Facts, link::Link, risk::Risk, token::Kind};
 
-/// One side of a login, as far as it was seen.
+/// One side of a login, as far as it is known.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Side<'a> {
     pub(super) ip: Option<IpAddr>,
@@ -30,12 +30,13 @@ fn waiting(record: &Verification<Link>) -> Side<'_> {
     held.map(|held| Side::of(held.ip.as_deref(), held.user_agent.as_deref())).unwrap_or_default()
 }
 
-/// The browser that the app named.
+/// The browser that the app named in its request.
 fn asked(request: &Request) -> Side<'_> {
     Side::of(request.client_ip.as_deref(), request.user_agent.as_deref())
 }
 
-/// Of the same subscriber, or of his neighbours at the same provider. Addresses of different families tell nothing.
+/// Whether two addresses are in the same /24 (IPv4) or /48 (IPv6): one subscriber, or neighbors at one provider. `None`
+/// if the address families differ.
 fn same_network(one: IpAddr, other: IpAddr) -> Option<bool> {
     match (one.to_canonical(), other.to_canonical()) {
         (IpAddr::V4(one), IpAddr::V4(other)) => Some(Ipv4Net::new(one, 24).ok()?.contains(&other)),
@@ -45,7 +46,7 @@ fn same_network(one: IpAddr, other: IpAddr) -> Option<bool> {
 }
 
 impl Service {
-    /// In the language of the request.
+    /// The facts in the language of the request.
     pub fn facts(&self, instance: &Instance, record: &Verification<Link>) -> Facts {
         self.facts_in(record, instance.language(Some(&record.request)))
     }
@@ -63,12 +64,13 @@ impl Service {
         }
     }
 
-    /// Whom the app saw begin, against the browser on the start page.
+    /// Compares the browser that the app named with the one on the start page.
     pub(super) fn risk_of_start(&self, record: &Verification<Link>) -> Option<Risk> {
         self.compared(asked(&record.request), waiting(record))
     }
 
-    /// Whoever began, against the browser that goes on.
+    /// Compares the browser that started the login (named by the app, else on the start page) with the one that
+    /// finishes it.
     pub(super) fn risk_of_end(&self, record: &Verification<Link>, end: Side<'_>) -> Option<Risk> {
         self.compared(Some(asked(&record.request)).filter(Side::is_known).unwrap_or_else(|| waiting(record)), end)
     }

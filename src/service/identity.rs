@@ -1,4 +1,4 @@
-//! The phone behind a LID, asked of the gateway: bounded in time, remembered for a day.
+//! Resolves LIDs to phone numbers at the gateway, within a time budget. Numbers are cached for a day.
 
 use std::{
     collections::HashMap,
@@ -12,30 +12,31 @@ use crate::{
     gateway::LidLookup,
 };
 
-/// For an answer other than that the gateway does not know yet.
+/// How long look-ups are repeated after the first answer, while no answer is final.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Between questions: WhatsApp tells a gateway of a new LID with the first message or shortly after it.
+/// Pause between look-ups: WhatsApp announces a new LID to a gateway with the first message or shortly after it.
 const PAUSE: Duration = Duration::from_millis(600);
 const MEMORY: Duration = Duration::from_hours(24);
-/// A number that is hidden now may be shown later.
+/// How long a hidden number is cached; it may become visible later.
 const DOUBT: Duration = Duration::from_mins(1);
 const MOST: usize = 10_000;
 
-/// What gateways have answered for good. Only in this process; another one asks again.
+/// Cache of final answers from gateways, local to this process.
 #[derive(Default)]
 pub struct Phones(Mutex<HashMap<(InstanceId, Digest), Known>>);
 
 #[derive(Clone)]
 struct Known {
     at: Instant,
-    /// `None`: hidden.
+    /// `None` if the number is hidden.
     phone: Option<Phone>,
 }
 
 impl Phones {
-    /// `sender` with the phone that its LID stands for, where the gateway can tell. A LID stays one only when the
-    /// gateway has no phone for it: what it could not tell this time would be a second identity of one person, so the
-    /// message has to come again. Where gateways repeat nothing, the sender stays unidentified.
+    /// Adds the phone number that the sender's LID stands for, if the gateway has it. If the gateway has no number, the
+    /// LID stays the identity. A failed look-up must not have this effect, because the person would get a second
+    /// identity: the message is refused if the gateway retries webhooks, and the sender stays unidentified if it does
+    /// not.
     pub(super) async fn resolve(
         &self,
         cx: &RequestContext,
@@ -78,7 +79,7 @@ impl Phones {
         answer
     }
 
-    /// The person wants to be forgotten.
+    /// Removes a phone number from the cache, for an erasure.
     pub(super) fn forget(&self, phone: &Phone) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, known| known.phone.as_ref() != Some(phone));
@@ -100,7 +101,8 @@ impl Phones {
     }
 }
 
-/// Asks until there is an answer for good, or patience ends. However slow the gateway is, it is asked twice.
+/// Repeats the look-up until the answer is final or the time is over. The first one gets at most half the time, so that
+/// a slow gateway is asked twice.
 async fn ask_for(instance: &Instance, lid: &str, left: Duration) -> LidLookup {
     let start = tokio::time::Instant::now();
     let end = start + left;
@@ -109,7 +111,7 @@ async fn ask_for(instance: &Instance, lid: &str, left: Duration) -> LidLookup {
         let Some(request) = instance.gateway.lid_lookup(lid) else { return LidLookup::Unavailable };
         let answer = match tokio::time::timeout_at(until, instance.sending.send(request)).await {
             Ok(Ok(response)) => match instance.gateway.parse_lid_lookup(&response) {
-                // The gateway has nothing but the LID itself.
+                // The gateway returned the LID itself instead of a number.
                 LidLookup::Phone(phone) if phone.digits() == lid => LidLookup::Unavailable,
                 answer
                 @ (LidLookup::Phone(_) | LidLookup::Unavailable | LidLookup::NotYetKnown | LidLookup::Failed) => answer,

@@ -1,4 +1,4 @@
-//! What callers send to mint a link: every fault found at once, with the field's name.
+//! Validation of requests for a link. Reports every fault at once, with the name of its field.
 
 use std::net::IpAddr;
 
@@ -15,17 +15,17 @@ use crate::{
     reader::{Faults, Format, Reader},
 };
 
-/// A checked request for a link.
+/// A validated request for a link.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Mint {
     pub request: Request,
-    /// Seconds.
+    /// In seconds.
     pub expires: u32,
     pub max_attempts: u32,
     pub warnings: Vec<Warning>,
 }
 
-/// Checks a body against the instance's rules.
+/// Validates a body against the rules of the instance.
 pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Faults> {
     let mut reader = Reader::new(Format::Json, "", body);
     let mint = read(&mut reader, instance);
@@ -80,7 +80,7 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> Mint {
     Mint { request, expires, max_attempts, warnings: Vec::new() }
 }
 
-/// Says what a request is not protected against, and refuses what the instance does not want.
+/// Warns about protections that a request lacks, and refuses what the instance does not allow.
 fn bindings(f: &mut Reader<'_>, request: &Request, instance: &Instance) {
     let config = &instance.config;
     let bound = request.challenge.is_some();
@@ -144,7 +144,7 @@ fn callbacks(f: &mut Reader<'_>, allow_http: bool) -> Callbacks {
     Callbacks { success: url("success"), failed: url("failed"), expired: url("expired") }
 }
 
-/// As it was given, if callbacks may go there.
+/// The URL as given, if callbacks may be sent to it.
 fn callback_url(text: &str, allow_http: bool) -> Result<String, &'static str> {
     match redirect::parse(text) {
         Some(url) if url.fragment().is_some() => Err("has a fragment, which is never sent"),
@@ -170,7 +170,7 @@ fn completion(f: &mut Reader<'_>, instance: &Instance) -> Mode {
     asked.unwrap_or(config.completion)
 }
 
-/// A URL of the app to which a person may be sent, as it was given.
+/// The URL as given, if the instance allows sending a person there.
 fn allowed(text: &str, instance: &Instance) -> Result<String, String> {
     let url = redirect::parse(text).filter(|url| redirect::allowed(url, &instance.config.redirect_urls));
     let url = url.ok_or("is no entry of the instance's redirect_urls, and not below one that ends in /")?;
@@ -187,12 +187,12 @@ fn challenge(text: &str) -> Result<String, &'static str> {
     shaped.then(|| text.to_owned()).ok_or(expected)
 }
 
-/// The application's name, as messages show it.
+/// The application's name as shown in messages.
 pub(super) fn app_name(f: &mut Reader<'_>, default: &str) -> String {
     shown(f, "name", limits::APP_NAME).unwrap_or_else(|| default.to_owned())
 }
 
-/// A text that people see in messages.
+/// A text shown in messages; must not contain a link.
 fn shown(f: &mut Reader<'_>, name: &str, longest: usize) -> Option<String> {
     let text = f.short_text(name, longest)?;
     if text.contains("://") || text.to_lowercase().contains("www.") {
@@ -201,7 +201,7 @@ fn shown(f: &mut Reader<'_>, name: &str, longest: usize) -> Option<String> {
     Some(text)
 }
 
-/// One that is not built in falls back, with a warning.
+/// A language that is not built in is replaced by the default, with a warning.
 pub(super) fn language(f: &mut Reader<'_>, default: Language) -> Language {
     let Some(asked) = f.short_text("lang", limits::LANGUAGE) else { return default };
     Language::find(&asked).unwrap_or_else(|| {
@@ -217,7 +217,7 @@ pub(super) fn client_ip(f: &mut Reader<'_>) -> Option<String> {
     })
 }
 
-/// In any spelling.
+/// Accepts any spelling of a chat.
 pub(super) fn chat(f: &mut Reader<'_>) -> Option<Chat> {
     f.read_short("chatId", limits::CHAT, str::parse::<Chat>)
 }

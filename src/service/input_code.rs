@@ -1,4 +1,4 @@
-//! What callers send to ask for a code, and to have one checked.
+//! Validation of requests for a code, and of requests to check a code.
 
 use jiff::SignedDuration;
 use serde_json::{Map, Value};
@@ -10,38 +10,38 @@ use crate::{
     reader::{Faults, Format, Reader},
 };
 
-/// A checked request for a code.
+/// A validated request for a code.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CodeRequest {
     pub request: Request,
     pub chat: Chat,
     pub shape: Shape,
-    /// Seconds.
+    /// In seconds.
     pub expires: u32,
     pub channels: Vec<Channel>,
     pub footer: Option<String>,
-    /// What must lie between two requests for one chat, whatever caller makes them.
+    /// Minimum time between two requests for one chat, by any caller.
     pub cooldown: Option<SignedDuration>,
     pub warnings: Vec<Warning>,
 }
 
-/// A code that somebody typed.
+/// A code typed by a person.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Typed {
     pub whose: Whose,
     pub code: String,
 }
 
-/// Which code was typed.
+/// The code to compare it with.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Whose {
-    /// The one that counts for this chat.
+    /// The active code of this chat.
     Chat(Chat),
-    /// The one of this request.
+    /// The code of this request.
     Request(VerificationId),
 }
 
-/// Checks a body of `request-code` against the instance's rules.
+/// Validates a body of `request-code` against the rules of the instance.
 pub fn request(body: &Map<String, Value>, instance: &Instance) -> Result<CodeRequest, Faults> {
     let mut reader = Reader::new(Format::Json, "", body);
     let request = read(&mut reader, instance);
@@ -91,7 +91,7 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> Option<CodeRequest> {
     })
 }
 
-/// A request with nothing but a chat: six digits.
+/// A request that names only a chat, for a code of six digits.
 pub fn plain(chat: Chat, language: Language, expires: u32, instance: &Instance) -> Result<CodeRequest, Faults> {
     let empty = Map::new();
     let mut f = Reader::new(Format::Json, "", &empty);
@@ -116,7 +116,7 @@ pub fn plain(chat: Chat, language: Language, expires: u32, instance: &Instance) 
     }))
 }
 
-/// Checks a body of `validate-code`.
+/// Validates a body of `validate-code`.
 pub fn typed(body: &Map<String, Value>) -> Result<Typed, Faults> {
     let mut f = Reader::new(Format::Json, "", body);
     let whose = if f.has("uuid") {
@@ -137,7 +137,8 @@ fn chat(f: &mut Reader<'_>) -> Option<Chat> {
     f.required("chatId", "<digits>@c.us, a phone number or <id>@lid", input::chat)
 }
 
-/// Codes go only to the countries that the operator named, if any. A chat without a number has none.
+/// Checks that the chat is in a country that the operator allows, if any are configured. A chat without a phone number
+/// is in no country.
 fn destination(f: &mut Reader<'_>, instance: &Instance, chat: Option<&Chat>) {
     let (Some(chat), countries) = (chat, &instance.config.codes.countries) else { return };
     let allowed = |digits: &str| countries.iter().any(|country| digits.starts_with(country.as_str()));
@@ -150,7 +151,7 @@ fn destination(f: &mut Reader<'_>, instance: &Instance, chat: Option<&Chat>) {
     }
 }
 
-/// Those that can reach this chat.
+/// The channels of the instance that can reach this chat.
 fn channels(f: &mut Reader<'_>, instance: &Instance, chat: Option<&Chat>) -> Vec<Channel> {
     let has_phone = chat.is_none_or(|chat| matches!(chat.subject(), Subject::Phone(_)));
     let channels: Vec<Channel> =

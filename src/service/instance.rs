@@ -1,4 +1,4 @@
-//! The configured instances, ready to work, and who may use them.
+//! The configured instances with their gateways and outbound connections, and authorization by API token.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -15,13 +15,13 @@ use crate::{
     hash::sha256,
 };
 
-/// One instance: its settings, its gateway's dialect, its ways out.
+/// One instance: its settings, gateway and outbound connections.
 pub struct Instance {
     pub config: InstanceConfig,
     pub gateway: Arc<dyn Gateway>,
-    /// To the app.
+    /// For callbacks to the app.
     pub callbacks: Egress,
-    /// To the gateway.
+    /// For requests to the gateway.
     pub sending: Egress,
 }
 
@@ -31,36 +31,37 @@ impl fmt::Debug for Instance {
     }
 }
 
-/// Why a caller gets no instance.
+/// Why access to an instance is denied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Denied {
-    /// No instance knows this token.
+    /// No instance accepts this token.
     Unauthorized,
-    /// The token is known, and this is not its instance.
+    /// The token is valid, but not for this instance.
     NotFound,
-    /// The token is of this instance, and its time is over.
+    /// The token belongs to this instance, but has expired.
     Ended { id: String },
 }
 
-/// What a token opens.
+/// What a token grants.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// Names the token.
+    /// Identifies the token.
     pub by: By,
     pub scopes: Scopes,
 }
 
-/// All instances of this process. A reload replaces them in one step; whoever holds one finishes with it.
+/// All instances of this process. A reload replaces them in one step; work in progress keeps the instance that it
+/// holds.
 #[derive(Debug, Default)]
 pub struct Instances {
     table: ArcSwap<Table>,
-    /// Where no callback may go, beside what the configuration says.
+    /// Targets closed to callbacks, in addition to those of the configuration.
     closed: ArcSwap<DeniedTargets>,
 }
 
 type Table = HashMap<InstanceId, Arc<Instance>>;
 
-/// How a reload changed the set.
+/// Difference between the sets before and after a reload.
 #[derive(Debug)]
 pub struct Replaced {
     pub added: Vec<InstanceId>,
@@ -77,7 +78,7 @@ impl Instances {
         self.table.load().get(&id).map(Arc::clone)
     }
 
-    /// Whose gateway carries messages of `instance` over `channel`.
+    /// The instance whose gateway carries messages of `instance` over `channel`.
     pub fn carrier(&self, instance: &Arc<Instance>, channel: Channel) -> Option<Arc<Instance>> {
         if instance.gateway.channel() == channel {
             return Some(Arc::clone(instance));
@@ -86,7 +87,7 @@ impl Instances {
         other.and_then(|id| self.get(id)).filter(|other| other.gateway.channel() == channel)
     }
 
-    /// As [`Instances::carrier`], by id.
+    /// As [`Instances::carrier`], but only the configured id, without checking the other instance.
     pub fn carrier_id(&self, instance: &Instance, channel: Channel) -> Option<InstanceId> {
         if instance.gateway.channel() == channel {
             return Some(instance.config.id);
@@ -94,31 +95,31 @@ impl Instances {
         instance.config.codes.sms_instance.filter(|_| channel == Channel::Sms)
     }
 
-    /// Whether there is another one.
+    /// Whether there is more than one instance.
     pub fn several(&self) -> bool {
         self.table.load().len() > 1
     }
 
-    /// Those of this moment.
+    /// All current instances.
     pub fn all(&self) -> Vec<Arc<Instance>> {
         self.table.load().values().map(Arc::clone).collect()
     }
 
-    /// The one that its vendor knows by this id.
+    /// The instance whose gateway is of this kind and has this number id.
     pub fn numbered(&self, kind: &str, id: &str) -> Option<Arc<Instance>> {
         let table = self.table.load();
         let fits = |one: &&Arc<Instance>| one.gateway.kind() == kind && one.gateway.number_id() == Some(id);
         table.values().filter(fits).min_by_key(|one| one.config.id).map(Arc::clone)
     }
 
-    /// Closes to callbacks what was found out since the configuration was read.
+    /// Denies callbacks to targets that were found after the configuration was read.
     pub fn close(&self, closed: DeniedTargets) {
         let closed = Arc::new(closed);
         self.closed.store(Arc::clone(&closed));
         self.all().iter().for_each(|instance| instance.callbacks.deny(&closed));
     }
 
-    /// Takes over what `next` holds, all at once.
+    /// Replaces all instances by those of `next`, atomically.
     pub fn replace(&self, next: &Self) -> Replaced {
         let next = next.table.load_full();
         next.values().for_each(|instance| instance.callbacks.deny(&self.closed.load()));
@@ -129,7 +130,8 @@ impl Instances {
         }
     }
 
-    /// Another tenant's instance answers exactly as one that does not exist.
+    /// Authorizes a token for an instance. The error for another tenant's instance is the same as for one that does not
+    /// exist.
     pub fn authorize(
         &self,
         id: Option<InstanceId>,
@@ -138,7 +140,7 @@ impl Instances {
     ) -> Result<(Arc<Instance>, Grant), Denied> {
         let digest = sha256(token.as_bytes());
         let table = self.table.load();
-        // All are compared, so that the time it takes tells nothing.
+        // Compares all tokens, so that the time taken reveals nothing.
         let mut known = false;
         let mut wanted = None;
         for instance in table.values() {
@@ -163,12 +165,12 @@ impl Instances {
 }
 
 impl Instance {
-    /// The language of one request.
+    /// The language of a request, else of the instance.
     pub fn language(&self, request: Option<&Request>) -> Language {
         request.and_then(|request| Language::find(&request.lang)).unwrap_or(self.config.lang)
     }
 
-    /// The text of a reply before it is filled: the request's, else the instance's, else the language's.
+    /// The template of a reply: the request's, else the instance's, else the built-in one.
     pub fn reply_text<'a>(&'a self, reply: Reply, request: Option<&'a Request>) -> &'a str {
         let language = self.language(request);
         let pick = |own: fn(&Texts) -> Option<&str>, built_in: &'static str| {
@@ -190,13 +192,13 @@ impl Instance {
         }
     }
 
-    /// The text that carries a code before it is filled: the instance's, else the language's.
+    /// The template of a code message: the instance's, else the built-in one.
     pub fn code_text(&self, request: &Request) -> &str {
         self.config.texts.code.as_deref().unwrap_or_else(|| self.language(Some(request)).code())
     }
 
-    /// What codes are tried over, in this order. An instance that names nothing uses its own gateway, then SMS
-    /// where it names an instance for that.
+    /// The channels for codes, in the order in which they are tried. The default is the instance's own gateway, then
+    /// SMS if `sms_instance` is set.
     pub fn channels(&self) -> Vec<Channel> {
         if !self.config.codes.channels.is_empty() {
             return self.config.codes.channels.clone();

@@ -1,4 +1,4 @@
-//! The words of an explanation.
+//! The text of an explanation.
 
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ use crate::{
     service::{Outcome, Unmatched, trace::Trace},
 };
 
-/// One sentence, or a few short ones, for whoever has to answer a person now.
+/// One sentence or a few short ones, for support staff who have to answer a person now.
 pub(super) fn of(
     question: &Question,
     traces: &[(Timestamp, Trace)],
@@ -52,7 +52,7 @@ pub(super) fn of(
     }
 }
 
-/// What became of a message, after "the message".
+/// What became of a message, as a continuation of "the message".
 pub(super) fn meaning(trace: &Trace) -> String {
     let meaning = match trace.outcome {
         Outcome::Verified => "held a live code and proved its chat.",
@@ -83,7 +83,7 @@ fn ignored(outcome: Outcome) -> String {
     format!("was ignored ({outcome}).")
 }
 
-/// Of a message with a code.
+/// For a message with a code.
 fn failed(reason: Reason) -> Option<&'static str> {
     Some(match reason {
         Reason::CodeExpired => "held a code that was too old; the person needs a new link.",
@@ -114,7 +114,7 @@ fn failed(reason: Reason) -> Option<&'static str> {
     })
 }
 
-/// Of a message in which no code was looked for.
+/// For a message that was not searched for a code.
 fn unread(why: IgnoreReason) -> Option<&'static str> {
     Some(match why {
         IgnoreReason::NonText => "was no text, but a picture, a sticker or the like.",
@@ -137,7 +137,7 @@ fn unread(why: IgnoreReason) -> Option<&'static str> {
     })
 }
 
-/// As it was written down, whatever the time.
+/// Whether the stored state is pending, regardless of the current time.
 fn is_pending(record: &Verification) -> bool {
     match record.kind.by_ref() {
         KindRef::Link(link) => link.state == LinkState::Pending,

@@ -1,9 +1,9 @@
-//! The keys of look-ups: which of them the store names, and how one takes the place of another.
+//! The look-up keys: how the store holds them, and how one replaces another.
 //!
-//! The store's meta holds each as `look-up.N`, of which the highest is current, and the one that never changes as
-//! `permanent`. An entry is written whole by one replica and never changed: when it was made, until when the one before it
-//! is used as well, its name, and its secret, sealed with the master key that this replica makes with. One that makes with
-//! another adds `look-up.N:FINGERPRINT`. Each step is one write that takes effect once, so a process may die between any two.
+//! The store's meta holds them as `look-up.N`, of which the highest number is current, and `permanent`, which never
+//! changes. One replica writes an entry, sealed with its current master key, and the entry stays as it is until its key
+//! is forgotten. A replica with another current master key adds a sealed copy as `look-up.N:FINGERPRINT`. Each step is
+//! one write that takes effect once, so a process may crash between any two.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ use crate::{
 
 const PERMANENT: &str = "permanent";
 const NUMBERED: &str = "look-up.";
-/// What the key of all look-ups was stored under by builds that could not change it.
+/// Field of the only look-up key in earlier builds, which could not change it.
 const FORMER: &str = "look-up";
 /// How much later than the others a replica may learn of a change.
 const LATE: SignedDuration = SignedDuration::from_hours(24);
@@ -35,25 +35,25 @@ const LATE: SignedDuration = SignedDuration::from_hours(24);
 #[derive(Serialize, Deserialize)]
 struct Entry {
     at: Timestamp,
-    /// Until then the key before this one is used as well.
+    /// Until then, the previous key is used as well.
     until: Timestamp,
     name: String,
     /// Fingerprint of the master key that opens `sealed`.
     master: String,
-    /// In base64.
+    /// Base64.
     sealed: String,
 }
 
-/// The current key, as this process last read of it.
+/// The current look-up key, as last read by this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::service) struct Known {
     pub(in crate::service) number: u32,
     pub(in crate::service) since: Timestamp,
-    /// The key before it is used as well until then; `None` when it is not any more.
+    /// Until then, the previous key is used as well; `None` if it no longer is.
     pub(in crate::service) until: Option<Timestamp>,
 }
 
-/// A key that none of this process' master keys opens.
+/// A look-up key that none of this process's master keys opens.
 struct Lacking {
     field: String,
     number: u32,
@@ -73,7 +73,7 @@ impl Lacking {
 }
 
 impl Service {
-    /// Reads which keys look-ups are made with, and uses them. Makes those that are missing, and the next one when the
+    /// Reads the look-up keys from the store and uses them. Creates missing ones first, and the next one if the
     /// configuration asks for it.
     pub(super) async fn learn_look_ups(&self) -> Result<Meta, StoreError> {
         let meta = self.begin(self.store.meta().await?).await?;
@@ -89,7 +89,7 @@ impl Service {
         Ok(meta)
     }
 
-    /// Writes the entries that have to be there.
+    /// Writes missing entries. Returns the meta as stored afterwards.
     async fn begin(&self, meta: Meta) -> Result<Meta, StoreError> {
         let (now, own) = (self.now(), self.key_state.look_ups.load_full());
         let in_use = self.keys.look_ups();
@@ -102,7 +102,7 @@ impl Service {
         match (entries(&meta).next_back(), own) {
             (None, None) => made.push((field(asked), self.first_key(&meta)?, now)),
             (None, Some(own)) => made.push((field(own.number), in_use.current, now)),
-            // The store went back to a time before the change.
+            // The store was restored to a state before the change.
             (Some((number, _)), Some(own)) if own.number > number => {
                 made.push((field(own.number), in_use.current, now + self.look_up_life()));
             }
@@ -121,11 +121,11 @@ impl Service {
             let entry = serde_json::to_string(&entry).expect("an entry has only string keys");
             self.store.set_meta(&field, &entry, false).await?;
         }
-        // Where several replicas began, one has written the entry that counts.
+        // If several replicas wrote an entry, only the first write took effect.
         self.store.meta().await
     }
 
-    /// Of a store that has none.
+    /// The first look-up key of a store: the one of an earlier build if there is one, else a new one.
     fn first_key(&self, meta: &Meta) -> Result<Arc<LookUpKey>, StoreError> {
         let Some(name) = meta.get(FORMER) else { return Ok(Arc::new(LookUpKey::new(random::bytes()))) };
         let sealed = meta.iter().filter(|(field, _)| field.starts_with("look-up:")).map(|(_, text)| text);
@@ -171,7 +171,8 @@ impl Service {
         })
     }
 
-    /// Lets those who make with the same key as `ring` read what is read here.
+    /// Adds copies sealed with the current key of `ring`, so that every replica that has this key can read the look-up
+    /// keys.
     pub(super) async fn seal_look_ups(&self, ring: &KeyRing, meta: &Meta) -> Result<(), StoreError> {
         let LookUpKeys { permanent, current, previous } = self.keys.look_ups();
         let in_use: Vec<Arc<LookUpKey>> = [permanent, current].into_iter().chain(previous).collect();
@@ -200,8 +201,8 @@ impl Service {
         self.key_state.gate.open();
     }
 
-    /// While no other replica uses a key that is lacking here, what this one finds and writes under the one before is
-    /// right: all do, for some time yet.
+    /// Shuts the gate if another replica uses the missing key, or may use it by now. Before that, look-ups with the
+    /// previous key are correct, because all replicas still use it.
     fn lack_look_ups(&self, lacking: &Lacking) -> Result<(), StoreError> {
         let Some(own) = self.key_state.look_ups.load_full() else {
             return Err(super::other_keys(lacking.masters.iter().map(String::as_str)));
@@ -214,7 +215,7 @@ impl Service {
         Ok(())
     }
 
-    /// Drops the secrets of keys that nothing is found by any more.
+    /// Deletes the secrets of look-up keys that are no longer used.
     async fn forget_former(&self, meta: &Meta, known: &Known) -> Result<(), StoreError> {
         let used = 1 + usize::from(known.until.is_some());
         for (number, _) in entries(meta).rev().skip(used) {
@@ -228,7 +229,7 @@ impl Service {
         Ok(())
     }
 
-    /// How long something may be looked for that was stored under one key alone.
+    /// How long a value that was stored under a single look-up key may still be looked up.
     pub(super) fn look_up_life(&self) -> SignedDuration {
         let whole = |duration: Duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
         let instances = self.instances.all();
@@ -241,7 +242,8 @@ impl Service {
     }
 }
 
-/// With the key that makes, whose fingerprint comes first; in base64.
+/// Seals `key` with the current master key of `ring`. Returns the fingerprint of that master key, and the sealed key in
+/// base64.
 fn seal(ring: &KeyRing, field: &str, key: &LookUpKey) -> (String, String) {
     let master = ring.fingerprints().swap_remove(0);
     (master, STANDARD.encode(ring.seal_key(field, key, random::bytes())))
@@ -251,19 +253,19 @@ fn field(number: u32) -> String {
     format!("{NUMBERED}{number}")
 }
 
-/// What is forgotten leaves an empty text.
+/// `None` also for a forgotten entry, which is empty.
 fn read(meta: &Meta, field: &str) -> Option<Entry> {
     serde_json::from_str(meta.get(field)?).ok()
 }
 
-/// By number, the current one last.
+/// Entries by number, the current one last.
 fn entries(meta: &Meta) -> impl DoubleEndedIterator<Item = (u32, Entry)> {
     let numbered = |name: &String| Some((name.strip_prefix(NUMBERED)?.parse().ok()?, read(meta, name)?));
     let all: BTreeMap<u32, Entry> = meta.keys().filter_map(numbered).collect();
     all.into_iter()
 }
 
-/// What replicas with other master keys have added, by master key.
+/// Copies added by replicas with other master keys: fingerprint and sealed key.
 fn added<'a>(meta: &'a Meta, field: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
     let prefix = format!("{field}:");
     meta.iter().filter_map(move |(name, sealed)| Some((name.strip_prefix(&prefix)?, sealed.as_str())))

@@ -1,7 +1,8 @@
-//! The keys of a fleet: which of them a store knows, and what a process must not conclude that lacks one.
+//! Keys shared by all replicas: which ones the store names, and which of them this process lacks. A process that lacks
+//! a key must not report a value as unknown that may have been made with that key.
 //!
-//! The store's meta names every master key that makes (`key:FINGERPRINT`, with the time it last did, to the minute), and
-//! holds the keys of look-ups ([`look_ups`]).
+//! The store's meta names every master key that has been current (`key:FINGERPRINT`, with the time of its last use, to
+//! the minute), and holds the look-up keys ([`look_ups`]).
 
 mod look_ups;
 
@@ -26,56 +27,57 @@ use crate::{
 };
 
 const MAKES: &str = "key:";
-/// How often a key is marked as one that makes, at least.
+/// Resolution of the recorded last use of a master key: a mark older than this is refreshed.
 const MARK: SignedDuration = SignedDuration::from_mins(1);
-/// What a key made may come back so long after its end: the slack of gateways.
+/// Margin for gateways that deliver late: a value made with a key may come back this long after its end.
 const SLACK: SignedDuration = SignedDuration::from_mins(10);
 
 type Meta = HashMap<String, String>;
 
-/// What this process knows of the keys that the store names.
+/// What this process knows about the keys that the store names.
 #[derive(Default)]
 pub struct KeyState {
-    /// Shut while this process lacks a key that it needs to find anything.
+    /// Shut while this process lacks a look-up key, because it would then miss records.
     pub gate: KeyGate,
-    /// The number of the look-up key that the configuration asks for.
+    /// Number of the look-up key that the configuration asks for.
     asked: AtomicU32,
     pub(super) look_ups: ArcSwapOption<Known>,
     makers: ArcSwap<Vec<(String, Timestamp)>>,
 }
 
-/// The keys that the store names, as this replica last read of them.
+/// The keys that the store names, as last read by this replica.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct KeysStatus {
-    /// The number of the look-up key in use; 0 while it is not known.
+    /// Number of the current look-up key; 0 while it is unknown.
     pub look_up: u32,
     pub look_up_since: Option<String>,
-    /// The key before it is used as well until then; `null` when no change is under way.
+    /// Until then, the previous look-up key is used as well; `null` if no change is in progress.
     pub previous_until: Option<String>,
     /// `look_up_key_number` of the configuration.
     pub asked: u32,
-    /// What is missing in `key_file`, so that this replica can find nothing.
+    /// Which key is missing in `key_file`, so that this replica can find nothing; `null` if none is.
     pub lacks: Option<String>,
-    /// The latest first.
+    /// By last use, the latest first.
     pub masters: Vec<MasterStatus>,
 }
 
-/// A master key that has made something.
+/// A master key that is or was in use.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MasterStatus {
     pub fingerprint: String,
-    /// Of this replica.
+    /// It is the current key of this replica.
     pub makes: bool,
     /// It is in `key_file`.
     pub here: bool,
-    /// What it made can be asked for until then.
+    /// Until then, values made with it may be requested.
     pub needed_until: String,
-    /// That time is over: it can be removed.
+    /// That time has passed: the key can be removed.
     pub over: bool,
 }
 
 impl KeyState {
-    /// Asks for the look-up key of this number. A higher one than the store's is made; nothing follows from a lower one.
+    /// Sets the number of the look-up key to use. A number above the store's creates a new key; a lower one has no
+    /// effect.
     pub fn ask_for(&self, number: u32) {
         self.asked.store(number, Ordering::Relaxed);
     }
@@ -86,8 +88,8 @@ impl KeyState {
 }
 
 impl Service {
-    /// Makes the keys of this process known to all, and learns the keys of look-ups. A store made with other keys is
-    /// [`StoreError::Misconfigured`].
+    /// Loads the look-up keys, and records in the store that the current master key of this process is in use. Fails
+    /// with [`StoreError::Misconfigured`] if the store was made with other keys.
     pub async fn prepare_keys(&self) -> Result<(), StoreError> {
         let meta = self.learn_look_ups().await?;
         self.mark(&self.keys, &meta).await?;
@@ -98,10 +100,11 @@ impl Service {
         Ok(())
     }
 
-    /// Takes up other keys: they read at once, and make when every replica can know of it.
+    /// Switches to the keys of `next`: reads with them at once, and makes values with them once the store names them.
     pub async fn take_up_keys(&self, next: &KeyRing) -> Result<(), StoreError> {
         self.keys.read_with(next);
-        // With all of them, also with the key that is about to go: what it opens is sealed now with one that stays.
+        // Both the old and the new keys are active here. Look-up keys that only a removed key opens are sealed again
+        // with a key that stays.
         let meta = self.learn_look_ups().await?;
         self.seal_look_ups(next, &meta).await?;
         self.mark(next, &meta).await?;
@@ -109,7 +112,7 @@ impl Service {
         Ok(())
     }
 
-    /// Notes that the current key makes.
+    /// Records in the store that the current key of `ring` is in use.
     async fn mark(&self, ring: &KeyRing, meta: &Meta) -> Result<(), StoreError> {
         let Some(current) = ring.fingerprints().into_iter().next() else { return Ok(()) };
         let known = makers(meta).find(|(fingerprint, _)| *fingerprint == current).map(|(_, at)| at);
@@ -117,11 +120,12 @@ impl Service {
             return Ok(());
         }
         let marked = self.store.set_meta(&format!("{MAKES}{current}"), &rfc3339(self.now()), true).await;
-        // While no write is taken nothing is made either.
+        // A failed refresh is harmless: while the store takes no writes, no values are made either.
         if known.is_some() { Ok(()) } else { marked }
     }
 
-    /// Learns of changed keys, marks the current one again when it is time, and counts those that this process lacks.
+    /// Reloads the look-up keys, refreshes the recorded use of the current master key, and counts keys that this
+    /// process lacks.
     pub(crate) async fn watch_keys(&self) -> Result<(), StoreError> {
         let meta = self.learn_look_ups().await?;
         self.mark(&self.keys, &meta).await?;
@@ -131,7 +135,7 @@ impl Service {
         Ok(())
     }
 
-    /// For operators.
+    /// State of the keys, for operators.
     pub(crate) fn keys_status(&self) -> KeysStatus {
         let known = self.key_state.look_ups.load();
         KeysStatus {
@@ -144,7 +148,7 @@ impl Service {
         }
     }
 
-    /// The master keys that make, or made.
+    /// Status of the master keys, by last use, the latest first.
     fn masters<'a>(&self, makers: impl Iterator<Item = (&'a str, Timestamp)>) -> Vec<MasterStatus> {
         let (ours, now, life) = (self.keys.fingerprints(), self.now(), self.look_up_life());
         let status = |(fingerprint, at): (&str, Timestamp)| MasterStatus {
@@ -159,14 +163,15 @@ impl Service {
         masters.into_iter().map(|(_, master)| master).collect()
     }
 
-    /// Which key this process lacks so that it can find nothing while others can.
+    /// Which key this process lacks, so that it can find nothing while other replicas can.
     pub fn lacks_key(&self) -> Option<String> {
         self.key_state.gate.lacks().map(|why| why.as_str().to_owned())
     }
 
-    /// Before something is called unknown: fails while a key that this process lacks may have made it.
+    /// Fails while this process lacks a key that may have made the value. To be called before a value is reported as
+    /// unknown.
     pub(super) async fn all_keys_known(&self, cx: &RequestContext) -> Result<(), StoreError> {
-        // Rare, and every request would carry it.
+        // Boxed because it is rare, and would otherwise enlarge the future of every request.
         Box::pin(self.compare_keys(cx)).await
     }
 
@@ -192,7 +197,8 @@ impl Service {
             .map(|(fingerprint, _)| fingerprint)
     }
 
-    /// As [`Service::decode`]. What a key has sealed that this process lacks can be read later, or elsewhere.
+    /// As [`Service::decode`]. If this process lacks a key, the error is [`StoreError::Unavailable`]: the record may be
+    /// readable later, or by another replica.
     pub(super) async fn read(&self, cx: &RequestContext, stored: &StoredRecord) -> Result<Verification, StoreError> {
         match self.decode(stored) {
             Ok(record) => Ok(record),
@@ -204,17 +210,17 @@ impl Service {
     }
 }
 
-/// Keys that have made something, by fingerprint, and when they last did.
+/// Master keys that are or were in use, by fingerprint, with the time of their last recorded use.
 fn makers(meta: &Meta) -> impl Iterator<Item = (&str, Timestamp)> {
     meta.iter().filter_map(|(name, at)| Some((name.strip_prefix(MAKES)?, at.parse().ok()?)))
 }
 
-/// As much of a fingerprint as people are shown.
+/// The part of a fingerprint that is shown to people.
 fn short(fingerprint: &str) -> &str {
     fingerprint.get(..8).unwrap_or(fingerprint)
 }
 
-/// A store whose keys are sealed with master keys that this process does not have.
+/// Error for a store whose keys are sealed with master keys that this process does not have.
 fn other_keys<'a>(masters: impl Iterator<Item = &'a str>) -> StoreError {
     let known: Vec<&str> = masters.map(short).collect();
     StoreError::Misconfigured(format!(
