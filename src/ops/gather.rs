@@ -1,4 +1,4 @@
-//! What is known here, put together for the status page.
+//! Builds the status report from what this process knows.
 
 use super::{
     Ops,
@@ -14,11 +14,11 @@ use crate::{
     store::StoreDescription,
 };
 
-/// Failures that are shown.
+/// Maximum number of failures shown.
 const SHOWN: usize = 10;
 
 impl Ops {
-    /// What is known without asking anybody: the store's part says how old it is.
+    /// The status report, without a request to the store; data from the store comes with its age.
     pub fn status(&self, ready: bool) -> Status {
         let now = self.store.now();
         let seen = self.vitals.seen.load();
@@ -121,7 +121,7 @@ impl Ops {
         gauge.map_or(0, |gauge| u64::try_from(gauge.get()).unwrap_or(0))
     }
 
-    /// Of this process as they are now, of the others as they were told.
+    /// The current failures of this process, merged with those that other replicas last reported.
     fn latest_failures(&self) -> Vec<FailureStatus> {
         let seen = self.vitals.seen.load();
         let others = seen.iter().flat_map(|seen| &seen.replicas).filter(|(one, _)| one.replica != self.vitals.replica);

@@ -1,5 +1,5 @@
-//! What operators see: how this process and the other replicas are. It reads, measures and reports; it decides nothing
-//! about any verification.
+//! Monitoring for operators: the state of this process, the other replicas and the store. It reads, measures and
+//! reports, but makes no decisions about verifications.
 
 mod gather;
 mod replicas;
@@ -17,7 +17,7 @@ use crate::{
     store::Store,
 };
 
-/// The view on one process and its store.
+/// Monitors one process and its store.
 pub struct Ops {
     store: Arc<dyn Store>,
     instances: Arc<Instances>,

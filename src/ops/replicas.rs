@@ -1,4 +1,4 @@
-//! What this process reports to the other replicas, and what it reads of theirs.
+//! Heartbeats: what this process publishes to the other replicas, and what it reads of theirs.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,16 +15,16 @@ use crate::{
     store::{Backlog, ReplicaHeartbeat, StoreError},
 };
 
-/// Between two reports of each replica, and the least between two looks at the store.
+/// Interval between two heartbeats of a replica, and minimum interval between two snapshots of the store.
 pub const EVERY: Duration = Duration::from_secs(5);
 
 impl Ops {
-    /// Reports this process to the others.
+    /// Publishes this process's heartbeat.
     pub async fn announce(&self, ready: bool) -> Result<(), StoreError> {
         self.say(ready, false).await
     }
 
-    /// Reads what the others have reported, and counts what waits.
+    /// Reads the heartbeats of all replicas and the backlog of jobs.
     pub async fn observe(&self) -> Result<(), StoreError> {
         let replicas: Vec<(ReplicaHeartbeat, Said)> = self
             .store
@@ -40,7 +40,8 @@ impl Ops {
         let backlog = self.store.backlog().await?;
         self.measure(&backlog);
         self.count_versions(&replicas);
-        // What a process before this one, or another, has heard: a restart does not make a gateway look silent.
+        // Adopt what other replicas, or this one before a restart, received: a restart must not make a gateway look
+        // silent.
         for instance in self.instances.all() {
             let last = replicas.iter().filter_map(|(_, said)| said.heard.get(&instance.config.id)).max();
             if let Some(last) = last {
@@ -51,7 +52,7 @@ impl Ops {
         Ok(())
     }
 
-    /// The last word: others need not wait for the silence.
+    /// Announces a clean shutdown, so that peers need not wait for the heartbeat timeout.
     pub async fn say_goodbye(&self) {
         self.service.traces.written().await;
         if let Err(error) = self.say(false, true).await {
@@ -92,7 +93,8 @@ impl Ops {
     fn count_versions(&self, replicas: &[(ReplicaHeartbeat, Said)]) {
         let mut versions: HashMap<&str, i64> = HashMap::new();
         let before = self.vitals.seen.load();
-        // A version that is gone shows zero once more, and then nothing.
+        // Remove the metric of a version once none of its heartbeats is left; without a live replica it is 0 until
+        // then.
         for (_, said) in before.iter().flat_map(|before| &before.replicas) {
             if !replicas.iter().any(|(_, now)| now.version == said.version) {
                 self.metrics.replicas.remove(&ByVersion { version: said.version.clone() });

@@ -1,10 +1,10 @@
-//! The one page for the night call, as data.
+//! The status report for operators, as data.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{domain::InstanceId, service::KeysStatus};
 
-/// How everything fares, as one replica sees it.
+/// The state of the whole service, as seen by one replica.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
     pub replica: String,
@@ -15,14 +15,14 @@ pub struct Status {
     pub config: ConfigStatus,
     #[serde(default)]
     pub keys: KeysStatus,
-    /// Age of what is said about queues and replicas; `null` while it was never read.
+    /// Age of the data about queues and replicas; `null` if it was never read.
     #[serde(default)]
     pub seen_seconds_ago: Option<f64>,
     pub gateways: Vec<GatewayStatus>,
     pub queues: Vec<QueueStatus>,
-    /// Callbacks this process gave up since it started; they can be replayed.
+    /// Callbacks that this process has given up since it started; they can be replayed.
     pub callbacks_given_up: u64,
-    /// The latest first, of all replicas together.
+    /// Recent failures of all replicas, newest first.
     pub failures: Vec<FailureStatus>,
     pub replicas: Vec<ReplicaStatus>,
 }
@@ -30,42 +30,42 @@ pub struct Status {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoreStatus {
     pub description: String,
-    /// Age of the description; `null` while there is none.
+    /// Age of the description in seconds; `null` if there is none.
     #[serde(default)]
     pub described_seconds_ago: Option<f64>,
     #[serde(default)]
     pub used_bytes: u64,
     #[serde(default)]
     pub limit_bytes: u64,
-    /// Masters whose writes no replica can confirm, although one must.
+    /// Number of masters without the replica that must confirm their writes.
     #[serde(default)]
     pub replicas_missing: usize,
-    /// `false`: it did not answer when it was last asked, and the above is of before.
+    /// `false` if the store did not answer the latest probe; the fields above are then from an earlier probe.
     #[serde(default)]
     pub answers: bool,
-    /// New work is refused now.
+    /// Set while the store refuses new work.
     #[serde(default)]
     pub refusing: Option<RefusingStatus>,
     #[serde(default)]
     pub last_refusal: Option<RefusalStatus>,
-    /// This host's clock less the store's.
+    /// This host's clock minus the store's clock.
     pub clock_offset_seconds: f64,
 }
 
-/// The store takes no new work, as this replica found out by trying.
+/// The store refuses new work, as found by this replica's probes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RefusingStatus {
-    /// The word of `store_errors`: `full`, `refused`, `unavailable`.
+    /// The label of the `store_errors` metric: `full`, `refused` or `unavailable`.
     pub cause: String,
     pub reason: String,
     pub for_seconds: f64,
 }
 
-/// The last request to the store that failed here.
+/// The latest request of this replica that failed in the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RefusalStatus {
     pub operation: String,
-    /// The word of `store_errors`.
+    /// The label of the `store_errors` metric.
     #[serde(default)]
     pub cause: String,
     pub reason: String,
@@ -74,12 +74,12 @@ pub struct RefusalStatus {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConfigStatus {
-    /// `false`: the file holds one that was refused, or that waits in part for a restart.
+    /// `false` if the file's current content was rejected, or part of it needs a restart to take effect.
     pub current: bool,
-    /// Keys that need a restart.
+    /// Changed keys that need a restart.
     #[serde(default)]
     pub waiting: Vec<String>,
-    /// Unix time.
+    /// Unix time in seconds.
     pub read_at: f64,
 }
 
@@ -88,18 +88,18 @@ pub struct GatewayStatus {
     pub instance: InstanceId,
     pub name: String,
     pub gateway: String,
-    /// `enabled`, `disabled`.
+    /// `enabled` or `disabled`.
     pub state: String,
-    /// `null` while nothing was ever heard.
+    /// `null` if nothing was received yet.
     pub last_inbound_at: Option<String>,
     pub last_inbound_age_seconds: Option<f64>,
-    /// Share of its room in the store that it has used, as of its last request to this replica; `null` without one.
+    /// Used share of the instance's storage limit, as of its last request to this replica; `null` if unknown.
     #[serde(default)]
     pub room_used: Option<f64>,
-    /// Callbacks, replies and codes that wait for it, also those that are under way.
+    /// Callbacks, replies and codes of the instance that are waiting or in progress.
     #[serde(default)]
     pub pending_jobs: u64,
-    /// It refuses our credentials: logged out, banned, or a wrong token.
+    /// Whether the gateway rejects our credentials: logged out, banned, or a wrong token.
     pub refuses_us: bool,
 }
 
@@ -107,11 +107,11 @@ pub struct GatewayStatus {
 pub struct QueueStatus {
     pub kind: String,
     pub depth: u64,
-    /// Age of the oldest; `null` for timers, which wait by design.
+    /// Age of the oldest job; `null` for timers, which wait by design.
     pub oldest_seconds: Option<f64>,
-    /// How long the most overdue has been due.
+    /// How long the most overdue job has been due.
     pub lateness_seconds: Option<f64>,
-    /// Receivers or numbers that are held back because their last attempts failed.
+    /// Number of receivers or sending numbers that are held back because their latest attempts failed.
     #[serde(default)]
     pub held: u64,
 }
@@ -131,7 +131,7 @@ pub struct ReplicaStatus {
     pub version: String,
     pub alive: bool,
     pub ready: bool,
-    /// Whether it uses the configuration in its file.
+    /// Whether the replica runs the configuration in its file.
     pub config_current: bool,
     pub started_at: Option<String>,
     pub seen_seconds_ago: f64,

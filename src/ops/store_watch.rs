@@ -1,5 +1,5 @@
-//! Whether the store takes new work at this moment, and what it is: tried so often that `status` and alerts tell of an
-//! outage that no request has run into yet, and never of a store from before it.
+//! Periodic probes of the store: whether it accepts new work, and its description. They run often enough that `status`
+//! and alerts report an outage before a request meets it, and that an outdated description is recognizable.
 
 use std::time::{Duration, Instant};
 
@@ -11,23 +11,23 @@ use crate::{
     store::{StoreDescription, StoreError},
 };
 
-/// Between two trials.
+/// Interval between two probes.
 pub const TRIALS: Duration = Duration::from_secs(3);
-/// For each question: as long as a request waits for the store.
+/// Timeout of each probe, the same as a request's timeout for the store.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the last trials came to.
+/// The results of the latest probes.
 #[derive(Default)]
 pub(super) struct StoreWatch {
     /// Since when, and why, new work is refused.
     refusing: Option<(Instant, StoreError)>,
     pub(super) described: Option<(Instant, StoreDescription)>,
-    /// Whether it answered when it was last asked what it is.
+    /// Whether the latest request for the description succeeded.
     pub(super) answers: bool,
 }
 
 impl Ops {
-    /// Tries whether new work is taken, and asks the store what it is.
+    /// Probes whether the store accepts new work, and reads its description.
     pub async fn watch_store(&self) {
         let (tried, described) = tokio::join!(in_time(self.store.check_writes()), in_time(self.store.describe()));
         self.metrics.store_refuses_writes.set(i64::from(tried.is_err()));
@@ -47,9 +47,9 @@ impl Ops {
         }
     }
 
-    /// No callback goes to the servers of the store, wherever they are now, or to the operator's listener of another
-    /// replica, whose port stands in its name. On private addresses the ports of both are closed everywhere: others of
-    /// their kind, which nobody has named yet, have them, too.
+    /// Blocks callbacks to the current servers of the store. On private addresses it blocks the ports of the store and
+    /// of all replicas' operator listeners (taken from the replica names) on every host, because servers and replicas
+    /// not known yet use the same ports.
     fn close(&self, store: &StoreDescription) {
         let seen = self.vitals.seen.load();
         let others = seen.iter().flat_map(|seen| &seen.replicas).map(|(one, _)| one.replica.as_str());

@@ -1,19 +1,19 @@
-//! Where a person lands after a login.
+//! The page of the app to which a person's browser is redirected after a login.
 
 use url::Url;
 
 use super::{Instance, Service};
 use crate::domain::{Request, Verification, link::Link, token::RedeemToken};
 
-/// Where the person lands, without what is added to it.
+/// The redirect target without added query parameters: the request's `redirect_url`, else the instance's first one.
 pub fn landing(instance: &Instance, request: &Request) -> Option<Url> {
     let requested = request.redirect_url.as_deref().and_then(|text| Url::parse(text).ok());
     requested.or_else(|| instance.config.redirect_urls.first().cloned())
 }
 
 impl Service {
-    /// To the app, with what it needs to redeem, and with who answers (RFC 9207): an app of several daemons or instances
-    /// sees which of them it was.
+    /// The redirect to the app. The query carries the redeem token and, per RFC 9207, the issuer and the instance, so
+    /// that an app with several daemons or instances can tell which one responded.
     pub(super) fn redirect(
         &self,
         instance: &Instance,

@@ -1,4 +1,7 @@
-//! What is taken from limits, and how they stand afterwards.
+//! Rate limits: which buckets a use case draws from, and their state afterwards.
+//!
+//! A use case builds its `Limit`s, takes one unit from each in one round trip to the store, and reports the resulting
+//! `Standing`s to its caller whether or not it succeeds.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -16,10 +19,11 @@ use crate::{
     store::{Admission, ReservationRequest, StoreError, TokenRequest},
 };
 
-/// No address reads like it.
+/// Stands in for an address in the bucket that all clients share; no address has this form.
 const EVERYBODY: &str = "everybody";
 
-/// One limit of one party: a bucket, and while the look-up key is being changed two, of which both must have a unit.
+/// One limit of one party. It is one bucket, or two while the look-up key is being rotated; both must then have a unit
+/// left.
 pub(super) struct LimitBucket {
     partition: Partition,
     what: &'static str,
@@ -36,7 +40,7 @@ impl LimitBucket {
         self.whose.all().map(|digest| self.take(digest))
     }
 
-    /// To look into, and take nothing.
+    /// The bucket to read when nothing is to be taken.
     pub(super) fn oldest(&self) -> TokenRequest {
         self.take(self.whose.oldest())
     }
@@ -47,7 +51,7 @@ impl LimitBucket {
     }
 }
 
-/// One bucket, and what it is called.
+/// A bucket and the name of its limit.
 pub(super) struct Limit {
     pub(super) name: Name,
     pub(super) bucket: LimitBucket,
@@ -59,7 +63,7 @@ impl Limit {
     }
 }
 
-/// How a limit stands after something was taken from it, or was not.
+/// The state of a limit after an attempt to take from it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Standing {
     pub name: Name,
@@ -67,7 +71,7 @@ pub struct Standing {
     pub allowance: Allowance,
 }
 
-/// What came of a use case that takes from limits, and how they stand, which its caller learns in any case.
+/// The result of a use case that takes from limits. The caller gets the state of the limits in any case.
 #[must_use]
 pub struct Limited<T> {
     pub outcome: Result<T, ServiceError>,
@@ -86,18 +90,18 @@ fn standings(limits: &[Limit], allowances: &[Allowance]) -> impl Iterator<Item =
     limits.iter().zip(allowances).map(standing)
 }
 
-/// Of the rates: room in the store has a problem of its own.
+/// The state of the rate limits only. Exhausted storage is reported as a separate error.
 pub(super) fn rates(limits: &[Limit], allowances: &[Allowance]) -> Vec<Standing> {
     standings(limits, allowances).filter(|standing| !standing.name.is_room()).collect()
 }
 
 impl Service {
-    /// Counts the limits that are short. How long to wait until none is.
+    /// Returns how long to wait until no limit is exhausted, and counts the exhausted ones in the metrics.
     pub(super) fn judge(&self, limits: &[Limit], allowances: &[Allowance]) -> Option<Duration> {
         standings(limits, allowances).filter_map(|standing| self.wait(standing)).max()
     }
 
-    /// Counts a limit that is short. How long to wait until it is not.
+    /// Returns how long to wait until the limit is no longer exhausted, and counts it in the metrics if it is.
     pub fn wait(&self, standing: Standing) -> Option<Duration> {
         let Allowance::Exhausted { retry_after } = standing.allowance else { return None };
         self.count_limit(standing.name);
@@ -108,7 +112,7 @@ impl Service {
         self.metrics.limited.get_or_create(&ByLimit { limit: name.as_str() }).inc();
     }
 
-    /// A refusal by a limit that is kept elsewhere than in a bucket.
+    /// The error for a limit that is not kept in a bucket. Counts it and adds its state to `standings`.
     pub(super) fn limited(
         &self,
         standings: &mut Vec<Standing>,
@@ -121,8 +125,8 @@ impl Service {
         ServiceError::RateLimited { retry_after }
     }
 
-    /// Of one token, and of all of them. They lie beside one another and beside those of the instance's chats, so that
-    /// one step of the store takes from all.
+    /// The limits of one token and of the whole instance. They share a partition with each other and with the limits of
+    /// the instance's chats, so that the store can take from all of them in one step.
     pub(super) fn mint_limits(&self, instance: &Instance, token: &str) -> Vec<Limit> {
         let limits = &instance.config.limits;
         let whole = limits.instance.map(|quota| self.instance_limit(instance, Name::Instance, b"", quota));
@@ -139,14 +143,15 @@ impl Service {
         Some(self.instance_limit(instance, Name::TestCallbacks, b"", quota))
     }
 
-    /// What one chat gets, however often and with whatever token somebody asks.
+    /// The limit of one chat, independent of the token that is used.
     pub(super) fn chat_limit(&self, instance: &Instance, name: Name, subject: &Subject) -> Option<Limit> {
         let limits = &instance.config.limits;
         let quota = if name == Name::Links { limits.links } else { limits.codes }?;
         Some(self.instance_limit(instance, name, subject.canonical().as_bytes(), quota))
     }
 
-    /// Against whoever has codes sent for the money that they cost: each is of no use to people who log in.
+    /// Limits against toll fraud, i.e. codes requested only for the fees they cause: per client network, country and
+    /// number prefix.
     pub(super) fn sending_limits(&self, instance: &Instance, request: &Request) -> Vec<Limit> {
         let limits = &instance.config.limits;
         let mut all = Vec::new();
@@ -169,7 +174,8 @@ impl Service {
         Limit::new(name, partition, self.keys.look_up(name.as_str(), id, of), quota)
     }
 
-    /// Takes from limits of one address, for one link or for everything else. It is a network, for IPv6.
+    /// Takes from limits of one client address, counted separately per link and for all other requests. For IPv6,
+    /// `address` is the subscriber's network (see [`subscriber_network`]).
     pub async fn admit_address(
         &self,
         cx: &RequestContext,
@@ -182,7 +188,8 @@ impl Service {
         self.admit(cx, limits.iter().map(|&(name, quota)| self.stranger_limit(partition, name, &whose, quota))).await
     }
 
-    /// Takes a try at the operator's password, of one address and of everybody together, or of neither.
+    /// Takes one attempt at the operator password from the limit of the address and from the limit shared by all
+    /// addresses, or from neither.
     pub async fn admit_login(
         &self,
         cx: &RequestContext,
@@ -196,7 +203,7 @@ impl Service {
     }
 
     fn stranger_limit(&self, partition: Partition, name: Name, whose: &str, quota: Quota) -> Limit {
-        // Addresses are not written down.
+        // Store a digest instead of the address.
         Limit::new(name, partition, self.keys.look_up("address", InstanceId::NOBODY, whose.as_bytes()), quota)
     }
 
@@ -215,8 +222,8 @@ impl Service {
         Ok(standings(&limits, &allowances).collect())
     }
 
-    /// Takes a unit from each bucket and claims an idempotency key, in one round trip. One allowance for each of
-    /// `buckets`.
+    /// Takes a unit from each bucket and claims an idempotency key, in one round trip. Returns one allowance per
+    /// bucket, in the order of `buckets`.
     pub(super) async fn take(
         &self,
         cx: &RequestContext,
@@ -233,7 +240,7 @@ impl Service {
     }
 }
 
-/// Which of two allowances lets through less.
+/// The more restrictive of two allowances.
 fn shorter(one: Allowance, other: Allowance) -> Allowance {
     match (one, other) {
         (Allowance::Allowed { remaining: a }, Allowance::Allowed { remaining: b }) => {
@@ -246,7 +253,8 @@ fn shorter(one: Allowance, other: Allowance) -> Allowance {
     }
 }
 
-/// The part of an address that one subscriber owns: the address itself, or the /64 of an IPv6 address.
+/// The part of an address that identifies one subscriber: the whole IPv4 address, or the /64 network of an IPv6
+/// address.
 pub fn subscriber_network(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,

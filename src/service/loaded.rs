@@ -1,20 +1,20 @@
-//! A record between its reading and its change.
+//! Records between reading and changing: loading by id or instance, with the version that a change must match.
 
 use std::sync::Arc;
 
 use super::{Instance, RequestContext, Service, ServiceError};
 use crate::domain::{AnyKind, Kind, Typed, Verification, VerificationId, link::Link, sent_code::SentCode};
 
-/// A record as it was read, and the instance that it belongs to.
+/// A record as it was read, and its instance.
 pub(super) struct Loaded<K = AnyKind> {
     pub(super) instance: Arc<Instance>,
     pub(super) record: Verification<K>,
-    /// A change is refused where the store has another one.
+    /// The store rejects a change if its record has another version by then.
     pub(super) version: u64,
 }
 
 impl<K: Kind> Loaded<K> {
-    /// [`ServiceError::NotFound`]: it is of the other type.
+    /// Fails with [`ServiceError::NotFound`] if the record is of the other type.
     pub(super) fn from_any(loaded: Loaded) -> Result<Self, ServiceError> {
         let Loaded { instance, record, version } = loaded;
         let record = Verification::from_any(record).ok_or(ServiceError::NotFound)?;
@@ -23,7 +23,7 @@ impl<K: Kind> Loaded<K> {
 }
 
 impl Service {
-    /// A record and its version.
+    /// Loads a record with its version.
     pub(super) async fn load(
         &self,
         cx: &RequestContext,
@@ -32,7 +32,7 @@ impl Service {
         self.load_as(cx, id).await
     }
 
-    /// As [`Service::load`]; one of the other type is not found.
+    /// Like [`Service::load`], but a record of the other type counts as not found.
     pub(super) async fn load_as<K: Kind>(
         &self,
         cx: &RequestContext,
@@ -43,7 +43,7 @@ impl Service {
         Ok((stored.version, Verification::from_any(record).ok_or(ServiceError::NotFound)?))
     }
 
-    /// A record of this instance; another tenant's is not found.
+    /// Loads a record of this instance; a record of another instance counts as not found.
     pub(super) async fn load_of(
         &self,
         cx: &RequestContext,
@@ -57,7 +57,7 @@ impl Service {
         Ok(Loaded { instance: Arc::clone(instance), record, version })
     }
 
-    /// The record that a job is about, unless it is `known`.
+    /// The record that a job concerns: `known` if it is that record, else loaded from the store.
     pub async fn record(
         &self,
         cx: &RequestContext,
@@ -71,7 +71,7 @@ impl Service {
     }
 }
 
-/// A record whose type is known.
+/// A loaded record, by type.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum LoadedTyped {
     Link(Loaded<Link>),

@@ -1,4 +1,4 @@
-//! Logins of operators that were ended before their time.
+//! Operator logins that were revoked before they expired.
 
 use jiff::Timestamp;
 
@@ -9,9 +9,9 @@ use crate::{
 };
 
 impl Service {
-    /// A login with this nonce opens nothing any more. `until` is when it would have ended by itself.
+    /// Revokes the login with this nonce. `until` is when the login expires anyway; the revocation is kept until then.
     pub async fn end_login(&self, cx: &RequestContext, nonce: &[u8; 16], until: Timestamp) -> Result<(), StoreError> {
-        // That it is there says everything.
+        // The existence of the record is the whole information.
         let bytes = self.keys.seal("login", &[], random::bytes());
         let record = RecordChange::new(self.ended_login(nonce), 0, bytes, until);
         let _ = cx.store.commit(&Change::of(record)).await?;

@@ -1,4 +1,7 @@
-//! Minting a link: limits, idempotency, the record.
+//! Minting a link: take from the limits, claim the idempotency key, create the record.
+//!
+//! Two requests with the same idempotency key must end with the same record: the key stores a draft, from which every
+//! repeat derives the same id, code and tokens.
 
 use std::time::Duration;
 
@@ -21,27 +24,28 @@ use crate::{
     store::{Change, CommitOutcome, Index, ReservationRequest, StoreError},
 };
 
-/// Looks for a request under the same key, before its repeat is told to wait.
+/// How many times, 50 ms apart, a repeat that exceeds a limit looks for the first request's record before it is
+/// refused.
 const PATIENCE: u32 = 10;
 
-/// What a caller sent to make a repeat safe.
+/// An idempotency key, and the request body that a repeat must match.
 pub struct Idempotency {
     pub key: String,
-    /// The body in one canonical spelling.
+    /// The request body in canonical form.
     pub body: String,
 }
 
-/// What a caller found at the door.
+/// Result of the admission check: rate limits and idempotency key.
 #[derive(Default)]
 pub(super) struct Entered {
-    /// What an earlier request with this idempotency key has made.
+    /// The record that an earlier request with this idempotency key has created.
     pub(super) existing: Option<Verification>,
-    /// What the idempotency key stands for.
+    /// The draft stored under the idempotency key.
     pub(super) draft: Option<VerificationDraft>,
 }
 
 impl Service {
-    /// Makes a link. `token` names the caller's quota.
+    /// Creates a link. `token` identifies the caller for its rate limit.
     pub async fn mint(
         &self,
         cx: &RequestContext,
@@ -83,8 +87,8 @@ impl Service {
         Ok(record)
     }
 
-    /// Takes from the limits and claims the idempotency key, in one round trip. A repeat is answered also when nothing
-    /// is left. `standings` gets how the rates stand.
+    /// Takes from the limits and claims the idempotency key, in one round trip. A repeat of a completed request
+    /// succeeds even if a limit is exhausted. Adds the state of the rate limits to `standings`.
     pub(super) async fn enter(
         &self,
         cx: &RequestContext,
@@ -105,7 +109,7 @@ impl Service {
                 return Err(ServiceError::KeyReused);
             }
             let draft = VerificationDraft::read(&holder.claim)?;
-            // Whoever claimed it may have died before the commit; then the same link is made here.
+            // If the process that claimed this key crashed before its commit, the same link is created here instead.
             if holder.claim != ours.claim {
                 let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
                 entered.existing = self.made_by(cx, draft.id, if refused { PATIENCE } else { 1 }).await?;
@@ -127,7 +131,8 @@ impl Service {
         })
     }
 
-    /// What somebody with the same idempotency key has made, or is about to make.
+    /// The record that an earlier request with the same idempotency key has created. Looks up to `looks` times, in case
+    /// that request is still in progress.
     async fn made_by(
         &self,
         cx: &RequestContext,
@@ -167,9 +172,9 @@ impl Service {
             match self.send(cx, self.birth_change(instance, &record), now).await? {
                 CommitOutcome::Applied { .. } => return Ok(record),
                 CommitOutcome::Late(_) => {}
-                // Another record has this code, or the key that made it is gone.
+                // Another record has this code, or the key that derived it was removed.
                 CommitOutcome::Collision => draft = self.draw_again(cx, instance, draft, reserve.as_mut()).await?,
-                // Somebody with the same idempotency key was faster, or it was ourselves.
+                // A request with the same idempotency key was faster, or an earlier attempt of this one succeeded.
                 CommitOutcome::Conflict | CommitOutcome::Duplicate => {
                     if let Some(existing) = self.made_by(cx, draft.id, 1).await? {
                         return Verification::from_any(existing).ok_or(ServiceError::KeyReused);
@@ -180,7 +185,8 @@ impl Service {
         Err(StoreError::Unavailable("no free code was found".to_owned()).into())
     }
 
-    /// Another draft. Those who repeat the request must find the same one, so an idempotency key stands for it now.
+    /// Draws another draft. With an idempotency key, the new draft replaces the refused one in the store, so that
+    /// repeats of the request use the same draft.
     async fn draw_again(
         &self,
         cx: &RequestContext,
@@ -195,7 +201,7 @@ impl Service {
         holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.claim)?))
     }
 
-    /// A link's code follows from its nonce, and its id from its code.
+    /// The code of a link is derived from its nonce, and its id from the code.
     fn draft_link(&self, instance: &Instance) -> VerificationDraft {
         let (key, nonce, code_length) = (self.keys.current(), random::bytes(), instance.config.code_length);
         let id = self
@@ -210,7 +216,7 @@ impl Service {
         u64::try_from(self.now().as_millisecond()).unwrap_or_default()
     }
 
-    /// What is drawn and fixed when a record begins; `expires` are the seconds it lives.
+    /// The random and fixed properties of a new record. `expires` is its lifetime in seconds.
     pub(super) fn birth(
         instance: &Instance,
         VerificationDraft { id, key, nonce, .. }: VerificationDraft,
@@ -236,7 +242,8 @@ impl Service {
         Change::of(change).starting()
     }
 
-    /// The lists that a record stands in, as far as it still says so.
+    /// The lists that contain a record. After erasure the record no longer yields the lists of its chat and client
+    /// reference.
     pub(super) fn indexes<K: Kind>(&self, instance: &Instance, record: &Verification<K>) -> Vec<Index> {
         let asked = record.request.chat.as_ref().map(Chat::subject);
         let chat = asked.or_else(|| record.proof().map(|proof| &proof.subject));
@@ -263,8 +270,10 @@ impl Service {
         }
     }
 
-    /// The id that an idempotency key stands for where it is not that of a new record: `what` is done in this partition,
-    /// whose commit confirms the claim, too. A full store takes no claim and still finishes what is old.
+    /// Claims an idempotency key for operation `what` on an existing record, and returns the id stored under the key.
+    /// The claim lives in the `partition` of the operation, so the operation's commit confirms the claim as well.
+    /// Returns `None` without a key, or if the store is full: a full store takes no claims but must still let existing
+    /// work finish.
     pub(super) async fn claim(
         &self,
         cx: &RequestContext,

@@ -1,6 +1,6 @@
-//! Use cases: load, decide, commit; again when somebody else moved first.
+//! The use cases: load a record, let the domain decide, commit the result; on a conflicting change, start over.
 //!
-//! Nothing here knows HTTP status codes, HTML or how a store works.
+//! This layer knows nothing about HTTP status codes, HTML or the implementation of the store.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -99,7 +99,7 @@ use crate::{
     store::{Store, StoreError, StoredRecord, record},
 };
 
-/// The use cases, over one store.
+/// The use cases, on top of one store.
 pub struct Service {
     pub store: Arc<dyn Store>,
     pub keys: Arc<KeyRing>,
@@ -109,9 +109,9 @@ pub struct Service {
     pub public_url: Url,
     pub handoff: LocalDispatch,
     pub phones: Phones,
-    /// Where addresses are, if the operator has a database.
+    /// Geolocation of addresses, if the operator has configured a database.
     pub places: Option<Places>,
-    /// Codes that a gateway is being given by this process.
+    /// Number of codes that this process is currently handing to a gateway.
     pub sending: AtomicUsize,
     pub vitals: Arc<Vitals>,
     pub traces: Traces,
@@ -119,52 +119,52 @@ pub struct Service {
     pub audit: Audit,
 }
 
-/// Why a use case did not come to its end.
+/// Why a use case failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     #[error("there is no such verification")]
     NotFound,
     #[error("the request is faulty")]
     Invalid(Faults),
-    /// The idempotency key stands for a request with another body.
+    /// The idempotency key belongs to a request with another body.
     #[error("the idempotency key was used with another body")]
     KeyReused,
     #[error("too many")]
     RateLimited { retry_after: Duration },
-    /// Its records fill the room that the instance has in the store.
+    /// The instance's records use up its share of the store.
     #[error("the instance has used its room")]
     RoomUsed { retry_after: Duration },
     #[error("the instance takes no new requests")]
     Disabled,
-    /// A code that was typed does not count, or nothing can be done about a code: the reason says why.
+    /// The typed code cannot be accepted, or the operation is not possible for this code; see the reason.
     #[error("the code is not accepted: {0}")]
     Code(Reason),
-    /// It was not the code, which ends after so many more wrong ones.
+    /// The typed code was wrong. After `attempts_remaining` more wrong ones the code ends.
     #[error("the code is wrong")]
     CodeWrong { attempts_remaining: u32 },
-    /// Too many codes in a row were wrong for this chat.
+    /// Too many wrong codes in a row for this chat.
     #[error("the chat is locked")]
     CodeLocked { retry_after: Duration },
-    /// Only codes are sent; a link is handed out by the app.
+    /// Only codes can be sent; the app delivers links itself.
     #[error("there is nothing to send")]
     NothingToSend,
-    /// The one-time token was used, revoked, or is too old.
+    /// The one-time token was used or revoked, or has expired.
     #[error("the token is spent")]
     Spent,
-    /// No such token, or a wrong verifier.
+    /// The token is unknown, or the verifier is wrong.
     #[error("the token is not accepted")]
     Refused,
-    /// Too many wait for news already.
+    /// Too many requests are waiting for changes already.
     #[error("no place to wait is free")]
     Crowded,
-    /// The gateway did not say which phone the sender's LID stands for.
+    /// The gateway did not resolve the sender's LID to a phone number.
     #[error("the sender could not be identified now")]
     NotIdentified,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// How often a decision is taken again because others moved first.
+/// Maximum attempts at a decision when concurrent changes conflict with it.
 const CONFLICTS: usize = 8;
 
 impl Service {
@@ -180,13 +180,14 @@ impl Service {
         record::decode(&self.keys, stored)
     }
 
-    /// The record, unless this process cannot read it: that is counted and reported, and costs an answer nothing else.
+    /// The decoded record. A record that this process cannot read is counted, reported and left out of the answer.
     fn readable(&self, instance: &Instance, stored: &StoredRecord) -> Option<Verification> {
         self.decode(stored).map_err(|error| self.unreadable(instance, "record", &error)).ok()
     }
 
-    /// As [`Service::readable`], before something is concluded from what is missing: a key that this process lacks and
-    /// others have is an error. So is everything but a missing key.
+    /// Like [`Service::readable`], for callers that draw conclusions from a missing record. Only a record sealed with a
+    /// removed key yields `None`. It is an error if other replicas use a key that this process lacks, as is any other
+    /// failure.
     async fn legible(
         &self,
         cx: &RequestContext,
@@ -210,17 +211,18 @@ impl Service {
         }
     }
 
-    /// The code of a link; `None` when the key that made it was removed.
+    /// The code of a link; `None` if the key that derived it was removed.
     pub fn link_code(&self, link: &Verification<Link>) -> Option<LinkCode> {
         self.keys.link_code(link.key, link.instance, &link.nonce, link.kind.code_length)
     }
 
-    /// The code that we send; `None` when the key that made it was removed.
+    /// The code that is sent to the chat; `None` if the key that derived it was removed.
     pub fn otp(&self, code: &Verification<SentCode>) -> Option<OtpCode> {
         self.keys.otp_code(code.key, code.instance, code.id, &code.nonce, code.kind.otp.shape)
     }
 
-    /// What another device types on the start page; `None` when the key that made it was removed.
+    /// The code to type on the start page if the message was sent from another device; `None` if the key that derived
+    /// it was removed.
     pub fn reply_code(&self, link: &Verification<Link>) -> Option<ReplyCode> {
         self.keys.reply_code(link.key, link.id, &link.nonce)
     }
@@ -229,12 +231,13 @@ impl Service {
         self.keys.token(record.key, kind, record.id, &record.nonce)
     }
 
-    /// Below the public URL.
+    /// The absolute URL of `path`, below the public URL.
     pub fn public(&self, path: &str) -> String {
         format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
     }
 
-    /// What the person is to send. Where a message alone is the person's word, it says itself what for.
+    /// The prefilled message that the person sends. With `Mode::ProvePhone` the message alone expresses consent, so it
+    /// must name the app and the purpose.
     pub fn prefilled(&self, instance: &Instance, record: &Verification<Link>, code: &LinkCode) -> String {
         let request = &record.request;
         let (name, purpose) = (request.name.as_str(), request.purpose.as_deref().unwrap_or_default());
@@ -248,7 +251,7 @@ impl Service {
         whatsapp::prefilled(&prompt, code, instance.language(Some(request)).warning())
     }
 
-    /// What stands for the words of a text around its code.
+    /// Digest of a message text without its code, to detect that the text was edited.
     fn words_around(&self, instance: &Instance, text: &str, code: &LinkCode) -> Digest {
         self.keys.permanent("text", instance.config.id, extract::around(text, code).as_bytes())
     }

@@ -1,4 +1,4 @@
-//! The jobs that leave with a commit: callbacks and replies, and the lanes that they wait in.
+//! The jobs that are queued together with a commit (callbacks and replies), and the lanes in which they wait.
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Service {
-    /// `None` when no URL takes this event.
+    /// `None` if no callback URL is configured for this event.
     pub(super) fn callback_job<K: Kind>(
         &self,
         instance: &Instance,
@@ -47,20 +47,21 @@ impl Service {
         Job { id, instance: instance.config.id, lane, due, body, lease: false }
     }
 
-    /// Receivers are distinguished by instance, scheme, host and port.
+    /// The lane of a callback receiver. Receivers are distinguished by instance, scheme, host and port.
     pub(super) fn callback_lane(&self, instance: &Instance, url: &str) -> Lane {
         let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
         let id = instance.config.id;
         Lane::callbacks(id, self.keys.permanent("origin", id, origin.as_bytes()))
     }
 
-    /// Beside the other callbacks to this origin: what holds those does not hold a test.
+    /// The lane of test callbacks to a receiver. It is separate, so that a test runs while other callbacks to the
+    /// origin are held back.
     pub(super) fn test_lane(&self, instance: &Instance, url: &str) -> Lane {
         let (id, Lane(origin)) = (instance.config.id, self.callback_lane(instance, url));
         Lane::callbacks(id, self.keys.permanent("test", id, origin.as_bytes()))
     }
 
-    /// A chat's replies keep their order, and never two are on their way from one process.
+    /// Identifies the group of replies to one chat. They are sent in order, and one process never sends two at once.
     pub(super) fn chat_of(&self, instance: &Instance, chat_id: &str) -> LookUp {
         self.keys.look_up("chat", instance.config.id, chat_id.as_bytes())
     }
@@ -82,7 +83,7 @@ impl Service {
         self.job(instance, id, reply_lane(instance, reply), None, &work)
     }
 
-    /// A reply about no record, in the sender's own partition.
+    /// Queues a reply that concerns no record, in the sender's partition.
     pub(super) async fn reply_without_record(
         &self,
         cx: &RequestContext,
@@ -96,7 +97,7 @@ impl Service {
     }
 }
 
-/// Replies that are not awaited never delay those that are awaited.
+/// Replies for which a person is waiting have a lane of their own, so that others cannot delay them.
 fn reply_lane(instance: &Instance, reply: Reply) -> Lane {
     let number = instance.config.id;
     if reply.is_expected() { Lane::replies(number) } else { Lane::notices(number) }

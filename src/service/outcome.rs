@@ -1,4 +1,4 @@
-//! What became of one event of a webhook.
+//! The result of handling one webhook event, for metrics, the API and traces.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use crate::{
     gateway::IgnoreReason,
 };
 
-/// What became of one event.
+/// The result of handling one webhook event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Outcome {
     Verified,
-    /// The person who had verified wrote again; the success reply is repeated.
+    /// A verified person sent the code again; the success reply is repeated.
     Repeated,
-    /// Answered before, perhaps by another replica.
+    /// The message was answered before, possibly by another replica.
     Duplicate,
-    /// The record that it fits has nothing to learn from it.
+    /// The message matches a record that it does not change.
     Unchanged,
     Failed(Reason),
     Unmatched(Unmatched),
@@ -25,16 +25,16 @@ pub enum Outcome {
 }
 
 wire_enum! {
-    /// Why a message fits no record.
+    /// Why a message matched no verification.
     Unmatched {
-        /// No verification has this code.
+        /// No verification has the code in the message.
         CodeUnknown = "code_unknown",
-        /// It holds nothing like a code.
+        /// The message contains nothing that looks like a code.
         NoCode = "no_code",
     }
 }
 
-/// What became of one event, and the record that it fits.
+/// The outcome of an event, and the record that it matched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Received {
     pub(super) outcome: Outcome,
@@ -48,7 +48,7 @@ impl From<Outcome> for Received {
 }
 
 impl Outcome {
-    /// All of them.
+    /// Every possible outcome.
     pub fn all() -> impl Iterator<Item = Self> {
         let failures = Reason::ALL.iter().filter(|reason| **reason != Reason::CodeUnknown);
         [Self::Verified, Self::Repeated, Self::Duplicate, Self::Unchanged]
@@ -58,7 +58,7 @@ impl Outcome {
             .chain(IgnoreReason::ALL.iter().copied().map(Self::Ignored))
     }
 
-    /// Its word in metrics, in the API and in what is kept of a message.
+    /// The identifier in metrics, in the API and in traces; unique for each outcome.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Verified => "verified",
@@ -71,7 +71,7 @@ impl Outcome {
         }
     }
 
-    /// Why a message with something like a code did not verify its chat.
+    /// The reason why a message that contains something like a code did not verify its chat.
     pub const fn failure(self) -> Option<Reason> {
         match self {
             Self::Failed(reason) => Some(reason),

@@ -1,4 +1,5 @@
-//! The place of an address, by a `MaxMind` database that the operator keeps. A hint for people, never a rule.
+//! Geolocation of IP addresses with a `MaxMind` database that the operator provides. The result informs people; no
+//! decision may depend on it.
 
 use std::{net::IpAddr, path::Path};
 
@@ -12,14 +13,14 @@ impl Places {
         Reader::open_readfile(file).map(Self)
     }
 
-    /// Its ISO 3166 code.
+    /// The ISO 3166 code of the country.
     pub(super) fn country(&self, ip: IpAddr) -> Option<String> {
         let found = self.0.lookup(ip).ok().filter(maxminddb::LookupResult::has_data)?;
         let code = found.decode_path::<String>(&path!["country", "iso_code"]).ok().flatten()?;
         (code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase())).then_some(code)
     }
 
-    /// "Lisbon, Portugal", in `lang` where the database has it, else in English.
+    /// City and country, e.g. "Lisbon, Portugal": in `lang` where the database has that language, else in English.
     pub(super) fn name(&self, ip: IpAddr, lang: &str) -> Option<String> {
         let found = self.0.lookup(ip).ok().filter(maxminddb::LookupResult::has_data)?;
         let text = |part: &'static str| -> Option<String> {
@@ -83,7 +84,7 @@ mod tests {
             assert!(open(bytes).is_err());
         }
         assert!(Places::open(&directory.path().join("missing.mmdb")).is_err());
-        // Damaged anywhere: refused or silent, never a panic.
+        // A database damaged at any byte is refused or yields no data, but never causes a panic.
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] = !bytes[at];

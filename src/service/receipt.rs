@@ -1,4 +1,5 @@
-//! What a gateway tells of a code it took: from the message's id to the verification it was for.
+//! Delivery receipts of gateways: when a gateway accepts a code, its message id is stored, so that later receipts can
+//! be matched to the verification.
 
 use std::time::Duration;
 
@@ -13,12 +14,12 @@ use crate::{
     store::{Change, RecordChange, RecordId, StoreError},
 };
 
-/// Reports come a little later than the code lives.
+/// Receipts may arrive a little after the code has expired.
 const SLACK: Duration = Duration::from_mins(10);
-/// A quick gateway reports before we have noted the message's id.
+/// Delays between look-ups: a fast gateway sends its receipt before the message id is stored.
 const PATIENCE: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(850)];
 
-/// What a message's id leads to: the leg of a code that it carries.
+/// The leg of a code that a message carries, stored under the message's id.
 #[derive(Serialize, Deserialize)]
 pub struct SentLeg {
     pub instance: InstanceId,
@@ -27,7 +28,7 @@ pub struct SentLeg {
 }
 
 impl Service {
-    /// Remembers which message carries a leg. `carrier` is the instance whose gateway took it.
+    /// Stores which leg a message carries. `carrier` is the instance whose gateway accepted the message.
     pub async fn remember_message(
         &self,
         cx: &RequestContext,
@@ -43,12 +44,13 @@ impl Service {
         change.records.extend(places.into_iter().map(|(digest, id)| {
             RecordChange::new(id, 0, self.keys.seal(&context(digest), &json, random::bytes()), until)
         }));
-        // A message that is known already leads where it did.
+        // If the message id is stored already, it keeps its first value.
         let _ = cx.store.commit(&change).await?;
         Ok(())
     }
 
-    /// Moves a code on. Reports about replies, and about what others sent from this number, lead nowhere.
+    /// Applies a receipt to the code it belongs to. Receipts for replies, and for messages that others sent from this
+    /// number, match nothing and are ignored.
     pub(super) async fn report(
         &self,
         cx: &RequestContext,
@@ -75,7 +77,7 @@ impl Service {
         Ok(ignored)
     }
 
-    /// Where the pointer of a message is kept: in one partition, whichever keys look-ups are made with.
+    /// Where a message id is stored: all in one partition, independent of the look-up keys in use.
     fn places_of_message(&self, carrier: &Instance, message_id: &str) -> Vec<(Digest, RecordId)> {
         let (id, message) = (carrier.config.id, stable_id(message_id));
         let at = |digest: Digest| RecordId::new(*digest.as_bytes());

@@ -1,4 +1,4 @@
-//! An authenticated message from a person: find the code, decide, answer once.
+//! Handling of authenticated webhook messages: extract the code, find its record, decide, and reply at most once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,29 +25,29 @@ use crate::{
     store::{CommitOutcome, Locator, RecordId, StoreError},
 };
 
-/// Slack of a gateway's clock and its retries, on top of the longest life of a code.
+/// Allowance for gateway clock error and retries, on top of the longest lifetime of a code.
 const SLACK: SignedDuration = SignedDuration::from_mins(10);
-/// One answer to unknown codes per sender in this time.
+/// At most one reply to unknown codes per sender in this time.
 const UNKNOWN_REPLIES: Duration = Duration::from_mins(10);
 
-/// Who wrote, for limits and replies.
+/// The sender of a message, for limits and replies.
 struct From<'a> {
     sender: &'a Sender,
-    /// Stands for the sender in keys.
+    /// Identifies the sender in bucket names.
     identity: LookUp,
     partition: Partition,
     incoming: Incoming,
 }
 
 impl From<'_> {
-    /// What is counted for this sender.
+    /// A bucket of this sender.
     fn bucket(&self, what: &'static str, quota: Quota) -> LimitBucket {
         LimitBucket::new(self.partition, what, self.identity, quota)
     }
 }
 
 impl Service {
-    /// Handles one event of an authenticated webhook. An error means that it must be delivered again.
+    /// Handles one event of an authenticated webhook. On an error, the gateway must deliver the event again.
     pub async fn receive(
         &self,
         cx: &RequestContext,
@@ -55,7 +55,7 @@ impl Service {
         event: &WebhookEvent,
     ) -> Result<Outcome, ServiceError> {
         let received = match self.handle(cx, instance, event).await {
-            // A fail-over lost the record meanwhile, or it was erased: the next delivery finds what is true.
+            // The record was erased, or lost in a failover, after it was read. The redelivery sees the current state.
             Err(ServiceError::NotFound) => return Err(StoreError::Unavailable("a record vanished".to_owned()).into()),
             received => received?,
         };
@@ -135,7 +135,7 @@ impl Service {
             let record = self.legible(cx, instance, &stored).await?;
             known.extend(record.and_then(Verification::from_any).map(|link| (link, stored.version)));
         }
-        // A place is a shorter digest than a code is long.
+        // A record's locator is a digest shorter than the code, so compare the codes themselves.
         known.retain(|(link, _)| self.link_code(link).is_some_and(|code| codes.contains(&code)));
         let now = self.now();
         let place_of = |wanted: fn(Status) -> bool| known.iter().position(|(link, _)| wanted(link.status(now)));
@@ -144,7 +144,8 @@ impl Service {
             let reply = self.refusal_reply(cx, instance, &from).await?;
             return self.refuse(cx, instance, &from, reply, Outcome::Failed(Reason::SeveralCodes)).await;
         }
-        // A redelivered message finds the record it has ended, not one beside it that was over before.
+        // Prefer an open record, then one that has not expired: a redelivered message must match the record that it
+        // ended, not another one that had expired before.
         let found = place_of(Status::is_open).or_else(|| place_of(|status| status != Status::Expired));
         if !known.is_empty() {
             let (record, version) = known.swap_remove(found.unwrap_or(0));
@@ -170,7 +171,7 @@ impl Service {
         edited: bool,
     ) -> Result<Outcome, ServiceError> {
         let Loaded { instance, record, .. } = &loaded;
-        // A link for a LID or a user id needs no phone.
+        // A link for a LID or a business-scoped user id needs no phone number.
         let asked = record.request.chat.as_ref().map(Chat::subject);
         let sender = match asked {
             Some(Subject::Lid(_) | Subject::Bsuid(_)) => from.sender.clone(),
@@ -191,7 +192,7 @@ impl Service {
         };
         let limits = &instance.config.limits;
         let may_reply = match Link::decide(record, command(true), self.now()).verdict {
-            // It is answered in any case.
+            // A successful verification is always answered.
             LinkVerdict::Verified => true,
             LinkVerdict::Repeated => self.may_reply(cx, &from, Name::SuccessReplies, limits.success_replies).await?,
             LinkVerdict::Failed(_)
@@ -220,7 +221,8 @@ impl Service {
         })
     }
 
-    /// Several live codes in one message: none counts, and the sender hears of it as of any other failure.
+    /// The reply to a message with several live codes, none of which is accepted. It counts against the limit of
+    /// failure replies.
     async fn refusal_reply(
         &self,
         cx: &RequestContext,
@@ -231,7 +233,7 @@ impl Service {
         Ok(self.may_reply(cx, from, Name::FailureReplies, quota).await?.then_some(Reply::Failed))
     }
 
-    /// Silence, unless the instance answers to unknown codes.
+    /// The reply to an unknown code: none, unless the instance is configured to reply and the sender's limit allows it.
     async fn unknown_reply(
         &self,
         cx: &RequestContext,
@@ -245,7 +247,7 @@ impl Service {
         Ok(self.allows(cx, &bucket).await?.then_some(Reply::Unknown))
     }
 
-    /// Nothing matched.
+    /// Ends the handling of a message that is applied to no record.
     async fn refuse(
         &self,
         cx: &RequestContext,
@@ -297,7 +299,8 @@ impl Service {
         From { sender: &event.sender, identity, partition, incoming }
     }
 
-    /// By the gateway's own time; the daemon's message ids are forgotten only long after this.
+    /// Whether the gateway's timestamp is older than any live code, invalid, or too far in the future. Message ids are
+    /// remembered for much longer than this, so no message is handled twice.
     fn is_too_old(&self, instance: &Instance, event: &WebhookEvent) -> bool {
         let Some(sent) = event.timestamp.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) else {
             return event.timestamp.is_some();

@@ -1,4 +1,4 @@
-//! What the app's server gets for a redeem token or for the reply's code.
+//! The exchange, by the app's server, of a redeem token or a reply code for the proven subject.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -19,18 +19,18 @@ pub struct TypedElsewhere<'a> {
     pub id: VerificationId,
     pub code: &'a str,
     pub verifier: Option<&'a str>,
-    /// The browser in which it was typed.
+    /// The address of the browser in which it was typed.
     pub client_ip: Option<IpAddr>,
     pub user_agent: Option<&'a str>,
 }
 
-/// What a redeem token was worth.
+/// The result of a redemption.
 pub struct Redeemed {
     pub record: Verification<Link>,
 }
 
 impl Service {
-    /// Exchanges a redeem token for the proven subject, once; a repeat by the same caller gets the same answer.
+    /// Exchanges a redeem token for the proven subject, once. A repeat by the same caller gets the same answer.
     pub async fn redeem(
         &self,
         cx: &RequestContext,
@@ -45,8 +45,8 @@ impl Service {
         self.exchange(cx, instance, token.id(), |_| command).await
     }
 
-    /// Exchanges the reply's code, typed on a page of the app, for the proven subject, once. The browser in which it was
-    /// typed is compared with the one that began, as far as the app names it.
+    /// Exchanges a reply code, typed on a page of the app, for the proven subject, once. As far as the app describes
+    /// the browser in which it was typed, that browser is compared with the one that started the login.
     pub async fn redeem_code(
         &self,
         cx: &RequestContext,

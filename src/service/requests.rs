@@ -1,4 +1,4 @@
-//! What callers can ask about their verifications afterwards.
+//! Reading, listing and cancelling verifications on behalf of API callers.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -14,19 +14,19 @@ use crate::{
     store::{Index, Position, RecordId, StoredRecord},
 };
 
-/// Records read for one page at most: filters beyond the index are applied on read.
+/// Maximum records read for one page. Filters beyond the index are applied after reading.
 const READ: usize = 1_000;
-/// Read at once where a filter may refuse most of them, so that a thousand cost few round trips.
+/// Records per read when a filter may reject most of them, to keep the number of round trips low.
 const STEP: usize = 250;
 
-/// Which records a list shows.
+/// Selects the records of a list.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub status: Option<Status>,
     pub otp_type: Option<OtpType>,
     pub chat: Option<Chat>,
     pub client_ref: Option<String>,
-    /// Last digits of the phone that was asked for, or that proved itself.
+    /// Last digits of the phone that was requested or verified.
     pub phone_last: Option<String>,
     pub created_after: Option<Timestamp>,
     pub created_before: Option<Timestamp>,
@@ -35,12 +35,12 @@ pub struct Filter {
 /// Part of a list, newest first.
 pub struct Page {
     pub records: Vec<Verification>,
-    /// Only when this is missing has the list ended.
+    /// `None` only at the end of the list.
     pub next_cursor: Option<String>,
 }
 
 impl Service {
-    /// A record of this instance; another tenant's is not found.
+    /// A record of this instance; a record of another instance counts as not found.
     pub async fn get(
         &self,
         cx: &RequestContext,
@@ -51,7 +51,7 @@ impl Service {
         if record.instance == instance.config.id { Ok(record) } else { Err(ServiceError::NotFound) }
     }
 
-    /// Cancels what is pending; what has ended stays as it is.
+    /// Cancels a pending verification; one that has ended stays as it is.
     pub async fn cancel(
         &self,
         cx: &RequestContext,
@@ -119,7 +119,8 @@ impl Service {
     }
 }
 
-/// Whether the record itself says so: what a list holds is not sealed. Erased, it names no chat any more.
+/// Checks instance and chat against the record itself, because list entries are not authenticated. An erased record no
+/// longer names a chat and passes the chat filter.
 fn belongs(instance: &Instance, filter: &Filter, record: &Verification) -> bool {
     let asked = record.request.chat.as_ref().map(Chat::subject);
     let named = asked.or_else(|| record.proof().map(|proof| &proof.subject));
@@ -128,7 +129,7 @@ fn belongs(instance: &Instance, filter: &Filter, record: &Verification) -> bool 
         && chat.is_none_or(|(wanted, named)| wanted.subject().canonical() == named.canonical())
 }
 
-/// The position before everything created at `time`.
+/// The position before all records created at `time`.
 fn before(time: Timestamp) -> Position {
     Position { created_at: time, id: RecordId::new([0; 16]) }
 }
@@ -139,14 +140,14 @@ fn encode_cursor(position: &Position) -> String {
     URL_SAFE_NO_PAD.encode(text)
 }
 
-/// Reverses what a page's `next_cursor` holds.
+/// Parses a `next_cursor`.
 pub fn decode_cursor(cursor: &str) -> Option<Position> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     let (millis, id) = text.split_once('.')?;
     Some(Position { created_at: from_millis(millis.parse().ok()?), id: id.parse::<VerificationId>().ok()?.into() })
 }
 
-/// When a record was made, as far as its id tells.
+/// When a record was created, according to its id.
 pub(super) fn created_at(stored: &StoredRecord) -> Timestamp {
     from_millis(VerificationId::from(stored.id).millis())
 }

@@ -1,5 +1,6 @@
-//! How much of the store one instance may fill, so that nobody's requests fail for another's. Room is counted as rates
-//! are: taken when a request begins, and given back over the time that its record stays. Jobs are counted where they wait.
+//! Storage limits: how much of the store an instance may fill, so that one instance cannot make the requests of others
+//! fail. Storage is accounted like a rate: taken when a request is made, and given back over the time that its record
+//! is kept. Pending jobs are counted from the queues.
 
 use std::time::Duration;
 
@@ -12,21 +13,21 @@ use crate::{
     metrics::label::{ByInstance, InstanceLabel},
 };
 
-/// Bytes of a login beside its texts, at its largest: the record with its entries in lists, its timer and its message's
-/// id, and the body of its callback, which stays for an hour after it was delivered and for three days where it cannot
-/// be. Measured in Redis: `tests/it/footprint.rs`. A link that waits is a sixth of it; it is not known before its end
-/// what becomes of it.
+/// Upper bound of the bytes that a login takes apart from its texts: the record, its list entries, its timer, its
+/// message id, and the body of its callback, which is kept for one hour after delivery, or three days if it cannot be
+/// delivered. Measured in Redis by `tests/it/footprint.rs`. A pending link takes a sixth of this, but how it ends is
+/// unknown when it is made.
 const LOGIN_BYTES: u64 = 3_000;
-/// Jobs that wait are counted every few seconds.
+/// Pending jobs are recounted every few seconds.
 const RECOUNT: Duration = Duration::from_secs(10);
-/// Requests of about the same size are counted together.
+/// Text sizes are rounded up to this many bytes, so that requests of similar size share a weight.
 const STEP: u64 = 1024;
 
 impl Service {
-    /// What a request takes of the room of its instance. It lies beside the other limits of the instance.
+    /// The storage that a request takes from its instance, in the same partition as the instance's other limits.
     pub(super) fn room_limits(&self, instance: &Instance, request: &Request) -> Vec<Limit> {
         let limits = &instance.config.limits;
-        // As long as the record of a login is kept. One that nobody uses leaves sooner, and gives nothing back before.
+        // The retention of a used login. An unused one is removed sooner, but its storage is not given back earlier.
         let stays = instance.config.longest_life() + instance.config.retention;
         let records = limits.records.map(|most| (Name::Records, Quota::weighed(most, stays, 1)));
         let bytes = self.share(instance).map(|most| (Name::Bytes, Quota::weighed(most, stays, weight(request))));
@@ -34,20 +35,21 @@ impl Service {
         records.into_iter().chain(bytes).map(of).collect()
     }
 
-    /// Bytes. None where nobody else needs the store, and while its size is not known.
+    /// The instance's share of the store in bytes. `None` if no share is configured, if it is the only
+    /// instance, or if the size of the store is unknown.
     fn share(&self, instance: &Instance) -> Option<u64> {
         let percent = u64::from(instance.config.limits.store_percent?);
         let room = u64::try_from(self.metrics.store_limit_bytes.get()).unwrap_or_default();
         (room > 0 && self.instances.several()).then(|| room / 100 * percent)
     }
 
-    /// Jobs of an instance that wait, as this replica last counted them.
+    /// Pending jobs of an instance, as last counted by this replica.
     pub(crate) fn pending_jobs(&self, instance: InstanceId) -> u64 {
         let seen = self.vitals.seen.load();
         seen.iter().flat_map(|seen| &seen.backlog).filter_map(|backlog| backlog.instances.get(&instance)).sum()
     }
 
-    /// Whether so much of the instance's work waits that nothing more is begun.
+    /// Fails if the instance has too many pending jobs to accept new work.
     pub(super) fn refuse_more_jobs(&self, instance: &Instance) -> Result<(), ServiceError> {
         let Some(most) = instance.config.limits.pending_jobs else { return Ok(()) };
         if self.pending_jobs(instance.config.id) < most {
@@ -57,7 +59,7 @@ impl Service {
         Err(ServiceError::RoomUsed { retry_after: RECOUNT })
     }
 
-    /// Notes how full the room of an instance is.
+    /// Updates the metric of the instance's used storage.
     pub(super) fn note_room(&self, instance: &Instance, limits: &[Limit], allowances: &[Allowance]) {
         let used = |(limit, allowance): (&Limit, &Allowance)| {
             let left = match allowance {
@@ -80,7 +82,7 @@ fn weight(request: &Request) -> u64 {
     let urls = [&request.callbacks.success, &request.callbacks.failed, &request.callbacks.expired, &request.link];
     let more = [&request.redirect_url, &request.metadata, &request.state, &request.user_agent, &request.client_ref];
     let length = |text: &&Option<String>| text.as_ref().map_or(0, String::len) as u64;
-    // The callback says these again.
+    // The callback contains these a second time.
     let told = [&request.metadata, &request.client_ref, &request.purpose];
     let all: u64 = texts.iter().chain(&urls).chain(&more).chain(&told).map(length).sum();
     LOGIN_BYTES + all.next_multiple_of(STEP)

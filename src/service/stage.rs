@@ -1,4 +1,4 @@
-//! What a waiting page shows, which follows from the record and from whose page it is.
+//! The state of a waiting page, derived from the record and from the browser that shows it.
 
 use std::sync::Arc;
 
@@ -12,32 +12,32 @@ use crate::domain::{
     token::{Kind, Token},
 };
 
-/// A start page that was looked at; looking changes nothing.
+/// The data of a start page. Loading it changes nothing.
 pub struct Start {
     pub instance: Arc<Instance>,
     pub record: Verification<Link>,
     pub stage: Stage,
-    /// Ties the form to this page and this browser.
+    /// Binds the form to this page and this browser.
     pub form_field: String,
-    /// This browser is the one that waits.
+    /// Whether this browser is the one bound to the record.
     pub ours: bool,
 }
 
-/// What a waiting page shows. The words are the states of its event stream.
+/// The state of a waiting page. Its identifiers are the events of the page's stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
-    /// The message is not here yet.
+    /// The message has not arrived yet.
     Pending,
-    /// The reply holds a link to tap.
+    /// The reply contains a link to tap.
     Link,
-    /// The reply holds a code to type here, until then.
+    /// The reply contains a code to type here, valid until `until`.
     Code {
         until: Timestamp,
     },
-    /// The person is signed in already: nothing more is needed.
+    /// The person has given consent, so this browser can complete the login without further input.
     Finish,
     Done,
-    /// Too late; a tap makes a new one, where `renewable`.
+    /// Expired. If `renewable`, a tap creates a new request.
     Expired {
         renewable: bool,
     },
@@ -59,7 +59,7 @@ impl Stage {
         }
     }
 
-    /// Nothing follows.
+    /// Whether no other state follows.
     pub const fn is_last(self) -> bool {
         matches!(self, Self::Done | Self::Expired { .. } | Self::Disputed | Self::Over)
     }
@@ -88,7 +88,7 @@ impl Service {
         record.kind.binding.as_ref().zip(browser).is_some_and(|(held, browser)| held.browser.matches(browser))
     }
 
-    /// What the page of a browser with these cookies shows now.
+    /// The current state of the page in a browser with these cookies.
     pub fn stage(&self, record: &Verification<Link>, cookies: &[String]) -> Stage {
         let now = self.now();
         let completion = match &record.kind.state {
@@ -123,7 +123,8 @@ impl Service {
         Stage::Expired { renewable }
     }
 
-    /// What a tap on the page makes. Once the person's data was erased, what was asked for is no longer known.
+    /// The request that a tap on an expired page creates. `None` once the person's data may be erased, because the
+    /// original request is then unknown.
     pub(super) fn renewed(
         &self,
         instance: &Instance,

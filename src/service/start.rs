@@ -1,4 +1,5 @@
-//! What is done on the start page: a tap, a typed code, going on, making it anew.
+//! The actions of the start page: binding the browser with a tap, typing the reply's code, finishing, and renewing an
+//! expired request.
 
 use std::sync::Arc;
 
@@ -20,9 +21,9 @@ use crate::{
     random,
 };
 
-/// What a typed code was worth.
+/// The result of a typed code.
 pub enum Typed {
-    /// `None` when there is nowhere to go, or no more.
+    /// `redirect` is `None` if there is no redirect URL or the login was already used.
     Right {
         redirect: Option<Url>,
     },
@@ -31,10 +32,10 @@ pub enum Typed {
     },
 }
 
-/// Who taps.
+/// The browser that sends the request.
 #[derive(Clone, Copy)]
 pub struct Browser<'a> {
-    /// The values of its cookies by our name.
+    /// The values of its cookies of our name.
     pub cookies: &'a [String],
     pub ip: Option<std::net::IpAddr>,
     pub user_agent: Option<&'a str>,
@@ -47,7 +48,7 @@ impl Browser<'_> {
 }
 
 impl Service {
-    /// The tap on the start page. `gently`: the page itself did it, so it takes the place of no other browser.
+    /// The tap on the start page. `gently`: a script of the page sent it, so it does not replace another browser.
     pub async fn tap(
         &self,
         cx: &RequestContext,
@@ -81,7 +82,7 @@ impl Service {
         Ok(self.started(handle, applied.record, instance, browser.cookies))
     }
 
-    /// The reply's code, typed on the start page.
+    /// Checks the reply's code, typed on the start page.
     pub async fn type_code(
         &self,
         cx: &RequestContext,
@@ -129,7 +130,8 @@ impl Service {
         }
     }
 
-    /// The waiting page of a person who is signed in already goes on. `None` when there is nowhere to go, or no more.
+    /// Completes the login from the waiting page when no tap or code is needed. Returns `None` if there is no redirect
+    /// URL or the login was already used.
     pub async fn finish(
         &self,
         cx: &RequestContext,
@@ -166,7 +168,8 @@ impl Service {
         }
     }
 
-    /// Makes an expired request anew, and gives the handle of the new one. Many taps make one.
+    /// Replaces an expired request with a new one, and returns the handle of the new one. Idempotent: repeated taps
+    /// yield the same request.
     pub async fn renew(
         &self,
         cx: &RequestContext,

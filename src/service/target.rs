@@ -1,4 +1,6 @@
-//! The record of one chat: which of its codes counts, and how often somebody was wrong.
+//! The record of one chat: which of its codes is active, and how many wrong codes were tried.
+//!
+//! Validation writes it in the same commit as the code's record, so both live in the chat's partition.
 
 use jiff::Timestamp;
 
@@ -13,13 +15,13 @@ use crate::{
     store::{RecordChange, RecordId, StoreError, StoredRecord},
 };
 
-/// A chat as it was read. Whoever writes it has compared the versions.
+/// A chat's record as it was read. Its versions make a write fail after a concurrent change.
 pub(super) struct Aimed {
     pub(super) target: Target,
     places: Vec<Place>,
 }
 
-/// A place that the chat's record is kept in: one, and while the look-up key is being changed two.
+/// A location of a chat's record: there is one, or two while the look-up key is being rotated.
 struct Place {
     digest: Digest,
     id: RecordId,
@@ -27,13 +29,13 @@ struct Place {
 }
 
 impl Service {
-    /// Where everything about one chat's codes is kept, so that one commit can write it.
+    /// The partition of all records about a chat's codes, so that one commit can write them.
     pub(super) fn target_partition(&self, instance: &Instance, subject: &Subject) -> Partition {
         self.keys.subject_partition(instance.config.id, subject)
     }
 
-    /// A chat that nobody has sent a code to is an empty one. Of two records the one that was written last counts: a
-    /// replica that knows one look-up key writes one of them.
+    /// Reads a chat's record; a chat without one gets an empty record. If there are two, the one written last counts,
+    /// because a replica that knows only one look-up key writes only one of them.
     pub(super) async fn target(
         &self,
         cx: &RequestContext,
@@ -66,7 +68,7 @@ impl Service {
             Ok(json) => {
                 serde_json::from_slice(&json).map_err(|error| StoreError::Corrupt(format!("a chat's record: {error}")))
             }
-            // What a removed key made is lost, and the codes it speaks of with it.
+            // A record sealed with a removed key is lost, and the codes it refers to are lost with it.
             Err(Unsealable) => {
                 self.all_keys_known(cx).await?;
                 self.unreadable(instance, "record", &StoreError::Sealed("a chat's record".to_owned()));
@@ -75,7 +77,7 @@ impl Service {
         }
     }
 
-    /// What `aimed` has become. It is kept as long as the record it points to, and as long as a guess counts.
+    /// The writes that store `aimed`. It is kept as long as the code's record, and as long as wrong codes count.
     pub(super) fn target_changes(&self, aimed: Aimed, retain_until: Timestamp, now: Timestamp) -> Vec<RecordChange> {
         let json = serde_json::to_vec(&aimed.target).expect("a target has only string keys");
         let until = retain_until.max(aimed.target.matters_until(now));

@@ -1,4 +1,6 @@
-//! What happens to a record by itself, on time: it ends, the person's data is erased, it is removed.
+//! The scheduled transitions of a record: it expires, the person's data is erased, the record is removed.
+//!
+//! A timer only triggers the check; what is due follows from the record itself.
 
 use std::sync::Arc;
 
@@ -13,35 +15,35 @@ use crate::{
     store::{Locator, StoreError, archive::Removal},
 };
 
-/// How late the last timer of a record may be: the store keeps the record so long, because only the record says which
-/// lists it stands in.
+/// How late the last timer of a record may fire. The store keeps the record for this long after its removal is due,
+/// because only the record says which lists contain it.
 pub(super) const LATEST: SignedDuration = SignedDuration::from_hours(1);
 
-/// What a timer has to do next.
+/// The next transition of a record.
 enum Due {
     Expire,
     Forget,
     Remove,
 }
 
-/// What is to become of a timer that has rung.
+/// What happens to a timer that has fired.
 pub enum Rung {
-    /// There is nothing left to do.
+    /// Nothing is left to do.
     Done,
     Again(Timestamp),
-    /// Its record's change has set it anew.
+    /// The change to the record has set the timer already.
     Set,
 }
 
 impl Service {
-    /// Does what is due for the record that is kept there. It always follows from the record as it was read, so a timer
-    /// that rings too early, or twice, does no harm. A record of an instance that is not configured here has to wait
-    /// for a replica that has it.
+    /// Performs what is due for the record at `place`. The action is derived from the record as read, so a timer that
+    /// fires early or twice does no harm. A record of an instance that is not configured here waits for a replica that
+    /// has the instance.
     pub async fn ring(&self, cx: &RequestContext, place: Locator) -> Result<Rung, ServiceError> {
         let found = cx.store.find(None, &[place]).await?;
         let Some(stored) = found.records.into_iter().flatten().next() else { return Ok(Rung::Done) };
         let record = match self.decode(&stored) {
-            // The store itself forgets it in the end.
+            // The store eventually removes the record by itself.
             Err(StoreError::Sealed(_)) => return Ok(Rung::Again(self.now() + SEALED)),
             decoded => decoded?,
         };
@@ -78,7 +80,7 @@ impl Service {
         let command = if matches!(due, Due::Expire) { K::EXPIRE } else { K::FORGET };
         let (instance, pending) = (Arc::clone(&loaded.instance), loaded.record.ended_at().is_none());
         match self.apply(cx, loaded, command, None).await {
-            // Whatever ends a record sets its timer.
+            // The change that ends a record also sets its timer.
             Ok(_) if pending => Ok(Rung::Set),
             Ok(applied) => Ok(Rung::Again(removed_at(&instance, &applied.record))),
             Err(ServiceError::NotFound) => Ok(Rung::Done),
@@ -87,9 +89,9 @@ impl Service {
     }
 }
 
-/// Until a replica that knows the instance may look.
+/// Retry delay for an unknown instance, so that a replica that has it can take over.
 const UNKNOWN_INSTANCE: SignedDuration = SignedDuration::from_secs(60);
-/// Until a replica may look that has the key, or until the key is back.
+/// Retry delay for an unreadable record, until a replica that has the key takes over or the key is restored.
 const SEALED: SignedDuration = SignedDuration::from_mins(10);
 
 fn next<K: Kind>(instance: &Instance, record: &Verification<K>, now: Timestamp) -> (Due, Timestamp) {
@@ -103,12 +105,12 @@ fn next<K: Kind>(instance: &Instance, record: &Verification<K>, now: Timestamp) 
     }
 }
 
-/// When a record that has ended just now is due again.
+/// When a record that ends now is due next.
 pub(super) fn after_end<K: Kind>(instance: &Instance, record: &Verification<K>, now: Timestamp) -> Timestamp {
     next(instance, record, now).1
 }
 
-/// When a record goes. A link that nobody ever used leaves early.
+/// When a record is removed. A link that expired without a failed attempt is removed earlier.
 pub(super) fn removed_at<K: Kind>(instance: &Instance, record: &Verification<K>) -> Timestamp {
     let expired = record.as_link().is_some_and(|link| matches!(link.state, LinkState::Expired { .. }));
     let unused = expired && record.attempts == 0;

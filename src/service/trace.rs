@@ -1,5 +1,7 @@
-//! Why a message did what it did, or nothing: a trace of every message, kept for a day, without text, code or
-//! number.
+//! Message traces: the outcome of each incoming message, kept for a day to explain why it had an effect or none.
+//!
+//! Traces hold no text, code or full number. They are queued and written in batches by a background task, so that no
+//! login waits for them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,20 +23,20 @@ use crate::{
     },
 };
 
-/// Traces that wait to be written; more are dropped, because no login may wait for one.
+/// Traces waiting to be written. If the queue is full, further ones are dropped rather than delaying a login.
 const QUEUE: usize = 4_096;
 const BATCH: usize = 1_000;
-/// How long the first of a batch waits for the others.
+/// How long the first trace of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(50);
-/// Digits of a phone that a trace keeps.
+/// Number of trailing phone digits kept in a trace.
 const ENDING: usize = 4;
 
-/// What is kept of one message.
+/// What is stored about one message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Trace {
-    /// Digests of the gateway's message id, whole and as it stays the same over repeats.
+    /// Digests of the gateway's message id: its part that is stable over redeliveries, and the whole id.
     pub(super) ids: Vec<Digest>,
-    /// Digest of the sender, to erase it by.
+    /// Digest of the sender, by which the trace can be erased.
     pub(super) chat: Option<Digest>,
     /// The last digits of the sender's phone.
     pub(super) ending: Option<String>,
@@ -42,26 +44,26 @@ pub(super) struct Trace {
     pub(super) sender: Option<String>,
     pub(super) outcome: Outcome,
     pub(super) uuid: Option<VerificationId>,
-    /// Seconds between the gateway's own time and ours.
+    /// Seconds between the gateway's timestamp and our clock.
     pub(super) age: Option<i64>,
 }
 
-/// The way to the store, beside the requests.
+/// Sends traces to the background writer.
 #[derive(Clone)]
 pub struct Traces {
     queue: mpsc::Sender<Entry>,
-    /// Somebody waits.
+    /// Signals that a reader is waiting for the queue to be written.
     hurry: Arc<Notify>,
 }
 
 enum Entry {
     Note(LogEntry),
-    /// Somebody wants to read: whatever came before is written first.
+    /// A reader's request: write all earlier traces, then signal.
     Write(oneshot::Sender<()>),
 }
 
 impl Traces {
-    /// Also what writes them, which ends when all senders are gone.
+    /// Returns the queue and the task that writes it. The task ends when all senders are dropped.
     pub fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let hurry = Arc::new(Notify::new());
@@ -69,12 +71,12 @@ impl Traces {
         (Self { queue, hurry }, write)
     }
 
-    /// Full: the store is slow, and what came before says enough.
+    /// Drops the trace if the queue is full: the store is slow then, and the traces already queued suffice.
     fn put(&self, note: LogEntry) {
         let _ = self.queue.try_send(Entry::Note(note));
     }
 
-    /// Waits until what came before is written.
+    /// Waits until all earlier traces are written.
     pub(crate) async fn written(&self) {
         let (sender, written) = oneshot::channel();
         if self.queue.send(Entry::Write(sender)).await.is_ok() {
@@ -87,7 +89,7 @@ impl Traces {
 async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Entry>, hurry: Arc<Notify>) {
     let mut batch = Vec::new();
     while let Some(first) = waiting.recv().await {
-        // Whoever puts something into the queue meanwhile wakes nobody: that costs more than the trace.
+        // Sleep instead of receiving: waking this task for each trace would cost more than the trace itself.
         if matches!(first, Entry::Note(_)) {
             tokio::select! { () = sleep(GATHER) => {}, () = hurry.notified() => {} }
         }
@@ -122,12 +124,13 @@ impl Service {
         self.keys.look_up("trace", instance.config.id, subject.canonical().as_bytes())
     }
 
-    /// What a message is remembered under.
+    /// The digests under which a gateway's message id is stored.
     pub(super) fn message_look_up(&self, instance: &Instance, id: &str) -> LookUp {
         self.keys.look_up("message", instance.config.id, id.as_bytes())
     }
 
-    /// Remembers what became of a message. Our own and those of groups are nobody's question.
+    /// Queues a trace of a message, unless it was ignored for a reason that explains nothing, such as our own or a
+    /// group message.
     pub(super) fn trace(&self, instance: &Instance, event: &WebhookEvent, Received { outcome, record }: Received) {
         if matches!(outcome, Outcome::Ignored(why) if !explains(why)) {
             return;
@@ -173,7 +176,7 @@ fn ending(digits: &str) -> String {
     digits[digits.len().saturating_sub(ENDING)..].to_owned()
 }
 
-/// Whether it tells a person who sent a message anything.
+/// Whether the reason can explain to a sender what happened to the message.
 const fn explains(why: IgnoreReason) -> bool {
     match why {
         IgnoreReason::FromMe | IgnoreReason::Group | IgnoreReason::Broadcast | IgnoreReason::Status => false,

@@ -1,4 +1,6 @@
-//! What a person typed: compared, counted, and only then answered.
+//! Validation of typed codes: compare, count the attempt durably, and only then answer.
+//!
+//! The code's record and the chat's record, which counts wrong codes, change in one commit.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,12 +23,12 @@ use crate::{
     store::{CommitOutcome, StoreError},
 };
 
-/// Links that a chat has proved which are looked at; the newest come first.
+/// How many of a chat's most recent verified links are examined for one verified since the lock.
 const PROOFS: usize = 10;
 
 impl Service {
-    /// Checks a code against the one that counts for its chat. An error that tells about the code has been
-    /// counted, durably, before it is told.
+    /// Checks a typed code against the chat's active one. An error that reveals whether the code was right is returned
+    /// only after the attempt was counted durably.
     pub async fn validate(
         &self,
         cx: &RequestContext,
@@ -82,13 +84,14 @@ impl Service {
         for _ in 0..CONFLICTS {
             let mut aimed = self.target(cx, instance, chat.subject()).await?;
             let now = late.take().unwrap_or_else(|| self.now());
-            // Behind a lock nothing but a repeat is answered, which is not compared again.
+            // While the chat is locked, only a repeat of an earlier attempt is answered. A repeat is not compared
+            // again.
             let reopened = self.reopen(cx, instance, chat, &mut aimed.target, now, standings).await;
             let barred = match self.barred(reopened, &aimed.target, guard, now, standings)? {
                 Some(barred) if claim.is_none() => return Err(barred),
                 barred => barred,
             };
-            // Of a chat's codes only the last lives, so that any other one is refused by its own state.
+            // Only the latest code of a chat is live; an older one is refused because of its own state.
             let Some(active) = named.as_ref().map(|record| record.id).or(aimed.target.active) else {
                 return Err(not_active);
             };
@@ -134,7 +137,7 @@ impl Service {
         Err(StoreError::Unavailable("too many tries at once".to_owned()).into())
     }
 
-    /// Why nothing is compared for this chat now.
+    /// The error to return while no code may be compared for this chat.
     fn barred(
         &self,
         reopened: Result<(), ServiceError>,
@@ -153,7 +156,7 @@ impl Service {
         Ok(Some(self.limited(standings, Name::WrongCodes, quota, duration(left))))
     }
 
-    /// Refuses where too many codes in a row were wrong, unless the chat has proved itself by a link since then.
+    /// Fails if there were too many wrong codes in a row, unless the chat has verified a link since the lock began.
     pub(super) async fn reopen(
         &self,
         cx: &RequestContext,
@@ -191,7 +194,7 @@ fn failure(reason: Reason, record: &Verification<SentCode>) -> ServiceError {
     ServiceError::Code(reason)
 }
 
-/// Of a try that was counted.
+/// The error for an attempt that was counted.
 fn outcome(verdict: CodeVerdict, record: &Verification<SentCode>) -> ServiceError {
     if let CodeVerdict::Failed(reason) = verdict { failure(reason, record) } else { refusal(verdict) }
 }

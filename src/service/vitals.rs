@@ -1,4 +1,5 @@
-//! How this process and its neighbours fare: what it heard, what failed, what waits. Shown to operators.
+//! The health of this process and the other replicas: gateway activity, recent failures, pending work. It is shared
+//! through heartbeats and shown to operators.
 
 use std::{
     collections::HashMap,
@@ -17,35 +18,35 @@ use crate::{
     store::{Backlog, ReplicaHeartbeat},
 };
 
-/// Kinds of failure that are kept; the same one again only counts.
+/// Maximum distinct failures kept; a repeated failure only increases its count.
 const FAILURES: usize = 32;
-/// A failure that has not been for so long is news.
+/// A failure that has not occurred for this long is logged again.
 const QUIET: SignedDuration = SignedDuration::from_mins(1);
 
-/// What only this process knows, and what it has last read of the store.
+/// The state of this process, and the last snapshot read from the store.
 pub struct Vitals {
-    /// Host and operator port: the same after a restart, different for every process that is alive.
+    /// Host and operator port: stable across restarts, unique among running processes.
     pub replica: String,
     pub started: Timestamp,
     /// When each instance's gateway last proved to be alive.
     heard: Mutex<HashMap<InstanceId, Timestamp>>,
     failures: Mutex<Vec<Failure>>,
-    /// Keys of the configuration that need a restart.
+    /// Changed configuration keys that take effect only after a restart.
     pub waiting: ArcSwap<Vec<&'static str>>,
     pub(crate) seen: ArcSwapOption<Seen>,
 }
 
-/// What was last read of the store.
+/// A snapshot read from the store.
 pub(crate) struct Seen {
     pub(crate) at: Instant,
     pub(crate) backlog: Vec<Backlog>,
     pub(crate) replicas: Vec<(ReplicaHeartbeat, Said)>,
 }
 
-/// A replica whose last heartbeat is older than this is gone.
+/// A replica whose last heartbeat is older than this is considered dead.
 const MAX_HEARTBEAT_AGE: SignedDuration = SignedDuration::from_secs(30);
 
-/// What a replica tells the others. Fields may come and go between versions.
+/// The content of a heartbeat. Versions may add and remove fields.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Said {
@@ -54,21 +55,21 @@ pub(crate) struct Said {
     pub(crate) ready: bool,
     pub(crate) stopped: bool,
     pub(crate) config_current: bool,
-    /// The number of the look-up key that it uses.
+    /// The number of the look-up key in use.
     pub(crate) look_up: u32,
     pub(crate) heard: HashMap<InstanceId, Timestamp>,
     pub(crate) failures: Vec<Failure>,
 }
 
-/// Something that went wrong, without anything about a person.
+/// A recent failure. Contains no personal data.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Failure {
     pub at: Timestamp,
     pub instance: InstanceId,
-    /// `webhook`, `message`, `reply`, `callback`, `record`, `job`.
+    /// `webhook`, `message`, `reply`, `callback`, `record` or `job`.
     pub what: String,
     pub reason: String,
-    /// How often since this process started.
+    /// Number of occurrences since the process started.
     pub count: u64,
 }
 
@@ -78,8 +79,9 @@ impl Vitals {
         Self { replica, started, heard, failures, waiting: ArcSwap::default(), seen: ArcSwapOption::empty() }
     }
 
-    /// Notes a failure. `reason` is a word or a status, with the host for a callback, never a text of somebody else's. How often there was this one,
-    /// when that is worth a line of the log: strangers fail as often as they like.
+    /// Records a failure. `reason` is a fixed word or a status, with the host for a callback, but never text from
+    /// outside. Returns the number of occurrences if this one should be logged; others are suppressed, because
+    /// outsiders can cause any number of failures.
     pub fn failed(&self, instance: InstanceId, what: &str, reason: &str, at: Timestamp) -> Option<u64> {
         let mut failures = lock(&self.failures);
         let same = |one: &&mut Failure| one.instance == instance && one.what == what && one.reason == reason;
@@ -89,7 +91,8 @@ impl Vitals {
             return (quiet >= QUIET || known.count.is_power_of_two()).then_some(known.count);
         }
         if failures.len() == FAILURES {
-            // Receivers are named by their callers: whoever has most of them makes room, so that others stay.
+            // A reason may name a host that API callers choose, so make room among the failures of the instance that
+            // has the most: no instance displaces those of others.
             let of = |instance| failures.iter().filter(|one| one.instance == instance).count();
             let place = |one: &Failure| (std::cmp::Reverse(of(one.instance)), one.at);
             let oldest = (0..failures.len()).min_by_key(|&index| place(&failures[index]));
@@ -114,7 +117,7 @@ impl Vitals {
 }
 
 impl Service {
-    /// The gateway of `instance` has proved to be alive.
+    /// Records that the gateway of `instance` has proved to be alive.
     pub fn heard(&self, instance: &Instance) {
         self.heard_at(instance, self.clock.wall());
     }
@@ -129,7 +132,7 @@ impl Service {
         gauge.set(last.as_duration().as_secs_f64());
     }
 
-    /// Whether another replica, as last read, uses the look-up key of this number.
+    /// Whether another live replica uses the look-up key of this number or a later one, according to the last snapshot.
     pub(super) fn is_used_by_others(&self, number: u32) -> bool {
         let seen = self.vitals.seen.load();
         let mut others = seen.iter().flat_map(|seen| &seen.replicas);
@@ -141,7 +144,7 @@ impl Service {
         !said.stopped && self.now().duration_since(one.at) < MAX_HEARTBEAT_AGE
     }
 
-    /// The number of the look-up key that this process uses; 0 while it knows none.
+    /// The number of the look-up key that this process uses; 0 if none is loaded yet.
     pub(crate) fn look_up_number(&self) -> u32 {
         self.key_state.look_ups.load().as_ref().map_or(0, |known| known.number)
     }

@@ -1,4 +1,4 @@
-//! Waiting for a verification to change, wherever the change happens.
+//! Waiting for a verification to change, on whichever replica the change is made.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,24 +11,25 @@ use crate::{
     store::{StoreError, WatchError, Watcher},
 };
 
-/// Waiters look by themselves this often, whether or not anybody rang.
+/// Polling interval of waiters, in case a notification is lost.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// A record that somebody follows. Dropping it ends the wait.
+/// A watched record. Dropping it ends the watch.
 pub struct Watched<K = AnyKind> {
     service: Arc<Service>,
-    /// Each look has its own time.
+    /// Each store call has a time budget of its own.
     cx: RequestContext,
     watch: Watcher,
     record: Verification<K>,
     version: u64,
     status: Status,
-    /// Somebody has rung, and the record was not read since.
+    /// A notification arrived or the polling interval ended, and the record has not been read since.
     rung: bool,
 }
 
 impl Service {
-    /// Follows a record from now on; also one that has ended. Places are few: [`ServiceError::Crowded`].
+    /// Watches a record, including one that has ended. Fails with [`ServiceError::Crowded`] if all watch slots are
+    /// taken.
     pub async fn watch<K: Kind>(
         self: &Arc<Self>,
         cx: &RequestContext,
@@ -46,25 +47,25 @@ impl Service {
 }
 
 impl<K: Kind> Watched<K> {
-    /// As it was last seen.
+    /// The record as last read.
     pub fn record(&self) -> &Verification<K> {
         &self.record
     }
 
-    /// As a reader sees it now: a pending record past its time is expired.
+    /// The effective status now: a pending record past its expiry counts as expired.
     pub fn status(&self) -> Status {
         self.record.status(self.service.now())
     }
 
-    /// Whether nothing more will come of the verification itself.
+    /// Whether the verification itself has ended.
     pub fn has_ended(&self) -> bool {
         self.record.ended_at().is_some() || self.service.now() >= self.record.expires_at
     }
 
-    /// Waits until the record has been written again, or its time is over. A store that is away for a while
-    /// only makes it take longer. An error ends the wait: the record is gone, or the process is stopping.
+    /// Waits until the record changes or expires. A temporary outage of the store only prolongs the wait. An error ends
+    /// it: the record is gone, or the process is stopping.
     ///
-    /// Cancel safe: a change that came while nobody waited is found by the next call.
+    /// Cancel safe: a change between two calls is found by the next call.
     pub async fn changed(&mut self) -> Result<(), ServiceError> {
         loop {
             let now = self.service.now();
@@ -76,7 +77,7 @@ impl<K: Kind> Watched<K> {
                 return Err(stopping());
             }
             self.rung = true;
-            // Boxed: thousands wait, and few of them read at the same time.
+            // Boxed to keep this future small: thousands wait, but only a few read at the same time.
             match Box::pin(self.service.load_as(&self.cx, self.record.id)).await {
                 Ok((version, record)) if version != self.version => {
                     self.rung = false;
@@ -93,13 +94,13 @@ impl<K: Kind> Watched<K> {
         }
     }
 
-    /// Until somebody rings or it is time to look. `false`: the process is ending.
+    /// Waits for a notification or the polling interval. Returns `false` if the process is stopping.
     async fn wait(&mut self, now: Timestamp) -> bool {
         let mut patience = LOOK.mul_f64(0.9 + 0.2 * random::fraction());
         if self.status.is_open()
             && let Ok(left) = Duration::try_from(self.record.expires_at.duration_since(now))
         {
-            // A little late rather than a little early, which would mean to look twice.
+            // Wake slightly late: waking early would require a second read.
             patience = patience.min(left + Duration::from_millis(5));
         }
         tokio::time::timeout(patience, self.watch.changed()).await.unwrap_or(true)
