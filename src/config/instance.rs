@@ -62,7 +62,7 @@ pub struct InstanceConfig {
     pub redirect_urls: Vec<Url>,
     pub completion: Mode,
     pub completions_allowed: Vec<Mode>,
-    /// Refuse requests that any browser which opens the link could complete.
+    /// Refuse requests that any browser could complete by opening the link.
     pub require_binding: bool,
     /// Allow only the browser that started, on the same device: no reply code and no QR code.
     pub strict_browser: bool,

@@ -46,7 +46,7 @@ impl Scope {
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// The scopes of a token that lists none: all of them, including those that later versions add.
+    /// The scopes of a token without configured scopes: all of them, including those that later versions add.
     pub const EVERYTHING: Self = Self(u8::MAX);
 
     pub const fn hold(self, scope: Scope) -> bool {

@@ -16,7 +16,7 @@ wire_enum! {
     /// The status of a verification as readers see it: an open one past its expiry is expired, whether or not the store
     /// says so yet.
     Status {
-        /// No message has arrived yet; a code has not been sent yet.
+        /// The link's code has not arrived yet, or the gateway has not accepted the message with the code yet.
         Pending = "pending",
         /// A gateway has accepted the message with the code.
         Sent = "sent",
