@@ -1,4 +1,4 @@
-//! Callbacks: what receivers are sent, and how the log of them is shown.
+//! Callbacks: the events that receivers get, and the callback log that the API returns.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::domain::{Channel, Event, InstanceId, OtpType, Reason, Status, VerificationId, link::Reached};
 
-/// How a callback stands.
+/// The statuses of a callback.
 pub const STANDINGS: &[&str] = &["pending", "delivered", "dead"];
 
 fn event() -> Value {
@@ -22,32 +22,33 @@ wire! {
         #[schema(event())]
         #[serde(rename = "type")]
         pub event: &'static str,
-        /// When it happened.
+        /// When the event happened.
         pub timestamp: Time,
         pub data: CallbackData,
     } as "Event"
 
     pub struct Common {
         pub uuid: VerificationId,
-        /// Why it did not succeed.
+        /// Why the request did not succeed.
         #[schema(reason())]
         pub reason: Option<Reason>,
-        /// As the caller gave it, else the chat that wrote.
+        /// The chat as the caller gave it, otherwise the chat that proved itself.
         pub chat_id: Option<String>,
         pub subject: Option<Subject>,
-        /// The sender's display name, chosen by the sender: without control and direction marks, at most 128 characters.
+        /// The sender's display name, as chosen by the sender: control and directional characters are removed, at most
+        /// 128 characters.
         pub push_name: Option<String>,
-        /// As given.
+        /// As given in the request.
         pub purpose: Option<String>,
-        /// As given.
+        /// As given in the request.
         pub client_ref: Option<String>,
-        /// As given.
+        /// As given in the request.
         pub metadata: Value,
-        /// When it was minted.
+        /// When the request was created.
         pub created_at: Time,
-        /// When it would have expired.
+        /// When the request expires, or would have expired.
         pub expires_at: Time,
-        /// When the state became final.
+        /// When the status became final.
         pub ended_at: Option<Time>,
     }
 
@@ -58,12 +59,13 @@ wire! {
         pub status: Status,
         #[serde(flatten)]
         pub common: Common,
-        /// The expired request that a tap on its page made anew, if there was one.
+        /// The expired request that this one renews, after a tap on its page.
         pub renews: Option<String>,
-        /// Other words than the prefilled ones surrounded the code: the person may have read something else.
+        /// The text around the code was not the prefilled one, so the person may have read something else.
         pub text_changed: Option<bool>,
         pub risk: Option<Risk>,
-        /// Of `link.disputed`: how far it had come. After `redeemed` end the session that you began.
+        /// Only for `link.disputed`: how far the login had progressed. After `redeemed`, end the session that you
+        /// started.
         #[schema(nullable(one_of(Reached::ALL, |reached| reached.as_str())))]
         pub after: Option<Reached>,
         pub completion: Completion,
@@ -76,15 +78,15 @@ wire! {
         pub status: Status,
         #[serde(flatten)]
         pub common: Common,
-        /// Which send it was, where it was sent again.
+        /// The number of the send, counted from 1: higher if the code was sent again.
         #[schema(from_one())]
         pub send: u16,
-        /// Over which the last message went.
+        /// The channel of the last message.
         #[schema(channel())]
         pub channel: Option<Channel>,
     }
 
-    /// Of `callback.test`, which is about no request.
+    /// Data of `callback.test`, which belongs to no request.
     pub struct TestEvent {
         pub test: bool,
         pub instance: String,
@@ -92,70 +94,71 @@ wire! {
     }
 
     pub struct CallbackEntry {
-        /// Names it in `…/callbacks/{id}`.
+        /// Identifies the callback in `…/callbacks/{id}`.
         pub id: String,
-        /// The `webhook-id` header of every attempt.
+        /// The `webhook-id` header of all attempts.
         pub webhook_id: String,
         #[schema(event())]
         #[serde(rename = "type")]
         pub event: &'static str,
-        /// The request it is about.
+        /// The request that the event belongs to.
         pub uuid: Option<String>,
-        /// Where it is sent, without path and query.
+        /// The receiver's URL, without path and query.
         pub url: String,
         #[schema(words(STANDINGS))]
         pub status: &'static str,
         pub attempts: u32,
-        /// When it was decided.
+        /// When the event was recorded.
         pub created_at: Time,
-        /// While it is pending.
+        /// When the next attempt is due; only while the status is `pending`.
         pub next_attempt_at: Option<Time>,
         /// When it was delivered or given up.
         pub ended_at: Option<Time>,
-        /// Of the last attempt that failed: host, class and cause.
+        /// The error of the last failed attempt: host, class and cause.
         pub last_error: Option<String>,
     } as "CallbackEntry"
 
     pub struct CallbackPage {
         pub callbacks: Vec<CallbackEntry>,
-        /// `cursor` of the next page; `null` after the last.
+        /// The `cursor` of the next page; `null` on the last page.
         pub next_cursor: Option<String>,
     }
 
     pub struct Header {
-        /// In lower case.
+        /// The header's name, in lower case.
         pub name: String,
-        /// As it came.
+        /// The header's value, as received.
         pub value: String,
     }
 
     pub struct LastAnswer {
-        /// When it came.
+        /// When the response arrived.
         pub at: Time,
         pub status: u16,
-        /// The first 4 KiB of them.
+        /// The first 4 KiB of the headers.
         pub headers: Vec<Header>,
-        /// Its first 2 KiB.
+        /// The first 2 KiB of the body.
         pub body: String,
     }
 
     pub struct CallbackDetails {
         #[serde(flatten)]
         pub entry: CallbackEntry,
-        /// As it is sent, byte for byte but for the spaces.
+        /// The body as it is sent, apart from whitespace.
         #[schema(json!({ "type": "object" }))]
         pub body: Value,
-        /// To the last attempt that was answered and failed. Of each receiver the latest 256 are kept, for a day.
+        /// The response to the last failed attempt that was answered. The latest 256 responses of each receiver are
+        /// kept for a day.
         pub last_answer: Option<LastAnswer>,
     }
 
     pub struct Replayed {
-        /// As asked.
+        /// The id from the path.
         pub id: String,
     }
 }
 
-/// What a callback is about.
+/// The data of an event.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(untagged)]
 pub enum CallbackData {

@@ -1,4 +1,4 @@
-//! Answers about people: what became of a message, and what was forgotten.
+//! Answers for support staff: what happened to a message or a request, and what an erasure removed.
 
 use serde_json::{Value, json};
 
@@ -10,35 +10,35 @@ use super::{
 };
 use crate::domain::{OtpType, Reason, Status, VerificationId, timeline::Entry};
 
-/// Explanations name no closed list of reasons.
+/// Explanations do not restrict reasons to a closed list.
 fn reason() -> Value {
     nullable(json!({ "type": "string" }))
 }
 
 wire! {
     pub struct Message {
-        /// When it came.
+        /// When the message arrived.
         pub at: Time,
-        /// `verified`, a reason, or why it was ignored.
+        /// `verified`, a reason, or why the message was ignored.
         pub outcome: String,
-        /// The last four digits of its sender.
+        /// The last four digits of the sender's phone number.
         pub phone_ending: Option<String>,
-        /// The request whose code it held.
+        /// The request whose code the message contained.
         pub uuid: Option<String>,
-        /// What that means, after "the message".
+        /// The outcome in words, to be read after "the message".
         pub meaning: String,
     }
 
     pub struct ExplainedEvent {
-        /// When.
+        /// When it happened.
         pub at: Time,
-        /// What happened, in a closed list of words. Of a code, some name the channel and the cause.
+        /// What happened, from a closed list. Some events of a code include the channel and the cause.
         #[schema(timeline_event())]
         pub event: String,
-        /// Why it did not succeed.
+        /// The reason, if there is one.
         #[schema(reason())]
         pub reason: Option<Reason>,
-        /// Who did it, where the configuration gives a name.
+        /// The API token or operator that caused it, if the configuration gives it a name.
         pub by: Option<String>,
     }
 
@@ -46,20 +46,20 @@ wire! {
         pub uuid: VerificationId,
         #[schema(one_of(OtpType::ALL, |otp_type| otp_type.as_str()))]
         pub otp_type: OtpType,
-        /// How it stands.
+        /// The status of the request.
         #[schema(one_of(Status::ALL, |status| status.as_str()))]
         pub status: Status,
-        /// Why it did not succeed.
+        /// Why the request did not succeed.
         #[schema(reason())]
         pub reason: Option<Reason>,
-        /// When it was made.
+        /// When the request was created.
         pub created_at: Time,
-        /// After this the code counts as expired.
+        /// When the code expires.
         pub expires_at: Time,
-        /// When it ended.
+        /// When the request ended.
         pub ended_at: Option<Time>,
         pub attempts: u32,
-        /// As given.
+        /// As given in the request.
         pub client_ref: Option<String>,
         pub timeline: Vec<ExplainedEvent>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,16 +70,16 @@ wire! {
     pub struct Explanation {
         #[schema(words(&["request", "message", "phone_ending", "chat"]))]
         pub read_as: &'static str,
-        /// The answer, for people.
+        /// The answer in one sentence, for people.
         pub sentence: String,
         pub messages: Vec<Message>,
         pub requests: Vec<ExplainedRequest>,
     }
 
     pub struct Removed {
-        /// Verifications, with their timelines and links; also pending ones.
+        /// Verifications with their timelines and links, including pending ones.
         pub requests: usize,
-        /// Callbacks and replies, on their way or kept.
+        /// Callbacks and replies, pending or kept.
         pub jobs: usize,
         /// Traces of messages.
         pub traces: usize,

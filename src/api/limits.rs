@@ -1,5 +1,5 @@
-//! Limits of what callers send: what is read is refused beyond them, and the contract names them. Characters, where
-//! nothing else is said.
+//! Limits on what callers may send. Handlers enforce them, and the contract documents them. Lengths are in characters
+//! unless stated otherwise.
 
 use std::ops::RangeInclusive;
 
@@ -19,25 +19,25 @@ pub const TEXT: usize = whatsapp::LONGEST_TEXT;
 pub const TYPED: usize = typed::LONGEST;
 pub const URL: usize = 2048;
 pub const USER_AGENT: usize = 512;
-/// Hyphens included.
+/// Including hyphens.
 pub const UUID: usize = 36;
 
-/// Bytes of JSON.
+/// In bytes of JSON.
 pub const METADATA: usize = 2048;
-/// Bytes of what is to be explained: longer than any message id.
+/// In bytes: longer than any message id.
 pub const MAX_QUESTION_LEN: usize = 512;
-/// Bytes.
+/// In bytes.
 pub const IDEMPOTENCY_KEY: RangeInclusive<usize> = 1..=255;
 
 pub const CODE_LENGTH: RangeInclusive<u32> = otp::LENGTHS;
 pub const MAX_ATTEMPTS: RangeInclusive<u32> = 1..=100;
-/// Enough digits to narrow a list, too few to be a number.
+/// In digits: enough to narrow a list, too few to identify a phone number.
 pub const PHONE_ENDING: RangeInclusive<usize> = 4..=8;
 
-/// Entries of one page of a list.
+/// Number of entries in one page of a list.
 pub const PAGE: RangeInclusive<u32> = 1..=200;
 pub const REQUESTS_DEFAULT: u32 = 50;
 pub const CALLBACKS_DEFAULT: u32 = 100;
 
-/// Seconds of one long poll: less than the idle time of usual proxies.
+/// Duration of a long poll in seconds: less than the idle timeout of common proxies.
 pub const WAIT: RangeInclusive<u32> = 0..=55;

@@ -1,8 +1,9 @@
-//! The wire: what callers and receivers are sent, and the limits of what they may send. It decides nothing.
+//! The wire format: the bodies that API callers and callback receivers get, and the limits of what callers may send.
+//! This module makes no decisions.
 //!
-//! A struct is declared by `wire!` in [`schema`], which derives its serialisation and its JSON Schema from the same lines: the
-//! contract at `/openapi.json` cannot describe another answer than the one that is sent. `decisions::wire_schemas`
-//! says why it is a macro of our own.
+//! Structs are declared with `wire!` in [`schema`], which derives both the serialization and the JSON Schema from one
+//! declaration, so the contract at `/openapi.json` always matches the actual responses. `decisions::wire_schemas`
+//! explains why this is a macro of our own.
 
 #[macro_use]
 pub mod schema;
@@ -20,7 +21,7 @@ use serde::{Serialize, Serializer};
 
 use crate::domain::time::rfc3339;
 
-/// A moment as the wire writes it: RFC 3339 in whole seconds with an explicit offset.
+/// A timestamp on the wire: RFC 3339 in whole seconds with an explicit offset.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Time(pub Timestamp);
 
@@ -40,7 +41,7 @@ wire! {
     pub struct Warning {
         /// `unknown_field`, `unknown_placeholder`, `unknown_language`, `unbound_completion`, …
         pub code: &'static str,
-        /// What was accepted and may surprise.
+        /// What was accepted although the result may be unexpected.
         pub detail: String,
     } as "Warning"
 }

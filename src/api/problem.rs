@@ -1,4 +1,4 @@
-//! The closed list of problems, and the body that tells one: RFC 9457 members inside the envelope of the old API.
+//! The closed list of problems, and the body that reports one: RFC 9457 members inside the envelope of the old API.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::schema::{constant, one_of};
 
 macro_rules! problems {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $title:literal, $remedy:literal;)*) => {
-        /// A problem's stable code. Each row of the list has the code, the HTTP status, a title and a remedy.
+        /// A problem's stable code. Each entry has the code, the HTTP status, a title and a remedy.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Code { $($(#[$doc])* $variant,)* }
 
@@ -25,7 +25,7 @@ macro_rules! problems {
                 match self { $(Self::$variant => $title,)* }
             }
 
-            /// What the caller or the operator can do about it, in Markdown.
+            /// What the caller or the operator can do about it, as Markdown.
             pub const fn remedy(self) -> &'static str {
                 match self { $(Self::$variant => $remedy,)* }
             }
@@ -64,10 +64,10 @@ problems! {
         "Only codes can be sent again. Pass a link on yourself.";
     BodyTimeout = "body_timeout", 408, "The body arrived too slowly",
         "Send the whole body at once; check the network between client and daemon.";
-    /// It was typed after its expiry.
+    /// The code was typed after its expiry.
     CodeExpired = "code_expired", 410, "The code has expired",
         "Ask for a new code.";
-    /// Used, revoked or expired.
+    /// The token has been used, revoked or has expired.
     TokenSpent = "token_spent", 410, "The token is spent",
         "It was redeemed or revoked, or its 60 seconds have passed. Start a new login.";
     BodyTooLarge = "body_too_large", 413, "The body is too large",
@@ -83,19 +83,19 @@ problems! {
     /// The instance has no such token, or the verifier is wrong.
     TokenRefused = "token_refused", 422, "The token is not accepted",
         "Send the token as it came in the redirect, and the verifier whose digest was the `challenge`.";
-    /// Unlocked early when the chat is proved by a link.
+    /// Proving the chat through a link unlocks it earlier.
     CodeLocked = "code_locked", 429, "Too many wrong codes in a row for this chat",
         "Wait as long as `Retry-After` says, or let the person prove the chat by a link.";
     RateLimited = "rate_limited", 429, "Too many requests",
         "Wait as long as `Retry-After` says. `RateLimit` names the limit; the guide to limits lists its configuration key.";
-    /// Protects other instances that share the store; pending requests continue.
+    /// Protects the other instances that share the store. Pending requests continue.
     InstanceFull = "instance_full", 429, "The instance has used its share of the store",
         "Space is freed as old requests are removed. Raise `records` or `store_percent`, or lower `retention`.";
     InternalError = "internal_error", 500, "Something went wrong here",
         "Look for the request id in the daemon's log.";
     StoreUnavailable = "store_unavailable", 503, "The store is unavailable",
         "Nothing was lost: send the same request again. For operators: see StoreUnavailable in the runbook.";
-    /// Requests that were accepted before still complete.
+    /// Requests that have already been accepted still complete.
     TemporaryReducedCapacity = "temporary_reduced_capacity", 503, "No new requests are accepted at the moment",
         "Send the same request again after `Retry-After`. Pending requests continue.";
 }
@@ -106,30 +106,30 @@ fn code() -> Value {
 
 wire! {
     pub struct FieldFault {
-        /// Its name, dotted: `message.success`.
+        /// The field's name, dotted if nested: `message.success`.
         pub field: String,
-        /// What is wrong with it and how to fix it.
+        /// What is wrong with the value, and how to fix it.
         pub detail: String,
     }
 
     pub struct ProblemBody {
         #[schema(constant(false))]
         pub success: bool,
-        /// The same as `title`, where clients of the old API look.
+        /// The same as `title`, for clients of the old API.
         pub message: &'static str,
         #[schema(json!({ "type": "string", "pattern": "^/docs#" }))]
         #[serde(rename = "type")]
         pub uri: String,
-        /// What the code means.
+        /// The meaning of the code.
         pub title: &'static str,
         pub status: u16,
-        /// This occurrence, for people.
+        /// Details about this occurrence, for people.
         pub detail: String,
         #[schema(code())]
         pub code: &'static str,
-        /// Every faulty field at once.
+        /// All invalid fields.
         pub errors: Vec<FieldFault>,
-        /// Beside `code_wrong`: wrong tries until the code ends.
+        /// With `code_wrong`: how many wrong attempts remain before the code ends.
         #[schema(json!({ "type": "integer", "minimum": 1 }))]
         #[serde(skip_serializing_if = "Option::is_none")]
         pub attempts_remaining: Option<u32>,
@@ -141,7 +141,8 @@ impl ProblemBody {
         Self {
             success: false,
             message: code.title(),
-            // Relative to the daemon, whatever its public URL is: RFC 9457 allows it, and its entry says what to do.
+            // Relative (RFC 9457 allows it), so it is correct whatever the public URL is. The entry there describes the
+            // remedy.
             uri: format!("/docs#{}", code.as_str()),
             title: code.title(),
             status: code.status(),

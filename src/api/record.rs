@@ -1,4 +1,4 @@
-//! The wire's structs, of a record.
+//! Builds the wire's structs from a verification record.
 
 use serde_json::Value;
 
@@ -78,7 +78,7 @@ impl Redeemed {
     }
 }
 
-/// As the caller gave it.
+/// The metadata as the caller gave it; `null` if there is none.
 pub fn metadata(request: &domain::Request) -> Value {
     request.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }

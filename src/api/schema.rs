@@ -1,31 +1,31 @@
-//! JSON Schema of the wire, from the declarations that are serialised.
+//! JSON Schemas of the wire's structs, derived from the same declarations as their serialization.
 
 use serde_json::{Map, Value, json};
 
 use super::Time;
 use crate::domain::VerificationId;
 
-/// What describes itself.
+/// A type that can describe itself as a JSON Schema.
 pub trait Schema {
-    /// The name under which `components.schemas` of the document holds it; `None`: it is written out where it stands.
+    /// The type's name in the document's `components.schemas`. `None`: the schema is inlined wherever it is used.
     const COMPONENT: Option<&'static str> = None;
-    /// Whether the component says itself that it may be `null`.
+    /// Whether the component's own schema already allows `null`.
     const NULLABLE: bool = false;
 
-    /// Written out.
+    /// The full schema.
     fn definition() -> Value;
 
-    /// As a member has it: written out, or a reference.
+    /// The schema as a member uses it: inlined, or a reference to the component.
     fn schema() -> Value {
         Self::COMPONENT.map_or_else(Self::definition, named)
     }
 
-    /// The same, or `null`.
+    /// The schema of a member that may be `null`.
     fn nullable() -> Value {
         if Self::NULLABLE { Self::schema() } else { nullable(Self::schema()) }
     }
 
-    /// Of a member that is left out when there is nothing to say.
+    /// The schema of a member that is omitted when it has no value.
     fn when_present() -> Value {
         Self::schema()
     }
@@ -75,7 +75,7 @@ pub fn named(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
-/// The same, or `null`.
+/// Extends a schema so that it also allows `null`.
 pub fn nullable(mut schema: Value) -> Value {
     if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
         words.push(Value::Null);
@@ -87,22 +87,22 @@ pub fn nullable(mut schema: Value) -> Value {
     schema
 }
 
-/// One of a closed list of words.
+/// A schema that allows the words of a closed list.
 pub fn one_of<T>(all: &[T], word: impl Fn(&T) -> &'static str) -> Value {
     json!({ "enum": all.iter().map(word).collect::<Value>() })
 }
 
-/// As [`one_of`], of words themselves.
+/// As [`one_of`], for a list of the words themselves.
 pub fn words(words: &[&'static str]) -> Value {
     one_of(words, |word| word)
 }
 
-/// Always the same value.
+/// A schema that allows a single value.
 pub fn constant(value: impl Into<Value>) -> Value {
     json!({ "const": value.into() })
 }
 
-/// A type, as a member refers to it.
+/// The schemas of a field's type, for [`Object::member`].
 pub struct Member {
     schema: fn() -> Value,
     definition: fn() -> Value,
@@ -114,13 +114,13 @@ impl Member {
         Self { schema: T::schema, definition: T::definition, when_present: T::when_present }
     }
 
-    /// With a schema that says more than the type.
+    /// A schema that is more specific than the type's own.
     pub fn written(schema: fn() -> Value) -> Self {
         Self { schema, definition: schema, when_present: schema }
     }
 }
 
-/// The schema of a struct, member by member.
+/// Builds the schema of a struct, member by member.
 #[derive(Default)]
 pub struct Object {
     properties: Map<String, Value>,
@@ -128,7 +128,8 @@ pub struct Object {
 }
 
 impl Object {
-    /// `serde` is the field's attribute: what is skipped is not required, what is flattened is no member.
+    /// Adds a field. `serde` is its serde attribute: a field that may be skipped is not required, and a flattened field
+    /// contributes its own members instead.
     pub fn member(&mut self, name: &str, about: &str, serde: &str, member: &Member) {
         if serde == "flatten" {
             let mut inner = (member.definition)();
@@ -157,7 +158,7 @@ impl Object {
     }
 }
 
-/// With a documentation comment, whose lines may begin with blanks, as its description.
+/// Sets the description to a doc comment, with its lines trimmed and joined.
 fn described(mut schema: Value, about: &str) -> Value {
     let about = about.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     if !about.is_empty() {
@@ -166,12 +167,13 @@ fn described(mut schema: Value, about: &str) -> Value {
     schema
 }
 
-/// Declares structs that serialise and describe themselves. The documentation of a struct and of its fields is the
-/// description in the contract.
+/// Declares structs that are serialized and describe themselves. The doc comments of a struct and of its fields become
+/// the descriptions in the contract.
 ///
-/// - `#[schema(expression)]` replaces the schema of a field's type with one that says more.
-/// - `#[serde(…)]` is `flatten`, `rename`, or `skip_serializing_if` for a field that is left out.
-/// - `as "Name"` makes it a component of that name; `as nullable "Name"` one that may be `null` wherever it stands.
+/// - `#[schema(expression)]` replaces the schema of the field's type with a more specific one.
+/// - `#[serde(…)]` is `flatten`, `rename`, or `skip_serializing_if` for a field that may be omitted.
+/// - `as "Name"` makes the struct a component of that name; `as nullable "Name"` one that may be `null` wherever it is
+/// used.
 macro_rules! wire {
     ($(
         $(#[doc = $about:literal])*

@@ -1,4 +1,4 @@
-//! A verification, as callers and receivers see it.
+//! Verifications, as API callers and callback receivers see them.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::domain::{Channel, Mode, OtpType, Reason, Status, TimelineEvent, VerificationId};
 
-/// How a link stands.
+/// The statuses of a link.
 pub const LINK_STATUSES: &[Status] =
     &[Status::Pending, Status::Verified, Status::Failed, Status::Expired, Status::Canceled];
-/// How a code stands.
+/// The statuses of a code.
 pub const CODE_STATUSES: &[Status] =
     &[Status::Pending, Status::Sent, Status::Validated, Status::Failed, Status::Expired, Status::Canceled];
 
@@ -21,14 +21,15 @@ pub(super) fn status(statuses: &[Status]) -> Value {
     one_of(statuses, |status| status.as_str())
 }
 
-/// The schema of a timeline's events: a closed list, and patterns for those that name a channel, a cause or a count.
+/// The schema of a timeline event: a closed list, and patterns for the events that include a channel, a cause or a
+/// count.
 pub(super) fn timeline_event() -> Value {
     let plain = json!({ "enum": TimelineEvent::PLAIN.iter().map(ToString::to_string).collect::<Vec<String>>() });
     let patterns = TimelineEvent::PATTERNS.iter().map(|pattern| json!({ "pattern": pattern }));
     json!({ "type": "string", "anyOf": std::iter::once(plain).chain(patterns).collect::<Vec<Value>>() })
 }
 
-/// Why it did not succeed.
+/// The schema of a reason.
 pub(super) fn reason() -> Value {
     nullable(one_of(Reason::ALL, |reason| reason.as_str()))
 }
@@ -46,135 +47,138 @@ fn country() -> Value {
 }
 
 wire! {
-    /// Who proved the chat; `null` until a person has.
+    /// The identity of the person who proved the chat; `null` until then.
     pub struct Subject {
-        /// WhatsApp can hide a number.
+        /// The kind of identity. WhatsApp can hide the phone number behind a LID or BSUID.
         #[schema(words(&["phone", "lid", "bsuid"]))]
         pub kind: &'static str,
-        /// E.164 for a phone, as its numbering plan is today; the digits of a LID are no phone number.
+        /// For a phone, E.164 according to the current numbering plan. The digits of a LID are not a phone number.
         pub value: String,
-        /// The same as the gateway spelled it: WhatsApp keeps some old forms of numbers.
+        /// The same identity as the gateway spelled it: WhatsApp still uses old forms of some phone numbers.
         pub reported: String,
     } as nullable "Subject"
 
     pub struct Completion {
-        /// Where the login ends.
+        /// Which browser may finish the login.
         #[schema(one_of(Mode::ALL, |mode| mode.as_str()))]
         pub mode: &'static str,
-        /// What became of the link in the reply.
+        /// The state of the link in the reply.
         #[schema(nullable(words(&["offered", "released", "redeemed", "lapsed", "disputed"])))]
         pub state: Option<&'static str>,
     } as "Completion"
 
-    /// How the browser that began (`client_ip` and `user_agent`, else the start page's) compares with the one that went
-    /// on; a signal, not a decision. `null` while only one was seen.
+    /// Comparison of the browser that started the login (`client_ip` and `user_agent`, otherwise the browser of the
+    /// start page) with the one that continued it. A signal, not a decision. `null` until both have been seen.
     pub struct Risk {
-        /// The same /24 of IPv4, or /48 of IPv6.
+        /// Whether both are in the same /24 (IPv4) or /48 (IPv6).
         pub same_network: Option<bool>,
-        /// By the operator's `geoip_file`.
+        /// Whether both are in the same country, according to the operator's `geoip_file`.
         pub same_country: Option<bool>,
-        /// The same kind of device, as browsers say.
+        /// Whether both are the same kind of device, according to their browsers.
         pub same_device: Option<bool>,
-        /// ISO 3166.
+        /// ISO 3166 code of the country where the login started.
         #[schema(country())]
         pub started_country: Option<String>,
-        /// ISO 3166.
+        /// ISO 3166 code of the country where the login continued.
         #[schema(country())]
         pub finished_country: Option<String>,
     } as nullable "Risk"
 
     pub struct Link {
-        /// Names the request; it opens nothing.
+        /// Identifies the request. It is not a secret and grants no access.
         pub uuid: VerificationId,
-        /// The chat as the caller gave it, later the one that proved itself.
+        /// The chat as the caller gave it, otherwise the chat that proved itself, once it has.
         pub chat_id: Option<String>,
         #[schema(status(LINK_STATUSES))]
         pub status: Status,
         #[schema(constant("link"))]
         pub otp_type: OtpType,
-        /// After this the code counts as expired.
+        /// When the code expires.
         pub expires_at: Time,
-        /// By the store's clock.
+        /// According to the store's clock.
         pub created_at: Time,
-        /// What stands in brackets in the person's message. Kept nowhere: made again when it is asked for.
+        /// The code in brackets in the person's message. It is not stored but derived whenever it is requested.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub code: Option<String>,
-        /// Opens WhatsApp with the message typed in.
+        /// Opens WhatsApp with the message prefilled.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub whatsapp_link: Option<String>,
-        /// The same for the installed app: `whatsapp://send?…`.
+        /// Opens only the installed app with the message prefilled: `whatsapp://send?…`.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub app_url: Option<String>,
-        /// The message itself.
+        /// The prefilled message.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub text: Option<String>,
-        /// A hosted page with button, QR code and live state.
+        /// A hosted page with a button, a QR code and the live status.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub start_url: Option<String>,
-        /// The QR code alone, as SVG.
+        /// The QR code as an SVG image.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub qr_url: Option<String>,
-        /// A bearer that shows the state of this request and nothing else.
+        /// A bearer token that can read the status of this request and nothing else.
         pub poll_token: Option<String>,
         pub warnings: Vec<Warning>,
     } as "Link"
 
     pub struct Code {
-        /// Names the request.
+        /// Identifies the request. It is not a secret and grants no access.
         pub uuid: VerificationId,
-        /// The chat as the caller gave it, until it is erased.
+        /// The chat as the caller gave it; `null` once it has been erased.
         pub chat_id: Option<String>,
         #[schema(status(CODE_STATUSES))]
         pub status: Status,
         #[schema(constant("code"))]
         pub otp_type: OtpType,
-        /// After this the code counts as expired.
+        /// When the code expires.
         pub expires_at: Time,
-        /// By the store's clock.
+        /// According to the store's clock.
         pub created_at: Time,
-        /// Kept nowhere: made again when it is asked for. Absent where `code_in_response = false`.
+        /// The code that is sent. It is not stored but derived whenever it is requested. Absent with `code_in_response
+        /// = false`.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub code: Option<String>,
-        /// A bearer that shows the state of this request and nothing else.
+        /// A bearer token that can read the status of this request and nothing else.
         pub poll_token: Option<String>,
         pub warnings: Vec<Warning>,
     } as "Code"
 
     pub struct TimelineEntry {
-        /// By the store's clock.
+        /// According to the store's clock.
         pub at: Time,
-        /// What happened, in a closed list of words. Of a code, some name the channel and the cause.
+        /// What happened, from a closed list. Some events of a code include the channel and the cause.
         #[schema(timeline_event())]
         pub event: String,
-        /// Why, where there is a reason.
+        /// The reason, if there is one.
         #[schema(reason())]
         pub reason: Option<Reason>,
-        /// `token:` or `operator:` and the name of who did it, where the configuration gives one.
+        /// The API token (`token:`) or operator (`operator:`) that caused it, with the name from the configuration, if
+        /// it has one.
         pub by: Option<String>,
     }
 
     pub struct Details {
-        /// Why it did not succeed.
+        /// Why the request did not succeed.
         #[schema(reason())]
         pub reason: Option<Reason>,
-        /// When the state became final.
+        /// When the status became final.
         pub ended_at: Option<Time>,
         pub subject: Option<Subject>,
-        /// The sender's display name, chosen by the sender: without control and direction marks, at most 128 characters.
+        /// The sender's display name, as chosen by the sender: control and directional characters are removed, at most
+        /// 128 characters.
         pub push_name: Option<String>,
         /// Wrong senders, or wrong codes, so far.
         pub attempts: u32,
         #[schema(from_one())]
         pub max_attempts: u32,
-        /// The expired request that a tap on its page made anew, if there was one.
+        /// The expired request that this one renews, after a tap on its page.
         pub renews: Option<String>,
-        /// As given.
+        /// As given in the request.
         pub purpose: Option<String>,
-        /// As given.
+        /// As given in the request.
         pub client_ref: Option<String>,
-        /// As given.
+        /// As given in the request.
         pub metadata: Value,
-        /// What happened, oldest first.
+        /// What happened, oldest entry first.
         pub timeline: Vec<TimelineEntry>,
     }
 
@@ -191,17 +195,17 @@ wire! {
         pub code: Code,
         #[serde(flatten)]
         pub details: Details,
-        /// How often it was asked to be sent.
+        /// How many times sending the code was requested.
         #[schema(from_one())]
         pub send: u16,
-        /// Over which the last message went.
+        /// The channel of the last message.
         #[schema(channel())]
         pub channel: Option<Channel>,
     } as "CodeRequest"
 
     pub struct Requests {
         pub requests: Vec<Request>,
-        /// Asks for the next page.
+        /// The cursor of the next page; absent on the last page.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub next_cursor: Option<String>,
     }
@@ -210,7 +214,7 @@ wire! {
         pub uuid: VerificationId,
         #[schema(status(Status::ALL))]
         pub status: Status,
-        /// After this the code counts as expired.
+        /// When the code expires.
         pub expires_at: Time,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub completion: Option<Completion>,
@@ -219,36 +223,37 @@ wire! {
     pub struct Redeemed {
         pub uuid: VerificationId,
         pub subject: Option<Subject>,
-        /// The chat that wrote.
+        /// The chat as the caller gave it, otherwise the chat that proved itself.
         pub chat_id: Option<String>,
-        /// The sender's display name, chosen by the sender: without control and direction marks, at most 128 characters.
+        /// The sender's display name, as chosen by the sender: control and directional characters are removed, at most
+        /// 128 characters.
         pub push_name: Option<String>,
-        /// The expired request that a tap on its page made anew, if there was one.
+        /// The expired request that this one renews, after a tap on its page.
         pub renews: Option<String>,
-        /// Other words than the prefilled ones surrounded the code: the person may have read something else.
+        /// The text around the code was not the prefilled one, so the person may have read something else.
         pub text_changed: Option<bool>,
         pub risk: Option<Risk>,
-        /// As given.
+        /// As given in the request.
         pub purpose: Option<String>,
-        /// As given.
+        /// As given in the request.
         pub client_ref: Option<String>,
-        /// As given.
+        /// As given in the request.
         pub metadata: Value,
         pub completion: Completion,
     }
 
     pub struct Validated {
         pub uuid: VerificationId,
-        /// As it was given here, or for the request.
+        /// The chat as given in this call, otherwise as given in the request.
         pub chat_id: String,
         #[schema(constant("validated"))]
         pub status: Status,
-        /// By the store's clock.
+        /// According to the store's clock.
         pub validated_at: Time,
     }
 }
 
-/// A request with what has happened to it.
+/// A request with its details and its timeline.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Request {
@@ -264,7 +269,7 @@ impl Schema for Request {
     }
 }
 
-/// What a bearer may watch: all of a request, or with its poll token only how it stands.
+/// What a caller may watch: with the request's poll token only its progress, otherwise the whole request.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Watched {

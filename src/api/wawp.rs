@@ -1,4 +1,4 @@
-//! Answers on Wawp's paths.
+//! Responses of the endpoints that are compatible with Wawp.
 
 use serde_json::json;
 
@@ -9,12 +9,12 @@ wire! {
     pub struct WawpSent {
         #[schema(constant("success"))]
         pub code: &'static str,
-        /// For people.
+        /// A message for people.
         pub message: &'static str,
-        /// Seconds.
+        /// The lifetime of the code, in seconds.
         #[schema(json!({ "type": "integer" }))]
         pub expires_in: u32,
-        /// Names the request.
+        /// Identifies the request.
         #[schema(json!({ "type": "string" }))]
         pub job_id: VerificationId,
     }
@@ -22,7 +22,7 @@ wire! {
     pub struct WawpVerified {
         #[schema(constant("success"))]
         pub code: &'static str,
-        /// For people.
+        /// A message for people.
         pub message: &'static str,
         #[schema(constant(true))]
         pub verified: bool,

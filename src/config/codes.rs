@@ -1,4 +1,4 @@
-//! How an instance sends codes.
+//! Settings for the codes that an instance sends.
 
 use jiff::SignedDuration;
 
@@ -10,23 +10,23 @@ use crate::{
 
 const CHANNELS: &[(&str, Channel)] = &[("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
 
-/// Codes that we send.
+/// Settings for the codes that an instance sends.
 #[derive(Clone, Debug)]
 pub struct Codes {
-    /// Whether the API's caller learns them.
+    /// Whether the response to the API caller contains the code.
     pub in_response: bool,
-    /// Seconds.
+    /// In seconds.
     pub expires: u32,
     pub expires_bounds: (u32, u32),
-    /// Wrong tries that end one.
+    /// Number of wrong attempts that ends a code.
     pub attempts: u32,
-    /// Empty: whatever there is.
+    /// In order of preference. Empty: the instance's own gateway, then SMS if `sms_instance` is set.
     pub channels: Vec<Channel>,
-    /// Whose gateway sends by SMS.
+    /// The instance whose gateway sends SMS.
     pub sms_instance: Option<InstanceId>,
-    /// Beginnings of the numbers that codes are sent to, in digits. Empty: everywhere.
+    /// Prefixes of the phone numbers that codes may be sent to, in digits. Empty: no restriction.
     pub countries: Vec<String>,
-    /// How long [`crate::domain::target::FAILURES`] lock a chat.
+    /// How long [`crate::domain::target::FAILURES`] wrong attempts lock a chat. `None`: they do not.
     pub locked_for: Option<SignedDuration>,
 }
 
@@ -53,7 +53,7 @@ impl Codes {
     }
 }
 
-/// The digits of a calling code.
+/// Parses a calling code and returns its digits.
 fn country(text: &str) -> Result<String, &'static str> {
     let digits = text.strip_prefix('+').filter(|digits| {
         (1..=7).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')

@@ -1,5 +1,5 @@
-//! Generates credentials: API tokens, of which the configuration holds digests, and secrets, which it holds as they
-//! are.
+//! Generates credentials: API tokens, of which the configuration stores only digests, and secrets, which it stores in
+//! plain text.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use base64::{
 
 use crate::{domain::InstanceId, hash::sha256, random};
 
-/// New credentials of one instance.
+/// New credentials for one instance.
 pub struct InstanceCredentials {
     pub id: InstanceId,
     pub token: String,
@@ -30,7 +30,7 @@ impl InstanceCredentials {
     }
 }
 
-/// A new API token. The prefix lets secret scanners recognise leaked tokens.
+/// Generates an API token. The prefix lets secret scanners recognize leaked tokens.
 pub fn generate_token() -> String {
     format!("cst_{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>()))
 }
@@ -39,7 +39,7 @@ fn generate_whsec() -> String {
     format!("whsec_{}", STANDARD.encode(random::bytes::<32>()))
 }
 
-/// The digest of a token, as `tokens` in the configuration holds it: `sha256:` and hexadecimal digits.
+/// The digest of a token in the form that `tokens` in the configuration uses: `sha256:` and hexadecimal digits.
 pub fn token_digest(token: &str) -> String {
     sha256(token.as_bytes()).iter().fold("sha256:".to_owned(), |mut out, byte| {
         let _ = write!(out, "{byte:02x}");

@@ -1,4 +1,4 @@
-//! Who knocks: which proxies are believed, and what one address may do.
+//! Settings for unauthenticated clients: trusted proxies, and limits for each address.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{domain::quota::Quota, reader::Reader};
 
-/// Where a proxy writes down whom it heard.
+/// The header in which a trusted proxy reports the client's address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProxyHeader {
     XForwardedFor,
@@ -14,17 +14,17 @@ pub enum ProxyHeader {
     Forwarded,
 }
 
-/// What is known of strangers before they say who they are. Limits are per address; `None`: turned off.
+/// Settings for clients before they authenticate. The quotas apply to each address; `None` turns one off.
 #[derive(Clone, Debug)]
 pub struct Edge {
     pub trusted_proxies: Vec<IpNet>,
     pub proxy_header: ProxyHeader,
     /// Requests to public pages.
     pub pages: Option<Quota>,
-    /// Those of them that are no GET.
+    /// Requests to public pages with a method other than GET.
     pub taps: Option<Quota>,
     pub wrong_tokens: Option<Quota>,
-    /// Bytes of memory for all of them together; `None`: a part of what the process may use.
+    /// Memory for all unauthenticated clients together, in bytes. `None`: a share of what the process may use.
     pub unauthenticated: Option<usize>,
 }
 
@@ -48,7 +48,7 @@ impl Edge {
     }
 }
 
-/// An entry of a list of networks.
+/// Parses an entry of a list of networks.
 pub(super) fn network(text: &str) -> Result<IpNet, &'static str> {
     text.parse().map_err(|_| "expected a network such as 10.0.0.0/8")
 }

@@ -1,4 +1,4 @@
-//! One configured WhatsApp number and everything that belongs to it.
+//! The configuration of one instance: a WhatsApp number and everything that belongs to it.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -22,10 +22,10 @@ use crate::{
 const MODES: &[(&str, Mode)] =
     &[("same_browser", Mode::SameBrowser), ("prove_phone", Mode::ProvePhone), ("anywhere", Mode::Anywhere)];
 
-/// Seconds that any code may live.
+/// Allowed lifetime of a code, in seconds.
 const LIFE: RangeInclusive<u32> = 10..=86_400;
 
-/// Where only the prefilled text counts, unless a request says otherwise.
+/// For which modes only the prefilled text counts, unless a request specifies otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExactText {
     Always,
@@ -62,9 +62,9 @@ pub struct InstanceConfig {
     pub redirect_urls: Vec<Url>,
     pub completion: Mode,
     pub completions_allowed: Vec<Mode>,
-    /// Refuse requests that whoever opens the link could complete.
+    /// Refuse requests that any browser could complete by opening the link.
     pub require_binding: bool,
-    /// Only the browser that started, on the same device: no reply code, no QR code.
+    /// Allow only the browser that started, on the same device: no reply code and no QR code.
     pub strict_browser: bool,
     pub page: PageConfig,
     pub lang: Language,
@@ -74,17 +74,17 @@ pub struct InstanceConfig {
     pub expires_bounds: (u32, u32),
     pub max_attempts: u32,
     pub exact_text: ExactText,
-    /// How often a person may make an expired link anew.
+    /// How many times a person may renew an expired link.
     pub renewals: u32,
     pub codes: Codes,
     pub reply_to_unknown: bool,
     pub disabled: bool,
     pub retention: Duration,
-    /// Of a link that nobody used before it expired.
+    /// Retention of a link that expired unused.
     pub retention_unused: Duration,
     pub erase_after: Duration,
     pub limits: Limits,
-    /// Read by the gateway that its `kind` names.
+    /// Read by the gateway selected by its `kind`.
     pub gateway: Table,
 }
 
@@ -104,7 +104,7 @@ impl InstanceConfig {
         let (expires, expires_bounds) = life(s, "expires");
         let gateway = s.required("gateway", "write [instance.gateway] with a kind", |s| Some(s.table("gateway")));
         let config = Self {
-            // Beside a fault; what depends on the rest is checked all the same.
+            // Placeholders for values with a fault, so that everything that depends on the others is still checked.
             id: id.unwrap_or_else(|| InstanceId::from_random([0; 16])),
             name: name.unwrap_or_default(),
             number: number.clone().unwrap_or_else(|| "10000000".parse().expect("eight digits are a number")),
@@ -139,12 +139,12 @@ impl InstanceConfig {
         (id.is_some() && number.is_some()).then_some(config)
     }
 
-    /// Where people are sent unencrypted, beyond this host: whoever is on the way reads the redeem token.
+    /// Redirect URLs without TLS that do not point to this host: anyone on the network path can read the redeem token.
     pub fn unencrypted_redirects(&self) -> impl Iterator<Item = &Url> {
         self.redirect_urls.iter().filter(|url| url.scheme() == "http" && !super::is_loopback(url))
     }
 
-    /// The longest that any of this instance's codes can live.
+    /// The longest possible lifetime of this instance's codes.
     pub fn longest_life(&self) -> Duration {
         Duration::from_secs(u64::from(self.expires_bounds.1))
     }
@@ -167,7 +167,7 @@ fn callback_secrets(s: &mut Reader<'_>) -> Vec<SecretString> {
     secrets
 }
 
-/// Seconds that a code lives, and the bounds of what a request may ask for: `name`, `name_min` and `name_max`.
+/// Reads `name`, `name_min` and `name_max`: the default lifetime of a code in seconds, and the bounds for requests.
 pub(super) fn life(s: &mut Reader<'_>, name: &str) -> (u32, (u32, u32)) {
     let (name_min, name_max) = (format!("{name}_min"), format!("{name}_max"));
     let (least, most) = (s.setting(&name_min, LIFE), s.setting(&name_max, LIFE));

@@ -1,40 +1,40 @@
-//! How much an instance may do.
+//! Limits of an instance.
 
 use std::time::Duration;
 
 use crate::{domain::quota::Quota, reader::Reader};
 
-/// `None`: turned off.
+/// Limits of an instance. `None` turns a limit off.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Of one token.
+    /// Links and codes requested with one token.
     pub mint: Option<Quota>,
-    /// Of all tokens together.
+    /// Links and codes requested with all tokens together.
     pub instance: Option<Quota>,
-    /// Records that the store keeps.
+    /// Maximum number of records in the store.
     pub records: Option<u64>,
-    /// Percent of the store's room, where several instances share it.
+    /// Maximum percentage of the store's capacity, if several instances share the store.
     pub store_percent: Option<u32>,
-    /// Jobs that wait for its receivers and gateways.
+    /// Maximum number of jobs waiting for the instance's receivers and gateways.
     pub pending_jobs: Option<u64>,
-    /// Links minted for one chat.
+    /// Links created for one chat.
     pub links: Option<Quota>,
     /// Codes sent to one chat.
     pub codes: Option<Quota>,
-    /// Codes sent for one client address of the app.
+    /// Codes sent on behalf of one address of the app's clients.
     pub codes_of_address: Option<Quota>,
     /// Codes sent to one country.
     pub codes_of_country: Option<Quota>,
-    /// Codes sent to a thousand numbers beside one another.
+    /// Codes sent to a block of a thousand consecutive numbers.
     pub codes_of_prefix: Option<Quota>,
     /// Wrong codes for one chat within [`crate::domain::target::WINDOW`].
     pub wrong_codes: Option<u32>,
     pub guesses: Option<Quota>,
     pub failure_replies: Option<Quota>,
-    /// Success replies that are repeated.
+    /// Repeated success replies.
     pub success_replies: Option<Quota>,
     pub test_callbacks: Option<Quota>,
-    /// Of one number, over all replicas.
+    /// Messages sent from one number, over all replicas.
     pub replies_per_second: Option<u32>,
 }
 

@@ -1,6 +1,7 @@
-//! Configuration: layers, then one reading that reports every fault at once.
+//! Configuration: merges the layers (defaults, file, environment, overrides), then reads them once and reports all
+//! faults together.
 //!
-//! It holds values and builds no parts. The environment is an argument.
+//! This module only holds values; it does not construct other components. The environment is passed in as an argument.
 
 mod codes;
 pub mod credentials;
@@ -36,12 +37,12 @@ pub use self::{
 };
 use crate::reader::{Checked, Faults, Reader, Table};
 
-/// Every key with its default and meaning: layer 0, and the only reference.
+/// All keys with their defaults and documentation. It is the lowest layer and the only reference.
 pub const REFERENCE: &str = include_str!("default.toml");
 
 const LISTEN: &str = "an address and a port such as 127.0.0.1:8080";
 
-/// What the daemon is told.
+/// The configuration of the daemon.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub public_url: Url,
@@ -49,21 +50,21 @@ pub struct Config {
     pub operator_listen: SocketAddr,
     pub access: Access,
     pub keys: Masters,
-    /// A higher one than before asks for another key of look-ups.
+    /// A higher number than before requests a new look-up key.
     pub look_up_key_number: u32,
     pub edge: Edge,
-    /// A `MaxMind` database with places of addresses.
+    /// A `MaxMind` database that maps addresses to places.
     pub geoip_file: Option<PathBuf>,
     pub store: StoreConfig,
     pub log: LogConfig,
-    /// Where the audit stream is appended to.
+    /// The file that the audit stream is appended to.
     pub audit: Option<PathBuf>,
     pub otlp: Option<OtlpConfig>,
     pub shutdown: ShutdownConfig,
     pub instances: Vec<InstanceConfig>,
 }
 
-/// The master keys, newest first.
+/// The master keys, in the order of the configuration. The first one is used for new records.
 #[derive(Clone)]
 pub struct Masters(pub Vec<[u8; 32]>);
 
@@ -79,13 +80,14 @@ pub struct LogConfig {
     pub level: String,
 }
 
-/// Where spans go.
+/// Where spans are exported to.
 #[derive(Clone, Debug)]
 pub struct OtlpConfig {
     pub url: Url,
-    /// The whole header.
+    /// The value of the `Authorization` header.
     pub authorization: Option<SecretString>,
-    /// Of the traces that begin here; those of known callers are recorded when their header asks for it.
+    /// Percentage of the traces starting here that is recorded. Traces of known callers are recorded if their header
+    /// requests it.
     pub sample_percent: u8,
 }
 
@@ -95,7 +97,8 @@ pub struct ShutdownConfig {
     pub grace: Duration,
 }
 
-/// Reads a file's text over the defaults and under the environment and `overrides` (dotted key, value).
+/// Merges the defaults, the text of the file, the environment and `overrides` (dotted key, value), then reads the
+/// result. Later layers take precedence.
 pub fn load(
     file: Option<&str>,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -118,14 +121,14 @@ pub fn load(
     }
 }
 
-/// Where TOML is broken. Its own report quotes the line, which may hold a secret.
+/// Describes where the TOML is invalid. The error's own `Display` quotes the line, which may contain a secret.
 fn place(text: &str, error: &toml::de::Error) -> String {
     let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     format!("not TOML at line {line}: {}", error.message())
 }
 
-/// All layers as one table.
+/// Merges all layers into one table.
 fn layers(
     file: Option<&str>,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -146,7 +149,7 @@ fn layers(
     builder.build().and_then(config::Config::try_deserialize::<Value>)
 }
 
-/// The process's environment, for [`load`].
+/// The environment of the process, for [`load`]. Variables that are not UTF-8 are skipped.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

@@ -1,4 +1,4 @@
-//! Who may open the operator's page, and under which names its listener is reached.
+//! The operators who may use the operator page, and the host names of its listener.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::{
     reader::Reader,
 };
 
-/// A password: its digest, or a file's content.
+/// A password, either as a digest or in plain text from a file.
 #[derive(Clone)]
 pub enum Password {
     Digest(PasswordDigest),
@@ -24,24 +24,24 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Who may use the operator's page.
+/// A person who may use the operator page.
 #[derive(Clone, Debug)]
 pub struct Operator {
-    /// Stands in the log, in timelines and in the audit stream.
+    /// Appears in the log, in timelines and in the audit stream.
     pub name: String,
     pub password: Password,
 }
 
-/// The operator's page and listener.
+/// Access to the operator page and its listener.
 #[derive(Clone, Default, Debug)]
 pub struct Access {
-    /// Nobody: there is no page.
+    /// Empty: there is no operator page.
     pub operators: Vec<Operator>,
-    /// Names under which the listener is reached, beside addresses and names that nobody can register.
+    /// Host names of the listener, besides IP addresses and names that cannot be registered publicly.
     pub hosts: Vec<String>,
 }
 
-/// The name of whoever logs in with `operator_password`.
+/// The name of the operator who logs in with `operator_password`.
 pub const UNNAMED: &str = "operator";
 
 impl Access {
@@ -87,7 +87,7 @@ impl Access {
 }
 
 impl Password {
-    /// From `name`, or from `name_file`.
+    /// Reads the password under `name`, or in the file under `name_file`.
     fn read(s: &mut Reader<'_>, name: &str) -> Option<Self> {
         let written_out = s.has(name);
         let secret = s.secret(name)?;
@@ -120,7 +120,7 @@ impl Password {
         Some(Self::Plain(secret))
     }
 
-    /// In constant time; with a digest, after some tenths of a second.
+    /// Compares in constant time. With a digest this takes some tenths of a second.
     pub fn is(&self, given: &str) -> bool {
         match self {
             Self::Digest(digest) => digest.is_of(given),
@@ -130,7 +130,8 @@ impl Password {
         }
     }
 
-    /// Changes with the password, and tells nothing about it to who does not hold the daemon's key.
+    /// A fingerprint that changes with the password. It is only used under a MAC with the daemon's key, without which
+    /// the MAC reveals nothing about the password.
     pub fn print(&self) -> [u8; 32] {
         match self {
             Self::Digest(digest) => sha256(digest.to_string().as_bytes()),

@@ -1,4 +1,4 @@
-//! How the pages of one instance look.
+//! The appearance of an instance's pages.
 
 use std::{fmt, fs, str::FromStr};
 
@@ -6,19 +6,19 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::reader::Reader;
 
-/// The whole page has to stay small.
+/// In bytes. The logo is embedded in the page, which has to stay small.
 const LARGEST_LOGO: usize = 7 * 1024;
 
-/// The operator's brand.
+/// The operator's branding.
 #[derive(Clone, Debug)]
 pub struct PageConfig {
-    /// In the place of the request's name.
+    /// Shown instead of the request's name.
     pub name: Option<String>,
     pub color: Color,
     pub logo: Option<Logo>,
 }
 
-/// A picture as a `data:` URL.
+/// An image as a `data:` URL.
 #[derive(Clone)]
 pub struct Logo(String);
 
@@ -39,14 +39,14 @@ impl fmt::Debug for Logo {
 pub struct Color([u8; 3]);
 
 impl Default for Color {
-    /// Green, as the start of `default.toml` says.
+    /// Green, the same color as in `default.toml`.
     fn default() -> Self {
         Self([0x0b, 0x7a, 0x4b])
     }
 }
 
 impl Color {
-    /// WCAG's relative luminance.
+    /// The relative luminance as defined by WCAG.
     fn luminance(self) -> f64 {
         let linear = self.0.map(|channel| {
             let c = f64::from(channel) / 255.0;
@@ -55,7 +55,7 @@ impl Color {
         0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     }
 
-    /// Black or white, whichever can be read on it; the better one always passes WCAG AA.
+    /// Black or white, whichever has the higher contrast with this color. That contrast always meets WCAG AA.
     pub fn ink(self) -> &'static str {
         let luminance = self.luminance();
         let (on_white, on_black) = (1.05 / (luminance + 0.05), (luminance + 0.05) / 0.05);

@@ -1,21 +1,21 @@
-//! A password as a digest that is slow to guess from: PBKDF2 with SHA-256, written as a PHC string.
+//! Password digests that are slow to brute-force: PBKDF2 with SHA-256, written as a PHC string.
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use ring::pbkdf2::{self, PBKDF2_HMAC_SHA256};
 
-/// What OWASP asks of this function.
+/// The number of iterations that OWASP recommends for this function.
 const ROUNDS: u32 = 600_000;
-/// Fewer are quick to guess from; more would keep a login waiting for seconds.
+/// Fewer iterations make guessing too fast; more would delay a login by seconds.
 const ACCEPTED: std::ops::RangeInclusive<u32> = 100_000..=10_000_000;
 const NAME: &str = "pbkdf2-sha256";
-/// Shorter passwords are guessed. In characters.
+/// Shorter passwords can be guessed.
 pub const MIN_PASSWORD_CHARS: usize = 12;
-/// In bytes: far longer than anybody types, and what the login's form can carry however it is written there.
+/// Far longer than any typed password. A password of this length fits into the login form in any encoding.
 pub const MAX_PASSWORD_LEN: usize = 1024;
 
-/// `$pbkdf2-sha256$i=<rounds>$<salt>$<digest>`, both in base64 without padding.
+/// `$pbkdf2-sha256$i=<rounds>$<salt>$<digest>`, with salt and digest in base64 without padding.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordDigest {
     rounds: NonZeroU32,
@@ -23,7 +23,7 @@ pub struct PasswordDigest {
     digest: [u8; 32],
 }
 
-/// The text is no digest that [`PasswordDigest`] can compare with.
+/// The text is not a digest that [`PasswordDigest`] supports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("expected $pbkdf2-sha256$i=<100000 to 10000000>$<salt>$<32 bytes>")]
 pub struct InvalidDigest;
@@ -36,7 +36,7 @@ impl PasswordDigest {
         Self { rounds, salt: salt.to_vec(), digest }
     }
 
-    /// In constant time, after some tenths of a second of work.
+    /// Compares in constant time, which takes some tenths of a second.
     pub fn is_of(&self, password: &str) -> bool {
         pbkdf2::verify(PBKDF2_HMAC_SHA256, self.rounds, &self.salt, password.as_bytes(), &self.digest).is_ok()
     }
@@ -49,7 +49,7 @@ impl fmt::Display for PasswordDigest {
     }
 }
 
-/// Guessing from it is slow, not impossible.
+/// Omits the digest, because guessing the password from it is slow but possible.
 impl fmt::Debug for PasswordDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PasswordDigest(•)")

@@ -1,4 +1,4 @@
-//! What a running process can take up of a changed configuration, and what it cannot.
+//! Configuration reload: which changes a running process can apply, and which need a restart.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Config, Edge, LogConfig, StoreConfig, layers};
 
 impl Config {
-    /// The keys in which `next` differs and that only a new process can take up.
+    /// The keys that differ in `next` and can only be applied by a restart.
     pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
         let (log, shutdown) = (&self.log, &self.shutdown);
         let changed = [
@@ -28,7 +28,7 @@ impl Config {
 }
 
 impl Config {
-    /// `next` in all that a running process can take up, and in the rest what it runs with.
+    /// Returns `next`, with the values that need a restart taken from the running configuration.
     #[must_use]
     pub fn taking_up(&self, next: &Self) -> Self {
         let store = if self.store.is_same_place(&next.store) { &next.store } else { &self.store };
@@ -59,7 +59,7 @@ impl Config {
 }
 
 impl StoreConfig {
-    /// Whether only the credentials differ, which count from the next connection on.
+    /// Whether both are equal apart from credentials, which take effect with the next connection.
     fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Embedded { directory }, Self::Embedded { directory: other }) => directory == other,
@@ -71,7 +71,7 @@ impl StoreConfig {
     }
 }
 
-/// A store's URL without its credentials.
+/// The URL of a store without its credentials.
 fn place(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -82,7 +82,7 @@ fn place(url: &str) -> String {
     format!("{scheme}://{hosts}/{path}?{}", query.join("&"))
 }
 
-/// The files that secrets are read from: whatever stands under a key that ends in `_file`.
+/// The files that the configuration names under keys that end in `_file`, to be watched for changes.
 pub fn files(file: Option<&str>, environment: impl IntoIterator<Item = (String, String)>) -> Vec<PathBuf> {
     let mut files = Vec::new();
     if let Ok(table) = layers(file, environment, &[]) {

@@ -1,16 +1,18 @@
-//! Secrets stand in the configuration, or in files that it names.
+//! Secrets, either in the configuration itself or in files that it names.
 
 use secrecy::SecretString;
 
 use crate::reader::Reader;
 
 impl Reader<'_> {
-    /// Secrets from `name` (a value or a list) or from the lines of `name_file`, never both.
+    /// Secrets from `name` (a value or a list) or from the non-empty lines of the file `name_file`. Giving both is a
+    /// fault.
     pub fn secrets(&mut self, name: &str) -> Vec<SecretString> {
         self.secrets_over(name, "")
     }
 
-    /// The same; a value that is only the `default` gives way to a file.
+    /// As [`Self::secrets`], except that a value equal to `default` may be given together with a file, which replaces
+    /// it.
     pub(super) fn secrets_over(&mut self, name: &str, default: &str) -> Vec<SecretString> {
         let file_name = format!("{name}_file");
         let mut values = self.texts(name);
@@ -36,7 +38,7 @@ impl Reader<'_> {
         secrets
     }
 
-    /// The one secret under `name`.
+    /// A single secret: the first one under `name`.
     pub fn secret(&mut self, name: &str) -> Option<SecretString> {
         self.secrets(name).into_iter().next()
     }

@@ -1,4 +1,4 @@
-//! Where records are kept, and how much must have happened before a write counts.
+//! Where records are stored, and when a write counts as done.
 
 use std::path::PathBuf;
 
@@ -12,20 +12,20 @@ pub enum StoreConfig {
     Redis { url: SecretString, durability: Durability },
 }
 
-/// How much must have happened before a write counts.
+/// When a write counts as done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
     Standard,
-    /// One replica has it.
+    /// One replica has acknowledged it.
     Durable,
-    /// Every replica has it.
+    /// All replicas have acknowledged it.
     Everywhere,
 }
 
 const DURABILITIES: &[(&str, Option<Durability>)] =
     &[("auto", None), ("standard", Some(Durability::Standard)), ("durable", Some(Durability::Durable))];
 
-/// As `default.toml` has it.
+/// The same value as in `default.toml`.
 const DEFAULT_URL: &str = "embedded:/var/lib/countersign";
 
 const URLS: &str = "expected embedded:DIR, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB or \
@@ -36,7 +36,8 @@ impl StoreConfig {
     pub(super) fn read(s: &mut Reader<'_>) -> Option<Self> {
         let url = s.secrets_over("url", DEFAULT_URL).into_iter().next();
         let durability = s.choice("durability", DURABILITIES).flatten();
-        // One of one is all; with several replicas somebody has to choose that the loss of one is a pause.
+        // With a single replica, one and all are the same. With several, waiting for all of them means that the loss of
+        // any replica interrupts writes, which the operator has to choose explicitly.
         let all = s.choice("confirm", &[("auto", false), ("one", false), ("all", true)]).unwrap_or_default();
         let Some(url) = url else {
             if !s.is_faulty("url_file") && !s.is_faulty("url") {
@@ -56,7 +57,7 @@ impl StoreConfig {
                 Some(Self::Embedded { directory: PathBuf::from(directory) })
             }
             Some(("redis" | "rediss", _)) => redis(Durability::Standard),
-            // Where there is a fail-over there are replicas.
+            // Sentinel and cluster setups have replicas.
             Some(("redis+sentinel" | "rediss+sentinel", rest)) if names_a_master(rest) => redis(Durability::Durable),
             Some(("redis-cluster" | "rediss-cluster", rest)) if names_hosts(rest) => redis(Durability::Durable),
             _ => {

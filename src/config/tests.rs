@@ -114,7 +114,7 @@ fn a_secret_is_a_value_or_a_file_never_both() {
     assert!(faults[0].starts_with("key_file: cannot read"), "{faults:?}");
 }
 
-/// Both ways: every key the code asks for stands in the reference, and every key of the reference is asked for.
+/// In both directions: every key that the code reads is in the reference, and every key in the reference is read.
 #[test]
 fn the_reference_and_the_code_agree() {
     let reference: toml::Table = REFERENCE.parse().unwrap();
@@ -179,7 +179,7 @@ fn a_store_may_be_a_cluster_and_is_durable_where_there_are_replicas() {
     }
 }
 
-/// A variable that was not set leaves an empty text: it must not make an instance, or a setting, disappear.
+/// An unset variable results in an empty text, which must not remove an instance or a setting.
 #[test]
 fn what_is_empty_is_missing_by_name() {
     for (line, fault) in [

@@ -1,4 +1,4 @@
-//! API tokens: their digests, what they may do, and until when.
+//! API tokens: their digests, their scopes and their expiry.
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::Value;
@@ -8,20 +8,20 @@ use crate::{
     reader::Reader,
 };
 
-/// Characters of an id.
+/// In characters.
 const LONGEST_ID: usize = 32;
 
-/// What is known of an API token; the token itself stands nowhere.
+/// The configuration of an API token. The token itself is not stored.
 #[derive(Clone, Debug)]
 pub struct ApiToken {
-    /// Names it in the log, in timelines and in the audit stream.
+    /// Identifies the token in the log, in timelines and in the audit stream.
     pub id: String,
-    /// The id was given, and is not only the beginning of the digest.
+    /// Whether the id was configured, as opposed to being derived from the digest.
     pub named: bool,
-    /// SHA-256.
+    /// SHA-256 of the token.
     pub digest: [u8; 32],
     pub scopes: Scopes,
-    /// The first moment at which it opens nothing.
+    /// The first moment at which the token is no longer valid.
     pub until: Option<Timestamp>,
 }
 
@@ -31,7 +31,7 @@ impl ApiToken {
     }
 }
 
-/// The list under `tokens`: digests, or tables with more than the digest.
+/// Reads the list under `tokens`. Each entry is a digest or a table with a digest and restrictions.
 pub fn read(s: &mut Reader<'_>) -> Vec<ApiToken> {
     let mut tokens: Vec<ApiToken> = Vec::new();
     let before = s.faults().iter().count();
@@ -94,19 +94,19 @@ fn of_table(s: &mut Reader<'_>) -> Option<ApiToken> {
     Some(ApiToken { named: id.is_some(), id: id.unwrap_or_else(|| beginning(&digest)), digest, scopes, until })
 }
 
-/// A moment, or the end of a day.
+/// Parses a timestamp, or a date, which stands for the end of that day in UTC.
 fn moment(text: &str) -> Option<Timestamp> {
     let end = |day: Date| day.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp());
     text.parse::<Timestamp>().ok().or_else(|| end(text.parse().ok()?))
 }
 
-/// Whether it can stand in a log line or in a timeline as it is.
+/// Whether the text may appear unescaped in log lines and timelines.
 pub fn is_id(text: &str) -> bool {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(harmless)
 }
 
-/// Enough to tell a few tokens apart, and nothing to guess one by.
+/// The first four bytes in hexadecimal: enough to distinguish a few tokens, too little to guess one.
 fn beginning(digest: &[u8; 32]) -> String {
     digest[..4].iter().fold(String::new(), |out, byte| format!("{out}{byte:02x}"))
 }

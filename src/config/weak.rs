@@ -1,11 +1,11 @@
-//! Secrets that are none: short, of one pattern, or printed where everybody reads them.
+//! Detection of weak secrets: too short, following a pattern, or published.
 
 use crate::domain::standard_webhooks;
 
-/// Shorter ones can be guessed, or were made up by hand.
+/// In bytes. Shorter secrets can be guessed or were made up by hand.
 const SHORTEST: usize = 24;
 
-/// Defaults of gateways and samples of documentation that are long enough to pass for a secret.
+/// Defaults of gateways and samples from documentation that are long enough to be mistaken for a secret.
 const PUBLISHED: &[&str] = &[
     "429683C4C977415CAAFCCE10F7D57E11",
     "B6D711FCDE4D4FD5936544120E713976",
@@ -20,7 +20,7 @@ const PUBLISHED: &[&str] = &[
     "your-super-secret-jwt-token-with-at-least-32-characters-long",
 ];
 
-/// Why a secret proves nothing; `None` where nothing speaks against it.
+/// Why a secret is weak; `None` if no weakness is found.
 pub fn weakness(secret: &str) -> Option<&'static str> {
     if PUBLISHED.iter().any(|known| secret.to_ascii_lowercase().contains(&known.to_ascii_lowercase())) {
         return Some("is printed in a guide, where everybody can read it");
@@ -28,7 +28,7 @@ pub fn weakness(secret: &str) -> Option<&'static str> {
     if let Some(key) = standard_webhooks::key(secret) {
         return weak_bytes(&key);
     }
-    // A header's whole value has a scheme before the secret, or a name.
+    // The full value of a header has a scheme, or a user name, before the secret.
     let scheme =
         secret.split_once(' ').filter(|(word, _)| SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(word)));
     let secret = scheme.map_or(secret, |(_, rest)| rest);
@@ -38,12 +38,12 @@ pub fn weakness(secret: &str) -> Option<&'static str> {
 
 const SCHEMES: &[&str] = &["basic", "bearer", "token"];
 
-/// The same of a secret's bytes.
+/// The same check for the bytes of a secret.
 pub(super) fn weak_bytes(bytes: &[u8]) -> Option<&'static str> {
     if bytes.len() < SHORTEST { Some("has under 24 bytes") } else { pattern(bytes) }
 }
 
-/// One byte or word again and again, or an alphabet.
+/// Whether the bytes repeat a single unit, or form an arithmetic sequence such as an alphabet.
 fn pattern(bytes: &[u8]) -> Option<&'static str> {
     let repeats = |unit: usize| bytes.iter().zip(&bytes[unit..]).all(|(left, right)| left == right);
     let steps = || bytes.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));

@@ -1,49 +1,49 @@
-//! The closed list of reasons, used alike in callbacks, timeline, logs and metric labels.
+//! The closed list of reasons, shared by callbacks, timelines, logs and metric labels.
 
 use super::wire::wire_enum;
 
 wire_enum! {
-    /// Why something did not succeed.
+    /// Why a verification, a message or a request did not succeed.
     Reason {
         /// No verification has this code.
         CodeUnknown = "code_unknown",
-        /// The code was right and came too late.
+        /// The code was correct but arrived after it had expired.
         CodeExpired = "code_expired",
-        /// The chat has an active code, and this is another.
+        /// The chat has an active code, but the message holds a different one.
         CodeWrong = "code_wrong",
-        /// The verification ended as failed before this message.
+        /// The verification had already failed when this message arrived.
         CodeNotActive = "code_not_active",
-        /// Somebody has proved this code already.
+        /// The code has already been used to verify a chat.
         CodeUsed = "code_used",
         /// The app canceled the request.
         CodeCanceled = "code_canceled",
-        /// The code belongs to another chat.
+        /// The code belongs to a different chat.
         SenderMismatch = "sender_mismatch",
-        /// The text around the code is not the one that was to be sent.
+        /// The text around the code differs from the prefilled text.
         TextChanged = "text_changed",
-        /// The gateway told no phone number, and the verification asks for one.
+        /// The gateway reported no phone number, but the verification requires one.
         SenderUnidentified = "sender_unidentified",
-        /// The message is no plain text of a direct chat.
+        /// The message is not a plain text in a direct chat.
         NotDirectText = "not_direct_text",
-        /// One message held several live codes; none counts.
+        /// One message contained several active codes; none of them counts.
         SeveralCodes = "several_codes",
-        /// Too many in too short a time.
+        /// A rate limit was exceeded.
         RateLimited = "rate_limited",
-        /// As many wrong attempts as were allowed.
+        /// The maximum number of wrong attempts was reached.
         AttemptsExhausted = "attempts_exhausted",
-        /// A hundred codes in a row were wrong: the chat is locked, unless it proves itself by a link.
+        /// A hundred wrong codes in a row locked the chat; proving the chat through a link unlocks it.
         CodeLocked = "code_locked",
-        /// The browser is another than the one that started.
+        /// The browser is not the one that started the login.
         WrongBrowser = "wrong_browser",
-        /// The app did not exchange the redirect's token in time.
+        /// The app did not exchange the redeem token in time.
         RedeemExpired = "redeem_expired",
-        /// The gateway refused the message for good.
+        /// The gateway permanently refused the message.
         ReplyUndeliverable = "reply_undeliverable",
-        /// A webhook did not prove where it came from.
+        /// A webhook could not be authenticated.
         WebhookUnauthenticated = "webhook_unauthenticated",
-        /// By the gateway's own time the message is older than any code could be, or lies in the future.
+        /// According to the gateway's timestamp, the message is older than any code could be, or lies in the future.
         MessageTooOld = "message_too_old",
-        /// The instance left the configuration while work was waiting.
+        /// The instance was removed from the configuration while work was pending.
         InstanceRemoved = "instance_removed",
     }
 }

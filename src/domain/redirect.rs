@@ -1,20 +1,20 @@
-//! Where a person may be sent: only into what the operator listed.
+//! Validation of redirect targets: a person is only ever sent to a URL on the operator's allow-list.
 
 use url::Url;
 
-/// `http`, which only development wants, or `https`.
+/// Whether the URL has a host and its scheme is `https`, or `http` (useful only in development).
 fn is_web(url: &Url) -> bool {
     matches!(url.scheme(), "https" | "http") && url.host_str().is_some_and(|host| !host.is_empty())
 }
 
-/// Characters that nobody sees and some parsers drop.
+/// Characters that are not displayed and that some parsers drop.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Parses a URL of the allow-list or a request. Refuses what parsers disagree about: white space, control and
-/// invisible characters, backslashes, credentials.
+/// Parses a URL of the allow-list or of a request. Rejects everything that URL parsers disagree about: whitespace,
+/// control and invisible characters, backslashes, credentials.
 pub fn parse(text: &str) -> Option<Url> {
     let ambiguous = |c: char| c.is_control() || c.is_whitespace() || is_invisible(c) || c == '\\';
     if text.len() > 2048 || text.contains(ambiguous) || !text.to_ascii_lowercase().starts_with("http") {
@@ -29,11 +29,12 @@ pub fn parse(text: &str) -> Option<Url> {
     (is_web(&url) && bare && !text.split(['/', '?', '#']).nth(2).is_some_and(|host| host.contains('@'))).then_some(url)
 }
 
-/// Parameters that a redirect gets from here. Nobody else may set them: whoever reads the first of two would read his.
+/// Query parameters that the redirect adds. Configured and requested URLs must not contain them: a server that reads
+/// the first of two equal parameters would otherwise read the foreign value.
 const OURS: &[&str] = &["uuid", "token", "state", "iss", "instance"];
 
-/// The parameter of ours that a URL holds already, in any spelling that some server takes for it: upper case, `token[]`,
-/// and after a `;`.
+/// Returns the reserved parameter that the URL already contains, in any spelling that some server accepts for it: upper
+/// case, `token[]`, or after a `;`.
 pub fn reserved(url: &Url) -> Option<&'static str> {
     let pairs = url.query().unwrap_or_default().split(['&', ';']);
     let names = pairs.flat_map(|pair| url::form_urlencoded::parse(pair.as_bytes())).map(|(name, _)| name.into_owned());
@@ -45,7 +46,7 @@ pub fn reserved(url: &Url) -> Option<&'static str> {
     OURS.iter().copied().find(|ours| names.iter().any(|name| is(name, ours)))
 }
 
-/// Whether `candidate` is an entry, but for its query and fragment, or lies below an entry that ends in `/`.
+/// Whether `candidate` equals an entry apart from query and fragment, or lies below an entry that ends in `/`.
 pub fn allowed(candidate: &Url, entries: &[Url]) -> bool {
     entries.iter().any(|entry| {
         let (path, declared) = (candidate.path(), entry.path());
@@ -54,8 +55,8 @@ pub fn allowed(candidate: &Url, entries: &[Url]) -> bool {
     })
 }
 
-/// Whether some server finds another path in it than we do: separators, dots and percent signs that it decodes after we
-/// compared, path parameters that it cuts off, and empty segments that it merges.
+/// Whether some server could resolve the path differently than we do: encoded separators, dots and percent signs that
+/// it decodes after our comparison, path parameters that it strips, and empty segments that it merges.
 fn leaves(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     let hidden = ["%2f", "%5c", "%2e", "%3b", "%25", "%00", "%09", "%0d", "%0a", ";", "//"];

@@ -1,15 +1,15 @@
-//! Making an expired request anew, by a tap on its page. `expires` is a bound that the app has set, so a tap prolongs it
-//! only as far as the app lets it.
+//! Renewal of an expired request by a tap on its page. `expires` is a limit that the app set, so a tap extends it only
+//! as far as the app allows.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Request, Status, Verification, keys::Digest, link::Link};
 
-/// An expired request can be made anew this long after its end.
+/// How long after its expiry a request can be renewed.
 pub const RENEWABLE: SignedDuration = SignedDuration::from_hours(1);
 
-/// The request that follows upon an expired one: for the browser that waited, `most` times in a row, and never where the
-/// app said no or the link was for one purpose.
+/// Returns the request that renews an expired one. Only the browser that waited for it may renew it, at most `most`
+/// times in a row, and only if the app permits renewal and the link has no purpose.
 pub fn renewed(record: &Verification<Link>, browser: Option<Digest>, most: u32, now: Timestamp) -> Option<Request> {
     let request = &record.request;
     let waited = record.kind.binding.as_ref().zip(browser).is_some_and(|(held, browser)| held.browser.matches(browser));

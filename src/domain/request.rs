@@ -1,27 +1,27 @@
-//! What an app asks for when it wants a chat to be proved.
+//! The app's request to prove a chat.
 
 use super::{Event, VerificationId, subject::Chat, wire::wire_enum};
 
 wire_enum! {
-    /// Who may finish the login. Named so that the dangerous one sounds like what it is.
+    /// Which browser may finish the login. The least safe mode has the most explicit name.
     Mode {
-        /// Only the browser that started.
+        /// Only the browser that started the login.
         SameBrowser = "same_browser",
-        /// The person is signed in already and stated the number before.
+        /// For a person who is already signed in and has stated the number before.
         ProvePhone = "prove_phone",
-        /// Wherever the link in the reply is opened.
+        /// Any browser that opens the link in the reply.
         Anywhere = "anywhere",
     }
 }
 
-/// What the app asked for; never changes, and the parts that name a person can be forgotten.
+/// The app's request. It never changes, except that the parts that identify a person can be erased.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Request {
     /// The application's name in messages.
     pub name: String,
     /// Tag of one of the built-in languages.
     pub lang: String,
-    /// Only this chat can match.
+    /// If set, only this chat can prove the request.
     pub chat: Option<Chat>,
     pub texts: Texts,
     pub callbacks: Callbacks,
@@ -33,36 +33,36 @@ pub struct Request {
     pub completion: Option<Mode>,
     pub purpose: Option<String>,
     pub client_ref: Option<String>,
-    /// JSON text, echoed.
+    /// JSON text, returned unchanged.
     pub metadata: Option<String>,
     /// Returned only in the redirect.
     pub state: Option<String>,
     pub client_ip: Option<String>,
     pub user_agent: Option<String>,
-    /// The app shows a QR code itself: the reply holds a code to type there, and no link.
+    /// The app shows a QR code itself: the reply contains a code to type into the app instead of a link.
     pub qr: bool,
-    /// The expired request that this one was made from, by a tap on its page.
+    /// The expired request that this one renews.
     pub renews: Option<VerificationId>,
-    /// How many such taps lie behind it.
+    /// How many renewals preceded this request.
     pub renewals: u8,
-    /// Once it has expired it is not made anew.
+    /// The request cannot be renewed after it has expired.
     pub final_expiry: bool,
-    /// Only the prefilled text counts, not whatever else holds the code.
+    /// Only the prefilled text counts; other texts that contain the code do not.
     pub exact: bool,
 }
 
-/// The texts of one request; absent ones come from the instance, then from the language.
+/// The texts of one request. Absent ones fall back to the instance, then to the language.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Texts {
     pub prompt: Option<String>,
     pub success: Option<String>,
     pub failed: Option<String>,
     pub expired: Option<String>,
-    /// The message with a code that we send; only instances have one of their own.
+    /// The message with a code that we send; only instances can override it.
     pub code: Option<String>,
 }
 
-/// Where one request's events go; absent ones go to the instance's callback URL.
+/// The callback URLs of one request. Events without one go to the instance's callback URL.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Callbacks {
     pub success: Option<String>,
@@ -71,7 +71,7 @@ pub struct Callbacks {
 }
 
 impl Callbacks {
-    /// Where `event` goes when the request says so. A failed URL also gets the expiry when nothing else does.
+    /// The request's URL for `event`, if it has one. Expiry falls back to the URL for failures.
     pub fn url(&self, event: Event) -> Option<&str> {
         match event {
             Event::LinkVerified => self.success.as_deref(),
@@ -92,7 +92,7 @@ impl Callbacks {
 }
 
 impl Request {
-    /// Erases what names the person.
+    /// Erases everything that identifies the person.
     pub(super) fn erase(&mut self) {
         self.chat = None;
         self.texts = Texts::default();

@@ -1,20 +1,21 @@
-//! Whether both sides of a login seem to be one person: a signal for the app, never a decision.
+//! Compares the two sides of a login, to indicate whether they are the same person: a signal for the app, never a
+//! decision.
 
 use serde::{Deserialize, Serialize};
 
-/// How the side that started and the side that went on compare. `None`: of one of them too little is known. It holds
-/// verdicts and countries, never an address.
+/// Comparison of the side that started the login with the side that continued it. `None` means that too little is known
+/// about one of them. It holds verdicts and countries, never an address.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Risk {
-    /// The same /24 of IPv4, or /48 of IPv6.
+    /// Whether both are in the same /24 (IPv4) or /48 (IPv6).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_network: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_country: Option<bool>,
-    /// The same kind of device, as far as browsers say.
+    /// Whether both are the same kind of device, according to their browsers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_device: Option<bool>,
-    /// ISO 3166 codes.
+    /// ISO 3166 code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_country: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

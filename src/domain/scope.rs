@@ -1,10 +1,10 @@
-//! What an API token may do.
+//! Scopes of API tokens: what a token may do.
 
 use std::fmt;
 
 macro_rules! scopes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal,)*) => {
-        /// One thing that an API token may do.
+        /// A permission of an API token.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Scope { $($(#[doc = $doc])+ $variant,)* }
 
@@ -19,19 +19,19 @@ macro_rules! scopes {
 }
 
 scopes! {
-    /// Make login links.
+    /// Create login links.
     Mint = "mint",
-    /// Have codes sent, and sent again.
+    /// Send codes, and send them again.
     Send = "send",
-    /// Check codes that people typed.
+    /// Check the codes that people typed.
     Validate = "validate",
-    /// See requests, callbacks and what became of messages.
+    /// Read requests, callbacks and the outcome of messages.
     Read = "read",
-    /// See, with `read`, also the codes and links of requests.
+    /// With `read`: also read the codes and links of requests.
     ReadSecrets = "read_secrets",
-    /// Exchange redeem tokens and reply codes for the person's number.
+    /// Exchange redeem tokens and reply codes for the person's identity.
     Redeem = "redeem",
-    /// Cancel, erase, replay callbacks and send test callbacks.
+    /// Cancel and erase requests, replay callbacks and send test callbacks.
     Admin = "admin",
 }
 
@@ -41,12 +41,12 @@ impl Scope {
     }
 }
 
-/// What one token may do.
+/// The set of scopes that one token has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// Of a token that was given none: everything, also what later versions add.
+    /// The scopes of a token without configured scopes: all of them, including those that later versions add.
     pub const EVERYTHING: Self = Self(u8::MAX);
 
     pub const fn hold(self, scope: Scope) -> bool {
@@ -60,7 +60,7 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-/// As in a `scope` parameter: words with spaces between them.
+/// Space-separated words, as in a `scope` parameter.
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let held: Vec<&str> =

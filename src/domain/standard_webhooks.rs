@@ -1,4 +1,4 @@
-//! Standard Webhooks (standardwebhooks.com): its secrets and signatures, for what we send and for what gateways send.
+//! Standard Webhooks (standardwebhooks.com): secrets and signatures, for our callbacks and for webhooks from gateways.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -6,18 +6,19 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// The key bytes of a secret `whsec_<base64>`.
+/// The key bytes of a secret `whsec_<base64>`. `None` if it is malformed or empty.
 pub fn key(secret: &str) -> Option<Vec<u8>> {
     STANDARD.decode(secret.strip_prefix("whsec_")?).ok().filter(|key| !key.is_empty())
 }
 
-/// One entry for each secret, newest first, one space between; what is no secret makes none.
+/// One signature for each secret, in the given order (newest first), separated by spaces. Malformed secrets are
+/// skipped.
 pub fn sign(secrets: &[SecretString], id: &str, timestamp: &str, body: &[u8]) -> String {
     let keys = secrets.iter().filter_map(|secret| key(secret.expose_secret()));
     keys.map(|key| signature(&key, id, timestamp, body)).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether any entry of `header` is made with any of the secrets, in constant time. It does not look at the time.
+/// Whether any entry of `header` was made with any of the secrets, in constant time. Does not check the timestamp.
 pub fn verify(secrets: &[SecretString], id: &str, timestamp: &str, body: &[u8], header: &str) -> bool {
     let mut genuine = Choice::from(0);
     for key in secrets.iter().filter_map(|secret| key(secret.expose_secret())) {
@@ -29,7 +30,7 @@ pub fn verify(secrets: &[SecretString], id: &str, timestamp: &str, body: &[u8], 
     genuine.into()
 }
 
-/// `v1,` and base64 HMAC-SHA256 of `id.timestamp.body`.
+/// `v1,` followed by the base64 HMAC-SHA256 of `id.timestamp.body`.
 pub fn signature(key: &[u8], id: &str, timestamp: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(format!("{id}.{timestamp}.").as_bytes());

@@ -1,11 +1,11 @@
-//! Which type a verification is of, and where it stands.
+//! The type and the status of a verification.
 
 use super::wire::wire_enum;
 
 wire_enum! {
-    /// What proves the chat.
+    /// How the chat is proved.
     OtpType {
-        /// The person sends a code that a link has typed in.
+        /// The person sends a message with a code, which a link has prefilled.
         Link = "link",
         /// The person types a code that was sent to the chat.
         Code = "code",
@@ -13,22 +13,22 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// Where a verification stands, as its readers see it: one that is past its time is expired, whether or not that was
-    /// written down yet.
+    /// The status of a verification as readers see it: an open one past its expiry is expired, whether or not the store
+    /// says so yet.
     Status {
-        /// Nothing has come yet; a code is on its way.
+        /// The link's code has not arrived yet, or the gateway has not accepted the message with the code yet.
         Pending = "pending",
-        /// A gateway has taken the code.
+        /// A gateway has accepted the message with the code.
         Sent = "sent",
-        /// A chat has sent the code of the link.
+        /// A chat has sent the link's code.
         Verified = "verified",
-        /// The app has presented the code that was sent.
+        /// The app has presented the correct code.
         Validated = "validated",
-        /// It cannot succeed any more; the reason says why.
+        /// It can no longer succeed; the reason says why.
         Failed = "failed",
-        /// The time ran out.
+        /// It was not proved before its expiry.
         Expired = "expired",
-        /// The app, or another code for the same chat, has ended it.
+        /// The app canceled it, or another code for the same chat replaced it.
         Canceled = "canceled",
     }
 }

@@ -1,4 +1,4 @@
-//! Who a message is from. A LID or BSUID never turns into a phone.
+//! Identities of WhatsApp users: phone number, LID or BSUID. A LID or BSUID is never converted into a phone number.
 
 use std::{fmt, str::FromStr};
 
@@ -9,12 +9,12 @@ use super::{
     written::{self, Misdialled},
 };
 
-/// One identity of a person, as proved.
+/// One proved identity of a person.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "value", rename_all = "lowercase")]
 pub enum Subject {
     Phone(Phone),
-    /// WhatsApp's per-account id that hides the number, without `@lid`.
+    /// WhatsApp's per-account id that hides the phone number, without `@lid`.
     Lid(String),
     /// Meta's business-scoped user id, such as `GB.10000000000001`.
     Bsuid(String),
@@ -29,7 +29,7 @@ impl Subject {
         }
     }
 
-    /// As the API and callbacks write it: E.164 in the form of today's numbering plan, or the bare id.
+    /// The form used in the API and in callbacks: E.164 according to the current numbering plan, or the bare id.
     pub fn value(&self) -> String {
         match self {
             Self::Phone(phone) => phone.current(),
@@ -37,7 +37,7 @@ impl Subject {
         }
     }
 
-    /// As the gateway spelled it.
+    /// The value as the gateway reported it.
     pub fn reported(&self) -> String {
         match self {
             Self::Phone(phone) => phone.e164(),
@@ -45,7 +45,7 @@ impl Subject {
         }
     }
 
-    /// The chat id that the old API's clients expect: `<digits>@c.us`, `…@lid` or the BSUID.
+    /// The chat id that clients of the old API expect: `<digits>@c.us`, `…@lid` or the BSUID.
     pub fn chat_id(&self) -> String {
         match self {
             Self::Phone(phone) => format!("{}@c.us", phone.digits()),
@@ -54,7 +54,7 @@ impl Subject {
         }
     }
 
-    /// Equal for all spellings of one account; for keyed digests, never for showing.
+    /// Equal for all spellings of one account. For keyed digests only, never for display.
     pub fn canonical(&self) -> String {
         match self {
             Self::Phone(phone) => format!("phone:{}", phone.canonical()),
@@ -74,7 +74,8 @@ impl fmt::Debug for Subject {
     }
 }
 
-/// A chat as a caller names it: a phone number as people write it, `…@c.us`, `…@s.whatsapp.net`, `…@lid` or a BSUID.
+/// A chat as a caller names it: a phone number in any common notation, `…@c.us`, `…@s.whatsapp.net`, `…@lid` or a
+/// BSUID.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Chat {
@@ -95,7 +96,7 @@ impl Chat {
         &self.subject
     }
 
-    /// Exactly as the caller wrote it, to be echoed.
+    /// The text exactly as the caller wrote it, to be returned unchanged.
     pub fn as_given(&self) -> &str {
         &self.given
     }
@@ -122,7 +123,7 @@ impl FromStr for Chat {
 impl TryFrom<String> for Chat {
     type Error = InvalidChat;
 
-    /// Records may hold what was accepted before it was refused.
+    /// Stored records may hold chats that are no longer accepted in new requests.
     fn try_from(given: String) -> Result<Self, Self::Error> {
         given.parse().or_else(|why| {
             let phone = phone_of_jid(&given).or_else(|| given.parse().ok()).ok_or(why)?;
@@ -143,7 +144,7 @@ impl fmt::Debug for Chat {
     }
 }
 
-/// Everything one message tells about who sent it.
+/// All identities of a message's sender.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Sender {
     pub phone: Option<Phone>,
@@ -154,20 +155,20 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// `lid` with or without `@lid`; ids that do not look like one are dropped.
+    /// Accepts `lid_text` with or without `@lid`. Malformed ids are dropped.
     pub fn new(phone: Option<Phone>, lid_text: Option<&str>, bsuid_text: Option<&str>) -> Self {
         let lid = lid_text.and_then(|text| lid(text.split('@').next().unwrap_or_default()));
         Self { phone, lid, bsuid: bsuid_text.and_then(bsuid) }
     }
 
-    /// The strongest identity there is: phone, else LID, else BSUID.
+    /// The strongest known identity: phone, then LID, then BSUID.
     pub fn subject(&self) -> Option<Subject> {
         let lid = || self.lid.clone().map(Subject::Lid);
         let bsuid = || self.bsuid.clone().map(Subject::Bsuid);
         self.phone.clone().map(Subject::Phone).or_else(lid).or_else(bsuid)
     }
 
-    /// The identity of the same kind as `subject`.
+    /// The sender's identity of the same kind as `subject`.
     pub fn same_kind(&self, subject: &Subject) -> Option<Subject> {
         match subject {
             Subject::Phone(_) => self.phone.clone().map(Subject::Phone),
@@ -176,8 +177,8 @@ impl Sender {
         }
     }
 
-    /// Whether `subject` is one of the identities in this message. `None` when the message does not carry
-    /// that kind of identity, so that nothing can be said.
+    /// Whether `subject` is one of the sender's identities. `None` if the message has no identity of that kind, so the
+    /// question cannot be answered.
     pub fn is(&self, subject: &Subject) -> Option<bool> {
         match subject {
             Subject::Phone(phone) => self.phone.as_ref().map(|mine| mine == phone),
@@ -195,20 +196,20 @@ impl Sender {
     }
 }
 
-/// The phone of a WhatsApp id `<user>[.<agent>][:<device>]@c.us|s.whatsapp.net|hosted`, else nothing.
+/// The phone of a WhatsApp id `<user>[.<agent>][:<device>]@c.us|s.whatsapp.net|hosted`; `None` for other ids.
 pub fn phone_of_jid(jid: &str) -> Option<Phone> {
     let (user, server) = jid.split_once('@')?;
     let is_phones = matches!(server, "c.us" | "s.whatsapp.net" | "hosted");
     is_phones.then(|| without_device(user).parse().ok())?
 }
 
-/// The digits of a hidden id `<user>[.<agent>][:<device>]@lid|hosted.lid`, else nothing.
+/// The digits of a hidden id `<user>[.<agent>][:<device>]@lid|hosted.lid`; `None` for other ids.
 pub fn lid_of_jid(jid: &str) -> Option<String> {
     let (user, server) = jid.split_once('@')?;
     if matches!(server, "lid" | "hosted.lid") { lid(user) } else { None }
 }
 
-/// The user of `<user>[.<agent>][:<device>]`.
+/// The `<user>` part of `<user>[.<agent>][:<device>]`.
 fn without_device(user: &str) -> &str {
     user.split(['.', ':']).next().unwrap_or_default()
 }

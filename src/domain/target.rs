@@ -1,50 +1,51 @@
-//! What is remembered about one chat of one instance, whichever code is on.
+//! State of one chat of one instance: its active code, its wrong attempts and its locks.
 //!
-//! Wrong tries are counted here and not in the verification, so that asking for a new code resets nothing.
+//! Wrong attempts are counted here and not in the verification, so that requesting a new code does not reset them.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::VerificationId;
 
-/// Wrong tries older than this are forgotten, and no lock is longer.
+/// The period over which wrong attempts are counted. The lock after too many in one window is never longer.
 pub const WINDOW: SignedDuration = SignedDuration::from_mins(15);
 
-/// Wrong tries in a row, over all windows, that lock a chat (NIST SP 800-63B, 5.2.2).
+/// Number of consecutive wrong attempts, over all windows, that lock a chat (NIST SP 800-63B, 5.2.2).
 pub const FAILURES: u32 = 100;
-/// Without another try they are forgotten.
+/// How long a chat with consecutive wrong attempts must be remembered after the last one.
 pub const FAILURES_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// How many wrong tries a chat has.
+/// Limits on wrong attempts for a chat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Guard {
-    /// How long [`FAILURES`] in a row lock the chat. `None`: they are not counted.
+    /// How long [`FAILURES`] consecutive wrong attempts lock the chat. `None`: no such lock.
     pub locked_for: Option<SignedDuration>,
-    /// In one [`WINDOW`]. `None`: they are not counted.
+    /// Maximum number of wrong attempts in one [`WINDOW`]. `None`: no limit.
     pub misses: Option<u32>,
-    /// The lock lasts a whole window from the last miss, instead of to the end of the one it was in.
+    /// The lock lasts a whole window from the last wrong attempt, instead of until the end of the current window.
     pub anew: bool,
 }
 
-/// The record of a chat. Its codes come and go.
+/// The record of a chat, which outlives its codes.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Target {
-    /// The code that was asked for last; it alone can be validated.
+    /// The code that was requested last; only this one can be validated.
     pub active: Option<VerificationId>,
-    /// Milliseconds since the epoch, here and below.
+    /// Milliseconds since the epoch, as are all times below.
     asked_at: Option<i64>,
     misses: u32,
     window_until: i64,
     locked_until: i64,
-    /// In a row, whichever codes and windows they were in.
+    /// Consecutive wrong attempts, across codes and windows.
     failures: u32,
-    /// When there were too many of them.
+    /// When [`FAILURES`] was reached.
     failed_at: Option<i64>,
     shut_until: i64,
 }
 
-/// A chat that was guessed at too often. A link that it proves later opens it again.
+/// The lock of a chat after [`FAILURES`] wrong attempts in a row. Proving the chat through a link after `since` unlocks
+/// it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shut {
     pub since: Timestamp,
@@ -52,28 +53,28 @@ pub struct Shut {
 }
 
 impl Target {
-    /// How long nothing is compared any more.
+    /// How much longer no code is compared, if the limit of the window is reached.
     pub fn locked(&self, now: Timestamp) -> Option<SignedDuration> {
         left(self.locked_until, now)
     }
 
-    /// Whether there were too many failures in a row.
+    /// The lock after too many consecutive wrong attempts, if it is in force.
     pub fn shut(&self, now: Timestamp) -> Option<Shut> {
         let since = Timestamp::from_millisecond(self.failed_at?).ok()?;
         left(self.shut_until, now).map(|left| Shut { since, left })
     }
 
-    /// How long until another code may be asked for, where that has to wait.
+    /// How much longer the cooldown forbids requesting another code, if it does.
     pub fn cooling(&self, now: Timestamp, cooldown: SignedDuration) -> Option<SignedDuration> {
         left(self.asked_at?.saturating_add(millis(cooldown)), now)
     }
 
-    /// A new code replaces the one before.
+    /// Makes a newly requested code the active one.
     pub fn asked(&mut self, id: VerificationId, now: Timestamp) {
         (self.active, self.asked_at) = (Some(id), Some(now.as_millisecond()));
     }
 
-    /// A code was compared and was wrong.
+    /// Counts a wrong attempt and applies the locks.
     pub fn missed(&mut self, guard: Guard, now: Timestamp) {
         let at = now.as_millisecond();
         if at >= self.window_until {
@@ -87,17 +88,17 @@ impl Target {
         }
         if guard.misses.is_some_and(|most| self.misses >= most) {
             self.locked_until = if guard.anew { at.saturating_add(millis(WINDOW)) } else { self.window_until };
-            // When the lock ends, counting starts anew.
+            // Counting restarts when the lock ends.
             self.window_until = self.locked_until;
         }
     }
 
-    /// The chat has proved itself: nothing is held against it.
+    /// Clears all counters and locks, because the chat was proved.
     pub fn proved(&mut self) {
         *self = Self { active: self.active, asked_at: self.asked_at, ..Self::default() };
     }
 
-    /// Until when forgetting it would help somebody who guesses.
+    /// Until when the record must be kept, because forgetting it earlier would allow more guesses.
     pub fn matters_until(&self, now: Timestamp) -> Timestamp {
         let shut = self.shut(now).map_or(now, |shut| now + shut.left);
         shut.max(now + if self.failures > 0 { FAILURES_KEPT } else { WINDOW * 2 })

@@ -1,8 +1,9 @@
-//! Message texts with `<link>`, `<name>`, `<code>`, `<purpose>`: linted when they arrive, filled in one pass.
+//! Message texts with the placeholders `<link>`, `<name>`, `<code>` and `<purpose>`: checked when they are received,
+//! filled in a single pass.
 
 use std::fmt::Write as _;
 
-/// The values a template is filled with.
+/// The values of the placeholders.
 #[derive(Clone, Copy, Default)]
 pub struct Values<'a> {
     pub link: &'a str,
@@ -11,7 +12,7 @@ pub struct Values<'a> {
     pub purpose: &'a str,
 }
 
-/// Where a text is used; it decides which placeholders make sense.
+/// Where a text is used, which determines the placeholders that it may contain.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Use {
     Prompt,
@@ -23,7 +24,7 @@ pub enum Use {
 }
 
 impl Use {
-    /// The member of `message` in the API.
+    /// The name of the member of `message` in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Prompt => "prompt",
@@ -43,7 +44,7 @@ impl Use {
     }
 }
 
-/// What is wrong with a text, in words for its author.
+/// Errors and warnings about a text, worded for its author.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Lint {
     pub errors: Vec<String>,
@@ -54,11 +55,11 @@ const KNOWN: &[&str] = &["link", "name", "code", "purpose"];
 
 enum Piece<'a> {
     Text(&'a str),
-    /// The word, whether it stood in braces, and its position in characters.
+    /// The name, whether it is in braces, and its position in characters.
     Word(&'a str, bool, usize),
 }
 
-/// Cuts a text at everything that has the form of a placeholder; `<3` and the like stay text.
+/// Splits a text at everything that has the form of a placeholder; `<3` and the like remain text.
 fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
     let (mut rest, mut position) = (text, 0);
     std::iter::from_fn(move || {
@@ -91,7 +92,7 @@ fn word_at(text: &str) -> Option<(&str, usize)> {
     (shaped && length <= 32).then(|| (&inner[..length], length + 2))
 }
 
-/// Finds every fault of `text` at once.
+/// Returns all errors and warnings about `text` at once.
 pub fn lint(text: &str, used_as: Use) -> Lint {
     let mut lint = Lint::default();
     let mut holds_code = false;
@@ -116,7 +117,7 @@ pub fn lint(text: &str, used_as: Use) -> Lint {
     lint
 }
 
-/// The known word a typing mistake away, if there is one.
+/// The known word closest to `word`, if it is close enough for a typing mistake.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     known
@@ -127,7 +128,7 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// Fills the placeholders. Values are cleaned and never scanned again.
+/// Replaces the placeholders. Values are sanitized and never scanned for placeholders themselves.
 pub fn render(text: &str, values: Values<'_>) -> String {
     let mut out = String::with_capacity(text.len() + values.link.len());
     for piece in pieces(text) {
@@ -148,20 +149,20 @@ pub fn render(text: &str, values: Values<'_>) -> String {
     out
 }
 
-/// A value of the app's as messages show it: without what would format it, or look like a code.
+/// Prepares a value from the app for a message: removes characters that would format it or make it look like a code.
 pub fn shown(value: &str) -> String {
     clean(value).replace(['*', '_', '~', '`', '[', ']'], "")
 }
 
-/// Without control and bidirectional-override characters, which could make a value read as something else.
+/// Removes control and bidirectional characters, which could make a value read as something else.
 pub fn clean(value: &str) -> String {
     value.chars().filter(|c| !c.is_control() && !is_bidi(*c)).collect()
 }
 
-/// Longest name of a person that is kept.
+/// Maximum length of a person's name, in characters.
 pub const LONGEST_NAME: usize = 128;
 
-/// The name that somebody gave himself, as others may see it. `None` when nothing is left of it.
+/// Sanitizes a name that a person chose, for display to others. `None` if nothing remains.
 pub fn person(name: &str) -> Option<String> {
     let visible = name.chars().filter(|c| !c.is_control() && !is_bidi(*c));
     let name: String = visible.skip_while(|c| c.is_whitespace()).take(LONGEST_NAME).collect();

@@ -1,13 +1,13 @@
-//! How times are written for people and kept for machines.
+//! Conversion of timestamps: RFC 3339 text for the API, milliseconds for the store.
 
 use jiff::Timestamp;
 
-/// `2026-11-20T10:00:00+00:00`: whole seconds and an explicit offset, as the clients of the API parse.
+/// `2026-11-20T10:00:00+00:00`: whole seconds and an explicit offset, the format that clients of the API parse.
 pub fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()
 }
 
-/// The time at `millis` after the epoch; what no calendar holds becomes the nearest it does hold.
+/// The time `millis` after the epoch, clamped to the range of `Timestamp`.
 pub fn from_millis(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }

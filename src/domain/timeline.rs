@@ -1,4 +1,4 @@
-//! What has happened to a verification, entry by entry.
+//! The timeline of a verification: what has happened to it, entry by entry.
 
 use std::{borrow::Cow, fmt};
 
@@ -6,13 +6,13 @@ use jiff::Timestamp;
 
 use super::{Channel, DeliveryFailure, Reason, binding::Place};
 
-/// One entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
     pub at: Timestamp,
     pub event: TimelineEvent,
     pub reason: Option<Reason>,
-    /// Who caused it, where the configuration names them: `token:shop`, `operator:alice`.
+    /// The name of the token or operator that caused it, if the configuration gives one: `token:shop`,
+    /// `operator:alice`.
     pub by: Option<String>,
 }
 
@@ -22,58 +22,58 @@ impl Entry {
     }
 }
 
-/// What an entry reports. Its text is what the API shows and the store keeps.
+/// What happened. Its text is what the API returns and the store holds.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum TimelineEvent {
     Created,
-    /// The start page was used, and WhatsApp is at this place.
+    /// The start page was used; the place says where WhatsApp is.
     Tapped(Place),
-    /// A message with the code came and verified nothing; the reason says why.
+    /// A message with the code arrived but verified nothing; the reason says why.
     Message,
     Verified {
-        /// The brackets around the code were lost.
+        /// The brackets around the code were missing.
         edited: bool,
-        /// It was meant for one browser, and none had been bound.
+        /// The verification was meant for one browser, but none was bound to it.
         unbound: bool,
     },
     Failed,
     Expired,
     Canceled,
-    /// The link in the reply was tapped in another browser than the one that waits.
+    /// The link in the reply was opened in a different browser than the waiting one.
     LinkTapped,
-    /// The person agreed behind the link; another browser goes on.
+    /// The person confirmed the login on the page behind the link; another browser continues it.
     Agreed,
     /// The reply code was shown.
     CodeShown,
-    /// The reply code was typed; with a reason, a wrong one.
+    /// The reply code was typed; with a reason, it was wrong.
     CodeTyped,
     Completed,
-    /// The waiting page has gone on by itself.
+    /// The waiting page finished the login by itself.
     Finished,
-    /// The browser that has completed asked for another redeem token.
+    /// The browser that completed the login requested another redeem token.
     AskedAgain,
     Redeemed,
     /// The link in the reply was not used in time.
     Lapsed,
     /// No redeem token was exchanged in time.
     TokenLapsed,
-    /// Too many wrong verifiers came with a redeem token.
+    /// Too many wrong verifiers were presented with a redeem token.
     TokenSpent,
     Disputed,
-    /// The app presented the code that was sent.
+    /// The app presented the correct code.
     Validated,
-    /// The app presented another code.
+    /// The app presented a wrong code.
     WrongCode,
-    /// Another code for the same chat took its place.
+    /// Another code for the same chat replaced it.
     Replaced,
-    /// The app wants the code to be sent again, for this send.
+    /// The app requested that the code be sent again; holds the number of this send.
     Resend(u16),
     Sent(Channel),
     Delivered(Channel),
     NotDelivered(Channel, DeliveryFailure),
-    /// The gateway did not say whether it took the message.
+    /// The gateway did not report whether it accepted the message.
     PerhapsSent(Channel, DeliveryFailure),
-    /// Of a later version of this program: kept as it was read.
+    /// An event from a later version of this program; kept unchanged.
     Unknown(String),
 }
 
@@ -82,7 +82,7 @@ const NOT_DELIVERED: &str = "not delivered by ";
 const PERHAPS_SENT: &str = "perhaps sent by ";
 
 impl TimelineEvent {
-    /// Those that are one text each.
+    /// The events whose text is fixed.
     pub const PLAIN: &[Self] = &[
         Self::Created,
         Self::Tapped(Place::Here),
@@ -116,11 +116,11 @@ impl TimelineEvent {
         Self::Delivered(Channel::Sms),
     ];
 
-    /// The others, as regular expressions.
+    /// Regular expressions that match the texts of the other events.
     pub const PATTERNS: &[&str] =
         &[r"^asked to be sent again \([0-9]+\)$", "^(not delivered|perhaps sent) by (whatsapp|sms): [a-z_]+$"];
 
-    /// Reverses what is displayed.
+    /// Parses the text that [`Self::text`] returns.
     pub fn parse(text: &str) -> Self {
         let plain = || Self::PLAIN.iter().find(|event| event.text() == text).cloned();
         plain().or_else(|| Self::parse_compound(text)).unwrap_or_else(|| Self::Unknown(text.to_owned()))
@@ -138,7 +138,7 @@ impl TimelineEvent {
         not_delivered.or_else(|| of_channel(PERHAPS_SENT).map(|(channel, why)| Self::PerhapsSent(channel, why)))
     }
 
-    /// What the API shows and the store keeps.
+    /// The text that the API returns and the store holds.
     pub fn text(&self) -> Cow<'static, str> {
         let text = match self {
             Self::Created => "created",

@@ -1,4 +1,4 @@
-//! Bearers that hold the uuid, so that they route without a look-up.
+//! Bearer tokens. They contain the verification's uuid, so that they can be routed without a lookup.
 
 use std::{fmt, str::FromStr};
 
@@ -6,16 +6,16 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{id::VerificationId, keys::KeyId};
 
-/// What a token opens. A token of one kind is worthless as another.
+/// What a token gives access to. A token of one kind is invalid as any other kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// `/o/{token}`: the link in the reply.
     Link,
     /// `/l/{handle}`: the start page.
     Handle,
-    /// `/d/{token}`: "this wasn't me", and nothing else.
+    /// `/d/{token}`: reports "this wasn't me", and allows nothing else.
     Dispute,
-    /// Reads the state of one verification and nothing else.
+    /// Reads the state of one verification, and allows nothing else.
     Poll,
 }
 
@@ -30,11 +30,11 @@ impl Kind {
     }
 }
 
-/// Bytes of a token's MAC over the uuid alone; the others are over the record's nonce too.
+/// Number of MAC bytes that cover only the uuid. The remaining bytes also cover the record's nonce.
 const DOOR: usize = 6;
 
-/// Key id, uuid and MACs: one over the uuid alone, which can be checked at the door, and one for which the record is
-/// needed. It proves nothing until the key ring has recognised it.
+/// Key id, uuid and MAC. The first `DOOR` bytes of the MAC cover only the uuid, so they can be checked before the
+/// record is read; the others require the record. A parsed token is untrusted until the key ring has verified it.
 #[derive(Clone)]
 pub struct Token {
     key: KeyId,
@@ -52,7 +52,7 @@ impl Token {
         Self { key, id, mac }
     }
 
-    /// Constant-time.
+    /// Compares the bytes of the MAC that cover only the uuid, in constant time.
     pub fn has_door(&self, door: &[u8; 32]) -> bool {
         subtle::ConstantTimeEq::ct_eq(&self.mac[..DOOR], &door[..DOOR]).into()
     }
@@ -65,7 +65,7 @@ impl Token {
         self.key
     }
 
-    /// Constant-time.
+    /// Whether both have the same uuid and MAC. The MACs are compared in constant time.
     pub fn matches(&self, other: &Self) -> bool {
         self.id == other.id && bool::from(subtle::ConstantTimeEq::ct_eq(&self.mac[..], &other.mac[..]))
     }
@@ -98,7 +98,7 @@ impl FromStr for Token {
     }
 }
 
-/// The one-time secret that the app's server exchanges: random, and only its digest is kept.
+/// The one-time secret that the app's server exchanges for the result. It is random, and only its digest is stored.
 pub struct RedeemToken {
     id: VerificationId,
     secret: [u8; 16],
@@ -117,7 +117,7 @@ impl RedeemToken {
         &self.secret
     }
 
-    /// The wire form. A method and not `Display`, so that no format string prints it by accident.
+    /// The text form. A method rather than `Display`, so that no format string prints it by accident.
     pub fn reveal(&self) -> String {
         format!("rdm_{}", URL_SAFE_NO_PAD.encode([self.id.as_bytes().as_slice(), &self.secret].concat()))
     }

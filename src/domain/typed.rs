@@ -1,27 +1,27 @@
-//! What people type or paste, freed of what keyboards, messengers and right-to-left texts add. One cleaning for codes of
-//! every kind.
+//! Normalizes text that people type or paste: removes what keyboards, messengers and right-to-left texts add. All kinds
+//! of codes share this normalization.
 //!
-//! Letters of other scripts stay what they are: a Cyrillic К is no K.
+//! Letters of other scripts are not converted: a Cyrillic К does not become a Latin K.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 use unicode_normalization::UnicodeNormalization as _;
 
-/// More than any code with a mark of direction around each of its characters.
+/// Maximum length in characters: more than any code with a directional mark around each of its characters.
 pub const LONGEST: usize = 200;
 
-/// Marks that nobody sees: format characters (category Cf) and whatever else Unicode says to ignore, such as variation
-/// selectors.
+/// Characters that are not displayed: format characters (category Cf) and all others that Unicode declares ignorable,
+/// such as variation selectors.
 static INVISIBLE: LazyLock<Regex> = LazyLock::new(|| class(r"\p{Cf}\p{Default_Ignorable_Code_Point}"));
-/// Spaces and dashes, which messages and people put into codes.
+/// Spaces and dashes, which people and messengers insert into codes.
 static BETWEEN: LazyLock<Regex> = LazyLock::new(|| class(r"\p{White_Space}\p{Z}\p{Cc}\p{Pd}\u{2043}\u{2212}"));
 
 fn class(of: &str) -> Regex {
     Regex::new(&format!("[{of}]+")).expect("a constant that the tests compile")
 }
 
-/// The zero of each set of decimal digits (category Nd).
+/// The digit zero of each set of decimal digits (category Nd), in ascending order.
 const ZEROS: &[u32] = &[
     0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0,
     0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50, 0x1bb0, 0x1c40, 0x1c50, 0xa620,
@@ -31,16 +31,16 @@ const ZEROS: &[u32] = &[
     0x1d7e2, 0x1d7ec, 0x1d7f6, 0x1e140, 0x1e2f0, 0x1e4f0, 0x1e5f1, 0x1e950, 0x1fbf0,
 ];
 
-/// Drops invisible marks, then folds compatibility forms such as full-width brackets.
+/// Removes invisible characters, then applies NFKC, which folds compatibility forms such as full-width brackets.
 pub fn visible(text: &str) -> String {
-    // Of ASCII nothing is invisible, and each character is its own form.
+    // ASCII contains no invisible characters and is already in NFKC.
     if text.is_ascii() {
         return text.to_owned();
     }
     INVISIBLE.replace_all(text, "").nfkc().collect()
 }
 
-/// The letters and digits of a code, digits of every script as 0 to 9, letters in upper case.
+/// The code without spaces and dashes, with the digits of all scripts as 0 to 9 and ASCII letters in upper case.
 pub fn code(typed: &str) -> String {
     let typed: String = typed.chars().take(LONGEST).collect();
     BETWEEN.replace_all(&visible(&typed), "").chars().map(|c| digit(c).unwrap_or(c.to_ascii_uppercase())).collect()

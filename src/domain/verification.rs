@@ -1,4 +1,4 @@
-//! One request to prove a chat: what a link and a code that we send have in common.
+//! The record of one request to prove a chat: what links and codes have in common.
 
 use jiff::Timestamp;
 
@@ -10,10 +10,10 @@ use super::{
     timeline::Entry,
 };
 
-/// Entries of the timeline that are kept; the first ones matter most.
+/// Maximum number of timeline entries. Later ones are dropped, because the first ones matter most.
 const TIMELINE_LENGTH: usize = 40;
 
-/// The record. It is a [`Link`] or a [`SentCode`] where its type is known, and changed only by their
+/// The record. Its kind is [`Link`] or [`SentCode`] where the type is known. It changes only through their
 /// [`Protocol::decide`](super::Protocol::decide).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verification<K = AnyKind> {
@@ -21,22 +21,23 @@ pub struct Verification<K = AnyKind> {
     pub instance: InstanceId,
     /// The key that derived this record's code and tokens.
     pub key: KeyId,
-    /// Never shown: the keys alone, or the store alone, derive no code.
+    /// Never shown. Deriving a code takes both the keys and this nonce, so neither the keys nor the store alone
+    /// suffice.
     pub nonce: [u8; 16],
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
-    /// Wrong senders, or wrong codes, that end it.
+    /// Number of wrong senders, or wrong codes, that ends the verification.
     pub max_attempts: u32,
     pub attempts: u32,
     pub request: Request,
-    /// What a link has and a code has not, or the other way round.
+    /// The fields that only links or only codes have.
     pub kind: K,
     pub timeline: Vec<Entry>,
-    /// What a later version of this program has stored with it: kept as it is.
+    /// Fields that a later version of this program has stored; kept unchanged.
     pub unknown: Vec<u8>,
 }
 
-/// What a new record is made from, beside the request.
+/// The values of a new record, besides the request.
 #[derive(Clone, Copy)]
 pub struct Birth {
     pub id: VerificationId,
@@ -48,7 +49,6 @@ pub struct Birth {
     pub max_attempts: u32,
 }
 
-/// A record whose type is known.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum Typed {
@@ -75,7 +75,7 @@ impl<K> Verification<K> {
         }
     }
 
-    /// The same record with another kind, and the kind that it had.
+    /// Returns the same record with another kind, and the previous kind.
     fn replace<L>(self, kind: L) -> (Verification<L>, K) {
         let record = Verification {
             id: self.id,
@@ -94,14 +94,14 @@ impl<K> Verification<K> {
         (record, self.kind)
     }
 
-    /// Adds an entry while there is room.
+    /// Adds an entry, unless the timeline is full.
     pub(super) fn note(&mut self, at: Timestamp, event: TimelineEvent, reason: Option<Reason>) {
         if self.timeline.len() < TIMELINE_LENGTH {
             self.timeline.push(Entry::new(at, event, reason));
         }
     }
 
-    /// Names who has caused what stands in the timeline from `from` on.
+    /// Records `by` as the cause of the timeline entries from index `from` on.
     pub fn sign(&mut self, from: usize, by: &str) {
         self.timeline.iter_mut().skip(from).for_each(|entry| entry.by = Some(by.to_owned()));
     }
@@ -115,8 +115,7 @@ impl<K: Kind> Verification<K> {
         }
     }
 
-    /// The status that a reader at `now` must see: an open record past its time is expired, whether or not that was
-    /// written down.
+    /// The status at `now`: an open record past its expiry is expired, whether or not that has been stored.
     pub fn status(&self, now: Timestamp) -> Status {
         let written = match self.kind.by_ref() {
             KindRef::Link(link) => link.status(),
@@ -133,7 +132,7 @@ impl<K: Kind> Verification<K> {
         }
     }
 
-    /// Why it ended without success.
+    /// Why it ended without success, if it did.
     pub fn reason(&self) -> Option<Reason> {
         match self.kind.by_ref() {
             KindRef::Link(link) => link.reason(),
@@ -141,18 +140,18 @@ impl<K: Kind> Verification<K> {
         }
     }
 
-    /// Who proved the chat: of a code it is stated, not proved.
+    /// The proof of the chat. Always `None` for a code, whose chat is stated and not proved.
     pub fn proof(&self) -> Option<&Proof> {
         self.as_link().and_then(Link::proof)
     }
 
-    /// As the caller gave it, else as proved, else nothing yet.
+    /// The chat as the caller gave it, otherwise the proved one, if any.
     pub fn chat_id(&self) -> Option<String> {
         let proved = || self.proof().map(|proof| proof.subject.chat_id());
         self.request.chat.as_ref().map(|chat| chat.as_given().to_owned()).or_else(proved)
     }
 
-    /// What a link has; `None` for a code.
+    /// The fields of a link; `None` for a code.
     pub fn as_link(&self) -> Option<&Link> {
         match self.kind.by_ref() {
             KindRef::Link(link) => Some(link),
@@ -160,7 +159,7 @@ impl<K: Kind> Verification<K> {
         }
     }
 
-    /// What a code has; `None` for a link.
+    /// The fields of a code; `None` for a link.
     pub fn as_code(&self) -> Option<&SentCode> {
         match self.kind.by_ref() {
             KindRef::Link(_) => None,
@@ -170,13 +169,13 @@ impl<K: Kind> Verification<K> {
 }
 
 impl<K: Kind> Verification<K> {
-    /// The same record where its type does not matter.
+    /// Converts into a record whose type is not known statically.
     pub fn into_any(self) -> Verification {
         let (rest, kind) = self.replace(());
         rest.replace(kind.into_any()).0
     }
 
-    /// The same record where its type matters. `None`: it is of the other type.
+    /// Converts into a record whose type is known. `None` if it is of the other type.
     pub fn from_any(record: Verification) -> Option<Self> {
         let (rest, kind) = record.replace(());
         K::from_any(kind).map(|kind| rest.replace(kind).0)

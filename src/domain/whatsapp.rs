@@ -1,10 +1,10 @@
-//! The prefilled message and the links that open it.
+//! The prefilled message, and the links that open WhatsApp with it.
 
 use std::fmt::Write as _;
 
 use super::{code::LinkCode, phone::Phone};
 
-/// Longest text that WhatsApp takes, in characters.
+/// Maximum length of a WhatsApp text message, in characters.
 pub const LONGEST_TEXT: usize = 4096;
 
 /// `<prompt> [<CODE>] - <warning>`.
@@ -12,17 +12,17 @@ pub fn prefilled(prompt: &str, code: &LinkCode, warning: &str) -> String {
     format!("{prompt} [{}] - {warning}", code.as_str())
 }
 
-/// Opens WhatsApp, the app or the web, with `text` typed in.
+/// A link that opens WhatsApp, in the app or on the web, with `text` prefilled.
 pub fn wa_me(number: &Phone, text: &str) -> String {
     format!("https://wa.me/{}?text={}", number.digits(), percent_encode(text))
 }
 
-/// Opens the app only.
+/// A link that opens only the installed app, with `text` prefilled.
 pub fn app_url(number: &Phone, text: &str) -> String {
     format!("whatsapp://send?phone={}&text={}", number.digits(), percent_encode(text))
 }
 
-/// Everything but unreserved characters. A space is `%20`: some phones show a `+` as it is.
+/// Encodes everything except unreserved characters. A space becomes `%20`, because some phones display a `+` literally.
 fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 3);
     for byte in text.bytes() {

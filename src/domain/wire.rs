@@ -1,6 +1,6 @@
-//! Closed lists whose members have a word each: in JSON, in the store, in logs and in metric labels.
+//! Enums whose variants have a fixed word each, used in JSON, in the store, in logs and in metric labels.
 
-/// An enum of words. Each variant has its documentation, which is also shown to people, and its word.
+/// Declares such an enum. Each variant has a word and a doc comment, which the API documentation also shows.
 macro_rules! wire_enum {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $word:literal,)* }) => {
         $(#[$meta])*
@@ -8,20 +8,20 @@ macro_rules! wire_enum {
         pub enum $name { $($(#[doc = $doc])+ #[serde(rename = $word)] $variant,)* }
 
         impl $name {
-            /// All of them, in the order of their declaration.
+            /// All variants, in the order of their declaration.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Its word, as it is serialized.
+            /// The word of this variant, as it is serialized.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
             }
 
-            /// The one with this word.
+            /// The variant with this word.
             pub fn parse(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)* _ => None }
             }
 
-            /// What it means, for people.
+            /// The variant's doc comment, for the API documentation.
             pub fn about(self) -> &'static str {
                 match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)* }
             }

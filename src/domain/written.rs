@@ -1,8 +1,8 @@
-//! Phone numbers as people write them.
+//! Phone numbers in the notations that people use.
 
 use super::{numbering, phone::Phone, typed};
 
-/// Why a text is no international phone number, in words for whoever wrote it.
+/// Why a text is not an international phone number, worded for its author.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Misdialled {
     #[error("expected an international phone number: 7 to 15 digits, country code first")]
@@ -23,7 +23,8 @@ pub enum Misdialled {
     TrunkZero,
 }
 
-/// Reads digits of any script between spaces, dots, dashes, slashes and brackets, after nothing, `+`, `00` or `tel:`.
+/// Parses digits of any script with spaces, dots, dashes, slashes and brackets between them, after an optional `+`,
+/// `00` or `tel:`.
 pub fn phone(text: &str) -> Result<Phone, Misdialled> {
     let plain = typed::code(text);
     let number = plain.strip_prefix("TEL:").unwrap_or(&plain);

@@ -1,11 +1,11 @@
-//! All faults of one input, reported at once.
+//! Faults: all errors of one input, reported together.
 
 use std::fmt;
 
-/// What is wrong, where, and what is expected.
+/// An error in one value: its key, what is wrong and what is expected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// Dotted, such as `instance.0.gateway.kind`.
+    /// The full dotted key, such as `instance.0.gateway.kind`.
     pub key: String,
     pub problem: String,
 }
@@ -14,7 +14,7 @@ pub struct Fault {
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// One fault alone.
+    /// A single fault.
     pub fn of(key: impl Into<String>, problem: impl Into<String>) -> Self {
         let mut faults = Self::default();
         faults.add(key, problem);
@@ -49,8 +49,8 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// What was read, and what is wrong with it. A value can be there beside faults, so that what depends on it is checked,
-/// too, and all is reported at once.
+/// The value that was read, and its faults. A value can be present despite faults, so that everything that depends on
+/// it can be checked as well and all faults are reported together.
 #[derive(Debug)]
 pub struct Checked<T> {
     value: Option<T>,
@@ -58,7 +58,7 @@ pub struct Checked<T> {
 }
 
 impl<T> Checked<T> {
-    /// Without a value and without a fault it says so: no input disappears silently.
+    /// If there is neither a value nor a fault, a general fault is added, so that no failure is silent.
     pub fn new(value: Option<T>, mut faults: Faults) -> Self {
         if value.is_none() && faults.is_empty() {
             faults.add("input", "cannot be read");
@@ -66,7 +66,7 @@ impl<T> Checked<T> {
         Self { value, faults }
     }
 
-    /// With what was read from the value.
+    /// Reads something else from the value, if there is one, and combines the faults.
     pub fn and<U>(mut self, read: impl FnOnce(&T) -> Checked<U>) -> Checked<(T, U)> {
         let Some(value) = self.value else { return Checked { value: None, faults: self.faults } };
         let next = read(&value);
@@ -74,7 +74,7 @@ impl<T> Checked<T> {
         Checked { value: next.value.map(|next| (value, next)), faults: self.faults }
     }
 
-    /// The value, if nothing is wrong with it.
+    /// The value, if there are no faults.
     pub fn into_result(self) -> Result<T, Faults> {
         match self.value {
             Some(value) if self.faults.is_empty() => Ok(value),

@@ -1,8 +1,9 @@
-//! Reads what others wrote: configuration, bodies, forms, query strings. One reader for all of them, which collects every
-//! fault under its key and knows which keys were asked for.
+//! Reads input from outside: configuration, JSON bodies, forms, query strings. All of them share one reader, which
+//! collects every fault under its key and records which keys were read, so that unknown keys are found.
 //!
-//! An empty text is no value: environments and forms cannot leave a name out, only empty. What is required is then
-//! missing, which is a fault. In a query string it is a value: a filter that is empty by mistake must not mean everything.
+//! An empty text counts as absent, because environment variables and forms can often not be omitted, only left empty. A
+//! required value that is empty is therefore a fault. In a query string an empty text is a value: a filter that is
+//! empty by mistake must not match everything.
 
 mod faults;
 mod table;
@@ -19,16 +20,16 @@ use crate::{
     domain::template::{clean, nearest},
 };
 
-/// Where the values come from.
+/// The input format, which decides how unknown keys are treated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// Configuration: a key that was not asked for is a fault.
+    /// Configuration: an unknown key is a fault.
     Toml,
-    /// A body: such a key is ignored with a warning, as the clients of the old API expect.
+    /// A JSON body: an unknown key is ignored with a warning, as clients of the old API expect.
     Json,
-    /// A form: such a field is ignored, because other software adds its own.
+    /// A form: an unknown field is ignored, because other software adds its own fields.
     Form,
-    /// A query string: such a parameter is ignored.
+    /// A query string: an unknown parameter is ignored.
     Query,
 }
 
@@ -48,7 +49,7 @@ impl<'a> Reader<'a> {
         Self { format, path, values, asked: Vec::new(), faults: Faults::default(), warnings: Vec::new() }
     }
 
-    /// The dotted name of a key, as people write it.
+    /// The full dotted name of a key, as shown in faults and warnings.
     pub fn key(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
@@ -58,7 +59,7 @@ impl<'a> Reader<'a> {
         self.faults.add(key, problem);
     }
 
-    /// Under a key of [`Self::values`], which is whole already.
+    /// Adds a fault under a full key, as [`Self::values`] returns it.
     pub fn fault_at(&mut self, key: impl Into<String>, problem: impl Into<String>) {
         self.faults.add(key, problem);
     }
@@ -67,18 +68,18 @@ impl<'a> Reader<'a> {
         &self.faults
     }
 
-    /// Whether a fault of this key is noted.
+    /// Whether a fault has been added under this key.
     pub fn is_faulty(&self, name: &str) -> bool {
         let key = self.key(name);
         self.faults.iter().any(|fault| fault.key == key)
     }
 
-    /// Accepted, and may surprise.
+    /// Adds a warning about input that is accepted although the result may be unexpected.
     pub fn warn(&mut self, code: &'static str, detail: impl Into<String>) {
         self.warnings.push(Warning { code, detail: detail.into() });
     }
 
-    /// Whether there is a value.
+    /// Whether a value is given.
     pub fn has(&self, name: &str) -> bool {
         self.values.get(name).is_some_and(|value| self.is_given(value))
     }
@@ -92,7 +93,7 @@ impl<'a> Reader<'a> {
         self.values.get(name).filter(|value| self.is_given(value))
     }
 
-    /// What `read` finds under `name`; without a value a fault.
+    /// Returns what `read` finds under `name`; a missing value is a fault.
     pub fn required<T>(&mut self, name: &str, hint: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         if !self.has(name) {
             self.asked.push(name.to_owned());
@@ -102,7 +103,7 @@ impl<'a> Reader<'a> {
         read(self)
     }
 
-    /// The table under `name`; an empty one when there is none. Its unknown keys are reported.
+    /// Reads the table under `name`, or an empty one if there is none. Unknown keys are reported.
     pub fn nested<T>(&mut self, name: &str, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
         let empty = Map::new();
         let values = match self.get(name) {
@@ -117,7 +118,7 @@ impl<'a> Reader<'a> {
         self.within(self.key(name), values, read)
     }
 
-    /// Each table of an array of tables.
+    /// Reads each table of an array of tables. Unknown keys are reported.
     pub fn tables<T>(&mut self, name: &str, mut read: impl FnMut(&mut Reader<'_>) -> T) -> Vec<T> {
         let tables = match self.get(name) {
             None => return Vec::new(),
@@ -138,7 +139,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// A table that was found under `key`, with its unknown keys.
+    /// Reads a table found under the full key `key`. Unknown keys are reported.
     pub fn within<T>(
         &mut self,
         key: String,
@@ -155,16 +156,16 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// As [`Table::over`], for a table that is being read.
+    /// As [`Table::over`], for the table that is being read.
     pub fn over<T>(&mut self, defaults: &Map<String, Value>, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
         let values = table::merged(self.values, defaults);
         let value = self.within(self.path.clone(), &values, read);
-        // Looked at as a part of the whole.
+        // These keys were read as part of the merged table.
         self.asked.extend(self.values.keys().cloned());
         value
     }
 
-    /// The table under `name`, not read yet.
+    /// Returns the table under `name` to be read later; an empty one if there is none.
     pub fn table(&mut self, name: &str) -> Table {
         let values = match self.get(name) {
             None => Map::new(),
@@ -193,31 +194,31 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The value with all faults, unknown keys among them.
+    /// Returns the value with all faults, including those for unknown keys.
     pub fn check<T>(mut self, value: Option<T>) -> Checked<T> {
         self.report_unknown();
         Checked::new(value, self.faults)
     }
 
-    /// The value, if nothing is wrong with any key.
+    /// Returns the value if there are no faults, including those for unknown keys.
     pub fn finish<T>(self, value: Option<T>) -> Result<T, Faults> {
         self.check(value).into_result()
     }
 
-    /// As [`Self::finish`], with what may surprise.
+    /// As [`Self::finish`], with the warnings.
     pub fn finish_with_warnings<T>(mut self, value: Option<T>) -> Result<(T, Vec<Warning>), Faults> {
         self.report_unknown();
         let value = Checked::new(value, self.faults).into_result()?;
         Ok((value, self.warnings))
     }
 
-    /// Without looking at the keys that were not asked for yet.
+    /// Returns the faults so far, without checking for unknown keys.
     pub fn abandon(self) -> Faults {
         self.faults
     }
 }
 
-/// `"x" is not one of a, b, c`, with the nearest of them.
+/// `"x" is not one of a, b, c`, with a suggestion if one of them is similar.
 pub fn not_one_of(text: &str, words: &[&str]) -> String {
     format!("{text:?} is not one of {}{}", words.join(", "), suggestion(text, words))
 }

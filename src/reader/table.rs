@@ -1,4 +1,4 @@
-//! Tables that are kept until their reader comes.
+//! Tables that are stored until the code that can read them is known, such as the table of a gateway.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde_json::{Map, Value};
 
 use super::{Format, Reader};
 
-/// A table that is not read yet, and its place.
+/// A table that has not been read yet, and its path.
 #[derive(Clone, Default)]
 pub struct Table {
     path: String,
     values: Map<String, Value>,
 }
 
-/// Values may be secret.
+/// Omits the values, which may be secrets.
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Table").field(&self.path).finish()
@@ -29,24 +29,24 @@ impl Table {
         &self.values
     }
 
-    /// This table over `defaults`, whose tables are taken key by key.
+    /// This table with `defaults` for absent keys. Tables directly under a key are merged key by key.
     #[must_use]
     pub fn over(&self, defaults: &Map<String, Value>) -> Self {
         Self { path: self.path.clone(), values: merged(&self.values, defaults) }
     }
 
-    /// A reader of configuration.
+    /// A reader in the configuration format.
     pub fn reader(&self) -> Reader<'_> {
         Reader::new(Format::Toml, self.path.clone(), &self.values)
     }
 
-    /// One text of a table whose faults are reported elsewhere.
+    /// A single text, without its faults. For a table that is read in full elsewhere.
     pub fn text(&self, name: &str) -> Option<String> {
         self.reader().text(name)
     }
 }
 
-/// `values` over `defaults`, whose tables are taken key by key.
+/// `values` with `defaults` for absent keys. Tables directly under a key are merged key by key.
 pub(super) fn merged(values: &Map<String, Value>, defaults: &Map<String, Value>) -> Map<String, Value> {
     let mut values = values.clone();
     for (name, value) in defaults {

@@ -12,7 +12,7 @@ fn read<T>(format: Format, value: &Value, read: impl FnOnce(&mut Reader<'_>) -> 
     reader.finish(value).map_err(|faults| told(&faults))
 }
 
-/// Nothing is there and not there at once: no method answers "nothing" to an empty value that [`Reader::has`] sees.
+/// A value is either given or not: no method returns nothing for an empty value that [`Reader::has`] reports.
 #[test]
 fn an_empty_text_is_no_value_whoever_asks() {
     let values = json!({ "x": "" });

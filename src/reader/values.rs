@@ -1,4 +1,5 @@
-//! One method for each kind of value. `None` is a value that is absent, or one whose fault is noted.
+//! One method for each type of value. Unless stated otherwise, `None` means that the value is absent or that its fault
+//! has been added.
 
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
@@ -11,7 +12,7 @@ use crate::domain::redirect;
 const TWICE: &str = "is given twice";
 
 impl<'a> Reader<'a> {
-    /// Numbers are taken as they are written.
+    /// A text. A number is accepted and returned as it is written.
     pub fn text(&mut self, name: &str) -> Option<String> {
         match self.get(name)? {
             Value::String(text) => Some(text.clone()),
@@ -42,13 +43,13 @@ impl<'a> Reader<'a> {
         self.required(name, hint, |reader| reader.text(name))
     }
 
-    /// What `read` makes of a text; its error is the fault.
+    /// Converts a text with `read`, whose error becomes the fault.
     pub fn read<T, E: Display>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         let text = self.text(name)?;
         self.made(name, read(&text))
     }
 
-    /// As [`Self::read`], of a text of at most `longest` characters.
+    /// As [`Self::read`], for a text of at most `longest` characters.
     pub fn read_short<T, E: Display>(
         &mut self,
         name: &str,
@@ -109,7 +110,8 @@ impl<'a> Reader<'a> {
         number
     }
 
-    /// As [`Self::number`], of a key that has a default in the reference; the range's start when it is faulty.
+    /// As [`Self::number`], for a key that has a default in the reference. A faulty value returns the start of the
+    /// range.
     pub fn setting(&mut self, name: &str, range: RangeInclusive<u32>) -> u32 {
         let least = *range.start();
         if !self.has(name) {
@@ -118,7 +120,8 @@ impl<'a> Reader<'a> {
         self.number(name, range).unwrap_or(least)
     }
 
-    /// A duration with its unit, `5s`, `10m`, `24h`, of a key that has a default in the reference.
+    /// A duration with a unit, such as `5s`, `10m` or `24h`, for a key that has a default in the reference. A faulty
+    /// value returns zero.
     pub fn duration(&mut self, name: &str) -> Duration {
         let text = self.text(name).unwrap_or_default();
         let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|signed| Duration::try_from(signed).ok());
@@ -128,7 +131,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// One of a few words.
+    /// One of several words.
     pub fn choice<T: Clone>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
         self.read(name, |text| chosen(text, choices))
     }
@@ -138,7 +141,7 @@ impl<'a> Reader<'a> {
         self.list(name, |text| chosen(text, choices))
     }
 
-    /// A list of texts; a single text counts as a list of one.
+    /// A list of texts. A single text counts as a list of one.
     pub fn texts(&mut self, name: &str) -> Vec<String> {
         let values = match self.get(name) {
             None => return Vec::new(),
@@ -152,7 +155,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// What `read` makes of each text of a list; its error is the fault of that entry.
+    /// Converts each text of a list with `read`, whose error becomes the fault of that entry.
     pub fn list<T, E: Display>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
         let mut list = Vec::new();
         for (index, text) in self.texts(name).iter().enumerate() {
@@ -161,7 +164,7 @@ impl<'a> Reader<'a> {
         list
     }
 
-    /// What stands under `name`, alone or in a list, each value with its key.
+    /// The values under `name`, which may be a single value or a list, each with its full key.
     pub fn values(&mut self, name: &str) -> Vec<(String, &'a Value)> {
         let key = self.key(name);
         let values: Vec<(String, &Value)> = match self.get(name) {
@@ -173,7 +176,7 @@ impl<'a> Reader<'a> {
         values.into_iter().filter(|(_, value)| self.is_given(value)).collect()
     }
 
-    /// Any JSON of at most `longest` bytes, kept as text.
+    /// Any JSON of at most `longest` bytes, returned as text.
     pub fn json(&mut self, name: &str, longest: usize) -> Option<String> {
         let text = self.get(name)?.to_string();
         if text.len() > longest {
