@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::store::LaneKind;
 
-/// An attempt that takes longer than this is no sign of health.
+/// An attempt that takes longer than this counts as slow.
 pub const SLOW: Duration = Duration::from_secs(1);
 /// Attempts in flight to a party that answers slowly but successfully.
 const SLOW_WIDTH: usize = 8;
