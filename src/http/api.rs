@@ -41,7 +41,7 @@ pub(super) async fn generate_link(
     })
 }
 
-/// Quoted, as the draft writes it, or bare, as everybody does.
+/// The `Idempotency-Key`: quoted, as in the draft, or bare, as in common use.
 pub(super) fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
@@ -52,7 +52,7 @@ pub(super) fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, P
     Err(Problem::field("Idempotency-Key", "expected 1 to 255 visible ASCII characters"))
 }
 
-/// Enough digits to narrow a list, too few to be a number.
+/// Whether `text` can be the end of a phone number: enough digits to narrow a list, too few to identify a number.
 pub(super) fn is_ending(text: &str) -> bool {
     PHONE_ENDING.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }

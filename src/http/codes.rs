@@ -34,7 +34,7 @@ pub(super) async fn request(
     let idempotency_key = idempotency_key(&request)?;
     let body = body::json_object(&request, payload).await?;
     let input = input_code::request(&body, &caller.instance)?;
-    // The prefix separates the keys of codes from those of links.
+    // The prefix distinguishes this request from one for a link with the same key and body.
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
     let warnings = input.warnings.clone();
     let requested = app.service.request_code(&cx, &caller.instance, &caller.token, input, idempotency).await;
@@ -68,7 +68,7 @@ pub(super) async fn validate(
             uuid: record.id,
             chat_id: match &typed.whose {
                 Whose::Chat(chat) => chat.as_given().to_owned(),
-                // Erased, a request has no chat and no code that counts.
+                // An erased request has no chat, and none of its codes is valid.
                 Whose::Request(_) => record.chat_id().unwrap_or_default(),
             },
             status: record.status(app.service.now()),

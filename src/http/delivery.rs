@@ -23,7 +23,7 @@ use crate::{
 
 type Answer = Result<HttpResponse, Problem>;
 
-/// `GET …/callbacks`: on their way, delivered lately, given up, in pages.
+/// `GET …/callbacks`: pending, delivered and dead callbacks, in pages.
 pub(super) async fn list(app: Data<PublicState>, cx: Cx, instance: Path<String>, request: HttpRequest) -> Answer {
     let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Read).await?;
     let query = query::of(&request);
@@ -50,7 +50,7 @@ pub(super) async fn list(app: Data<PublicState>, cx: Cx, instance: Path<String>,
     Ok(view::success("Callbacks", &CallbackPage { callbacks, next_cursor }))
 }
 
-/// `GET …/callbacks/{id}`: one, with the body as it is sent.
+/// `GET …/callbacks/{id}`: one callback, with the body as it is sent.
 pub(super) async fn get(app: Data<PublicState>, cx: Cx, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let caller = auth::authenticate(&app, &cx, &request, &path.0, Scope::Read).await?;
     let (entry, body, answer) = app.service.callback(&cx, &caller.instance, &path.1).await?;
@@ -76,7 +76,7 @@ pub(super) async fn replay(
     Ok(view::success("Callback queued again", &Replayed { id: path.into_inner().1 }))
 }
 
-/// `POST …/callbacks/test`: a signed event about nothing, tried once.
+/// `POST …/callbacks/test`: a signed test event, which is attempted once.
 pub(super) async fn test(
     app: Data<PublicState>,
     cx: Cx,
@@ -96,7 +96,8 @@ pub(super) async fn test(
     limits::answer(queued, |callback| view::success("Test callback queued", &callback))
 }
 
-/// Where the test goes: as asked, under the rules of a mint, else where the instance's events go.
+/// The URL that receives the test: the one in the body, under the same rules as for a mint, otherwise the instance's
+/// `callback_url`.
 fn receiver(instance: &Instance, body: &Map<String, Value>) -> Result<String, Faults> {
     const EXPECTED: &str = "expected an https:// URL; without it the instance needs a callback_url";
     let mut f = Reader::new(Format::Json, "", body);

@@ -1,4 +1,4 @@
-//! Waiting for news of one verification: as a stream of events, or with one long request.
+//! Waiting for changes of one verification, with an event stream or a long poll.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,9 +28,9 @@ use crate::{
 /// What the caller may see.
 #[derive(Clone)]
 enum Sight {
-    /// API token: what one request shows it.
+    /// API token: what a single request shows to it.
     Request { instance: Arc<Instance>, secrets: bool },
-    /// Poll token: how it stands, and nothing of the person.
+    /// Poll token: the status, without personal data.
     State,
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn events(
     Ok(response)
 }
 
-/// `OPTIONS …/requests/{uuid}/events`: the app's own page may wait here with a poll token.
+/// `OPTIONS …/requests/{uuid}/events`: allows pages of the app to wait here with a poll token.
 pub(super) async fn preflight() -> HttpResponse {
     let mut response = HttpResponse::NoContent()
         .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET"))
@@ -58,7 +58,7 @@ pub(super) async fn preflight() -> HttpResponse {
     response
 }
 
-/// No cookie has a say here, so any page may read what its bearer opens.
+/// Cookies have no effect here, so any page may read what its bearer token gives access to.
 fn open_to_pages(response: &mut HttpResponse) {
     let any = header::HeaderValue::from_static("*");
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
@@ -90,7 +90,7 @@ async fn follow(
     }
 }
 
-/// How long a long-poll may take; `None` asks for a stream.
+/// How long a long poll may take; `None` selects a stream.
 fn wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
     let query = query::of(request);
     let mut f = query::reader(&query);
@@ -103,7 +103,7 @@ fn wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
     Ok(wait.map(|seconds: u32| Duration::from_secs(seconds.into())))
 }
 
-/// Whose request this is. A poll token opens its own verification; everything else must be an API token.
+/// Authenticates the caller. A poll token gives access to its own verification; everything else must be an API token.
 async fn admitted(
     app: &PublicState,
     cx: &RequestContext,
@@ -142,27 +142,28 @@ impl Viewer {
     }
 }
 
-/// Answers when something has changed, at once when nothing more will, and at the latest after `wait`.
+/// Responds as soon as the caller's view has changed, at once if nothing more will change, and at the latest after
+/// `wait`.
 async fn long_poll(viewer: &Viewer, mut watched: service::Watched, wait: Duration) -> HttpResponse {
     let deadline = tokio::time::Instant::now() + wait;
     let first = viewer.view(watched.record().clone());
     let mut now = first.clone();
     while now == first && !watched.has_ended() {
-        // A record that is gone, or a process that stops, ends the wait as time does: with what was last seen.
+        // If the record is gone or the process stops, respond with the last known state, as on a timeout.
         let Ok(Ok(())) = tokio::time::timeout_at(deadline, watched.changed()).await else { break };
         now = viewer.view(watched.record().clone());
     }
     view::success("OTP request", &now)
 }
 
-/// One event for each change that the caller may see, until nothing more will come.
+/// Sends one event for each change that the caller may see, until nothing more will change.
 async fn stream(
     app: &PublicState,
     viewer: Viewer,
     watched: service::Watched,
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    // An `EventSource` comes back after every end; 204 tells it that the end was the end.
+    // An `EventSource` reconnects whenever a stream ends; 204 makes it stop.
     if watched.has_ended() && request.headers().contains_key("last-event-id") {
         return Ok(HttpResponse::new(StatusCode::NO_CONTENT));
     }
@@ -172,11 +173,11 @@ async fn stream(
     event_stream::respond(request, &app.streams, response, events).await
 }
 
-/// A stream that is under way.
+/// A stream in progress.
 struct Following {
     viewer: Viewer,
     watched: service::Watched,
-    /// Digest of what was shown last: thousands of these wait.
+    /// Digest of the last event, instead of its data: thousands of streams may be open.
     shown: Option<[u8; 32]>,
     count: u32,
 }

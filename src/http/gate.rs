@@ -58,7 +58,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The limits that are on.
+    /// The configured limits.
     fn limits(self, edge: &Edge) -> Vec<(Name, Quota)> {
         let all = match self {
             Self::Look => &[(Name::Pages, edge.pages)][..],
@@ -90,7 +90,7 @@ pub(super) struct Counted {
 #[derive(Default)]
 pub(super) struct Gate {
     shut: Mutex<HashMap<Key, Shut>>,
-    /// Until then the store is not asked.
+    /// The store is not asked before this time.
     ask_again: Mutex<Option<Instant>>,
 }
 
@@ -262,7 +262,7 @@ mod tests {
         assert!(gate.shut(last, now + Duration::from_secs(1), &limits).is_none(), "a unit may be back");
     }
 
-    /// Whoever adds a route says who may call it, and the contract says what its callers are shown.
+    /// Each route declares who may call it, and the contract declares what its callers are shown: the two must agree.
     #[test]
     fn every_route_is_counted_as_the_contract_says() {
         let keys = KeyRing::new(&[[7; 32]]).unwrap();

@@ -1,9 +1,10 @@
-//! Whether a browser sent something from one of our own pages.
+//! Checks whether a browser sent a request from one of our own pages.
 
 use actix_web::http::header::HeaderMap;
 
-/// Browsers say where a request came from, the older ones by `Origin` alone; programs say nothing. `is_own` judges an
-/// origin. `none` is what a person sends without a page, as when a browser restores one: it counts if `none_counts`.
+/// Browsers state where a request comes from, older ones with `Origin` only; other programs state nothing and pass.
+/// `is_own` decides on an origin. `Sec-Fetch-Site: none` marks a request that no page caused, as when a browser
+/// restores a page: it passes if `none_counts`.
 pub(crate) fn is_same_origin(headers: &HeaderMap, none_counts: bool, is_own: impl Fn(&str) -> bool) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let site = text("sec-fetch-site");

@@ -1,4 +1,4 @@
-//! Query strings and forms, as tables.
+//! Parses query strings and forms into tables.
 
 use actix_web::HttpRequest;
 use serde_json::{Map, Value};
@@ -9,8 +9,8 @@ use crate::{
     reader::{Format, Reader},
 };
 
-/// The parameters of a query string, or the fields of a form. What occurs twice becomes a list, which no reader of a
-/// text takes.
+/// The parameters of a query string, or the fields of a form. A name that occurs twice becomes a list, which a reader
+/// of single values refuses.
 pub(super) fn table(encoded: &[u8]) -> Map<String, Value> {
     let mut table = Map::new();
     for (name, value) in form_urlencoded::parse(encoded).into_owned() {
@@ -32,7 +32,7 @@ pub(super) fn reader(table: &Map<String, Value>) -> Reader<'_> {
     Reader::new(Format::Query, "", table)
 }
 
-/// How many entries a page of a list has.
+/// Number of entries in a page of a list.
 pub(super) fn page_size(f: &mut Reader<'_>, default: u32) -> usize {
     f.number("limit", limits::PAGE).unwrap_or(default).try_into().unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! Server-Sent Events about one verification: how a stream begins, how an event is written, and when it ends.
+//! Server-Sent Events about one verification: the response headers, the format of an event, and the end of a stream.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use tokio::time::timeout;
 use super::event_stream::EventSource;
 use crate::{domain::Kind, service::Watched};
 
-/// Proxies take a silent stream for a dead one.
+/// Interval of heartbeats: proxies close a stream that stays silent.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// What a client that lost the stream waits before it asks again.
+/// How long a client that lost the stream waits before it reconnects.
 const RECONNECT_MS: u32 = 2_000;
 
-/// One event, as far as its source knows it.
+/// One event, as its source provides it.
 pub(super) struct Event {
     pub(super) id: Option<u32>,
     pub(super) name: &'static str,
-    /// JSON, in one line.
+    /// JSON, on one line.
     pub(super) data: Vec<u8>,
-    /// The first event also says when to come again.
+    /// The first event also carries the reconnection delay.
     pub(super) is_first: bool,
 }
 
@@ -32,23 +32,23 @@ impl Event {
     }
 }
 
-/// What a stream tells.
+/// Provides the events of a stream.
 pub(super) trait Source: 'static {
     type Kind: Kind;
 
     fn watched(&mut self) -> &mut Watched<Self::Kind>;
 
-    /// What its reader has not seen yet.
+    /// The next event, if there is one that the reader has not seen.
     fn news(&mut self) -> Option<Event>;
 
-    /// Nothing more will come, or not over this stream.
+    /// Whether nothing more will come on this stream.
     fn has_ended(&self) -> bool;
 }
 
-/// The head of a stream.
+/// Sets the headers of a stream.
 pub(super) fn head(response: &mut HttpResponseBuilder) {
     response.content_type("text/event-stream").insert_header((header::CACHE_CONTROL, "no-store"));
-    // nginx would keep the events until its buffer is full.
+    // nginx would otherwise hold events back until its buffer is full.
     response.insert_header(("x-accel-buffering", "no"));
 }
 
@@ -56,7 +56,8 @@ pub(super) fn head(response: &mut HttpResponseBuilder) {
 pub(super) struct Sse<S>(pub(super) S);
 
 impl<S: Source> EventSource for Sse<S> {
-    /// `None`: nothing more will come, the record is gone, or the process stops. Clients ask again, elsewhere.
+    /// Returns `None` if nothing more will come, the record is gone, or the process stops. Clients then reconnect,
+    /// possibly to another replica.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(event) = self.0.news() {

@@ -1,4 +1,4 @@
-//! How a verification is shown to the API's callers.
+//! How verifications are presented to callers of the API.
 
 use actix_web::{HttpResponse, HttpResponseBuilder, http::StatusCode};
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub(super) fn envelope(mut response: HttpResponseBuilder, message: &str, data: &
     response.content_type("application/json").insert_header(("cache-control", "no-store")).body(body)
 }
 
-/// JSON of a type of the wire.
+/// Serializes a type of the wire as JSON.
 pub(super) fn written(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("types of the wire have only string keys")
 }
@@ -36,8 +36,8 @@ struct Envelope<'a, T> {
     data: &'a T,
 }
 
-/// Everything the caller needs to hand the link to a person. Made again from the record each time: the code
-/// is stored nowhere.
+/// Everything the caller needs to hand the link to a person. It is derived from the record each time: the code is not
+/// stored.
 pub(super) fn link(
     service: &Service,
     instance: &Instance,
@@ -66,7 +66,7 @@ pub(super) fn link(
     }
 }
 
-/// A code that we send, as its caller sees it.
+/// A code that we send, as presented to the caller.
 pub(super) fn code(
     service: &Service,
     instance: &Instance,
@@ -87,7 +87,7 @@ pub(super) fn code(
     }
 }
 
-/// How a verification stands and what has happened to it, without what opens it or names a person.
+/// Status and history of a verification, without secrets and without anything that names a person.
 pub(super) fn brief<K: Kind>(
     service: &Service,
     record: &Verification<K>,
@@ -109,7 +109,7 @@ pub(super) fn brief<K: Kind>(
     }
 }
 
-/// How it stands, and nothing of the person.
+/// Status of a verification, without personal data.
 pub(super) fn progress<K: Kind>(service: &Service, record: &Verification<K>) -> Progress {
     Progress {
         uuid: record.id,
@@ -119,12 +119,13 @@ pub(super) fn progress<K: Kind>(service: &Service, record: &Verification<K>) -> 
     }
 }
 
-/// Only a link is completed.
+/// Only links have a completion.
 fn completion<K: Kind>(record: &Verification<K>) -> Option<Completion> {
     record.as_link().map(|link| Completion::of(link, &record.request))
 }
 
-/// One verification with what has happened to it; `secrets` are what lets its reader go on where a person has begun.
+/// A verification with its details. `secrets` includes everything with which its reader could continue a login that a
+/// person has begun.
 pub(super) fn full(service: &Service, instance: &Instance, record: Verification, secrets: bool) -> Request {
     let details = Details::of(&record);
     match record.typed() {

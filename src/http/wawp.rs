@@ -1,7 +1,7 @@
-//! Wawp's `/v2/auth/otp/send` and `/v2/auth/otp/verify`, by GET and POST, for apps that were written for them.
+//! Wawp's `/v2/auth/otp/send` and `/v2/auth/otp/verify`, by GET and POST, for apps written for Wawp.
 //!
-//! Their GETs act, which no other GET here does: they are never cached, and refused where a browser sends them by
-//! itself. Credentials may stand in the query, which nothing here logs.
+//! Unlike all other GETs here, these have effects: they are never cached, and are refused if a browser sends them by
+//! itself. Credentials may be part of the query string, which is never logged.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -33,11 +33,11 @@ use crate::{
     },
 };
 
-/// Seconds a code lives.
+/// Lifetime of a code in seconds.
 const LIFE: u32 = 300;
-/// Between two codes for one recipient.
+/// Minimum time between two codes for one recipient.
 const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
-/// Wrong tries; then the recipient is locked for fifteen minutes.
+/// Wrong attempts, after which the recipient is locked for `codes.locked_for`.
 const TRIES: u32 = 5;
 
 /// `GET` and `POST /v2/auth/otp/send`
@@ -100,9 +100,9 @@ fn chat(f: &mut Reader<'_>) -> Option<Chat> {
     text.parse().map_err(|why: InvalidChat| f.fault("chatId", why.to_string())).ok()
 }
 
-/// Parameters, wherever they stand: in the body, the query, or the headers. The first place wins.
+/// Parameters from the body, the query and the headers, in this order of precedence.
 struct Input {
-    /// Of body and query.
+    /// From the body and the query.
     values: Map<String, Value>,
     bearer: Option<String>,
     access_token: Option<String>,

@@ -1,4 +1,4 @@
-//! What this replica knows to be due in the store and has not leased.
+//! Due jobs that this replica knows of and has not leased.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,26 +9,26 @@ use crate::{
     store::{DueLane, Lane},
 };
 
-/// Jobs that are leased of one partition at once, where there are many: what a lease costs the store depends on the
-/// number of partitions more than on that of the jobs.
+/// Jobs to lease per partition when many are wanted: the cost of a lease depends more on the number of partitions than
+/// on the number of jobs.
 const TOGETHER: usize = 4;
-/// Partitions that are served at once, so that a lane comes round to each of them in a moment.
+/// Partitions that are served at once at least, so that every partition of a lane is served soon.
 const AT_LEAST: usize = 16;
 
 /// Due work by lane and partition.
 #[derive(Default)]
 pub(super) struct DueWork {
     lanes: HashMap<Lane, BTreeMap<Partition, DuePartition>>,
-    /// Counts what was noted: what comes while the store is looked at is not in its answer.
+    /// Incremented by every addition. What is added during a poll is missing from its result and must be kept.
     version: u64,
 }
 
 struct DuePartition {
     since: Timestamp,
     version: u64,
-    /// As many jobs are due there, or more.
+    /// Lower bound of the number of due jobs.
     least: usize,
-    /// All that is due belongs to groups with a job in hand here.
+    /// All due jobs belong to groups with a job in hand here.
     blocked: bool,
 }
 
@@ -37,7 +37,7 @@ impl DueWork {
         self.version
     }
 
-    /// Replaces what was known at `mark`.
+    /// Replaces everything known at version `mark` by the result of a poll that began then.
     pub(super) fn replace(&mut self, mark: u64, due: Vec<DueLane>) {
         self.lanes.retain(|_, partitions| {
             partitions.retain(|_, entry| entry.version > mark);
@@ -50,7 +50,7 @@ impl DueWork {
         }
     }
 
-    /// Another job is due.
+    /// Records another due job.
     pub(super) fn add(&mut self, lane: &Lane, partition: Partition, since: Timestamp) {
         self.version += 1;
         let new = DuePartition { since, version: self.version, least: 0, blocked: false };
@@ -61,8 +61,8 @@ impl DueWork {
         partitions.entry(partition).or_insert(new).least += 1;
     }
 
-    /// Of a partition that was asked and has given so many jobs: whether there is more, and whether all of it waits for
-    /// jobs in hand.
+    /// Records the result of a lease: the number of jobs granted, the due time of the first one left, if any, and
+    /// whether all that is left waits for jobs in hand.
     pub(super) fn record_grant(
         &mut self,
         lane: &Lane,
@@ -87,7 +87,7 @@ impl DueWork {
         }
     }
 
-    /// A job of the lane is no longer in hand.
+    /// Notes that a job of the lane is no longer in hand, so blocked partitions can be asked again.
     pub(super) fn unblock(&mut self, lane: &Lane) {
         let Some(partitions) = self.lanes.get_mut(lane) else { return };
         for entry in partitions.values_mut() {
@@ -95,12 +95,12 @@ impl DueWork {
         }
     }
 
-    /// Since when work of this lane could have been leased, if there is any.
+    /// Due time of the oldest job of this lane that can be leased.
     pub(super) fn oldest(&self, lane: &Lane) -> Option<Timestamp> {
         self.open(lane).map(|(_, entry)| entry.since).min()
     }
 
-    /// Lanes with work, that which waits longest first.
+    /// Lanes with due work, longest waiting first.
     pub(super) fn lanes(&self) -> Vec<Lane> {
         let mut lanes: Vec<(Timestamp, &Lane)> =
             self.lanes.keys().filter_map(|lane| Some((self.oldest(lane)?, lane))).collect();
@@ -108,17 +108,18 @@ impl DueWork {
         lanes.into_iter().map(|(_, lane)| lane.clone()).collect()
     }
 
-    /// In how many partitions a lane has work.
+    /// Number of partitions in which a lane has due work.
     pub(super) fn partitions(&self, lane: &Lane) -> usize {
         self.open(lane).count()
     }
 
-    /// As many jobs of a lane are due, or more.
+    /// Lower bound of the number of due jobs of a lane.
     pub(super) fn least(&self, lane: &Lane) -> usize {
         self.open(lane).map(|(_, entry)| entry.least).sum()
     }
 
-    /// Spreads `count` over the partitions of a lane that have waited longest: evenly, and of many a few jobs from each.
+    /// Spreads `count` evenly over the partitions of a lane that have waited longest. If `count` is large, several jobs
+    /// come from each partition.
     pub(super) fn spread(&self, lane: &Lane, count: usize) -> Vec<(Partition, usize)> {
         let mut open: Vec<(Timestamp, Partition)> =
             self.open(lane).map(|(partition, entry)| (entry.since, *partition)).collect();

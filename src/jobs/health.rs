@@ -1,5 +1,5 @@
-//! What this replica has learned about the party behind a lane: how many attempts it takes at once, and when it is
-//! left alone.
+//! Health of the party behind a lane, as seen by this replica: how many attempts it takes at once, and until when it is
+//! held after failures.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -7,52 +7,52 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::store::LaneKind;
 
-/// An attempt that takes longer than this is no sign of health.
+/// An attempt that takes longer than this counts as slow.
 pub const SLOW: Duration = Duration::from_secs(1);
-/// Attempts in flight to one party that takes long but does what it is asked.
+/// Attempts in flight to a party that answers slowly but successfully.
 const SLOW_WIDTH: usize = 8;
 const FASTEST_WINDOW: SignedDuration = SignedDuration::from_secs(10);
-/// By how much answers differ without a reason.
+/// Differences between answer times that are treated as noise.
 const LATENCY_NOISE: Duration = Duration::from_millis(2);
-/// Messages in flight to a gateway that nothing is known of, or that fails.
+/// Messages in flight to a gateway whose health is unknown, or that fails.
 const UNPROVEN_MESSAGE_WIDTH: usize = 8;
-/// Timers that are worked off at once: they wait for the store alone.
+/// Timers in flight: they wait for the store only.
 const TIMERS: usize = 32;
-/// Attempts in flight to one party that answers fast.
+/// Attempts in flight to a party that answers fast.
 pub const MAX_WIDTH: usize = 128;
 const FAILURE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 const MIN_ATTEMPTS: usize = 10;
 
-/// First and longest hold after failures. A reply is worthless after two minutes, so a gateway is tried sooner.
+/// First and longest hold after failures. A reply is useless after two minutes, so a gateway is retried sooner.
 const CALLBACK_HOLD: [Duration; 2] = [Duration::from_secs(30), Duration::from_mins(10)];
 const MESSAGE_HOLD: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
-/// After a gateway has refused our credentials, which only the operator can change.
+/// First and longest hold after a gateway has refused our credentials, which only the operator can change.
 const REFUSED_HOLD: [Duration; 2] = [Duration::from_secs(30), Duration::from_mins(10)];
 
-/// How an attempt ended, as far as the party behind the lane is concerned.
+/// Outcome of an attempt, as regards the party behind the lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AttemptOutcome {
-    /// It answered after this time, also if it refused this one message.
+    /// It answered after this time, even if it refused this particular message.
     Answered(Duration),
     Failed,
-    /// It refuses our credentials: the next attempt would fail as well.
+    /// It refused our credentials, so the next attempt would fail as well.
     Refused,
 }
 
-/// What is known of one party.
+/// Health of one party.
 #[derive(Debug)]
 pub struct Health {
     width: usize,
     fastest: FastestResponse,
     last: Option<AttemptOutcome>,
     recent: VecDeque<(Timestamp, bool)>,
-    /// Holds in a row without a success.
+    /// Consecutive holds without a success in between.
     holds: u32,
     held_until: Option<Timestamp>,
 }
 
-/// The shortest time in which a party has answered within [`FASTEST_WINDOW`] to twice that, so that one that has become slower
-/// is measured anew.
+/// Shortest answer time of a party within the last [`FASTEST_WINDOW`] to twice that. Older times expire, so that a
+/// party that has become slower is measured anew.
 #[derive(Debug, Default)]
 struct FastestResponse {
     began: Option<Timestamp>,
@@ -61,7 +61,7 @@ struct FastestResponse {
 }
 
 impl FastestResponse {
-    /// With the answer that took `took`.
+    /// Records an answer time and returns the shortest one.
     fn record(&mut self, at: Timestamp, took: Duration) -> Duration {
         if self.began.is_none_or(|began| at.duration_since(began) > FASTEST_WINDOW) {
             (self.began, self.before, self.now) = (Some(at), self.now, None);
@@ -72,7 +72,7 @@ impl FastestResponse {
 }
 
 impl Default for Health {
-    /// Nothing is known: one attempt shows whether there can be more.
+    /// Nothing is known yet: a single attempt shows whether more are possible.
     fn default() -> Self {
         Self {
             width: 1,
@@ -86,10 +86,11 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Notes the end of an attempt. `Some`: no attempt until then. The width doubles with every round of successes and
-    /// is halved by a failure. After a hold the first failure is enough for the next one, twice as long.
+    /// Records the end of an attempt. Returns the end of the hold if one begins now. The width doubles with every round
+    /// of successes and is halved by a failure. After a hold, the first failure begins the next one, twice as long,
+    /// until an attempt succeeds.
     ///
-    /// `jitter` in `0.0..=1.0` prolongs a hold by up to a fifth, so that many do not end together.
+    /// `jitter` in `0.0..=1.0` prolongs a hold by up to a fifth, so that many holds do not end together.
     pub fn record(
         &mut self,
         kind: LaneKind,
@@ -115,7 +116,7 @@ impl Health {
         }
         let failures = self.recent.iter().filter(|(_, success)| !success).count();
         let failing = self.recent.len() >= MIN_ATTEMPTS && failures * 10 >= self.recent.len() * 7;
-        // Attempts that were in flight when the hold began tell nothing new.
+        // Attempts that were in flight when the hold began provide no new information.
         let held = self.held_until.is_some_and(|until| now < until);
         if success || held || !(failing || self.holds > 0 || outcome == AttemptOutcome::Refused) {
             return None;
@@ -132,8 +133,9 @@ impl Health {
         self.held_until
     }
 
-    /// One more at once where the width is used, and fewer where answers take twice as long as they can: what is added
-    /// then only waits, for the other side or for a processor. A width that is not used has not been tried, and shrinks.
+    /// Widens by one if the width is in use. Narrows if answers take twice as long as the fastest: additional attempts
+    /// then only wait, for the other side or for a processor. Also narrows if the width is not in use, since it is
+    /// untested.
     fn answered(&mut self, now: Timestamp, took: Duration, in_flight: usize) {
         let fastest = self.fastest.record(now, took);
         let most = if took > SLOW { SLOW_WIDTH.max(self.width) } else { MAX_WIDTH };
@@ -150,8 +152,9 @@ impl Health {
         self.last
     }
 
-    /// Attempts of a lane of this kind that may be in flight. A hold is ended by one probe. A gateway that is slow with
-    /// one person's message must not make the next person wait, and codes have another channel when it fails.
+    /// Maximum attempts in flight for a lane of this kind. A hold is ended by a single probe. Messages have a minimum
+    /// width: a slow message to one person must not delay the next person's, and codes have another channel if the
+    /// gateway fails.
     pub fn width(&self, kind: LaneKind) -> usize {
         let least = match kind {
             LaneKind::Timer => TIMERS,
@@ -166,7 +169,7 @@ impl Health {
         self.held_until
     }
 
-    /// Whether it was left alone at the last failure and has not succeeded since.
+    /// Whether a hold has begun and no attempt has succeeded since.
     pub fn is_held(&self) -> bool {
         self.holds > 0
     }

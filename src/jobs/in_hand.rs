@@ -1,4 +1,4 @@
-//! The jobs of one lane that are leased to this process, and how many it works off in a short time.
+//! The jobs of one lane that are leased to this process, and the rate at which its attempts end.
 
 use std::{
     collections::HashMap,
@@ -7,19 +7,19 @@ use std::{
 
 use super::share::{LaneConfidence, PermitOwner};
 
-/// Over which the jobs of a lane are counted.
+/// Window over which the ended attempts of a lane are counted.
 const SPAN: Duration = Duration::from_millis(100);
-/// Jobs of one lane that wait in hand at most.
+/// Maximum number of jobs of one lane that wait in hand.
 const MAX_SURPLUS: usize = 256;
 
-/// Jobs in hand: attempts in flight, and jobs that wait for one of these to end.
+/// Jobs in hand: attempts in flight, and jobs that wait for one of them to end.
 pub(super) struct InHand {
     jobs: usize,
-    /// When the attempts in flight began.
+    /// Start times of the attempts in flight.
     begun: Vec<Instant>,
     groups: HashMap<String, Group>,
     pub(super) owner: PermitOwner,
-    /// As they are counted.
+    /// Confidence under which the jobs are currently counted.
     pub(super) confidence: LaneConfidence,
 }
 
@@ -29,13 +29,13 @@ struct Group {
     begun: bool,
 }
 
-/// Whether the attempt of a job in hand may begin.
+/// Result of beginning the attempt of a job in hand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Begin {
     Begun,
     /// Another job of its group is being attempted.
     GroupBusy,
-    /// The party behind the lane has as many attempts as it takes.
+    /// The party behind the lane has as many attempts in flight as it takes.
     Full,
 }
 
@@ -48,7 +48,7 @@ impl InHand {
         self.jobs += 1;
     }
 
-    /// A job in hand is of this group.
+    /// Adds a job in hand to its group.
     pub(super) fn join(&mut self, group: &str) {
         match self.groups.get_mut(group) {
             Some(known) => known.jobs += 1,
@@ -70,7 +70,7 @@ impl InHand {
         Begin::Begun
     }
 
-    /// A job is in hand no more; its attempt began at `begun`.
+    /// Removes a job; `begun` is the start time of its attempt, if it began.
     pub(super) fn remove(&mut self, group: Option<&str>, begun: Option<Instant>) {
         self.jobs -= 1;
         if let Some(place) = begun.and_then(|begun| self.begun.iter().position(|since| *since == begun)) {
@@ -94,7 +94,7 @@ impl InHand {
         self.begun.len()
     }
 
-    /// Jobs that wait for an attempt to end, or are on their way here.
+    /// Jobs that wait for an attempt to end, or whose lease or commit is not confirmed yet.
     pub(super) fn waiting(&self) -> usize {
         self.jobs - self.begun.len()
     }
@@ -112,7 +112,7 @@ impl InHand {
     }
 }
 
-/// How many attempts of a lane ended lately.
+/// Number of attempts of a lane that ended recently.
 #[derive(Clone, Copy)]
 pub(super) struct Pace {
     began: Instant,
@@ -134,7 +134,8 @@ impl Pace {
         self.now += 1;
     }
 
-    /// As many as may be taken in hand beyond those that can be attempted now: what the lane sends in a moment.
+    /// How many jobs may be taken in hand beyond those that can be attempted now: as many as the lane completed
+    /// recently.
     pub(super) fn surplus(&self, now: Instant) -> usize {
         let lately = if now.duration_since(self.began) < 2 * SPAN { self.before.max(self.now) } else { 0 };
         lately.min(MAX_SURPLUS)

@@ -1,8 +1,7 @@
-//! What a job is, how many attempts may be in flight, and when one is tried again.
+//! Jobs: their payload, how many attempts may be in flight, and when a failed attempt is repeated.
 //!
-//! A job is leased only by a worker that can start it at once or in a moment: it takes a [`permits::Permit`] first,
-//! which travels with the job. Permits are counted for each lane, so that no receiver, number or tenant takes those of
-//! another.
+//! A worker leases a job only if it can start it at once or very soon: it first takes a [`permits::Permit`], which
+//! travels with the job. Permits are counted per lane, so that no receiver, number or tenant uses up those of another.
 
 mod due_work;
 pub mod health;

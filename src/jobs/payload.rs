@@ -1,4 +1,4 @@
-//! What is in a job: references and what must be kept whole, sealed for its place in the queue.
+//! Payload of a job: references, and data that must be kept as it is. It is encrypted and bound to the id of its job.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,10 +9,10 @@ use crate::{
     trace_context::{self, TraceContext},
 };
 
-/// How ids of test events begin.
+/// Prefix of the ids of test events.
 const TEST_PREFIX: &str = "test:";
 
-/// Work for the worker.
+/// Work for the worker to do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum JobPayload {
@@ -21,7 +21,7 @@ pub enum JobPayload {
     Code(CodeJob),
 }
 
-/// Deliver a body that was built once.
+/// Deliver a body that is built once, when the event occurs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CallbackJob {
     pub event: Event,
@@ -31,7 +31,7 @@ pub struct CallbackJob {
     pub body: String,
 }
 
-/// Answer in a chat; the text is rendered when it is sent.
+/// Send a reply in a chat; the text is rendered when it is sent.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ReplyJob {
     pub about: Option<VerificationId>,
@@ -40,7 +40,7 @@ pub struct ReplyJob {
     pub subject: Option<Subject>,
 }
 
-/// Send the code, as this leg of its record says; the text is rendered when it is sent.
+/// Send the code over the channel of this leg; the text is rendered when it is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CodeJob {
     pub about: VerificationId,
@@ -48,7 +48,7 @@ pub struct CodeJob {
 }
 
 impl JobPayload {
-    /// What a trace calls it.
+    /// Name in traces and logs.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Callback(_) => "callback",
@@ -57,7 +57,7 @@ impl JobPayload {
         }
     }
 
-    /// What sends something out remembers the trace that it belongs to.
+    /// Encrypts the payload, together with the current trace context, which the attempt continues.
     pub fn seal(&self, keys: &KeyRing, id: &JobId) -> Vec<u8> {
         let kept = TracedPayload { work: self, trace: trace_context::current().and_then(TraceContext::traceparent) };
         let json = serde_json::to_vec(&kept).expect("work has only string keys");
@@ -73,14 +73,14 @@ impl JobPayload {
         serde_json::from_slice(&json).map_err(|error| StoreError::Corrupt(format!("job {}: {error}", id.0)))
     }
 
-    /// With the trace that it goes on; a new one where nobody is told of it.
+    /// Also returns the trace context to continue, if the payload contains one.
     pub fn open_leased(keys: &KeyRing, leased: &Leased) -> Result<(Self, Option<TraceContext>), StoreError> {
         let TracedPayload { work, trace } = Self::open_traced(keys, &leased.id, &leased.body)?;
         Ok((work, trace.and_then(|header| header.parse().ok())))
     }
 }
 
-/// Work and the `traceparent` of what caused it.
+/// Payload and the `traceparent` of its cause.
 #[derive(Serialize, Deserialize)]
 struct TracedPayload<W> {
     #[serde(flatten)]
@@ -97,7 +97,7 @@ pub fn callback_id(id: VerificationId, event: Event) -> JobId {
     JobId(format!("{}:{}", id.simple(), event.as_str()))
 }
 
-/// For what is told once for each send.
+/// Id of a callback that is sent once for each send of a code.
 pub fn callback_of_send_id(id: VerificationId, event: Event, send: u16) -> JobId {
     JobId(format!("{}:{}:{send}", id.simple(), event.as_str()))
 }
@@ -106,7 +106,7 @@ pub fn code_id(id: VerificationId, leg: usize) -> JobId {
     JobId(format!("{}:code:{leg}", id.simple()))
 }
 
-/// Of the callbacks that this verification can have had, all.
+/// Ids of all callbacks that this verification can have had.
 pub fn callback_ids(record: &Verification) -> Vec<JobId> {
     let its_type = Some(record.otp_type());
     let once =
@@ -121,12 +121,12 @@ pub fn test_id(seed: Digest) -> JobId {
     JobId(format!("{TEST_PREFIX}{}", seed.hex()))
 }
 
-/// A test event is about nothing and belongs to nobody.
+/// Whether the job is a test event, which belongs to no verification.
 pub fn is_test(id: &JobId) -> bool {
     id.0.starts_with(TEST_PREFIX)
 }
 
-/// Replies to one chat are a group.
+/// Replies to one chat form a group.
 pub fn reply_id(chat: Digest, message: Digest) -> JobId {
     JobId(format!("{}/{}:reply", chat.hex(), message.hex()))
 }

@@ -1,7 +1,8 @@
-//! Permits for jobs in hand, and what is known to wait for them.
+//! Permits for jobs in hand, and the due work that waits for them.
 //!
-//! A party takes so many attempts at once. Of a lane that sends fast some more jobs are taken in hand, which begin when
-//! those have ended: leasing them together costs the store a fraction of leasing each when its turn has come.
+//! Each party takes a limited number of attempts at once, its width. For a lane that sends fast, some more jobs are
+//! taken in hand, which begin as attempts end: leasing them together costs the store a fraction of leasing each one
+//! when its turn comes.
 
 mod handoff;
 mod permit;
@@ -34,11 +35,11 @@ use crate::{
     store::{DrawnTokens, DueLane, Lane, LaneKind, LeaseGrant, LeaseRequest, Leased},
 };
 
-/// Parties that are remembered while nothing is in flight to them.
+/// Lanes whose health and pace are remembered. Above this number, lanes without jobs in hand are forgotten.
 const MAX_HEALTH_ENTRIES: usize = 10_000;
-/// By how much the store's clock may be behind what this process knows of it.
+/// How far the store's clock may be behind this process's estimate of it.
 const CLOCK_TOLERANCE: Duration = Duration::from_millis(20);
-/// Times of retries that are remembered; beyond them the round finds what is due.
+/// Retry times that are remembered; retries beyond them are found by the regular poll.
 const MAX_RETRY_TIMES: usize = 1_000;
 
 /// The permits of this process.
@@ -53,12 +54,12 @@ struct PermitState {
     in_hand: HashMap<Lane, InHand>,
     paces: HashMap<Lane, Pace>,
     usage: PermitUsage,
-    /// Due work of a lane waits for permits of others.
+    /// A lane has due work but no room, because other lanes hold the permits.
     starved: bool,
     health: HashMap<Lane, Health>,
     send_tokens: SendTokens,
     backlog: DueWork,
-    /// When jobs come due that were settled here.
+    /// When jobs that were settled here come due.
     retries: BTreeSet<Instant>,
 }
 
@@ -72,7 +73,7 @@ impl PermitState {
         share::confidence(lane, self.health(lane), oldest, now)
     }
 
-    /// Counts the jobs of a lane as it stands now.
+    /// Updates the confidence in a lane, and the counts that depend on it.
     fn recount(&mut self, lane: &Lane, now: Instant) -> LaneConfidence {
         let confidence = self.confidence(lane, now);
         if let Some(hand) = self.in_hand.get_mut(lane).filter(|hand| hand.confidence != confidence) {
@@ -92,19 +93,20 @@ impl PermitState {
         self.in_hand.get(lane).map_or(0, InHand::jobs)
     }
 
-    /// Jobs that may be in hand beyond those that are attempted.
+    /// Jobs that may be in hand beyond those being attempted.
     fn surplus(&self, lane: &Lane, now: Instant) -> usize {
         let proven = || self.confidence(lane, now) == LaneConfidence::Proven;
         self.paces.get(lane).filter(|_| proven()).map_or(0, |pace| pace.surplus(now))
     }
 
-    /// Whether less waits in hand than is worth the next lease.
+    /// Whether so few jobs wait in hand that the next lease is worthwhile.
     fn is_low(&self, lane: &Lane, now: Instant) -> bool {
         let (jobs, width) = (self.jobs(lane), self.width(lane));
         jobs < width || 2 * (jobs - width) < self.surplus(lane, now)
     }
 
-    /// How many jobs more of a lane may be in hand. Those that only wait leave half of what there is to the others.
+    /// How many more jobs of a lane may be in hand. Jobs that would only wait leave half of the remaining room to other
+    /// lanes.
     fn room(&mut self, lane: &Lane, now: Instant) -> usize {
         let confidence = self.recount(lane, now);
         let owner = self.in_hand.get(lane).map_or_else(|| PermitOwner::of(lane), |hand| hand.owner);
@@ -121,9 +123,9 @@ impl Permits {
         Arc::default()
     }
 
-    /// For a job that is about to be committed. `None` where it has to wait for its turn in the store: its lane is busy
-    /// or has work there that came before, its group has a job in hand, or, of a lane that is `paced`, there is no
-    /// permission to send.
+    /// Takes a permit for a job that is about to be committed. Returns `None` if the job must wait in the store: its
+    /// lane has no room or has older work there, its group has a job in hand, or the lane is `paced` and has no send
+    /// token.
     pub fn try_take(self: &Arc<Self>, lane: &Lane, group: Option<&str>, paced: bool) -> Option<Permit> {
         let mut state = self.state();
         let now = Instant::now();
@@ -136,23 +138,23 @@ impl Permits {
         }
         let mut permit = self.permit(&mut state, lane, now, paced);
         join(&mut state, &mut permit, group);
-        // Not before one that waits.
+        // Does not overtake a job that waits.
         if state.in_hand.get(lane).is_some_and(|hand| hand.waiting() == 1) {
             begin(&mut state, &mut permit, now);
         }
         Some(permit)
     }
 
-    /// Whether the attempt of a job in hand may begin.
+    /// Begins the attempt of a job in hand, if possible.
     pub fn begin(&self, permit: &mut Permit) -> Begin {
         begin(&mut self.state(), permit, Instant::now())
     }
 
-    /// A job was committed that no permit was found for.
+    /// Records a committed job for which there was no permit.
     pub fn record_waiting(&self, lane: &Lane, partition: Partition, since: Timestamp) {
         let mut state = self.state();
         state.backlog.add(lane, partition, since);
-        // Else the end of an attempt notifies.
+        // Otherwise the end of an attempt notifies.
         let low = state.is_low(lane, Instant::now());
         drop(state);
         if low {
@@ -160,12 +162,12 @@ impl Permits {
         }
     }
 
-    /// Waits until something has changed since the last call that may let work begin.
+    /// Waits for a change, since the last call, that may allow work to begin.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// A job comes due after `delay` whose attempt has ended here: the store is looked at then, not a round later.
+    /// Schedules a poll for the time at which a job settled here comes due, instead of waiting for the regular poll.
     pub fn retry_in(&self, delay: Duration) {
         let mut state = self.state();
         if state.retries.len() < MAX_RETRY_TIMES {
@@ -175,7 +177,7 @@ impl Permits {
         }
     }
 
-    /// When the next of them comes due. What is due already is forgotten after this.
+    /// When the next scheduled retry comes due. Retries that are already due are forgotten after this call.
     pub fn next_retry(&self) -> Option<tokio::time::Instant> {
         let mut state = self.state();
         let next = state.retries.first().copied();
@@ -189,17 +191,18 @@ impl Permits {
         self.state().backlog.partitions(lane) > 1
     }
 
-    /// To be given to [`Permits::update_due`] with what the store says after this.
+    /// Version of the known due work, to be passed to [`Permits::update_due`] with the result of a poll that begins
+    /// afterwards.
     pub fn due_version(&self) -> u64 {
         self.state().backlog.version()
     }
 
-    /// What the store says is due.
+    /// Replaces the known due work by the result of a poll that began at version `mark`.
     pub fn update_due(&self, mark: u64, due: Vec<DueLane>) {
         self.state().backlog.replace(mark, due);
     }
 
-    /// Lanes with due work and room for it, that which waits longest first.
+    /// Lanes with due work and room for it, longest waiting first.
     pub fn ready(&self) -> Vec<Lane> {
         let (mut state, now) = (self.state(), Instant::now());
         let in_hand: Vec<Lane> = state.in_hand.keys().cloned().collect();
@@ -213,8 +216,8 @@ impl Permits {
         ready
     }
 
-    /// Of a paced lane: how much permission to draw from its bucket. What is drawn without need is lost to the other
-    /// replicas, so no more than what is known to be due.
+    /// How many send tokens to draw for a paced lane. Unused tokens are lost to the other replicas, so only work that
+    /// is known to be due counts.
     pub fn units_to_draw(&self, lane: &Lane, rate: u32) -> u32 {
         let (mut state, now) = (self.state(), Instant::now());
         let wanted = state.room(lane, now).min(state.backlog.least(lane));
@@ -225,12 +228,12 @@ impl Permits {
         self.state().send_tokens.add(lane, drawn, Instant::now());
     }
 
-    /// When a lane that has used up its permission can draw again.
+    /// When a lane whose bucket is empty can draw again.
     pub fn next_draw(&self, lane: &Lane) -> Option<Instant> {
         self.state().send_tokens.next_draw(lane)
     }
 
-    /// What to lease of a lane, with a permit for each job.
+    /// What to lease from a lane, with a permit for each job.
     pub fn request(self: &Arc<Self>, lane: &Lane, paced: bool) -> Vec<(LeaseRequest, Vec<Permit>)> {
         let mut state = self.state();
         let now = Instant::now();
@@ -248,7 +251,7 @@ impl Permits {
         requests
     }
 
-    /// Notes what a request was answered, and gives each job its permit.
+    /// Records the result of a lease, and assigns a permit to each job.
     pub fn granted(&self, request: &LeaseRequest, granted: LeaseGrant, permits: Vec<Permit>) -> Vec<(Leased, Permit)> {
         let mut state = self.state();
         let count = granted.jobs.len();
@@ -260,13 +263,13 @@ impl Permits {
             jobs.push((leased, permit));
         }
         state.backlog.record_grant(&request.lane, request.partition, count, granted.more, blocked);
-        // A permit that is given back looks at the state.
+        // Dropping a permit locks the state.
         drop(state);
         drop(permits);
         jobs
     }
 
-    /// Notes how an attempt ended. `Some`: the lane is to be left alone until then.
+    /// Records the outcome of an attempt. Returns the end of the hold if one begins now.
     pub fn record_outcome(&self, lane: &Lane, now: Timestamp, outcome: AttemptOutcome) -> Option<Timestamp> {
         let mut guard = self.state();
         let state = &mut *guard;
@@ -285,7 +288,7 @@ impl Permits {
         hold
     }
 
-    /// Until when the party behind a lane is left alone because it refuses our credentials.
+    /// End of the hold on a lane whose last attempt was refused for our credentials.
     pub fn refused_until(&self, lane: &Lane) -> Option<Timestamp> {
         self.state()
             .health(lane)
@@ -293,7 +296,7 @@ impl Permits {
             .and_then(Health::held_until)
     }
 
-    /// Lanes that this replica holds back, by kind.
+    /// Number of lanes that this replica holds, by kind.
     pub fn held(&self) -> HashMap<LaneKind, usize> {
         let mut held = HashMap::new();
         for (lane, _) in self.state().health.iter().filter(|(_, health)| health.is_held()) {
@@ -302,7 +305,7 @@ impl Permits {
         held
     }
 
-    /// Forgets why messages are held back. The lanes whose hold has to end in the store.
+    /// Forgets the health of all message lanes. Returns the lanes whose hold must also end in the store.
     pub fn reset_message_holds(&self) -> Vec<Lane> {
         let mut state = self.state();
         let mut held = Vec::new();
@@ -315,12 +318,12 @@ impl Permits {
         held
     }
 
-    /// Since when work of this lane has been due that waits for its turn.
+    /// Due time of the oldest job of this lane that waits in the store.
     pub fn oldest(&self, lane: &Lane) -> Option<Timestamp> {
         self.state().backlog.oldest(lane)
     }
 
-    /// Jobs in the hands of this process.
+    /// Number of jobs in hand in this process.
     pub fn in_hand(&self) -> usize {
         self.state().in_hand.values().map(InHand::jobs).sum()
     }
@@ -337,13 +340,13 @@ impl Permits {
         Permit::new(self, lane, now, paced)
     }
 
-    /// Every change of the state is whole before anything can panic.
+    /// Every change is complete before anything can panic, so a poisoned lock still guards consistent data.
     fn state(&self) -> MutexGuard<'_, PermitState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whose health counts: all that a number sends goes through one gateway.
+/// The lane under which health is recorded: all messages of a number go through one gateway.
 pub fn health_lane(lane: &Lane) -> Lane {
     match lane.instance() {
         Some(number) if lane.kind().is_message() => Lane::replies(number),

@@ -1,4 +1,4 @@
-//! When to try again: a pure function of the attempt, the receiver's wish and a drawn jitter.
+//! Retry delays: a pure function of the attempt, the receiver's `Retry-After` and a random jitter.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 const CALLBACK: &[u64] = &[0, 2, 5, 15, 60, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 /// Seconds before each attempt of a reply; after two minutes a reply is worse than none.
 const REPLY: &[u64] = &[0, 2, 5, 15, 30];
-/// No receiver may ask for more than this.
+/// Upper limit of `Retry-After`.
 const LONGEST: Duration = Duration::from_hours(24);
 
 /// A schedule of attempts.
@@ -20,17 +20,17 @@ impl Schedule {
     pub const CALLBACK: Self = Self(CALLBACK);
     pub const REPLY: Self = Self(REPLY);
 
-    /// How long to wait after `attempts` attempts failed; `None` means give up.
+    /// Delay after `attempts` failed attempts; `None` means give up.
     ///
-    /// `jitter` in `0.0..=1.0` is drawn by the caller and only ever delays, by up to a fifth.
-    /// `retry_after` can delay further, never hasten.
+    /// `jitter` in `0.0..=1.0` is drawn by the caller and adds up to a fifth. `retry_after` can lengthen the delay,
+    /// never shorten it.
     pub fn next_delay(self, attempts: u32, jitter: f64, retry_after: Option<Duration>) -> Option<Duration> {
         let base = Duration::from_secs(*self.0.get(attempts as usize)?);
         let jittered = base.mul_f64(1.0 + 0.2 * jitter.clamp(0.0, 1.0));
         Some(jittered.max(retry_after.unwrap_or_default()).min(LONGEST.mul_f64(1.2)))
     }
 
-    /// How long a job lives from its first attempt to its last, without jitter.
+    /// Time from the first attempt to the last, without jitter.
     pub fn span(self) -> Duration {
         Duration::from_secs(self.0.iter().sum())
     }
@@ -40,8 +40,8 @@ impl Schedule {
     }
 }
 
-/// Reads `Retry-After` relative to `now`: seconds, or one of the three date formats of RFC 9110, section 5.6.7.
-/// Anything else, and a date that has passed, is ignored.
+/// Parses `Retry-After` relative to `now`: seconds, or one of the three date formats of RFC 9110, section 5.6.7.
+/// Everything else is ignored, and so is a date in the past.
 pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -57,11 +57,12 @@ fn http_date(value: &str, now: Timestamp) -> Option<Timestamp> {
         .iter()
         .find_map(|format| DateTime::strptime(format, value).ok())
         .or_else(|| rfc850(value, now))?;
-    // The last hours of the year 9999 are no timestamp.
+    // The last hours of the year 9999 are outside the range of `Timestamp`.
     Some(date.to_zoned(TimeZone::UTC).map_or(Timestamp::MAX, |date| date.timestamp()))
 }
 
-/// Two digits of a year mean one that is at most fifty years ahead. Only then is the day of the week known.
+/// A two-digit year means one that is at most fifty years ahead. The day of the week is not checked, since it depends
+/// on the year.
 fn rfc850(value: &str, now: Timestamp) -> Option<DateTime> {
     let (_, date) = value.split_once("day, ")?;
     let date = DateTime::strptime("%d-%b-%y %H:%M:%S GMT", date).ok()?;
@@ -71,7 +72,7 @@ fn rfc850(value: &str, now: Timestamp) -> Option<DateTime> {
     date.with().year(year).build().ok()
 }
 
-/// The answer's wish for a pause, if it has one.
+/// The `Retry-After` of a response, if it is present and valid.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     parse_retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
 }

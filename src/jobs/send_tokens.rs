@@ -1,7 +1,7 @@
-//! Permission to send, of which a number has so much a second, however many replicas there are.
+//! Send tokens: permission to send at a number's rate, which all replicas share.
 //!
-//! Replicas draw it in blocks from one bucket in the store, and only as much as they have work for. A block is good
-//! for a second: what is not used by then is lost, so that no replica can save it up.
+//! Replicas draw tokens in blocks from one bucket in the store, and only as many as they have work for. A block expires
+//! after a second, so that no replica can save tokens up.
 
 use std::{
     collections::HashMap,
@@ -11,25 +11,25 @@ use std::{
 use crate::store::{DrawnTokens, Lane};
 
 const BLOCK_TTL: Duration = Duration::from_secs(1);
-/// Between two draws of a lane that has used up what there was.
+/// Minimum time between two draws of a lane whose bucket is empty.
 const MIN_DRAW_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What this replica has in hand, by lane.
+/// Tokens held by this replica, by lane.
 #[derive(Default)]
 pub(super) struct SendTokens(HashMap<Lane, TokenBlock>);
 
 struct TokenBlock {
     units: u32,
     until: Instant,
-    /// Used since the last draw: as much will be wanted again.
+    /// Tokens used since the last draw: about as many will be needed again.
     used: u32,
     next_draw: Instant,
-    /// The bucket had no more.
+    /// The bucket was empty after the draw.
     short: bool,
 }
 
 impl SendTokens {
-    /// Takes up to `wanted` units.
+    /// Takes up to `wanted` tokens, and returns how many were taken.
     pub(super) fn take(&mut self, lane: &Lane, wanted: u32, now: Instant) -> u32 {
         let Some(hand) = self.0.get_mut(lane).filter(|hand| now < hand.until) else { return 0 };
         let taken = wanted.min(hand.units);
@@ -38,7 +38,7 @@ impl SendTokens {
         taken
     }
 
-    /// Nothing was sent.
+    /// Returns a token with which nothing was sent.
     pub(super) fn put_back(&mut self, lane: &Lane) {
         if let Some(hand) = self.0.get_mut(lane) {
             hand.units += 1;
@@ -46,7 +46,7 @@ impl SendTokens {
         }
     }
 
-    /// How many units to draw for `wanted` jobs; 0 when there are enough, or it is too early to ask again.
+    /// How many tokens to draw for `wanted` jobs; 0 if there are enough, or if it is too early to draw again.
     pub(super) fn units_to_draw(&self, lane: &Lane, wanted: u32, rate: u32, now: Instant) -> u32 {
         match self.0.get(lane) {
             Some(hand) if now < hand.next_draw => 0,
@@ -68,7 +68,7 @@ impl SendTokens {
         );
     }
 
-    /// When the bucket, which had less than was wanted, can be asked again.
+    /// When the bucket, if it was empty, can be drawn from again.
     pub(super) fn next_draw(&self, lane: &Lane) -> Option<Instant> {
         self.0.get(lane).filter(|hand| hand.short).map(|hand| hand.next_draw)
     }

@@ -1,8 +1,9 @@
-//! How the attempts in flight are divided.
+//! Divides the permits between lanes.
 //!
-//! Each kind of work has a share of its own. Half of it is for lanes whose last attempt succeeded. Lanes that nothing
-//! is known of have the other half, and of that those that fail or answer slowly have half. In each of these an
-//! instance has at most half. So no number of receivers that hang, and no tenant, keeps the permits from the others.
+//! Each kind of work has its own pool. Half of it is for proven lanes, whose last attempt succeeded. The other half is
+//! for all other lanes; doubtful ones, which fail or answer slowly, get at most half of that. In each of these shares,
+//! one instance gets at most half. So neither receivers that hang nor a single tenant can use up the permits of the
+//! others.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -12,19 +13,19 @@ use crate::{
     store::{Lane, LaneKind},
 };
 
-/// Attempts in flight of one kind of work.
+/// Attempts in flight per kind of work.
 const MAX_IN_FLIGHT: usize = 512;
 
-/// What is known of a lane.
+/// Confidence in a lane, derived from its attempts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum LaneConfidence {
     Proven,
     Unknown,
-    /// Fails, or takes long.
+    /// Fails, or answers slowly.
     Doubtful,
 }
 
-/// Work that shares permits.
+/// Kinds of work that share permits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum PermitPool {
     Timers,
@@ -42,7 +43,7 @@ impl PermitPool {
     }
 }
 
-/// How a lane stands whose oldest attempt in flight began at `oldest`.
+/// Confidence in a lane whose oldest attempt in flight began at `oldest`.
 pub(super) fn confidence(
     lane: &Lane,
     health: Option<&Health>,
@@ -63,7 +64,7 @@ pub(super) fn confidence(
     }
 }
 
-/// Whose attempts count together.
+/// Unit by which permits are counted: an instance within a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct PermitOwner {
     pool: PermitPool,
@@ -76,7 +77,7 @@ impl PermitOwner {
     }
 }
 
-/// Attempts in flight, by those who share permits.
+/// Permits in use, by pool and by owner.
 #[derive(Default)]
 pub(super) struct PermitUsage {
     pools: HashMap<PermitPool, PermitCounts>,
@@ -99,7 +100,7 @@ impl PermitCounts {
         }
     }
 
-    /// How many more there may be where the half is for proven lanes and the other one for the rest.
+    /// How many more permits there are if one half is for proven lanes and the other half for the rest.
     fn room(self, standing: LaneConfidence, half: usize) -> usize {
         let others = half.saturating_sub(self.unknown + self.doubtful);
         match standing {
@@ -125,7 +126,7 @@ impl PermitUsage {
         }
     }
 
-    /// How many more attempts of this owner may begin in a lane of this standing.
+    /// How many more permits this owner may take for a lane with this confidence.
     pub(super) fn room(&self, owner: PermitOwner, standing: LaneConfidence) -> usize {
         if owner.pool == PermitPool::Timers {
             return MAX_WIDTH;

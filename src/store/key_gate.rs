@@ -1,4 +1,4 @@
-//! What keeps a process from its records while it lacks the keys that they are found by.
+//! Blocks access to records while the process lacks keys by which they are found.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use arc_swap::ArcSwapOption;
 
 use super::StoreError;
 
-/// Shut from the start. Whoever looks for a record under the wrong key finds none, and would conclude that there is none.
+/// Shut until it is opened. A look-up under the wrong key finds nothing, which would pass for proof that there is no
+/// record.
 #[derive(Clone, Debug)]
 pub struct KeyGate(Arc<ArcSwapOption<String>>);
 
@@ -23,12 +24,12 @@ impl KeyGate {
         }
     }
 
-    /// `why` says which key is missing.
+    /// `why` names the missing key.
     pub fn shut(&self, why: String) {
         self.0.store(Some(Arc::new(why)));
     }
 
-    /// Why it is shut.
+    /// Why the gate is shut, if it is.
     pub fn lacks(&self) -> Option<Arc<String>> {
         self.0.load_full()
     }

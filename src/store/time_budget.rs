@@ -1,4 +1,4 @@
-//! Time that several calls share.
+//! Time budget shared by several calls.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -7,14 +7,14 @@ use std::{
 
 use tokio::time::{Instant, timeout};
 
-/// What the store may take of one request, in all its calls together. Then the caller gets 503.
+/// Time that all store calls of one request may take together. Beyond it, the caller gets 503.
 pub const OF_A_REQUEST: Duration = Duration::from_secs(2);
 
-/// What is left of the time that some calls may take together. Only the calls count, not what lies between them.
+/// Time left for a number of calls. Only the time spent in calls counts, not the time between them.
 #[derive(Debug)]
 pub struct TimeBudget(Mutex<Duration>);
 
-/// The budget ended before the call.
+/// The budget was used up before the call completed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UsedUp;
 
@@ -27,7 +27,7 @@ impl TimeBudget {
         *self.lock()
     }
 
-    /// One call, ended with what is left.
+    /// Runs one call, and cancels it when the budget is used up.
     pub async fn spend<T>(&self, call: impl Future<Output = T>) -> Result<T, UsedUp> {
         let start = Instant::now();
         let outcome = timeout(self.left(), call).await;

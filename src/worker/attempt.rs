@@ -1,4 +1,4 @@
-//! One attempt: what came of it, also where it panics, and how it is told.
+//! One attempt at a job: dispatch by kind, supervision (panics, shutdown), and logging and tracing of the outcome.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
@@ -16,15 +16,17 @@ use crate::{
     trace_context::{self, Span, TraceContext},
 };
 
-/// A job that no attempt can be made of here, because its instance or its key is not configured, waits for a replica
-/// that has them.
+/// Longest delay before a job is retried that cannot be attempted here, because its instance or its key is not
+/// configured; another replica may have them.
 const UNKNOWN_RETRY_DELAY: SignedDuration = SignedDuration::from_secs(60);
 const UNKNOWN_MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
-/// Leases in a row that ran out without an outcome: the job ends the processes that attempt it.
+/// Consecutive leases that may expire without an outcome. A job that reaches this limit is assumed to crash the
+/// processes that attempt it.
 const MAX_LAPSED_LEASES: u32 = 8;
 
 impl Worker {
-    /// The outcome of an attempt, also of one that panics. `None`: nothing was decided, and the lease runs out.
+    /// Runs an attempt and returns its outcome, also if it panics. `None` means that nothing was decided and the lease
+    /// is left to expire.
     pub(super) async fn attempt_supervised(
         &self,
         leased: &Leased,
@@ -56,7 +58,8 @@ impl Worker {
         }
     }
 
-    /// Due again at once. A message whose answer nobody waits for any more may have been sent.
+    /// Settlement of an attempt that is interrupted by shutdown: due again at once. If its message may have been sent,
+    /// this counts as an attempt and is noted.
     fn release_settlement(&self, permit: &Permit) -> Settlement {
         let at = self.service.now();
         if permit.is_spent() {
@@ -145,13 +148,14 @@ impl Worker {
         settlement
     }
 
-    /// Nothing can be attempted here. Another replica may be able to.
+    /// Settlement of a job that cannot be attempted here: postponed, since another replica may be able to, and dead
+    /// after `UNKNOWN_MAX_AGE`.
     fn postpone_or_bury(&self, leased: &Leased, reason: DeadReason, note: String) -> Settlement {
         let now = self.service.now();
         if now.duration_since(leased.since) > UNKNOWN_MAX_AGE {
             Settlement::Dead { reason, note }
         } else {
-            // Whoever can is given the chance soon, and less and less often.
+            // Retries soon at first and then less often, so that a replica that can attempt the job gets it quickly.
             let age = now.duration_since(leased.since) / 4;
             Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), UNKNOWN_RETRY_DELAY) }
         }
@@ -173,7 +177,7 @@ impl Worker {
     }
 }
 
-/// A panic of `attempt`, in words.
+/// Runs `attempt` and turns a panic into an error with its message.
 async fn catch_panic<T>(attempt: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(attempt).catch_unwind().await.map_err(|panic: Box<dyn Any + Send>| {
         let text = panic.downcast_ref::<&str>().copied();

@@ -23,16 +23,16 @@ use crate::{
     trace_context::{self, TraceContext},
 };
 
-/// Hosts, of receivers and of redirects, can be long.
+/// Maximum length of a failure note in bytes: host names of receivers and of redirects can be long.
 const NOTE: usize = 400;
 
-/// An attempt that failed.
+/// A failed delivery attempt.
 struct Failure {
-    /// For metrics and the breaker.
+    /// Label for metrics.
     result: &'static str,
-    /// Class and cause, without anything that the receiver wrote but the host of a redirect.
+    /// Class and cause. Contains nothing that the receiver wrote except the origin of a redirect.
     text: String,
-    /// No later attempt will succeed.
+    /// Set if no later attempt can succeed.
     ends: Option<DeadReason>,
     retry_after: Option<Duration>,
 }
@@ -65,7 +65,7 @@ pub(super) async fn deliver(
         metrics.callback_delivery_seconds.observe(took.as_secs_f64());
     }
     let test = payload::is_test(&leased.id);
-    // A test says nothing about the others of its receiver, and whoever answers 410 is well.
+    // Test callbacks do not affect the health of the receiver, and a receiver that answers 410 is healthy.
     let gone = outcome.as_ref().is_err_and(|failure| failure.ends == Some(DeadReason::Gone));
     let success = outcome.is_ok() || gone;
     if !test {
@@ -85,7 +85,7 @@ pub(super) async fn deliver(
     }
 }
 
-/// Host and port, as far as a URL may be shown.
+/// Host and port: the part of a URL that may be shown.
 fn host(url: &str) -> String {
     let url = Url::parse(url).ok();
     let host = url.as_ref().and_then(Url::host_str).unwrap_or("no host");
@@ -100,7 +100,7 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, job: Cal
     let CallbackJob { webhook_id, url, body, .. } = job;
     let forbidden = || EgressError::from(Cause::Forbidden);
     let url = Url::parse(&url).map_err(|_| forbidden())?;
-    // The store's time, so that a replica whose clock is off still signs what receivers accept.
+    // Signed with the store's time, so that receivers accept the signature even if this replica's clock is off.
     let timestamp = service.now().as_second().to_string();
     let secrets = &instance.config.callback_secrets;
     let signature = standard_webhooks::sign(secrets, &webhook_id, &timestamp, body.as_bytes());
@@ -124,7 +124,7 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, job: Cal
     Err(refused(&url, &response, service.now()))
 }
 
-/// What an answer means that is not a success.
+/// Classifies an answer that is not a success.
 fn refused(url: &Url, response: &Response<Vec<u8>>, now: Timestamp) -> Failure {
     let status = response.status().as_u16();
     let asked = if matches!(status, 429 | 503) { retry_after(response.headers(), now) } else { None };

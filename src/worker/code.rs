@@ -1,4 +1,4 @@
-//! One attempt to send a code; the next channel when this one can never carry it.
+//! One attempt to send a code. If this channel can never deliver it, the next channel takes over.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use crate::{
     store::{Leased, Settlement},
 };
 
-/// A message that is sent must not be sent again only because the store hesitates.
+/// Delays between attempts to record a result: a short outage of the store must not cause a message to be sent again.
 const PATIENCE: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
 
@@ -67,7 +67,7 @@ pub(super) async fn send(
     let _sending = Sending::begin(&service.sending);
     let refused = worker.permits.refused_until(&leased.lane).is_some_and(|until| service.now() < until);
     let GatewayResponse { sent, after, repeatable } = if refused {
-        // Somebody waits; another channel may still be in time.
+        // Fail at once instead of waiting for the hold to end: another channel may still be in time.
         GatewayResponse { sent: SendResult::Refused(Refusal::Unauthorized), after: None, repeatable: false }
     } else {
         send_message(worker, &carrier, leased, permit, request).await
@@ -100,7 +100,7 @@ pub(super) async fn send(
         note(worker, instance, about, leg, DeliveryReport::Unknown(why)).await?;
         Ok(Settlement::Done)
     };
-    // The next channel cannot send a second message over this one.
+    // If there is another channel, use it instead of sending a second message over this one.
     let next_channel = outgoing.record.kind.otp.next_channel(channel);
     if unknown && next_channel.is_some() {
         return perhaps().await;
@@ -113,7 +113,7 @@ pub(super) async fn send(
     }
 }
 
-/// Counts one for as long as it lives.
+/// Counts one message as being sent, until it is dropped.
 struct Sending<'a>(&'a AtomicUsize);
 
 impl<'a> Sending<'a> {

@@ -1,4 +1,4 @@
-//! One message to a gateway.
+//! Sends one message to a gateway, and records the outcome in the metrics and in the health of the lane.
 
 use std::time::{Duration, Instant};
 
@@ -15,16 +15,16 @@ use crate::{
     trace_context::{self, TraceContext},
 };
 
-/// What the gateway said.
+/// Result of sending one message.
 pub(super) struct GatewayResponse {
     pub(super) sent: SendResult,
-    /// Its `Retry-After`.
+    /// Delay requested with `Retry-After`.
     pub(super) after: Option<Duration>,
-    /// The message has an id under which the gateway sends it once.
+    /// The message carries an id by which the gateway deduplicates, so it can safely be sent again.
     pub(super) repeatable: bool,
 }
 
-/// `number` is the instance whose gateway carries the message of this job.
+/// Sends `request` over the gateway of `number`, the instance that carries the message of this job.
 pub(super) async fn send_message(
     worker: &Worker,
     number: &Instance,

@@ -1,4 +1,4 @@
-//! Looking for due work, and leasing as much of it as can start now.
+//! Polls the store for due work, and leases as much of it as can start now.
 
 use std::{
     collections::BTreeMap,
@@ -17,17 +17,17 @@ use crate::{
     store::{DrawnTokens, Lane, LaneKind, StoreError, TokenRequest},
 };
 
-/// How often each replica looks at all partitions, before jitter.
+/// How often each replica polls all partitions, before jitter.
 const POLL_INTERVAL: Duration = Duration::from_millis(800);
-/// Between two looks, however many retries come due.
+/// Minimum time between two polls, however many retries come due.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// After a lease that failed.
+/// Delay after a failed lease.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// What was leased to begin in a moment and has waited this long is given back: another replica may be faster.
+/// Leased jobs that have waited this long without starting are given back: another replica may be faster.
 const WAIT: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Looks once a round, whatever happens in between, and leases whenever a permit is free for what is known to wait.
+    /// Polls once per interval, and leases whenever a permit is free for work that is known to be due.
     pub(super) async fn run_leasing(self: &Arc<Self>, draining: &CancellationToken) {
         let mut next_look = tokio::time::Instant::now();
         let mut looked = next_look;
@@ -36,7 +36,7 @@ impl Worker {
             let wake = next_draw.map_or(next_look, |draw| draw.min(next_look));
             tokio::select! {
                 biased;
-                // Only here: what is leased must reach its attempt.
+                // Cancellation takes effect only here: a job that is leased must reach its attempt.
                 () = draining.cancelled() => return,
                 () = tokio::time::sleep_until(wake) => {}
                 () = self.permits.changed() => {}
@@ -66,7 +66,7 @@ impl Worker {
         }
     }
 
-    /// Starts what is due and has a permit.
+    /// Polls once, then leases and starts due jobs that get a permit.
     pub async fn poll(self: &Arc<Self>) -> Result<(), StoreError> {
         self.refresh_due().await?;
         self.lease_ready().await.map(drop)
@@ -81,12 +81,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Leases of all lanes at once. `Some`: a lane waits for permission to send, which it may draw at that time.
+    /// Leases from all ready lanes at once. Returns the time at which the first lane without send tokens can draw
+    /// again.
     async fn lease_ready(self: &Arc<Self>) -> Result<Option<Instant>, StoreError> {
         let ready = self.permits.ready();
         let draws = join_all(ready.iter().map(|lane| self.draw_send_tokens(lane))).await;
         if draws.iter().any(|draw| draw.backlog) {
-            // The other replicas draw from the same bucket: the oldest work is where none of them has taken it since.
+            // Other replicas draw from the same bucket and may have leased some of this work since: find the oldest
+            // that is left.
             self.refresh_due().await?;
         }
         let requests = ready.iter().flat_map(|lane| self.permits.request(lane, self.service.rate(lane).is_some()));
@@ -105,7 +107,7 @@ impl Worker {
         Ok(draws.into_iter().filter_map(|draw| draw.next).min())
     }
 
-    /// Draws permission to send for a lane that needs it.
+    /// Draws send tokens for a lane that needs them.
     async fn draw_send_tokens(&self, lane: &Lane) -> DrawOutcome {
         let Some(rate) = self.service.rate(lane) else { return DrawOutcome::default() };
         let units = self.permits.units_to_draw(lane, rate);
@@ -122,7 +124,7 @@ impl Worker {
         DrawOutcome { next, backlog: units > 0 && next.is_some() && self.permits.has_backlog(lane) }
     }
 
-    /// What this replica knows of queues.
+    /// Updates the gauges of held lanes and of message delays.
     fn update_metrics(&self) {
         let metrics = &self.service.metrics;
         let held = self.permits.held();
@@ -144,17 +146,17 @@ impl Worker {
     }
 }
 
-/// What came of a draw.
+/// Result of drawing send tokens.
 #[derive(Default)]
 struct DrawOutcome {
-    /// When the next one makes sense.
+    /// When to draw again, if the bucket is empty.
     next: Option<Instant>,
-    /// There is permission now, but not enough, and work in several partitions.
+    /// The bucket was emptied by this draw, and work is due in several partitions.
     backlog: bool,
 }
 
-/// The buckets from which a number's lane draws. What nobody asked for gets half of the rate, so that strangers who
-/// send rubbish cannot keep the replies of others waiting.
+/// The token buckets from which a number's lane draws. Replies to unsolicited messages get half of the rate, so that
+/// strangers who send rubbish cannot delay the replies that other people expect.
 fn buckets(lane: &Lane, rate: u32) -> Vec<TokenRequest> {
     let Some(number) = lane.instance() else { return Vec::new() };
     let partition = Partition::of(number.as_bytes()[15]);

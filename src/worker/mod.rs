@@ -1,12 +1,14 @@
-//! Everything that leaves the process: leased, attempted, settled.
+//! The background worker: leases jobs, attempts them and settles the outcome. All callbacks and messages leave the
+//! process through it.
 //!
-//! At least once, never lost. A worker that dies loses its lease and not the job; a worker that was too slow is refused
-//! by its fence. Jobs committed here arrive with their lease and a permit, and start at once; looking at the store
-//! finds what another replica has dropped, what comes due, and what waits for a permit.
+//! Delivery is at least once, and no job is lost. If a worker dies, its lease expires and the job is leased again; a
+//! worker that outlives its lease cannot settle the job, because its fence is outdated. Jobs committed by this process
+//! arrive with a lease and a permit, and start at once. Polling the store finds jobs that another replica has dropped,
+//! jobs that come due, and jobs that wait for a permit.
 //!
-//! Three loops that do not wait for one another: one starts what is committed here, one looks at the store and leases
-//! what there are permits for, one clears what ended jobs have left behind. Whoever ends an attempt begins the next one
-//! of its lane that waits in hand.
+//! Three loops run independently: one starts the jobs committed here, one polls the store and leases what there are
+//! permits for, and one purges the remains of ended jobs. When an attempt ends, the next waiting job of its lane
+//! starts.
 
 mod attempt;
 mod callback;
@@ -39,9 +41,9 @@ use crate::{
     store::Lane,
 };
 
-/// How often each replica clears what ended jobs have left behind.
+/// How often each replica purges the remains of ended jobs, before jitter.
 const PURGE_INTERVAL: Duration = Duration::from_mins(10);
-/// Before what waits in hand is looked at again, where everything ends.
+/// How often waiting jobs are checked during shutdown.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The worker of this process.
@@ -51,9 +53,9 @@ pub struct Worker {
     permits: Arc<Permits>,
     waiting: Waiting,
     tasks: TaskTracker,
-    /// Attempts in flight end now, and their jobs are given back.
+    /// When cancelled, attempts in flight are aborted and their jobs are given back.
     release: CancellationToken,
-    /// When the last step of looking and leasing began.
+    /// When the leasing loop began its current step.
     stepped: Mutex<Instant>,
 }
 
@@ -66,7 +68,7 @@ impl Worker {
         Arc::new(Self { service, cx, permits, waiting, tasks, release, stepped })
     }
 
-    /// How long the step takes that it is in: looking, leasing, or waiting for the next round.
+    /// Time since the leasing loop began its current step: polling, leasing, or waiting for the next round.
     pub fn step_elapsed(&self) -> Duration {
         self.stepped.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
@@ -75,8 +77,8 @@ impl Worker {
         *self.stepped.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Works until `stop`, then lets the attempts in flight settle. Their deadline is shorter than any lease. From
-    /// `draining` on only what is committed here is worked on: the rest is for those who stay.
+    /// Runs until `stop`, then lets the attempts in flight settle; their deadline is shorter than any lease. After
+    /// `draining`, only jobs committed by this process are started; the rest is left to the other replicas.
     pub async fn run(
         self: Arc<Self>,
         committed: mpsc::UnboundedReceiver<StartableJob>,
@@ -125,19 +127,20 @@ impl Worker {
         }
     }
 
-    /// Ends all attempts; their jobs are due again at once, for any replica, and no attempt was spent.
+    /// Aborts all attempts in flight. Their jobs are due again at once, for any replica. Only a job whose message may
+    /// have been sent has spent an attempt.
     pub fn release_jobs(&self) {
         self.release.cancel();
     }
 
-    /// Waits until nothing is in hand.
+    /// Waits until no job is in hand.
     pub async fn wait_until_idle(&self) {
         while self.permits.in_hand() > 0 || !self.tasks.is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
-    /// Tries again at once where a number was held back: the operator has changed the configuration.
+    /// Ends the holds on messages, so that they are retried at once after the operator has changed the configuration.
     pub async fn reset_holds(&self) {
         let now = self.service.now();
         for lane in self.permits.reset_message_holds().iter().flat_map(with_notices) {
@@ -150,7 +153,7 @@ impl Worker {
         }
     }
 
-    /// Notes how an attempt ended, and keeps the lane back where that is better for both sides.
+    /// Records the outcome of an attempt, and holds the lane if the party behind it is failing.
     async fn record_outcome(&self, lane: &Lane, outcome: AttemptOutcome) {
         let Some(until) = self.permits.record_outcome(lane, self.service.now(), outcome) else { return };
         for lane in with_notices(lane) {
@@ -163,8 +166,8 @@ impl Worker {
     }
 }
 
-/// Replies that are awaited and those that are not share a gateway. Codes are never held: each of them goes to its next
-/// channel when this one fails.
+/// Lanes that are held together: expected replies and notices share a gateway. Codes are never held, because a failed
+/// code goes to its next channel.
 fn with_notices(lane: &Lane) -> Vec<Lane> {
     match lane.instance() {
         Some(number) if lane.kind().is_message() => vec![health_lane(lane), Lane::notices(number)],

@@ -1,4 +1,4 @@
-//! One attempt to answer in the chat. The text is rendered here, from the record and today's settings.
+//! One attempt to send a chat reply. The text is rendered here, from the record and the current configuration.
 
 use jiff::SignedDuration;
 
@@ -23,7 +23,7 @@ use crate::{
     store::{DeadReason, Leased, Settlement},
 };
 
-/// A reply that comes later than this confuses more than it helps.
+/// Maximum age of a reply: a later one confuses more than it helps.
 const LATEST: SignedDuration = SignedDuration::from_secs(120);
 
 pub(super) async fn send(
@@ -48,7 +48,7 @@ pub(super) async fn send(
         None => None,
         Some(about) => match service.record(&worker.cx, about, known).await.map(Verification::typed) {
             Ok(Typed::Link(record)) => Some(record),
-            // Erased meanwhile: there is nothing left to say. Codes have no replies.
+            // The record was erased meanwhile, so there is nothing left to say. Codes have no replies.
             Ok(Typed::Code(_)) | Err(ServiceError::NotFound) => return Ok(Settlement::Done),
             Err(error) => return Err(error),
         },
@@ -117,7 +117,7 @@ fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&
     if reply.is_expected() {
         let mut facts = service.facts(instance, record);
         if reply == Reply::TextChanged {
-            // Nobody has proved anything yet, so there is nothing to dispute.
+            // Nothing has been proved yet, so there is nothing to dispute.
             facts.dispute.clear();
         }
         facts.add_to(&mut text, instance.language(Some(&record.request)).facts());

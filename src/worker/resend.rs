@@ -1,5 +1,5 @@
-//! Whether a message that was not accepted is sent again: only while it is of use, and only once when it may have
-//! arrived.
+//! Decides whether a message that was not accepted is sent again: only while it is useful. If it may have arrived, it
+//! is sent again once; a second uncertain result is final unless the gateway deduplicates.
 
 use std::{fmt, time::Duration};
 
@@ -14,9 +14,9 @@ use crate::{
     store::{Leased, Settlement},
 };
 
-/// Why an attempt failed, as it is kept with the job.
+/// Reason of a failed attempt, as stored with the job.
 pub(super) struct AttemptNote<'a> {
-    /// The message may have arrived all the same.
+    /// The message may have arrived nevertheless.
     pub(super) perhaps_sent: bool,
     pub(super) cause: &'a str,
 }
@@ -24,7 +24,7 @@ pub(super) struct AttemptNote<'a> {
 const PERHAPS_SENT: &str = "perhaps sent: ";
 
 impl<'a> AttemptNote<'a> {
-    /// Reverses what is displayed.
+    /// Parses the output of `Display`.
     fn parse(text: &'a str) -> Self {
         match text.strip_prefix(PERHAPS_SENT) {
             Some(cause) => Self { perhaps_sent: true, cause },
@@ -39,20 +39,20 @@ impl fmt::Display for AttemptNote<'_> {
     }
 }
 
-/// An attempt after which another may follow.
+/// A failed attempt that may be followed by another one.
 pub(super) struct FailedAttempt {
     pub(super) why: DeliveryFailure,
-    /// The gateway's wish.
+    /// Delay requested by the gateway.
     pub(super) after: Option<Duration>,
-    /// It may have arrived.
+    /// The message may have arrived.
     pub(super) unknown: bool,
-    /// A second one would be the same message.
+    /// The gateway deduplicates, so sending again is safe.
     pub(super) repeatable: bool,
 }
 
 pub(super) enum NextAttempt {
     Again(Settlement),
-    /// The next attempt would come after the message's use.
+    /// The next attempt would come when the message is no longer useful.
     TooLate {
         unknown: bool,
     },
@@ -61,7 +61,7 @@ pub(super) enum NextAttempt {
     },
 }
 
-/// `useful_until` is the first instant at which the message helps nobody.
+/// Decides what follows a failed attempt. From `useful_until` on, the message is useless.
 pub(super) async fn next_attempt(
     worker: &Worker,
     leased: &Leased,
@@ -84,7 +84,7 @@ pub(super) async fn next_attempt(
     Ok(NextAttempt::Again(Settlement::Retry { at, note: note.to_string() }))
 }
 
-/// What an earlier attempt has noted.
+/// Whether an earlier attempt noted that the message may have been sent.
 async fn was_unknown(worker: &Worker, leased: &Leased) -> Result<bool, ServiceError> {
     if leased.attempts == 0 {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! A timer that has rung.
+//! Fires a due timer.
 
 use super::Worker;
 use crate::{
@@ -13,8 +13,8 @@ pub(super) async fn fire(worker: &Worker, leased: &Leased) -> Result<Settlement,
     let rung =
         trace_context::in_trace(TraceContext::new_root(), Box::pin(worker.service.ring(&worker.cx, place))).await?;
     Ok(match rung {
-        // One that was set anew keeps its time. Its lease is not left to run out: of many they would be put back one by
-        // one.
+        // A timer that was set anew keeps its new time. Its lease is settled rather than left to expire, since expired
+        // leases are put back one by one.
         Rung::Done | Rung::Set => Settlement::Done,
         Rung::Again(at) => Settlement::Postpone { at },
     })

@@ -1,4 +1,4 @@
-//! Whose turn it is among the jobs in hand, and how they end.
+//! Starts the jobs in hand in their order, and settles them.
 
 use std::{
     sync::Arc,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Worker {
-    /// Jobs of one lane: those whose permit has begun start, the others wait for their turn.
+    /// Takes in jobs of one lane: those whose permit has begun start, the others wait for their turn.
     pub(super) fn take_up(self: &Arc<Self>, jobs: Vec<StartableJob>) {
         let Some(lane) = jobs.first().map(|job| job.leased.lane.clone()) else { return };
         let (begun, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.permit.has_begun());
@@ -40,7 +40,7 @@ impl Worker {
         });
     }
 
-    /// Starts what waits in hand for the end of another attempt in its lane.
+    /// Starts the waiting jobs of a lane whose turn has come.
     pub(super) fn start_waiting_in(self: &Arc<Self>, lane: &Lane) {
         let Taken { begun, late } = self.waiting.next(lane, &self.permits);
         for job in begun {
@@ -55,7 +55,7 @@ impl Worker {
         }
     }
 
-    /// Gives back what has not begun, to its place in the order of its lane.
+    /// Returns jobs that have not begun to the store, where they keep their place in the order of the lane.
     pub(super) async fn release_unbegun(&self, jobs: Vec<StartableJob>) {
         let settle = async |job: &StartableJob| {
             let settlement = Settlement::Postpone { at: job.leased.since };
@@ -81,7 +81,7 @@ impl Worker {
         self.settle(leased, settlement).await;
     }
 
-    /// Looks at the store when a job comes due that was settled here.
+    /// Schedules a poll of the store for the time at which a job settled here comes due again.
     fn expect_retry(&self, settlement: &Settlement) {
         if let Settlement::Retry { at, .. } = settlement
             && let Ok(delay) = Duration::try_from(at.duration_since(self.service.now()))
@@ -90,7 +90,7 @@ impl Worker {
         }
     }
 
-    /// Tells the store until it answers or the lease is over.
+    /// Stores the outcome, retrying until the store answers or the lease has expired.
     async fn settle(&self, leased: &Leased, settlement: &Settlement) {
         let deadline = Instant::now() + LEASE_DURATION;
         loop {

@@ -11,24 +11,24 @@ use crate::{
     store::Lane,
 };
 
-/// A job that has waited this long is given back: its attempt could outlive its lease.
+/// A job that has waited this long is given back: its attempt could outlast its lease.
 pub(super) const LATEST: Duration = Duration::from_secs(4);
 
-/// By lane, the oldest first.
+/// Waiting jobs by lane, oldest first.
 #[derive(Default)]
 pub(super) struct Waiting(Mutex<HashMap<Lane, VecDeque<StartableJob>>>);
 
-/// What is taken out of a lane.
+/// Jobs taken out of a lane.
 #[derive(Default)]
 pub(super) struct Taken {
-    /// Their permits have begun.
+    /// Jobs whose permit has begun.
     pub(super) begun: Vec<StartableJob>,
-    /// To be given back.
+    /// Overdue jobs, which are to be given back.
     pub(super) late: Vec<StartableJob>,
 }
 
 impl Waiting {
-    /// Puts jobs of one lane in their places.
+    /// Adds jobs of one lane, in the order of their age.
     pub(super) fn add(&self, lane: &Lane, jobs: Vec<StartableJob>) {
         let mut lanes = self.lock();
         let waiting = lanes.entry(lane.clone()).or_default();
@@ -40,7 +40,7 @@ impl Waiting {
         }
     }
 
-    /// The jobs of a lane whose turn it is.
+    /// Takes out the jobs of a lane that can start now, and those that are overdue.
     pub(super) fn next(&self, lane: &Lane, permits: &Permits) -> Taken {
         let mut taken = Taken::default();
         let mut lanes = self.lock();
@@ -66,12 +66,12 @@ impl Waiting {
         taken
     }
 
-    /// All jobs of a lane.
+    /// Takes out all jobs of a lane.
     pub(super) fn take(&self, lane: &Lane) -> Vec<StartableJob> {
         self.lock().remove(lane).map(Vec::from).unwrap_or_default()
     }
 
-    /// Jobs that wait for longer than that.
+    /// Takes out the jobs that have been in hand for longer than `time`.
     pub(super) fn longer_than(&self, time: Duration) -> Vec<StartableJob> {
         let mut late = Vec::new();
         self.lock().retain(|_, waiting| {
@@ -87,7 +87,7 @@ impl Waiting {
         self.lock().keys().cloned().collect()
     }
 
-    /// Every change is whole before anything can panic.
+    /// Every change is complete before anything can panic, so a poisoned lock still guards consistent data.
     fn lock(&self) -> MutexGuard<'_, HashMap<Lane, VecDeque<StartableJob>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,7 +111,7 @@ mod tests {
         Lane::replies(InstanceId::from_random([1; 16]))
     }
 
-    /// Jobs with permits that have not begun, as they are leased.
+    /// Jobs with permits that have not begun, as a lease returns them.
     fn leased(permits: &Arc<Permits>, jobs: &[(&str, i64)]) -> Vec<StartableJob> {
         permits.record_waiting(&lane(), Partition::of(1), from_millis(0));
         let (request, held) = permits.request(&lane(), false).remove(0);

@@ -1,6 +1,6 @@
-//! The parts of the API, and what proves a caller.
+//! The areas of the API, and how callers authenticate.
 
-/// The parts of the API, in the order in which they are read.
+/// The areas of the API, in the order of the documentation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Area {
     Links,
@@ -41,7 +41,7 @@ impl Area {
         }
     }
 
-    /// For anchors.
+    /// Id for anchors.
     pub const fn id(self) -> &'static str {
         match self {
             Self::Links => "links",
@@ -71,18 +71,18 @@ impl Area {
     }
 }
 
-/// What proves the caller.
+/// How a caller authenticates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// `Authorization: Bearer <API token>` of the instance in the path.
     Token,
-    /// The API token, or the request's own poll token.
+    /// The API token, or the poll token of the request.
     PollToken,
-    /// Wawp's `access_token`, wherever it stands.
+    /// Wawp's `access_token`, in query, body or header.
     Wawp,
-    /// Whatever the gateway signs or sends.
+    /// The signature or secret that the gateway sends.
     Gateway,
-    /// What stands in the path is all there is, or nothing is asked for.
+    /// No credentials, apart from a token in the path where there is one.
     Nobody,
 }
 
@@ -97,7 +97,7 @@ impl Access {
         }
     }
 
-    /// Whether a bearer goes along.
+    /// Whether the request carries a bearer token.
     pub const fn is_token(self) -> bool {
         matches!(self, Self::Token | Self::PollToken)
     }

@@ -1,4 +1,4 @@
-//! The log of callbacks.
+//! Operations on the callback log.
 
 use serde_json::json;
 

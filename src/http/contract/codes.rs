@@ -1,4 +1,4 @@
-//! Codes that we send: asked for, typed, sent again.
+//! Operations on codes that we send: request, validate and resend.
 
 use serde_json::{Value, json};
 

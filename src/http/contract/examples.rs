@@ -1,5 +1,5 @@
-//! What the documentation shows: values of the structs that are sent, so that an example has every member that the
-//! answer has.
+//! Example values for the documentation, built from the structs that are sent, so that an example has every member of a
+//! real response.
 
 use std::str::FromStr;
 
@@ -17,7 +17,7 @@ use crate::{
     domain::{OtpType, Status},
 };
 
-/// A value of [`values`] as its type.
+/// Parses a value of [`values`].
 pub(super) fn parsed<T: FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| panic!("{text} stands in values.rs and has another form"))
 }
@@ -161,7 +161,7 @@ pub(super) fn callback_json() -> Value {
     json!(callback("link.verified"))
 }
 
-/// One that was given up.
+/// A callback that was given up.
 pub(super) fn callback_entry() -> CallbackEntry {
     CallbackEntry {
         id: values::CALLBACK.to_owned(),

@@ -1,10 +1,10 @@
-//! A schema as rows for people: one for each field, inner ones by their dotted names.
+//! A schema as rows for the documentation: one per field, with nested fields under dotted names.
 
 use serde_json::Value;
 
 use super::schema;
 
-/// A field, or a parameter.
+/// A field or a parameter.
 pub(in crate::http) struct Row {
     pub(in crate::http) name: String,
     /// `string`, `integer 60–3600`, `one of a, b`.
@@ -13,7 +13,7 @@ pub(in crate::http) struct Row {
     pub(in crate::http) about: String,
 }
 
-/// Rows of an object and of the objects in it.
+/// Rows of an object and of the objects nested in it.
 pub(in crate::http) fn rows(schema: &Value) -> Vec<Row> {
     let mut found = Vec::new();
     collect(&resolved(schema), "", &mut found);
@@ -37,7 +37,7 @@ fn collect(schema: &Value, prefix: &str, found: &mut Vec<Row>) {
             about: inner["description"].as_str().unwrap_or_default().to_owned(),
         });
         let items = resolved(&inner["items"]);
-        // The request inside a list is described where one is shown.
+        // A request within a list is described where a single one is shown.
         if inner["properties"].is_object() && !is_named(field, "Request") {
             collect(&inner, &format!("{prefix}{name}."), found);
         } else if items["properties"].is_object() && !is_named(&inner["items"], "Request") {

@@ -1,6 +1,6 @@
-//! Colours for the samples: strings, comments, numbers and a few words, in any of their languages.
+//! Syntax highlighting for the samples: strings, comments, numbers and keywords, in any of their languages.
 
-/// Words that start something.
+/// Keywords of the languages.
 const WORDS: &[&str] = &[
     "as", "async", "await", "catch", "class", "const", "continue", "curl", "def", "echo", "else", "except", "exit",
     "export", "false", "fn", "for", "from", "func", "function", "if", "import", "let", "mut", "new", "nil", "null",
@@ -8,7 +8,7 @@ const WORDS: &[&str] = &[
     "while",
 ];
 
-/// HTML of a piece of code.
+/// Highlights a piece of code as HTML.
 pub(in crate::http) fn html(code: &str) -> String {
     let mut out = String::with_capacity(code.len() * 2);
     let mut rest = code;
@@ -31,7 +31,7 @@ pub(in crate::http) fn html(code: &str) -> String {
     out
 }
 
-/// The class of what stands at the start of `rest`, and its length in bytes.
+/// Class of the token at the start of `rest`, and its length in bytes.
 fn token(rest: &str, first: char, before: char) -> (&'static str, usize) {
     let line = rest.find('\n').unwrap_or(rest.len());
     match first {
@@ -50,7 +50,7 @@ fn token(rest: &str, first: char, before: char) -> (&'static str, usize) {
     }
 }
 
-/// To the closing quote; a backslash hides one.
+/// Length in bytes up to and including the closing quote; a backslash escapes a quote.
 fn quoted(rest: &str, quote: char) -> usize {
     let mut hidden = false;
     for (at, c) in rest.char_indices().skip(1) {
@@ -76,7 +76,7 @@ pub(in crate::http) fn escape(text: &str, out: &mut String) {
     }
 }
 
-/// HTML of one paragraph: `code` and **strong** as in Markdown, code also within strong.
+/// Renders one paragraph as HTML: `code` and **strong** as in Markdown, code also within strong.
 pub(super) fn prose(text: &str) -> String {
     let mut out = String::new();
     let mut strong = false;

@@ -1,4 +1,4 @@
-//! The contract, about itself.
+//! Operations that serve the contract itself.
 
 use serde_json::{Value, json};
 

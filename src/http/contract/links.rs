@@ -1,4 +1,4 @@
-//! Minting a link, and exchanging what it was worth.
+//! Operations on links: mint, and redeem a completed login.
 
 use serde_json::{Value, json};
 

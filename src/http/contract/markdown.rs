@@ -1,4 +1,4 @@
-//! The table as text: the whole of it in Markdown, and an index for language models.
+//! The table as text: the whole documentation in Markdown, and an index for language models.
 
 use std::fmt::Write as _;
 
@@ -10,11 +10,11 @@ use crate::{
 
 const INTRODUCTION: &str = include_str!("../../../templates/docs/introduction.md");
 
-/// Everything the page says.
+/// The whole documentation, with the content of the page.
 pub(super) fn document() -> String {
     let mut out = format!("# countersign: the API\n\n{INTRODUCTION}");
     for guide in GUIDES {
-        // One level down: the document has its own title.
+        // Headings move down one level, since the document has its own title.
         let lines = guide.source.lines().scan(false, |code, line| {
             *code ^= line.starts_with("```");
             Some(if line.starts_with('#') && !*code { format!("#{line}\n") } else { format!("{line}\n") })
@@ -93,7 +93,7 @@ fn callbacks(out: &mut String) {
     }
 }
 
-/// As llmstxt.org describes it; `url` is where the API lives.
+/// An index as described by llmstxt.org; `url` is the base URL of the API.
 pub(super) fn index(url: &str) -> String {
     let mut out = "# countersign\n\n> Login links and codes over WhatsApp, self-hosted: an HTTP API, hosted pages and \
                    signed callbacks.\n\n"

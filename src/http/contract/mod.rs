@@ -1,13 +1,13 @@
-//! The HTTP contract as one table of operations, and its renderings: OpenAPI, a page, Markdown, a Postman
-//! collection, an index for language models.
+//! The HTTP contract: one table of operations, rendered as OpenAPI, as a page, as Markdown, as a Postman collection,
+//! and as an index for language models.
 //!
 //! # Adding an operation
 //!
-//! 1. The route stands in [`super::ROUTES`].
-//! 2. Its row stands in the file of its area here, such as `requests.rs`: one call of `operation(…)`, with an example
-//!    request and answer. A new file is one line in [`operations`]. The struct of its answer is declared in
-//!    [`crate::api`]; an example is a value of it, and what several examples need stands in `examples.rs` and `values.rs`.
-//! 3. `tests/it/contract/live.rs` says how such a value comes to be in a running daemon, and the example is executed.
+//! 1. Add the route to [`super::ROUTES`].
+//! 2. Add a row to the file of its area here, such as `requests.rs`: one call of `operation(…)`, with an example
+//!    request and response. A new file needs one line in [`operations`]. Declare the struct of the response in
+//!    [`crate::api`]. An example is a value of it; what several examples share is in `examples.rs` and `values.rs`.
+//! 3. State in `tests/it/contract/live.rs` how such a value arises in a running daemon: the example is executed.
 
 mod area;
 mod callbacks;
@@ -43,7 +43,7 @@ pub use self::{
     operation::{Access, Answer, Area, Body, Operation, Parameter},
 };
 
-/// Every operation of the public listener, in the order in which they are read.
+/// All operations of the public listener, in the order of the documentation.
 pub fn operations() -> &'static [Operation] {
     static ALL: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         [
@@ -64,7 +64,7 @@ pub fn operations() -> &'static [Operation] {
     &ALL
 }
 
-/// What stands in the path for a parameter, and what it is.
+/// Example value and description of a path parameter.
 fn path_parameter(path: &str, name: &str) -> (&'static str, &'static str) {
     match name {
         "instance" => (values::INSTANCE, "The instance's id."),

@@ -9,7 +9,7 @@ use crate::{
     http::problem::{Code, Problem},
 };
 
-/// The document; `url` is where the API lives, without a slash at the end.
+/// The document; `url` is the base URL of the API, without a trailing slash.
 pub fn openapi(url: &str) -> Value {
     let mut paths = Map::new();
     for operation in operations() {
@@ -131,7 +131,7 @@ fn responses(operation: &Operation) -> Value {
     Value::Object(responses)
 }
 
-/// One problem as it is sent.
+/// An example of a problem.
 pub(super) fn example(code: Code) -> ProblemBody {
     Problem::new(code, "What to do about it, for people.").body()
 }
@@ -164,7 +164,7 @@ fn headers() -> Value {
     })
 }
 
-/// What the daemon posts to the app.
+/// The callbacks that the daemon posts to the app.
 fn callbacks() -> Value {
     let parameters: Vec<Value> = [
         ("webhook-id", "The same for every attempt: deduplicate on it."),

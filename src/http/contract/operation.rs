@@ -1,4 +1,4 @@
-//! One row of the contract: an operation, said in a few calls.
+//! One row of the contract: an operation, described with a chain of calls.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -16,12 +16,12 @@ pub struct Parameter {
     /// `query` or `header`.
     pub place: &'static str,
     pub schema: Value,
-    /// What the example sends; `None`: it leaves the parameter out.
+    /// Value that the example sends; `None` if it omits the parameter.
     pub example: Option<&'static str>,
     pub required: bool,
 }
 
-/// What is sent.
+/// A request body.
 pub struct Body {
     pub media: &'static str,
     pub schema: Value,
@@ -29,11 +29,11 @@ pub struct Body {
     pub required: bool,
 }
 
-/// What comes back when all went well.
+/// A response other than a problem.
 pub struct Answer {
     pub status: u16,
     pub about: &'static str,
-    /// Empty: no body.
+    /// Empty if there is no body.
     pub media: &'static str,
     pub schema: Value,
     pub example: Value,
@@ -48,17 +48,17 @@ pub struct Operation {
     pub title: &'static str,
     pub about: &'static str,
     pub access: Access,
-    /// What an API token must be allowed to do.
+    /// Scope that an API token must have.
     pub scope: Option<Scope>,
     pub parameters: Vec<Parameter>,
     pub body: Option<Body>,
     pub answers: Vec<Answer>,
     pub problems: Vec<Code>,
-    /// Every answer tells how limits stand.
+    /// Every response reports the state of rate limits.
     pub spends: bool,
 }
 
-/// An operation that reads the store and needs an API token, until said otherwise.
+/// An operation that needs an API token and uses the store, unless the calls that follow change this.
 pub(super) fn operation(
     area: Area,
     method: &'static str,
@@ -96,25 +96,25 @@ impl Operation {
         self
     }
 
-    /// Asks for a token that may do this.
+    /// Requires a token with this scope.
     pub(super) fn scope(mut self, scope: Scope) -> Self {
         self.scope = Some(scope);
         self.problems(&[Code::InsufficientScope])
     }
 
-    /// What proves the caller, for people.
+    /// The required credentials, as text for the documentation.
     pub(super) fn needs(&self) -> String {
         let scope = self.scope.map(|scope| format!("; scope `{}`", scope.as_str()));
         format!("{}{}", self.access.about(), scope.unwrap_or_default())
     }
 
-    /// Asks for something else than an API token; nobody's tokens are counted then.
+    /// Requires something other than an API token, so wrong tokens are not counted.
     pub(super) fn open_to(mut self, access: Access) -> Self {
         self.access = access;
         self.without(&[Code::Unauthenticated, Code::RateLimited])
     }
 
-    /// Takes from limits whenever it is called.
+    /// Every call counts against rate limits.
     pub(super) fn spends(mut self) -> Self {
         self.spends = true;
         self
@@ -131,13 +131,13 @@ impl Operation {
         self
     }
 
-    /// A query parameter, sent by the example when `example` is given.
+    /// Adds a query parameter, which the example sends if `example` is given.
     pub(super) fn query(mut self, name: &'static str, schema: Value, example: Option<&'static str>) -> Self {
         self.parameters.push(Parameter { name, place: "query", schema, example, required: false });
         self
     }
 
-    /// As [`Self::query`], for one that cannot be left out.
+    /// Like [`Self::query`], for a required parameter.
     pub(super) fn required_query(mut self, name: &'static str, schema: Value, example: &'static str) -> Self {
         let example = Some(example);
         self.parameters.push(Parameter { name, place: "query", schema, example, required: true });
@@ -149,7 +149,7 @@ impl Operation {
         self
     }
 
-    /// A JSON object; an empty body counts as `{}`, so it is never required by the parser itself.
+    /// A JSON body. An empty body counts as `{}`, so the parser itself never requires one.
     pub(super) fn json(self, schema: Value, example: Value) -> Self {
         self.body("application/json", schema, example)
     }
@@ -168,7 +168,7 @@ impl Operation {
         self
     }
 
-    /// The key that makes a repeat safe.
+    /// Adds the `Idempotency-Key` header, which makes it safe to repeat the request.
     pub(super) fn idempotent(self) -> Self {
         self.header(
             "Idempotency-Key",
@@ -181,7 +181,7 @@ impl Operation {
         .problems(&[Code::IdempotencyKeyReused, Code::InvalidRequest])
     }
 
-    /// `{"success": true, "message": …, "data": <schema>}`, as the old API writes it.
+    /// A response `{"success": true, "message": …, "data": <schema>}`, the envelope of the old API.
     pub(super) fn envelope<T: Schema + Serialize>(self, message: &'static str, example: &T) -> Self {
         let schema = json!({
             "type": "object",
@@ -215,17 +215,17 @@ impl Operation {
         self
     }
 
-    /// A page for people.
+    /// A response that is an HTML page.
     pub(super) fn page(self, status: u16, about: &'static str) -> Self {
         self.answer(status, about, "text/html", json!({ "type": "string" }), Value::Null)
     }
 
-    /// Names between braces, in order.
+    /// Names of the path parameters, in order.
     pub fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
         self.path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap_or_default())
     }
 
-    /// The example's path, with its values in the place of the parameters.
+    /// The path of the example, with values in place of the parameters.
     pub fn example_path(&self) -> String {
         let mut path = self.path.to_owned();
         for name in self.path_parameters() {
@@ -234,12 +234,12 @@ impl Operation {
         path
     }
 
-    /// What the example sends after the question mark.
+    /// Query parameters of the example.
     pub fn example_query(&self) -> Vec<(&'static str, &'static str)> {
         self.sent("query")
     }
 
-    /// Headers the example sends beside credentials and media type.
+    /// Headers of the example, apart from credentials and media type.
     pub fn example_headers(&self) -> Vec<(&'static str, &'static str)> {
         self.sent("header")
     }

@@ -1,4 +1,4 @@
-//! The table as a page that loads nothing.
+//! The table as an HTML page that loads nothing.
 
 use std::sync::LazyLock;
 
@@ -61,7 +61,7 @@ struct Section {
     title: &'static str,
     about: String,
     access: String,
-    /// Whether the bar's token goes along.
+    /// Whether the form sends the token that is entered in the page's bar.
     token: bool,
     path_fields: Vec<Input>,
     query_fields: Vec<Input>,
@@ -74,7 +74,7 @@ struct Section {
     samples: Vec<Shown>,
 }
 
-/// A parameter: in the table, and in the form.
+/// A parameter, as shown in the table and in the form.
 struct Input {
     name: String,
     kind: String,
@@ -94,14 +94,14 @@ struct Shown {
     html: String,
 }
 
-/// The page, and the policy it is served with.
+/// The page, and its content security policy.
 pub(super) fn page() -> (String, String) {
     static HTML: LazyLock<String> =
         LazyLock::new(|| built().render().expect("a compiled template of plain values renders"));
     (HTML.clone(), policy(Some(JS), CSS))
 }
 
-/// What a page of the documentation may load: its own style and script, and nothing else.
+/// Content security policy of a documentation page: it may load its own style and script, and nothing else.
 pub(in crate::http) fn policy(script: Option<&str>, style: &str) -> String {
     let source = |text: &str| format!("'sha256-{}'", STANDARD.encode(sha256(text.as_bytes())));
     let script = script.map_or_else(|| "'none'".to_owned(), source);
@@ -177,7 +177,7 @@ fn section(operation: &Operation) -> Section {
     }
 }
 
-/// What the envelope holds, which is the same everywhere.
+/// The schema of the envelope's `data`; the schema itself if there is no envelope.
 pub(in crate::http) fn data(schema: &Value) -> &Value {
     schema.pointer("/properties/data").unwrap_or(schema)
 }

@@ -1,4 +1,4 @@
-//! What people's browsers open.
+//! Pages that people open in their browsers.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Questions about people.
+//! Operations that answer questions about a person.
 
 use serde_json::{Value, json};
 
@@ -56,7 +56,8 @@ fn explain() -> Operation {
         .problems(&[Code::InvalidRequest])
 }
 
-/// Every outcome of a message. The gateways' part of the list stands above the room of the wire, which says `string`.
+/// Every outcome of a message. The struct in `crate::api` says only `string`, because some outcomes come from the
+/// gateways, which that module does not depend on.
 fn outcomes() -> Value {
     json!({
         "enum": Outcome::all().map(Outcome::as_str).collect::<Vec<&str>>(),

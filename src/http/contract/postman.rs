@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Area, Operation, operations, path_parameter, samples, values};
 
-/// The collection; its variables hold where the API lives and who calls.
+/// The collection; the base URL and the credentials are variables.
 pub(super) fn collection(url: &str) -> Value {
     let folder = |area: &Area| {
         let items: Vec<Value> = operations().iter().filter(|operation| operation.area == *area).map(item).collect();

@@ -1,4 +1,4 @@
-//! Looking at requests, and ending them.
+//! Operations that read and cancel requests.
 
 use serde_json::{Value, json};
 

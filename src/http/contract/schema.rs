@@ -1,4 +1,4 @@
-//! Schemas of what the wire's structs do not declare: requests, parameters and streams.
+//! Schemas that the structs in `crate::api` do not declare: requests, parameters and streams.
 
 use serde_json::{Map, Value, json};
 
@@ -18,7 +18,7 @@ pub(super) fn time(about: &str) -> Value {
     json!({ "type": "string", "format": "date-time", "description": about })
 }
 
-/// One event of a stream named `event`.
+/// An event, named `event`, of a stream.
 pub(super) fn streamed(event: &str, data: &str) -> Value {
     json!({
         "type": "object",
@@ -32,7 +32,7 @@ pub(super) fn streamed(event: &str, data: &str) -> Value {
     })
 }
 
-/// Every named shape, as `components.schemas` holds them.
+/// All named schemas, for `components.schemas`.
 pub(super) fn components() -> Map<String, Value> {
     fn component<T: Schema>() -> (String, Value) {
         (T::COMPONENT.unwrap_or_default().to_owned(), T::definition())

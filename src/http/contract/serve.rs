@@ -1,4 +1,4 @@
-//! The renderings, served as files.
+//! Serves the renderings of the contract as files.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::{markdown, openapi, page, postman};
 use crate::{hash::sha256, http::PublicState};
 
-/// Made when somebody first asks, and kept: strangers ask as often as they like.
+/// Renderings are built on first use and cached, since anyone may request them at any rate.
 #[derive(Default)]
 pub(in crate::http) struct Renderings {
     openapi: OnceLock<Rendering>,
@@ -22,7 +22,7 @@ pub(in crate::http) struct Renderings {
     llms: OnceLock<Rendering>,
 }
 
-/// A document as it is sent, and its entity tag.
+/// A rendered document and its entity tag.
 pub(in crate::http) struct Rendering {
     body: Bytes,
     tag: String,
@@ -68,7 +68,7 @@ pub(in crate::http) async fn docs(app: Data<PublicState>, request: HttpRequest) 
     restricted(made.serve(&request, "text/html; charset=utf-8"), policy)
 }
 
-/// A page that loads only what `policy` names.
+/// Restricts a page to loading only what `policy` allows.
 pub(in crate::http) fn restricted(mut response: HttpResponse, policy: &str) -> HttpResponse {
     for (name, value) in [("content-security-policy", policy), ("referrer-policy", "no-referrer")] {
         if let Ok(value) = header::HeaderValue::from_str(value) {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::http::ROUTES;
 
-/// `GET /a` for each method of each route; HEAD and OPTIONS go without saying where there is a GET.
+/// `GET /a` for each method of each route. HEAD and OPTIONS are left out, since they accompany a GET.
 fn routed() -> Vec<String> {
     let methods = |entry: &'static crate::http::route::RouteEntry| {
         let methods = entry.methods.split(", ").filter(|method| !["HEAD", "OPTIONS"].contains(method));
@@ -49,7 +49,7 @@ fn ids_are_unique_and_every_operation_can_be_understood() {
 fn every_problem_code_can_occur_somewhere() {
     for code in crate::http::problem::Code::ALL {
         let told = operations().iter().any(|operation| operation.problems.contains(code));
-        // Not an operation's answer but that of a wrong method.
+        // No operation returns this code; it answers a wrong method.
         assert!(told || code.as_str() == "method_not_allowed", "{} is told by no operation", code.as_str());
     }
 }

@@ -1,5 +1,5 @@
-//! The values that examples are written with. Tests exchange them for values of a running daemon, so that what
-//! the documentation shows is what was executed.
+//! Values used in the examples. Tests replace them with values of a running daemon, so that the documented examples are
+//! executed.
 
 pub const INSTANCE: &str = "5f0c2a90-0000-4000-8000-000000000001";
 pub const UUID: &str = "019aa3f2-6c00-7c31-9d4e-5b1f0c2a90e7";
@@ -28,11 +28,11 @@ pub const FORM_FIELD: &str = "m3nV6sZc0tWq8yLrXe1uGg";
 pub const DISPUTE_FIELD: &str = "d5kP2xGv8nRw1LzTq7YcSg";
 /// The hidden field of the start page.
 pub const START_FIELD: &str = "b0q7Tz4mXe2nWc9sRy6uVg";
-/// The browser's cookie, which the start page sets.
+/// The browser's cookie, set by the start page.
 pub const COOKIE: &str = "__Host-cs=Zt3vQ8mXr1nWc7sLy5uKpA";
-/// The code in the reply to a phone that scanned.
+/// The code in the reply to a phone that scanned the QR code.
 pub const REPLY_CODE: &str = "7K3Q9X";
-/// The pair of RFC 7636, appendix B.
+/// The verifier and challenge of RFC 7636, appendix B.
 pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 /// In `…/callbacks/{id}`.
@@ -40,15 +40,15 @@ pub const CALLBACK: &str = "N2Uua05oWg";
 pub const WEBHOOK_ID: &str = "msg_2Zt0nX1cJ8dQkq5w";
 /// In `/webhooks/{instance}/{secret}`.
 pub const WEBHOOK_SECRET: &str = "a-secret-that-the-gateway-was-given";
-/// What a gateway signs a webhook with, here WAHA's.
+/// Signature of a webhook, here as WAHA makes it.
 pub const WEBHOOK_SIGNATURE: &str = "1cf7633d5ac3076c2a897c85feca3de1eeab0c0e7812d74f0549051a7df0b153\
     0b3be0164177ce7f1e17247969453608aea66d1141dd559d513b411ca4398471";
 pub const CHAT: &str = "447700900123@c.us";
 pub const PHONE: &str = "+447700900123";
 pub const CREATED: &str = "2026-11-20T10:00:00+00:00";
 pub const ENDED: &str = "2026-11-20T10:00:30+00:00";
-/// After every attempt of a callback.
+/// After the last attempt of a callback.
 pub const GIVEN_UP: &str = "2026-11-23T14:00:00+00:00";
 pub const EXPIRES: &str = "2026-11-20T10:15:00+00:00";
-/// When the webhook's message was sent, by the gateway.
+/// When the webhook's message was sent, according to the gateway, in seconds since 1970.
 pub const SENT: u32 = 1_795_168_830;

@@ -1,8 +1,8 @@
-//! How receivers check a callback.
+//! Samples that verify the signature of a callback.
 
 use super::samples::Sample;
 
-/// One function for each language, over the raw body.
+/// One function per language, which verifies the raw body.
 pub fn samples() -> [Sample; 5] {
     let sample = |language, label, source: &str| Sample { language, label, source: source.to_owned() };
     [

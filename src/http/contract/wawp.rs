@@ -1,4 +1,4 @@
-//! Wawp's paths.
+//! Operations on Wawp's paths.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ fn wawp<T: Schema + Serialize>(operation: Operation, example: &T) -> Operation {
         .spends()
         .answer(200, "It worked", "application/json", T::schema(), json!(example))
         .problems(&[Code::Unauthenticated, Code::RateLimited, Code::CrossSite, Code::InvalidRequest])
-        // What a GET brings as a body is read, too.
+        // The body of a GET is read, too.
         .problems(&[Code::MalformedBody, Code::BodyTimeout, Code::BodyTooLarge, Code::UnsupportedMediaType])
 }
 

@@ -1,4 +1,4 @@
-//! Where gateways deliver.
+//! Operations to which gateways deliver.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The way from a commit to the worker beside it.
+//! Passes jobs from a commit to the worker of the same process.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use tokio::sync::mpsc;
 use super::{Permit, Permits};
 use crate::{domain::Verification, store::Leased};
 
-/// A job in hand: to be attempted at once if its permit has begun, else in its turn.
+/// A job in hand: attempted at once if its permit has begun, otherwise in its turn.
 pub struct StartableJob {
     pub leased: Leased,
     pub permit: Permit,
-    /// What it is about, where that was written with it.
+    /// The record that the job is about, if both were written together.
     pub record: Option<Arc<Verification>>,
 }
 
@@ -21,7 +21,7 @@ impl From<(Leased, Permit)> for StartableJob {
     }
 }
 
-/// Gives committed jobs to the worker of this process.
+/// Passes committed jobs to the worker of this process.
 #[derive(Clone)]
 pub struct LocalDispatch {
     pub permits: Arc<Permits>,
@@ -29,14 +29,14 @@ pub struct LocalDispatch {
 }
 
 impl LocalDispatch {
-    /// The worker's end comes with it.
+    /// Also returns the worker's end of the channel.
     pub fn new(permits: Arc<Permits>) -> (Self, mpsc::UnboundedReceiver<StartableJob>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self { permits, sender }, receiver)
     }
 
-    /// Never waits, and is bounded by the permits. When the worker is gone the lease runs out and another replica
-    /// takes the job.
+    /// Never waits; the number of permits bounds the channel. If the worker is gone, the lease expires and another
+    /// replica takes the job.
     pub fn give(&self, job: StartableJob) {
         let _ = self.sender.send(job);
     }

@@ -1,4 +1,4 @@
-//! One job in the hands of this process.
+//! Permit for one job in hand.
 
 use std::{
     sync::{
@@ -11,21 +11,21 @@ use std::{
 use super::{PermitState, Permits};
 use crate::{jobs::in_hand::Pace, store::Lane};
 
-/// Permission to have one job in hand and, once it has begun, to attempt it; dropping it gives it back.
+/// Permission to have one job in hand and, once it has begun, to attempt it. Dropping the permit gives it back.
 pub struct Permit {
     permits: Arc<Permits>,
     pub(super) lane: Lane,
     pub(super) group: Option<String>,
     taken: Instant,
     pub(super) begun: Option<Instant>,
-    /// It holds a unit of the number's rate that is not used yet.
+    /// Holds a send token that has not been used.
     paced: AtomicBool,
     spent: AtomicBool,
     release_settlement: bool,
 }
 
 impl Permit {
-    /// Not begun, in no group.
+    /// Not begun, and in no group.
     pub(super) fn new(permits: &Arc<Permits>, lane: &Lane, taken: Instant, paced: bool) -> Self {
         Self {
             permits: Arc::clone(permits),
@@ -39,13 +39,13 @@ impl Permit {
         }
     }
 
-    /// The unit of the number's rate is used: something is being sent.
+    /// Marks the send token as used: a message is being sent.
     pub fn spend(&self) {
         self.paced.store(false, Ordering::Relaxed);
         self.spent.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a message may have been sent under it.
+    /// Whether a message may have been sent under this permit.
     pub fn is_spent(&self) -> bool {
         self.spent.load(Ordering::Relaxed)
     }
@@ -54,23 +54,22 @@ impl Permit {
         self.begun.is_some()
     }
 
-    /// How long ago its attempt began: for a job that was committed here, with the wait for the store and for a
-    /// processor.
+    /// Time since the attempt began. For a job committed here, this includes waiting for the store and for a processor.
     pub fn age(&self) -> Duration {
         self.begun.map_or(Duration::ZERO, |begun| begun.elapsed())
     }
 
-    /// How long ago it was taken: its job cannot have been leased before.
+    /// Time since the permit was taken; its job cannot have been leased earlier.
     pub fn in_hand(&self) -> Duration {
         self.taken.elapsed()
     }
 
-    /// Gives it back; who calls this begins what waits in hand for it.
+    /// Gives the permit back. The caller must start the jobs that wait for it.
     pub fn end(mut self) {
         self.give_back();
     }
 
-    /// Whether jobs in hand may wait for it.
+    /// Returns whether jobs in hand may wait for it.
     fn give_back(&mut self) -> bool {
         if std::mem::replace(&mut self.release_settlement, true) {
             return false;
@@ -106,7 +105,7 @@ impl Permit {
 }
 
 impl PermitState {
-    /// An attempt of the lane has ended.
+    /// Records that an attempt of the lane has ended.
     fn pace(&mut self, lane: &Lane, now: Instant) {
         match self.paces.get_mut(lane) {
             Some(pace) => pace.record(now),

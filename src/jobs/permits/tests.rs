@@ -85,7 +85,7 @@ fn what_a_number_sends_has_one_party_behind_it() {
     assert_eq!(permits.held(), HashMap::new());
 }
 
-/// A lane whose party answers fast and takes two attempts at once, with so many ended lately.
+/// A lane whose party answers fast, after `ended` attempts.
 fn fast_lane(permits: &Arc<Permits>, ended: usize) -> Lane {
     let lane = Lane("other".to_owned());
     for _ in 0..ended {
@@ -144,7 +144,7 @@ fn a_permit_that_goes_unused_lets_what_waits_begin() {
     let lane = fast_lane(&permits, 10);
     let mut held: Vec<Permit> = std::iter::from_fn(|| permits.try_take(&lane, None, false)).collect();
     while has_changed(&permits) {}
-    // As when its commit fails.
+    // For example because its commit failed.
     drop(held.remove(0));
     assert!(has_changed(&permits));
 }

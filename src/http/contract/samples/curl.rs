@@ -15,7 +15,7 @@ pub(super) fn sample(call: &Call<'_>) -> String {
     lines.join(" \\\n  ")
 }
 
-/// For a shell.
+/// Quotes a string for a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }

@@ -1,4 +1,4 @@
-//! The example of an operation, in the languages of those who call it. Nothing has to be installed for any.
+//! The example of an operation as a program in several languages, without dependencies to install.
 
 mod curl;
 mod node;
@@ -14,19 +14,19 @@ use super::{Access, Body, Operation, values};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// A program that sends the example, prints the answer, and fails when it is a problem.
+/// A program that sends the example, prints the response, and fails if it is a problem.
 pub struct Sample {
-    /// For highlighters.
+    /// Name of the language for syntax highlighters.
     pub language: &'static str,
-    /// For people.
+    /// Name of the language for people.
     pub label: &'static str,
     pub source: String,
 }
 
-/// Where samples find the daemon and who they are.
+/// Environment variables from which samples read the daemon's URL and the caller's credentials.
 pub const ENVIRONMENT: [&str; 3] = ["COUNTERSIGN_URL", "COUNTERSIGN_INSTANCE", "COUNTERSIGN_TOKEN"];
 
-/// One sample for each language.
+/// One sample per language.
 pub fn all(operation: &Operation) -> [Sample; 4] {
     let call = Call::of(operation);
     [
@@ -37,10 +37,10 @@ pub fn all(operation: &Operation) -> [Sample; 4] {
     ]
 }
 
-/// What all languages have to say.
+/// The request of an example, independent of the language.
 struct Call<'a> {
     method: &'static str,
-    /// After the daemon's URL; the instance is still a value of the examples.
+    /// Path and query, without the daemon's URL; the instance is still the value of the examples.
     target: String,
     headers: Vec<(&'a str, &'a str)>,
     token: bool,
@@ -51,7 +51,7 @@ struct Call<'a> {
 enum Sent<'a> {
     Nothing,
     Json(&'a Value),
-    /// Signed or encoded: byte for byte.
+    /// Sent byte for byte, because it is signed or form-encoded.
     Raw(String),
 }
 
@@ -82,13 +82,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The target, with the instance as the language reads its environment.
+    /// The target, with `instance`, an expression of the language, in place of the example's instance.
     fn target(&self, instance: &str) -> String {
         self.target.replace(values::INSTANCE, instance)
     }
 }
 
-/// A body as a person would write it.
+/// A body, formatted for people.
 pub(super) fn written(body: &Body) -> String {
     if body.media == FORM { form(&body.example) } else { format!("{:#}", body.example) }
 }
@@ -101,7 +101,7 @@ fn form(fields: &Value) -> String {
     form.finish()
 }
 
-/// A string literal of JavaScript and Python alike.
+/// A string literal for both JavaScript and Python.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -110,7 +110,7 @@ fn indented(text: &str, by: usize) -> String {
     text.replace('\n', &format!("\n{}", " ".repeat(by)))
 }
 
-/// Items between two brackets, one a line.
+/// A bracketed list with one item per line.
 fn listed(open: char, items: &[String], close: char) -> String {
     if items.is_empty() {
         return format!("{open}{close}");

@@ -41,7 +41,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// A value in PHP's words.
+/// A value as a PHP expression.
 fn literal(value: &Value) -> String {
     match value {
         Value::String(text) => quoted(text),

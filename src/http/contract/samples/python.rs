@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Call, Sent, indented, listed, quoted};
 
-/// `urllib` follows redirects by itself, and this one is for a browser.
+/// `urllib` follows redirects by default, but this one is for a browser.
 const STAY: &str = "class Stay(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_):
         return None
@@ -58,7 +58,7 @@ pub(super) fn sample(call: &Call<'_>) -> String {
     out
 }
 
-/// A value in Python's words.
+/// A value as a Python expression.
 fn literal(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),

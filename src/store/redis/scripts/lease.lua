@@ -1,4 +1,4 @@
--- Hands out due jobs. What is leased is in no queue; reclaim.lua puts back what was not settled in time.
+-- Leases due jobs. A leased job is in no queue; reclaim.lua puts back a job that was not settled in time.
 --
 -- KEYS for each queue that is asked: 1 lanes by the time of their next due job
 --                                    2 the queue
@@ -8,9 +8,9 @@
 -- ARGV 1 shift of the clock, ms
 --      2 length of a lease, ms
 --      3 longest hold, ms
---      4 most ids to look at in a queue beyond those that are wanted
---      then for each lane: its name; number of groups to leave out; groups; number of queues; for each: most jobs
--- -> {now, for each queue: {due time of the first job that is left and due or 0, then for each job: id, fence, attempts,
+--      4 maximum number of ids to look at in a queue beyond those requested
+--      then for each lane: its name; number of groups to leave out; groups; number of queues; for each: job limit
+-- -> {now, for each queue: {due time of the first job left if it is due else 0, then for each job: id, fence, attempts,
 --    lapsed, value}}
 
 local QUEUE_KEYS = 5
@@ -23,7 +23,7 @@ local lease_end = now + ARGV[2]
 local longest_hold = tonumber(ARGV[3])
 local most_passed = tonumber(ARGV[4])
 
--- Jobs of which one of each group is taken, and none of a busy one.
+-- Selects the jobs that can be leased: at most one of each group, and none of a busy group.
 local function free_of_groups(ids, busy)
   local free = {}
   for _, id in ipairs(ids) do
@@ -39,14 +39,14 @@ local function free_of_groups(ids, busy)
   return free
 end
 
--- Adds what is leased of `ids` to the answer, and says what was taken out of the queue.
+-- Leases the jobs in `ids`, and adds them to the answer and to the leases.
 local function lease(jobs, ids, answer, leases)
   local fields = {}
   for i, id in ipairs(ids) do
     fields[2 * i - 1] = id
     fields[2 * i] = id .. '|s'
   end
-  -- HMGET, one for all: the body, and how often it was tried.
+  -- HMGET, once for all jobs: the body and the state of each.
   local values = call('HMGET', jobs, unpack(fields))
   for i, id in ipairs(ids) do
     local value, state = values[2 * i - 1], values[2 * i]
@@ -56,8 +56,8 @@ local function lease(jobs, ids, answer, leases)
         local note
         fence, attempts, lapsed, note = string.match(state or '1 0 1 ', '^(%d+) (%d+) (%d+) (.*)$')
         fence = fence + 1
-        -- HSET: the fence rises, so that a worker whose lease ran out changes nothing. The first lease has fence 1 and
-        -- writes nothing; reclaim.lua does, if it runs out.
+        -- HSET: the fence rises, so that a worker whose lease has expired can change nothing. The first lease has fence
+        -- 1 and writes nothing; reclaim.lua does, if that lease expires.
         call('HSET', jobs, id .. '|s', table.concat({fence, attempts, lapsed + 1, note}, ' '))
       end
       leases[#leases + 1] = lease_end
@@ -71,9 +71,9 @@ end
 
 local function lease_of_queue(key, lane, limit, busy)
   local lanes, queue, jobs, hold, all_leases = unpack(KEYS, key, key + QUEUE_KEYS - 1)
-  -- GET: a receiver that fails is left alone by all replicas.
+  -- GET: all replicas respect the hold on a receiver that fails.
   local held = tonumber(call('GET', hold) or 0)
-  -- A hold that ends later than one could was written by a clock that was ahead.
+  -- A hold that ends later than the longest possible one was written by a clock that was ahead.
   held = held > now and held <= now + longest_hold and held
 
   local answer = {0}
@@ -82,7 +82,7 @@ local function lease_of_queue(key, lane, limit, busy)
   local passed = 0
   local room = held and 0 or limit
   while room > 0 do
-    -- ZRANGEBYSCORE: the longest due first; more of them only where groups are left out.
+    -- ZRANGEBYSCORE: the longest due first; further ids are read only if groups were left out.
     local ids = call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', passed, room)
     local free = free_of_groups(ids, busy)
     if #free > 0 then
@@ -95,7 +95,7 @@ local function lease_of_queue(key, lane, limit, busy)
     local last = #ids < room or passed >= limit + most_passed
     room = last and 0 or limit - #leases / 2
   end
-  -- ZREM, ZADD, one of each for all: one worker at a time has a job, and not longer than its lease.
+  -- ZREM, ZADD, once each for all jobs: one worker at a time holds a job, and no longer than its lease.
   if #gone > 0 then
     call('ZREM', queue, unpack(gone))
   end
@@ -103,7 +103,7 @@ local function lease_of_queue(key, lane, limit, busy)
     call('ZADD', all_leases, unpack(leases))
   end
 
-  -- ZRANGE, and ZADD or ZREM: the lane is listed for as long as anything waits in it, by its first job.
+  -- ZRANGE, then ZADD or ZREM: the lane is listed as long as a job waits in it, at the due time of its first job.
   local first = call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2]
   if first and not held and tonumber(first) <= now then
     answer[1] = first
@@ -124,7 +124,7 @@ while arg <= #ARGV do
   local first_group = arg + 2
   local queues = first_group + ARGV[arg + 1]
   for i = queues + 1, queues + ARGV[queues] do
-    -- Of a queue, not of the lane: whoever asks keeps jobs of one group in their order.
+    -- Per queue, not per lane: the caller keeps jobs of one group in their order.
     local busy = {}
     for group = first_group, queues - 1 do
       busy[ARGV[group]] = true

@@ -1,12 +1,12 @@
--- Hands out due timers. A timer in hand is a lease, whose end is its fence.
+-- Leases due timers. The end of a timer's lease is its fence.
 --
 -- KEYS for each set of timers that is asked: 1 the timers
 --                                            2 leases
 -- ARGV 1 shift of the clock, ms
 --      2 length of a lease, ms
---      3 what stands before a timer's locator among the leases
---      then for each set: most timers
--- -> {now, end of the leases, for each set: {due time of the first timer that is left and due or 0, then for each timer:
+--      3 prefix of a timer's locator among the leases
+--      then for each set: maximum number of timers
+-- -> {now, end of the leases, for each set: {due time of the first timer left if it is due else 0, then for each timer:
 --    locator, due}}
 
 local FIRST_ARG = 4
@@ -26,13 +26,13 @@ local function ring(timers, all_leases, limit)
     leases[#leases + 1] = lease
     leases[#leases + 1] = ARGV[3] .. due[i]
   end
-  -- ZREM, ZADD, one of each for all: a worker at a time has a timer, and not longer than its lease.
+  -- ZREM, ZADD, once each for all timers: one worker at a time holds a timer, and no longer than its lease.
   if #rung > 0 then
     call('ZREM', timers, unpack(rung))
     call('ZADD', all_leases, unpack(leases))
   end
 
-  -- ZRANGE: whether to come back at once.
+  -- ZRANGE: whether more timers are due.
   local first = call('ZRANGE', timers, 0, 0, 'WITHSCORES')[2]
   if not first or tonumber(first) > now then
     first = 0

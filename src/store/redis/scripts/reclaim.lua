@@ -1,4 +1,4 @@
--- Puts back what was in the hands of a worker whose lease ran out.
+-- Puts back a job or a timer whose lease has expired.
 --
 -- KEYS 1 leases
 --      2 queue of the lane, or timers
@@ -12,7 +12,7 @@
 -- -> 1 if the lease was still there else 0
 
 local call = redis.call
--- ZREM: of many who find it one puts it back.
+-- ZREM: of several callers that find the expired lease, one puts it back.
 if call('ZREM', KEYS[1], ARGV[1]) == 0 then
   return 0
 end
@@ -21,9 +21,9 @@ if ARGV[2] ~= '' then
   call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[2])
 end
 if ARGV[4] ~= '' then
-  -- ZADD: the lane is listed.
+  -- ZADD: lists the lane.
   call('ZADD', KEYS[3], 'LT', ARGV[3], ARGV[4])
-  -- HSETNX: that it ran out counts, and the next fence is higher. The first lease has written nothing of itself.
+  -- HSETNX: counts the expired lease, and makes the next fence higher. The first lease has written no state itself.
   if ARGV[5] == '1' then
     call('HSETNX', KEYS[4], ARGV[2] .. '|s', '1 0 1 ')
   end

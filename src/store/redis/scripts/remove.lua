@@ -1,5 +1,5 @@
--- Takes away a record with its timer and its place in lists, jobs wherever they stand, and of some queues the jobs of
--- some groups. A queue, and the list of lanes, forget by themselves what is not there any more.
+-- Removes a record with its timer and its list entries, the given jobs wherever they are, and all jobs of the given
+-- groups in the given queues. Queues and the list of lanes drop entries of removed jobs by themselves.
 --
 -- KEYS 1 jobs
 --      2 dead jobs of the instance
@@ -9,7 +9,7 @@
 --      then queues
 --      then, if there is a record: itself, its lists
 -- ARGV 1 locator of the record
---      2 start of its id, as a value has it
+--      2 start of its id, as stored in its value
 --      3 number of queues
 --      4 number of groups
 --      then groups
@@ -23,7 +23,7 @@ local locator = ARGV[1]
 local queues = tonumber(ARGV[3])
 local group_count = tonumber(ARGV[4])
 
--- HDEL, ZREM: the job with its state, and where it is shown.
+-- HDEL, ZREM: the job with its state, and its entries among the ended jobs.
 local function forget(id)
   call('HDEL', KEYS[1], id, id .. '|s')
   call('ZREM', KEYS[2], id)
@@ -44,7 +44,7 @@ local function of_a_group(id)
   return groups[string.match(id, '^([^/]*)/') or '']
 end
 
--- ZRANGE, ZREM: what is in hand cannot be settled any more.
+-- ZRANGE, ZREM: a job in hand can no longer be settled.
 for _, lease in ipairs(call('ZRANGE', KEYS[5], 0, -1)) do
   local id = string.match(lease, '^(.*)|%d+$')
   if id and (ids[id] or of_a_group(id)) then
@@ -53,7 +53,7 @@ for _, lease in ipairs(call('ZRANGE', KEYS[5], 0, -1)) do
   end
 end
 
--- ZRANGE, ZREM: jobs are found by their group, because nobody remembers their ids.
+-- ZRANGE, ZREM: jobs are found by their group, because their ids are not recorded elsewhere.
 local record = FIRST_QUEUE + queues
 for i = FIRST_QUEUE, record - 1 do
   for _, id in ipairs(call('ZRANGE', KEYS[i], 0, -1)) do
@@ -65,11 +65,11 @@ for i = FIRST_QUEUE, record - 1 do
 end
 
 if KEYS[record] then
-  -- GETRANGE: which record it is.
+  -- GETRANGE: the id of the record.
   local head = call('GETRANGE', KEYS[record], 8, 13)
-  -- Another record may be kept there by now.
+  -- Another record may be stored there by now.
   if head == '' or head == ARGV[2] then
-    -- DEL, ZREM: the record, its timer, its entries.
+    -- DEL, ZREM: the record, its timer and its list entries.
     call('DEL', KEYS[record])
     call('ZREM', KEYS[4], locator)
     for i = record + 1, #KEYS do

@@ -1,4 +1,4 @@
--- Queues a job that has ended again. Its fence keeps rising, its attempts start anew.
+-- Queues an ended job again. Its fence keeps rising; its attempts start from zero.
 --
 -- KEYS 1 lanes by the time of their next due job
 --      2 queue of the lane
@@ -18,7 +18,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
 local id = ARGV[3]
 local state_of = id .. '|s'
 
--- ZSCORE: only what has ended, and is remembered, is queued again.
+-- ZSCORE: only a job that has ended, and is still kept, is queued again.
 local ended = call('ZSCORE', KEYS[4], id)
 local memory = ARGV[4]
 if not ended then
@@ -28,7 +28,7 @@ end
 if not ended or ended + memory <= now then
   return {now, 0}
 end
--- ZREM: it has not ended any more.
+-- ZREM: it no longer counts as ended.
 call('ZREM', KEYS[4], id)
 call('ZREM', KEYS[5], id)
 
@@ -39,7 +39,7 @@ if not state then
 end
 local fence = string.match(state, '^%d+')
 call('HSET', KEYS[3], state_of, fence .. ' 0 0 ')
--- ZADD, twice: it is due, in a lane that is listed.
+-- ZADD, twice: the job is due, and its lane is listed.
 call('ZADD', KEYS[2], now, id)
 call('ZADD', KEYS[1], 'LT', now, ARGV[2])
 return {now, 1}

@@ -1,4 +1,4 @@
--- Ends the lease of a job. Without the lease, another worker may have the job by now: nothing is written.
+-- Ends the lease of a job. Writes nothing if the lease is gone, since another worker may hold the job by now.
 --
 -- KEYS 1 lanes by the time of their next due job
 --      2 queue of the lane
@@ -13,8 +13,8 @@
 --      6 when it is due again, ms
 --      7 note
 --      8 how long ended jobs are kept, ms
---      9 how many of them
--- -> {now where that was asked for else 0, 1 if it was settled else 0}
+--      9 maximum number of ended jobs
+-- -> {now if the clock was read else 0, 1 if it was settled else 0}
 
 local call = redis.call
 local id = ARGV[3]
@@ -22,42 +22,42 @@ local fence = ARGV[4]
 local word = ARGV[5]
 local state_of = id .. '|s'
 
--- ZREM: whether this worker still has the job, and from now on it has not.
+-- ZREM: whether this worker still holds the job; from now on it does not.
 if call('ZREM', KEYS[4], id .. '|' .. fence) == 0 then
   return {0, 0}
 end
 
--- HDEL: what is done leaves nothing.
+-- HDEL: a finished job leaves nothing behind.
 if word == 'done' then
   call('HDEL', KEYS[3], id, state_of)
   return {0, 1}
 end
 
--- The first lease begins with nothing spent.
+-- Before the first lease there is no state: nothing has been attempted.
 local state = fence ~= '1' and call('HGET', KEYS[3], state_of) or '1 0 0 '
 local attempts, note = string.match(state, '^%d+ (%d+) %d+ (.*)$')
 if word ~= 'postpone' then
   attempts = attempts + 1
   note = ARGV[7]
 end
--- HSET: attempts are counted over restarts, and people read why one failed.
+-- HSET: attempts are counted across restarts, and the operator can read why one failed.
 call('HSET', KEYS[3], state_of, table.concat({fence, attempts, 0, note}, ' '))
 
--- ZADD, twice: it is due again, in a lane that is listed.
+-- ZADD, twice: the job is due again, and its lane is listed.
 if word ~= 'ended' then
   call('ZADD', KEYS[2], ARGV[6], id)
   call('ZADD', KEYS[1], 'LT', ARGV[6], ARGV[2])
   return {0, 1}
 end
 
--- TIME: how long it is kept is counted from now.
+-- TIME: the retention period starts now.
 local time = call('TIME')
 local ms = math.floor(time[2] / 1000)
 local now = time[1] * 1000 + ms + ARGV[1]
--- ZADD: it is shown, and can be replayed.
+-- ZADD: the ended job is shown, and can be replayed.
 call('ZADD', KEYS[5], now, id)
--- ZCARD and the rest: an instance keeps so many for so long. Not each time: what is too old is not shown anyway, and up
--- to 20 go at once.
+-- ZCARD and the rest: an instance keeps a limited number of ended jobs for a limited time. Not on each call: jobs that
+-- are too old are not shown anyway, and up to 20 are removed at once.
 if ms % 8 == 0 then
   local surplus = math.min(call('ZCARD', KEYS[5]) - ARGV[9], 20)
   local old
