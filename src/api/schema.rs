@@ -173,7 +173,7 @@ fn described(mut schema: Value, about: &str) -> Value {
 /// - `#[schema(expression)]` replaces the schema of the field's type with a more specific one.
 /// - `#[serde(…)]` is `flatten`, `rename`, or `skip_serializing_if` for a field that may be omitted.
 /// - `as "Name"` makes the struct a component of that name; `as nullable "Name"` one that may be `null` wherever it is
-/// used.
+///   used.
 macro_rules! wire {
     ($(
         $(#[doc = $about:literal])*
