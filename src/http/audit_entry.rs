@@ -12,17 +12,24 @@ use crate::{
 
 /// Writes an entry for `deed`, if auditing is on and the actor is known. `did` is the method with the route's template,
 /// never the path or the query, which hold personal data.
-pub(super) fn write_entry(service: &Service, edge: &Edge, request: &HttpRequest, deed: &Deed, did: &str, status: u16) {
-    let Some(by) = deed.by.as_ref().filter(|_| service.audit.is_enabled()) else { return };
-    let named = |name: &str| request.match_info().get(name);
-    let about = deed.about.map(|id| id.to_string());
+pub(super) fn write_entry(
+    service: &Service,
+    edge: &Edge,
+    request: &HttpRequest,
+    deed: &Deed,
+    action: &str,
+    status: u16,
+) {
+    let Some(actor) = deed.by.as_ref().filter(|_| service.audit.is_enabled()) else { return };
+    let path_parameter = |name: &str| request.match_info().get(name);
+    let uuid = deed.about.map(|id| id.to_string());
     service.audit.write(&json!({
         "at": rfc3339(service.clock.wall()),
-        "by": by.to_string(),
-        "did": did,
-        "instance": deed.instance.map(|id| id.to_string()).as_deref().or_else(|| named("instance")),
-        "uuid": about.as_deref().or_else(|| named("uuid")),
-        "callback": deed.replayed.as_deref().or_else(|| named("id")),
+        "by": actor.to_string(),
+        "did": action,
+        "instance": deed.instance.map(|id| id.to_string()).as_deref().or_else(|| path_parameter("instance")),
+        "uuid": uuid.as_deref().or_else(|| path_parameter("uuid")),
+        "callback": deed.replayed.as_deref().or_else(|| path_parameter("id")),
         "status": status,
         "ip": client::ip_address(request, edge).to_string(),
     }));

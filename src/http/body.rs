@@ -22,7 +22,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
 use super::{
-    blocks::{BLOCK_SIZE, Block, Blocks},
+    blocks::{BLOCK_SIZE, Block, BlockPool},
     budget::Reservation,
     connection::Connection,
     problem::{Code, Problem},
@@ -81,8 +81,9 @@ pub(super) async fn read_from(
     payload: Payload,
     limit: usize,
 ) -> Result<Body, Problem> {
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > limit) {
+    let content_length =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if content_length.is_some_and(|length: usize| length > limit) {
         return Err(too_large(limit));
     }
     let connection = request.conn_data::<Connection>();
@@ -92,7 +93,7 @@ pub(super) async fn read_from(
     });
     let reservation = reservation.transpose().map_err(|_| budget_exhausted())?;
     let timeout = || Problem::new(Code::BodyTimeout, "the whole body must arrive within 10 seconds");
-    tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, announced, connection, reservation))
+    tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, content_length, connection, reservation))
         .await
         .map_err(|_| timeout())?
 }
@@ -100,11 +101,11 @@ pub(super) async fn read_from(
 async fn collect(
     mut payload: Payload,
     limit: usize,
-    announced: Option<usize>,
+    content_length: Option<usize>,
     connection: Option<&Connection>,
     mut reservation: Option<Reservation>,
 ) -> Result<Body, Problem> {
-    let pool: Option<Arc<Blocks>> = reservation.as_ref().map(|reservation| reservation.budget().blocks());
+    let pool: Option<Arc<BlockPool>> = reservation.as_ref().map(|reservation| reservation.budget().block_pool());
     let mut blocks: Vec<Block> = Vec::new();
     let mut length = 0;
     loop {
@@ -130,12 +131,12 @@ async fn collect(
             let filled = blocks.last_mut().map_or(0, |block| block.fill(&chunk));
             chunk.advance(filled);
             if !chunk.is_empty() {
-                let small = announced.filter(|bytes| blocks.is_empty() && *bytes < BLOCK_SIZE);
-                blocks.push(small.map_or_else(|| Block::of(pool.as_ref()), Block::small));
+                let small = content_length.filter(|bytes| blocks.is_empty() && *bytes < BLOCK_SIZE);
+                blocks.push(small.map_or_else(|| Block::take_from(pool.as_ref()), Block::unpooled));
             }
         }
     }
-    let bytes = if blocks.len() == 1 { blocks.remove(0).into_bytes() } else { joined(blocks, length) };
+    let bytes = if blocks.len() == 1 { blocks.remove(0).into_bytes() } else { concat(blocks, length) };
     if let Some(reservation) = &mut reservation {
         // Complete: it is no longer a candidate for eviction.
         reservation.set_stalled(None);
@@ -144,7 +145,7 @@ async fn collect(
 }
 
 /// Joins the blocks. Each is returned to the pool as soon as it is copied.
-fn joined(blocks: Vec<Block>, length: usize) -> Vec<u8> {
+fn concat(blocks: Vec<Block>, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length);
     for block in blocks {
         bytes.extend_from_slice(block.as_ref());
@@ -173,12 +174,12 @@ fn poll_grow(
 fn budget_exhausted() -> Problem {
     Problem {
         retry_after: Some(Duration::from_secs(2)),
-        ..Problem::new(Code::TemporaryReducedCapacity, "too much is being received; try again")
+        ..Problem::new(Code::TemporaryReducedCapacity, "the memory budget for request bodies is used up; try again")
     }
 }
 
 fn too_large(limit: usize) -> Problem {
-    Problem::new(Code::BodyTooLarge, format!("at most {limit} bytes are read here"))
+    Problem::new(Code::BodyTooLarge, format!("the body must have at most {limit} bytes"))
 }
 
 /// The JSON object in the body of an API request. An empty body counts as `{}`.
@@ -201,8 +202,8 @@ pub(super) async fn json_object(request: &HttpRequest, payload: Payload) -> Resu
         Ok(_) => Err(Problem::new(Code::MalformedBody, "expected a JSON object")),
         Err(error) => {
             let fault = if error.is_data() { "a key occurs twice in one object" } else { "not JSON" };
-            let place = format!("{fault} at line {} column {}", error.line(), error.column());
-            Err(Problem::new(Code::MalformedBody, place))
+            let detail = format!("{fault} at line {} column {}", error.line(), error.column());
+            Err(Problem::new(Code::MalformedBody, detail))
         }
     }
 }

@@ -20,12 +20,12 @@ pub(super) fn success(message: &str, data: &impl Serialize) -> HttpResponse {
 }
 
 pub(super) fn envelope(mut response: HttpResponseBuilder, message: &str, data: &impl Serialize) -> HttpResponse {
-    let body = written(&Envelope { success: true, message, data });
+    let body = to_json(&Envelope { success: true, message, data });
     response.content_type("application/json").insert_header(("cache-control", "no-store")).body(body)
 }
 
 /// Serializes a type of the wire as JSON.
-pub(super) fn written(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("types of the wire have only string keys")
 }
 
@@ -88,7 +88,7 @@ pub(super) fn code(
 }
 
 /// Status and history of a verification, without secrets and without anything that names a person.
-pub(super) fn brief<K: Kind>(
+pub(super) fn explained_request<K: Kind>(
     service: &Service,
     record: &Verification<K>,
     callbacks: Vec<CallbackEntry>,
@@ -126,7 +126,7 @@ fn completion<K: Kind>(record: &Verification<K>) -> Option<Completion> {
 
 /// A verification with its details. `secrets` includes everything with which its reader could continue a login that a
 /// person has begun.
-pub(super) fn full(service: &Service, instance: &Instance, record: Verification, secrets: bool) -> Request {
+pub(super) fn request(service: &Service, instance: &Instance, record: Verification, secrets: bool) -> Request {
     let details = Details::of(&record);
     match record.typed() {
         Typed::Link(record) => {

@@ -76,7 +76,8 @@ fn init_writes_a_valid_configuration_and_overwrites_nothing() {
             .unwrap()
     };
     assert_eq!(init(&["--name", "Har\"bour", "--number", "+447700900999"]).status.code(), Some(2));
-    let arguments = ["--name", "Harbour", "--number", "+447700900999", "--callback-url", "https://app.example.org/hooks"];
+    let arguments =
+        ["--name", "Harbour", "--number", "+447700900999", "--callback-url", "https://app.example.org/hooks"];
     let first = init(&arguments);
     assert!(first.status.success(), "{first:?}");
     let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();

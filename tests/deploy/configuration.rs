@@ -34,8 +34,11 @@ fn provide(table: &mut Table, directory: &TempDir) -> usize {
             }
             Value::Table(table) => provided += provide(table, directory),
             Value::Array(values) => {
-                provided +=
-                    values.iter_mut().filter_map(Value::as_table_mut).map(|table| provide(table, directory)).sum::<usize>();
+                provided += values
+                    .iter_mut()
+                    .filter_map(Value::as_table_mut)
+                    .map(|table| provide(table, directory))
+                    .sum::<usize>();
             }
             _ => {}
         }

@@ -121,7 +121,10 @@ fn every_label_of_an_expression_exists_and_its_values_occur_in_the_source() {
                 // A dashboard variable filters by the label; series without it would disappear.
                 assert!(known, "{place}: {family} has no label {label}");
                 for word in value.split('|').filter(|word| !word.starts_with('$')) {
-                    assert!(source.contains(&format!("\"{word}\"")), "{place}: {label}=\"{word}\" does not occur in the source");
+                    assert!(
+                        source.contains(&format!("\"{word}\"")),
+                        "{place}: {label}=\"{word}\" does not occur in the source"
+                    );
                     words += 1;
                 }
             }

@@ -40,29 +40,29 @@ use crate::{
 };
 
 /// Cached refusals; about a megabyte.
-const REMEMBERED: usize = 10_000;
+const MAX_CACHED_REFUSALS: usize = 10_000;
 /// How long a refusal is cached at most.
-const REMEMBER: Duration = Duration::from_secs(5);
+const MAX_REFUSAL_AGE: Duration = Duration::from_secs(5);
 
 /// How long a request waits for the store to count it.
-const PATIENCE: Duration = Duration::from_secs(1);
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long no request is counted after the store did not answer.
-const PAUSE: Duration = Duration::from_secs(1);
+const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// What a request is counted as.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Kind {
-    Look,
-    Tap,
+pub(super) enum RequestKind {
+    Read,
+    Submit,
     WrongToken,
 }
 
-impl Kind {
+impl RequestKind {
     /// The configured limits.
     fn limits(self, edge: &Edge) -> Vec<(Name, Quota)> {
         let all = match self {
-            Self::Look => &[(Name::Pages, edge.pages)][..],
-            Self::Tap => &[(Name::Pages, edge.pages), (Name::Taps, edge.taps)],
+            Self::Read => &[(Name::Pages, edge.pages)][..],
+            Self::Submit => &[(Name::Pages, edge.pages), (Name::Taps, edge.taps)],
             Self::WrongToken => &[(Name::Authentication, edge.wrong_tokens)],
         };
         all.iter().filter_map(|&(name, quota)| Some((name, quota?))).collect()
@@ -79,102 +79,107 @@ enum CountedFor {
 
 /// The result of counting a request.
 #[derive(Default)]
-pub(super) struct Counted {
+pub(super) struct CountResult {
     /// How long the client must wait, if a limit is exceeded.
-    pub(super) wait: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
     pub(super) standings: Vec<Standing>,
 }
 
 /// Caches which addresses were refused, so that a flood of requests does not become a flood of the store, and whether
 /// the store is unavailable, so that paths that do not need it are served without delay.
 #[derive(Default)]
-pub(super) struct Gate {
-    shut: Mutex<HashMap<Key, Shut>>,
+pub(super) struct AddressLimiter {
+    refusals: Mutex<HashMap<Key, CachedRefusal>>,
     /// The store is not asked before this time.
-    ask_again: Mutex<Option<Instant>>,
+    store_retry_at: Mutex<Option<Instant>>,
 }
 
 /// Address, link and kind of a request. Users behind one address are counted separately, by their links; requests
 /// without a link are counted together.
-type Key = (IpAddr, Option<VerificationId>, Kind);
+type Key = (IpAddr, Option<VerificationId>, RequestKind);
 
 #[derive(Clone, Copy)]
-struct Shut {
+struct CachedRefusal {
     name: Name,
     quota: Quota,
     /// The earliest time at which a request can be allowed again: other requests only take more.
-    until: Timestamp,
-    forget: Timestamp,
+    blocked_until: Timestamp,
+    expires_at: Timestamp,
 }
 
-impl Gate {
+impl AddressLimiter {
     /// Counts a request. If the store is unavailable, the request passes: handlers that need the store report it.
     pub(super) async fn count(
         &self,
-        app: &PublicState,
+        state: &PublicState,
         cx: &RequestContext,
         request: &HttpRequest,
         link: Option<VerificationId>,
-        kind: Kind,
-    ) -> Counted {
-        let edge = app.edge.load();
+        kind: RequestKind,
+    ) -> CountResult {
+        let edge = state.edge.load();
         let limits = kind.limits(&edge);
         if limits.is_empty() {
-            return Counted::default();
+            return CountResult::default();
         }
         let address = subscriber_network(client::ip_address(request, &edge));
-        let (key, now) = ((address, link, kind), app.service.now());
-        if let Some(shut) = self.shut(key, now, &limits) {
-            let retry_after = Duration::try_from(shut.until.duration_since(now)).unwrap_or_default();
+        let (key, now) = ((address, link, kind), state.service.now());
+        if let Some(shut) = self.cached_refusal(key, now, &limits) {
+            let retry_after = Duration::try_from(shut.blocked_until.duration_since(now)).unwrap_or_default();
             let allowance = Allowance::Exhausted { retry_after };
             let standing = Standing { name: shut.name, quota: shut.quota, allowance };
-            return Counted { wait: app.service.wait(standing), standings: vec![standing] };
+            return CountResult { retry_after: state.service.wait(standing), standings: vec![standing] };
         }
-        let standings = self.ask(app, cx, address, link, &limits).await.unwrap_or_default();
+        let standings = self.count_in_store(state, cx, address, link, &limits).await.unwrap_or_default();
         let mut longest = None;
         for standing in &standings {
-            if let Some(wait) = app.service.wait(*standing) {
+            if let Some(wait) = state.service.wait(*standing) {
                 longest = longest.max(Some(wait));
-                self.remember(key, *standing, now, wait);
+                self.cache_refusal(key, *standing, now, wait);
             }
         }
-        Counted { wait: longest, standings }
+        CountResult { retry_after: longest, standings }
     }
 
-    async fn ask(
+    async fn count_in_store(
         &self,
-        app: &PublicState,
+        state: &PublicState,
         cx: &RequestContext,
         address: IpAddr,
         link: Option<VerificationId>,
         limits: &[(Name, Quota)],
     ) -> Option<Vec<Standing>> {
-        let ask_again = || self.ask_again.lock().unwrap_or_else(PoisonError::into_inner);
+        let ask_again = || self.store_retry_at.lock().unwrap_or_else(PoisonError::into_inner);
         if ask_again().is_some_and(|again| Instant::now() < again) {
             return None;
         }
-        let asked = app.service.admit_address(cx, address, link, limits);
-        let answer = timeout(PATIENCE, asked).await.ok().and_then(Result::ok);
-        *ask_again() = answer.is_none().then(|| Instant::now() + PAUSE);
+        let asked = state.service.admit_address(cx, address, link, limits);
+        let answer = timeout(STORE_TIMEOUT, asked).await.ok().and_then(Result::ok);
+        *ask_again() = answer.is_none().then(|| Instant::now() + STORE_RETRY_DELAY);
         answer
     }
 
-    fn shut(&self, key: Key, now: Timestamp, limits: &[(Name, Quota)]) -> Option<Shut> {
-        let shut = *self.shut.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
+    fn cached_refusal(&self, key: Key, now: Timestamp, limits: &[(Name, Quota)]) -> Option<CachedRefusal> {
+        let shut = *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
         let as_configured = limits.contains(&(shut.name, shut.quota));
-        (now < shut.until.min(shut.forget) && as_configured).then_some(shut)
+        (now < shut.blocked_until.min(shut.expires_at) && as_configured).then_some(shut)
     }
 
-    fn remember(&self, key: Key, standing: Standing, now: Timestamp, wait: Duration) {
-        let mut known = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
-            known.retain(|_, shut| now < shut.until.min(shut.forget));
+    fn cache_refusal(&self, key: Key, standing: Standing, now: Timestamp, wait: Duration) {
+        let mut known = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_CACHED_REFUSALS {
+            known.retain(|_, shut| now < shut.blocked_until.min(shut.expires_at));
             // Otherwise each further insertion would scan the whole map.
-            if known.len() > REMEMBERED / 2 {
+            if known.len() > MAX_CACHED_REFUSALS / 2 {
                 known.clear();
             }
         }
-        let shut = Shut { name: standing.name, quota: standing.quota, until: now + wait, forget: now + REMEMBER };
+        let shut = CachedRefusal {
+            name: standing.name,
+            quota: standing.quota,
+            blocked_until: now + wait,
+            expires_at: now + MAX_REFUSAL_AGE,
+        };
         known.insert(key, shut);
     }
 }
@@ -183,7 +188,7 @@ impl Gate {
 ///
 /// # Errors
 /// The token was not created with one of our keys.
-fn link(keys: &KeyRing, path: &str, kind: Bearer) -> Result<VerificationId, InvalidToken> {
+fn link_of_path(keys: &KeyRing, path: &str, kind: Bearer) -> Result<VerificationId, InvalidToken> {
     let token: Token = path.split('/').nth(2).unwrap_or_default().parse()?;
     if keys.admits(&token, kind) { Ok(token.id()) } else { Err(InvalidToken) }
 }
@@ -193,44 +198,45 @@ fn counted_for(keys: &KeyRing, path: &str) -> CountedFor {
     match ROUTES.iter().find(|entry| entry.matches(path)).map(|entry| entry.access) {
         Some(Access::Open) => CountedFor::Address,
         // Links that were not created here are refused without a store access: there is nothing to count.
-        Some(Access::Bearer(kind)) => link(keys, path, kind).map_or(CountedFor::Nothing, CountedFor::Link),
+        Some(Access::Bearer(kind)) => link_of_path(keys, path, kind).map_or(CountedFor::Nothing, CountedFor::Link),
         Some(Access::Token | Access::Gateway | Access::Preflight) | None => CountedFor::Nothing,
     }
 }
 
 /// Middleware that counts requests to public paths and refuses those above a limit.
-pub(super) async fn guard(
-    app: Data<PublicState>,
+pub(super) async fn limit_by_address(
+    state: Data<PublicState>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let link = match counted_for(&app.service.keys, request.match_info().as_str()) {
+    let link = match counted_for(&state.service.keys, request.match_info().as_str()) {
         CountedFor::Nothing => return Ok(next.call(request).await?.map_into_left_body()),
         CountedFor::Address => None,
         CountedFor::Link(link) => Some(link),
     };
-    let looks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let kind = if looks { Kind::Look } else { Kind::Tap };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let kind = if reads { RequestKind::Read } else { RequestKind::Submit };
     let cx = request.extensions().get::<Context>().cloned();
-    let cx = cx.unwrap_or_else(|| app.service.request().into());
-    let Counted { wait, standings } = app.gate.count(&app, &cx, request.request(), link, kind).await;
+    let cx = cx.unwrap_or_else(|| state.service.request().into());
+    let CountResult { retry_after: wait, standings } =
+        state.address_limiter.count(&state, &cx, request.request(), link, kind).await;
     let mut response = match wait {
         Some(wait) => {
-            let refusal = refusal(&app, request.request(), wait);
+            let refusal = refusal(&state, request.request(), wait);
             request.into_response(refusal).map_into_right_body()
         }
         None => next.call(request).await?.map_into_left_body(),
     };
-    limits::headers(response.headers_mut(), &standings);
+    limits::add_headers(response.headers_mut(), &standings);
     Ok(response)
 }
 
-fn refusal(app: &PublicState, request: &HttpRequest, wait: Duration) -> actix_web::HttpResponse {
+fn refusal(state: &PublicState, request: &HttpRequest, wait: Duration) -> actix_web::HttpResponse {
     let problem =
         Problem::new(Code::RateLimited, "too many requests from this address; wait as long as Retry-After says");
     let problem = Problem { retry_after: Some(wait), ..problem };
     let back: String = request.path().split_inclusive('/').take(3).collect();
-    let answer = Visitor::new(app, request).error_response(app, problem, back.trim_end_matches('/'));
+    let answer = Visitor::new(state, request).error_response(state, problem, back.trim_end_matches('/'));
     answer.unwrap_or_else(|problem| problem.error_response())
 }
 
@@ -241,25 +247,25 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded_and_only_for_a_while() {
-        let gate = Gate::default();
+        let gate = AddressLimiter::default();
         let quota = Quota::per(1, Duration::from_mins(1));
         let standing =
             Standing { name: Name::Pages, quota, allowance: Allowance::Exhausted { retry_after: Duration::ZERO } };
-        let key = |number: u32| (IpAddr::V4(number.into()), None, Kind::Look);
+        let key = |number: u32| (IpAddr::V4(number.into()), None, RequestKind::Read);
         let (now, wait, limits) = (Timestamp::UNIX_EPOCH, Duration::from_mins(1), [(Name::Pages, quota)]);
         for number in 0..50_000 {
-            gate.remember(key(number), standing, now, wait);
-            assert!(gate.shut(key(number), now, &limits).is_some(), "the last one always is");
-            assert!(gate.shut.lock().unwrap().len() <= REMEMBERED);
+            gate.cache_refusal(key(number), standing, now, wait);
+            assert!(gate.cached_refusal(key(number), now, &limits).is_some(), "the last one always is");
+            assert!(gate.refusals.lock().unwrap().len() <= MAX_CACHED_REFUSALS);
         }
         let last = key(49_999);
-        assert!(gate.shut(last, now + REMEMBER - Duration::from_millis(1), &limits).is_some());
-        assert!(gate.shut(last, now + REMEMBER, &limits).is_none(), "then the store is asked again");
-        assert!(gate.shut((last.0, None, Kind::Tap), now, &limits).is_none());
+        assert!(gate.cached_refusal(last, now + MAX_REFUSAL_AGE - Duration::from_millis(1), &limits).is_some());
+        assert!(gate.cached_refusal(last, now + MAX_REFUSAL_AGE, &limits).is_none(), "then the store is asked again");
+        assert!(gate.cached_refusal((last.0, None, RequestKind::Submit), now, &limits).is_none());
         let raised = [(Name::Pages, Quota::per(2, Duration::from_mins(1)))];
-        assert!(gate.shut(last, now, &raised).is_none(), "a reload has changed the limit");
-        gate.remember(last, standing, now, Duration::from_secs(1));
-        assert!(gate.shut(last, now + Duration::from_secs(1), &limits).is_none(), "a unit may be back");
+        assert!(gate.cached_refusal(last, now, &raised).is_none(), "a reload has changed the limit");
+        gate.cache_refusal(last, standing, now, Duration::from_secs(1));
+        assert!(gate.cached_refusal(last, now + Duration::from_secs(1), &limits).is_none(), "a unit may be back");
     }
 
     /// Each route declares who may call it, and the contract declares what its callers are shown: the two must agree.

@@ -1,4 +1,4 @@
-//! The texts of the pages: one file per language under `templates/pages/words`.
+//! The texts of the pages: one file per language under `templates/pages/texts`.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -6,15 +6,15 @@ use serde::Deserialize;
 
 use crate::domain::Language;
 
-macro_rules! words {
+macro_rules! page_texts {
     ($($key:ident)*) => {
         /// The texts of one language. A file with a missing or an unknown key is refused.
         #[derive(Debug, Deserialize)]
         #[serde(deny_unknown_fields)]
-        pub(super) struct Words { $(pub(super) $key: String,)* }
+        pub(super) struct PageTexts { $(pub(super) $key: String,)* }
 
         #[cfg(test)]
-        impl Words {
+        impl PageTexts {
             fn all(&self) -> Vec<(&'static str, &str)> {
                 vec![$((stringify!($key), self.$key.as_str()),)*]
             }
@@ -22,29 +22,30 @@ macro_rules! words {
     };
 }
 
-words! {
-    pending_title lead_here open show_qr lead_qr qr_label by_hand by_hand_lead copy copied waiting left hint refresh
-    link_title link_lead busy code_title code_lead code_label code_wrong r#continue finish_title finish_lead
-    done_title done_lead expired_title expired_lead new_link over_title over_lead disputed_title disputed_lead
-    used_title used_lead confirm_title number account device place confirm_lead not_me elsewhere
-    purpose dispute_lead reported_title reported_lead
-    told_title told_lead told_warning wrong_title wrong_lead again_title again_lead slow_title slow_lead
+page_texts! {
+    pending_title open_lead open_whatsapp show_qr qr_lead qr_label manual_title manual_lead copy copied waiting
+    time_left waiting_hint refresh link_title link_lead delay_notice code_title code_lead code_label code_wrong
+    r#continue finish_title finish_lead done_title done_lead expired_title expired_lead new_link invalid_title
+    invalid_lead disputed_title disputed_lead used_title used_lead confirm_title number account device location
+    confirm_lead not_me other_device purpose dispute_lead late_dispute_title late_dispute_lead show_code_title
+    show_code_lead code_warning wrong_browser_title wrong_browser_lead retry_title retry_lead rate_limited_title
+    rate_limited_lead
 }
 
 macro_rules! files {
     ($($tag:literal)*) => {
-        &[$(($tag, include_str!(concat!("../../../templates/pages/words/", $tag, ".toml"))),)*]
+        &[$(($tag, include_str!(concat!("../../../templates/pages/texts/", $tag, ".toml"))),)*]
     };
 }
 
 const FILES: &[(&str, &str)] = files!("en" "ar" "es" "fr" "pt-BR" "id" "hi" "ur" "tr" "de" "ru" "zh");
 
-static ALL: LazyLock<HashMap<&str, Words>> = LazyLock::new(|| {
+static ALL: LazyLock<HashMap<&str, PageTexts>> = LazyLock::new(|| {
     let parse = |text| toml::from_str(text).expect("a test parses every file");
     FILES.iter().map(|(tag, text)| (*tag, parse(text))).collect()
 });
 
-impl Words {
+impl PageTexts {
     pub(super) fn for_language(language: Language) -> &'static Self {
         ALL.get(language.tag()).unwrap_or(&ALL["en"])
     }
@@ -77,11 +78,11 @@ mod tests {
             found.sort();
             found
         };
-        let english = Words::for_language(Language::ENGLISH).all();
+        let english = PageTexts::for_language(Language::ENGLISH).all();
         for language in Language::all() {
             assert!(ALL.contains_key(language.tag()), "{language:?} has no file");
-            let words = Words::for_language(language).all();
-            for ((key, text), (_, original)) in words.iter().zip(&english) {
+            let translated = PageTexts::for_language(language).all();
+            for ((key, text), (_, original)) in translated.iter().zip(&english) {
                 assert!(!text.trim().is_empty() && !text.contains('\n'), "{language:?} {key}");
                 assert_eq!(placeholders(text), placeholders(original), "{language:?} {key}");
                 let same = language.tag() != "en" && text == original;
