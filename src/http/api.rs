@@ -30,7 +30,7 @@ pub(super) async fn generate_link(
 ) -> ApiResult {
     let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Mint).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::json_object(&request, payload).await?;
+    let body = body::fields(&request, payload).await?;
     let mint: Mint = input::mint(&body, &caller.instance)?;
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let warnings = mint.warnings.clone();
@@ -144,7 +144,7 @@ pub(super) async fn redeem(
 ) -> ApiResult {
     let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Redeem).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::json_object(&request, payload).await?;
+    let body = body::fields(&request, payload).await?;
     let mut f = Reader::new(Format::Json, "", &body);
     let (token, uuid, code) = (f.text("token"), f.text("uuid"), f.text("code"));
     let verifier = f.text("verifier");

@@ -26,6 +26,7 @@ use super::{
     budget::Reservation,
     connection::Connection,
     problem::{Code, Problem},
+    query,
 };
 use crate::gateway::strict_json;
 
@@ -33,6 +34,7 @@ use crate::gateway::strict_json;
 pub(super) const MAX_API_BODY: usize = 64 * 1024;
 /// Bytes of a webhook: gateways send several events in one.
 pub(super) const MAX_WEBHOOK_BODY: usize = 3 * 1024 * 1024;
+const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
 /// From the end of the head to the last byte of the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a body of several blocks beyond them: the connection's read buffer and the chunk that is being copied.
@@ -182,22 +184,32 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(Code::BodyTooLarge, format!("the body must have at most {limit} bytes"))
 }
 
-/// The JSON object in the body of an API request. An empty body counts as `{}`.
+/// The fields in the body of an API request: a JSON object, or a form for clients of the old API. An empty body has no
+/// fields. `curl -d` labels JSON as a form, so a body that starts with `{` is JSON there and without a label.
 ///
 /// # Errors
-/// As [`read`], `unsupported_media_type`, and `malformed_body` for anything but one object without duplicate keys.
-pub(super) async fn json_object(request: &HttpRequest, payload: Payload) -> Result<Map<String, Value>, Problem> {
-    let media = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+/// As [`read`], `unsupported_media_type`, and `malformed_body` for JSON that is not one object without duplicate keys.
+pub(super) async fn fields(request: &HttpRequest, payload: Payload) -> Result<Map<String, Value>, Problem> {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = header(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let encoding = header(header::CONTENT_ENCODING).trim();
     let body = read(request, payload, MAX_API_BODY).await?;
+    let body = body.strip_prefix(UTF8_BOM).unwrap_or(&body);
     if body.is_empty() {
         return Ok(Map::new());
     }
-    if essence != "application/json" && !essence.ends_with("+json") {
-        let detail = "send `Content-Type: application/json`";
-        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
+        return Err(Problem::new(Code::UnsupportedMediaType, "send the body without `Content-Encoding`"));
     }
-    match strict_json(&body) {
+    let is_form = match essence.as_str() {
+        "application/x-www-form-urlencoded" | "" => !body.trim_ascii_start().starts_with(b"{"),
+        json if json == "application/json" || json.ends_with("+json") => false,
+        _ => return Err(Problem::new(Code::UnsupportedMediaType, "send `Content-Type: application/json`")),
+    };
+    if is_form {
+        return Ok(query::form(body));
+    }
+    match strict_json(body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Problem::new(Code::MalformedBody, "expected a JSON object")),
         Err(error) => {

@@ -32,7 +32,7 @@ pub(super) async fn request(
 ) -> ApiResult {
     let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Send).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::json_object(&request, payload).await?;
+    let body = body::fields(&request, payload).await?;
     let input = input_code::request(&body, &caller.instance)?;
     // The prefix distinguishes this request from one for a link with the same key and body.
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
@@ -54,7 +54,7 @@ pub(super) async fn validate(
 ) -> ApiResult {
     let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Validate).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::json_object(&request, payload).await?;
+    let body = body::fields(&request, payload).await?;
     let typed = input_code::typed(&body)?;
     let guard = Guard {
         misses: caller.instance.config.limits.wrong_codes,

@@ -92,7 +92,7 @@ pub(super) async fn test(
     let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Admin).await?;
     let idempotency_key = super::api::idempotency_key(&request)?;
     let body = if request.headers().contains_key("content-type") {
-        body::json_object(&request, payload).await?
+        body::fields(&request, payload).await?
     } else {
         Map::new()
     };

@@ -23,6 +23,22 @@ pub(super) fn parse(encoded: &[u8]) -> Map<String, Value> {
     table
 }
 
+/// The fields of a form, with those named as PHP does, `message[success]`, in nested tables.
+pub(super) fn form(encoded: &[u8]) -> Map<String, Value> {
+    let mut fields = Map::new();
+    for (name, value) in parse(encoded) {
+        let inner = name.split_once('[').and_then(|(outer, rest)| Some((outer, rest.strip_suffix(']')?)));
+        match inner.filter(|(outer, inner)| !outer.is_empty() && !inner.contains(['[', ']'])) {
+            None => drop(fields.insert(name, value)),
+            Some((outer, inner)) => match fields.entry(outer).or_insert_with(|| Map::new().into()) {
+                Value::Object(nested) => drop(nested.insert(inner.to_owned(), value)),
+                single => *single = Value::Array(vec![single.take(), value]),
+            },
+        }
+    }
+    fields
+}
+
 /// The query string of a request.
 pub(super) fn parse_query(request: &HttpRequest) -> Map<String, Value> {
     parse(request.query_string().as_bytes())

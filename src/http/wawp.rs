@@ -13,8 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    PublicState, auth,
-    body::{self, MAX_API_BODY},
+    PublicState, auth, body,
     context::Cx,
     limits,
     problem::{Code, Problem},
@@ -123,11 +122,7 @@ impl Input {
                 "prefetched and cross-site requests are rejected, because this GET has an effect",
             ));
         }
-        let body = if is("content-type", "application/x-www-form-urlencoded") {
-            query::parse(&body::read(request, payload, MAX_API_BODY).await?)
-        } else {
-            body::json_object(request, payload).await?
-        };
+        let body = body::fields(request, payload).await?;
         let mut values = query::parse_query(request);
         values.extend(body);
         Ok(Self {

@@ -110,6 +110,11 @@ fn bindings(f: &mut Reader<'_>, request: &Request, instance: &Instance) {
     if request.qr && config.strict_browser {
         f.fault("qr", "cannot be: with strict_browser nothing finishes on another device");
     }
+    let success = request.texts.success.as_deref().or(config.texts.success.as_deref());
+    if request.completion != Some(Mode::Anywhere) && success.is_some_and(|text| !template::mentions(text, "link")) {
+        let detail = "the success text has no <link>: a person who did not come from start_url cannot finish";
+        f.warn("no_link", detail);
+    }
     let redirects = request.redirect_url.is_some() || !config.redirect_urls.is_empty();
     if redirects && !bound && request.state.is_none() {
         let detail = "neither state nor challenge was given: the app cannot tell whose browser comes back";

@@ -346,7 +346,7 @@ async fn every_refusal_is_a_problem() {
         ("POST", &generate, "application/json", "{\"a\":1e999}", 400),
         ("POST", &generate, "application/json", &deep, 400),
         ("POST", &generate, "text/plain", "{}", 415),
-        ("POST", &generate, "application/x-www-form-urlencoded", "a=b", 415),
+        ("POST", &generate, "multipart/form-data", "a=b", 415),
         ("POST", &generate, "application/json", &large, 413),
         ("POST", "/webhooks/x", "application/json", "{}", 404),
         ("POST", "/api/otp/v2/x/redeem", "application/json", "{}", 404),

@@ -21,6 +21,7 @@ mod daemon;
 mod delivery_log;
 mod dev;
 mod doctor;
+mod drop_in;
 mod duties;
 mod egress_corpus;
 mod erase;
