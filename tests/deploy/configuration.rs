@@ -1,6 +1,6 @@
 //! Checks the shipped configurations with the daemon's own validation, with secrets where they are mounted.
 
-use std::{collections::HashMap, path::Path};
+use std::path::Path;
 
 use countersign::{app, config, gateway::Purpose};
 use tempfile::TempDir;
@@ -60,7 +60,7 @@ pub(crate) fn faults_with(text: &str, secrets: &Path) -> Vec<String> {
 }
 
 fn check(text: &str) -> Vec<String> {
-    let config = config::load(Some(text), HashMap::new(), &[]);
+    let config = config::load_text(text, [], &[]);
     let checked = config.and(|config| app::build_instances(config, Purpose::Serve)).into_result();
     let faults = checked.err().unwrap_or_default();
     faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect()

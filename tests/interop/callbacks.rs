@@ -1,7 +1,5 @@
 //! Callbacks to judge: signed here, and delivered by the daemon.
 
-use std::collections::HashMap;
-
 use countersign::{app::Application, config, domain::standard_webhooks};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -91,7 +89,7 @@ async fn application(world: &World, state: State) -> Application {
     let text = world.config("127.0.0.1:0", "127.0.0.1:0");
     assert!(text.contains(&single));
     let text = text.replace(&single, &format!("{:?}", state.secrets));
-    let config = config::load(Some(&text), HashMap::new(), &[]).into_result();
+    let config = config::load_text(&text, [], &[]).into_result();
     let config = config.unwrap_or_else(|faults| panic!("{faults}"));
     crate::daemon::build(&config, &world.clock).await
 }

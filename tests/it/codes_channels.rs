@@ -385,7 +385,8 @@ async fn a_channel_without_a_gateway_is_a_fault() {
         let mut world = World::new(Ground::directory());
         world.extra = extra.to_owned();
         let text = world.config("127.0.0.1:0", "127.0.0.1:0");
-        countersign::app::load(&text).err().map(|faults| faults.to_string()).unwrap_or_default()
+        let files = countersign::config::ConfigFiles::of(&text, []).unwrap();
+        countersign::app::load(&files).err().map(|faults| faults.to_string()).unwrap_or_default()
     };
     assert_eq!(faults("channels = [\"whatsapp\"]"), "");
     assert!(faults("channels = [\"whatsapp\", \"sms\"]").contains("no gateway sends over sms"));

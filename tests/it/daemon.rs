@@ -1,7 +1,6 @@
 //! The daemon under test, in this process, on real sockets, over a real store.
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -191,7 +190,7 @@ grace = "20s"
 
     pub(crate) async fn start(&self) -> Daemon {
         let text = self.config("127.0.0.1:0", "127.0.0.1:0");
-        let config = config::load(Some(&text), HashMap::new(), &[]).into_result();
+        let config = config::load_text(&text, [], &[]).into_result();
         let config = config.unwrap_or_else(|faults| panic!("{faults}"));
         let application = build(&config, &self.clock).await;
         let client = client();

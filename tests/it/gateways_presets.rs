@@ -28,7 +28,7 @@ fn served(gateway: &str) -> Result<Arc<dyn Gateway>, Vec<String>> {
         "0".repeat(64),
         crate::daemon::CALLBACK_SECRET,
     );
-    let config = config::load(Some(&instance), [], &[]).into_result().unwrap_or_else(|faults| panic!("{faults}"));
+    let config = config::load_text(&instance, [], &[]).into_result().unwrap_or_else(|faults| panic!("{faults}"));
     let gateway = gateway::build(&config.instances[0].gateway, Purpose::Serve, "https://verify.example.test/hook");
     gateway.map_err(|faults| faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect())
 }

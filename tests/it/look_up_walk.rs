@@ -105,7 +105,7 @@ struct Fleet {
 impl Fleet {
     async fn start(world: World) -> Self {
         let text = world.config("127.0.0.1:0", "127.0.0.1:0");
-        let config = config::load(Some(&text), HashMap::new(), &[]).into_result();
+        let config = config::load_text(&text, [], &[]).into_result();
         let config = config.unwrap_or_else(|faults| panic!("{faults}"));
         let mut replicas = Vec::new();
         for _ in 0..REPLICAS {

@@ -69,7 +69,7 @@ async fn sighup_applies_a_valid_configuration_and_refuses_a_faulty_one() {
     write(process.config.path(), &format!("{good}\nwebhook_secret = \"canary-in-a-broken-line"));
     process.signal("-HUP");
     until("broken TOML is refused", async || process.metric(&reloads("refused")).await >= 2.0).await;
-    says(&process, "not TOML at line").await;
+    says(&process, "is not TOML").await;
     assert!(!process.written().contains("canary-in-a-broken-line"));
 
     // Keys that need a restart are named; all others are applied.
@@ -123,6 +123,30 @@ async fn sighup_applies_a_valid_configuration_and_refuses_a_faulty_one() {
 }
 
 /// Kubernetes swaps `..data`, a symlink to a directory; neither the file nor its own symlink changes.
+/// Each tenant in a file of its own. A pattern that matches nothing any more is a mistake, not the end of all tenants.
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_in_included_files_come_and_go_with_the_files() {
+    const TENANT: &str = "5f0c2a90-0000-4000-8000-0000000000aa";
+    let directory = tempfile::tempdir().unwrap();
+    let mut world = World::new(Ground::directory());
+    world.top = format!("include = [\"{}/*.toml\"]\n", directory.path().display());
+    let text = world.config("127.0.0.1:0", "127.0.0.1:0");
+    let tenant = text[text.find("[[instance]]").unwrap()..text.rfind("[[instance]]").unwrap()].replace(WAHA, TENANT);
+    write(&directory.path().join("a.toml"), &with_token(&tenant, FRESH));
+    let process = Process::start(&world).await;
+    assert_eq!(mint(&process, TENANT, FRESH).await.status, 200);
+
+    let other = "5f0c2a90-0000-4000-8000-0000000000bb";
+    write(&directory.path().join("b.toml"), &tenant.replace(TENANT, other));
+    until("the second tenant is served", async || mint(&process, other, TOKEN).await.status == 200).await;
+    std::fs::remove_file(directory.path().join("a.toml")).unwrap();
+    until("the first is gone", async || mint(&process, TENANT, FRESH).await.status != 200).await;
+    std::fs::remove_file(directory.path().join("b.toml")).unwrap();
+    says(&process, "matches no file").await;
+    assert_eq!(mint(&process, other, TOKEN).await.status, 200, "the configuration before is still in use");
+    process.terminate();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_file_is_read_again_when_kubernetes_swaps_its_directory() {
     let world = World::new(Ground::directory());

@@ -469,7 +469,7 @@ async fn a_message_is_explained(ground: Ground) {
 fn password_of(lines: &str) -> Result<Option<Password>, String> {
     let mut world = World::new(Ground::directory());
     world.top = lines.to_owned();
-    let config = config::load(Some(&world.config("127.0.0.1:0", "127.0.0.1:0")), [], &[]).into_result();
+    let config = config::load_text(&world.config("127.0.0.1:0", "127.0.0.1:0"), [], &[]).into_result();
     let operators = config.map_err(|faults| faults.to_string())?.access.operators;
     Ok(operators.into_iter().next().map(|one| one.password))
 }
@@ -635,7 +635,7 @@ async fn invalid_and_duplicate_operators_are_refused() {
     let faults = |lines: &str| {
         let mut world = World::new(Ground::directory());
         world.more = lines.to_owned();
-        let config = config::load(Some(&world.config("127.0.0.1:0", "127.0.0.1:0")), [], &[]).into_result();
+        let config = config::load_text(&world.config("127.0.0.1:0", "127.0.0.1:0"), [], &[]).into_result();
         config.err().map(|faults| faults.to_string()).unwrap_or_default()
     };
     let one = |name: &str| format!("[[operator]]\nname = \"{name}\"\npassword = \"{DIGEST}\"\n");

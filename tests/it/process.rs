@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::Read as _,
+    io::{Read as _, Write as _},
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
@@ -519,9 +519,10 @@ fn a_faulty_configuration_ends_with_78_and_every_fault() {
     for command in ["serve", "check-config"] {
         let (status, _, error) = run(&[command, "--config", file.path().to_str().unwrap()]);
         assert_eq!(status, Some(78), "{error}");
+        let name = file.path().display();
         for expected in [
-            "public_url: expected an http",
-            "store.urll: is not a key; did you mean url?",
+            &*format!("{name}:1: public_url: expected an http"),
+            &format!("{name}:4: store.urll: is not a key; did you mean url?"),
             "key_file: is missing",
             "instance.0.tokens.0: expected \"sha256:\"",
             "instance.0.callback_secrets.0: expected whsec_",
@@ -531,6 +532,23 @@ fn a_faulty_configuration_ends_with_78_and_every_fault() {
     }
     let (status, _, error) = run(&["serve", "--config", "/nonexistent"]);
     assert_eq!((status, error.contains("/nonexistent")), (Some(78), true));
+}
+
+#[tokio::test]
+async fn a_configuration_comes_from_standard_input() {
+    let world = World::new(Ground::directory());
+    let check = |text: String| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.args(["check-config", "--config", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let good = world.config("127.0.0.1:0", "127.0.0.1:0");
+    assert_eq!(check(good.clone()).0, Some(0));
+    let (status, error) = check(format!("lissten = 1\n{good}"));
+    assert!(status == Some(78) && error.contains("-:1: lissten: is not a key; did you mean listen?"), "{error}");
 }
 
 #[test]
