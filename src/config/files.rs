@@ -249,6 +249,8 @@ fn line_of(text: &str, position: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::{
         super::{load, tests::GOOD},
         *,
@@ -348,5 +350,18 @@ mod tests {
         let proxies = ("COUNTERSIGN__TRUSTED_PROXIES".to_owned(), "10.0.0.0/8, 192.0.2.1".to_owned());
         let config = super::super::load_text(GOOD, [proxies], &[]).into_result().unwrap();
         assert_eq!(config.edge.trusted_proxies.len(), 2);
+    }
+
+    #[test]
+    fn a_secret_is_never_split() {
+        let nodes = "redis+sentinel://192.0.2.1:26379,192.0.2.2:26379/main/0";
+        let url = ("COUNTERSIGN__STORE__URL".to_owned(), nodes.to_owned());
+        let text = GOOD
+            .replace("kind = \"waha\"", "kind = \"waha\"\nwebhook_secret = \"of thirty bytes, with a comma in it\"");
+        let config = super::super::load_text(&text, [url], &[]).into_result().unwrap();
+        assert!(matches!(config.store, super::super::StoreConfig::Redis { url, .. } if url.expose_secret() == nodes));
+        let secrets = config.instances[0].gateway.reader().secrets("webhook_secret");
+        assert_eq!(secrets.len(), 1);
+        assert!(secrets[0].expose_secret().ends_with("a comma in it"));
     }
 }

@@ -149,12 +149,19 @@ impl<'a> Reader<'a> {
     /// A list of texts. A single text counts as a list of one; in a configuration, commas separate several, because an
     /// environment variable cannot hold an array.
     pub fn texts(&mut self, name: &str) -> Vec<String> {
+        match self.get(name) {
+            Some(Value::String(text)) if self.format == Format::Toml => {
+                text.split(',').map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect()
+            }
+            _ => self.texts_with_commas(name),
+        }
+    }
+
+    /// As [`Self::texts`], for values that may contain a comma: a single text is never split.
+    pub fn texts_with_commas(&mut self, name: &str) -> Vec<String> {
         let values = match self.get(name) {
             None => return Vec::new(),
             Some(Value::Array(values)) => values.as_slice(),
-            Some(Value::String(text)) if self.format == Format::Toml => {
-                return text.split(',').map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect();
-            }
             Some(single) => std::slice::from_ref(single),
         };
         let texts: Option<Vec<String>> = values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
