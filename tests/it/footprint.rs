@@ -7,10 +7,13 @@ use serde_json::json;
 
 use crate::daemon::{Daemon, Ground, WAHA, World};
 
-/// All keys in Redis except those of replicas and rate limits.
+/// All keys in Redis except those of replicas and rate limits, and what lease calls have leased, which expires within
+/// seconds.
 fn kept(connection: &mut redis::Connection) -> Vec<String> {
     let mut keys: Vec<String> = connection.scan().unwrap().map(Result::unwrap).collect();
-    keys.retain(|key| !matches!(key.as_str(), "cs:meta" | "cs:replicas") && !key.contains(":b:"));
+    keys.retain(|key| {
+        !matches!(key.as_str(), "cs:meta" | "cs:replicas") && !key.contains(":b:") && !key.contains(":g:")
+    });
     keys
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use countersign::{
     clock::Clock,
     store::{
-        CommitOutcome, Records as _, StoreError,
+        Archive as _, CommitOutcome, DeadReason, JobState, Jobs as _, LEASE_DURATION, Leased, Records as _, Settlement,
+        StoreError,
         redis::{Durability, RedisStore},
     },
 };
@@ -15,7 +16,7 @@ use crate::{
     daemon::{Ground, WAHA, World},
     proxy::Proxy,
     redis_server::{self, RedisServer},
-    store::{one_job_of_a_message, one_record, one_record_with_a_job, overwrite},
+    store::{lease_request, one_job_of_a_message, one_record, one_record_with_a_job, overwrite, queue, set_due_timer},
     wait::until,
 };
 
@@ -78,6 +79,120 @@ async fn a_write_that_somebody_wrote_over_before_it_was_recognised_is_not_told_a
         let (committed, ()) = tokio::join!(store.commit(&change), meanwhile);
         assert!(matches!(&committed, Err(StoreError::Unavailable(_))), "{durability:?}: {committed:?}");
         assert_eq!(there.load(key).await.unwrap().unwrap().bytes, b"other");
+    }
+}
+
+async fn lease(store: &RedisStore, timers: bool) -> Result<Vec<Leased>, StoreError> {
+    Ok(store.lease(&[lease_request(timers)]).await?.remove(0).jobs)
+}
+
+async fn make_due(store: &RedisStore, timers: bool) {
+    if timers {
+        set_due_timer(store).await;
+    } else {
+        queue(store, &["a/1", "b/1"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_whose_answer_was_lost_is_repeated_with_the_same_jobs() {
+    let (master, _replica) = tokio::task::spawn_blocking(servers).await.unwrap();
+    for durability in [Durability::Standard, Durability::Durable] {
+        let proxy = Proxy::start(master.port).await;
+        let store = store_behind(&proxy, durability).await;
+        make_due(&store, false).await;
+        proxy.lose_an_answer();
+        let leased = lease(&store, false).await.unwrap();
+        assert_eq!(proxy.lost(), 1);
+        let seen: Vec<_> = leased.iter().map(|job| (job.id.0.as_str(), job.fence, job.attempts, job.lapsed)).collect();
+        assert_eq!(seen, [("a/1", 2, 0, 0), ("b/1", 2, 0, 0)], "{durability:?}");
+        for job in &leased {
+            assert!(store.settle(job, &Settlement::Done).await.unwrap());
+        }
+
+        make_due(&store, true).await;
+        proxy.lose_an_answer();
+        let leased = lease(&store, true).await.unwrap();
+        assert_eq!((proxy.lost(), leased.len()), (2, 1), "{durability:?}");
+        assert!(store.settle(&leased[0], &Settlement::Done).await.unwrap());
+        assert_eq!(lease(&store, true).await.unwrap(), []);
+    }
+}
+
+/// A worker that does not know what it was given must not keep it from everybody until the lease ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_without_an_answer_is_put_back() {
+    let (master, _replica) = tokio::task::spawn_blocking(servers).await.unwrap();
+    let there = RedisStore::new(&master.url(), Durability::Standard, Clock::default()).unwrap();
+    for (durability, timers) in
+        [(Durability::Standard, false), (Durability::Durable, false), (Durability::Durable, true)]
+    {
+        let proxy = Proxy::start(master.port).await;
+        let store = store_behind(&proxy, durability).await;
+        make_due(&store, timers).await;
+        // Also opens the connection that timers are leased by.
+        until("it is due", async || !store.due().await.unwrap().is_empty()).await;
+        let start = Instant::now();
+        proxy.lose_an_answer();
+        proxy.shut(true);
+        assert!(lease(&store, timers).await.is_err(), "{durability:?}");
+        assert_eq!(proxy.lost(), 1);
+        assert_eq!(there.due().await.unwrap(), [], "it is leased to a worker that does not know");
+        proxy.shut(false);
+        until("it is due again", async || !there.due().await.unwrap().is_empty()).await;
+        assert!(start.elapsed() < LEASE_DURATION, "{durability:?}, timers: {timers}: {:?}", start.elapsed());
+        let leased = lease(&there, timers).await.unwrap();
+        assert_eq!(leased.len(), if timers { 1 } else { 2 });
+        for job in &leased {
+            assert!(there.settle(job, &Settlement::Done).await.unwrap());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_whose_answer_was_lost_is_recognised() {
+    let (master, _replica) = tokio::task::spawn_blocking(servers).await.unwrap();
+    let clock = Clock::default();
+    let there = RedisStore::new(&master.url(), Durability::Standard, clock.clone()).unwrap();
+    let now = there.now();
+    let ends = [
+        Settlement::Retry { at: now, note: "busy".to_owned() },
+        Settlement::Postpone { at: now },
+        Settlement::Retry { at: now, note: "busy".to_owned() },
+        Settlement::Dead { reason: DeadReason::GivenUp, note: "why".to_owned() },
+    ];
+    for durability in [Durability::Standard, Durability::Durable] {
+        let proxy = Proxy::start(master.port).await;
+        let store = RedisStore::new(&proxy.url(), durability, clock.clone()).unwrap();
+        until("it takes writes", async || store.commit(&crate::store::one_message()).await.is_ok()).await;
+        let id = format!("{durability:?}");
+        queue(&store, &[&id, "done"]).await;
+        let mut jobs = lease(&store, false).await.unwrap();
+        assert_eq!(jobs.len(), 2);
+        let done = jobs.pop().unwrap();
+        let mut lost = 0;
+        let mut settle = async |job: &Leased, end: &Settlement| {
+            proxy.lose_an_answer();
+            let settled = store.settle(job, end).await.unwrap();
+            lost += 1;
+            assert_eq!(proxy.lost(), lost);
+            settled
+        };
+        assert!(settle(&done, &Settlement::Done).await, "{durability:?}");
+        let mut job = jobs.remove(0);
+        for end in &ends {
+            // A lease that ran out in between is counted and changes nothing.
+            clock.advance(LEASE_DURATION);
+            there.due().await.unwrap();
+            let zombie = std::mem::replace(&mut job, lease(&there, false).await.unwrap().remove(0));
+            assert!(!settle(&zombie, end).await, "{durability:?}: {end:?} of a lease that ran out");
+            assert!(settle(&job, end).await, "{durability:?}: {end:?}");
+            if !matches!(end, Settlement::Dead { .. }) {
+                job = lease(&there, false).await.unwrap().remove(0);
+            }
+        }
+        let dead = there.jobs_after(job.instance, JobState::Dead, None, 10).await.unwrap();
+        assert!(dead.iter().any(|dead| dead.id == job.id && dead.attempts == 3), "{dead:?}");
     }
 }
 

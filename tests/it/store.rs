@@ -187,6 +187,22 @@ pub(crate) fn one_job_of_a_message(name: &str) -> countersign::store::Change {
     one_message().job(leased(name))
 }
 
+/// Queues jobs of these names in one lane, due at once.
+pub(crate) async fn queue(store: &dyn countersign::store::Store, names: &[&str]) {
+    fixture::queue(store, names.iter().map(|name| fixture::job(name)).collect()).await;
+}
+
+/// Sets a timer that is due now.
+pub(crate) async fn set_due_timer(store: &dyn countersign::store::Store) {
+    fixture::set_timer(store, fixture::id().within(fixture::HERE), 0, 0).await;
+}
+
+/// A request for the jobs of [`queue`], or for timers.
+pub(crate) fn lease_request(timers: bool) -> countersign::store::LeaseRequest {
+    let lane = if timers { countersign::store::Lane::timer() } else { fixture::there() };
+    countersign::store::LeaseRequest { partition: fixture::HERE, lane, limit: 100, busy: [].into() }
+}
+
 fn leased(name: &str) -> countersign::store::Job {
     countersign::store::Job { lease: true, ..fixture::job(name) }
 }
