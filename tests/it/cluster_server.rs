@@ -90,10 +90,19 @@ impl Cluster {
         self.ask(node, &["CLUSTER", "MYID"])
     }
 
-    /// Waits until every node sees all slots served, and every replica follows.
+    /// Whether a node sees as many replicas as there are. Until a node has been told that another one is a replica, it
+    /// ignores its request for a fail-over and denies it its vote.
+    fn sees_replicas(&self, node: usize) -> bool {
+        let nodes: String = self.try_ask(node, &["CLUSTER", "NODES"]).unwrap_or_default();
+        let is_replica = |line: &&str| line.split(' ').nth(2).is_some_and(|flags| flags.contains("slave"));
+        nodes.lines().filter(is_replica).count() == self.nodes.len() - MASTERS
+    }
+
+    /// Waits until every node sees all slots served and all replicas, and every replica follows.
     pub(crate) fn is_whole(&self) {
         for node in 0..self.nodes.len() {
             until("each node sees all of it", || self.info(node).contains("cluster_state:ok"));
+            until("each node sees all replicas", || self.sees_replicas(node));
             until("the replica follows", || {
                 let info: String = self.ask(node, &["INFO", "replication"]);
                 info.contains("role:master") || info.contains("master_link_status:up")
