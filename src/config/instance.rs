@@ -6,16 +6,12 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::{codes::Codes, edge::network, limits::Limits, page::PageConfig, token::ApiToken, weak::weakness};
+use super::{
+    codes::Codes, edge::network, limits::Limits, page::PageConfig, texts::OwnTexts, token::ApiToken, weak::weakness,
+};
 use crate::{
     api::limits::MAX_ATTEMPTS,
-    domain::{
-        InstanceId, Language, Mode, Phone, redirect,
-        request::Texts,
-        standard_webhooks,
-        template::{self, Use},
-        written,
-    },
+    domain::{InstanceId, Language, Mode, Phone, redirect, standard_webhooks, written},
     reader::{Reader, Table, not_one_of},
 };
 
@@ -68,7 +64,7 @@ pub struct InstanceConfig {
     pub strict_browser: bool,
     pub page: PageConfig,
     pub lang: Language,
-    pub texts: Texts,
+    pub texts: OwnTexts,
     pub code_length: u8,
     pub expires: u32,
     pub expires_bounds: (u32, u32),
@@ -102,6 +98,7 @@ impl InstanceConfig {
             s.fault("callback_url", "is http://, which needs allow_http_callbacks = true");
         }
         let (expires, expires_bounds) = life(s, "expires");
+        let lang = language(s);
         let gateway = s.required("gateway", "write [instance.gateway] with a kind", |s| Some(s.table("gateway")));
         let config = Self {
             // Placeholders for values with a fault, so that everything that depends on the others is still checked.
@@ -119,8 +116,8 @@ impl InstanceConfig {
             require_binding: s.flag("require_binding", false),
             strict_browser: s.flag("strict_browser", false),
             page: s.nested("page", PageConfig::read),
-            lang: language(s),
-            texts: s.nested("texts", texts),
+            lang,
+            texts: s.nested("texts", |s| OwnTexts::read(s, lang)),
             code_length: u8::try_from(s.setting("code_length", 8..=16)).unwrap_or(14),
             expires,
             expires_bounds,
@@ -191,21 +188,4 @@ fn language(s: &mut Reader<'_>) -> Language {
     let find = |tag: &str| Language::find(tag).ok_or_else(|| not_one_of(tag, &tags));
     let hint = format!("one of {}", tags.join(", "));
     s.required("lang", &hint, |s| s.read("lang", find)).unwrap_or(Language::ENGLISH)
-}
-
-fn texts(s: &mut Reader<'_>) -> Texts {
-    let mut text = |used_as: Use| {
-        let text = s.text(used_as.as_str())?;
-        for error in template::lint(&text, used_as).errors {
-            s.fault(used_as.as_str(), error);
-        }
-        Some(text)
-    };
-    Texts {
-        prompt: text(Use::Prompt),
-        success: text(Use::Success),
-        failed: text(Use::Failed),
-        expired: text(Use::Expired),
-        code: text(Use::Code),
-    }
 }

@@ -15,6 +15,7 @@ pub mod password;
 mod restart;
 mod secrets;
 mod store;
+mod texts;
 mod token;
 mod weak;
 
@@ -33,6 +34,7 @@ pub use self::{
     operator::{Access, Operator, Password, UNNAMED},
     page::{Color, Logo, PageConfig},
     store::{Durability, StoreConfig},
+    texts::OwnTexts,
     token::{ApiToken, is_id, read as read_tokens},
     weak::weakness,
 };

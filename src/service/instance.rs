@@ -175,7 +175,7 @@ impl Instance {
         let language = self.language(request);
         let pick = |own: fn(&Texts) -> Option<&str>, built_in: &'static str| {
             let requested = request.and_then(|request| own(&request.texts));
-            requested.or_else(|| own(&self.config.texts)).unwrap_or(built_in)
+            requested.or_else(|| own(self.config.texts.of(language))).unwrap_or(built_in)
         };
         let proves = request.is_some_and(|request| request.completion == Some(Mode::ProvePhone));
         match reply {
@@ -194,7 +194,8 @@ impl Instance {
 
     /// The template of a code message: the instance's, else the built-in one.
     pub fn code_text(&self, request: &Request) -> &str {
-        self.config.texts.code.as_deref().unwrap_or_else(|| self.language(Some(request)).code())
+        let language = self.language(Some(request));
+        self.config.texts.of(language).code.as_deref().unwrap_or(language.code())
     }
 
     /// The channels for codes, in the order in which they are tried. The default is the instance's own gateway, then
@@ -209,9 +210,9 @@ impl Instance {
     }
 
     pub fn prompt<'a>(&'a self, request: &'a Request) -> &'a str {
+        let language = self.language(Some(request));
         let requested = request.texts.prompt.as_deref();
-        requested.or(self.config.texts.prompt.as_deref()).unwrap_or_else(|| {
-            let language = self.language(Some(request));
+        requested.or(self.config.texts.of(language).prompt.as_deref()).unwrap_or_else(|| {
             let proves = request.completion == Some(Mode::ProvePhone);
             if proves { language.prove() } else { language.prompt() }
         })

@@ -80,6 +80,24 @@ async fn message_names_the_first_fault() {
     daemon.finish().await;
 }
 
+/// A text in one language does not replace the texts in the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn own_texts_are_by_language() {
+    let mut world = World::new(Ground::directory());
+    world.extra =
+        "[instance.texts]\nprompt = \"Own prompt\"\n[instance.texts.de]\nprompt = \"Eigener Text\"".to_owned();
+    let daemon = world.start().await;
+    for (lang, expected) in
+        [("en", "Own prompt"), ("de", "Eigener Text"), ("fr", "Je souhaite "), ("tlh", "Own prompt")]
+    {
+        let link = daemon.link(json!({"lang": lang})).await;
+        assert!(link.text.starts_with(expected), "{lang}: {}", link.text);
+    }
+    let own = daemon.link(json!({"lang": "fr", "message": {"prompt": "From the request"}})).await;
+    assert!(own.text.starts_with("From the request"), "{}", own.text);
+    daemon.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_text_does_not_say_is_warned_of() {
     let mut world = World::new(Ground::directory());
