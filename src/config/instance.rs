@@ -47,6 +47,8 @@ impl ExactText {
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own for the operator")]
 pub struct InstanceConfig {
     pub id: InstanceId,
+    /// Further ids of this instance in the API, such as the one that it had at the provider before.
+    pub aliases: Vec<String>,
     pub name: String,
     pub number: Phone,
     pub tokens: Vec<ApiToken>,
@@ -103,6 +105,7 @@ impl InstanceConfig {
         let config = Self {
             // Placeholders for values with a fault, so that everything that depends on the others is still checked.
             id: id.unwrap_or_else(|| InstanceId::from_random([0; 16])),
+            aliases: s.list("aliases", alias),
             name: name.unwrap_or_default(),
             number: number.clone().unwrap_or_else(|| "10000000".parse().expect("eight digits are a number")),
             tokens,
@@ -173,6 +176,17 @@ pub(super) fn life(s: &mut Reader<'_>, name: &str) -> (u32, (u32, u32)) {
         s.fault(name, format!("must lie between {name_min} {least} and {name_max} {most}"));
     }
     (seconds, (least, most))
+}
+
+fn alias(text: &str) -> Result<String, &'static str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+        return Err("expected 1 to 64 letters, digits, - and _");
+    }
+    if text.parse::<InstanceId>().is_ok() {
+        return Err("is a UUID: make it the id");
+    }
+    Ok(text.to_owned())
 }
 
 fn redirect_url(text: &str) -> Result<Url, String> {

@@ -19,7 +19,7 @@ mod texts;
 mod token;
 mod weak;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -195,13 +195,20 @@ fn instances(s: &mut Reader<'_>) -> Vec<InstanceConfig> {
         s.fault("instance", "is missing: write [[instance]]; `countersign new-instance` makes one");
     }
     let read = s.tables("instance", |s| s.over(defaults.values(), InstanceConfig::read));
-    let instances: Vec<InstanceConfig> = read.into_iter().flatten().collect();
-    for (index, instance) in instances.iter().enumerate() {
-        if instances[..index].iter().any(|other| other.id == instance.id) {
+    let mut ids = HashSet::new();
+    let mut aliases = HashSet::new();
+    for (index, instance) in read.iter().enumerate() {
+        let Some(instance) = instance else { continue };
+        if !ids.insert(instance.id) {
             s.fault(&format!("instance.{index}.id"), format!("{} occurs twice", instance.id));
         }
+        for alias in &instance.aliases {
+            if !aliases.insert(alias) {
+                s.fault(&format!("instance.{index}.aliases"), format!("{alias:?} occurs twice"));
+            }
+        }
     }
-    instances
+    read.into_iter().flatten().collect()
 }
 
 fn keys(s: &mut Reader<'_>) -> Vec<[u8; 32]> {

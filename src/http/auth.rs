@@ -47,7 +47,7 @@ pub(super) async fn authenticate(
     scope: Scope,
 ) -> Result<Caller, Problem> {
     let token = bearer(request).unwrap_or_default();
-    authenticate_token(state, cx, request, instance.parse().ok(), token, scope).await
+    authenticate_token(state, cx, request, state.service.instances.named(instance), token, scope).await
 }
 
 /// As [`authenticate`], with credentials that are not in the `Authorization` header. Without an instance, it is

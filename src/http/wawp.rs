@@ -102,6 +102,19 @@ fn chat(f: &mut Reader<'_>) -> Option<Chat> {
     text.parse().map_err(|why: InvalidChat| f.fault("chatId", why.to_string())).ok()
 }
 
+/// Names the parameters of these paths instead of the header and the path of the others.
+fn in_the_words_of_wawp(problem: Problem) -> Problem {
+    match problem.code {
+        Code::NotFound => {
+            Problem::field("instance_id", "expected the id or an alias of an instance of this access_token")
+        }
+        Code::Unauthenticated if problem.errors.is_empty() => {
+            Problem { detail: "send `access_token`, an API token of the instance".to_owned(), ..problem }
+        }
+        _ => problem,
+    }
+}
+
 /// Parameters from the body, the query and the headers, in this order of precedence.
 struct Input {
     /// From the body and the query.
@@ -142,8 +155,12 @@ impl Input {
     ) -> Result<auth::Caller, Problem> {
         let mut f = Reader::new(Format::Form, "", &self.values);
         let token = f.text("access_token").or_else(|| self.access_token.clone()).or_else(|| self.bearer.clone());
-        let id = f.text("instance_id").or_else(|| self.instance.clone());
-        let id = id.and_then(|text| text.trim().parse().ok());
-        auth::authenticate_token(state, cx, request, id, &token.unwrap_or_default(), scope).await
+        let token = token.unwrap_or_default();
+        let instances = &state.service.instances;
+        let id = match f.text("instance_id").or_else(|| self.instance.clone()) {
+            Some(text) => instances.named(&text),
+            None => instances.only_one_of(&token, state.service.now()),
+        };
+        auth::authenticate_token(state, cx, request, id, &token, scope).await.map_err(in_the_words_of_wawp)
     }
 }

@@ -18,7 +18,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    domain::{InstanceId, Reason},
+    domain::Reason,
     gateway::{Webhook, WebhookEvent},
     metrics::label::{ByReason, GatewayReason, GatewayResult, InstanceLabel},
     service::{Instance, Outcome, RequestContext},
@@ -33,7 +33,8 @@ pub(super) async fn receive(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let path_secret = request.match_info().get("secret");
-    let id: Option<InstanceId> = request.match_info().get("instance").and_then(|instance| instance.parse().ok());
+    let instances = &state.service.instances;
+    let id = request.match_info().get("instance").and_then(|instance| instances.named(instance));
     let instance = id.and_then(|id| state.service.instances.get(id)).ok_or_else(Problem::not_found)?;
     if request.match_info().get("tail").is_some_and(|tail| !instance.gateway.accepts_path_suffix(tail)) {
         return Err(Problem::not_found());

@@ -140,7 +140,7 @@ async fn credentials_stand_wherever_wawp_allows_them() {
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
     for (instance, token, status) in
-        [(WAHA, "wrong", 401), (WAHA, "", 401), (META, TOKEN, 404), ("nonsense", TOKEN, 404)]
+        [(WAHA, "wrong", 401), (WAHA, "", 401), (META, TOKEN, 422), ("nonsense", TOKEN, 422)]
     {
         let body = json!({"instance_id": instance, "access_token": token, "chatId": NUMBER});
         let answer = daemon.post_with("/v2/auth/otp/send", body, &[("authorization", "")]).await;
@@ -177,5 +177,33 @@ async fn what_a_browser_sends_by_itself_does_nothing() {
     daemon.settle().await;
     assert!(world.gateway.arrived().is_empty());
     assert_eq!(by_query(&daemon, "send", &[], &[("sec-fetch-site", "none")]).await.status, 200);
+    daemon.finish().await;
+}
+
+/// Clients of Wawp know their instance by an id of another form, or send the token alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_has_aliases_and_a_token_of_one_instance_needs_none() {
+    let mut world = World::new(Ground::directory());
+    world.redirects = "[]\naliases = [\"6A1B2C3D4E\"]".to_owned();
+    let daemon = world.start().await;
+    let ask = async |parameters: &[(&str, &str)]| {
+        let mut url = url::Url::parse(&format!("{}/v2/auth/otp/send", daemon.base)).unwrap();
+        url.query_pairs_mut().append_pair("chatId", NUMBER).extend_pairs(parameters);
+        daemon.send(Request::get(url.as_str()).body(Vec::new()).unwrap()).await
+    };
+    let by_alias = ask(&[("instance_id", "6A1B2C3D4E"), ("access_token", TOKEN)]).await;
+    assert_eq!(by_alias.status, 200, "{}", by_alias.text);
+    daemon.pass(Duration::from_secs(61)).await;
+    let by_token = ask(&[("access_token", TOKEN)]).await;
+    assert_eq!(by_token.status, 200, "{}", by_token.text);
+    let foreign = ask(&[("instance_id", "another"), ("access_token", TOKEN)]).await;
+    assert_eq!((foreign.status, &foreign.json["errors"][0]["field"]), (422, &json!("instance_id")));
+    let nobody = ask(&[("instance_id", "6A1B2C3D4E")]).await;
+    assert_eq!(nobody.status, 401);
+    assert!(nobody.json["detail"].as_str().unwrap().contains("access_token"), "{}", nobody.text);
+    let path = daemon.post("/api/otp/v2/6A1B2C3D4E/generate-link", json!({})).await;
+    assert_eq!(path.status, 200, "{}", path.text);
+    let wrong = daemon.post("/api/otp/v2/6A1B2C3D4F/generate-link", json!({})).await;
+    assert_eq!(wrong.status, 404);
     daemon.finish().await;
 }
