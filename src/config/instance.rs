@@ -42,6 +42,18 @@ impl ExactText {
     }
 }
 
+/// What `whatsapp_link` in a response is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LinkStyle {
+    /// A `wa.me` URL, which works while this daemon is down. Clicks are not seen.
+    #[default]
+    WaMe,
+    /// A URL of this daemon that redirects there, so that clicks are counted.
+    Go,
+}
+
+const LINK_STYLES: &[(&str, LinkStyle)] = &[("wa.me", LinkStyle::WaMe), ("go", LinkStyle::Go)];
+
 /// The settings of one instance.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own for the operator")]
@@ -64,6 +76,7 @@ pub struct InstanceConfig {
     pub require_binding: bool,
     /// Allow only the browser that started, on the same device: no reply code and no QR code.
     pub strict_browser: bool,
+    pub link_style: LinkStyle,
     pub page: PageConfig,
     pub lang: Language,
     pub texts: OwnTexts,
@@ -118,6 +131,7 @@ impl InstanceConfig {
             completions_allowed: s.choices("completions_allowed", MODES),
             require_binding: s.flag("require_binding", false),
             strict_browser: s.flag("strict_browser", false),
+            link_style: s.choice("link_style", LINK_STYLES).unwrap_or_default(),
             page: s.nested("page", PageConfig::read),
             lang,
             texts: s.nested("texts", |s| OwnTexts::read(s, lang)),

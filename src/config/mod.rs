@@ -29,7 +29,7 @@ use url::Url;
 pub use self::{
     edge::{Edge, ProxyHeader},
     files::{ConfigFiles, watched},
-    instance::InstanceConfig,
+    instance::{InstanceConfig, LinkStyle},
     limits::Limits,
     operator::{Access, Operator, Password, UNNAMED},
     page::{Color, Logo, PageConfig},

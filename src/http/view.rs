@@ -10,6 +10,7 @@ use crate::{
         explanation::{ExplainedEvent, ExplainedRequest},
         verification::{Code, CodeRequest, Completion, Details, Link, LinkRequest, Progress, Request},
     },
+    config::LinkStyle,
     domain::{Kind, OtpType, Typed, Verification, link, sent_code::SentCode, token::Kind as TokenKind, whatsapp},
     service::{Instance, Service},
 };
@@ -56,7 +57,10 @@ pub(super) fn link(
         expires_at: record.expires_at.into(),
         created_at: record.created_at.into(),
         code: code.map(|code| code.as_str().to_owned()),
-        whatsapp_link: text.as_deref().map(|text| whatsapp::wa_me(number, text)),
+        whatsapp_link: match (instance.config.link_style, &handle) {
+            (LinkStyle::Go, Some(handle)) => Some(service.public(&format!("/l/{handle}/go"))),
+            _ => text.as_deref().map(|text| whatsapp::wa_me(number, text)),
+        },
         app_url: text.as_deref().map(|text| whatsapp::app_url(number, text)),
         text,
         start_url: handle.as_ref().map(|handle| service.public(&format!("/l/{handle}"))),

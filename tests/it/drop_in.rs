@@ -80,6 +80,24 @@ async fn message_names_the_first_fault() {
     daemon.finish().await;
 }
 
+/// Whoever hands out `whatsapp_link` alone, as the old clients do, still learns how many links were opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatsapp_link_can_lead_through_the_daemon() {
+    let mut world = World::new(Ground::directory());
+    world.extra = "link_style = \"go\"\ncompletions_allowed = [\"anywhere\"]".to_owned();
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({"completion": "anywhere"})).await;
+    let link = minted.text_of("whatsapp_link");
+    let path = link.strip_prefix("http://127.0.0.1:1").unwrap();
+    assert!(path.starts_with("/l/") && path.ends_with("/go"), "{link}");
+    let opened = daemon.get(path).await;
+    assert_eq!(opened.status, 303, "{}", opened.text);
+    let text = minted.text_of("text").replace(' ', "%20");
+    let there = opened.header("location");
+    assert!(there.starts_with("https://wa.me/447700900999?text=") && there.contains(&text[..20]), "{there}");
+    daemon.finish().await;
+}
+
 /// A text in one language does not replace the texts in the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn own_texts_are_by_language() {
