@@ -4,7 +4,7 @@
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::daemon::{Answer, Daemon, TestStore, TOKEN, WAHA, World};
+use crate::daemon::{Answer, Daemon, TOKEN, TestStore, WAHA, World};
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
