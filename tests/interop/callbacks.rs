@@ -4,7 +4,7 @@ use countersign::{app::Application, config, domain::standard_webhooks};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::{Answer, CALLBACK_SECRET, Ground, TOKEN, WAHA, World, client, message, signed_waha};
+use crate::daemon::{Answer, CALLBACK_SECRET, TOKEN, TestStore, WAHA, World, client, message, signed_waha};
 
 pub(crate) const OLD: &str = CALLBACK_SECRET;
 pub(crate) const NEW: &str = "whsec_ofNHu1hj20Yhs3UTIc+ShGsEWlzpCCkZ1CM4aGVit+w=";
@@ -61,7 +61,7 @@ pub(crate) fn signed() -> Vec<Callback> {
 
 /// One daemon, restarted with each state of the rotation; a person proves a chat in each.
 pub(crate) async fn delivered() -> Vec<Callback> {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let mut callbacks = Vec::new();
     for state in STATES {
         let stop = CancellationToken::new();

@@ -4,7 +4,7 @@
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::daemon::{Answer, Daemon, Ground, TOKEN, WAHA, World};
+use crate::daemon::{Answer, Daemon, TOKEN, TestStore, WAHA, World};
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
@@ -24,7 +24,7 @@ fn warnings(answer: &Answer) -> Vec<String> {
 /// The PHP client has the parameters `array $message, array $callback`, and PHP encodes an empty one as `[]`.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_array_of_php_is_an_empty_object() {
-    let daemon = World::new(Ground::directory()).start().await;
+    let daemon = World::new(TestStore::directory()).start().await;
     let body = br#"{"chatId":"447700900123","expires":1800,"name":"x","message":[],"callback":[]}"#;
     let minted = post(&daemon, "generate-link", &[("content-type", "application/json")], body).await;
     assert_eq!(minted.status, 200, "{}", minted.text);
@@ -35,7 +35,7 @@ async fn an_empty_array_of_php_is_an_empty_object() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forms_unlabelled_json_and_whole_floats_are_read() {
-    let daemon = World::new(Ground::directory()).start().await;
+    let daemon = World::new(TestStore::directory()).start().await;
     let form = ("content-type", "application/x-www-form-urlencoded");
     let fields = "chatId=%2B44+7700+900123&expires=600.0&message%5Bsuccess%5D=Own+%3Clink%3E&message[failed]=No&qr=0";
     let json = br#"{"chatId":"+44 7700 900123","expires":600.0,"message":{"success":"Own <link>","failed":"No"}}"#;
@@ -67,7 +67,7 @@ async fn forms_unlabelled_json_and_whole_floats_are_read() {
 /// The old clients read `message` and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn message_names_the_first_fault() {
-    let daemon = World::new(Ground::directory()).start().await;
+    let daemon = World::new(TestStore::directory()).start().await;
     let json = [("content-type", "application/json")];
     let refused = post(&daemon, "request-code", &json, b"{}").await;
     let message = refused.json["message"].as_str().unwrap();
@@ -83,7 +83,7 @@ async fn message_names_the_first_fault() {
 /// Whoever hands out `whatsapp_link` alone, as the old clients do, still learns how many links were opened.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatsapp_link_can_lead_through_the_daemon() {
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.extra = "link_style = \"go\"\ncompletions_allowed = [\"anywhere\"]".to_owned();
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"completion": "anywhere"})).await;
@@ -101,24 +101,24 @@ async fn whatsapp_link_can_lead_through_the_daemon() {
 /// A text in one language does not replace the texts in the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn own_texts_are_by_language() {
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.extra =
         "[instance.texts]\nprompt = \"Own prompt\"\n[instance.texts.de]\nprompt = \"Eigener Text\"".to_owned();
     let daemon = world.start().await;
     for (lang, expected) in
         [("en", "Own prompt"), ("de", "Eigener Text"), ("fr", "Je souhaite "), ("tlh", "Own prompt")]
     {
-        let link = daemon.link(json!({"lang": lang})).await;
+        let link = daemon.create_link(json!({"lang": lang})).await;
         assert!(link.text.starts_with(expected), "{lang}: {}", link.text);
     }
-    let own = daemon.link(json!({"lang": "fr", "message": {"prompt": "From the request"}})).await;
+    let own = daemon.create_link(json!({"lang": "fr", "message": {"prompt": "From the request"}})).await;
     assert!(own.text.starts_with("From the request"), "{}", own.text);
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_text_does_not_say_is_warned_of() {
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
     let daemon = world.start().await;
     for (message, expected) in [

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{PERSON, TEXT, server::StrictServer};
 use crate::{
     daemon::{TOKEN, build, client},
-    every_gateway::{EVERY, configuration, id, instances, secret},
+    every_gateway::{GATEWAY_TABLES, configuration, id, instances, secret},
 };
 
 pub(super) struct Daemon {
@@ -87,7 +87,7 @@ impl Daemon {
             request = request.header(name, value);
         }
         let answer = client().send(request.body(webhook.body).unwrap()).await.unwrap();
-        assert_eq!(answer.status(), 200, "{}", EVERY[index].0);
+        assert_eq!(answer.status(), 200, "{}", GATEWAY_TABLES[index].0);
     }
 
     pub(super) async fn settle(&self) {

@@ -8,13 +8,13 @@ use countersign::{
     store::{Backlog, Change, DeadReason, Job, Lane, REPLICA_RETENTION, ReplicaHeartbeat, Settlement, Store},
 };
 
-use super::fixture::{HERE, applied, at, digest, id, job, lease_one, nothing, queue, set_timer};
+use super::fixture::{HERE, applied, at, digest, empty_change, id, job, lease_one, queue, set_timer};
 
 fn of<'a>(backlog: &'a [Backlog], kind: &str) -> &'a Backlog {
     backlog.iter().find(|one| one.kind == kind).unwrap_or_else(|| panic!("{kind} in {backlog:?}"))
 }
 
-pub(super) async fn the_backlog_is_told_by_kind(store: &dyn Store, clock: &Clock) {
+pub(super) async fn the_backlog_is_reported_by_kind(store: &dyn Store, clock: &Clock) {
     assert_eq!(store.backlog().await.unwrap(), []);
     let number = InstanceId::from_random([1; 16]);
     let (receiver, chat) = (Lane::callbacks(number, digest()), Lane::replies(number));
@@ -26,11 +26,11 @@ pub(super) async fn the_backlog_is_told_by_kind(store: &dyn Store, clock: &Clock
             Job { lease: true, ..to(&receiver, "2") },
             Job { due: Some(at(store, 3600)), ..to(&receiver, "3") },
         ];
-        applied(store.commit(&Change { jobs, ..nothing(partition) }).await.unwrap());
+        applied(store.commit(&Change { jobs, ..empty_change(partition) }).await.unwrap());
         set_timer(store, id().within(partition), 0, 100).await;
     }
     clock.advance(Duration::from_secs(60));
-    let change = Change { jobs: vec![Job { lease: true, ..to(&chat, "5") }], ..nothing(HERE) };
+    let change = Change { jobs: vec![Job { lease: true, ..to(&chat, "5") }], ..empty_change(HERE) };
     let replied = store.now();
     applied(store.commit(&change).await.unwrap());
 
@@ -55,7 +55,7 @@ pub(super) async fn the_backlog_is_told_by_kind(store: &dyn Store, clock: &Clock
 }
 
 /// Our own back-off is no lateness; what is due after it is.
-pub(super) async fn what_is_done_or_dead_does_not_wait(store: &dyn Store, _: &Clock) {
+pub(super) async fn done_and_dead_jobs_are_not_part_of_the_backlog(store: &dyn Store, _: &Clock) {
     queue(store, vec![job("a")]).await;
     let leased = lease_one(store).await;
     assert_eq!(store.backlog().await.unwrap()[0].depth, 1);
@@ -69,7 +69,7 @@ pub(super) async fn what_is_done_or_dead_does_not_wait(store: &dyn Store, _: &Cl
     assert_eq!(store.backlog().await.unwrap(), []);
 }
 
-pub(super) async fn replicas_are_remembered_for_a_day(store: &dyn Store, clock: &Clock) {
+pub(super) async fn heartbeats_are_kept_for_a_day(store: &dyn Store, clock: &Clock) {
     let names = |announced: &[ReplicaHeartbeat]| announced.iter().map(|one| one.replica.clone()).collect::<Vec<_>>();
     assert_eq!(store.heartbeats().await.unwrap(), []);
     store.publish_heartbeat("one", "{\"a\":1}").await.unwrap();
@@ -94,11 +94,11 @@ pub(super) async fn a_store_describes_itself(store: &dyn Store, _: &Clock) {
     assert!(told.used_bytes > 0 && told.limit_bytes > told.used_bytes, "{told:?}");
 }
 
-pub(super) async fn what_is_held_back_is_not_overdue(store: &dyn Store, clock: &Clock) {
+pub(super) async fn held_jobs_are_not_overdue(store: &dyn Store, clock: &Clock) {
     let receiver = Lane::callbacks(InstanceId::from_random([1; 16]), digest());
     for partition in [HERE, Partition::of(8)] {
         let jobs = vec![Job { lane: receiver.clone(), ..job("1") }];
-        applied(store.commit(&Change { jobs, ..nothing(partition) }).await.unwrap());
+        applied(store.commit(&Change { jobs, ..empty_change(partition) }).await.unwrap());
     }
     store.hold(&receiver, at(store, 300)).await.unwrap();
     clock.advance(Duration::from_secs(200));

@@ -13,25 +13,25 @@ use serde_json::json;
 use tokio::{io::AsyncReadExt as _, net::TcpListener};
 
 use crate::{
-    daemon::{Daemon, Ground, WAHA, World},
-    flow::on_both_stores,
+    daemon::{Daemon, TestStore, WAHA, World},
+    login_flow::on_both_stores,
     redis_server::free_port,
 };
 
 on_both_stores! {
-    what_a_proxy_gave_up_on_is_repeated_once
-    what_was_not_taken_in_between_is_not_a_repetition
-    a_gateway_that_is_not_there_gets_the_whole_schedule
-    a_wish_beyond_the_use_of_a_reply_is_its_end
+    a_gateway_timeout_is_retried_once
+    a_rejected_attempt_does_not_count_as_a_repetition
+    an_unreachable_gateway_is_retried_on_the_whole_schedule
+    a_retry_after_beyond_a_replys_lifetime_ends_it
 }
 
 /// Takes each request whole and then breaks the connection.
-struct Resetting {
+struct ResettingServer {
     url: String,
     taken: Arc<AtomicUsize>,
 }
 
-impl Resetting {
+impl ResettingServer {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (url, taken) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicUsize::new(0)));
@@ -50,9 +50,9 @@ impl Resetting {
 }
 
 /// The verified link's reply, through all the attempts that it could have.
-async fn replied(daemon: &Daemon) {
-    let link = daemon.link(json!({})).await;
-    daemon.says("447700900123", "A", &link.text).await;
+async fn verify_and_finish_reply(daemon: &Daemon) {
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900123", "A", &link.text).await;
     daemon.settle().await;
     for seconds in [3, 7, 19, 37, 60] {
         daemon.advance(Duration::from_secs(seconds)).await;
@@ -74,12 +74,12 @@ async fn dead_replies(daemon: &Daemon) -> u64 {
     metric(daemon, "countersign_jobs_dead_total{kind=\"reply\",reason=\"given_up\"}").await
 }
 
-async fn what_a_proxy_gave_up_on_is_repeated_once(ground: Ground) {
-    let world = World::new(ground);
+async fn a_gateway_timeout_is_retried_once(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     world.gateway.fail(504, 100);
-    replied(&daemon).await;
-    assert_eq!(world.gateway.arrived().len(), 2);
+    verify_and_finish_reply(&daemon).await;
+    assert_eq!(world.gateway.requests().len(), 2);
     assert_eq!(
         (replies(&daemon, "unknown").await, replies(&daemon, "retried").await, dead_replies(&daemon).await),
         (2, 0, 1)
@@ -87,12 +87,12 @@ async fn what_a_proxy_gave_up_on_is_repeated_once(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn what_was_not_taken_in_between_is_not_a_repetition(ground: Ground) {
-    let world = World::new(ground);
+async fn a_rejected_attempt_does_not_count_as_a_repetition(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     world.gateway.fail(504, 1);
-    daemon.says("447700900123", "A", &link.text).await;
+    daemon.send_message("447700900123", "A", &link.text).await;
     daemon.settle().await;
     world.gateway.fail(429, 1);
     daemon.advance(Duration::from_secs(3)).await;
@@ -100,7 +100,7 @@ async fn what_was_not_taken_in_between_is_not_a_repetition(ground: Ground) {
     daemon.advance(Duration::from_secs(7)).await;
     daemon.advance(Duration::from_secs(19)).await;
     daemon.advance(Duration::from_secs(37)).await;
-    assert_eq!(world.gateway.arrived().len(), 3, "twice perhaps sent, once refused");
+    assert_eq!(world.gateway.requests().len(), 3, "twice perhaps sent, once refused");
     assert_eq!(
         (replies(&daemon, "unknown").await, replies(&daemon, "retried").await, dead_replies(&daemon).await),
         (2, 1, 1)
@@ -108,11 +108,11 @@ async fn what_was_not_taken_in_between_is_not_a_repetition(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_gateway_that_is_not_there_gets_the_whole_schedule(ground: Ground) {
-    let mut world = World::new(ground);
+async fn an_unreachable_gateway_is_retried_on_the_whole_schedule(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.gateway.url = format!("http://127.0.0.1:{}", free_port());
     let daemon = world.start().await;
-    replied(&daemon).await;
+    verify_and_finish_reply(&daemon).await;
     assert_eq!(
         (replies(&daemon, "retried").await, replies(&daemon, "unknown").await, dead_replies(&daemon).await),
         (5, 0, 1)
@@ -120,43 +120,43 @@ async fn a_gateway_that_is_not_there_gets_the_whole_schedule(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_wish_beyond_the_use_of_a_reply_is_its_end(ground: Ground) {
-    let world = World::new(ground);
+async fn a_retry_after_beyond_a_replys_lifetime_ends_it(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     for (count, wish) in ["121", "18446744073709551615", "Fri, 31 Dec 9999 23:59:59 GMT"].into_iter().enumerate() {
         world.gateway.fail(429, 1);
         world.gateway.fail_with("retry-after", wish);
-        let link = daemon.link(json!({})).await;
-        daemon.says("447700900123", &format!("W{count}"), &link.text).await;
+        let link = daemon.create_link(json!({})).await;
+        daemon.send_message("447700900123", &format!("W{count}"), &link.text).await;
         daemon.settle().await;
         let ended = count as u64 + 1;
         assert_eq!((replies(&daemon, "too_late").await, dead_replies(&daemon).await), (ended, ended), "{wish}");
     }
     daemon.advance(Duration::from_hours(2)).await;
-    assert_eq!(world.gateway.arrived().len(), 3);
+    assert_eq!(world.gateway.requests().len(), 3);
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_breaks_after_the_request_is_repeated_once() {
-    let mut world = World::new(Ground::directory());
-    let gateway = Resetting::start().await;
+async fn a_connection_reset_after_the_request_is_retried_once() {
+    let mut world = World::new(TestStore::directory());
+    let gateway = ResettingServer::start().await;
     world.gateway.url.clone_from(&gateway.url);
     let daemon = world.start().await;
-    replied(&daemon).await;
+    verify_and_finish_reply(&daemon).await;
     assert_eq!(gateway.taken.load(Ordering::SeqCst), 2);
     assert_eq!((replies(&daemon, "unknown").await, dead_replies(&daemon).await), (2, 1));
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_answers_after_eleven_seconds_is_asked_twice() {
-    let world = World::new(Ground::directory());
+async fn a_gateway_timeout_of_eleven_seconds_is_retried_once() {
+    let world = World::new(TestStore::directory());
     world.gateway.delay(Duration::from_secs(11));
     let daemon = world.start().await;
-    replied(&daemon).await;
+    verify_and_finish_reply(&daemon).await;
     world.gateway.delay(Duration::ZERO);
-    assert_eq!(world.gateway.arrived().len(), 2);
+    assert_eq!(world.gateway.requests().len(), 2);
     assert_eq!((replies(&daemon, "unknown").await, dead_replies(&daemon).await), (2, 1));
     daemon.finish().await;
 }

@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::{
-    daemon::{Answer, Block, Daemon, Ground, META, META_SECRET, META_TOKEN, WAHA, World, message},
-    flow::on_both_stores,
+    daemon::{Answer, Daemon, InstanceBlock, META, META_SECRET, META_TOKEN, TestStore, WAHA, World, message},
+    login_flow::on_both_stores,
     wait::until,
 };
 
 on_both_stores! {
-    what_came_to_another_number_verifies_nobody
+    a_message_to_another_number_verifies_nothing
     one_webhook_serves_all_numbers_of_an_app
-    a_number_that_is_told_late_is_waited_for
-    a_look_up_that_fails_makes_no_second_identity
-    senders_that_contradict_each_other_are_nobody
+    a_phone_number_that_arrives_late_is_waited_for
+    a_failed_lid_lookup_creates_no_second_identity
+    contradicting_sender_ids_are_rejected
     a_user_id_and_a_phone_prove_the_same_person
 }
 
@@ -28,7 +28,7 @@ const FOREIGN: &str = "5f0c2a90-0000-4000-8000-000000000004";
 const FOREIGN_TOKEN: &str = "cst_test-token-of-the-fourth-instance";
 const LID: &str = "190000000000117";
 
-async fn came_of(daemon: &Daemon, outcome: &str) -> u64 {
+async fn outcome_count(daemon: &Daemon, outcome: &str) -> u64 {
     let request = Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap();
     let metrics = daemon.send(request).await.text;
     let wanted = format!("result=\"{outcome}\"");
@@ -36,10 +36,10 @@ async fn came_of(daemon: &Daemon, outcome: &str) -> u64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-async fn what_came_to_another_number_verifies_nobody(ground: Ground) {
-    let world = World::new(ground);
+async fn a_message_to_another_number_verifies_nothing(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let now = daemon.clock.wall().as_second();
     let plain = || message("447700900123", "A1", &link.text, now);
     for (place, value) in [
@@ -49,10 +49,10 @@ async fn what_came_to_another_number_verifies_nobody(ground: Ground) {
     ] {
         let mut elsewhere = plain();
         elsewhere[place.trim_start_matches('/')] = value;
-        assert_eq!(daemon.waha(&elsewhere).await.status, 200);
+        assert_eq!(daemon.post_waha(&elsewhere).await.status, 200);
         assert_eq!(daemon.status(&link.uuid).await, "pending");
     }
-    assert_eq!(came_of(&daemon, "another_number").await, 3);
+    assert_eq!(outcome_count(&daemon, "another_number").await, 3);
     let explained = daemon.get(&format!("/api/otp/v2/{WAHA}/explain?q=A1")).await;
     assert!(
         explained.text.contains("another_number") && explained.text.contains("another number"),
@@ -70,10 +70,10 @@ async fn what_came_to_another_number_verifies_nobody(ground: Ground) {
     .into_iter()
     .enumerate()
     {
-        let link = daemon.link(json!({})).await;
+        let link = daemon.create_link(json!({})).await;
         let mut ours = message("447700900123", &format!("O{index}"), &link.text, now);
         ours["me"] = me;
-        daemon.waha(&ours).await;
+        daemon.post_waha(&ours).await;
         assert_eq!(daemon.status(&link.uuid).await, "verified", "{index}");
     }
     daemon.finish().await;
@@ -114,15 +114,15 @@ async fn status(daemon: &Daemon, instance: &str, token: &str, uuid: &str) -> Str
     daemon.get_as(token, &format!("/api/otp/v2/{instance}/requests/{uuid}")).await.text_of("status")
 }
 
-async fn one_webhook_serves_all_numbers_of_an_app(ground: Ground) {
-    let mut world = World::new(ground);
+async fn one_webhook_serves_all_numbers_of_an_app(test_store: TestStore) {
+    let mut world = World::new(test_store);
     let block = |id, token, number_id: &str, secret: &str| {
         let gateway = format!(
             "kind = \"cloud-api\"\nurl = \"{}\"\nphone_number_id = \"{number_id}\"\naccess_token = \"another-token\"\n\
              webhook_secret = \"{secret}\"",
             world.gateway.url
         );
-        Block { id, name: "Other", number: "+12025550187", token, lines: "", gateway: &gateway }.to_string()
+        InstanceBlock { id, name: "Other", number: "+12025550187", token, lines: "", gateway: &gateway }.to_string()
     };
     world.more = block(SECOND, SECOND_TOKEN, "888", META_SECRET)
         + &block(FOREIGN, FOREIGN_TOKEN, "999", "the-secret-of-quite-another-app");
@@ -132,14 +132,14 @@ async fn one_webhook_serves_all_numbers_of_an_app(ground: Ground) {
     assert_eq!(post_meta(&daemon, &meta("888", "M1", &text, now)).await.status, 200);
     assert_eq!(status(&daemon, SECOND, SECOND_TOKEN, &second).await, "verified");
     daemon.settle().await;
-    let sent = world.gateway.arrived();
+    let sent = world.gateway.requests();
     assert!(sent.iter().all(|request| request.path.starts_with("/888/")), "the number that was written to answers");
     // The webhook proves nothing to an instance with another secret.
     let (foreign, text) = minted(&daemon, FOREIGN, FOREIGN_TOKEN, json!({})).await;
     post_meta(&daemon, &meta("999", "M2", &text, now)).await;
     post_meta(&daemon, &meta("111", "M3", &text, now)).await;
     assert_eq!(status(&daemon, FOREIGN, FOREIGN_TOKEN, &foreign).await, "pending");
-    assert_eq!(came_of(&daemon, "another_number").await, 2);
+    assert_eq!(outcome_count(&daemon, "another_number").await, 2);
     // A code of one number does not count at another.
     let (own, text) = minted(&daemon, META, META_TOKEN, json!({})).await;
     post_meta(&daemon, &meta("888", "M4", &text, now)).await;
@@ -153,18 +153,18 @@ async fn one_webhook_serves_all_numbers_of_an_app(ground: Ground) {
     daemon.finish().await;
 }
 
-fn hidden(id: &str, text: &str, now: i64) -> Value {
+fn lid_message(id: &str, text: &str, now: i64) -> Value {
     let mut hidden = message("447700900123", id, text, now);
     hidden["payload"]["from"] = json!(format!("{LID}@lid"));
     hidden["payload"]["id"] = json!(format!("false_{LID}@lid_{id}"));
     hidden
 }
 
-fn asked(world: &World) -> usize {
-    world.gateway.arrived().iter().filter(|request| request.path.contains("/lids/")).count()
+fn lookup_count(world: &World) -> usize {
+    world.gateway.requests().iter().filter(|request| request.path.contains("/lids/")).count()
 }
 
-fn told(pn: &Value) -> Value {
+fn lookup_answer(pn: &Value) -> Value {
     json!({"lid": format!("{LID}@lid"), "pn": pn, "id": "x"})
 }
 
@@ -172,79 +172,79 @@ async fn subject(daemon: &Daemon, uuid: &str) -> Value {
     daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await.data("subject")["kind"].clone()
 }
 
-async fn a_number_that_is_told_late_is_waited_for(ground: Ground) {
-    let world = World::new(ground);
+async fn a_phone_number_that_arrives_late_is_waited_for(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let now = daemon.clock.wall().as_second();
     // It never comes: a LID, which is asked for again the next time.
     for round in 0..2 {
-        world.gateway.answer(told(&Value::Null));
-        let (link, before) = (daemon.link(json!({})).await, asked(&world));
-        assert_eq!(daemon.waha(&hidden(&format!("N{round}"), &link.text, now)).await.status, 200);
+        world.gateway.answer(lookup_answer(&Value::Null));
+        let (link, before) = (daemon.create_link(json!({})).await, lookup_count(&world));
+        assert_eq!(daemon.post_waha(&lid_message(&format!("N{round}"), &link.text, now)).await.status, 200);
         assert_eq!(subject(&daemon, &link.uuid).await, "lid");
-        assert!(asked(&world) > before + 1, "more than once, and nothing is remembered");
+        assert!(lookup_count(&world) > before + 1, "more than once, and nothing is remembered");
     }
     // It comes a moment later.
-    let (link, before) = (daemon.link(json!({})).await, asked(&world));
-    let body = hidden("L1", &link.text, now);
+    let (link, before) = (daemon.create_link(json!({})).await, lookup_count(&world));
+    let body = lid_message("L1", &link.text, now);
     let late = async {
-        until("the gateway is asked", async || asked(&world) > before).await;
-        world.gateway.answer(told(&json!("447700900123@c.us")));
+        until("the gateway is asked", async || lookup_count(&world) > before).await;
+        world.gateway.answer(lookup_answer(&json!("447700900123@c.us")));
     };
-    let (answer, ()) = tokio::join!(daemon.waha(&body), late);
+    let (answer, ()) = tokio::join!(daemon.post_waha(&body), late);
     assert_eq!(answer.status, 200);
     assert_eq!(subject(&daemon, &link.uuid).await, "phone");
     daemon.finish().await;
 }
 
-async fn a_look_up_that_fails_makes_no_second_identity(ground: Ground) {
-    let world = World::new(ground);
+async fn a_failed_lid_lookup_creates_no_second_identity(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let now = daemon.clock.wall().as_second();
-    world.gateway.answer(told(&json!("447700900123@c.us")));
-    let link = daemon.link(json!({"chatId": "447700900123"})).await;
-    let body = hidden("F1", &link.text, now);
+    world.gateway.answer(lookup_answer(&json!("447700900123@c.us")));
+    let link = daemon.create_link(json!({"chatId": "447700900123"})).await;
+    let body = lid_message("F1", &link.text, now);
     world.gateway.fail(500, 100);
-    let refused = daemon.waha(&body).await;
+    let refused = daemon.post_waha(&body).await;
     assert_eq!(refused.status, 503, "{}", refused.text);
     assert!(!refused.header("retry-after").is_empty());
     assert_eq!(daemon.status(&link.uuid).await, "pending");
     world.gateway.fail(200, 0);
     world.gateway.delay(Duration::from_secs(3));
-    assert_eq!(daemon.waha(&body).await.status, 503, "too late is no answer");
+    assert_eq!(daemon.post_waha(&body).await.status, 503, "too late is no answer");
     world.gateway.release();
-    assert_eq!(daemon.waha(&body).await.status, 200);
+    assert_eq!(daemon.post_waha(&body).await.status, 200);
     assert_eq!(daemon.status(&link.uuid).await, "verified", "the gateway repeats it");
     assert_eq!(subject(&daemon, &link.uuid).await, "phone");
     daemon.finish().await;
 
     // What the gateway gives as the phone is the LID once more.
-    let world = World::new(Ground::directory());
-    world.gateway.answer(told(&json!(format!("{LID}@c.us"))));
+    let world = World::new(TestStore::directory());
+    world.gateway.answer(lookup_answer(&json!(format!("{LID}@c.us"))));
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
-    daemon.waha(&hidden("F2", &link.text, now)).await;
-    assert_eq!((subject(&daemon, &link.uuid).await, asked(&world)), (json!("lid"), 1));
+    let link = daemon.create_link(json!({})).await;
+    daemon.post_waha(&lid_message("F2", &link.text, now)).await;
+    assert_eq!((subject(&daemon, &link.uuid).await, lookup_count(&world)), (json!("lid"), 1));
     daemon.finish().await;
 }
 
-async fn senders_that_contradict_each_other_are_nobody(ground: Ground) {
-    let world = World::new(ground);
+async fn contradicting_sender_ids_are_rejected(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let now = daemon.clock.wall().as_second();
     let mut odd = message("4477009001233", "X1", &link.text, now);
     odd["payload"]["_data"]["key"] = json!({"remoteJidAlt": "447700900123:3@s.whatsapp.net"});
-    assert_eq!(daemon.waha(&odd).await.status, 200);
+    assert_eq!(daemon.post_waha(&odd).await.status, 200);
     assert_eq!(daemon.status(&link.uuid).await, "pending");
-    assert_eq!(came_of(&daemon, "senders_differ").await, 1);
+    assert_eq!(outcome_count(&daemon, "senders_differ").await, 1);
     let explained = daemon.get(&format!("/api/otp/v2/{WAHA}/explain?q=X1")).await;
     assert!(explained.text.contains("two different senders"), "{}", explained.text);
     daemon.finish().await;
 }
 
-async fn a_user_id_and_a_phone_prove_the_same_person(ground: Ground) {
-    let world = World::new(ground);
+async fn a_user_id_and_a_phone_prove_the_same_person(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let now = daemon.clock.wall().as_second();
     for (index, (chat, kind)) in [("GB.10000000000001", "bsuid"), ("447700900123", "phone")].iter().enumerate() {

@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 
 use crate::daemon::Answer;
 
-pub(super) struct Judge {
+pub(super) struct ResponseValidator {
     document: Value,
 }
 
-impl Judge {
+impl ResponseValidator {
     /// Stricter than the document: what it does not name must not be there.
     pub(super) fn new() -> Self {
         let mut document = openapi("https://wa.example.org");
-        close(&mut document);
+        forbid_other_members(&mut document);
         Self { document }
     }
 
@@ -66,15 +66,15 @@ impl Judge {
     }
 }
 
-fn close(value: &mut Value) {
+fn forbid_other_members(value: &mut Value) {
     match value {
         Value::Object(map) => {
             if map.get("properties").is_some_and(Value::is_object) && map.contains_key("type") {
                 map.entry("additionalProperties").or_insert(json!(false));
             }
-            map.values_mut().for_each(close);
+            map.values_mut().for_each(forbid_other_members);
         }
-        Value::Array(list) => list.iter_mut().for_each(close),
+        Value::Array(list) => list.iter_mut().for_each(forbid_other_members),
         _ => {}
     }
 }

@@ -6,28 +6,28 @@ use serde_json::json;
 
 use crate::{
     browser::{dispute_in, reply},
-    daemon::{CALLBACK_SECRET, Daemon, Ground, Link, WAHA, World},
+    daemon::{CALLBACK_SECRET, Daemon, Link, TestStore, WAHA, World},
 };
 
 macro_rules! on_both_stores {
     ($($case:ident)*) => {
         mod embedded {$(
             #[tokio::test(flavor = "multi_thread")]
-            async fn $case() { super::$case(super::Ground::directory()).await; }
+            async fn $case() { super::$case(super::TestStore::directory()).await; }
         )*}
         mod redis {$(
             #[tokio::test(flavor = "multi_thread")]
-            async fn $case() { super::$case(super::Ground::redis()).await; }
+            async fn $case() { super::$case(super::TestStore::redis()).await; }
         )*}
     };
 }
 pub(crate) use on_both_stores;
 
 on_both_stores! {
-    a_person_proves_a_chat_and_the_app_learns_it
-    the_challenge_binds_the_redeem
-    a_disputed_link_is_worth_nothing
-    a_login_is_disputed_after_it_was_redeemed
+    a_login_over_whatsapp_is_verified_completed_and_redeemed
+    redeem_requires_the_verifier_of_the_challenge
+    a_disputed_login_cannot_be_redeemed
+    a_login_can_be_disputed_after_it_was_redeemed
 }
 
 /// The hidden field of a page.
@@ -49,8 +49,8 @@ pub(crate) async fn tap(daemon: &Daemon, path: &str, field: &str) -> crate::daem
     daemon.send(request).await
 }
 
-async fn a_person_proves_a_chat_and_the_app_learns_it(ground: Ground) {
-    let world = World::new(ground);
+async fn a_login_over_whatsapp_is_verified_completed_and_redeemed(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let hook = |name: &str| format!("{}/{name}", world.receiver.url);
     let answer = daemon
@@ -79,7 +79,7 @@ async fn a_person_proves_a_chat_and_the_app_learns_it(ground: Ground) {
     assert_eq!(wa_me, expected);
 
     let sent = answer.text_of("text");
-    let heard = daemon.says("447700900123", "AAA1", &sent).await;
+    let heard = daemon.send_message("447700900123", "AAA1", &sent).await;
     assert_eq!((heard.status, heard.text.as_str()), (200, ""));
     assert_eq!(daemon.status(&uuid).await, "verified");
 
@@ -155,8 +155,8 @@ async fn a_person_proves_a_chat_and_the_app_learns_it(ground: Ground) {
 }
 
 async fn verified(world: &World, daemon: &Daemon, body: serde_json::Value) -> (Link, String) {
-    let link = daemon.link(body).await;
-    assert_eq!(daemon.says("447700900123", "M1", &link.text).await.status, 200);
+    let link = daemon.create_link(body).await;
+    assert_eq!(daemon.send_message("447700900123", "M1", &link.text).await.status, 200);
     let reply = world.gateway.wait_for(1).await[0].json()["text"].as_str().unwrap().to_owned();
     (link, link_in(&reply))
 }
@@ -168,8 +168,8 @@ async fn redirect_token(daemon: &Daemon, path: &str) -> String {
     location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned()
 }
 
-async fn the_challenge_binds_the_redeem(ground: Ground) {
-    let world = World::new(ground);
+async fn redeem_requires_the_verifier_of_the_challenge(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let verifier = "the-verifier-that-stays-in-the-session";
     let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
@@ -192,8 +192,8 @@ async fn the_challenge_binds_the_redeem(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_disputed_link_is_worth_nothing(ground: Ground) {
-    let world = World::new(ground);
+async fn a_disputed_login_cannot_be_redeemed(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let (link, path) = verified(&world, &daemon, json!({})).await;
     let dispute = dispute_in(&reply(&world, 1).await);
@@ -216,8 +216,8 @@ async fn a_disputed_link_is_worth_nothing(ground: Ground) {
 }
 
 /// Who finds the message too late can still say so, and the app hears that it has to end a session.
-async fn a_login_is_disputed_after_it_was_redeemed(ground: Ground) {
-    let world = World::new(ground);
+async fn a_login_can_be_disputed_after_it_was_redeemed(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let (link, path) = verified(&world, &daemon, json!({"client_ref": "cart 7"})).await;
     let dispute = dispute_in(&reply(&world, 1).await);

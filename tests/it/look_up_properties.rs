@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Map, json};
 
-use crate::daemon::{Ground, WAHA, World, build};
+use crate::daemon::{TestStore, WAHA, World, build};
 
 const REPLICAS: usize = 3;
 const COOLDOWN: SignedDuration = SignedDuration::from_secs(90);
@@ -114,19 +114,19 @@ impl Fleet {
         Self { world, config, replicas, asked: 1, model: Model::default() }
     }
 
-    fn of(&self, by: usize) -> (Arc<Service>, Arc<Instance>) {
+    fn service(&self, by: usize) -> (Arc<Service>, Arc<Instance>) {
         let service = Arc::clone(&self.replicas[by].service);
         let instance = service.instances.get(WAHA.parse().unwrap()).unwrap();
         (service, instance)
     }
 
-    async fn look(&self) {
+    async fn check_keys(&self) {
         for replica in &self.replicas {
             Ops::new(&replica.service).observe().await.unwrap();
         }
     }
 
-    async fn take(&mut self, step: Step) {
+    async fn apply(&mut self, step: Step) {
         match step {
             Step::Message { by, message } => self.message(by, message).await,
             Step::Claim { by, key } => self.claim(by, key).await,
@@ -153,16 +153,16 @@ impl Fleet {
             // Each of them looks every few seconds.
             Step::Days(days) => {
                 for _ in 0..days {
-                    self.look().await;
+                    self.check_keys().await;
                     self.world.clock.advance(Duration::from_hours(24));
                 }
-                self.look().await;
+                self.check_keys().await;
             }
         }
     }
 
     async fn message(&mut self, by: usize, message: usize) {
-        let (service, instance) = self.of(by);
+        let (service, instance) = self.service(by);
         let now = service.now();
         let known = self.model.messages.get(&message).cloned();
         let text = match &known {
@@ -196,7 +196,7 @@ impl Fleet {
     }
 
     async fn claim(&mut self, by: usize, key: usize) {
-        let (service, instance) = self.of(by);
+        let (service, instance) = self.service(by);
         let body = json!({"client_ref": format!("cart {key}")});
         let input = mint(&instance, body.as_object().unwrap());
         let idempotency = Idempotency { key: format!("key {key}"), body: body.to_string() };
@@ -212,7 +212,7 @@ impl Fleet {
     }
 
     async fn code(&mut self, by: usize, chat: usize) {
-        let (service, instance) = self.of(by);
+        let (service, instance) = self.service(by);
         let body = json!({"chatId": chat_id(chat)});
         let mut input = input_code::request(body.as_object().unwrap(), &instance).unwrap();
         input.cooldown = Some(COOLDOWN);
@@ -231,7 +231,7 @@ impl Fleet {
     }
 
     async fn type_code(&mut self, by: usize, chat: usize, right: bool) {
-        let (service, instance) = self.of(by);
+        let (service, instance) = self.service(by);
         let Some(model) = self.model.chats.get_mut(&chat) else { return };
         let code = if right { model.code.clone() } else { crate::codes::wrong(&model.code) };
         let typed = Typed { whose: Whose::Chat(chat_id(chat).parse().unwrap()), code };
@@ -270,22 +270,22 @@ fn mint(instance: &Instance, body: &Map<String, serde_json::Value>) -> Mint {
 }
 
 #[test]
-fn nothing_is_forgotten_and_nothing_happens_twice() {
+fn random_key_changes_lose_and_repeat_nothing() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = crate::redis_server::start();
-    let ground = Ground::Redis(Arc::new(server));
+    let test_store = TestStore::Redis(Arc::new(server));
     let config =
         ProptestConfig { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() };
     let steps = prop::collection::vec(step(), 10..60);
     let walk = |steps: Vec<Step>| {
         runtime.block_on(async {
-            let Ground::Redis(server) = &ground else { unreachable!() };
+            let TestStore::Redis(server) = &test_store else { unreachable!() };
             let _: () = redis::cmd("FLUSHALL").query(&mut server.connection()).unwrap();
-            let mut world = World::new(Ground::Redis(server.clone()));
+            let mut world = World::new(TestStore::Redis(server.clone()));
             world.extra = "[instance.limits]\ncodes_per_chat_10m = 0\ncodes_per_country_10m = 0\ncodes_per_prefix_10m = 0\nsuccess_replies_per_10m = 0\n".to_owned();
             let mut fleet = Fleet::start(world).await;
             for step in steps {
-                fleet.take(step).await;
+                fleet.apply(step).await;
             }
         });
         Ok(())

@@ -8,23 +8,23 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::{CHAT, code, events, wrong},
-    daemon::{Answer, Daemon, Ground, WAHA, World},
-    flow::{form_field, link_in, on_both_stores, tap},
+    daemon::{Answer, Daemon, TestStore, WAHA, World},
+    login_flow::{form_field, link_in, on_both_stores, tap},
 };
 
 on_both_stores! {
-    a_redeem_is_repeated_to_the_same_verifier
-    a_redeem_without_a_verifier_is_repeated_to_the_same_key
-    a_right_try_is_repeated_to_the_same_key
-    a_wrong_try_is_counted_once_under_its_key
+    a_repeated_redeem_with_the_same_verifier_gets_the_same_answer
+    a_repeated_redeem_with_the_same_key_gets_the_same_answer
+    a_repeated_validation_with_the_same_key_gets_the_same_answer
+    a_wrong_code_is_counted_once_per_key
 }
 
 const PHONE: &str = "447700900123";
 
 /// The token of a redirect.
 async fn token(world: &World, daemon: &Daemon, message: &str, body: Value) -> String {
-    let link = daemon.link(body).await;
-    assert_eq!(daemon.says(PHONE, message, &link.text).await.status, 200);
+    let link = daemon.create_link(body).await;
+    assert_eq!(daemon.send_message(PHONE, message, &link.text).await.status, 200);
     let path = link_in(world.gateway.wait_for(1).await[0].json()["text"].as_str().unwrap());
     let tapped = tap(daemon, &path, &form_field(&daemon.get(&path).await.text)).await;
     let location = url::Url::parse(tapped.header("location")).unwrap();
@@ -36,8 +36,8 @@ async fn redeem(daemon: &Daemon, body: Value, key: Option<&str>) -> Answer {
     daemon.post_with(&format!("/api/otp/v2/{WAHA}/redeem"), body, &headers).await
 }
 
-async fn a_redeem_is_repeated_to_the_same_verifier(ground: Ground) {
-    let world = World::new(ground);
+async fn a_repeated_redeem_with_the_same_verifier_gets_the_same_answer(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let challenge = URL_SAFE_NO_PAD.encode(sha256(b"mine"));
     let token = token(&world, &daemon, "R1", json!({"challenge": challenge})).await;
@@ -53,13 +53,13 @@ async fn a_redeem_is_repeated_to_the_same_verifier(ground: Ground) {
     daemon.advance(Duration::from_secs(61)).await;
     assert_eq!(mine().await.status, 410, "the token has ended");
     daemon.settle().await;
-    let told = world.receiver.arrived().iter().filter(|one| one.json()["type"] == "link.redeemed").count();
+    let told = world.receiver.requests().iter().filter(|one| one.json()["type"] == "link.redeemed").count();
     assert_eq!(told, 1);
     daemon.finish().await;
 }
 
-async fn a_redeem_without_a_verifier_is_repeated_to_the_same_key(ground: Ground) {
-    let world = World::new(ground);
+async fn a_repeated_redeem_with_the_same_key_gets_the_same_answer(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let token = token(&world, &daemon, "R2", json!({})).await;
     let body = || json!({"token": token});
@@ -78,8 +78,8 @@ async fn validate(daemon: &Daemon, typed: &str, key: &str) -> Answer {
     daemon.post_with(&format!("/api/otp/v2/{WAHA}/validate-code"), body, &[("idempotency-key", key)]).await
 }
 
-async fn a_right_try_is_repeated_to_the_same_key(ground: Ground) {
-    let world = World::new(ground);
+async fn a_repeated_validation_with_the_same_key_gets_the_same_answer(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let (_, right) = code(&daemon, json!({"chatId": CHAT})).await;
     let first = validate(&daemon, &right, "k1").await;
@@ -92,8 +92,8 @@ async fn a_right_try_is_repeated_to_the_same_key(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_wrong_try_is_counted_once_under_its_key(ground: Ground) {
-    let mut world = World::new(ground);
+async fn a_wrong_code_is_counted_once_per_key(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nwrong_codes_per_chat_15m = 5".to_owned();
     let daemon = world.start().await;
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;

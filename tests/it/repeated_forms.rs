@@ -5,22 +5,22 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    browser::{Browser, code_in, field, landed, redeem, reply, start_path},
-    daemon::{Answer, Daemon, Ground, World},
-    flow::{link_in, on_both_stores},
+    browser::{Browser, code_in, field, redeem, redirect_parameters, reply, start_path},
+    daemon::{Answer, Daemon, TestStore, World},
+    login_flow::{link_in, on_both_stores},
 };
 
 on_both_stores! {
-    the_link_can_be_tapped_again
-    what_is_bound_to_nothing_binds_at_its_first_tap
-    the_code_can_be_typed_again
-    the_waiting_page_can_finish_again
+    the_reply_link_can_be_submitted_again
+    an_unbound_link_binds_at_its_first_tap
+    the_code_can_be_submitted_again
+    the_waiting_page_can_be_submitted_again
 }
 
 const PHONE: &str = "447700900123";
 
 fn token(answer: &Answer) -> Option<String> {
-    landed(answer).map(|landed| landed["token"].clone())
+    redirect_parameters(answer).map(|landed| landed["token"].clone())
 }
 
 async fn is_spent(daemon: &Daemon, token: &str) -> bool {
@@ -50,18 +50,18 @@ async fn repeated(daemon: &Daemon, browser: &mut Browser, path: &str, form: &[(&
     browser.post(daemon, path, form).await
 }
 
-async fn the_link_can_be_tapped_again(ground: Ground) {
-    let world = World::new(ground);
+async fn the_reply_link_can_be_submitted_again(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     for (index, minutes) in [0, 9].into_iter().enumerate() {
         let minted = daemon.mint(json!({"state": "s"})).await;
         let page = start_path(&minted);
         let mut owner = Browser::default();
         owner.tap(&daemon, &page, "here").await;
-        daemon.says(PHONE, &format!("R{index}"), &minted.text_of("text")).await;
+        daemon.send_message(PHONE, &format!("R{index}"), &minted.text_of("text")).await;
         let link = link_in(&reply(&world, index + 1).await);
-        let form = field(&owner.look(&daemon, &link).await.text);
-        daemon.pass(Duration::from_secs(minutes * 60 + 50)).await;
+        let form = field(&owner.get(&daemon, &link).await.text);
+        daemon.advance_clock(Duration::from_secs(minutes * 60 + 50)).await;
         let after = repeated(&daemon, &mut owner, &link, &[("form", &form)]).await;
         assert_eq!((after.status, after.text.contains("Already used")), (410, true), "{}", after.text);
         assert_eq!(owner.stage(&daemon, &page).await, "done");
@@ -71,37 +71,37 @@ async fn the_link_can_be_tapped_again(ground: Ground) {
     let page = start_path(&minted);
     let mut owner = Browser::default();
     owner.tap(&daemon, &page, "here").await;
-    daemon.says(PHONE, "R9", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "R9", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 3).await);
-    let form = field(&owner.look(&daemon, &link).await.text);
+    let form = field(&owner.get(&daemon, &link).await.text);
     assert!(token(&owner.post(&daemon, &link, &[("form", &form)]).await).is_some());
-    daemon.pass(Duration::from_secs(59)).await;
+    daemon.advance_clock(Duration::from_secs(59)).await;
     let second = token(&owner.post(&daemon, &link, &[("form", &form)]).await).unwrap();
-    daemon.pass(Duration::from_secs(59)).await;
+    daemon.advance_clock(Duration::from_secs(59)).await;
     assert!(!is_spent(&daemon, &second).await, "each lives for a minute");
     daemon.finish().await;
 }
 
-async fn what_is_bound_to_nothing_binds_at_its_first_tap(ground: Ground) {
-    let mut world = World::new(ground);
+async fn an_unbound_link_binds_at_its_first_tap(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
     let daemon = world.start().await;
     for (index, body) in
         [json!({"state": "s"}), json!({"state": "s", "completion": "anywhere"})].into_iter().enumerate()
     {
         let minted = daemon.mint(body).await;
-        daemon.says(PHONE, &format!("U{index}"), &minted.text_of("text")).await;
+        daemon.send_message(PHONE, &format!("U{index}"), &minted.text_of("text")).await;
         let link = link_in(&reply(&world, index + 1).await);
         let mut phone = Browser::default();
-        let form = field(&phone.look(&daemon, &link).await.text);
+        let form = field(&phone.get(&daemon, &link).await.text);
         assert!(phone.cookie.is_some(), "recognised when it comes again");
         let after = repeated(&daemon, &mut phone, &link, &[("form", &form)]).await;
         assert_eq!(after.status, 410);
     }
     let minted = daemon.mint(json!({"state": "s"})).await;
-    daemon.says(PHONE, "U9", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "U9", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 3).await);
-    let form = field(&Browser::default().look(&daemon, &link).await.text);
+    let form = field(&Browser::default().get(&daemon, &link).await.text);
     assert!(
         token(&Browser::default().post(&daemon, &link, &[("form", &form)]).await).is_some(),
         "without a cookie, once"
@@ -110,16 +110,16 @@ async fn what_is_bound_to_nothing_binds_at_its_first_tap(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn the_code_can_be_typed_again(ground: Ground) {
-    let world = World::new(ground);
+async fn the_code_can_be_submitted_again(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"state": "s"})).await;
     let page = start_path(&minted);
     let mut desk = Browser::default();
     desk.tap(&daemon, &page, "qr").await;
-    daemon.says(PHONE, "T1", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "T1", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 1).await).unwrap();
-    let form = field(&desk.look(&daemon, &page).await.text);
+    let form = field(&desk.get(&daemon, &page).await.text);
     let to = format!("{page}/code");
     let after = repeated(&daemon, &mut desk, &to, &[("form", &form), ("code", &code)]).await;
     assert_eq!((after.status, after.header("location")), (303, &*page), "the page says that it is done");
@@ -127,16 +127,16 @@ async fn the_code_can_be_typed_again(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn the_waiting_page_can_finish_again(ground: Ground) {
-    let mut world = World::new(ground);
+async fn the_waiting_page_can_be_submitted_again(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "completions_allowed = [\"prove_phone\"]".to_owned();
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"completion": "prove_phone", "chatId": PHONE, "state": "s"})).await;
     let page = start_path(&minted);
     let mut tabs = Browser::default();
     tabs.tap(&daemon, &page, "here").await;
-    daemon.says(PHONE, "F1", &minted.text_of("text")).await;
-    let form = field(&tabs.look(&daemon, &page).await.text);
+    daemon.send_message(PHONE, "F1", &minted.text_of("text")).await;
+    let form = field(&tabs.get(&daemon, &page).await.text);
     let after = repeated(&daemon, &mut tabs, &page, &[("form", &form), ("do", "finish")]).await;
     assert_eq!((after.status, after.header("location")), (303, &*page));
     let events = daemon.get(&format!("/api/otp/v2/{}/requests/{}", crate::daemon::WAHA, minted.text_of("uuid"))).await;

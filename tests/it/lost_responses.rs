@@ -13,7 +13,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, WAHA, World},
+    daemon::{TestStore, WAHA, World},
     proxy::Proxy,
     redis_server::{self, RedisServer},
     store::{lease_request, one_job_of_a_message, one_record, one_record_with_a_job, overwrite, queue, set_due_timer},
@@ -34,16 +34,16 @@ fn servers() -> (RedisServer, RedisServer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_whose_answer_was_lost_is_recognised() {
+async fn a_write_whose_answer_was_lost_is_recognized() {
     let (master, _replica) = tokio::task::spawn_blocking(servers).await.unwrap();
     for durability in [Durability::Standard, Durability::Durable] {
         let proxy = Proxy::start(master.port).await;
         let store = store_behind(&proxy, durability).await;
         let (key, change) = one_record_with_a_job(&store, &format!("{durability:?}"));
-        proxy.lose_an_answer();
+        proxy.lose_next_response();
         let committed = store.commit(&change).await;
         assert_eq!(committed.unwrap(), CommitOutcome::Applied { leased: vec![true] }, "{durability:?}");
-        assert_eq!(proxy.lost(), 1);
+        assert_eq!(proxy.lost_responses(), 1);
         assert!(store.load(key).await.unwrap().is_some());
         assert_eq!(
             store.commit(&change).await.unwrap(),
@@ -53,28 +53,28 @@ async fn a_write_whose_answer_was_lost_is_recognised() {
 
         // The job of a message that is about no record is in our hands all the same.
         let change = one_job_of_a_message(&format!("message {durability:?}"));
-        proxy.lose_an_answer();
+        proxy.lose_next_response();
         let committed = store.commit(&change).await;
         assert_eq!(committed.unwrap(), CommitOutcome::Applied { leased: vec![true] }, "{durability:?}");
-        assert_eq!(proxy.lost(), 2);
+        assert_eq!(proxy.lost_responses(), 2);
         assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Duplicate);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_somebody_wrote_over_before_it_was_recognised_is_not_told_as_a_conflict() {
+async fn an_overwritten_write_of_unknown_outcome_is_not_reported_as_a_conflict() {
     let (master, _replica) = tokio::task::spawn_blocking(servers).await.unwrap();
     let there = RedisStore::new(&master.url(), Durability::Standard, Clock::default()).unwrap();
     for durability in [Durability::Standard, Durability::Durable] {
         let proxy = Proxy::start(master.port).await;
         let store = store_behind(&proxy, durability).await;
         let (key, change) = one_record(&store);
-        proxy.lose_an_answer();
-        proxy.shut(true);
+        proxy.lose_next_response();
+        proxy.close(true);
         let meanwhile = async {
-            until("its answer is lost", async || proxy.lost() == 1).await;
+            until("its answer is lost", async || proxy.lost_responses() == 1).await;
             overwrite(&there, key, b"other").await;
-            proxy.shut(false);
+            proxy.close(false);
         };
         let (committed, ()) = tokio::join!(store.commit(&change), meanwhile);
         assert!(matches!(&committed, Err(StoreError::Unavailable(_))), "{durability:?}: {committed:?}");
@@ -101,9 +101,9 @@ async fn a_lease_whose_answer_was_lost_is_repeated_with_the_same_jobs() {
         let proxy = Proxy::start(master.port).await;
         let store = store_behind(&proxy, durability).await;
         make_due(&store, false).await;
-        proxy.lose_an_answer();
+        proxy.lose_next_response();
         let leased = lease(&store, false).await.unwrap();
-        assert_eq!(proxy.lost(), 1);
+        assert_eq!(proxy.lost_responses(), 1);
         let seen: Vec<_> = leased.iter().map(|job| (job.id.0.as_str(), job.fence, job.attempts, job.lapsed)).collect();
         assert_eq!(seen, [("a/1", 2, 0, 0), ("b/1", 2, 0, 0)], "{durability:?}");
         for job in &leased {
@@ -111,9 +111,9 @@ async fn a_lease_whose_answer_was_lost_is_repeated_with_the_same_jobs() {
         }
 
         make_due(&store, true).await;
-        proxy.lose_an_answer();
+        proxy.lose_next_response();
         let leased = lease(&store, true).await.unwrap();
-        assert_eq!((proxy.lost(), leased.len()), (2, 1), "{durability:?}");
+        assert_eq!((proxy.lost_responses(), leased.len()), (2, 1), "{durability:?}");
         assert!(store.settle(&leased[0], &Settlement::Done).await.unwrap());
         assert_eq!(lease(&store, true).await.unwrap(), []);
     }
@@ -133,12 +133,12 @@ async fn a_lease_without_an_answer_is_put_back() {
         // Also opens the connection that timers are leased by.
         until("it is due", async || !store.due().await.unwrap().is_empty()).await;
         let start = Instant::now();
-        proxy.lose_an_answer();
-        proxy.shut(true);
+        proxy.lose_next_response();
+        proxy.close(true);
         assert!(lease(&store, timers).await.is_err(), "{durability:?}");
-        assert_eq!(proxy.lost(), 1);
+        assert_eq!(proxy.lost_responses(), 1);
         assert_eq!(there.due().await.unwrap(), [], "it is leased to a worker that does not know");
-        proxy.shut(false);
+        proxy.close(false);
         until("it is due again", async || !there.due().await.unwrap().is_empty()).await;
         assert!(start.elapsed() < LEASE_DURATION, "{durability:?}, timers: {timers}: {:?}", start.elapsed());
         let leased = lease(&there, timers).await.unwrap();
@@ -172,10 +172,10 @@ async fn a_settlement_whose_answer_was_lost_is_recognised() {
         let done = jobs.pop().unwrap();
         let mut lost = 0;
         let mut settle = async |job: &Leased, end: &Settlement| {
-            proxy.lose_an_answer();
+            proxy.lose_next_response();
             let settled = store.settle(job, end).await.unwrap();
             lost += 1;
-            assert_eq!(proxy.lost(), lost);
+            assert_eq!(proxy.lost_responses(), lost);
             settled
         };
         assert!(settle(&done, &Settlement::Done).await, "{durability:?}");
@@ -198,14 +198,14 @@ async fn a_settlement_whose_answer_was_lost_is_recognised() {
 
 /// Connections stay open, new ones are taken, and no byte comes through.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_network_that_swallows_everything_holds_nobody_for_longer_than_the_budget() {
+async fn a_network_that_drops_everything_delays_requests_by_at_most_their_budget() {
     let server = tokio::task::spawn_blocking(redis_server::start).await.unwrap();
     let proxy = Proxy::start(server.port).await;
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"{}\"", proxy.url()));
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
-    proxy.swallow(true);
+    let link = daemon.create_link(json!({})).await;
+    proxy.drop_bytes(true);
     let crowd = (0..24_u32).map(|place| {
         let (daemon, link) = (&daemon, &link);
         async move {
@@ -213,7 +213,7 @@ async fn a_network_that_swallows_everything_holds_nobody_for_longer_than_the_bud
             let start = Instant::now();
             let answer = match place % 4 {
                 0 => daemon.mint(json!({})).await,
-                1 => daemon.says("447700900123", &format!("H{place}"), &link.text).await,
+                1 => daemon.send_message("447700900123", &format!("H{place}"), &link.text).await,
                 2 => {
                     daemon
                         .post_with(&format!("/api/otp/v2/{WAHA}/generate-link"), json!({}), &[("idempotency-key", "k")])
@@ -225,12 +225,13 @@ async fn a_network_that_swallows_everything_holds_nobody_for_longer_than_the_bud
         }
     });
     let answers = futures_util::future::join_all(crowd).await;
-    proxy.swallow(false);
+    proxy.drop_bytes(false);
     assert!(answers.iter().all(|(status, _)| *status == 503), "{answers:?}");
     let longest = answers.iter().map(|(_, took)| *took).max().unwrap();
     // The budget of two seconds, and what a busy machine adds.
     assert!(longest < Duration::from_secs(4), "{longest:?}");
-    until("the message is taken", async || daemon.says("447700900123", "H1", &link.text).await.status == 200).await;
+    until("the message is taken", async || daemon.send_message("447700900123", "H1", &link.text).await.status == 200)
+        .await;
     assert_eq!(daemon.status(&link.uuid).await, "verified");
     daemon.finish().await;
 }

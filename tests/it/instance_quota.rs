@@ -6,15 +6,15 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, META, META_TOKEN, World},
-    flow::on_both_stores,
+    daemon::{Answer, Daemon, META, META_TOKEN, TestStore, World},
+    login_flow::on_both_stores,
     redis_server,
     wait::until,
 };
 
 on_both_stores! {
-    an_instance_has_so_many_records
-    an_instance_has_so_many_jobs
+    records_per_instance_are_limited
+    pending_jobs_per_instance_are_limited
 }
 
 async fn mint_as_other(daemon: &Daemon) -> Answer {
@@ -27,19 +27,19 @@ fn assert_full(answer: &Answer) {
     assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
 }
 
-async fn an_instance_has_so_many_records(ground: Ground) {
-    let mut world = World::new(ground);
+async fn records_per_instance_are_limited(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "retention = \"1h\"\nerase_after = \"1h\"\n[instance.limits]\nrecords = 5\n".to_owned();
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     for _ in 1..5 {
-        daemon.link(json!({})).await;
+        daemon.create_link(json!({})).await;
     }
     for _ in 0..3 {
         assert_full(&daemon.mint(json!({})).await);
     }
     assert_eq!(mint_as_other(&daemon).await.status, 200, "it has room of its own");
-    assert_eq!(daemon.says("447700900123", "R1", &link.text).await.status, 200, "what is pending goes on");
+    assert_eq!(daemon.send_message("447700900123", "R1", &link.text).await.status, 200, "what is pending goes on");
     let status = daemon.send(http::Request::get(format!("{}/status", daemon.operator)).body(Vec::new()).unwrap()).await;
     let gateways = status.json["gateways"].as_array().unwrap();
     let harbour = gateways.iter().find(|one| one["name"] == "Harbour").unwrap();
@@ -49,7 +49,7 @@ async fn an_instance_has_so_many_records(ground: Ground) {
     assert!(metrics.text.contains("countersign_limited_total{limit=\"records\"} 3\n"), "{}", metrics.text);
     // Records live for an hour at most and stay for another.
     daemon.advance(Duration::from_secs(2 * 3600 / 5 + 1)).await;
-    daemon.link(json!({})).await;
+    daemon.create_link(json!({})).await;
     assert_full(&daemon.mint(json!({})).await);
     daemon.finish().await;
 }
@@ -62,26 +62,29 @@ async fn pending_jobs(daemon: &Daemon, name: &str) -> u64 {
 }
 
 /// Its receiver takes nothing, and people go on to log in.
-async fn an_instance_has_so_many_jobs(ground: Ground) {
-    let mut world = World::new(ground);
+async fn pending_jobs_per_instance_are_limited(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\npending_jobs = 5\n".to_owned();
     let daemon = world.start().await;
-    let links = join_all((0..6).map(|_| daemon.link(json!({})))).await;
+    let links = join_all((0..6).map(|_| daemon.create_link(json!({})))).await;
     world.receiver.fail(503, u64::MAX);
     for (number, link) in links.iter().take(5).enumerate() {
-        assert_eq!(daemon.says(&format!("44770090010{number}"), &format!("J{number}"), &link.text).await.status, 200);
+        assert_eq!(
+            daemon.send_message(&format!("44770090010{number}"), &format!("J{number}"), &link.text).await.status,
+            200
+        );
     }
     daemon.settle().await;
     assert_eq!(pending_jobs(&daemon, "Harbour").await, 5);
     assert_full(&daemon.mint(json!({})).await);
     assert_eq!(mint_as_other(&daemon).await.status, 200, "it has none");
-    assert_eq!(daemon.says("447700900109", "J9", &links[5].text).await.status, 200, "what is pending goes on");
+    assert_eq!(daemon.send_message("447700900109", "J9", &links[5].text).await.status, 200, "what is pending goes on");
     assert_eq!(world.gateway.wait_for(6).await.len(), 6);
 
     world.receiver.fail(503, 0);
     daemon.advance(Duration::from_mins(10)).await;
     assert_eq!(pending_jobs(&daemon, "Harbour").await, 0);
-    daemon.link(json!({})).await;
+    daemon.create_link(json!({})).await;
     let metrics =
         daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
     assert!(metrics.text.contains("countersign_limited_total{limit=\"pending_jobs\"} 1\n"), "{}", metrics.text);
@@ -89,17 +92,17 @@ async fn an_instance_has_so_many_jobs(ground: Ground) {
 }
 
 /// The room that the store has in these tests, in bytes.
-const ROOM: usize = 48 << 20;
+const CAPACITY: usize = 48 << 20;
 
 /// Nothing is configured, and Redis has little room, which the daemon knows.
 async fn small_redis() -> (Arc<redis_server::RedisServer>, World, Daemon) {
     let server = Arc::new(redis_server::start_with(["--maxmemory", "48mb"].map(str::to_owned).to_vec()));
-    let world = World::new(Ground::Redis(Arc::clone(&server)));
+    let world = World::new(TestStore::Redis(Arc::clone(&server)));
     let daemon = world.start().await;
     let known = async || {
         let metrics =
             daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
-        metrics.text.contains(&format!("countersign_store_limit_bytes {ROOM}\n"))
+        metrics.text.contains(&format!("countersign_store_limit_bytes {CAPACITY}\n"))
     };
     until("the room is known", known).await;
     (server, world, daemon)
@@ -139,7 +142,7 @@ fn long_text() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_at_full_speed_leaves_room_for_the_others() {
+async fn a_flood_by_one_instance_leaves_capacity_for_others() {
     let (_server, _world, daemon) = small_redis().await;
     let text = long_text();
     let large = json!({ "message": { "success": format!("{text} <link>"), "failed": text, "expired": text } });
@@ -149,18 +152,18 @@ async fn one_at_full_speed_leaves_room_for_the_others() {
 
 /// As above, and all of them log in while the receiver takes no callback.
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_of_one_leave_room_for_the_others() {
+async fn jobs_of_one_instance_leave_capacity_for_others() {
     let (server, world, daemon) = small_redis().await;
     world.receiver.fail(503, u64::MAX);
     let before = used(&server);
     let large = json!({ "message": { "failed": long_text() }, "metadata": { "cart": "y".repeat(1900) } });
     flood(&daemon, &large, async |number, text| {
-        let answer = daemon.says(&format!("4477{number:08}"), &format!("F{number}"), text).await;
+        let answer = daemon.send_message(&format!("4477{number:08}"), &format!("F{number}"), text).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
     })
     .await;
     let taken = used(&server) - before;
-    assert!(taken < ROOM / 3, "{taken}: a quarter, and what others and the allocator take");
+    assert!(taken < CAPACITY / 3, "{taken}: a quarter, and what others and the allocator take");
     assert!(pending_jobs(&daemon, "Harbour").await > 100);
     daemon.stop().await;
 }

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Block, Ground, WAHA, World, client, message, signed_waha},
+    daemon::{InstanceBlock, TestStore, WAHA, World, client, message, signed_waha},
     process::Process,
     redis_server::{self, RedisServer, free_port},
 };
@@ -34,12 +34,12 @@ async fn shows(process: &Process, expected: &[&str]) -> String {
             assert!(screen.lines().count() <= SCREEN, "{screen}");
             return screen;
         }
-        assert!(Instant::now() < deadline, "{expected:?} never in\n{screen}\n{}", process.written());
+        assert!(Instant::now() < deadline, "{expected:?} never in\n{screen}\n{}", process.output());
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
 }
 
-async fn rises(process: &Process, series: &str) {
+async fn wait_for_increase(process: &Process, series: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while process.metric(series).await < 1.0 {
         assert!(Instant::now() < deadline, "{series} in\n{}", process.operator("/metrics").await.text);
@@ -47,19 +47,19 @@ async fn rises(process: &Process, series: &str) {
     }
 }
 
-async fn signs_in(process: &Process, number: &str, body: Value) {
+async fn log_in(process: &Process, number: &str, body: Value) {
     let minted = process.mint(body).await.unwrap();
-    assert!(process.says(number, number, &minted.text_of("text")).await);
+    assert!(process.send_message(number, number, &minted.text_of("text")).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_is_logged_out_and_one_whose_secret_differs() {
-    let world = World::new(Ground::directory());
+async fn a_logged_out_gateway_and_a_wrong_secret_are_shown() {
+    let world = World::new(TestStore::directory());
     world.gateway.fail(401, u64::MAX);
     let process = Process::start(&world).await;
-    signs_in(&process, "447700900123", json!({})).await;
+    log_in(&process, "447700900123", json!({})).await;
     shows(&process, &["Harbour", "it refuses us", "reply"]).await;
-    rises(&process, &format!("countersign_numbers_refused{{instance_id=\"{WAHA}\"}}")).await;
+    wait_for_increase(&process, &format!("countersign_numbers_refused{{instance_id=\"{WAHA}\"}}")).await;
 
     let now = countersign::clock::Clock::default().wall().as_second();
     let mut forged = signed_waha(&process.base, &message("447700900124", "F1", "hello", now));
@@ -67,15 +67,15 @@ async fn a_gateway_that_is_logged_out_and_one_whose_secret_differs() {
     assert_eq!(process.client.send(forged).await.unwrap().status().as_u16(), 401);
     shows(&process, &["webhook", "wrong signature"]).await;
     // As from another store or another key.
-    assert!(process.says("447700900125", "U1", "[ZZZZZZZZZZZZZZ]").await);
+    assert!(process.send_message("447700900125", "U1", "[ZZZZZZZZZZZZZZ]").await);
     let screen = shows(&process, &["message", "code_unknown"]).await;
     assert!(!screen.contains("4477"), "{screen}");
     process.terminate();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_failing_receiver_is_named_with_its_cause() {
-    let mut world = World::new(Ground::directory());
+async fn each_failing_receiver_is_shown_with_its_cause() {
+    let mut world = World::new(TestStore::directory());
     // Here names do not resolve, and no certificate is trusted.
     world.extra = "[instance.limits]\nreplies_per_second = 100\n".to_owned();
     let broken = crate::fakes::Fake::start();
@@ -84,7 +84,7 @@ async fn each_failing_receiver_is_named_with_its_cause() {
     moved.fail(404, u64::MAX);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let (hangs, refuses) = (silent.local_addr().unwrap().to_string(), format!("127.0.0.1:{}", free_port()));
-    let untrusted = format!("127.0.0.1:{}", crate::egress_corpus::speaks_tls("expired").await.0);
+    let untrusted = format!("127.0.0.1:{}", crate::egress_corpus::tls_server("expired").await.0);
     let process = Process::start(&world).await;
     let cases = [
         (broken.url.clone(), format!("{}: status 500", broken.url.trim_start_matches("http://"))),
@@ -96,14 +96,14 @@ async fn each_failing_receiver_is_named_with_its_cause() {
     ];
     for (index, (url, _)) in cases.iter().enumerate() {
         let body = json!({ "callback": { "success": format!("{url}/secret-path?key=1") } });
-        signs_in(&process, &format!("44770090010{index}"), body).await;
+        log_in(&process, &format!("44770090010{index}"), body).await;
     }
     let expected: Vec<&str> = cases.iter().map(|(_, shown)| shown.as_str()).collect();
     let screen = shows(&process, &expected).await;
     assert!(!screen.contains("secret-path") && !screen.contains("overdue by 1"), "{screen}");
     for result in ["status_5xx", "status_4xx", "timeout", "connect", "dns", "tls"] {
         let labels = format!("instance_id=\"{WAHA}\",result=\"{result}\"");
-        rises(&process, &format!("countersign_callback_attempts_total{{{labels}}}")).await;
+        wait_for_increase(&process, &format!("countersign_callback_attempts_total{{{labels}}}")).await;
     }
     process.terminate();
 }
@@ -112,15 +112,15 @@ fn set_maxmemory(server: &RedisServer, limit: &str) {
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).exec(&mut server.connection()).unwrap();
 }
 
-fn on(server: &RedisServer, durability: &str) -> String {
+fn store_config(server: &RedisServer, durability: &str) -> String {
     format!("url = \"{}\"\ndurability = \"{durability}\"", server.url())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_that_is_full() {
+async fn a_full_redis_is_shown() {
     let server = redis_server::start();
-    let mut world = World::new(Ground::directory());
-    world.store = Some(on(&server, "standard"));
+    let mut world = World::new(TestStore::directory());
+    world.store = Some(store_config(&server, "standard"));
     let process = Process::start(&world).await;
     let set = |limit: &str| set_maxmemory(&server, limit);
     set("1mb");
@@ -138,18 +138,18 @@ async fn redis_that_is_full() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_replica_of_redis() {
+async fn a_missing_redis_replica_is_shown() {
     let master = redis_server::start();
     let replica = redis_server::start_replica_of(&master);
-    let mut world = World::new(Ground::directory());
-    world.store = Some(on(&master, "durable"));
+    let mut world = World::new(TestStore::directory());
+    world.store = Some(store_config(&master, "durable"));
     let process = Process::start(&world).await;
     replica.signal("-KILL");
     shows(&process, &["no replica follows", "every write is refused"]).await;
-    rises(&process, "countersign_store_replicas_missing").await;
+    wait_for_increase(&process, "countersign_store_replicas_missing").await;
     assert!(process.mint(json!({})).await.is_none());
     shows(&process, &["!! refused", "no replica has it"]).await;
-    rises(&process, "countersign_store_errors_total{operation=\"commit\",cause=\"unavailable\"}").await;
+    wait_for_increase(&process, "countersign_store_errors_total{operation=\"commit\",cause=\"unavailable\"}").await;
     process.terminate();
 }
 
@@ -175,10 +175,10 @@ async fn shows_in_time(process: &Process, refuse: impl Fn(), allow: impl Fn(), e
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_of_the_store_show_without_any_login() {
+async fn a_store_that_rejects_writes_is_shown_without_any_login() {
     let server = redis_server::start();
-    let mut world = World::new(Ground::directory());
-    world.store = Some(on(&server, "standard"));
+    let mut world = World::new(TestStore::directory());
+    world.store = Some(store_config(&server, "standard"));
     let process = Process::start(&world).await;
     let set = |limit: &str| set_maxmemory(&server, limit);
     let full = ["ready, up since", "!! has refused new work for ", "the store is full", "!! refused trial"];
@@ -189,7 +189,7 @@ async fn refusals_of_the_store_show_without_any_login() {
 
     let master = redis_server::start();
     let replica = redis_server::start_replica_of(&master);
-    world.store = Some(on(&master, "durable"));
+    world.store = Some(store_config(&master, "durable"));
     let process = Process::start(&world).await;
     let gone = ["ready, up since", "!! has refused new work for ", "no replica has it", "no replica follows"];
     let back = || {
@@ -203,10 +203,10 @@ async fn refusals_of_the_store_show_without_any_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "waits until figures are old: tests/run --long"]
-async fn redis_that_is_read_only_and_then_down() {
+async fn a_read_only_and_then_stopped_redis_is_shown() {
     let server = redis_server::start();
-    let mut world = World::new(Ground::directory());
-    world.store = Some(on(&server, "standard"));
+    let mut world = World::new(TestStore::directory());
+    world.store = Some(store_config(&server, "standard"));
     let process = Process::start(&world).await;
     shows(&process, &["master"]).await;
     let unused_port = free_port();
@@ -216,7 +216,7 @@ async fn redis_that_is_read_only_and_then_down() {
     follow("127.0.0.1", &unused_port.to_string());
     let screen = shows(&process, &["NOT READY", "READONLY", "Redis says: You can't write", ", slave,"]).await;
     assert!(!screen.contains(", master,"), "{screen}");
-    rises(&process, "countersign_store_errors_total{operation=\"probe\",cause=\"unavailable\"}").await;
+    wait_for_increase(&process, "countersign_store_errors_total{operation=\"probe\",cause=\"unavailable\"}").await;
     follow("NO", "ONE");
     process.wait_until_ready().await;
     server.signal("-KILL");
@@ -239,23 +239,23 @@ async fn redis_that_is_read_only_and_then_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs libfaketime: tests/run --long"]
-async fn a_clock_that_is_wrong() {
+async fn a_wrong_clock_is_shown() {
     let faketime = std::env::var_os("COUNTERSIGN_FAKETIME").expect("the path of libfaketime.so.1");
     let faketime = faketime.to_str().unwrap();
-    let world = World::new(Ground::redis());
+    let world = World::new(TestStore::redis());
     let (port, operator) = (free_port(), free_port());
     let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
     let environment = [("LD_PRELOAD", faketime), ("FAKETIME", "+400s"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
     let process = Process::with(port, operator, &text, &environment).await;
     shows(&process, &["!! this host's clock is off by "]).await;
-    rises(&process, "countersign_clock_offset_seconds").await;
+    wait_for_increase(&process, "countersign_clock_offset_seconds").await;
     process.terminate();
 }
 
 #[test]
 fn a_plain_public_url_is_refused_with_the_reason() {
     let world = tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let mut world = World::new(Ground::directory());
+        let mut world = World::new(TestStore::directory());
         world.public_url = "http://wa.example.org".to_owned();
         world.config("127.0.0.1:0", "127.0.0.1:0")
     });
@@ -273,11 +273,11 @@ fn a_plain_public_url_is_refused_with_the_reason() {
 async fn a_thousand_tenants_fit_into_a_small_scrape_and_one_screen() {
     const TENANTS: usize = 1_000;
     const USED: usize = 100;
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     let id = |number: usize| format!("5f0c2a90-0000-4000-8000-0000000{number:05}");
     let token = |number: usize| format!("cst_token-of-tenant-{number:05}-0123456789");
     for number in 100..TENANTS + 98 {
-        let block = Block {
+        let block = InstanceBlock {
             id: &id(number),
             name: &format!("Tenant {number}"),
             number: &format!("+4477009{number:05}"),
@@ -322,8 +322,8 @@ async fn a_thousand_tenants_fit_into_a_small_scrape_and_one_screen() {
 async fn prometheus_fires_and_resolves_the_shipped_alert() {
     let prometheus = std::env::var_os("PROMETHEUS").expect("the path of the server");
     let server = redis_server::start();
-    let mut world = World::new(Ground::directory());
-    world.store = Some(on(&server, "standard"));
+    let mut world = World::new(TestStore::directory());
+    world.store = Some(store_config(&server, "standard"));
     let process = Process::start(&world).await;
     let directory = tempfile::tempdir().unwrap();
     let port = free_port();

@@ -10,12 +10,12 @@ use countersign::{
     },
 };
 
-use super::fixture::{HERE, applied, claim, digest, job, lease, lease_one, nothing, queue};
+use super::fixture::{HERE, applied, claim, digest, empty_change, job, lease, lease_one, queue};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) async fn a_message_is_remembered_for_eight_days(store: &dyn Store, clock: &Clock) {
-    let [one, two] = [digest(), digest()].map(|message| Change { answers: Some(message.into()), ..nothing(HERE) });
+    let [one, two] = [digest(), digest()].map(|message| Change { answers: Some(message.into()), ..empty_change(HERE) });
     for change in [&one, &two] {
         applied(store.commit(change).await.unwrap());
     }

@@ -6,57 +6,57 @@ use countersign::domain::{Phone, written};
 use serde_json::json;
 
 use crate::{
-    browser::{landed, redeem, reply},
+    browser::{redeem, redirect_parameters, reply},
     codes::{code, validate, wrong},
-    daemon::{Ground, WAHA, World},
-    flow::{link_in, on_both_stores},
+    daemon::{TestStore, WAHA, World},
+    login_flow::{link_in, on_both_stores},
 };
 
 on_both_stores! {
-    a_code_for_a_neighbour_opens_nothing
-    a_message_of_a_neighbour_proves_nothing
-    the_proved_number_is_the_reported_one_in_its_form_of_today
-    numbers_are_read_as_people_write_them
+    a_code_for_a_similar_number_gives_no_access
+    a_message_from_a_similar_number_proves_nothing
+    the_proved_number_is_reported_in_its_current_form
+    common_spellings_of_numbers_are_accepted
 }
 
 /// A mobile of today and the fixed line of the same digits without the 9: both valid in Brazil.
 const VICTIM: &str = "5511941234567";
-const NEIGHBOUR: &str = "551141234567";
+const SIMILAR: &str = "551141234567";
 
-async fn a_code_for_a_neighbour_opens_nothing(ground: Ground) {
-    let world = World::new(ground);
+async fn a_code_for_a_similar_number_gives_no_access(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let (_, theirs) = code(&daemon, json!({"chatId": VICTIM})).await;
-    let (_, mut mine) = code(&daemon, json!({"chatId": NEIGHBOUR})).await;
+    let (_, mut mine) = code(&daemon, json!({"chatId": SIMILAR})).await;
     if mine == theirs {
-        mine = code(&daemon, json!({"chatId": NEIGHBOUR})).await.1;
+        mine = code(&daemon, json!({"chatId": SIMILAR})).await.1;
     }
     let stolen = validate(&daemon, VICTIM, &mine).await;
     assert_eq!((stolen.status, &stolen.json["code"]), (422, &json!("code_wrong")), "{}", stolen.text);
     for _ in 0..4 {
-        validate(&daemon, NEIGHBOUR, &wrong(&mine)).await;
+        validate(&daemon, SIMILAR, &wrong(&mine)).await;
     }
     let owner = validate(&daemon, VICTIM, &theirs).await;
     assert_eq!(owner.status, 200, "neither the new code nor the wrong ones of a neighbour count: {}", owner.text);
     daemon.finish().await;
 }
 
-async fn a_message_of_a_neighbour_proves_nothing(ground: Ground) {
-    let mut world = World::new(ground);
+async fn a_message_from_a_similar_number_proves_nothing(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "completions_allowed = [\"prove_phone\", \"anywhere\"]\n".to_owned();
     let daemon = world.start().await;
     for (index, completion) in ["same_browser", "prove_phone", "anywhere"].iter().enumerate() {
-        let link = daemon.link(json!({"chatId": VICTIM, "completion": completion})).await;
-        daemon.says(NEIGHBOUR, &format!("N{index}"), &link.text).await;
+        let link = daemon.create_link(json!({"chatId": VICTIM, "completion": completion})).await;
+        daemon.send_message(SIMILAR, &format!("N{index}"), &link.text).await;
         assert_eq!(daemon.status(&link.uuid).await, "pending", "{completion}");
-        daemon.says(VICTIM, &format!("V{index}"), &link.text).await;
+        daemon.send_message(VICTIM, &format!("V{index}"), &link.text).await;
         assert_eq!(daemon.status(&link.uuid).await, "verified", "{completion}");
     }
     daemon.finish().await;
 }
 
-async fn the_proved_number_is_the_reported_one_in_its_form_of_today(ground: Ground) {
-    let mut world = World::new(ground);
+async fn the_proved_number_is_reported_in_its_current_form(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "completions_allowed = [\"anywhere\"]\n".to_owned();
     let daemon = world.start().await;
     for (index, (asked, reported, today)) in [
@@ -70,13 +70,15 @@ async fn the_proved_number_is_the_reported_one_in_its_form_of_today(ground: Grou
     .iter()
     .enumerate()
     {
-        let link = daemon.link(json!({"chatId": asked, "completion": "anywhere"})).await;
-        daemon.says(reported, &format!("S{index}"), &link.text).await;
+        let link = daemon.create_link(json!({"chatId": asked, "completion": "anywhere"})).await;
+        daemon.send_message(reported, &format!("S{index}"), &link.text).await;
         let subject = json!({"kind": "phone", "value": today, "reported": format!("+{reported}")});
         let shown = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
         assert_eq!(shown.data("subject"), &subject, "{asked}");
         let page = link_in(&reply(&world, index + 1).await);
-        let token = landed(&crate::browser::Browser::default().go_on(&daemon, &page).await).unwrap()["token"].clone();
+        let token = redirect_parameters(&crate::browser::Browser::default().submit_link(&daemon, &page).await).unwrap()
+            ["token"]
+            .clone();
         assert_eq!(redeem(&daemon, json!({"token": token})).await.data("subject"), &subject);
     }
     let (_, typed) = code(&daemon, json!({"chatId": "22961123456"})).await;
@@ -84,12 +86,12 @@ async fn the_proved_number_is_the_reported_one_in_its_form_of_today(ground: Grou
     daemon.finish().await;
 }
 
-async fn numbers_are_read_as_people_write_them(ground: Ground) {
-    let world = World::new(ground);
+async fn common_spellings_of_numbers_are_accepted(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     for text in ["+44 7700 900123", "00 44 7700.900-123", "tel:+44-7700-900123", "\u{202a}+44 (7700) 900123\u{202c}"] {
-        let link = daemon.link(json!({"chatId": text})).await;
-        daemon.says("447700900123", &link.uuid, &link.text).await;
+        let link = daemon.create_link(json!({"chatId": text})).await;
+        daemon.send_message("447700900123", &link.uuid, &link.text).await;
         assert_eq!(daemon.status(&link.uuid).await, "verified", "{text:?}");
     }
     for (text, way_out) in [
