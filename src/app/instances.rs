@@ -25,14 +25,15 @@ pub fn build_instances(config: &Config, purpose: Purpose) -> Checked<Instances> 
     let built = config.instances.iter().filter_map(|instance| {
         let url = webhook_url(&config.public_url, instance.id);
         let gateway = gateway::build(&instance.gateway, purpose, &url).map_err(|more| faults.append(more)).ok()?;
-        let callbacks = Egress::new(Policy {
+        let callbacks = Policy {
             any_address: false,
             allow_http: instance.allow_http_callbacks,
             allowed_networks: instance.callback_allow_networks.clone(),
             denied_hosts: denied_hosts.clone(),
             denied_private_ports: denied_ports.clone(),
-        });
-        let sending = Egress::new(Policy { any_address: true, ..Policy::default() });
+        };
+        let callbacks = Egress::with_tls(callbacks, &instance.callback_tls);
+        let sending = Egress::with_tls(Policy { any_address: true, ..Policy::default() }, &instance.gateway_tls);
         Some(Instance { config: instance.clone(), gateway, callbacks, sending })
     });
     let built: Vec<Instance> = built.collect();

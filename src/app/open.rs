@@ -27,7 +27,7 @@ pub(super) fn store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static 
             tracing::info!(store = "embedded", directory = %directory.display(), "a write counts when it is on the disk");
             ("embedded", Arc::new(EmbeddedStore::open(directory, clock.clone())?))
         }
-        StoreConfig::Redis { url, durability } => {
+        StoreConfig::Redis { url, tls, durability } => {
             let promise = match durability {
                 Durability::Standard => "a write counts when Redis has it",
                 Durability::Durable => "a write counts when a replica has it; with one replica, when all have it",
@@ -39,7 +39,7 @@ pub(super) fn store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static 
                 Durability::Durable => redis::Durability::Durable,
                 Durability::Everywhere => redis::Durability::AllReplicas,
             };
-            ("redis", Arc::new(RedisStore::new(url.expose_secret(), durability, clock.clone())?))
+            ("redis", Arc::new(RedisStore::with_tls(url.expose_secret(), tls, durability, clock.clone())?))
         }
     })
 }

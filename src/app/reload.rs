@@ -161,8 +161,8 @@ impl ReloadTargets {
             tokio::task::spawn_blocking(move || load_candidate(&path, &running))
                 .await
                 .unwrap_or_else(|_| Err("reading it panicked".to_owned()))?;
-        if let StoreConfig::Redis { url, .. } = &next.store {
-            self.service.store.reload_credentials(url.expose_secret()).map_err(|error| error.to_string())?;
+        if let StoreConfig::Redis { url, tls, .. } = &next.store {
+            self.service.store.reload_credentials(url.expose_secret(), tls).map_err(|error| error.to_string())?;
         }
         self.keys_pending = false;
         if next.keys.0 != self.config.keys.0

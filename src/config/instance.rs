@@ -2,12 +2,14 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
-    codes::Codes, edge::network, limits::Limits, page::PageConfig, texts::OwnTexts, token::ApiToken, weak::weakness,
+    callback_headers, codes::Codes, edge::network, limits::Limits, page::PageConfig, texts::OwnTexts, tls::TlsConfig,
+    token::ApiToken, weak::weakness,
 };
 use crate::{
     api::limits::MAX_ATTEMPTS,
@@ -69,6 +71,8 @@ pub struct InstanceConfig {
     pub callback_url: Option<Url>,
     pub allow_http_callbacks: bool,
     pub callback_allow_networks: Vec<IpNet>,
+    pub callback_headers: Vec<(HeaderName, HeaderValue)>,
+    pub callback_tls: TlsConfig,
     pub redirect_urls: Vec<Url>,
     pub completion: Mode,
     pub completions_allowed: Vec<Mode>,
@@ -97,6 +101,7 @@ pub struct InstanceConfig {
     pub limits: Limits,
     /// Read by the gateway selected by its `kind`.
     pub gateway: Table,
+    pub gateway_tls: TlsConfig,
 }
 
 impl InstanceConfig {
@@ -126,6 +131,8 @@ impl InstanceConfig {
             callback_url,
             allow_http_callbacks,
             callback_allow_networks: s.list("callback_allow_networks", network),
+            callback_headers: callback_headers::read(s),
+            callback_tls: s.nested("callback_tls", TlsConfig::read),
             redirect_urls: s.list("redirect_urls", redirect_url),
             completion: s.choice("completion", MODES).unwrap_or(Mode::SameBrowser),
             completions_allowed: s.choices("completions_allowed", MODES),
@@ -149,6 +156,7 @@ impl InstanceConfig {
             erase_after: s.duration("erase_after"),
             limits: s.nested("limits", Limits::read),
             gateway: gateway.unwrap_or_default(),
+            gateway_tls: s.nested("gateway_tls", TlsConfig::read),
         };
         (id.is_some() && number.is_some()).then_some(config)
     }

@@ -3,6 +3,7 @@
 //!
 //! This module only holds values; it does not construct other components. The environment is passed in as an argument.
 
+mod callback_headers;
 mod codes;
 pub mod credentials;
 mod edge;
@@ -16,6 +17,7 @@ mod restart;
 mod secrets;
 mod store;
 mod texts;
+mod tls;
 mod token;
 mod weak;
 
@@ -35,6 +37,7 @@ pub use self::{
     page::{Color, Logo, PageConfig},
     store::{Durability, StoreConfig},
     texts::OwnTexts,
+    tls::{ClientCertificate, TlsConfig, handshake_failure},
     token::{ApiToken, is_id, read as read_tokens},
     weak::weakness,
 };
@@ -91,6 +94,7 @@ pub struct OtlpConfig {
     pub url: Url,
     /// The value of the `Authorization` header.
     pub authorization: Option<SecretString>,
+    pub tls: TlsConfig,
     /// Percentage of the traces starting here that is recorded. Traces of known callers are recorded if their header
     /// requests it.
     pub sample_percent: u8,
@@ -258,11 +262,12 @@ impl OtlpConfig {
     fn read(s: &mut Reader<'_>) -> Option<Self> {
         let url = s.url("url");
         let authorization = s.secret("authorization");
+        let tls = s.nested("tls", TlsConfig::read);
         let sample_percent = u8::try_from(s.setting("sample_percent", 0..=100)).unwrap_or(100);
         if url.is_some() && cfg!(not(feature = "otlp")) {
             s.fault("url", "needs a build with the feature otlp");
         }
-        Some(Self { url: url?, authorization, sample_percent })
+        Some(Self { url: url?, authorization, tls, sample_percent })
     }
 }
 

@@ -56,11 +56,11 @@ impl Config {
 }
 
 impl StoreConfig {
-    /// Whether both are equal apart from credentials, which take effect with the next connection.
+    /// Whether both are equal apart from credentials and certificates, which take effect with the next connection.
     fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Embedded { directory }, Self::Embedded { directory: other }) => directory == other,
-            (Self::Redis { url, durability }, Self::Redis { url: other, durability: others }) => {
+            (Self::Redis { url, durability, .. }, Self::Redis { url: other, durability: others, .. }) => {
                 place(url.expose_secret()) == place(other.expose_secret()) && durability == others
             }
             _ => false,

@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::tls::TlsConfig;
 use crate::reader::Reader;
 
 #[derive(Clone, Debug)]
 pub enum StoreConfig {
     Embedded { directory: PathBuf },
-    Redis { url: SecretString, durability: Durability },
+    Redis { url: SecretString, tls: TlsConfig, durability: Durability },
 }
 
 /// When a write counts as done.
@@ -29,7 +31,7 @@ const DURABILITIES: &[(&str, Option<Durability>)] =
 const DEFAULT_URL: &str = "embedded:/var/lib/countersign";
 
 const URLS: &str = "expected embedded:DIR, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB or \
-    redis-cluster://HOST:PORT,HOST:PORT without a database (rediss… for TLS)";
+    redis-cluster://HOST:PORT,HOST:PORT without a database (rediss… for TLS), or redis+unix:///PATH?db=DB";
 
 impl StoreConfig {
     /// Reads the table `[store]`.
@@ -39,24 +41,36 @@ impl StoreConfig {
         // With a single replica, one and all are the same. With several, waiting for all of them means that the loss of
         // any replica interrupts writes, which the operator has to choose explicitly.
         let all = s.choice("confirm", &[("auto", false), ("one", false), ("all", true)]).unwrap_or_default();
+        let (user, password) = (s.text("user"), s.secret("password"));
+        let tls = s.nested("tls", TlsConfig::read);
         let Some(url) = url else {
             if !s.is_faulty("url_file") && !s.is_faulty("url") {
                 s.fault("url", format!("is missing: {URLS}"));
             }
             return None;
         };
+        let url = match with_credentials(url, user.as_deref(), password.as_ref()) {
+            Ok(url) => url,
+            Err((key, problem)) => {
+                s.fault(key, problem);
+                return None;
+            }
+        };
+        if !tls.is_default() && !url.expose_secret().starts_with("rediss") {
+            s.fault("tls", "needs a url that begins with rediss, which means TLS");
+        }
         let redis = |otherwise| {
             let durability = match durability.unwrap_or(otherwise) {
                 Durability::Durable if all => Durability::Everywhere,
                 other => other,
             };
-            Some(Self::Redis { url: url.clone(), durability })
+            Some(Self::Redis { url: url.clone(), tls: tls.clone(), durability })
         };
         match url.expose_secret().split_once(':') {
             Some(("embedded", directory)) if !directory.is_empty() => {
                 Some(Self::Embedded { directory: PathBuf::from(directory) })
             }
-            Some(("redis" | "rediss", _)) => redis(Durability::Standard),
+            Some(("redis" | "rediss" | "redis+unix", _)) => redis(Durability::Standard),
             // Sentinel and cluster setups have replicas.
             Some(("redis+sentinel" | "rediss+sentinel", rest)) if names_a_master(rest) => redis(Durability::Durable),
             Some(("redis-cluster" | "rediss-cluster", rest)) if names_hosts(rest) => redis(Durability::Durable),
@@ -66,6 +80,34 @@ impl StoreConfig {
             }
         }
     }
+}
+
+/// `url` with the user and the password that are given as keys of their own.
+fn with_credentials(
+    url: SecretString,
+    user: Option<&str>,
+    password: Option<&SecretString>,
+) -> Result<SecretString, (&'static str, &'static str)> {
+    let (key, password) = match (user, password) {
+        (None, None) => return Ok(url),
+        (Some(_), None) => return Err(("password", "is missing: user needs it")),
+        (_, Some(password)) => (if user.is_some() { "user" } else { "password" }, password.expose_secret()),
+    };
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let (user, password) = (user.map(encode).unwrap_or_default(), encode(password));
+    let text = match url.expose_secret().split_once("://") {
+        Some((scheme @ "redis+unix", rest)) => {
+            let separator = if rest.contains('?') { '&' } else { '?' };
+            let user = if user.is_empty() { user } else { format!("user={user}&") };
+            format!("{scheme}://{rest}{separator}{user}pass={password}")
+        }
+        Some((_, rest)) if rest.split('/').next().is_some_and(|authority| authority.contains('@')) => {
+            return Err((key, "is given, and url has credentials; remove one of the two"));
+        }
+        Some((scheme, rest)) => format!("{scheme}://{user}:{password}@{rest}"),
+        None => return Err((key, "is for a Redis, and url names none")),
+    };
+    Ok(text.into())
 }
 
 fn names_a_master(rest: &str) -> bool {

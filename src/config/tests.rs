@@ -222,3 +222,67 @@ fn a_file_for_a_secret_holds_one() {
     let named = format!("{GOOD}[[operator]]\nname = \"alice\"\npassword_file = \"{path}\"\n");
     assert_eq!(parse(&named, &[]).1, [format!("operator.0.password_file: {path} is empty")]);
 }
+
+#[test]
+fn certificates_are_checked_when_they_are_read() {
+    let file = |name: &str| format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let faults = |lines: &str| {
+        let lines = lines.replace("CA", &file("trusted.pem")).replace("CERT", &file("client.pem"));
+        let lines = lines.replace("KEY", &file("server.key")).replace("TEXT", &file("make"));
+        let text = GOOD.replace("[[instance]]", &format!("[store.tls]\n{lines}\n[[instance]]"));
+        parse(&text.replace("redis://127", "rediss://127"), &[]).1
+    };
+    let good = "ca_file = \"CA\"\nclient_certificate_file = \"CERT\"\nclient_key_file = \"KEY\"";
+    assert_eq!(faults(good), Vec::<String>::new());
+    for (lines, expected) in [
+        ("ca_file = \"KEY\"", "store.tls.ca_file: expected a file in PEM with certificates"),
+        ("ca_file = \"/none\"", "store.tls.ca_file: cannot read /none: "),
+        ("client_key_file = \"KEY\"", "store.tls.client_certificate_file: is missing: client_key_file needs it"),
+        (
+            "client_certificate_file = \"CERT\"",
+            "store.tls.client_key_file: is missing: client_certificate_file needs it",
+        ),
+        (
+            "client_certificate_file = \"CERT\"\nclient_key_file = \"CERT\"",
+            "store.tls.client_key_file: expected a private",
+        ),
+        (
+            "client_certificate_file = \"TEXT\"\nclient_key_file = \"KEY\"",
+            "store.tls.client_certificate_file: expected",
+        ),
+        ("client_certificate_file = \"CA\"\nclient_key_file = \"KEY\"", "store.tls.client_key_file: does not fit"),
+    ] {
+        let found = faults(lines);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{lines}: {found:?}");
+    }
+    let plain =
+        GOOD.replace("[[instance]]", &format!("[store.tls]\nca_file = {:?}\n[[instance]]", file("trusted.pem")));
+    assert_eq!(parse(&plain, &[]).1, ["store.tls: needs a url that begins with rediss, which means TLS"]);
+}
+
+#[test]
+fn credentials_of_the_store_can_be_keys_of_their_own() {
+    let url = |lines: &str| {
+        let (config, faults) = parse(&GOOD.replace("url = \"redis://127.0.0.1/0\"", lines), &[]);
+        match config.map(|config| config.store) {
+            Some(StoreConfig::Redis { url, .. }) => url.expose_secret().to_owned(),
+            _ => faults.join("; "),
+        }
+    };
+    for (lines, expected) in [
+        ("url = \"redis://h/0\"\npassword = \"p@s/s\"", "redis://:p%40s%2Fs@h/0"),
+        ("url = \"redis-cluster://a,b:7\"\nuser = \"me\"\npassword = \"p\"", "redis-cluster://me:p@a,b:7"),
+        (
+            "url = \"redis+unix:///r.sock?db=1\"\nuser = \"m\"\npassword = \"p&\"",
+            "redis+unix:///r.sock?db=1&user=m&pass=p%26",
+        ),
+        ("url = \"redis://h/0\"\nuser = \"me\"", "store.password: is missing: user needs it"),
+        (
+            "url = \"redis://:x@h/0\"\npassword = \"p\"",
+            "store.password: is given, and url has credentials; remove one of the two",
+        ),
+        ("url = \"embedded:/x\"\npassword = \"p\"", "store.password: is for a Redis, and url names none"),
+    ] {
+        assert_eq!(url(lines), expected, "{lines}");
+    }
+}

@@ -2,9 +2,7 @@
 
 use std::{error::Error, io};
 
-use rustls::{CertificateError, Error as TlsError};
-
-use crate::domain::DeliveryFailure;
+use crate::{config::handshake_failure, domain::DeliveryFailure};
 
 /// A request without a complete response.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
@@ -77,8 +75,8 @@ pub(super) fn classify(error: &reqwest::Error) -> Cause {
         if let Some(ours) = current.downcast_ref::<Cause>() {
             return *ours;
         }
-        if let Some(error) = current.downcast_ref::<TlsError>() {
-            return Cause::Tls(tls_reason(error));
+        if let Some(error) = current.downcast_ref::<rustls::Error>() {
+            return Cause::Tls(handshake_failure(error));
         }
         let io = current.downcast_ref::<io::Error>();
         refused |= io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
@@ -92,32 +90,5 @@ pub(super) fn classify(error: &reqwest::Error) -> Cause {
         (true, false) if refused => Cause::Refused,
         (true, false) => Cause::Connect,
         (false, false) => Cause::Incomplete,
-    }
-}
-
-fn tls_reason(error: &TlsError) -> &'static str {
-    match error {
-        TlsError::InvalidCertificate(certificate) => certificate_reason(certificate),
-        TlsError::NoCertificatesPresented => "no certificate was presented",
-        TlsError::AlertReceived(_) => "the receiver ended the handshake",
-        TlsError::PeerIncompatible(_) => "no TLS version or cipher in common",
-        TlsError::InvalidMessage(_) | TlsError::InappropriateMessage { .. } => "the receiver does not speak TLS",
-        _ => "the handshake failed",
-    }
-}
-
-fn certificate_reason(error: &CertificateError) -> &'static str {
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "certificate not valid yet",
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "certificate is for another name"
-        }
-        CertificateError::UnknownIssuer => "certificate from an unknown issuer",
-        CertificateError::Revoked => "certificate revoked",
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "certificate is not for servers"
-        }
-        _ => "certificate is not valid",
     }
 }

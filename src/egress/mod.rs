@@ -32,6 +32,7 @@ pub use self::{
     policy::{DeniedTargets, Policy},
     resolve::{Resolver, SystemResolver},
 };
+use crate::config::TlsConfig;
 
 /// For name resolution, the TCP connection and the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -59,16 +60,24 @@ impl Egress {
         let mut tls = PUBLIC_TLS.clone();
         // Each client resumes only its own sessions.
         tls.resumption = Resumption::default();
-        Self::with_tls(policy, Arc::new(SystemResolver), tls)
+        Self::with_client_config(policy, Arc::new(SystemResolver), tls)
+    }
+
+    /// With these certificates, which are valid because [`TlsConfig`] checks them.
+    pub fn with_tls(policy: Policy, tls: &TlsConfig) -> Self {
+        if tls.is_default() {
+            return Self::new(policy);
+        }
+        Self::with_client_config(policy, Arc::new(SystemResolver), client_config(tls, public_roots()))
     }
 
     /// With another resolver and other root certificates.
     pub fn with_resolver(policy: Policy, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
-        Self::with_tls(policy, resolver, tls(roots))
+        Self::with_client_config(policy, resolver, client_config(&TlsConfig::default(), roots))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
-    fn with_tls(policy: Policy, resolver: Arc<dyn Resolver>, tls: ClientConfig) -> Self {
+    fn with_client_config(policy: Policy, resolver: Arc<dyn Resolver>, tls: ClientConfig) -> Self {
         let resolver = PolicyResolver { policy: Arc::new(policy), denied_at_runtime: Arc::default(), resolver };
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -160,14 +169,13 @@ impl Egress {
 }
 
 /// With the public roots; shared, because there are two clients for each instance.
-static PUBLIC_TLS: LazyLock<ClientConfig> =
-    LazyLock::new(|| tls(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }));
+static PUBLIC_TLS: LazyLock<ClientConfig> = LazyLock::new(|| client_config(&TlsConfig::default(), public_roots()));
 
-fn tls(roots: RootCertStore) -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring knows TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
+fn public_roots() -> RootCertStore {
+    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
+}
+
+fn client_config(tls: &TlsConfig, public: RootCertStore) -> ClientConfig {
+    tls.client_config(public)
+        .unwrap_or_else(|(key, problem)| panic!("{key} {problem}, which is checked when it is read"))
 }

@@ -18,6 +18,7 @@ use super::{
     time_budget::TimeBudget,
 };
 use crate::{
+    config::TlsConfig,
     domain::{InstanceId, Partition},
     metrics::{
         Metrics,
@@ -163,8 +164,8 @@ watched! {
         Some(Arc::new(Self { store, budget: Some(Arc::clone(budget)), ..self.clone() }))
     }
 
-    fn reload_credentials(&self, url: &str) -> Result<(), StoreError> {
-        self.store.reload_credentials(url)
+    fn reload_credentials(&self, url: &str, tls: &TlsConfig) -> Result<(), StoreError> {
+        self.store.reload_credentials(url, tls)
     }
 
     fn last_refusal(&self) -> Option<StoreRefusal> {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::{
     Background, Backlog, ReplicaHeartbeat, Store, StoreDescription, StoreError, StoreRefusal, time_budget::TimeBudget,
 };
+use crate::config::TlsConfig;
 
 /// What operators and the process itself need to know about a store.
 #[async_trait]
@@ -53,8 +54,8 @@ pub trait Operations: Send + Sync + 'static {
         None
     }
 
-    /// Uses the credentials in `url`, which must name this same store, for new connections.
-    fn reload_credentials(&self, _url: &str) -> Result<(), StoreError> {
+    /// Uses the credentials in `url`, which must name this same store, and the certificates in `tls` for new connections.
+    fn reload_credentials(&self, _url: &str, _tls: &TlsConfig) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -28,7 +28,8 @@ pub fn exporter(config: &OtlpConfig) -> Option<impl Future<Output = ()> + Send +
 
 async fn export(config: OtlpConfig, mut spans: mpsc::Receiver<Span>) {
     // The operator configured this URL, so every address is allowed.
-    let egress = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() });
+    let policy = Policy { any_address: true, allow_http: true, ..Policy::default() };
+    let egress = Egress::with_tls(policy, &config.tls);
     let url = format!("{}/v1/traces", config.url.as_str().trim_end_matches('/'));
     let mut batch = Vec::new();
     let mut failing = false;

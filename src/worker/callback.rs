@@ -104,7 +104,11 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, job: Cal
     let timestamp = service.now().as_second().to_string();
     let secrets = &instance.config.callback_secrets;
     let signature = standard_webhooks::sign(secrets, &webhook_id, &timestamp, body.as_bytes());
-    let request = Request::post(url.as_str())
+    let mut request = Request::post(url.as_str());
+    for (name, value) in &instance.config.callback_headers {
+        request = request.header(name, value);
+    }
+    let request = request
         .header("content-type", "application/json")
         .header("webhook-id", webhook_id)
         .header("webhook-timestamp", timestamp)

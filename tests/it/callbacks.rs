@@ -35,6 +35,20 @@ async fn verified(daemon: &Daemon, id: &str, body: serde_json::Value) -> String 
     link.uuid
 }
 
+/// For receivers behind an API gateway that wants a key of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_adds_headers_to_its_callbacks() {
+    let mut world = World::new(TestStore::directory());
+    world.extra = "callback_headers = [\"X-Api-Key: of-the-gateway\", \"authorization: Bearer a:b\"]".to_owned();
+    let daemon = world.start().await;
+    verified(&daemon, "H1", json!({})).await;
+    let callback = world.receiver.wait_for(1).await.remove(0);
+    assert_eq!(callback.header("x-api-key"), "of-the-gateway");
+    assert_eq!(callback.header("authorization"), "Bearer a:b");
+    assert_eq!(callback.header("content-type"), "application/json");
+    daemon.finish().await;
+}
+
 /// As it stands before the cause of a failure.
 fn host(url: &str) -> &str {
     url.trim_start_matches("http://")

@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -219,11 +220,21 @@ fn certificate(name: &str) -> CertificateDer<'static> {
 
 /// A server with this certificate: its port, and a counter of the request bytes it read.
 pub(crate) async fn tls_server(name: &str) -> (u16, Arc<AtomicUsize>) {
+    tls_server_for(name, false).await
+}
+
+/// As [`tls_server`]. `known` serves only clients with a certificate of the trusted authority.
+pub(crate) async fn tls_server_for(name: &str, known: bool) -> (u16, Arc<AtomicUsize>) {
     let key = format!("{}/tests/fixtures/tls/server.key", env!("CARGO_MANIFEST_DIR"));
     let key = PrivateKeyDer::from_pem_file(key).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![certificate(name)], key).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate("trusted")).unwrap();
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+    let config = if known { config.with_client_cert_verifier(clients) } else { config.with_no_client_auth() };
+    let config = config.with_single_cert(vec![certificate(name)], key).unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, received) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));

@@ -92,6 +92,7 @@ mod sdk;
 mod store;
 mod tenants;
 mod timing;
+mod tls;
 mod uncertain_delivery;
 mod wait;
 mod wawp;

@@ -22,6 +22,7 @@ use super::{
     slot, switch_master,
 };
 use crate::{
+    config::TlsConfig,
     domain::Partition,
     random,
     store::{
@@ -95,11 +96,16 @@ pub(super) struct MasterNode {
 
 impl Connection {
     /// Errors do not quote `url`, which may hold a password.
-    pub(super) fn new(url: &str, durability: Durability, background: &Background) -> Result<Self, StoreError> {
-        if let Some(seeds) = SeedNodes::parse(url)? {
+    pub(super) fn new(
+        url: &str,
+        tls: &TlsConfig,
+        durability: Durability,
+        background: &Background,
+    ) -> Result<Self, StoreError> {
+        if let Some(seeds) = SeedNodes::parse(url, tls)? {
             return Ok(Topology::Cluster(Box::new(Cluster::new(seeds, durability, background))).into());
         }
-        let node = Arc::new(Node::new(Endpoint::parse(url)?, durability));
+        let node = Arc::new(Node::new(Endpoint::parse(url, tls)?, durability));
         let confirmed = durability != Durability::Standard;
         let open = || ConfirmedWriter::open(&Handle::current(), background, Arc::clone(&node), durability);
         let writer = confirmed.then(open);
@@ -123,12 +129,12 @@ impl Connection {
         Instant::now() + left.saturating_sub(REPORTING_RESERVE)
     }
 
-    /// Replaces the URL by another one of the same store. New connections use its credentials.
-    pub(super) fn replace_url(&self, url: &str) -> Result<(), StoreError> {
-        match (&*self.topology, SeedNodes::parse(url)?) {
+    /// Replaces the URL by another one of the same store. New connections use its credentials and these certificates.
+    pub(super) fn replace_url(&self, url: &str, tls: &TlsConfig) -> Result<(), StoreError> {
+        match (&*self.topology, SeedNodes::parse(url, tls)?) {
             (Topology::Cluster(cluster), Some(seeds)) => cluster.replace_seeds(seeds),
             (Topology::One { node, .. }, None) => {
-                node.set_endpoint(Endpoint::parse(url)?);
+                node.set_endpoint(Endpoint::parse(url, tls)?);
                 Ok(())
             }
             _ => Err(StoreError::Misconfigured("store.url: leads to a store of another kind".to_owned())),
@@ -257,7 +263,8 @@ impl From<Topology> for Connection {
 
 /// Hosts and ports named in `store.url`: of Redis, of Sentinels, or of a cluster's seed nodes.
 pub fn addresses(url: &str) -> Vec<(String, u16)> {
-    match (SeedNodes::parse(url), Endpoint::parse(url)) {
+    let tls = TlsConfig::default();
+    match (SeedNodes::parse(url, &tls), Endpoint::parse(url, &tls)) {
         (Ok(Some(seeds)), _) => seeds.addresses.into_iter().map(|address| (address.host, address.port)).collect(),
         (_, Ok(source)) => source.addresses(),
         _ => Vec::new(),

@@ -4,15 +4,16 @@ use std::{collections::HashMap, io, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError,
-    RedisResult, TlsMode,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    RedisError, RedisResult, TlsCertificates, TlsMode,
     aio::MultiplexedConnection,
-    sentinel::{Sentinel, SentinelNodeConnectionInfo},
+    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
+use secrecy::ExposeSecret as _;
 use tokio::time::timeout;
 use url::{Url, form_urlencoded};
 
-use crate::store::StoreError;
+use crate::{config::TlsConfig, store::StoreError};
 
 /// For connecting to a Sentinel, and again for connecting to the master.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -38,21 +39,35 @@ pub(super) enum Endpoint {
     Sentinels {
         sentinels: Vec<ConnectionInfo>,
         master: String,
-        /// User, password, database and TLS mode of the master.
-        node: Box<SentinelNodeConnectionInfo>,
+        /// User, password, database and TLS mode of the master. The address is not used.
+        node: Box<ConnectionInfo>,
+        certificates: Option<TlsCertificates>,
     },
 }
 
 impl Endpoint {
     /// Errors do not quote `text`, which may hold a password.
-    pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
+    pub(super) fn parse(text: &str, tls: &TlsConfig) -> Result<Self, StoreError> {
         let unfit = |why: &str| StoreError::Misconfigured(format!("store.url: {why}"));
         match text.split_once("+sentinel://") {
-            Some((scheme @ ("redis" | "rediss"), rest)) => parse_sentinel_url(scheme, rest).ok_or_else(|| {
-                unfit("expected redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/MASTER[/DB][?sentinel_password=…]")
-            }),
-            _ => Client::open(text).map(Self::Address).map_err(|error| unfit(error.category())),
+            Some((scheme @ ("redis" | "rediss"), rest)) => {
+                let endpoint = parse_sentinel_url(scheme, rest).ok_or_else(|| {
+                    unfit("expected redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/MASTER[/DB][?sentinel_password=…]")
+                })?;
+                endpoint.with_certificates(tls).map_err(|error| unfit(error.category()))
+            }
+            _ => open(text, tls).map(Self::Address).map_err(|error| unfit(error.category())),
         }
+    }
+
+    fn with_certificates(mut self, tls: &TlsConfig) -> RedisResult<Self> {
+        if let Self::Sentinels { sentinels, certificates, .. } = &mut self {
+            *certificates = self::certificates(tls);
+            for sentinel in sentinels {
+                *sentinel = open(sentinel.clone(), tls)?.get_connection_info().clone();
+            }
+        }
+        Ok(self)
     }
 
     /// The client of the only address; `None` with Sentinels.
@@ -79,12 +94,12 @@ impl Endpoint {
     pub(super) async fn client(&self, left: Option<&HostPort>) -> RedisResult<Client> {
         match self {
             Self::Address(client) => Ok(client.clone()),
-            Self::Sentinels { sentinels, master, node } => {
+            Self::Sentinels { sentinels, master, node, certificates } => {
                 let mut asked: FuturesUnordered<_> = sentinels
                     .iter()
                     .map(|sentinel| async move {
-                        let mut sentinel = Sentinel::build(vec![sentinel.clone()])?;
-                        with_connect_timeout(sentinel.async_master_for(master, Some(node))).await
+                        let mut sentinel = sentinel_client(sentinel, master, node, certificates.as_ref())?;
+                        with_connect_timeout(sentinel.async_get_client()).await
                     })
                     .collect();
                 let mut other = None;
@@ -134,6 +149,54 @@ impl Endpoint {
     }
 }
 
+/// A client with the certificates of `tls`.
+pub(super) fn open(info: impl IntoConnectionInfo, tls: &TlsConfig) -> RedisResult<Client> {
+    match certificates(tls) {
+        Some(certificates) => Client::build_with_tls(info, certificates),
+        None => Client::open(info),
+    }
+}
+
+fn certificates(tls: &TlsConfig) -> Option<TlsCertificates> {
+    let client_tls = tls.client.as_ref().map(|client| ClientTlsConfig {
+        client_cert: client.chain.clone(),
+        client_key: client.key.expose_secret().to_vec(),
+    });
+    (!tls.is_default()).then(|| TlsCertificates { client_tls, root_cert: tls.roots.clone() })
+}
+
+/// A client of one Sentinel that connects to its master as `node` says.
+fn sentinel_client(
+    sentinel: &ConnectionInfo,
+    master: &str,
+    node: &ConnectionInfo,
+    certificates: Option<&TlsCertificates>,
+) -> RedisResult<SentinelClient> {
+    let settings = node.redis_settings();
+    let mut builder = SentinelClientBuilder::new([sentinel.addr().clone()], master, SentinelServerType::Master)?
+        .set_client_to_redis_db(settings.db());
+    if let Some(user) = settings.username() {
+        builder = builder.set_client_to_redis_username(user);
+    }
+    if let Some(password) = settings.password() {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    if let ConnectionAddr::TcpTls { .. } = node.addr() {
+        builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+    }
+    if let Some(certificates) = certificates {
+        builder = builder.set_client_to_redis_certificates(certificates.clone());
+    }
+    let own = sentinel.redis_settings();
+    if let Some(user) = own.username() {
+        builder = builder.set_client_to_sentinel_username(user);
+    }
+    if let Some(password) = own.password() {
+        builder = builder.set_client_to_sentinel_password(password);
+    }
+    builder.build()
+}
+
 async fn peers(sentinel: ConnectionInfo, master: &str) -> RedisResult<Vec<HostPort>> {
     let mut connection = Client::open(sentinel)?.get_multiplexed_async_connection().await?;
     let mut pipeline = redis::pipe();
@@ -169,8 +232,6 @@ fn parse_sentinel_url(scheme: &str, rest: &str) -> Option<Endpoint> {
     }
     let at = if credentials.is_empty() { "" } else { "@" };
     let node: ConnectionInfo = format!("{scheme}://{credentials}{at}master/{database}").into_connection_info().ok()?;
-    let node = SentinelNodeConnectionInfo::default().set_redis_connection_info(node.redis_settings().clone());
-    let node = if scheme == "rediss" { node.set_tls_mode(TlsMode::Secure) } else { node };
     let mut url = Url::parse(&format!("{scheme}://sentinel")).ok()?;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -186,7 +247,7 @@ fn parse_sentinel_url(scheme: &str, rest: &str) -> Option<Endpoint> {
         url.as_str().into_connection_info().ok()
     });
     let sentinels = sentinels.collect::<Option<_>>()?;
-    Some(Endpoint::Sentinels { sentinels, master: master.to_owned(), node: Box::new(node) })
+    Some(Endpoint::Sentinels { sentinels, master: master.to_owned(), node: Box::new(node), certificates: None })
 }
 
 /// Parses `HOST[:PORT],HOST[:PORT]`, with IPv6 addresses in brackets. `None` for an entry without a host or with an
@@ -207,9 +268,9 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Option<String> {
-        match Endpoint::parse(text).ok()? {
+        match Endpoint::parse(text, &TlsConfig::default()).ok()? {
             Endpoint::Address(client) => Some(client.get_connection_info().addr().to_string()),
-            Endpoint::Sentinels { sentinels, master, node } => {
+            Endpoint::Sentinels { sentinels, master, node, .. } => {
                 let sentinels = sentinels.iter().map(|sentinel| {
                     let settings = sentinel.redis_settings();
                     format!("{}:{:?}:{:?}", sentinel.addr(), settings.username(), settings.password().is_some())
@@ -229,8 +290,8 @@ mod tests {
         assert!(full.contains("db: 3") && full.contains("\"me\"") && full.contains("redacted"), "{full}");
         let least = parsed("redis+sentinel://a/otp").unwrap();
         assert!(least.starts_with("a:26379:None:false otp ") && least.contains("db: 0"), "{least}");
-        assert!(least.contains("tls_mode: None"), "{least}");
-        assert!(parsed("rediss+sentinel://a/otp").unwrap().contains("Secure"));
+        assert!(!least.contains("Tls"), "{least}");
+        assert!(parsed("rediss+sentinel://a/otp").unwrap().contains("TcpTls"));
     }
 
     #[test]
@@ -247,7 +308,9 @@ mod tests {
             "http+sentinel://secret@a/otp",
             "redis-sentinel://secret@a/otp",
         ] {
-            let Err(StoreError::Misconfigured(why)) = Endpoint::parse(bad) else { panic!("{bad} was taken") };
+            let Err(StoreError::Misconfigured(why)) = Endpoint::parse(bad, &TlsConfig::default()) else {
+                panic!("{bad} was taken")
+            };
             assert!(why.starts_with("store.url: ") && !why.contains("secret"), "{bad}: {why}");
         }
     }

@@ -1,8 +1,8 @@
 //! What an error of Redis means for the operator, and how to fix it.
 
-use std::time::Duration;
+use std::{error::Error, io, sync::Arc, time::Duration};
 
-use crate::store::StoreError;
+use crate::{config::handshake_failure, store::StoreError};
 use redis::{Client, ConnectionAddr, ErrorKind, RedisError};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
@@ -31,10 +31,29 @@ pub(super) fn describe(error: &RedisError) -> String {
         None if super::endpoint::has_no_master(error) => {
             "no Sentinel in store.url knows a living master of the name in it".to_owned()
         }
+        None if let Some(why) = tls_failure(error) => {
+            format!("no TLS with the address in store.url: {why}; see store.tls.ca_file and client_certificate_file")
+        }
         None if error.is_connection_refusal() => "nothing listens at the address in store.url".to_owned(),
         None if error.is_timeout() => "Redis does not answer in time".to_owned(),
         None => error.category().to_owned(),
     }
+}
+
+/// The reason why the TLS handshake failed, if that is the error.
+fn tls_failure(error: &RedisError) -> Option<&'static str> {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(error) = current.downcast_ref::<rustls::Error>() {
+            return Some(handshake_failure(error));
+        }
+        // Neither the client library's `Arc` nor `io::Error` returns the error it wraps as its source.
+        let shared = current.downcast_ref::<Arc<dyn Error + Send + Sync>>();
+        let io = shared.map_or(current, |shared| &**shared as &(dyn Error + 'static)).downcast_ref::<io::Error>();
+        let inner = io.and_then(io::Error::get_ref);
+        cause = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| current.source());
+    }
+    None
 }
 
 /// The error returned when retries have used up the request's store time.

@@ -50,7 +50,7 @@ use self::{
     time::StoreTime,
 };
 use super::{Background, StoreError};
-use crate::clock::Clock;
+use crate::{clock::Clock, config::TlsConfig};
 
 /// A [`super::Store`] on Redis 7 or Valkey 8.
 #[derive(Clone)]
@@ -66,8 +66,13 @@ pub struct RedisStore {
 impl RedisStore {
     /// Does not connect yet: an unreachable store must not keep the process from starting.
     pub fn new(url: &str, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
+        Self::with_tls(url, &TlsConfig::default(), durability, clock)
+    }
+
+    /// As [`Self::new`], with certificates for a URL whose scheme begins with `rediss`.
+    pub fn with_tls(url: &str, tls: &TlsConfig, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
         let background = Background::default();
-        let connection = Connection::new(url, durability, &background)?;
+        let connection = Connection::new(url, tls, durability, &background)?;
         let pubsub = Arc::new(ChangePubSub::new(connection.clone(), background.clone()));
         let time = Arc::new(StoreTime::new(clock));
         let buckets = Buckets::new(connection.clone(), Arc::clone(&time));

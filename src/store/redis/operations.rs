@@ -17,6 +17,7 @@ use super::{
     preflight, script,
 };
 use crate::{
+    config::TlsConfig,
     domain::{Partition, time::from_millis},
     store::{
         Background, Backlog, Lane, MAX_HOLD, Operations, REPLICA_RETENTION, ReplicaHeartbeat, Store, StoreDescription,
@@ -47,8 +48,8 @@ impl Operations for RedisStore {
         Some(Arc::new(Self { connection: self.connection.within(budget), ..self.clone() }))
     }
 
-    fn reload_credentials(&self, url: &str) -> Result<(), StoreError> {
-        self.connection.replace_url(url)
+    fn reload_credentials(&self, url: &str, tls: &TlsConfig) -> Result<(), StoreError> {
+        self.connection.replace_url(url, tls)
     }
 
     async fn meta(&self) -> Result<HashMap<String, String>, StoreError> {

@@ -5,8 +5,8 @@ use std::fmt;
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 use url::Url;
 
-use super::endpoint::{Endpoint, parse_hosts};
-use crate::store::StoreError;
+use super::endpoint::{Endpoint, open, parse_hosts};
+use crate::{config::TlsConfig, store::StoreError};
 
 const DEFAULT_PORT: u16 = 6379;
 
@@ -51,7 +51,7 @@ pub(super) struct SeedNodes {
 
 impl SeedNodes {
     /// `None` for any other kind of URL. Errors do not quote `text`, which may hold a password.
-    pub(super) fn parse(text: &str) -> Result<Option<Self>, StoreError> {
+    pub(super) fn parse(text: &str, tls: &TlsConfig) -> Result<Option<Self>, StoreError> {
         let Some((scheme @ ("redis" | "rediss"), rest)) = text.split_once("-cluster://") else { return Ok(None) };
         let unfit = |why: &str| StoreError::Misconfigured(format!("store.url: {why}"));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -59,7 +59,11 @@ impl SeedNodes {
             return Err(unfit("a Redis Cluster has no database but 0: end the URL with the last host"));
         }
         let seeds = parse_cluster_url(scheme, authority);
-        seeds.map(Some).ok_or_else(|| unfit("expected redis-cluster://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]"))
+        let mut seeds =
+            seeds.ok_or_else(|| unfit("expected redis-cluster://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]"))?;
+        let client = open(seeds.settings, tls).map_err(|error| unfit(error.category()))?;
+        seeds.settings = client.get_connection_info().clone();
+        Ok(Some(seeds))
     }
 
     /// The endpoint of one node.
@@ -98,7 +102,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> SeedNodes {
-        SeedNodes::parse(text).unwrap().unwrap()
+        SeedNodes::parse(text, &TlsConfig::default()).unwrap().unwrap()
     }
 
     #[test]
@@ -116,7 +120,7 @@ mod tests {
         assert!(matches!(reached("redis-cluster://a:7/"), ConnectionAddr::Tcp(host, 7) if host == "a"));
         let tls = reached("rediss-cluster://a:7,b/0");
         assert!(matches!(tls, ConnectionAddr::TcpTls { host, port: 7, insecure: false, .. } if host == "a"));
-        assert!(SeedNodes::parse("redis://a:7/0").unwrap().is_none());
+        assert!(SeedNodes::parse("redis://a:7/0", &TlsConfig::default()).unwrap().is_none());
     }
 
     #[test]
@@ -134,10 +138,12 @@ mod tests {
             "redis-cluster://secret@a/0?password=secret",
             "rediss-cluster://secret@a#insecure",
         ] {
-            let Err(StoreError::Misconfigured(why)) = SeedNodes::parse(bad) else { panic!("{bad} was taken") };
+            let Err(StoreError::Misconfigured(why)) = SeedNodes::parse(bad, &TlsConfig::default()) else {
+                panic!("{bad} was taken")
+            };
             assert!(why.starts_with("store.url: ") && !why.contains("secret"), "{bad}: {why}");
         }
-        let Err(StoreError::Misconfigured(why)) = SeedNodes::parse("redis-cluster://a/3") else {
+        let Err(StoreError::Misconfigured(why)) = SeedNodes::parse("redis-cluster://a/3", &TlsConfig::default()) else {
             panic!("another database")
         };
         assert!(why.contains("no database but 0"), "{why}");
