@@ -5,6 +5,7 @@ mod addressee;
 mod api;
 mod api_tokens;
 mod attacks;
+mod backup;
 mod binding;
 mod browser;
 mod callbacks;

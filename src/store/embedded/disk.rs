@@ -13,8 +13,9 @@ use rusqlite::{Connection, OpenFlags};
 use super::{claim, error::passes};
 use crate::store::StoreError;
 
+pub(super) const DATABASE: &str = "countersign.sqlite";
 /// How long a connection waits for a lock held by another program, such as a backup or a shell.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of the write-ahead log kept for reuse after a checkpoint.
 const LOG_LIMIT: i64 = 64 * 1024 * 1024;
 /// More than the number of statements, so that none is compiled twice.
@@ -43,7 +44,7 @@ impl Disk {
             )),
             TryLockError::Error(error) => unfit(error),
         })?;
-        let database = directory.join("countersign.sqlite");
+        let database = directory.join(DATABASE);
         private(&database).map_err(unfit)?;
         Ok(Self { database, lock })
     }
@@ -84,7 +85,7 @@ impl Disk {
         // Each connection has one user at a time, so SQLite's own mutexes are not needed.
         let open = || -> rusqlite::Result<Connection> {
             let connection = Connection::open_with_flags(&self.database, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-            connection.busy_timeout(PATIENCE)?;
+            connection.busy_timeout(LOCK_TIMEOUT)?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS);
             Ok(connection)
         };

@@ -6,6 +6,7 @@
 mod admit;
 mod archive;
 mod backlog;
+mod backup;
 mod ballast;
 mod claim;
 mod commit;
@@ -27,6 +28,8 @@ mod writer;
 use std::{fs::File, path::Path, sync::Arc};
 
 use crate::clock::Clock;
+
+pub use self::backup::{BackupError, backup};
 
 use super::{Background, ChangeNotifier, StoreError};
 
