@@ -9,15 +9,22 @@ use regex::Regex;
 
 use super::{code::LinkCode, typed};
 
-/// Inbound text can be 64 KiB; prefilled messages are far shorter than this limit.
-const SCANNED_BYTES: usize = 8 * 1024;
+/// Inbound text can be 64 KiB. Prefilled messages have at most 4096 characters, which fit into this limit.
+const SCANNED_BYTES: usize = 4 * 4096;
 /// Maximum number of codes taken from one message; a genuine message contains one.
 const MOST_CANDIDATES: usize = 3;
+
+/// WhatsApp's formatting marks.
+const FORMATTING: &str = "*_~`";
 
 static BRACKETED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\[([^\[\]]{1,64})\]").expect("a constant that the tests compile"));
 static WORD: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"[0-9A-Za-z]+").expect("a constant that the tests compile"));
+/// Signs that change what an amount is: currencies, mathematical symbols, percent.
+static SIGN: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^[\p{Sc}\p{Sm}%‰&&[^~]]").expect("a constant that the tests compile"));
+static DASH: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\p{Pd}").expect("a constant that the tests compile"));
 
 /// The codes found in a text.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -34,7 +41,7 @@ pub fn candidates(text: &str, expected_length: usize) -> Candidates {
     let plain = normalise(text);
     let mut codes = Vec::new();
     for group in BRACKETED.captures_iter(&plain) {
-        let inner: String = group[1].chars().filter(|c| !"*_~`".contains(*c)).collect();
+        let inner: String = group[1].chars().filter(|c| !FORMATTING.contains(*c)).collect();
         if let Some(code) = LinkCode::parse(&typed::code(&inner))
             && !codes.contains(&code)
         {
@@ -57,21 +64,51 @@ pub fn candidates(text: &str, expected_length: usize) -> Candidates {
     }
 }
 
-/// The letters and digits of a text without its code, in lower case. Changes of spaces, punctuation and case by the
-/// sender, a phone or a gateway do not affect it.
+/// What a text says without its code: letters in lower case, digits, and the signs of amounts. Changes of spaces,
+/// punctuation and case by the sender, a phone or a gateway do not affect it, except between two digits: 90.00 is not
+/// 9,000.
 pub fn around(text: &str, code: &LinkCode) -> String {
     let plain = normalise(text);
     let bracketed = BRACKETED.captures_iter(&plain).find_map(|group| {
-        let inner: String = group[1].chars().filter(|c| !"*_~`".contains(*c)).collect();
+        let inner: String = group[1].chars().filter(|c| !FORMATTING.contains(*c)).collect();
         LinkCode::parse(&typed::code(&inner)).filter(|found| found == code).and_then(|_| Some(group.get(0)?.range()))
     });
     let bare = || WORD.find_iter(&plain).find(|word| LinkCode::parse_strict(word.as_str()).as_ref() == Some(code));
     let range = bracketed.or_else(|| bare().map(|word| word.range())).unwrap_or_default();
-    let rest = plain[..range.start].chars().chain(plain[range.end..].chars());
-    rest.filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    let mut words = words(plain[..range.start].chars().chain(plain[range.end..].chars()));
+    if text.len() > SCANNED_BYTES {
+        // What was cut off makes it a different text.
+        words.push('…');
+    }
+    words
 }
 
-/// The first 8 KiB of the text, without invisible characters and in compatibility form.
+fn words(text: impl Iterator<Item = char>) -> String {
+    let (mut words, mut gap) = (String::new(), String::new());
+    for c in text {
+        if c.is_alphanumeric() || is(&SIGN, c) {
+            if c.is_numeric() && words.ends_with(char::is_numeric) {
+                words.push_str(&gap);
+            }
+            gap.clear();
+            words.extend(c.to_lowercase());
+        } else if c.is_whitespace() {
+            // Gateways write line breaks in different ways.
+            if !gap.ends_with(' ') {
+                gap.push(' ');
+            }
+        } else if !FORMATTING.contains(c) {
+            gap.push(if is(&DASH, c) { '-' } else { c });
+        }
+    }
+    words
+}
+
+fn is(class: &Regex, c: char) -> bool {
+    class.is_match(c.encode_utf8(&mut [0; 4]))
+}
+
+/// The first 16 KiB of the text, without invisible characters and in compatibility form.
 fn normalise(text: &str) -> String {
     let mut end = text.len().min(SCANNED_BYTES);
     while !text.is_char_boundary(end) {
@@ -136,18 +173,25 @@ mod tests {
             "sign me in to  harbour — pay 9,000 €\n[ k7qx m2pd ] do not change",
             "\u{200f}*Sign me in to Harbour: Pay 9,000 €* [K7QXM2PD] – DO NOT CHANGE.",
             "Sign me in to Harbour: Pay 9,000 € K7QXM2PD - DO NOT CHANGE",
+            "Sign me in to Harbour: Pay *9*,_000_ € [K7QXM2PD] - DO NOT CHANGE",
         ] {
             assert_eq!(of(same), minted, "{same}");
         }
         for other in [
             "[K7QXM2PD]",
             "Sign me in to Harbour: Pay 9 € [K7QXM2PD] - DO NOT CHANGE",
+            "Sign me in to Harbour: Pay 90.00 € [K7QXM2PD] - DO NOT CHANGE",
+            "Sign me in to Harbour: Pay 9 000 € [K7QXM2PD] - DO NOT CHANGE",
+            "Sign me in to Harbour: Pay 9,000 ₹ [K7QXM2PD] - DO NOT CHANGE",
+            "Sign me in to Harbour: Pay 9,000 % [K7QXM2PD] - DO NOT CHANGE",
+            &format!("Sign me in to Harbour: Pay 9,000 € [K7QXM2PD] - DO NOT CHANGE{}no", " ".repeat(SCANNED_BYTES)),
             "Free voucher! Sign me in to Harbour: Pay 9,000 € [K7QXM2PD] - DO NOT CHANGE",
             "Sign me in to Harbour: Pay 9,000 € [K7QXM2PD] [K7QXM2PE] - DO NOT CHANGE",
         ] {
             assert_ne!(of(other), minted, "{other}");
         }
         assert_eq!(of("مرحبا [K7QXM2PD] بك"), "مرحبابك");
+        assert_eq!(of("5\r\n-\u{2013} 6 [K7QXM2PD] 7"), of("5 -- 6\u{a0}[K7QXM2PD] 7"));
     }
 
     #[test]

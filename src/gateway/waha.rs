@@ -116,7 +116,10 @@ impl Gateway for Waha {
 
 /// The receiving number. Also for Wawp and Hypersender, which use WAHA's format.
 pub(super) fn addressee(body: &Value) -> Addressee {
-    Addressee::default().with_phone(text(body, "/me/id").filter(|id| !is_own_lid(body, id)))
+    let number = |pointer: &str| text(body, pointer).filter(|id| !is_own_lid(body, id));
+    // Only the engine WEBJS names it. In our own messages and their receipts it is the person.
+    let to = number("/payload/to").filter(|_| !body["payload"]["fromMe"].as_bool().unwrap_or_default());
+    Addressee::default().with_phone(number("/me/id")).with_phone(to)
 }
 
 /// Whether `id` has the digits of the receiving account's own LID, on any server.

@@ -199,7 +199,7 @@ fn counted_for(keys: &KeyRing, path: &str) -> CountedFor {
         Some(Access::Open) => CountedFor::Address,
         // Links that were not created here are refused without a store access: there is nothing to count.
         Some(Access::Bearer(kind)) => link_of_path(keys, path, kind).map_or(CountedFor::Nothing, CountedFor::Link),
-        Some(Access::Token | Access::Gateway | Access::Preflight) | None => CountedFor::Nothing,
+        Some(Access::Static | Access::Token | Access::Gateway | Access::Preflight) | None => CountedFor::Nothing,
     }
 }
 
@@ -283,9 +283,10 @@ mod tests {
             let method = entry.methods.split(',').next().unwrap();
             let of_contract = contract::operations().iter().find(|one| one.method == method && one.path == entry.path);
             let Some(operation) = of_contract else { panic!("{method} {} is in no contract", entry.path) };
-            let open = matches!(operation.area, contract::Area::Pages | contract::Area::Contract);
-            assert_eq!(matches!(entry.access, Access::Open | Access::Bearer(_)), open, "{}", entry.path);
-            assert!(!open || operation.problems.contains(&Code::RateLimited), "{}", entry.path);
+            let public = matches!(operation.area, contract::Area::Pages | contract::Area::Contract);
+            let counted = matches!(entry.access, Access::Open | Access::Bearer(_));
+            assert_eq!(counted || entry.access == Access::Static, public, "{}", entry.path);
+            assert!(!public || operation.problems.contains(&Code::RateLimited) == counted, "{}", entry.path);
             let path = entry.path.replace(['{', '}'], "x");
             let found = counted_for(&keys, &path);
             let expected = if entry.access == Access::Open { CountedFor::Address } else { CountedFor::Nothing };

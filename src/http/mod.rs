@@ -50,7 +50,7 @@ use self::{
     contract::serve::Renderings,
     guides::Guides,
     route::{
-        Access::{Bearer, Gateway, Open, Token},
+        Access::{Bearer, Gateway, Open, Static, Token},
         RouteEntry, delete, get, get_and_head, not_found, options, post,
     },
 };
@@ -122,7 +122,7 @@ pub const ROUTES: &[RouteEntry] = &[
     post(Bearer(Kind::Link), "/o/{token}", || to(pages::complete)),
     get_and_head(Bearer(Kind::Dispute), "/d/{token}", || to(pages::dispute_form)),
     post(Bearer(Kind::Dispute), "/d/{token}", || to(pages::dispute)),
-    get_and_head(Open, "/widget.js", || to(pages::widget)),
+    get_and_head(Static, "/widget.js", || to(pages::widget)),
 
     get_and_head(Open, "/openapi.json", || to(contract::serve::openapi_json)),
     get_and_head(Open, "/docs", || to(contract::serve::docs)),

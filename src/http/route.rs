@@ -14,6 +14,9 @@ use crate::domain::token::Kind;
 pub enum Access {
     /// Public: every request is counted.
     Open,
+    /// A script that pages of apps load: nothing is counted, because one visitor must not use it up for all others
+    /// behind the same address. It costs no more than a path that does not exist.
+    Static,
     /// Holders of the token in the path, which is part of our links: every request is counted, per link.
     Bearer(Kind),
     /// Holders of an API token: wrong tokens are counted.

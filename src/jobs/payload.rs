@@ -1,9 +1,10 @@
-//! Payload of a job: references, and data that must be kept as it is. It is encrypted and bound to the id of its job.
+//! Payload of a job: references, and data that must be kept as it is. It is encrypted and bound to the id and the
+//! instance of its job, so that whoever can write to the store cannot have another instance's gateway send it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::{Event, KeyRing, Subject, Verification, VerificationId, decision::Reply, keys::Digest},
+    domain::{Event, InstanceId, KeyRing, Subject, Verification, VerificationId, decision::Reply, keys::Digest},
     random,
     store::{JobId, Leased, StoreError},
     trace_context::{self, TraceContext},
@@ -58,24 +59,30 @@ impl JobPayload {
     }
 
     /// Encrypts the payload, together with the current trace context, which the attempt continues.
-    pub fn seal(&self, keys: &KeyRing, id: &JobId) -> Vec<u8> {
+    pub fn seal(&self, keys: &KeyRing, instance: InstanceId, id: &JobId) -> Vec<u8> {
         let kept = TracedPayload { work: self, trace: trace_context::current().and_then(TraceContext::traceparent) };
         let json = serde_json::to_vec(&kept).expect("work has only string keys");
-        keys.seal(&context(id), &json, random::bytes())
+        keys.seal(&context(instance, id), &json, random::bytes())
     }
 
-    pub fn open(keys: &KeyRing, id: &JobId, sealed: &[u8]) -> Result<Self, StoreError> {
-        Self::open_traced(keys, id, sealed).map(|kept| kept.work)
+    pub fn open(keys: &KeyRing, instance: InstanceId, id: &JobId, sealed: &[u8]) -> Result<Self, StoreError> {
+        Self::open_traced(keys, instance, id, sealed).map(|kept| kept.work)
     }
 
-    fn open_traced(keys: &KeyRing, id: &JobId, sealed: &[u8]) -> Result<TracedPayload<Self>, StoreError> {
-        let json = keys.open(&context(id), sealed).map_err(|_| StoreError::Sealed(format!("job {}", id.0)))?;
+    fn open_traced(
+        keys: &KeyRing,
+        instance: InstanceId,
+        id: &JobId,
+        sealed: &[u8],
+    ) -> Result<TracedPayload<Self>, StoreError> {
+        let json =
+            keys.open(&context(instance, id), sealed).map_err(|_| StoreError::Sealed(format!("job {}", id.0)))?;
         serde_json::from_slice(&json).map_err(|error| StoreError::Corrupt(format!("job {}: {error}", id.0)))
     }
 
     /// Also returns the trace context to continue, if the payload contains one.
     pub fn open_leased(keys: &KeyRing, leased: &Leased) -> Result<(Self, Option<TraceContext>), StoreError> {
-        let TracedPayload { work, trace } = Self::open_traced(keys, &leased.id, &leased.body)?;
+        let TracedPayload { work, trace } = Self::open_traced(keys, leased.instance, &leased.id, &leased.body)?;
         Ok((work, trace.and_then(|header| header.parse().ok())))
     }
 }
@@ -89,8 +96,8 @@ struct TracedPayload<W> {
     trace: Option<String>,
 }
 
-fn context(id: &JobId) -> String {
-    format!("job:{}", id.0)
+fn context(instance: InstanceId, id: &JobId) -> String {
+    format!("job:{}:{}", instance.simple(), id.0)
 }
 
 pub fn callback_id(id: VerificationId, event: Event) -> JobId {

@@ -109,7 +109,7 @@ impl Service {
     ) -> Result<(CallbackEntry, Value, Option<(Timestamp, Answer)>), ServiceError> {
         let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
         let job = cx.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
-        let (view, body) = self.view(&job)?.ok_or(ServiceError::NotFound)?;
+        let (view, body) = self.view(instance, &job)?.ok_or(ServiceError::NotFound)?;
         let answer = self.last_answer(cx, &job).await?;
         Ok((view, Value::from_str(&body).unwrap_or_default(), answer))
     }
@@ -119,7 +119,7 @@ impl Service {
         let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
         // Ended jobs include replies, which are useless when they are late.
         let known = cx.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
-        if self.view(&known)?.is_none() || !cx.store.replay(instance.config.id, partition, &job).await? {
+        if self.view(instance, &known)?.is_none() || !cx.store.replay(instance.config.id, partition, &job).await? {
             return Err(ServiceError::NotFound);
         }
         cx.replays(id);
@@ -180,17 +180,17 @@ impl Service {
             }
         }
         let known = cx.store.job(instance.config.id, partition, &id).await?.ok_or(ServiceError::NotFound)?;
-        match JobPayload::open(&self.keys, &known.id, &known.body)? {
+        match JobPayload::open(&self.keys, instance.config.id, &known.id, &known.body)? {
             JobPayload::Callback(first) if first.url != url => Err(ServiceError::KeyReused),
             JobPayload::Callback(_) | JobPayload::Reply(_) | JobPayload::Code(_) => {
-                self.view(&known)?.map(|(view, _)| view).ok_or(ServiceError::NotFound)
+                self.view(instance, &known)?.map(|(view, _)| view).ok_or(ServiceError::NotFound)
             }
         }
     }
 
     /// As [`Service::view`], for lists: a job that cannot be read here is reported and left out.
     fn viewed(&self, instance: &Instance, job: &JobInfo) -> Option<CallbackEntry> {
-        match self.view(job) {
+        match self.view(instance, job) {
             Ok(view) => view.map(|(view, _)| view),
             Err(error) => {
                 self.unreadable(instance, "job", &error);
@@ -200,8 +200,9 @@ impl Service {
     }
 
     /// `None` for a job that is not a callback.
-    fn view(&self, job: &JobInfo) -> Result<Option<(CallbackEntry, String)>, StoreError> {
-        let JobPayload::Callback(payload) = JobPayload::open(&self.keys, &job.id, &job.body)? else {
+    fn view(&self, instance: &Instance, job: &JobInfo) -> Result<Option<(CallbackEntry, String)>, StoreError> {
+        let JobPayload::Callback(payload) = JobPayload::open(&self.keys, instance.config.id, &job.id, &job.body)?
+        else {
             return Ok(None);
         };
         let CallbackJob { event, verification, webhook_id, url, body } = payload;

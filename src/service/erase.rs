@@ -84,7 +84,9 @@ impl Service {
         for standing in super::delivery::STANDINGS {
             for job in cx.store.jobs(instance.config.id, standing, JOBS).await? {
                 // A job that no key opens discloses nothing, and can stay.
-                if JobPayload::open(&self.keys, &job.id, &job.body).is_ok_and(|work| work.is_about(subject)) {
+                if JobPayload::open(&self.keys, instance.config.id, &job.id, &job.body)
+                    .is_ok_and(|work| work.is_about(subject))
+                {
                     told.receivers.insert(job.lane);
                     told.jobs.push(job.id.clone());
                     removals[usize::from(job.partition.index())].jobs.push(job.id);

@@ -43,7 +43,7 @@ impl Service {
         due: Option<Timestamp>,
         work: &JobPayload,
     ) -> Job {
-        let body = work.seal(&self.keys, &id);
+        let body = work.seal(&self.keys, instance.config.id, &id);
         Job { id, instance: instance.config.id, lane, due, body, lease: false }
     }
 

@@ -81,7 +81,7 @@ impl Filler {
     async fn write(&self, instance: InstanceId, lane: Lane, work: impl Iterator<Item = (JobId, JobPayload)>) -> Lane {
         self.store.hold(&lane, self.store.now() + MAX_HOLD - Duration::from_mins(1)).await.unwrap();
         let jobs = work.map(|(id, work)| {
-            let body = work.seal(&self.keys, &id);
+            let body = work.seal(&self.keys, instance, &id);
             Job { id, instance, lane: lane.clone(), due: None, body, lease: false }
         });
         let [mut place] = random::bytes::<1>();

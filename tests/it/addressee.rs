@@ -46,13 +46,15 @@ async fn a_message_to_another_number_verifies_nothing(test_store: TestStore) {
         ("/session", json!("marketing")),
         ("/me", json!({"id": "12025550187@c.us"})),
         ("/me", json!({"id": "12025550187:4@s.whatsapp.net", "lid": "190000000000331@lid"})),
+        ("/payload/to", json!("12025550187@c.us")),
     ] {
         let mut elsewhere = plain();
-        elsewhere[place.trim_start_matches('/')] = value;
+        let (object, member) = place.rsplit_once('/').unwrap();
+        elsewhere.pointer_mut(object).unwrap()[member] = value;
         assert_eq!(daemon.post_waha(&elsewhere).await.status, 200);
         assert_eq!(daemon.status(&link.uuid).await, "pending");
     }
-    assert_eq!(outcome_count(&daemon, "another_number").await, 3);
+    assert_eq!(outcome_count(&daemon, "another_number").await, 4);
     let explained = daemon.get(&format!("/api/otp/v2/{WAHA}/explain?q=A1")).await;
     assert!(
         explained.text.contains("another_number") && explained.text.contains("another number"),
@@ -62,17 +64,17 @@ async fn a_message_to_another_number_verifies_nothing(test_store: TestStore) {
     daemon.settle().await;
     assert_eq!(world.gateway.count(), 0, "nobody is answered by a number that they did not write to");
     // Our own LID tells no number, and the number of the instance is ours with or without a device.
-    for (index, me) in [
-        json!({"id": "190000000000331@c.us", "lid": "190000000000331@lid"}),
-        json!({"id": "447700900999:12@c.us"}),
-        json!({"id": "190000000000331@lid"}),
+    for (index, (me, to)) in [
+        (json!({"id": "190000000000331@c.us", "lid": "190000000000331@lid"}), "190000000000331@c.us"),
+        (json!({"id": "447700900999:12@c.us"}), "190000000000331@lid"),
+        (json!({"id": "190000000000331@lid"}), "447700900999@c.us"),
     ]
     .into_iter()
     .enumerate()
     {
         let link = daemon.create_link(json!({})).await;
         let mut ours = message("447700900123", &format!("O{index}"), &link.text, now);
-        ours["me"] = me;
+        (ours["me"], ours["payload"]["to"]) = (me, json!(to));
         daemon.post_waha(&ours).await;
         assert_eq!(daemon.status(&link.uuid).await, "verified", "{index}");
     }

@@ -82,7 +82,7 @@ async fn every_public_page_is_limited_by_address(test_store: TestStore) {
     for path in [start.clone(), format!("{start}/code")] {
         assert_limited(&ask(&daemon, "POST", &path, "203.0.113.0", &[]).await, "pages");
     }
-    assert_eq!(ask(&daemon, "HEAD", "/widget.js", "203.0.113.0", &[]).await.status, 429);
+    assert_eq!(ask(&daemon, "HEAD", "/docs", "203.0.113.0", &[]).await.status, 429);
 
     let html = ask(&daemon, "GET", &start, "203.0.113.0", &[("accept", "text/html")]).await;
     assert_eq!((html.status, html.header("content-type")), (429, "text/html; charset=utf-8"), "people read a page");

@@ -17,7 +17,7 @@ use countersign::egress::Egress;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, TOKEN, TestStore, WAHA, World, client, message, signed_waha},
+    daemon::{Answer, InstanceBlock, TOKEN, TestStore, WAHA, World, client, message, signed_waha},
     redis_server::{free_port, signal},
     wait::{until, until_or},
 };
@@ -602,6 +602,32 @@ async fn unencrypted_redirects_cause_a_warning() {
     warned(&printed);
     let (_, _, written) = Process::start(&world).await.terminate();
     warned(&written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forgeable_senders_cause_a_warning() {
+    let mut world = World::new(TestStore::directory());
+    let secret = "webhook_secret = \"5d3f0c1a9e7b42688c4d1f6e\"";
+    let sms = "channel = \"sms\"\nsms_verifies = true\nfrom = \"12025550142\"";
+    let gateways = [
+        format!("kind = \"twilio\"\naccount_sid = \"AC1\"\n{secret}\n{sms}"),
+        format!("kind = \"vonage\"\napi_key = \"key\"\napi_secret = \"pass\"\n{secret}\n{sms}"),
+        format!(
+            "kind = \"chatwoot\"\nurl = \"https://chat.example.org\"\naccount_id = \"1\"\ninbox_id = \"3\"\n\
+             trust_contact_phone = true\napi_key = \"key\"\n{secret}"
+        ),
+    ];
+    let ids = ["a", "b", "c"].map(|last| format!("5f0c2a90-0000-4000-8000-00000000000{last}"));
+    for (id, gateway) in ids.iter().zip(&gateways) {
+        let block = InstanceBlock { id, name: "SMS", number: "+12025550142", token: id, lines: "", gateway };
+        world.more += &block.to_string();
+    }
+    let (_, _, written) = Process::start(&world).await.terminate();
+    let warned: Vec<&str> = written.lines().filter(|line| line.contains("unauthenticated data")).collect();
+    assert_eq!(warned.len(), ids.len(), "{warned:?}");
+    for (id, why) in ids.iter().zip(["sms_verifies", "sms_verifies", "trust_contact_phone"]) {
+        assert!(warned.iter().any(|line| line.contains(id.as_str()) && line.contains(why)), "{why} in {warned:?}");
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Random walks through `decide`: what must hold whatever happens, in whatever order.
 
 use countersign::domain::{
-    Birth, Decision, Effect, Event, InstanceId, KeyRing, Mode, Protocol as _, Reason, Request, Sender, Status, Subject,
-    TimelineEvent, Verification, VerificationId,
+    Birth, ClaimId, Decision, Effect, Event, InstanceId, KeyRing, Mode, Protocol as _, Reason, Request, Sender, Status,
+    Subject, TimelineEvent, Verification, VerificationId,
     binding::{Binding, CODE_TRIES, Place},
     decision::Reply,
     keys::Digest,
@@ -91,11 +91,16 @@ fn presented_verifier(proof: u8) -> Option<String> {
     }
 }
 
+/// The idempotency key of a caller; 0: none.
+fn claim_of(caller: u8) -> Option<ClaimId> {
+    (caller > 0).then(|| ClaimId::from_bytes([caller; 16]))
+}
+
 fn command() -> impl Strategy<Value = LinkCommand> {
     let token = |which: u8| ring().secret(&[which]);
     prop_oneof![
-        4 => (0u8..4, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(who, edited, changed, may_reply)| {
-            let text = Sent { edited, changed, weak: false };
+        4 => (0u8..4, any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(who, edited, changed, may_reply, weak)| {
+            let text = Sent { edited, changed, weak };
             LinkCommand::Receive { sender: sender(who), push_name: None, text, risk: None, may_reply }
         }),
         1 => Just(LinkCommand::Cancel),
@@ -113,13 +118,13 @@ fn command() -> impl Strategy<Value = LinkCommand> {
         2 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, right)| FinishCommand::Type {
             token: token(which), browser: cookie(browser), right, risk: None,
         }.into()),
-        1 => (any::<bool>(), 0u8..3).prop_map(|(right, proof)| FinishCommand::RedeemCode {
-            right, challenge: presented_verifier(proof), claim: None, risk: None,
+        1 => (any::<bool>(), 0u8..3, 0u8..3).prop_map(|(right, proof, caller)| FinishCommand::RedeemCode {
+            right, challenge: presented_verifier(proof), claim: claim_of(caller), risk: None,
         }.into()),
-        3 => (0u8..7, 0u8..3).prop_map(move |(which, proof)| LinkCommand::Redeem {
+        3 => (0u8..7, 0u8..3, 0u8..3).prop_map(move |(which, proof, caller)| LinkCommand::Redeem {
             token: token(which),
             challenge: presented_verifier(proof),
-            claim: None,
+            claim: claim_of(caller),
         }),
         1 => Just(LinkCommand::Dispute),
         1 => Just(LinkCommand::Forget),
@@ -162,6 +167,7 @@ proptest! {
         let mut now = START;
         let mut told: Vec<Event> = Vec::new();
         let (mut successes, mut redeemed, mut misses) = (0, 0, 0);
+        let mut redeemer = None;
         // Tokens that are out, with their ends, the last one last; and who had the first.
         let mut out: Vec<(Digest, i64)> = Vec::new();
         let mut first: Option<(Option<Digest>, i64)> = None;
@@ -201,6 +207,9 @@ proptest! {
             }
             if let (true, LinkCommand::Receive { text, .. }) = (exact, &command) {
                 prop_assert!(!text.changed || verdict != LinkVerdict::Verified, "another text counted");
+            }
+            if let (Mode::ProvePhone, LinkCommand::Receive { text, .. }) = (mode, &command) {
+                prop_assert!(!text.weak || verdict != LinkVerdict::Verified, "a sender that can be forged proved a number");
             }
             if verdict == LinkVerdict::Failed(Reason::TextChanged) {
                 prop_assert_eq!(next.as_ref().map(|next| next.attempts), Some(record.attempts), "it costs nothing");
@@ -276,13 +285,15 @@ proptest! {
                     let live = newest.filter(|(_, until)| now < *until).any(|(out, _)| *out == token);
                     prop_assert!(live, "a token that is not out was redeemed");
                 }
-                if let (true, LinkCommand::Redeem { challenge, .. } | LinkCommand::Finish(FinishCommand::RedeemCode { challenge, .. })) = (challenge, &command) {
-                    prop_assert_eq!(challenge.as_deref(), Some("right"));
+                if let LinkCommand::Redeem { challenge: shown, claim, .. } | LinkCommand::Finish(FinishCommand::RedeemCode { challenge: shown, claim, .. }) = &command {
+                    prop_assert!(!challenge || shown.as_deref() == Some("right"));
+                    redeemer = *claim;
                 }
             }
-            if verdict == LinkVerdict::Finish(FinishVerdict::RedeemedAgain) && let LinkCommand::Redeem { challenge: shown, .. } | LinkCommand::Finish(FinishCommand::RedeemCode { challenge: shown, .. }) = &command {
-                prop_assert!(challenge && redeemed == 1, "repeated to somebody who proved nothing");
-                prop_assert_eq!(shown.as_deref(), Some("right"));
+            if verdict == LinkVerdict::Finish(FinishVerdict::RedeemedAgain) && let LinkCommand::Redeem { challenge: shown, claim, .. } | LinkCommand::Finish(FinishCommand::RedeemCode { challenge: shown, claim, .. }) = &command {
+                prop_assert_eq!(redeemed, 1);
+                prop_assert!(!challenge || shown.as_deref() == Some("right"));
+                prop_assert!(challenge || claim.is_some() && *claim == redeemer, "repeated to another caller");
             }
             if let Some(next) = next {
                 prop_assert!(rank(&next) >= rank(&record), "{:?} after {:?}", next.kind.state, record.kind.state);
@@ -305,7 +316,7 @@ proptest! {
                 };
                 let same = match verdict {
                     LinkVerdict::Finish(FinishVerdict::Completed | FinishVerdict::CompletedAgain) if by.is_some() => LinkVerdict::Finish(FinishVerdict::CompletedAgain),
-                    LinkVerdict::Finish(FinishVerdict::Redeemed) if challenge => LinkVerdict::Finish(FinishVerdict::RedeemedAgain),
+                    LinkVerdict::Finish(FinishVerdict::Redeemed) if challenge || redeemer.is_some() => LinkVerdict::Finish(FinishVerdict::RedeemedAgain),
                     LinkVerdict::Finish(FinishVerdict::Completed | FinishVerdict::Redeemed) => LinkVerdict::Finish(FinishVerdict::Gone),
                     LinkVerdict::Bound | LinkVerdict::Canceled => LinkVerdict::Unchanged,
                     // Wrong tries are counted, and what has ended answers as what it is.

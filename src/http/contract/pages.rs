@@ -115,7 +115,8 @@ fn go() -> Operation {
 
 fn widget() -> Operation {
     let store = [Code::NotFound, Code::InternalError, Code::StoreUnavailable, Code::TemporaryReducedCapacity];
-    page("GET", "/widget.js", "widget", "The drop-in element")
+    operation(Area::Pages, "GET", "/widget.js", "widget", "The drop-in element")
+        .open_to(Access::Nobody)
         .about("Defines `<countersign-login>`: button, QR code and live state for a page of yours.")
         .without(&store)
         .answer(200, "The script", "text/javascript", json!({ "type": "string" }), Value::Null)

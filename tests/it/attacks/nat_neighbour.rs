@@ -19,7 +19,8 @@ fn browser() -> Browser {
 #[tokio::test(flavor = "multi_thread")]
 async fn sharing_an_address_gives_no_access_and_blocks_no_other_user() {
     let mut world = World::new(TestStore::directory());
-    world.top = "trusted_proxies = [\"127.0.0.0/8\"]\n[limits]\ntaps_per_minute = 10\n".to_owned();
+    world.top =
+        "trusted_proxies = [\"127.0.0.0/8\"]\n[limits]\ntaps_per_minute = 10\npages_per_minute = 60\n".to_owned();
     let daemon = world.start().await;
     let (mut mallory, mut victor) = (browser(), browser());
     let minted = daemon.mint(json!({"client_ip": ADDRESS, "user_agent": AGENT})).await;
@@ -35,6 +36,15 @@ async fn sharing_an_address_gives_no_access_and_blocks_no_other_user() {
         mallory.post(&daemon, &made_up, &[("form", "x")]).await;
     }
     assert!(refused > 0, "her own link is worn out");
+
+    // Nor do requests for pages that belong to no link: the app's page loads its script.
+    let mut last = 200;
+    for _ in 0..60 {
+        last = mallory.get(&daemon, "/docs").await.status;
+    }
+    assert_eq!((last, victor.get(&daemon, "/widget.js").await.status), (200, 200));
+    assert_eq!(mallory.get(&daemon, "/docs").await.status, 429);
+    assert_eq!(victor.get(&daemon, "/widget.js").await.status, 200, "the widget is not hers to use up");
 
     daemon.send_message(VICTOR, "N1", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 1).await);

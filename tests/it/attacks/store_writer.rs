@@ -1,4 +1,4 @@
-//! Somebody can write to Redis and has none of the daemon's keys: what is moved there opens nothing.
+//! Mallory can write to Redis, but has none of the daemon's keys: what she moves there opens nothing.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::domain::VerificationId;
@@ -6,6 +6,7 @@ use redis::Connection;
 use serde_json::json;
 
 use crate::{
+    codes::code,
     daemon::{Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
     redis_server::RedisServer,
 };
@@ -45,6 +46,36 @@ impl Writer {
     fn copy(&mut self, from: &str, to: &str) {
         let (from, to) = (self.record(from), self.record(to));
         self.command(&[b"COPY", from.as_bytes(), to.as_bytes(), b"REPLACE"]);
+    }
+
+    /// The waiting job whose id ends in `suffix`: the key of its partition's jobs, and its id.
+    fn job(&mut self, suffix: &str) -> Option<(String, String)> {
+        self.keys("cs:*:j").into_iter().find_map(|jobs| {
+            let ids: Vec<String> = redis::cmd("HKEYS").arg(&jobs).query(&mut self.connection).unwrap();
+            ids.into_iter().find(|id| id.ends_with(suffix)).map(|id| (jobs, id))
+        })
+    }
+
+    fn due(&mut self, queue: &str, id: &str) -> i64 {
+        redis::cmd("ZSCORE").arg(queue).arg(id).query(&mut self.connection).unwrap()
+    }
+
+    /// Makes a job of one instance a due job of another, in the lane of the same kind. Returns the key of its queue.
+    fn give_job(&mut self, jobs: &str, id: &str, from: &str, to: &str) -> String {
+        let (from, to) = (from.replace('-', ""), to.replace('-', ""));
+        let value: Vec<u8> = redis::cmd("HGET").arg(jobs).arg(id).query(&mut self.connection).unwrap();
+        let end = value.iter().position(|byte| *byte == b'\n').unwrap();
+        let head = str::from_utf8(&value[..end]).unwrap();
+        let lane = head.rsplit(' ').next().unwrap();
+        let (old, new) = (lane.to_owned(), lane.replace(&from, &to));
+        let value = [head.replace(&from, &to).as_bytes(), &value[end..]].concat();
+        let (partition, _) = jobs.rsplit_once(':').unwrap();
+        self.command(&[b"HSET", jobs.as_bytes(), id.as_bytes(), &value]);
+        self.command(&[b"ZREM", format!("{partition}:q:{old}").as_bytes(), id.as_bytes()]);
+        let queue = format!("{partition}:q:{new}");
+        self.command(&[b"ZADD", queue.as_bytes(), b"1", id.as_bytes()]);
+        self.command(&[b"ZADD", format!("{partition}:d").as_bytes(), b"1", new.as_bytes()]);
+        queue
     }
 
     /// Puts a record on every list beside it, of all instances and chats.
@@ -116,5 +147,28 @@ async fn a_record_added_to_another_list_is_not_shown() {
     let of_mallory = requests(&daemon, TOKEN, WAHA, &format!("&chat_id={MALLORY}")).await;
     let found = |page: &str| minted.iter().filter(|link| page.contains(&link.uuid)).count();
     assert_eq!((found(&everything), found(&of_mallory)), (0, 0));
+    daemon.finish().await;
+}
+
+/// Mallory is a tenant, too: if her gateway sent Victor's reply or code, she would read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_given_to_another_instance_sends_nothing() {
+    let (world, mut writer) = world();
+    let daemon = world.start().await;
+    for suffix in [":reply", ":code:0"] {
+        world.gateway.fail(500, 1);
+        if suffix == ":reply" {
+            daemon.send_message(VICTOR, "J1", &daemon.create_link(json!({})).await.text).await;
+        } else {
+            code(&daemon, json!({"chatId": VICTOR})).await;
+        }
+        daemon.settle().await;
+        let (jobs, id) = writer.job(suffix).expect("the gateway failed, so the job waits");
+        let queue = writer.give_job(&jobs, &id, WAHA, META);
+        daemon.settle().await;
+        let by_mallory = world.gateway.requests().iter().filter(|request| request.path.starts_with("/777/")).count();
+        assert_eq!(by_mallory, 0, "{suffix}");
+        assert!(writer.due(&queue, &id) > 1, "{suffix} was attempted, and postponed");
+    }
     daemon.finish().await;
 }
