@@ -80,7 +80,7 @@ fn test() -> Operation {
     operation(Area::Callbacks, "POST", "/api/otp/v2/{instance}/callbacks/test", "testCallback", "Send a test callback")
         .scope(Scope::Admin)
         .about(about)
-        .idempotent()
+        .idempotent("test-7")
         .json(body, json!({}))
         .optional_body()
         .spends()

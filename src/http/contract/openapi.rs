@@ -93,7 +93,8 @@ fn parameter(parameter: &Parameter) -> Value {
         described["description"] = about;
     }
     if let Some(example) = parameter.example {
-        described["example"] = example.parse::<u32>().map_or_else(|_| json!(example), |number| json!(number));
+        let number = example.parse::<u32>().ok().filter(|_| parameter.schema["type"] == "integer");
+        described["example"] = number.map_or_else(|| json!(example), |number| json!(number));
     }
     described
 }
@@ -164,6 +165,14 @@ fn headers() -> Value {
     })
 }
 
+/// `onLinkVerified` for `link.verified`. Without one, generators name the operation after its position.
+fn operation_id(event: &str) -> String {
+    event.split(['.', '_']).fold("on".to_owned(), |id, word| {
+        let (first, rest) = word.split_at(1);
+        id + &first.to_ascii_uppercase() + rest
+    })
+}
+
 /// The callbacks that the daemon posts to the app.
 fn callbacks() -> Value {
     let parameters: Vec<Value> = [
@@ -182,7 +191,9 @@ fn callbacks() -> Value {
         callbacks.insert(
             event.as_str().to_owned(),
             json!({ "post": {
+                "operationId": operation_id(event.as_str()),
                 "summary": event.about(),
+                "security": [],
                 "parameters": parameters,
                 "requestBody": { "required": true, "content": {
                     "application/json": { "schema": Callback::schema(), "example": example },

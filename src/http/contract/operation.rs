@@ -168,15 +168,16 @@ impl Operation {
         self
     }
 
-    /// Adds the `Idempotency-Key` header, which makes it safe to repeat the request.
-    pub(super) fn idempotent(self) -> Self {
+    /// Adds the `Idempotency-Key` header, which makes it safe to repeat the request. A key belongs to one request, so each
+    /// example has a `key` of its own.
+    pub(super) fn idempotent(self, key: &'static str) -> Self {
         self.header(
             "Idempotency-Key",
             json!({
                 "type": "string", "minLength": limits::IDEMPOTENCY_KEY.start(), "maxLength": limits::IDEMPOTENCY_KEY.end(), "pattern": "^[!#-~]+$",
                 "description": "The same key and body give the same answer for 24 hours; another body is refused.",
             }),
-            Some("cart-7"),
+            Some(key),
         )
         .problems(&[Code::IdempotencyKeyReused, Code::InvalidRequest])
     }

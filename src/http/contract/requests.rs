@@ -70,7 +70,7 @@ fn watch() -> Operation {
         .scope(Scope::Read)
         .about(about)
         .open_to(Access::PollToken)
-        .query("wait", seconds, Some("25"))
+        .query("wait", seconds, Some("5"))
         .header("Last-Event-ID", text("Sent by browsers that come back."), None)
         .envelope("OTP request", &Watched::Request(examples::pending()))
         .answer(200, "The stream, one object for each event", "text/event-stream", stream, Value::Null)

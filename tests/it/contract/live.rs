@@ -85,7 +85,9 @@ pub(super) async fn prepare(world: &World, daemon: &Daemon, operation: &Operatio
     live.put(values::INSTANCE, WAHA);
     live.put(values::ACCESS_TOKEN, TOKEN);
     live.put(&values::SENT.to_string(), daemon.clock.wall().as_second().to_string());
-    live.put("cart-7", format!("cart-{number}"));
+    for key in ["cart", "redeem", "code", "try", "test"] {
+        live.put(&format!("{key}-7"), format!("{key}-{number}"));
+    }
     let phone = format!("4477009{number:05}");
     let challenge = URL_SAFE_NO_PAD.encode(sha256(values::VERIFIER.as_bytes()));
     let link = daemon.mint(json!({ "challenge": challenge })).await;
