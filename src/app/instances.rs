@@ -33,7 +33,7 @@ pub fn build_instances(config: &Config, purpose: Purpose) -> Checked<Instances> 
             denied_private_ports: denied_ports.clone(),
         });
         let sending = Egress::new(Policy { any_address: true, ..Policy::default() });
-        Some(Instance { config: instance.clone(), gateway, callbacks, sending })
+        Some(Instance { config: instance.clone(), gateway, callback_egress: callbacks, gateway_egress: sending })
     });
     let built: Vec<Instance> = built.collect();
     if faults.is_empty() {

@@ -10,11 +10,10 @@ use super::{codes::Codes, edge::network, limits::Limits, page::PageConfig, token
 use crate::{
     api::limits::MAX_ATTEMPTS,
     domain::{
-        InstanceId, Language, Mode, Phone, redirect,
+        InstanceId, Language, Mode, Phone, phone_input, redirect,
         request::Texts,
         standard_webhooks,
-        template::{self, Use},
-        written,
+        template::{self, TemplateKind},
     },
     reader::{Reader, Table, not_one_of},
 };
@@ -93,7 +92,8 @@ impl InstanceConfig {
         let hint = "a UUID; `countersign new-instance` makes one";
         let id = s.required("id", hint, |s| s.parsed("id", "a UUID"));
         let name = s.required_text("name", "the application's name in messages");
-        let number = s.required("number", "the WhatsApp number people write to", |s| s.read("number", written::phone));
+        let number =
+            s.required("number", "the WhatsApp number people write to", |s| s.read("number", phone_input::parse_phone));
         let tokens = super::token::read(s);
         let callback_secrets = callback_secrets(s);
         let allow_http_callbacks = s.flag("allow_http_callbacks", false);
@@ -180,7 +180,7 @@ pub(super) fn life(s: &mut Reader<'_>, name: &str) -> (u32, (u32, u32)) {
 
 fn redirect_url(text: &str) -> Result<Url, String> {
     let url = redirect::parse(text).ok_or("expected an http:// or https:// URL")?;
-    match redirect::reserved(&url) {
+    match redirect::reserved_parameter(&url) {
         Some(ours) => Err(format!("holds the parameter {ours}, which the redirect gets from here")),
         None => Ok(url),
     }
@@ -194,7 +194,7 @@ fn language(s: &mut Reader<'_>) -> Language {
 }
 
 fn texts(s: &mut Reader<'_>) -> Texts {
-    let mut text = |used_as: Use| {
+    let mut text = |used_as: TemplateKind| {
         let text = s.text(used_as.as_str())?;
         for error in template::lint(&text, used_as).errors {
             s.fault(used_as.as_str(), error);
@@ -202,10 +202,10 @@ fn texts(s: &mut Reader<'_>) -> Texts {
         Some(text)
     };
     Texts {
-        prompt: text(Use::Prompt),
-        success: text(Use::Success),
-        failed: text(Use::Failed),
-        expired: text(Use::Expired),
-        code: text(Use::Code),
+        prompt: text(TemplateKind::Prompt),
+        success: text(TemplateKind::Success),
+        failed: text(TemplateKind::Failed),
+        expired: text(TemplateKind::Expired),
+        code: text(TemplateKind::Code),
     }
 }

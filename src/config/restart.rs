@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use super::{Config, Edge, LogConfig, StoreConfig, layers};
+use super::{Config, LogConfig, ProxyConfig, StoreConfig, layers};
 
 impl Config {
     /// The keys that differ in `next` and can only be applied by a restart.
@@ -38,7 +38,7 @@ impl Config {
             operator_listen: self.operator_listen,
             geoip_file: self.geoip_file.clone(),
             store: store.clone(),
-            edge: Edge { unauthenticated: self.edge.unauthenticated, ..next.edge.clone() },
+            edge: ProxyConfig { unauthenticated: self.edge.unauthenticated, ..next.edge.clone() },
             log: LogConfig { json: self.log.json, level: next.log.level.clone() },
             audit: self.audit.clone(),
             otlp: self.otlp.clone(),

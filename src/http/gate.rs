@@ -30,13 +30,13 @@ use super::{
     route::Access,
 };
 use crate::{
-    config::Edge,
+    config::ProxyConfig,
     domain::{
         KeyRing, VerificationId,
-        quota::{Allowance, Name, Quota},
-        token::{InvalidToken, Kind as Bearer, Token},
+        quota::{Allowance, LimitName, Quota},
+        token::{InvalidToken, Token, TokenKind as Bearer},
     },
-    service::{RequestContext, Standing, subscriber_network},
+    service::{LimitStatus, RequestContext, subscriber_network},
 };
 
 /// Cached refusals; about a megabyte.
@@ -59,11 +59,11 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The configured limits.
-    fn limits(self, edge: &Edge) -> Vec<(Name, Quota)> {
+    fn limits(self, edge: &ProxyConfig) -> Vec<(LimitName, Quota)> {
         let all = match self {
-            Self::Look => &[(Name::Pages, edge.pages)][..],
-            Self::Tap => &[(Name::Pages, edge.pages), (Name::Taps, edge.taps)],
-            Self::WrongToken => &[(Name::Authentication, edge.wrong_tokens)],
+            Self::Look => &[(LimitName::Pages, edge.pages)][..],
+            Self::Tap => &[(LimitName::Pages, edge.pages), (LimitName::Taps, edge.taps)],
+            Self::WrongToken => &[(LimitName::Authentication, edge.wrong_tokens)],
         };
         all.iter().filter_map(|&(name, quota)| Some((name, quota?))).collect()
     }
@@ -82,7 +82,7 @@ enum CountedFor {
 pub(super) struct Counted {
     /// How long the client must wait, if a limit is exceeded.
     pub(super) wait: Option<Duration>,
-    pub(super) standings: Vec<Standing>,
+    pub(super) limit_statuses: Vec<LimitStatus>,
 }
 
 /// Caches which addresses were refused, so that a flood of requests does not become a flood of the store, and whether
@@ -100,7 +100,7 @@ type Key = (IpAddr, Option<VerificationId>, Kind);
 
 #[derive(Clone, Copy)]
 struct Shut {
-    name: Name,
+    name: LimitName,
     quota: Quota,
     /// The earliest time at which a request can be allowed again: other requests only take more.
     until: Timestamp,
@@ -127,18 +127,18 @@ impl Gate {
         if let Some(shut) = self.shut(key, now, &limits) {
             let retry_after = Duration::try_from(shut.until.duration_since(now)).unwrap_or_default();
             let allowance = Allowance::Exhausted { retry_after };
-            let standing = Standing { name: shut.name, quota: shut.quota, allowance };
-            return Counted { wait: app.service.wait(standing), standings: vec![standing] };
+            let status = LimitStatus { name: shut.name, quota: shut.quota, allowance };
+            return Counted { wait: app.service.retry_after(status), limit_statuses: vec![status] };
         }
-        let standings = self.ask(app, cx, address, link, &limits).await.unwrap_or_default();
+        let limit_statuses = self.ask(app, cx, address, link, &limits).await.unwrap_or_default();
         let mut longest = None;
-        for standing in &standings {
-            if let Some(wait) = app.service.wait(*standing) {
+        for status in &limit_statuses {
+            if let Some(wait) = app.service.retry_after(*status) {
                 longest = longest.max(Some(wait));
-                self.remember(key, *standing, now, wait);
+                self.remember(key, *status, now, wait);
             }
         }
-        Counted { wait: longest, standings }
+        Counted { wait: longest, limit_statuses }
     }
 
     async fn ask(
@@ -147,25 +147,25 @@ impl Gate {
         cx: &RequestContext,
         address: IpAddr,
         link: Option<VerificationId>,
-        limits: &[(Name, Quota)],
-    ) -> Option<Vec<Standing>> {
+        limits: &[(LimitName, Quota)],
+    ) -> Option<Vec<LimitStatus>> {
         let ask_again = || self.ask_again.lock().unwrap_or_else(PoisonError::into_inner);
         if ask_again().is_some_and(|again| Instant::now() < again) {
             return None;
         }
-        let asked = app.service.admit_address(cx, address, link, limits);
+        let asked = app.service.take_for_address(cx, address, link, limits);
         let answer = timeout(PATIENCE, asked).await.ok().and_then(Result::ok);
         *ask_again() = answer.is_none().then(|| Instant::now() + PAUSE);
         answer
     }
 
-    fn shut(&self, key: Key, now: Timestamp, limits: &[(Name, Quota)]) -> Option<Shut> {
+    fn shut(&self, key: Key, now: Timestamp, limits: &[(LimitName, Quota)]) -> Option<Shut> {
         let shut = *self.shut.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
         let as_configured = limits.contains(&(shut.name, shut.quota));
         (now < shut.until.min(shut.forget) && as_configured).then_some(shut)
     }
 
-    fn remember(&self, key: Key, standing: Standing, now: Timestamp, wait: Duration) {
+    fn remember(&self, key: Key, status: LimitStatus, now: Timestamp, wait: Duration) {
         let mut known = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.retain(|_, shut| now < shut.until.min(shut.forget));
@@ -174,7 +174,7 @@ impl Gate {
                 known.clear();
             }
         }
-        let shut = Shut { name: standing.name, quota: standing.quota, until: now + wait, forget: now + REMEMBER };
+        let shut = Shut { name: status.name, quota: status.quota, until: now + wait, forget: now + REMEMBER };
         known.insert(key, shut);
     }
 }
@@ -185,7 +185,7 @@ impl Gate {
 /// The token was not created with one of our keys.
 fn link(keys: &KeyRing, path: &str, kind: Bearer) -> Result<VerificationId, InvalidToken> {
     let token: Token = path.split('/').nth(2).unwrap_or_default().parse()?;
-    if keys.admits(&token, kind) { Ok(token.id()) } else { Err(InvalidToken) }
+    if keys.verify_id_mac(&token, kind) { Ok(token.id()) } else { Err(InvalidToken) }
 }
 
 /// What a request for `path`, decoded as by the router, is counted for.
@@ -213,7 +213,7 @@ pub(super) async fn guard(
     let kind = if looks { Kind::Look } else { Kind::Tap };
     let cx = request.extensions().get::<Context>().cloned();
     let cx = cx.unwrap_or_else(|| app.service.request().into());
-    let Counted { wait, standings } = app.gate.count(&app, &cx, request.request(), link, kind).await;
+    let Counted { wait, limit_statuses } = app.gate.count(&app, &cx, request.request(), link, kind).await;
     let mut response = match wait {
         Some(wait) => {
             let refusal = refusal(&app, request.request(), wait);
@@ -221,7 +221,7 @@ pub(super) async fn guard(
         }
         None => next.call(request).await?.map_into_left_body(),
     };
-    limits::headers(response.headers_mut(), &standings);
+    limits::headers(response.headers_mut(), &limit_statuses);
     Ok(response)
 }
 
@@ -243,12 +243,15 @@ mod tests {
     fn what_is_remembered_is_bounded_and_only_for_a_while() {
         let gate = Gate::default();
         let quota = Quota::per(1, Duration::from_mins(1));
-        let standing =
-            Standing { name: Name::Pages, quota, allowance: Allowance::Exhausted { retry_after: Duration::ZERO } };
+        let status = LimitStatus {
+            name: LimitName::Pages,
+            quota,
+            allowance: Allowance::Exhausted { retry_after: Duration::ZERO },
+        };
         let key = |number: u32| (IpAddr::V4(number.into()), None, Kind::Look);
-        let (now, wait, limits) = (Timestamp::UNIX_EPOCH, Duration::from_mins(1), [(Name::Pages, quota)]);
+        let (now, wait, limits) = (Timestamp::UNIX_EPOCH, Duration::from_mins(1), [(LimitName::Pages, quota)]);
         for number in 0..50_000 {
-            gate.remember(key(number), standing, now, wait);
+            gate.remember(key(number), status, now, wait);
             assert!(gate.shut(key(number), now, &limits).is_some(), "the last one always is");
             assert!(gate.shut.lock().unwrap().len() <= REMEMBERED);
         }
@@ -256,9 +259,9 @@ mod tests {
         assert!(gate.shut(last, now + REMEMBER - Duration::from_millis(1), &limits).is_some());
         assert!(gate.shut(last, now + REMEMBER, &limits).is_none(), "then the store is asked again");
         assert!(gate.shut((last.0, None, Kind::Tap), now, &limits).is_none());
-        let raised = [(Name::Pages, Quota::per(2, Duration::from_mins(1)))];
+        let raised = [(LimitName::Pages, Quota::per(2, Duration::from_mins(1)))];
         assert!(gate.shut(last, now, &raised).is_none(), "a reload has changed the limit");
-        gate.remember(last, standing, now, Duration::from_secs(1));
+        gate.remember(last, status, now, Duration::from_secs(1));
         assert!(gate.shut(last, now + Duration::from_secs(1), &limits).is_none(), "a unit may be back");
     }
 
@@ -286,7 +289,7 @@ mod tests {
             assert_eq!(found, expected, "{path}: no bearer of ours");
         }
         let id = VerificationId::new(1, [3; 10]);
-        let handle = keys.token(keys.current(), Bearer::Handle, id, &[2; 16]).unwrap();
+        let handle = keys.token(keys.current_id(), Bearer::Handle, id, &[2; 16]).unwrap();
         assert_eq!(counted_for(&keys, &format!("/l/{handle}/code")), CountedFor::Link(id));
         for other in [format!("/o/{handle}"), format!("/l/{handle}/nothing"), "/nothing".to_owned()] {
             assert_eq!(counted_for(&keys, &other), CountedFor::Nothing, "{other}");

@@ -11,7 +11,7 @@ use actix_web::{
 use super::problem::Problem;
 use crate::{
     domain::quota::Allowance,
-    service::{Limited, Standing},
+    service::{LimitStatus, Limited},
 };
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -19,24 +19,24 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// The response of a use case that takes from limits, with both headers, whether it succeeded or failed.
 pub(super) fn answer<T>(limited: Limited<T>, answer: impl FnOnce(T) -> HttpResponse) -> Result<HttpResponse, Problem> {
-    let Limited { outcome, standings } = limited;
+    let Limited { outcome, limit_statuses } = limited;
     match outcome {
         Ok(value) => {
             let mut response = answer(value);
-            headers(response.headers_mut(), &standings);
+            headers(response.headers_mut(), &limit_statuses);
             Ok(response)
         }
-        Err(error) => Err(Problem { standings, ..error.into() }),
+        Err(error) => Err(Problem { limit_statuses, ..error.into() }),
     }
 }
 
 /// Adds both headers, with one item per limit, before the items that are already there.
-pub(super) fn headers(headers: &mut HeaderMap, standings: &[Standing]) {
-    if standings.is_empty() {
+pub(super) fn headers(headers: &mut HeaderMap, limit_statuses: &[LimitStatus]) {
+    if limit_statuses.is_empty() {
         return;
     }
     let (mut policy, mut left) = (String::new(), String::new());
-    for Standing { name, quota, allowance } in standings {
+    for LimitStatus { name, quota, allowance } in limit_statuses {
         let comma = if policy.is_empty() { "" } else { ", " };
         let name = name.as_str();
         let window = quota.window().as_secs_f64().round().max(1.0);

@@ -71,12 +71,12 @@ pub(super) async fn receive(
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
     trace_context::accept_parent();
-    app.service.heard(&instance);
+    app.service.record_inbound(&instance);
     match instance.gateway.parse(&webhook) {
         Ok(events) => {
             for event in &events {
                 let owner = instance_of_event(&app, &instance, event, &webhook);
-                app.service.heard(&owner);
+                app.service.record_inbound(&owner);
                 process(&app, &cx, &owner, event).await?;
             }
         }
@@ -98,7 +98,7 @@ fn authenticate(app: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -
     app.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
     let failed = ByReason { instance: rejected.instance, reason: Reason::WebhookUnauthenticated.as_str() };
     app.service.metrics.attempts_failed.get_or_create(&failed).inc();
-    if let Some(count) = app.service.vitals.failed(id, "webhook", why.0, app.service.clock.wall()) {
+    if let Some(count) = app.service.health.record_failure(id, "webhook", why.0, app.service.clock.wall()) {
         tracing::warn!(gateway = kind, instance = %id, reason = why.0, count, "refused a webhook that failed authentication");
     }
     Err(unauthenticated(webhook.method))
@@ -117,7 +117,11 @@ fn instance_of_event(
         return Arc::clone(instance);
     };
     let proves = |other: &Arc<Instance>| other.gateway.authenticate(webhook).is_ok();
-    app.service.instances.numbered(instance.gateway.kind(), id).filter(proves).unwrap_or_else(|| Arc::clone(instance))
+    app.service
+        .instances
+        .by_number_id(instance.gateway.kind(), id)
+        .filter(proves)
+        .unwrap_or_else(|| Arc::clone(instance))
 }
 
 async fn process(

@@ -72,7 +72,7 @@ async fn a_crowd_before_a_silent_redis_is_told_and_the_next_one_is_served() {
     let server = redis_server::start();
     let store = store(&server, Durability::Standard);
     let take = [TokenRequest {
-        partition: Partition::of(3),
+        partition: Partition::from_byte(3),
         bucket: "crowd".to_owned(),
         quota: Quota::per(1000, Duration::from_secs(1000)),
     }];
@@ -196,7 +196,7 @@ async fn durable_means_that_a_replica_has_it() {
     wait_for_replica(&master);
     let store = store(&master, Durability::Durable);
     let take = || TokenRequest {
-        partition: Partition::of(1),
+        partition: Partition::from_byte(1),
         bucket: "b".to_owned(),
         quota: Quota::per(5, Duration::from_secs(50)),
     };

@@ -50,7 +50,7 @@ impl Rendering {
 }
 
 fn url(app: &PublicState) -> String {
-    app.service.public("")
+    app.service.public_url("")
 }
 
 /// `GET /openapi.json`

@@ -17,7 +17,7 @@ use crate::{
     config::{Access, UNNAMED},
     domain::quota::Quota,
     http::{audit_entry, client, context::Cx, pages::see_other, problem::Problem},
-    service::{By, Deed, RequestContext, subscriber_network},
+    service::{Action, Actor, RequestContext, subscriber_network},
 };
 
 pub(super) const LOGIN_PATH: &str = "/requests/login";
@@ -107,7 +107,7 @@ async fn try_log_in(
     };
     tracing::info!(operator = known.name, "an operator logged in");
     let value = Session::issue(&operator.service.keys, &known, operator.service.now());
-    let deed = Deed { by: Some(By::Operator { name: known.name }), ..Deed::default() };
+    let deed = Action { actor: Some(Actor::Operator { name: known.name }), ..Action::default() };
     audit_entry::write_entry(&operator.service, &operator.edge.load(), request, &deed, "POST /requests/login", 303);
     let mut response = see_other("/requests");
     set_cookie(&mut response, request, &value);
@@ -123,8 +123,8 @@ async fn count_attempt(
 ) -> Result<Option<Duration>, Problem> {
     let address = subscriber_network(client::ip_address(request, &operator.edge.load()));
     let [own, of_all] = [ATTEMPTS_PER_ADDRESS, ATTEMPTS_IN_TOTAL].map(|(tries, window)| Quota::per(tries, window));
-    let standings = operator.service.admit_login(cx, address, own, of_all).await?;
-    Ok(standings.into_iter().filter_map(|standing| operator.service.wait(standing)).max())
+    let limit_statuses = operator.service.take_for_login(cx, address, own, of_all).await?;
+    Ok(limit_statuses.into_iter().filter_map(|status| operator.service.retry_after(status)).max())
 }
 
 /// `POST /requests/logout`

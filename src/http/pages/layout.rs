@@ -116,7 +116,7 @@ pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) 
     let mut answer = PageResponse::new(style);
     answer.retry_after = problem.retry_after;
     let mut response = answer.render(status, &page);
-    limits::headers(response.headers_mut(), &problem.standings);
+    limits::headers(response.headers_mut(), &problem.limit_statuses);
     Ok(response)
 }
 

@@ -16,12 +16,12 @@ use super::{
 use crate::{
     domain::{
         Subject, Verification,
-        facts::Facts,
-        link::{Completion, Link, Reached},
+        link::{Completion, Link, LoginProgress},
+        login_details::LoginDetails,
         token::Token,
     },
     http::{PublicState, context::Cx, problem::Problem},
-    service::{Opened, OpenedAs, RequestContext, ServiceError, Tapped, landing},
+    service::{CompletionResult, ReplyLinkPage, ReplyLinkState, RequestContext, ServiceError, redirect_target},
 };
 
 #[derive(Template)]
@@ -32,9 +32,9 @@ struct ConfirmPage<'a> {
     title: String,
     /// The masked number; empty when WhatsApp hides it.
     subject: String,
-    facts: &'a Facts,
+    facts: &'a LoginDetails,
     form_field: &'a str,
-    may_tell: bool,
+    may_reveal_code: bool,
 }
 
 #[derive(Template)]
@@ -44,7 +44,7 @@ struct CodePage<'a> {
     w: &'static Words,
     code: &'a str,
     subject: String,
-    facts: &'a Facts,
+    facts: &'a LoginDetails,
 }
 
 #[derive(Template)]
@@ -54,7 +54,7 @@ struct DisputePage<'a> {
     w: &'static Words,
     lead: String,
     subject: String,
-    facts: &'a Facts,
+    facts: &'a LoginDetails,
     form_field: &'a str,
 }
 
@@ -65,20 +65,20 @@ pub(crate) async fn open(app: Data<PublicState>, cx: Cx, token: Path<String>, re
     let mut visitor = Visitor::new(&app, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(gone_page(&app, &visitor)) };
     let fresh = visitor.ensure_cookie(&app);
-    let opened = match app.service.open(&cx, &token, &visitor.cookies).await {
+    let opened = match app.service.open_reply_link(&cx, &token, &visitor.cookies).await {
         Ok(opened) => opened,
         Err(ServiceError::NotFound) => return Ok(gone_page(&app, &visitor)),
         Err(error) => return Err(error.into()),
     };
-    let Opened { instance, record, now, form_field, may_tell } = &opened;
+    let ReplyLinkPage { instance, record, state: now, form_field, may_reveal_code } = &opened;
     let style = PageStyle::for_record(&app, instance, record);
     let w = style.words;
-    let facts = app.service.facts(instance, record);
+    let facts = app.service.login_details(instance, record);
     match now {
-        OpenedAs::Open => {}
-        OpenedAs::Used => return Ok(note_page_with_dispute(&style, &w.used_title, &w.used_lead, &facts.dispute)),
-        OpenedAs::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, *late)),
-        OpenedAs::Over => return Ok(note_page(StatusCode::GONE, &style, "late", &w.over_title, &w.over_lead)),
+        ReplyLinkState::Open => {}
+        ReplyLinkState::Used => return Ok(note_page_with_dispute(&style, &w.used_title, &w.used_lead, &facts.dispute)),
+        ReplyLinkState::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, *late)),
+        ReplyLinkState::Closed => return Ok(note_page(StatusCode::GONE, &style, "late", &w.over_title, &w.over_lead)),
     }
     let page = ConfirmPage {
         w,
@@ -86,11 +86,11 @@ pub(crate) async fn open(app: Data<PublicState>, cx: Cx, token: Path<String>, re
         subject: masked_phone(record),
         facts: &facts,
         form_field,
-        may_tell: *may_tell,
+        may_reveal_code: *may_reveal_code,
         style: &style,
     };
     let mut answer = PageResponse::new(&style);
-    answer.redirects_to = landing(instance, &record.request);
+    answer.redirects_to = redirect_target(instance, &record.request);
     // A link without a binding is bound to the browser at its first tap, so that a lost response can be requested
     // again.
     answer.set_cookie = fresh;
@@ -143,21 +143,23 @@ async fn try_complete(
     let style = PageStyle::for_record(app, &instance, &record);
     let w = style.words;
     Ok(match tapped {
-        Tapped::Completed { redirect: Some(url) } => see_other(url.as_str()),
-        Tapped::Completed { redirect: None } | Tapped::Agreed => {
+        CompletionResult::Completed { redirect: Some(url) } => see_other(url.as_str()),
+        CompletionResult::Completed { redirect: None } | CompletionResult::Confirmed => {
             note_page(StatusCode::OK, &style, "ok", &w.done_title, &w.done_lead)
         }
-        Tapped::Told { code } => {
-            let facts = app.service.facts(&instance, &record);
+        CompletionResult::CodeRevealed { code } => {
+            let facts = app.service.login_details(&instance, &record);
             let page =
                 CodePage { style: &style, w, code: code.as_str(), subject: masked_phone(&record), facts: &facts };
             PageResponse::new(&style).render(StatusCode::OK, &page)
         }
-        Tapped::Used => {
-            let facts = app.service.facts(&instance, &record);
+        CompletionResult::Used => {
+            let facts = app.service.login_details(&instance, &record);
             note_page_with_dispute(&style, &w.used_title, &w.used_lead, &facts.dispute)
         }
-        Tapped::WrongBrowser => note_page(StatusCode::FORBIDDEN, &style, "late", &w.wrong_title, &w.wrong_lead),
+        CompletionResult::WrongBrowser => {
+            note_page(StatusCode::FORBIDDEN, &style, "late", &w.wrong_title, &w.wrong_lead)
+        }
     })
 }
 
@@ -170,22 +172,22 @@ pub(crate) async fn dispute_form(
 ) -> PageResult {
     let visitor = Visitor::new(&app, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(gone_page(&app, &visitor)) };
-    let (instance, record, now, form_field) = match app.service.disputable(&cx, &token).await {
+    let (instance, record, now, form_field) = match app.service.open_dispute(&cx, &token).await {
         Ok(found) => found,
         Err(ServiceError::NotFound) => return Ok(gone_page(&app, &visitor)),
         Err(error) => return Err(error.into()),
     };
-    app.service.looked_at(&record, "dispute");
+    app.service.count_page_view(&record, "dispute");
     let style = PageStyle::for_record(&app, &instance, &record);
     let w = style.words;
     match now {
-        OpenedAs::Open => {}
-        OpenedAs::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, late)),
-        OpenedAs::Used | OpenedAs::Over => {
+        ReplyLinkState::Open => {}
+        ReplyLinkState::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, late)),
+        ReplyLinkState::Used | ReplyLinkState::Closed => {
             return Ok(note_page(StatusCode::GONE, &style, "late", &w.over_title, &w.over_lead));
         }
     }
-    let facts = app.service.facts(&instance, &record);
+    let facts = app.service.login_details(&instance, &record);
     let page = DisputePage {
         style: &style,
         w,
@@ -222,6 +224,6 @@ async fn try_dispute(
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let (instance, record) = app.service.dispute(cx, &token, field).await?;
     let style = PageStyle::for_record(app, &instance, &record);
-    let late = matches!(record.kind.completion(), Some(Completion::Disputed { after: Reached::Redeemed, .. }));
+    let late = matches!(record.details.completion(), Some(Completion::Disputed { after: LoginProgress::Redeemed, .. }));
     Ok(disputed_page(StatusCode::OK, &style, late))
 }

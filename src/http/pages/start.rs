@@ -17,9 +17,9 @@ use super::{
     words::Words,
 };
 use crate::{
-    domain::{Mode, binding::Place, token::Token, whatsapp},
+    domain::{Mode, binding::WhatsAppDevice, token::Token, whatsapp},
     http::{PublicState, context::Cx, limits, problem::Problem, qr},
-    service::{RequestContext, ServiceError, Stage, Start, Typed, landing},
+    service::{EnteredCode, RequestContext, ServiceError, StartPage, StartPageState, redirect_target},
 };
 
 #[derive(Template)]
@@ -72,9 +72,9 @@ pub(crate) async fn start_page(
     let mut visitor = Visitor::new(&app, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(gone_page(&app, &visitor)) };
     let cookie = visitor.ensure_cookie(&app);
-    match app.service.start(&cx, &handle, &visitor.cookies).await {
+    match app.service.open_start_page(&cx, &handle, &visitor.cookies).await {
         Ok(start) => {
-            app.service.looked_at(&start.record, "start");
+            app.service.count_page_view(&start.record, "start");
             Ok(render_page(&app, &handle, &start, cookie, &PageUpdate::default()))
         }
         Err(ServiceError::NotFound) => Ok(gone_page(&app, &visitor)),
@@ -98,11 +98,11 @@ impl Default for PageUpdate {
 fn render_page(
     app: &PublicState,
     handle: &Token,
-    start: &Start,
+    start: &StartPage,
     set_cookie: Option<String>,
     shown: &PageUpdate,
 ) -> HttpResponse {
-    let Start { instance, record, stage, form_field, .. } = start;
+    let StartPage { instance, record, state: stage, form_field, .. } = start;
     let style = PageStyle::for_record(app, instance, record);
     let w = style.words;
     let service = &app.service;
@@ -123,7 +123,11 @@ fn render_page(
         revealed: shown.revealed,
         scannable: false,
         renewable: false,
-        automatic: if record.kind.binding.as_ref().is_some_and(|held| !held.gently) { "data-automatic" } else { "" },
+        automatic: if record.details.binding.as_ref().is_some_and(|held| !held.automatic) {
+            "data-automatic"
+        } else {
+            ""
+        },
         purpose: record.request.purpose.as_deref().unwrap_or_default(),
         busy: if service.message_delay(instance.config.id) > MIN_REPORTED_DELAY { &w.busy } else { "" },
         whatsapp_link: String::new(),
@@ -134,18 +138,18 @@ fn render_page(
         error: shown.tries_left.map(|left| w.code_wrong.replace("<n>", &left.to_string())).unwrap_or_default(),
     };
     let (title, lead): (&str, &str) = match stage {
-        Stage::Pending => (&w.pending_title, ""),
-        Stage::Link => (&w.link_title, ""),
-        Stage::Code { .. } => (&w.code_title, ""),
-        Stage::Finish => (&w.finish_title, ""),
-        Stage::Done => (&w.done_title, &w.done_lead),
-        Stage::Expired { renewable: true } => (&w.expired_title, &w.expired_lead),
-        Stage::Disputed => (&w.disputed_title, &w.disputed_lead),
-        Stage::Expired { renewable: false } | Stage::Over => (&w.over_title, &w.over_lead),
+        StartPageState::Pending => (&w.pending_title, ""),
+        StartPageState::AwaitingLink => (&w.link_title, ""),
+        StartPageState::AwaitingCode { .. } => (&w.code_title, ""),
+        StartPageState::AwaitingFinish => (&w.finish_title, ""),
+        StartPageState::Done => (&w.done_title, &w.done_lead),
+        StartPageState::Expired { renewable: true } => (&w.expired_title, &w.expired_lead),
+        StartPageState::Disputed => (&w.disputed_title, &w.disputed_lead),
+        StartPageState::Expired { renewable: false } | StartPageState::Closed => (&w.over_title, &w.over_lead),
     };
     (page.title, page.lead) = (title, lead);
     match stage {
-        Stage::Pending => {
+        StartPageState::Pending => {
             let Some(code) = service.link_code(record) else {
                 return note_page(StatusCode::GONE, &style, "late", &w.over_title, &w.over_lead);
             };
@@ -154,13 +158,13 @@ fn render_page(
             page.qr = qr::bmp_data_url(&page.whatsapp_link).unwrap_or_default();
             page.scannable = !instance.config.strict_browser && !page.qr.is_empty();
         }
-        Stage::Code { until } => page.until = until.as_millisecond(),
-        Stage::Done => page.sign = "ok",
-        Stage::Expired { renewable } => page.renewable = *renewable,
+        StartPageState::AwaitingCode { until } => page.until = until.as_millisecond(),
+        StartPageState::Done => page.sign = "ok",
+        StartPageState::Expired { renewable } => page.renewable = *renewable,
         _ => {}
     }
     let mut answer = PageResponse::new(&style);
-    answer.redirects_to = landing(instance, &record.request);
+    answer.redirects_to = redirect_target(instance, &record.request);
     answer.set_cookie = set_cookie;
     answer.scripted = !page.last;
     answer.render(shown.status, &page)
@@ -203,14 +207,20 @@ async fn try_tap(
         }
         _ => {}
     }
-    let place = if field("place") == "qr" { Place::Qr } else { Place::Here };
-    let gently = field("auto") == "1";
-    let start = service.tap(cx, &handle, visitor.browser(), field("form"), place, gently).await?;
-    let held = start.record.kind.binding.as_ref().filter(|_| start.ours).map(|binding| binding.place.as_str());
+    let place = if field("place") == "qr" { WhatsAppDevice::Other } else { WhatsAppDevice::Same };
+    let automatic = field("auto") == "1";
+    let start = service.bind_browser(cx, &handle, visitor.browser(), field("form"), place, automatic).await?;
+    let held = start
+        .record
+        .details
+        .binding
+        .as_ref()
+        .filter(|_| start.is_bound_browser)
+        .map(|binding| binding.whatsapp_device.as_str());
     if visitor.wants_json {
         let mut response = HttpResponse::Ok();
         set_security_headers(&mut response, &[], None, None);
-        let body = json!({ "state": start.stage.as_str(), "place": held }).to_string();
+        let body = json!({ "state": start.state.as_str(), "place": held }).to_string();
         return Ok(response.content_type("application/json").body(body));
     }
     Ok(render_page(app, &handle, &start, None, &PageUpdate { revealed: held, ..PageUpdate::default() }))
@@ -241,11 +251,11 @@ async fn try_code(
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &app.service;
-    match service.type_code(cx, &handle, visitor.browser(), field("form"), field("code")).await? {
-        Typed::Right { redirect: Some(url) } => Ok(see_other(url.as_str())),
-        Typed::Right { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),
-        Typed::Wrong { tries_left } => {
-            let start = service.start(cx, &handle, &visitor.cookies).await?;
+    match service.enter_code(cx, &handle, visitor.browser(), field("form"), field("code")).await? {
+        EnteredCode::Correct { redirect: Some(url) } => Ok(see_other(url.as_str())),
+        EnteredCode::Correct { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),
+        EnteredCode::Wrong { attempts_left: tries_left } => {
+            let start = service.open_start_page(cx, &handle, &visitor.cookies).await?;
             let shown = PageUpdate {
                 status: StatusCode::UNPROCESSABLE_ENTITY,
                 tries_left: Some(tries_left),
@@ -266,32 +276,32 @@ pub(crate) async fn go_to_whatsapp(
 ) -> PageResult {
     let visitor = Visitor::new(&app, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(gone_page(&app, &visitor)) };
-    let start = match app.service.start(&cx, &handle, &[]).await {
+    let start = match app.service.open_start_page(&cx, &handle, &[]).await {
         Ok(start) => start,
         Err(ServiceError::NotFound) => return Ok(gone_page(&app, &visitor)),
         Err(error) => return Err(error.into()),
     };
-    let Start { instance, record, stage, .. } = &start;
-    app.service.looked_at(record, "start");
+    let StartPage { instance, record, state: stage, .. } = &start;
+    app.service.count_page_view(record, "start");
     let needs_binding = match record.request.completion {
         Some(Mode::SameBrowser) => record.request.challenge.is_none(),
         Some(Mode::ProvePhone) => true,
         Some(Mode::Anywhere) | None => false,
     };
-    let code = app.service.link_code(record).filter(|_| *stage == Stage::Pending && !needs_binding);
+    let code = app.service.link_code(record).filter(|_| *stage == StartPageState::Pending && !needs_binding);
     Ok(match code {
         Some(code) => {
             let text = app.service.prefilled(instance, record, &code);
             see_other(&whatsapp::wa_me(&instance.config.number, &text))
         }
-        None => see_other(&app.service.public(&format!("/l/{handle}"))),
+        None => see_other(&app.service.public_url(&format!("/l/{handle}"))),
     })
 }
 
 /// `GET /l/{handle}/qr.svg`
 pub(crate) async fn qr_code(app: Data<PublicState>, cx: Cx, handle: Path<String>) -> PageResult {
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let Start { instance, record, .. } = app.service.start(&cx, &handle, &[]).await?;
+    let StartPage { instance, record, .. } = app.service.open_start_page(&cx, &handle, &[]).await?;
     let code = app.service.link_code(&record).ok_or_else(Problem::not_found)?;
     let text = app.service.prefilled(&instance, &record, &code);
     let label = &Words::for_language(instance.language(Some(&record.request))).qr_label;
