@@ -18,7 +18,7 @@ use countersign::{
     },
     http::qr,
     service::{callback, input},
-    store::{Stored, record},
+    store::{StoredRecord, record},
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -189,8 +189,8 @@ fn records() -> anyhow::Result<Vec<Work>> {
     let link = pending(&ring()?);
     let message = receive()?;
     let verified = Link::decide(&link, message.clone(), at).next.context("the message verifies")?;
-    let stored = |record: &Verification<Link>| -> anyhow::Result<Stored> {
-        Ok(Stored { id: record.id.into(), version: 1, bytes: record::encode(&ring()?, record) })
+    let stored = |record: &Verification<Link>| -> anyhow::Result<StoredRecord> {
+        Ok(StoredRecord { id: record.id.into(), version: 1, bytes: record::encode(&ring()?, record) })
     };
     let (stored_link, stored_verified) = (stored(&link)?, stored(&verified)?);
     let (writing, writing_too, reading, reading_too) = (ring()?, ring()?, ring()?, ring()?);

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Signs people in over WhatsApp: python3 login.py, with COUNTERSIGN_URL, COUNTERSIGN_INSTANCE, COUNTERSIGN_TOKEN.
+"""Signs users in over WhatsApp: python3 login.py, with COUNTERSIGN_URL, COUNTERSIGN_INSTANCE, COUNTERSIGN_TOKEN.
 
-Somebody is signed in after `redeem` with the verifier of this very session, never on `verified`. List
-http://localhost:3000/ under the instance's redirect_urls. Python's standard library is all it needs.
+A user is signed in only after `redeem` with the verifier of the same session, never on `verified`. Add
+http://localhost:3000/ to the instance's redirect_urls. Needs only Python's standard library.
 """
 import base64, hashlib, hmac, html, json, os, secrets, urllib.error, urllib.request
 from http.cookies import SimpleCookie

@@ -115,8 +115,8 @@ wire! {
     pub struct ProblemBody {
         #[schema(constant(false))]
         pub success: bool,
-        /// The same as `title`, for clients of the old API.
-        pub message: &'static str,
+        /// For clients of the old API, which show this member alone: the first of `errors` in words, or else `title`.
+        pub message: String,
         #[schema(json!({ "type": "string", "pattern": "^/docs#" }))]
         #[serde(rename = "type")]
         pub uri: String,
@@ -136,11 +136,19 @@ wire! {
     } as "Problem"
 }
 
+impl FieldFault {
+    /// `chatId is missing: …`, `expires: expected a number …`.
+    fn sentence(&self) -> String {
+        let verb = ["is ", "holds ", "needs ", "has ", "cannot "].iter().any(|verb| self.detail.starts_with(verb));
+        format!("{}{}{}", self.field, if verb { " " } else { ": " }, self.detail)
+    }
+}
+
 impl ProblemBody {
     pub fn new(code: Code, detail: String, errors: Vec<FieldFault>, attempts_remaining: Option<u32>) -> Self {
         Self {
             success: false,
-            message: code.title(),
+            message: errors.first().map_or_else(|| code.title().to_owned(), FieldFault::sentence),
             // Relative (RFC 9457 allows it), so it is correct whatever the public URL is. The entry there describes the
             // remedy.
             uri: format!("/docs#{}", code.as_str()),

@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret as _;
 
 use crate::{
-    config::{self, Config, StoreConfig},
+    config::{self, Config, ConfigFiles, StoreConfig},
     domain::{Channel, InstanceId},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
@@ -12,10 +12,10 @@ use crate::{
     store::redis,
 };
 
-/// Reads a configuration file and the environment, and builds the instances. Returns all faults at once.
-pub fn load(text: &str) -> Result<(Config, Instances), Faults> {
-    let config = config::load(Some(text), config::environment(), &[]);
-    config.and(|config| build_instances(config, Purpose::Serve)).into_result()
+/// Reads the configuration and builds the instances. Returns all faults at once, with the file and line of each.
+pub fn load(files: &ConfigFiles) -> Result<(Config, Instances), Faults> {
+    let config = config::load(files, &[]);
+    config.and(|config| build_instances(config, Purpose::Serve)).into_result().map_err(|faults| files.locate(faults))
 }
 
 /// Builds every instance with its gateway. Faults name the key of the configuration.

@@ -26,7 +26,7 @@ use super::{
     instances,
 };
 use crate::{
-    config::{self, Access, Config, ProxyConfig, StoreConfig},
+    config::{self, Access, Config, ConfigFiles, ProxyConfig, StoreConfig},
     domain::KeyRing,
     gateway::Purpose,
     hash::sha256,
@@ -205,9 +205,9 @@ struct Candidate {
 }
 
 fn load_candidate(path: &Path, running: &Config) -> Result<Candidate, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let words = |faults: Faults| faults.to_string().trim_end().to_owned();
-    let (file, mut instances) = instances::load(&text).map_err(words)?;
+    let files = ConfigFiles::read(path, config::environment()).map_err(words)?;
+    let (file, mut instances) = instances::load(&files).map_err(words)?;
     let (next, restart_keys) = (running.taking_up(&file), running.needs_restart(&file));
     if !restart_keys.is_empty() {
         // Gateways and callback policies depend on this daemon's addresses: use those that stay.
@@ -216,12 +216,14 @@ fn load_candidate(path: &Path, running: &Config) -> Result<Candidate, String> {
     Ok(Candidate { next, instances, restart_keys })
 }
 
-/// A digest of the contents of all files. A file that cannot be read differs from an empty one.
+/// A digest of the contents of all files. A file that cannot be read differs from an empty one. The standard input has
+/// been read to its end, and does not change.
 fn fingerprint(path: &Path) -> FileFingerprint {
-    let text = std::fs::read(path).ok();
-    let own = text.as_deref().and_then(|text| std::str::from_utf8(text).ok());
-    let mut contents = vec![text.clone()];
-    contents.extend(config::files(own, config::environment()).iter().map(|path| std::fs::read(path).ok()));
+    if path == Path::new("-") {
+        return FileFingerprint::default();
+    }
+    let mut contents = vec![std::fs::read(path).ok()];
+    contents.extend(config::watched(path, config::environment()).iter().map(|path| std::fs::read(path).ok()));
     let digests = contents.iter().map(|content| content.as_deref().map_or([0; 32], sha256));
     sha256(&digests.collect::<Vec<_>>().concat())
 }

@@ -18,8 +18,8 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    app::exit::{EX_CONFIG, Failure},
-    config::{self, Config},
+    app::exit::Failure,
+    config::{self, Config, ConfigFiles},
 };
 
 /// WhatsApp login links and codes, self-hosted.
@@ -147,11 +147,8 @@ pub fn run() -> Result<ExitCode, Failure> {
     }
 }
 
-fn read_config(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| Failure {
-        status: EX_CONFIG,
-        error: anyhow::anyhow!("cannot read {}: {error}", path.display()),
-    })
+fn read_config(path: &Path) -> Result<ConfigFiles, Failure> {
+    Ok(ConfigFiles::read(path, config::environment())?)
 }
 
 /// A secret from the environment: command-line arguments are visible to every user of the machine.
@@ -159,8 +156,8 @@ fn environment_secret(name: &str) -> Option<String> {
     config::environment().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
-fn parse_config(text: &str) -> Result<Config, Failure> {
-    Ok(config::load(Some(text), config::environment(), &[]).into_result()?)
+fn parse_config(files: &ConfigFiles) -> Result<Config, Failure> {
+    Ok(config::load(files, &[]).into_result().map_err(|faults| files.locate(faults))?)
 }
 
 #[cfg(test)]

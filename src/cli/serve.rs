@@ -9,6 +9,7 @@ use url::Url;
 use crate::{
     app::{self, Application, ConfigSource, exit::Failure, signals},
     clock::Clock,
+    config::ConfigFiles,
     domain::time::rfc3339,
     service::MasterStatus,
     telemetry,
@@ -30,8 +31,8 @@ pub(super) fn serve(path: &Path) -> Result<ExitCode, Failure> {
 }
 
 /// `running`: also against the daemon that runs with it.
-pub(super) fn check_config(text: &str, running: bool) -> Result<ExitCode, Failure> {
-    let (config, instances) = app::load(text)?;
+pub(super) fn check_config(files: &ConfigFiles, running: bool) -> Result<ExitCode, Failure> {
+    let (config, instances) = app::load(files)?;
     println!("the configuration is valid: {} instance(s), public at {}", config.instances.len(), config.public_url);
     for instance in instances.all() {
         println!(

@@ -1,6 +1,6 @@
 //! Settings for unauthenticated clients: trusted proxies, and limits for each address.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 
@@ -48,7 +48,8 @@ impl ProxyConfig {
     }
 }
 
-/// Parses an entry of a list of networks.
+/// Parses an entry of a list of networks. An address is the network of that address alone.
 pub(super) fn network(text: &str) -> Result<IpNet, &'static str> {
-    text.parse().map_err(|_| "expected a network such as 10.0.0.0/8")
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| "expected a network such as 10.0.0.0/8, or an address")
 }

@@ -6,15 +6,12 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::{codes::Codes, edge::network, limits::Limits, page::PageConfig, token::ApiToken, weak::weakness};
+use super::{
+    codes::Codes, edge::network, limits::Limits, page::PageConfig, texts::OwnTexts, token::ApiToken, weak::weakness,
+};
 use crate::{
     api::limits::MAX_ATTEMPTS,
-    domain::{
-        InstanceId, Language, Mode, Phone, phone_input, redirect,
-        request::Texts,
-        standard_webhooks,
-        template::{self, TemplateKind},
-    },
+    domain::{InstanceId, Language, Mode, Phone, phone_input, redirect, standard_webhooks},
     reader::{Reader, Table, not_one_of},
 };
 
@@ -45,11 +42,25 @@ impl ExactText {
     }
 }
 
+/// What `whatsapp_link` in a response is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LinkStyle {
+    /// A `wa.me` URL, which works while this daemon is down. Clicks are not seen.
+    #[default]
+    WaMe,
+    /// A URL of this daemon that redirects there, so that clicks are counted.
+    Go,
+}
+
+const LINK_STYLES: &[(&str, LinkStyle)] = &[("wa.me", LinkStyle::WaMe), ("go", LinkStyle::Go)];
+
 /// The settings of one instance.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own for the operator")]
 pub struct InstanceConfig {
     pub id: InstanceId,
+    /// Further ids of this instance in the API, such as the one that it had at the provider before.
+    pub aliases: Vec<String>,
     pub name: String,
     pub number: Phone,
     pub tokens: Vec<ApiToken>,
@@ -65,9 +76,10 @@ pub struct InstanceConfig {
     pub require_binding: bool,
     /// Allow only the browser that started, on the same device: no reply code and no QR code.
     pub strict_browser: bool,
+    pub link_style: LinkStyle,
     pub page: PageConfig,
     pub lang: Language,
-    pub texts: Texts,
+    pub texts: OwnTexts,
     pub code_length: u8,
     pub expires: u32,
     pub expires_bounds: (u32, u32),
@@ -102,10 +114,12 @@ impl InstanceConfig {
             s.fault("callback_url", "is http://, which needs allow_http_callbacks = true");
         }
         let (expires, expires_bounds) = life(s, "expires");
+        let lang = language(s);
         let gateway = s.required("gateway", "write [instance.gateway] with a kind", |s| Some(s.table("gateway")));
         let config = Self {
             // Placeholders for values with a fault, so that everything that depends on the others is still checked.
             id: id.unwrap_or_else(|| InstanceId::from_random([0; 16])),
+            aliases: s.list("aliases", alias),
             name: name.unwrap_or_default(),
             number: number.clone().unwrap_or_else(|| "10000000".parse().expect("eight digits are a number")),
             tokens,
@@ -118,9 +132,10 @@ impl InstanceConfig {
             completions_allowed: s.choices("completions_allowed", MODES),
             require_binding: s.flag("require_binding", false),
             strict_browser: s.flag("strict_browser", false),
+            link_style: s.choice("link_style", LINK_STYLES).unwrap_or_default(),
             page: s.nested("page", PageConfig::read),
-            lang: language(s),
-            texts: s.nested("texts", texts),
+            lang,
+            texts: s.nested("texts", |s| OwnTexts::read(s, lang)),
             code_length: u8::try_from(s.setting("code_length", 8..=16)).unwrap_or(14),
             expires,
             expires_bounds,
@@ -178,6 +193,17 @@ pub(super) fn life(s: &mut Reader<'_>, name: &str) -> (u32, (u32, u32)) {
     (seconds, (least, most))
 }
 
+fn alias(text: &str) -> Result<String, &'static str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+        return Err("expected 1 to 64 letters, digits, - and _");
+    }
+    if text.parse::<InstanceId>().is_ok() {
+        return Err("is a UUID: make it the id");
+    }
+    Ok(text.to_owned())
+}
+
 fn redirect_url(text: &str) -> Result<Url, String> {
     let url = redirect::parse(text).ok_or("expected an http:// or https:// URL")?;
     match redirect::reserved_parameter(&url) {
@@ -191,21 +217,4 @@ fn language(s: &mut Reader<'_>) -> Language {
     let find = |tag: &str| Language::find(tag).ok_or_else(|| not_one_of(tag, &tags));
     let hint = format!("one of {}", tags.join(", "));
     s.required("lang", &hint, |s| s.read("lang", find)).unwrap_or(Language::ENGLISH)
-}
-
-fn texts(s: &mut Reader<'_>) -> Texts {
-    let mut text = |used_as: TemplateKind| {
-        let text = s.text(used_as.as_str())?;
-        for error in template::lint(&text, used_as).errors {
-            s.fault(used_as.as_str(), error);
-        }
-        Some(text)
-    };
-    Texts {
-        prompt: text(TemplateKind::Prompt),
-        success: text(TemplateKind::Success),
-        failed: text(TemplateKind::Failed),
-        expired: text(TemplateKind::Expired),
-        code: text(TemplateKind::Code),
-    }
 }

@@ -6,6 +6,7 @@
 mod codes;
 pub mod credentials;
 mod edge;
+mod files;
 mod instance;
 mod limits;
 mod operator;
@@ -14,10 +15,11 @@ pub mod password;
 mod restart;
 mod secrets;
 mod store;
+mod texts;
 mod token;
 mod weak;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -26,19 +28,22 @@ use url::Url;
 
 pub use self::{
     edge::{ProxyConfig, ProxyHeader},
-    instance::InstanceConfig,
+    files::{ConfigFiles, watched},
+    instance::{InstanceConfig, LinkStyle},
     limits::Limits,
     operator::{Access, Operator, Password, UNNAMED},
     page::{Color, Logo, PageConfig},
-    restart::files,
     store::{Durability, StoreConfig},
+    texts::OwnTexts,
     token::{ApiToken, is_id, read as read_tokens},
     weak::weakness,
 };
-use crate::reader::{Checked, Faults, Reader, Table};
+use crate::reader::{Checked, Faults, Reader, Table, not_one_of};
 
 /// All keys with their defaults and documentation. It is the lowest layer and the only reference.
 pub const REFERENCE: &str = include_str!("default.toml");
+
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 const LISTEN: &str = "an address and a port such as 127.0.0.1:8080";
 
@@ -97,19 +102,9 @@ pub struct ShutdownConfig {
     pub grace: Duration,
 }
 
-/// Merges the defaults, the text of the file, the environment and `overrides` (dotted key, value), then reads the
-/// result. Later layers take precedence.
-pub fn load(
-    file: Option<&str>,
-    environment: impl IntoIterator<Item = (String, String)>,
-    overrides: &[(&str, String)],
-) -> Checked<Config> {
-    if let Some(text) = file
-        && let Err(error) = text.parse::<toml::Table>()
-    {
-        return Checked::new(None, Faults::of("configuration", place(text, &error)));
-    }
-    match layers(file, environment, overrides) {
+/// Merges the layers, then reads the result. `overrides` (dotted key, value) take precedence over the environment.
+pub fn load(files: &ConfigFiles, overrides: &[(&str, String)]) -> Checked<Config> {
+    match files.merged(overrides) {
         Ok(Value::Object(values)) => {
             let table = Table::new("", values);
             let mut reader = table.reader();
@@ -117,45 +112,25 @@ pub fn load(
             reader.check(config)
         }
         Ok(_) => Checked::new(None, Faults::of("configuration", "expected a table")),
-        Err(error) => Checked::new(None, Faults::of("configuration", error.to_string())),
+        Err(faults) => Checked::new(None, faults),
     }
 }
 
-/// Describes where the TOML is invalid. The error's own `Display` quotes the line, which may contain a secret.
-fn place(text: &str, error: &toml::de::Error) -> String {
-    let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    format!("not TOML at line {line}: {}", error.message())
-}
-
-/// Merges all layers into one table.
-fn layers(
-    file: Option<&str>,
+/// As [`load`], from a text and these variables.
+pub fn load_text(
+    text: &str,
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &[(&str, String)],
-) -> Result<Value, config::ConfigError> {
-    let mut builder = config::Config::builder().add_source(text(REFERENCE));
-    if let Some(file) = file {
-        builder = builder.add_source(text(file));
+) -> Checked<Config> {
+    match ConfigFiles::of(text, environment) {
+        Ok(files) => load(&files, overrides),
+        Err(faults) => Checked::new(None, faults),
     }
-    let environment = config::Environment::with_prefix("COUNTERSIGN")
-        .prefix_separator("__")
-        .separator("__")
-        .source(Some(environment.into_iter().collect()));
-    builder = builder.add_source(environment);
-    for (key, value) in overrides {
-        builder = builder.set_override(*key, value.clone()).expect("our own keys are well-formed");
-    }
-    builder.build().and_then(config::Config::try_deserialize::<Value>)
 }
 
-/// The environment of the process, for [`load`]. Variables that are not UTF-8 are skipped.
+/// The environment of the process, for [`ConfigFiles`]. Variables that are not UTF-8 are skipped.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
-
-fn text(toml: &str) -> impl config::Source + Send + Sync + use<> + 'static {
-    config::File::from_str(toml, config::FileFormat::Toml)
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -168,11 +143,16 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn read(s: &mut Reader<'_>) -> Option<Config> {
+    // Already read: the files are part of the merged table.
+    let _ = s.texts("include");
     let public_url = s.required("public_url", "where people and gateways reach this daemon", |s| s.url("public_url"));
     if public_url.as_ref().is_some_and(|url| url.scheme() == "http" && !is_loopback(url)) {
         let why = "is not encrypted: whoever is on the way reads codes, and browsers keep no login there; use https://, or \
             a loopback host such as http://127.0.0.1:8080 to try things";
         s.fault("public_url", why);
+    }
+    if public_url.as_ref().is_some_and(|url| url.query().is_some() || url.fragment().is_some()) {
+        s.fault("public_url", "has a query or a fragment, which the links built from it cannot keep");
     }
     let listen = s.required("listen", LISTEN, |s| s.address("listen"));
     let operator_listen = s.required("operator_listen", LISTEN, |s| s.address("operator_listen"));
@@ -215,13 +195,20 @@ fn instances(s: &mut Reader<'_>) -> Vec<InstanceConfig> {
         s.fault("instance", "is missing: write [[instance]]; `countersign new-instance` makes one");
     }
     let read = s.tables("instance", |s| s.over(defaults.values(), InstanceConfig::read));
-    let instances: Vec<InstanceConfig> = read.into_iter().flatten().collect();
-    for (index, instance) in instances.iter().enumerate() {
-        if instances[..index].iter().any(|other| other.id == instance.id) {
+    let mut ids = HashSet::new();
+    let mut aliases = HashSet::new();
+    for (index, instance) in read.iter().enumerate() {
+        let Some(instance) = instance else { continue };
+        if !ids.insert(instance.id) {
             s.fault(&format!("instance.{index}.id"), format!("{} occurs twice", instance.id));
         }
+        for alias in &instance.aliases {
+            if !aliases.insert(alias) {
+                s.fault(&format!("instance.{index}.aliases"), format!("{alias:?} occurs twice"));
+            }
+        }
     }
-    instances
+    read.into_iter().flatten().collect()
 }
 
 fn keys(s: &mut Reader<'_>) -> Vec<[u8; 32]> {
@@ -248,8 +235,22 @@ impl LogConfig {
     fn read(s: &mut Reader<'_>) -> Self {
         Self {
             json: s.choice("format", &[("json", true), ("text", false)]).unwrap_or(true),
-            level: s.text("level").unwrap_or_else(|| "info".to_owned()),
+            level: s.read("level", level).unwrap_or_else(|| "info".to_owned()),
         }
+    }
+}
+
+/// A level, or directives such as `countersign=debug,hyper=warn`.
+fn level(text: &str) -> Result<String, String> {
+    for directive in text.split(',') {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
+        if !LEVELS.contains(&level) {
+            return Err(not_one_of(level, LEVELS));
+        }
+    }
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -1,11 +1,8 @@
 //! Configuration reload: which changes a running process can apply, and which need a restart.
 
-use std::path::PathBuf;
-
 use secrecy::ExposeSecret as _;
-use serde_json::Value;
 
-use super::{Config, LogConfig, ProxyConfig, StoreConfig, layers};
+use super::{Config, LogConfig, ProxyConfig, StoreConfig};
 
 impl Config {
     /// The keys that differ in `next` and can only be applied by a restart.
@@ -82,32 +79,6 @@ fn place(url: &str) -> String {
     format!("{scheme}://{hosts}/{path}?{}", query.join("&"))
 }
 
-/// The files that the configuration names under keys that end in `_file`, to be watched for changes.
-pub fn files(file: Option<&str>, environment: impl IntoIterator<Item = (String, String)>) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    if let Ok(table) = layers(file, environment, &[]) {
-        collect(&table, &mut files);
-    }
-    files.sort();
-    files.dedup();
-    files
-}
-
-fn collect(value: &Value, files: &mut Vec<PathBuf>) {
-    match value {
-        Value::Object(table) => {
-            for (key, value) in table {
-                match value {
-                    Value::String(path) if key.ends_with("_file") => files.push(PathBuf::from(path)),
-                    _ => collect(value, files),
-                }
-            }
-        }
-        Value::Array(values) => values.iter().for_each(|value| collect(value, files)),
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,14 +92,5 @@ mod tests {
         assert_ne!(place("redis://h/0"), place("redis://h/1"));
         assert_ne!(place("redis://h/0"), place("rediss://h/0"));
         assert_ne!(place("redis://h/0"), place("redis://h/0?protocol=resp3"));
-    }
-
-    #[test]
-    fn secret_files_are_found_at_every_depth() {
-        let text = "key_file = \"/a\"\n[[instance]]\ncallback_secrets_file = \"/b\"\n[instance.gateway]\napi_key_file = \"/c\"\n";
-        let environment = [("COUNTERSIGN__STORE__URL_FILE".to_owned(), "/d".to_owned())];
-        let names: Vec<_> = files(Some(text), environment).into_iter().map(|path| path.display().to_string()).collect();
-        assert_eq!(names, ["/a", "/b", "/c", "/d"]);
-        assert!(files(Some("not toml ="), []).is_empty());
     }
 }

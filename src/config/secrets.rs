@@ -15,7 +15,7 @@ impl Reader<'_> {
     /// it.
     pub(super) fn secrets_over(&mut self, name: &str, default: &str) -> Vec<SecretString> {
         let file_name = format!("{name}_file");
-        let mut values = self.texts(name);
+        let mut values = self.texts_with_commas(name);
         let Some(file) = self.text(&file_name) else {
             return values.into_iter().filter(|value| !value.is_empty()).map(SecretString::from).collect();
         };

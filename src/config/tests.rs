@@ -19,7 +19,7 @@ kind = "waha"
 
 fn parse(text: &str, environment: &[(&str, &str)]) -> (Option<Config>, Vec<String>) {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    match load(Some(text), environment, &[]).into_result() {
+    match load_text(text, environment, &[]).into_result() {
         Ok(config) => (Some(config), Vec::new()),
         Err(faults) => (None, faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect()),
     }

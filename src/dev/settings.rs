@@ -81,7 +81,7 @@ fn load(text: &str, data_dir: &DataDir, ports: &Ports) -> Result<(Config, Instan
         ("store.url", data_dir.store_url()),
     ];
     let environment = config::environment().filter(|(name, _)| name.starts_with("COUNTERSIGN__LOG__"));
-    let built = config::load(Some(text), environment, &overrides)
+    let built = config::load_text(text, environment, &overrides)
         .and(|config| app::build_instances(config, Purpose::Develop))
         .into_result();
     built.map_err(|faults| {

@@ -51,7 +51,8 @@ pub struct Request {
     pub exact: bool,
 }
 
-/// The texts of one request. Absent ones fall back to the instance, then to the language.
+/// The texts of one request. Absent ones fall back to those of the instance in the same language, then to the built-in
+/// ones.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Texts {
     pub prompt: Option<String>,
@@ -60,6 +61,21 @@ pub struct Texts {
     pub expired: Option<String>,
     /// The message with a code that we send; only instances can override it.
     pub code: Option<String>,
+}
+
+impl Texts {
+    /// These texts, with absent ones taken from `others`.
+    #[must_use]
+    pub fn or(self, others: &Self) -> Self {
+        let pick = |own: Option<String>, other: &Option<String>| own.or_else(|| other.clone());
+        Self {
+            prompt: pick(self.prompt, &others.prompt),
+            success: pick(self.success, &others.success),
+            failed: pick(self.failed, &others.failed),
+            expired: pick(self.expired, &others.expired),
+            code: pick(self.code, &others.code),
+        }
+    }
 }
 
 /// The callback URLs of one request. Events without one go to the instance's callback URL.

@@ -1,7 +1,9 @@
 //! Message texts with the placeholders `<link>`, `<name>`, `<code>` and `<purpose>`: checked when they are received,
 //! filled in a single pass.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::LazyLock};
+
+use regex::{Captures, Regex};
 
 /// The values of the placeholders.
 #[derive(Clone, Copy, Default)]
@@ -92,6 +94,24 @@ fn word_at(text: &str) -> Option<(&str, usize)> {
     (shaped && length <= 32).then(|| (&inner[..length], length + 2))
 }
 
+/// Spellings of a placeholder in other template languages, which are not replaced or leave their marks behind.
+static MISSPELLED: LazyLock<Regex> = LazyLock::new(|| {
+    let words = KNOWN.join("|");
+    let pattern = format!(
+        r"(?i)\{{\{{\s*({words})\s*\}}\}}|\{{(?:\s+({words})\s*|({words})\s+)\}}|<(?:\s+({words})\s*|({words})\s+)>|##({words})##|%({words})%"
+    );
+    Regex::new(&pattern).expect("a constant that the tests compile")
+});
+
+/// Text or formatting that directly follows the link.
+static ATTACHED: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?:<link>|\{link\})[\p{L}\p{N}*_~`]").expect("a constant that the tests compile"));
+
+fn misspelled(found: &Captures<'_>) -> String {
+    let word = found.iter().skip(1).flatten().next().map_or("", |word| word.as_str()).to_ascii_lowercase();
+    format!("{:?} is not a placeholder; write <{word}>", &found[0])
+}
+
 /// Returns all errors and warnings about `text` at once.
 pub fn lint(text: &str, used_as: TemplateKind) -> Lint {
     let mut lint = Lint::default();
@@ -107,14 +127,30 @@ pub fn lint(text: &str, used_as: TemplateKind) -> Lint {
             }
             if braces { lint.warnings.push(sentence) } else { lint.errors.push(sentence) }
         } else if used_as.forbids().contains(&word) {
+            let place = format!("{shown} at character {position}");
             let use_name = used_as.as_str();
-            lint.errors.push(format!("{shown} at character {position} has no meaning in the {use_name} text"));
+            // The hosted APIs that this one replaces accept it in any text.
+            if braces {
+                lint.warnings.push(format!("{place} has no meaning in the {use_name} text and is removed"));
+            } else {
+                lint.errors.push(format!("{place} has no meaning in the {use_name} text"));
+            }
         }
     }
+    lint.warnings.extend(MISSPELLED.captures_iter(text).map(|found| misspelled(&found)));
+    lint.warnings.extend(ATTACHED.find(text).map(|found| {
+        let found = found.as_str();
+        format!("{found:?}: WhatsApp takes what directly follows <link> as part of the address; leave a space")
+    }));
     if used_as == TemplateKind::Code && !holds_code {
         lint.errors.push("<code> is missing: nobody would learn the code".to_owned());
     }
     lint
+}
+
+/// Whether `text` has the placeholder `name`, in either spelling.
+pub fn mentions(text: &str, name: &str) -> bool {
+    pieces(text).any(|piece| matches!(piece, Piece::Placeholder(word, ..) if word == name))
 }
 
 /// The known word closest to `word`, if it is close enough for a typing mistake.
@@ -212,10 +248,41 @@ mod tests {
 
     #[test]
     fn placeholders_without_meaning_are_refused() {
-        assert_eq!(lint("<link> {code} <name>", TemplateKind::Prompt).errors.len(), 2);
+        assert_eq!(lint("<link> <code> <name>", TemplateKind::Prompt).errors.len(), 2);
         assert_eq!(lint("<link> <code>", TemplateKind::Failed).errors.len(), 1);
         assert_eq!(lint("<link> <code>", TemplateKind::Success), Lint::default());
         assert_eq!(lint("<name> <link>", TemplateKind::Code).errors.len(), 2);
         assert_eq!(lint("{code}", TemplateKind::Code), Lint::default());
+    }
+
+    #[test]
+    fn placeholders_of_the_old_apis_are_accepted_with_a_warning() {
+        let found = lint("Retry at {link}", TemplateKind::Failed);
+        assert_eq!(found.warnings, ["{link} at character 10 has no meaning in the failed text and is removed"]);
+        assert!(found.errors.is_empty());
+        assert_eq!(render("Retry at {link}.", Values::default()), "Retry at .");
+    }
+
+    #[test]
+    fn other_spellings_of_a_placeholder_are_warned_of() {
+        for (text, meant) in [
+            ("Hi {{link}}", "{{link}}"),
+            ("Hi {{ Name }}", "{{ Name }}"),
+            ("Hi { link }", "{ link }"),
+            ("Hi <link >", "<link >"),
+            ("Hi ##code##", "##code##"),
+            ("Hi %name%", "%name%"),
+        ] {
+            let found = lint(text, TemplateKind::Success);
+            assert!(found.errors.is_empty(), "{text}: {found:?}");
+            let [warning] = &found.warnings[..] else { panic!("{text}: {found:?}") };
+            assert!(warning.starts_with(&format!("{meant:?} is not a placeholder; write <")), "{warning}");
+        }
+        for attached in ["*<link>*", "<link>now", "{link}_", "<link>é"] {
+            assert_eq!(lint(attached, TemplateKind::Success).warnings.len(), 1, "{attached}");
+        }
+        for plain in ["<link>", "<link>.", "(<link>)", "<link>\nnow", "50% name", "{a link}"] {
+            assert_eq!(lint(plain, TemplateKind::Success), Lint::default(), "{plain}");
+        }
     }
 }

@@ -17,19 +17,19 @@ pub(super) fn write_entry(
     edge: &ProxyConfig,
     request: &HttpRequest,
     deed: &Action,
-    did: &str,
+    action: &str,
     status: u16,
 ) {
-    let Some(by) = deed.actor.as_ref().filter(|_| service.audit.is_enabled()) else { return };
-    let named = |name: &str| request.match_info().get(name);
-    let about = deed.verification.map(|id| id.to_string());
+    let Some(actor) = deed.actor.as_ref().filter(|_| service.audit.is_enabled()) else { return };
+    let path_parameter = |name: &str| request.match_info().get(name);
+    let uuid = deed.verification.map(|id| id.to_string());
     service.audit.write(&json!({
         "at": rfc3339(service.clock.wall()),
-        "by": by.to_string(),
-        "did": did,
-        "instance": deed.instance.map(|id| id.to_string()).as_deref().or_else(|| named("instance")),
-        "uuid": about.as_deref().or_else(|| named("uuid")),
-        "callback": deed.replayed.as_deref().or_else(|| named("id")),
+        "by": actor.to_string(),
+        "did": action,
+        "instance": deed.instance.map(|id| id.to_string()).as_deref().or_else(|| path_parameter("instance")),
+        "uuid": uuid.as_deref().or_else(|| path_parameter("uuid")),
+        "callback": deed.replayed.as_deref().or_else(|| path_parameter("id")),
         "status": status,
         "ip": client::ip_address(request, edge).to_string(),
     }));

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, http::header};
 
 use super::{
     PublicState,
-    gate::{Counted, Kind},
+    address_limit::{CountResult, RequestKind},
     problem::{Code, Problem},
 };
 use crate::{
@@ -40,20 +40,20 @@ impl Caller {
 /// `not_found` for an unknown instance, `unauthenticated` (or `rate_limited`, after too many) for a wrong token,
 /// `insufficient_scope`.
 pub(super) async fn authenticate(
-    app: &PublicState,
+    state: &PublicState,
     cx: &RequestContext,
     request: &HttpRequest,
     instance: &str,
     scope: Scope,
 ) -> Result<Caller, Problem> {
     let token = bearer(request).unwrap_or_default();
-    authenticate_token(app, cx, request, instance.parse().ok(), token, scope).await
+    authenticate_token(state, cx, request, state.service.instances.named(instance), token, scope).await
 }
 
-/// As [`authenticate`], with credentials that are not in the `Authorization` header. Without an instance, the token
-/// decides.
+/// As [`authenticate`], with credentials that are not in the `Authorization` header. Without an instance, it is
+/// determined by the token.
 pub(super) async fn authenticate_token(
-    app: &PublicState,
+    state: &PublicState,
     cx: &RequestContext,
     request: &HttpRequest,
     instance: Option<InstanceId>,
@@ -61,10 +61,10 @@ pub(super) async fn authenticate_token(
     scope: Scope,
 ) -> Result<Caller, Problem> {
     let (instance, Grant { actor: by, scopes }) =
-        match app.service.instances.authorize(instance, token, app.service.now()) {
+        match state.service.instances.authorize(instance, token, state.service.now()) {
             Ok(opened) => opened,
             Err(AccessDenied::NotFound) => return Err(Problem::not_found()),
-            Err(AccessDenied::Unauthorized) => return Err(count_wrong_token(app, cx, request).await),
+            Err(AccessDenied::Unauthorized) => return Err(count_wrong_token(state, cx, request).await),
             Err(AccessDenied::Expired { id }) => {
                 tracing::warn!(token = id, "an expired API token was used");
                 return Err(Problem::new(Code::Unauthenticated, format!("the token {id:?} has reached its end date")));
@@ -90,8 +90,9 @@ pub(super) fn poll_token(request: &HttpRequest) -> Option<Token> {
 }
 
 /// The problem for a wrong token. Counts it for the client's address; after too many the answer is `rate_limited`.
-pub(super) async fn count_wrong_token(app: &PublicState, cx: &RequestContext, request: &HttpRequest) -> Problem {
-    let Counted { wait, limit_statuses } = app.gate.count(app, cx, request, None, Kind::WrongToken).await;
+pub(super) async fn count_wrong_token(state: &PublicState, cx: &RequestContext, request: &HttpRequest) -> Problem {
+    let CountResult { retry_after: wait, limit_statuses } =
+        state.address_limiter.count(state, cx, request, None, RequestKind::WrongToken).await;
     let problem = match wait {
         Some(_) => Problem::new(Code::RateLimited, "too many wrong tokens from this address"),
         None => Problem::unauthenticated(),

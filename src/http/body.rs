@@ -22,10 +22,11 @@ use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
 use super::{
-    blocks::{BLOCK_SIZE, Block, Blocks},
+    blocks::{BLOCK_SIZE, Block, BlockPool},
     budget::Reservation,
     connection::Connection,
     problem::{Code, Problem},
+    query,
 };
 use crate::gateway::strict_json;
 
@@ -33,6 +34,7 @@ use crate::gateway::strict_json;
 pub(super) const MAX_API_BODY: usize = 64 * 1024;
 /// Bytes of a webhook: gateways send several events in one.
 pub(super) const MAX_WEBHOOK_BODY: usize = 3 * 1024 * 1024;
+const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
 /// From the end of the head to the last byte of the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a body of several blocks beyond them: the connection's read buffer and the chunk that is being copied.
@@ -81,8 +83,9 @@ pub(super) async fn read_from(
     payload: Payload,
     limit: usize,
 ) -> Result<Body, Problem> {
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > limit) {
+    let content_length =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if content_length.is_some_and(|length: usize| length > limit) {
         return Err(too_large(limit));
     }
     let connection = request.conn_data::<Connection>();
@@ -92,7 +95,7 @@ pub(super) async fn read_from(
     });
     let reservation = reservation.transpose().map_err(|_| budget_exhausted())?;
     let timeout = || Problem::new(Code::BodyTimeout, "the whole body must arrive within 10 seconds");
-    tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, announced, connection, reservation))
+    tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, content_length, connection, reservation))
         .await
         .map_err(|_| timeout())?
 }
@@ -100,11 +103,11 @@ pub(super) async fn read_from(
 async fn collect(
     mut payload: Payload,
     limit: usize,
-    announced: Option<usize>,
+    content_length: Option<usize>,
     connection: Option<&Connection>,
     mut reservation: Option<Reservation>,
 ) -> Result<Body, Problem> {
-    let pool: Option<Arc<Blocks>> = reservation.as_ref().map(|reservation| reservation.budget().blocks());
+    let pool: Option<Arc<BlockPool>> = reservation.as_ref().map(|reservation| reservation.budget().block_pool());
     let mut blocks: Vec<Block> = Vec::new();
     let mut length = 0;
     loop {
@@ -130,12 +133,12 @@ async fn collect(
             let filled = blocks.last_mut().map_or(0, |block| block.fill(&chunk));
             chunk.advance(filled);
             if !chunk.is_empty() {
-                let small = announced.filter(|bytes| blocks.is_empty() && *bytes < BLOCK_SIZE);
-                blocks.push(small.map_or_else(|| Block::of(pool.as_ref()), Block::small));
+                let small = content_length.filter(|bytes| blocks.is_empty() && *bytes < BLOCK_SIZE);
+                blocks.push(small.map_or_else(|| Block::take_from(pool.as_ref()), Block::unpooled));
             }
         }
     }
-    let bytes = if blocks.len() == 1 { blocks.remove(0).into_bytes() } else { joined(blocks, length) };
+    let bytes = if blocks.len() == 1 { blocks.remove(0).into_bytes() } else { concat(blocks, length) };
     if let Some(reservation) = &mut reservation {
         // Complete: it is no longer a candidate for eviction.
         reservation.set_stalled(None);
@@ -144,7 +147,7 @@ async fn collect(
 }
 
 /// Joins the blocks. Each is returned to the pool as soon as it is copied.
-fn joined(blocks: Vec<Block>, length: usize) -> Vec<u8> {
+fn concat(blocks: Vec<Block>, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length);
     for block in blocks {
         bytes.extend_from_slice(block.as_ref());
@@ -173,36 +176,46 @@ fn poll_grow(
 fn budget_exhausted() -> Problem {
     Problem {
         retry_after: Some(Duration::from_secs(2)),
-        ..Problem::new(Code::TemporaryReducedCapacity, "too much is being received; try again")
+        ..Problem::new(Code::TemporaryReducedCapacity, "the memory budget for request bodies is used up; try again")
     }
 }
 
 fn too_large(limit: usize) -> Problem {
-    Problem::new(Code::BodyTooLarge, format!("at most {limit} bytes are read here"))
+    Problem::new(Code::BodyTooLarge, format!("the body must have at most {limit} bytes"))
 }
 
-/// The JSON object in the body of an API request. An empty body counts as `{}`.
+/// The fields in the body of an API request: a JSON object, or a form for clients of the old API. An empty body has no
+/// fields. `curl -d` labels JSON as a form, so a body that starts with `{` is JSON there and without a label.
 ///
 /// # Errors
-/// As [`read`], `unsupported_media_type`, and `malformed_body` for anything but one object without duplicate keys.
-pub(super) async fn json_object(request: &HttpRequest, payload: Payload) -> Result<Map<String, Value>, Problem> {
-    let media = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+/// As [`read`], `unsupported_media_type`, and `malformed_body` for JSON that is not one object without duplicate keys.
+pub(super) async fn fields(request: &HttpRequest, payload: Payload) -> Result<Map<String, Value>, Problem> {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = header(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let encoding = header(header::CONTENT_ENCODING).trim();
     let body = read(request, payload, MAX_API_BODY).await?;
+    let body = body.strip_prefix(UTF8_BOM).unwrap_or(&body);
     if body.is_empty() {
         return Ok(Map::new());
     }
-    if essence != "application/json" && !essence.ends_with("+json") {
-        let detail = "send `Content-Type: application/json`";
-        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
+        return Err(Problem::new(Code::UnsupportedMediaType, "send the body without `Content-Encoding`"));
     }
-    match strict_json(&body) {
+    let is_form = match essence.as_str() {
+        "application/x-www-form-urlencoded" | "" => !body.trim_ascii_start().starts_with(b"{"),
+        json if json == "application/json" || json.ends_with("+json") => false,
+        _ => return Err(Problem::new(Code::UnsupportedMediaType, "send `Content-Type: application/json`")),
+    };
+    if is_form {
+        return Ok(query::form(body));
+    }
+    match strict_json(body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Problem::new(Code::MalformedBody, "expected a JSON object")),
         Err(error) => {
             let fault = if error.is_data() { "a key occurs twice in one object" } else { "not JSON" };
-            let place = format!("{fault} at line {} column {}", error.line(), error.column());
-            Err(Problem::new(Code::MalformedBody, place))
+            let detail = format!("{fault} at line {} column {}", error.line(), error.column());
+            Err(Problem::new(Code::MalformedBody, detail))
         }
     }
 }

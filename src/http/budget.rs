@@ -19,7 +19,7 @@ use std::{
 use futures_util::task::AtomicWaker;
 
 pub use self::reservation::Reservation;
-use super::blocks::Blocks;
+use super::blocks::BlockPool;
 use crate::metrics::{Metrics, label::ByCause};
 
 /// Bytes of a connection: its buffers, its task and the kernel's socket buffers.
@@ -56,7 +56,7 @@ pub struct Budget {
     max_sockets: usize,
     state: Mutex<State>,
     /// For bodies. Unused blocks are not included in `State::bytes`, like evicted reservations.
-    blocks: Arc<Blocks>,
+    block_pool: Arc<BlockPool>,
     metrics: Option<Arc<Metrics>>,
 }
 
@@ -101,14 +101,14 @@ impl Budget {
             authenticated_reserve: bytes / 4,
             max_sockets: sockets,
             state: Mutex::default(),
-            blocks: Blocks::keeping(bytes / 8),
+            block_pool: BlockPool::with_capacity(bytes / 8),
             metrics,
         })
     }
 
     /// Blocks for bodies.
-    pub(super) fn blocks(&self) -> Arc<Blocks> {
-        Arc::clone(&self.blocks)
+    pub(super) fn block_pool(&self) -> Arc<BlockPool> {
+        Arc::clone(&self.block_pool)
     }
 
     /// Reserves for a new connection that has sent nothing yet.
@@ -173,12 +173,12 @@ impl Budget {
         while state.bytes + bytes > limit || state.sockets + sockets > self.max_sockets {
             let mut others = state.candidates.keys().filter(|(_, other)| *other != id);
             let Some(oldest) = others.next().copied() else { return Err(self.count_refusal("refused")) };
-            let Some(holder) = state.candidates.remove(&oldest) else { continue };
-            state.bytes -= holder.bytes;
-            state.evicted_bytes += holder.bytes;
-            state.sockets -= holder.sockets;
-            holder.signal.evicted.store(true, Ordering::Release);
-            holder.signal.waker.wake();
+            let Some(candidate) = state.candidates.remove(&oldest) else { continue };
+            state.bytes -= candidate.bytes;
+            state.evicted_bytes += candidate.bytes;
+            state.sockets -= candidate.sockets;
+            candidate.signal.evicted.store(true, Ordering::Release);
+            candidate.signal.waker.wake();
             self.count_refusal("evicted");
         }
         state.bytes += bytes;

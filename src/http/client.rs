@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, http::header::HeaderValue};
 use crate::config::{ProxyConfig, ProxyHeader};
 
 /// The client's address: the rightmost one in the proxy header that is not a trusted proxy. The header is ignored
-/// unless the peer is a trusted proxy, and whatever is left of an entry that is no address is ignored, too.
+/// unless the peer is a trusted proxy, and so is everything to the left of an entry that is not an address.
 pub(super) fn ip_address(request: &HttpRequest, edge: &ProxyConfig) -> IpAddr {
     let is_trusted = |ip: IpAddr| edge.trusted_proxies.iter().any(|network| network.contains(&ip));
     let peer = request.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     PublicState,
-    api::{Answer, idempotency_key, named},
+    api::{ApiResult, authenticate_for_request, idempotency_key},
     auth, body,
     context::Cx,
     limits, view,
@@ -24,37 +24,37 @@ use crate::{
 
 /// `POST …/parse-code`
 pub(super) async fn request(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
-) -> Answer {
-    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Send).await?;
+) -> ApiResult {
+    let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Send).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::json_object(&request, payload).await?;
+    let body = body::fields(&request, payload).await?;
     let input = code_request::parse(&body, &caller.instance)?;
     // The prefix distinguishes this request from one for a link with the same key and body.
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
     let warnings = input.warnings.clone();
-    let requested = app.service.request_code(&cx, &caller.instance, &caller.token, input, idempotency).await;
-    limits::answer(requested, |record| {
-        let data = view::code(&app.service, &caller.instance, &record, &warnings);
+    let requested = state.service.request_code(&cx, &caller.instance, &caller.token, input, idempotency).await;
+    limits::respond(requested, |record| {
+        let data = view::code(&state.service, &caller.instance, &record, &warnings);
         view::success("OTP code generated and message queued successfully", &data)
     })
 }
 
 /// `POST …/validate-code`
 pub(super) async fn validate(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
-) -> Answer {
-    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Validate).await?;
+) -> ApiResult {
+    let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Validate).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::json_object(&request, payload).await?;
+    let body = body::fields(&request, payload).await?;
     let typed = code_request::parse_validation(&body)?;
     let policy = LockoutPolicy {
         max_per_window: caller.instance.config.limits.wrong_codes,
@@ -62,8 +62,8 @@ pub(super) async fn validate(
         lockout: caller.instance.config.codes.locked_for,
     };
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
-    let validated = app.service.validate(&cx, &caller.instance, &caller.token, &typed, policy, idempotency).await;
-    limits::answer(validated, |record| {
+    let validated = state.service.validate(&cx, &caller.instance, &caller.token, &typed, policy, idempotency).await;
+    limits::respond(validated, |record| {
         let data = Validated {
             uuid: record.id,
             chat_id: match &typed.selector {
@@ -71,8 +71,8 @@ pub(super) async fn validate(
                 // An erased request has no chat, and none of its codes is valid.
                 CodeSelector::Request(_) => record.chat_id().unwrap_or_default(),
             },
-            status: record.status(app.service.now()),
-            validated_at: record.ended_at().unwrap_or_else(|| app.service.now()).into(),
+            status: record.status(state.service.now()),
+            validated_at: record.ended_at().unwrap_or_else(|| state.service.now()).into(),
         };
         view::success("OTP code validated successfully", &data)
     })
@@ -80,13 +80,13 @@ pub(super) async fn validate(
 
 /// `POST …/requests/{uuid}/resend`
 pub(super) async fn resend(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     cx: Cx,
     path: Path<(String, String)>,
     request: HttpRequest,
-) -> Answer {
-    let (caller, id) = named(&app, &cx, &request, &path, Scope::Send).await?;
-    limits::answer(app.service.resend(&cx, &caller.instance, id).await, |record| {
-        view::success("OTP code queued again", &view::code(&app.service, &caller.instance, &record, &[]))
+) -> ApiResult {
+    let (caller, id) = authenticate_for_request(&state, &cx, &request, &path, Scope::Send).await?;
+    limits::respond(state.service.resend(&cx, &caller.instance, id).await, |record| {
+        view::success("OTP code queued again", &view::code(&state.service, &caller.instance, &record, &[]))
     })
 }

@@ -41,14 +41,12 @@ enum Takeover {
 
 impl Connection {
     pub fn new(reservation: Reservation) -> Self {
-        let takeover = RefCell::new(Takeover::None);
-        let (begun, ended, paused) = Default::default();
         Self(Rc::new(Inner {
-            started_requests: begun,
-            finished_requests: ended,
+            started_requests: Cell::default(),
+            finished_requests: Cell::default(),
             reservation: RefCell::new(reservation),
-            takeover,
-            paused,
+            takeover: RefCell::new(Takeover::None),
+            paused: Cell::default(),
         }))
     }
 

@@ -13,7 +13,7 @@ pub(super) type Context = Arc<RequestContext>;
 pub(super) type Cx = ReqData<Context>;
 
 /// Stores `context` with the request, for the handlers.
-pub(super) fn give(request: &ServiceRequest, context: RequestContext) -> Context {
+pub(super) fn attach(request: &ServiceRequest, context: RequestContext) -> Context {
     let context = Arc::new(context);
     request.extensions_mut().insert(Arc::clone(&context));
     context

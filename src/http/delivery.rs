@@ -21,14 +21,14 @@ use crate::{
     },
 };
 
-type Answer = Result<HttpResponse, Problem>;
+type ApiResult = Result<HttpResponse, Problem>;
 
 /// `GET …/callbacks`: pending, delivered and dead callbacks, in pages.
-pub(super) async fn list(app: Data<PublicState>, cx: Cx, instance: Path<String>, request: HttpRequest) -> Answer {
-    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Read).await?;
-    let query = query::of(&request);
+pub(super) async fn list(state: Data<PublicState>, cx: Cx, instance: Path<String>, request: HttpRequest) -> ApiResult {
+    let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Read).await?;
+    let query = query::parse_query(&request);
     let mut f = query::reader(&query);
-    let standing = f.read("status", |text| {
+    let status = f.read("status", |text| {
         let standing = JOB_STATES.into_iter().find(|standing| state_name(*standing) == text);
         standing.ok_or("expected pending, delivered or dead")
     });
@@ -38,22 +38,27 @@ pub(super) async fn list(app: Data<PublicState>, cx: Cx, instance: Path<String>,
     f.finish(Some(()))?;
     let (callbacks, next) = match id {
         Some(id) => {
-            let record = app.service.get(&cx, &caller.instance, id).await?;
-            let mut callbacks = app.service.callbacks_of(&cx, &caller.instance, &record).await?;
-            callbacks.retain(|callback| standing.is_none_or(|standing| callback.status == state_name(standing)));
+            let record = state.service.get(&cx, &caller.instance, id).await?;
+            let mut callbacks = state.service.callbacks_of(&cx, &caller.instance, &record).await?;
+            callbacks.retain(|callback| status.is_none_or(|standing| callback.status == state_name(standing)));
             callbacks.truncate(limit);
             (callbacks, None)
         }
-        None => app.service.callbacks(&cx, &caller.instance, standing, cursor.as_ref(), limit).await?,
+        None => state.service.callbacks(&cx, &caller.instance, status, cursor.as_ref(), limit).await?,
     };
     let next_cursor = next.map(|next| next.to_string());
     Ok(view::success("Callbacks", &CallbackPage { callbacks, next_cursor }))
 }
 
 /// `GET …/callbacks/{id}`: one callback, with the body as it is sent.
-pub(super) async fn get(app: Data<PublicState>, cx: Cx, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let caller = auth::authenticate(&app, &cx, &request, &path.0, Scope::Read).await?;
-    let (entry, body, answer) = app.service.callback(&cx, &caller.instance, &path.1).await?;
+pub(super) async fn get(
+    state: Data<PublicState>,
+    cx: Cx,
+    path: Path<(String, String)>,
+    request: HttpRequest,
+) -> ApiResult {
+    let caller = auth::authenticate(&state, &cx, &request, &path.0, Scope::Read).await?;
+    let (entry, body, answer) = state.service.callback(&cx, &caller.instance, &path.1).await?;
     let last_answer = answer.map(|(at, answer)| LastAnswer {
         at: at.into(),
         status: answer.status,
@@ -66,39 +71,39 @@ pub(super) async fn get(app: Data<PublicState>, cx: Cx, path: Path<(String, Stri
 
 /// `POST …/callbacks/{id}/replay`
 pub(super) async fn replay(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     cx: Cx,
     path: Path<(String, String)>,
     request: HttpRequest,
-) -> Answer {
-    let caller = auth::authenticate(&app, &cx, &request, &path.0, Scope::Admin).await?;
-    app.service.replay(&cx, &caller.instance, &path.1).await?;
+) -> ApiResult {
+    let caller = auth::authenticate(&state, &cx, &request, &path.0, Scope::Admin).await?;
+    state.service.replay(&cx, &caller.instance, &path.1).await?;
     Ok(view::success("Callback queued again", &Replayed { id: path.into_inner().1 }))
 }
 
 /// `POST …/callbacks/test`: a signed test event, which is attempted once.
 pub(super) async fn test(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
-) -> Answer {
-    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Admin).await?;
-    let repeat = super::api::idempotency_key(&request)?;
+) -> ApiResult {
+    let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Admin).await?;
+    let idempotency_key = super::api::idempotency_key(&request)?;
     let body = if request.headers().contains_key("content-type") {
-        body::json_object(&request, payload).await?
+        body::fields(&request, payload).await?
     } else {
         Map::new()
     };
-    let url = receiver(&caller.instance, &body)?;
-    let queued = app.service.test_callback(&cx, &caller.instance, &url, repeat.as_deref()).await;
-    limits::answer(queued, |callback| view::success("Test callback queued", &callback))
+    let url = test_url(&caller.instance, &body)?;
+    let queued = state.service.test_callback(&cx, &caller.instance, &url, idempotency_key.as_deref()).await;
+    limits::respond(queued, |callback| view::success("Test callback queued", &callback))
 }
 
 /// The URL that receives the test: the one in the body, under the same rules as for a mint, otherwise the instance's
 /// `callback_url`.
-fn receiver(instance: &Instance, body: &Map<String, Value>) -> Result<String, Faults> {
+fn test_url(instance: &Instance, body: &Map<String, Value>) -> Result<String, Faults> {
     const EXPECTED: &str = "expected an https:// URL; without it the instance needs a callback_url";
     let mut f = Reader::new(Format::Json, "", body);
     let config = &instance.config;
@@ -107,8 +112,8 @@ fn receiver(instance: &Instance, body: &Map<String, Value>) -> Result<String, Fa
     } else {
         config.callback_url.clone()
     };
-    let open = |url: &Url| url.fragment().is_none() && (url.scheme() == "https" || config.allow_http_callbacks);
-    let url = url.filter(open);
+    let is_allowed = |url: &Url| url.fragment().is_none() && (url.scheme() == "https" || config.allow_http_callbacks);
+    let url = url.filter(is_allowed);
     if url.is_none() && f.faults().is_empty() {
         f.fault("url", EXPECTED);
     }

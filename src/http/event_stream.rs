@@ -58,19 +58,19 @@ pub(super) async fn respond(
     };
     let reservation = connection.budget().reserve_stream().map_err(|_| ServiceError::TooManyWatchers)?;
     let tracker = tracker.clone();
-    let carry = move |stream: Box<dyn ClientStream>| {
+    let on_takeover = move |stream: Box<dyn ClientStream>| {
         drop(rt::spawn(tracker.track_future(write_events(stream, events, reservation))));
     };
     // One stream for each connection.
     response.force_close();
-    Ok(response.body(StreamHandover { first: Some(first), connection, carry: Some(Box::new(carry)) }))
+    Ok(response.body(StreamHandover { first: Some(first), connection, on_takeover: Some(Box::new(on_takeover)) }))
 }
 
 /// The response body up to the handover: the first event, then pending until the stream is taken.
 struct StreamHandover {
     first: Option<Bytes>,
     connection: Connection,
-    carry: Option<OnTakeover>,
+    on_takeover: Option<OnTakeover>,
 }
 
 impl MessageBody for StreamHandover {
@@ -84,7 +84,7 @@ impl MessageBody for StreamHandover {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
-        if let Some(carry) = self.carry.take() {
+        if let Some(carry) = self.on_takeover.take() {
             self.connection.take_over(carry);
         }
         // The takeover wakes the connection.

@@ -15,7 +15,7 @@ use super::{
     event_stream,
     problem::Problem,
     query,
-    sse::{self, Event, Source, Sse},
+    sse::{self, Event, Sse, WatchSource},
     view,
 };
 use crate::{
@@ -27,23 +27,23 @@ use crate::{
 
 /// What the caller may see.
 #[derive(Clone)]
-enum Sight {
+enum Visibility {
     /// API token: what a single request shows to it.
     Request { instance: Arc<Instance>, secrets: bool },
     /// Poll token: the status, without personal data.
-    State,
+    Status,
 }
 
 /// `GET …/requests/{uuid}/events`
 pub(super) async fn events(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     cx: Cx,
     path: Path<(String, String)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let answer = follow(&app, &cx, &path, &request).await;
+    let answer = try_events(&state, &cx, &path, &request).await;
     let mut response = answer.unwrap_or_else(|problem| actix_web::ResponseError::error_response(&problem));
-    open_to_pages(&mut response);
+    allow_any_origin(&mut response);
     Ok(response)
 }
 
@@ -54,31 +54,31 @@ pub(super) async fn preflight() -> HttpResponse {
         .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, last-event-id"))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, "86400"))
         .finish();
-    open_to_pages(&mut response);
+    allow_any_origin(&mut response);
     response
 }
 
 /// Cookies have no effect here, so any page may read what its bearer token gives access to.
-fn open_to_pages(response: &mut HttpResponse) {
+fn allow_any_origin(response: &mut HttpResponse) {
     let any = header::HeaderValue::from_static("*");
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
 }
 
-async fn follow(
-    app: &PublicState,
+async fn try_events(
+    state: &PublicState,
     cx: &RequestContext,
     (instance, uuid): &(String, String),
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let (sight, id) = admitted(app, cx, request, instance, uuid).await?;
-    let wait = wait(request)?;
-    let watched = app.service.watch(cx, id).await?;
-    if let Sight::Request { instance, .. } = &sight
+    let (visibility, id) = authorize(state, cx, request, instance, uuid).await?;
+    let wait = parse_wait(request)?;
+    let watched = state.service.watch(cx, id).await?;
+    if let Visibility::Request { instance, .. } = &visibility
         && watched.record().instance != instance.config.id
     {
         return Err(Problem::not_found());
     }
-    let viewer = Viewer { service: Arc::clone(&app.service), sight };
+    let viewer = Viewer { service: Arc::clone(&state.service), visibility };
     match wait {
         Some(wait) => {
             let budget = request.conn_data::<Connection>().map(Connection::budget);
@@ -88,58 +88,58 @@ async fn follow(
                 .map_err(|_| ServiceError::TooManyWatchers)?;
             Ok(long_poll(&viewer, watched, wait).await)
         }
-        None => stream(app, viewer, watched, request).await,
+        None => stream(state, viewer, watched, request).await,
     }
 }
 
 /// How long a long poll may take; `None` selects a stream.
-fn wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
-    let query = query::of(request);
+fn parse_wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
+    let query = query::parse_query(request);
     let mut f = query::reader(&query);
-    let (least, most) = (limits::WAIT.start(), limits::WAIT.end());
+    let (min, max) = (limits::WAIT.start(), limits::WAIT.end());
     let wait = f.read("wait", |text| {
         let seconds = text.parse().ok().filter(|seconds| limits::WAIT.contains(seconds));
-        seconds.ok_or_else(|| format!("expected, once, a whole number of seconds from {least} to {most}"))
+        seconds.ok_or_else(|| format!("expected, once, a whole number of seconds from {min} to {max}"))
     });
     f.finish(Some(()))?;
     Ok(wait.map(|seconds: u32| Duration::from_secs(seconds.into())))
 }
 
 /// Authenticates the caller. A poll token gives access to its own verification; everything else must be an API token.
-async fn admitted(
-    app: &PublicState,
+async fn authorize(
+    state: &PublicState,
     cx: &RequestContext,
     request: &HttpRequest,
     instance: &str,
     uuid: &str,
-) -> Result<(Sight, VerificationId), Problem> {
+) -> Result<(Visibility, VerificationId), Problem> {
     let id = uuid.parse::<VerificationId>();
     if let (Some(token), Ok(id)) = (auth::poll_token(request), &id)
         && token.id() == *id
     {
-        return match app.service.record_by_token(cx, &token, TokenKind::Poll).await {
-            Ok(record) if instance.parse() == Ok(record.instance) => Ok((Sight::State, *id)),
-            Ok(_) | Err(ServiceError::NotFound) => Err(auth::count_wrong_token(app, cx, request).await),
+        return match state.service.record_by_token(cx, &token, TokenKind::Poll).await {
+            Ok(record) if instance.parse() == Ok(record.instance) => Ok((Visibility::Status, *id)),
+            Ok(_) | Err(ServiceError::NotFound) => Err(auth::count_wrong_token(state, cx, request).await),
             Err(error) => Err(error.into()),
         };
     }
-    let caller = auth::authenticate(app, cx, request, instance, Scope::Read).await?;
+    let caller = auth::authenticate(state, cx, request, instance, Scope::Read).await?;
     let secrets = caller.may_read_secrets();
-    Ok((Sight::Request { instance: caller.instance, secrets }, id.map_err(|_| Problem::not_found())?))
+    Ok((Visibility::Request { instance: caller.instance, secrets }, id.map_err(|_| Problem::not_found())?))
 }
 
 struct Viewer {
     service: Arc<Service>,
-    sight: Sight,
+    visibility: Visibility,
 }
 
 impl Viewer {
     fn view(&self, record: Verification) -> Watched {
-        match &self.sight {
-            Sight::Request { instance, secrets } => {
-                Watched::Request(view::full(&self.service, instance, record, *secrets))
+        match &self.visibility {
+            Visibility::Request { instance, secrets } => {
+                Watched::Request(view::request(&self.service, instance, record, *secrets))
             }
-            Sight::State => Watched::Progress(view::progress(&self.service, &record)),
+            Visibility::Status => Watched::Progress(view::progress(&self.service, &record)),
         }
     }
 }
@@ -160,7 +160,7 @@ async fn long_poll(viewer: &Viewer, mut watched: service::VerificationWatch, wai
 
 /// Sends one event for each change that the caller may see, until nothing more will change.
 async fn stream(
-    app: &PublicState,
+    state: &PublicState,
     viewer: Viewer,
     watched: service::VerificationWatch,
     request: &HttpRequest,
@@ -170,31 +170,31 @@ async fn stream(
         return Ok(HttpResponse::new(StatusCode::NO_CONTENT));
     }
     let mut response = HttpResponse::Ok();
-    sse::head(&mut response);
-    let events = Sse(Following { viewer, watched, shown: None, count: 0 });
-    event_stream::respond(request, &app.streams, response, events).await
+    sse::set_headers(&mut response);
+    let events = Sse(StatusEvents { viewer, watched, last_digest: None, count: 0 });
+    event_stream::respond(request, &state.streams, response, events).await
 }
 
 /// A stream in progress.
-struct Following {
+struct StatusEvents {
     viewer: Viewer,
     watched: service::VerificationWatch,
     /// Digest of the last event, instead of its data: thousands of streams may be open.
-    shown: Option<[u8; 32]>,
+    last_digest: Option<[u8; 32]>,
     count: u32,
 }
 
-impl Source for Following {
+impl WatchSource for StatusEvents {
     type Kind = AnyKind;
 
     fn watched(&mut self) -> &mut service::VerificationWatch {
         &mut self.watched
     }
 
-    fn news(&mut self) -> Option<Event> {
-        let data = view::written(&self.viewer.view(self.watched.record().clone()));
+    fn next_event(&mut self) -> Option<Event> {
+        let data = view::to_json(&self.viewer.view(self.watched.record().clone()));
         let digest = sha256(&data);
-        if self.shown.replace(digest) == Some(digest) {
+        if self.last_digest.replace(digest) == Some(digest) {
             return None;
         }
         self.count += 1;

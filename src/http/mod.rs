@@ -4,6 +4,7 @@
 //! then its handler. Handlers read and check the request, call one use case of [`Service`], and turn the result or the
 //! error into a response; every error becomes a [`problem::Problem`]. Nothing here knows how data is stored or signed.
 
+mod address_limit;
 mod api;
 mod audit_entry;
 mod auth;
@@ -19,7 +20,6 @@ mod cookie;
 mod delivery;
 mod event_stream;
 mod events;
-mod gate;
 pub mod guides;
 mod limits;
 pub mod operator;
@@ -46,8 +46,8 @@ use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
 
 use self::{
+    address_limit::AddressLimiter,
     contract::serve::Renderings,
-    gate::Gate,
     guides::Guides,
     route::{
         Access::{Bearer, Gateway, Open, Token},
@@ -61,7 +61,7 @@ pub struct PublicState {
     pub service: Arc<Service>,
     /// Replaced by a reload.
     edge: Arc<ArcSwap<ProxyConfig>>,
-    gate: Gate,
+    address_limiter: AddressLimiter,
     renderings: Renderings,
     guides: Guides,
     /// Open event streams; shutdown waits for them.
@@ -73,7 +73,7 @@ impl PublicState {
         Self {
             service,
             edge,
-            gate: Gate::default(),
+            address_limiter: AddressLimiter::default(),
             renderings: Renderings::default(),
             guides: Guides::default(),
             streams,
@@ -137,5 +137,5 @@ pub const ROUTES: &[RouteEntry] = &[
 pub fn routes(config: &mut ServiceConfig) {
     let table: Vec<&'static RouteEntry> = ROUTES.iter().collect();
     let everything = route::register(web::scope(""), &table, "").default_service(web::to(not_found));
-    config.service(everything.wrap(from_fn(gate::guard)).wrap(from_fn(span::observe)));
+    config.service(everything.wrap(from_fn(address_limit::limit_by_address)).wrap(from_fn(span::observe)));
 }

@@ -92,21 +92,19 @@ pub fn routes(config: &mut ServiceConfig) {
     );
 }
 
-async fn ready(operator: Data<OperatorState>) -> HttpResponse {
-    match &*operator.readiness.0.load() {
+async fn ready(state: Data<OperatorState>) -> HttpResponse {
+    match &*state.readiness.0.load() {
         None => HttpResponse::Ok().body("ready"),
         Some(why) => HttpResponse::ServiceUnavailable().body(format!("not ready: {why}")),
     }
 }
 
-async fn metrics(operator: Data<OperatorState>) -> HttpResponse {
-    let metrics = &operator.service.metrics;
-    metrics.ready.set(i64::from(operator.readiness.is_ready()));
+async fn metrics(state: Data<OperatorState>) -> HttpResponse {
+    let metrics = &state.service.metrics;
+    metrics.ready.set(i64::from(state.readiness.is_ready()));
     HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(metrics.render())
 }
 
-async fn status(operator: Data<OperatorState>) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header(("cache-control", "no-store"))
-        .json(operator.ops.status(operator.readiness.is_ready()))
+async fn status(state: Data<OperatorState>) -> HttpResponse {
+    HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(state.ops.status(state.readiness.is_ready()))
 }

@@ -4,11 +4,11 @@ use actix_web::http::header::HeaderMap;
 
 /// Browsers state where a request comes from, older ones with `Origin` only; other programs state nothing and pass.
 /// `is_own` decides on an origin. `Sec-Fetch-Site: none` marks a request that no page caused, as when a browser
-/// restores a page: it passes if `none_counts`.
-pub(crate) fn is_same_origin(headers: &HeaderMap, none_counts: bool, is_own: impl Fn(&str) -> bool) -> bool {
+/// restores a page: it passes if `accept_none`.
+pub(crate) fn is_same_origin(headers: &HeaderMap, accept_none: bool, is_own: impl Fn(&str) -> bool) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let site = text("sec-fetch-site");
-    let is_own_site = site.is_none_or(|site| site == "same-origin" || (none_counts && site == "none"));
+    let is_own_site = site.is_none_or(|site| site == "same-origin" || (accept_none && site == "none"));
     is_own_site && text("origin").is_none_or(is_own)
 }
 

@@ -1,4 +1,4 @@
-//! One problem as an answer: status, headers and body.
+//! Problems as HTTP responses: status, headers and body.
 //!
 //! Errors of the service and the store become problems here and nowhere else. Their causes are logged and never shown.
 
@@ -9,7 +9,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 
-use super::{limits, view::written};
+use super::{limits, view::to_json};
 pub use crate::api::problem::Code;
 use crate::{
     api::problem::{FieldFault, ProblemBody},
@@ -33,7 +33,7 @@ pub struct Problem {
     pub attempts_remaining: Option<u32>,
     /// With [`Code::InsufficientScope`]: the scope that the token lacks.
     pub missing_scope: Option<Scope>,
-    /// How the limits stand that were taken from.
+    /// State of the rate limits that the request was counted for.
     pub limit_statuses: Vec<LimitStatus>,
 }
 
@@ -59,7 +59,7 @@ impl Problem {
         Self::new(Code::NotFound, "no such path, instance or request for this token")
     }
 
-    /// What is sent.
+    /// The body of the response.
     pub(super) fn body(&self) -> ProblemBody {
         ProblemBody::new(self.code, self.detail.clone(), self.errors.clone(), self.attempts_remaining)
     }
@@ -102,7 +102,7 @@ impl ResponseError for Problem {
         let mut response = HttpResponseBuilder::new(self.status_code());
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         if let Some(retry_after) = self.retry_after {
-            response.insert_header((header::RETRY_AFTER, limits::seconds(retry_after).to_string()));
+            response.insert_header((header::RETRY_AFTER, limits::whole_seconds(retry_after).to_string()));
         }
         if self.code == Code::Unauthenticated {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
@@ -111,8 +111,8 @@ impl ResponseError for Problem {
             let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
-        let mut response = response.body(written(&self.body()));
-        limits::headers(response.headers_mut(), &self.limit_statuses);
+        let mut response = response.body(to_json(&self.body()));
+        limits::add_headers(response.headers_mut(), &self.limit_statuses);
         response
     }
 }
@@ -120,8 +120,8 @@ impl ResponseError for Problem {
 /// Every faulty field at once.
 impl From<Faults> for Problem {
     fn from(faults: Faults) -> Self {
-        let named: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
-        let detail = format!("fix {}", named.join(", "));
+        let names: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
+        let detail = format!("fix {}", names.join(", "));
         let error = |fault: &Fault| FieldFault { field: fault.key.clone(), detail: fault.problem.clone() };
         Self { errors: faults.iter().map(error).collect(), ..Self::new(Code::InvalidRequest, detail) }
     }
@@ -142,13 +142,16 @@ impl From<ServiceError> for Problem {
             },
             ServiceError::StorageQuotaExceeded { retry_after } => Self {
                 retry_after: Some(retry_after),
-                ..Self::new(Code::InstanceFull, "pending requests continue; space is freed as old requests are removed")
+                ..Self::new(
+                    Code::InstanceFull,
+                    "pending requests continue; capacity is freed as old requests are removed",
+                )
             },
             ServiceError::Disabled => Self::new(Code::InstanceDisabled, "its configuration has disabled = true"),
             ServiceError::Code(reason) => Self::from_reason(reason),
             ServiceError::CodeWrong { attempts_remaining } => Self {
                 attempts_remaining: Some(attempts_remaining),
-                ..Self::new(Code::CodeWrong, "it is not the code that was last sent to this chat")
+                ..Self::new(Code::CodeWrong, "this is not the code that was last sent to this chat")
             },
             ServiceError::CodeLocked { retry_after } => Self {
                 retry_after: Some(retry_after),

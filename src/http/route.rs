@@ -34,26 +34,26 @@ pub struct RouteEntry {
     handler: fn() -> Route,
 }
 
-pub(super) const fn get(access: Access, path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "GET", path, access, handler: answer }
+pub(super) const fn get(access: Access, path: &'static str, handler: fn() -> Route) -> RouteEntry {
+    RouteEntry { methods: "GET", path, access, handler }
 }
 
-pub(super) const fn post(access: Access, path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "POST", path, access, handler: answer }
+pub(super) const fn post(access: Access, path: &'static str, handler: fn() -> Route) -> RouteEntry {
+    RouteEntry { methods: "POST", path, access, handler }
 }
 
 /// For CORS preflight requests: pages of other origins send one before they send a bearer token.
-pub(super) const fn options(path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "OPTIONS", path, access: Access::Preflight, handler: answer }
+pub(super) const fn options(path: &'static str, handler: fn() -> Route) -> RouteEntry {
+    RouteEntry { methods: "OPTIONS", path, access: Access::Preflight, handler }
 }
 
-pub(super) const fn delete(access: Access, path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "DELETE", path, access, handler: answer }
+pub(super) const fn delete(access: Access, path: &'static str, handler: fn() -> Route) -> RouteEntry {
+    RouteEntry { methods: "DELETE", path, access, handler }
 }
 
 /// GET and HEAD, for what browsers and crawlers fetch.
-pub(super) const fn get_and_head(access: Access, path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "GET, HEAD", path, access, handler: answer }
+pub(super) const fn get_and_head(access: Access, path: &'static str, handler: fn() -> Route) -> RouteEntry {
+    RouteEntry { methods: "GET, HEAD", path, access, handler }
 }
 
 impl RouteEntry {
@@ -81,20 +81,20 @@ impl RouteEntry {
 
 /// Adds `entries` to `scope`, whose own path is `below`. Paths that are equal up to the end of their next parameter
 /// share a nested scope: each pattern costs 20 kB in every worker, and one match for each request that reaches it.
-pub(super) fn register(mut scope: Scope, entries: &[&'static RouteEntry], below: &str) -> Scope {
+pub(super) fn register(mut scope: Scope, entries: &[&'static RouteEntry], parent: &str) -> Scope {
     let mut added: Vec<&str> = Vec::new();
     for entry in entries {
-        let stem = shared_prefix(entry, below);
-        if added.contains(&stem) {
+        let prefix = shared_prefix(entry, parent);
+        if added.contains(&prefix) {
             continue;
         }
-        added.push(stem);
-        let alike: Vec<&'static RouteEntry> =
-            entries.iter().filter(|other| self::shared_prefix(other, below) == stem).copied().collect();
-        scope = if alike.iter().all(|other| other.path == entry.path) {
-            scope.service(resource_with(resource(stem), &alike))
+        added.push(prefix);
+        let siblings: Vec<&'static RouteEntry> =
+            entries.iter().filter(|other| self::shared_prefix(other, parent) == prefix).copied().collect();
+        scope = if siblings.iter().all(|other| other.path == entry.path) {
+            scope.service(resource_with(resource(prefix), &siblings))
         } else {
-            let inner = register(web::scope(stem), &alike, &format!("{below}{stem}"));
+            let inner = register(web::scope(prefix), &siblings, &format!("{parent}{prefix}"));
             scope.service(inner.default_service(web::to(not_found)))
         };
     }

@@ -26,17 +26,17 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The middleware.
 pub(super) async fn observe(
-    app: web::Data<PublicState>,
+    state: web::Data<PublicState>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let start = Instant::now();
-    let began = app.service.clock.wall();
+    let started_at = state.service.clock.wall();
     let parent = traceparent(&request);
     let id = request_id(&request);
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
-    let method = known(request.method());
-    let cx = context::give(&request, app.service.request());
+    let method = method_label(request.method());
+    let cx = context::attach(&request, state.service.request());
     let (response, context, parent) = trace_context::in_request_trace(parent, next.call(request)).await;
     let (mut response, deed) = (response?, cx.action());
     let status = response.status().as_u16();
@@ -44,7 +44,7 @@ pub(super) async fn observe(
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let elapsed = start.elapsed();
-    let metrics = &app.service.metrics;
+    let metrics = &state.service.metrics;
     metrics.http_request_seconds.get_or_create(&ByRoute { route: route.clone() }).observe(elapsed.as_secs_f64());
     metrics.http_requests.get_or_create(&RouteStatus { route: route.clone(), status: status_class(status) }).inc();
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
@@ -55,8 +55,8 @@ pub(super) async fn observe(
     }
     if deed.actor.is_some() {
         audit_entry::write_entry(
-            &app.service,
-            &app.edge.load(),
+            &state.service,
+            &state.edge.load(),
             response.request(),
             &deed,
             &format!("{method} {route}"),
@@ -69,7 +69,7 @@ pub(super) async fn observe(
             server: true,
             context,
             parent: parent.map(TraceContext::span_id),
-            start: began,
+            start: started_at,
             duration: elapsed,
             ok: status < 500,
             attributes: vec![
@@ -83,16 +83,16 @@ pub(super) async fn observe(
 }
 
 /// A method is any token that the client chooses; logs and metrics contain only known ones.
-fn known(method: &Method) -> &'static str {
+fn method_label(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     KNOWN.into_iter().find(|word| method.as_str() == *word).unwrap_or("other")
 }
 
 /// The caller's `traceparent`, if there is exactly one valid header.
 fn traceparent(request: &ServiceRequest) -> Option<TraceContext> {
-    let mut told = request.headers().get_all("traceparent");
-    let first = told.next()?.to_str().ok()?.parse().ok()?;
-    told.next().is_none().then_some(first)
+    let mut values = request.headers().get_all("traceparent");
+    let first = values.next()?.to_str().ok()?.parse().ok()?;
+    values.next().is_none().then_some(first)
 }
 
 /// The caller's request id if it is 8 to 64 letters, digits and dashes; otherwise a new one.

@@ -24,7 +24,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    fn written(self) -> Bytes {
+    fn encode(self) -> Bytes {
         let retry = if self.is_first { format!("retry: {RECONNECT_MS}\n") } else { String::new() };
         let id = self.id.map(|id| format!("id: {id}\n")).unwrap_or_default();
         let head = format!("{retry}{id}event: {}\ndata: ", self.name);
@@ -33,20 +33,20 @@ impl Event {
 }
 
 /// Provides the events of a stream.
-pub(super) trait Source: 'static {
+pub(super) trait WatchSource: 'static {
     type Kind: Kind;
 
     fn watched(&mut self) -> &mut VerificationWatch<Self::Kind>;
 
     /// The next event, if there is one that the reader has not seen.
-    fn news(&mut self) -> Option<Event>;
+    fn next_event(&mut self) -> Option<Event>;
 
     /// Whether nothing more will come on this stream.
     fn has_ended(&self) -> bool;
 }
 
 /// Sets the headers of a stream.
-pub(super) fn head(response: &mut HttpResponseBuilder) {
+pub(super) fn set_headers(response: &mut HttpResponseBuilder) {
     response.content_type("text/event-stream").insert_header((header::CACHE_CONTROL, "no-store"));
     // nginx would otherwise hold events back until its buffer is full.
     response.insert_header(("x-accel-buffering", "no"));
@@ -55,13 +55,13 @@ pub(super) fn head(response: &mut HttpResponseBuilder) {
 /// A source as a stream.
 pub(super) struct Sse<S>(pub(super) S);
 
-impl<S: Source> EventSource for Sse<S> {
+impl<S: WatchSource> EventSource for Sse<S> {
     /// Returns `None` if nothing more will come, the record is gone, or the process stops. Clients then reconnect,
     /// possibly to another replica.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(event) = self.0.news() {
-                return Some(event.written());
+            if let Some(event) = self.0.next_event() {
+                return Some(event.encode());
             }
             if self.0.has_ended() {
                 return None;
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn an_event_is_written_as_the_standard_says() {
-        let event = |id, is_first| Event { id, name: "state", data: b"{}".to_vec(), is_first }.written();
+        let event = |id, is_first| Event { id, name: "state", data: b"{}".to_vec(), is_first }.encode();
         assert_eq!(event(None, true), "retry: 2000\nevent: state\ndata: {}\n\n");
         assert_eq!(event(Some(2), false), "id: 2\nevent: state\ndata: {}\n\n");
     }

@@ -19,13 +19,13 @@ const EXPECTED: &str = "expected, once, a uuid, a message id, a chat id or the l
 
 /// `GET …/explain?q=`: a uuid, a message id, a chat id or the last digits of a phone number.
 pub(super) async fn explain(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Read).await?;
-    let query = query::of(&request);
+    let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Read).await?;
+    let query = query::parse_query(&request);
     let mut f = query::reader(&query);
     if !f.has("q") {
         f.fault("q", EXPECTED);
@@ -36,22 +36,23 @@ pub(super) async fn explain(
     });
     let text = f.finish(text)?;
     let question = Question::parse(&text);
-    let answer = app.service.explain(&cx, &caller.instance, &question).await?;
+    let answer = state.service.explain(&cx, &caller.instance, &question).await?;
     let requests = answer.requests.into_iter();
-    let requests = requests.map(|(record, callbacks)| view::brief(&app.service, &record, callbacks)).collect();
+    let requests =
+        requests.map(|(record, callbacks)| view::explained_request(&state.service, &record, callbacks)).collect();
     let data = Explanation { read_as: question.kind(), sentence: answer.sentence, messages: answer.messages, requests };
     Ok(view::success("Explanation", &data))
 }
 
 /// `DELETE …/subjects/{chat_id}`
 pub(super) async fn erase(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     cx: Cx,
     path: Path<(String, String)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::authenticate(&app, &cx, &request, &path.0, Scope::Admin).await?;
+    let caller = auth::authenticate(&state, &cx, &request, &path.0, Scope::Admin).await?;
     let chat: Chat = path.1.parse().map_err(|why: InvalidChat| Problem::field("chat_id", &why.to_string()))?;
-    let erased = app.service.erase(&cx, &caller.instance, &chat).await?;
+    let erased = state.service.erase(&cx, &caller.instance, &chat).await?;
     Ok(view::success("Erased", &Erased { erased }))
 }

@@ -10,6 +10,7 @@ use crate::{
         explanation::{ExplainedEvent, ExplainedRequest},
         verification::{Code, CodeRequest, Completion, Details, Link, LinkRequest, Progress, Request},
     },
+    config::LinkStyle,
     domain::{Kind, OtpType, TypedVerification, Verification, link, sent_code::SentCode, token::TokenKind, whatsapp},
     service::{Instance, Service},
 };
@@ -20,12 +21,12 @@ pub(super) fn success(message: &str, data: &impl Serialize) -> HttpResponse {
 }
 
 pub(super) fn envelope(mut response: HttpResponseBuilder, message: &str, data: &impl Serialize) -> HttpResponse {
-    let body = written(&Envelope { success: true, message, data });
+    let body = to_json(&Envelope { success: true, message, data });
     response.content_type("application/json").insert_header(("cache-control", "no-store")).body(body)
 }
 
 /// Serializes a type of the wire as JSON.
-pub(super) fn written(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("types of the wire have only string keys")
 }
 
@@ -56,7 +57,10 @@ pub(super) fn link(
         expires_at: record.expires_at.into(),
         created_at: record.created_at.into(),
         code: code.map(|code| code.as_str().to_owned()),
-        whatsapp_link: text.as_deref().map(|text| whatsapp::wa_me(number, text)),
+        whatsapp_link: match (instance.config.link_style, &handle) {
+            (LinkStyle::Go, Some(handle)) => Some(service.public_url(&format!("/l/{handle}/go"))),
+            _ => text.as_deref().map(|text| whatsapp::wa_me(number, text)),
+        },
         app_url: text.as_deref().map(|text| whatsapp::app_url(number, text)),
         text,
         start_url: handle.as_ref().map(|handle| service.public_url(&format!("/l/{handle}"))),
@@ -88,7 +92,7 @@ pub(super) fn code(
 }
 
 /// Status and history of a verification, without secrets and without anything that names a person.
-pub(super) fn brief<K: Kind>(
+pub(super) fn explained_request<K: Kind>(
     service: &Service,
     record: &Verification<K>,
     callbacks: Vec<CallbackEntry>,
@@ -126,7 +130,7 @@ fn completion<K: Kind>(record: &Verification<K>) -> Option<Completion> {
 
 /// A verification with its details. `secrets` includes everything with which its reader could continue a login that a
 /// person has begun.
-pub(super) fn full(service: &Service, instance: &Instance, record: Verification, secrets: bool) -> Request {
+pub(super) fn request(service: &Service, instance: &Instance, record: Verification, secrets: bool) -> Request {
     let details = Details::of(&record);
     match record.into_typed() {
         TypedVerification::Link(record) => {

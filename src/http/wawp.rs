@@ -1,7 +1,7 @@
 //! Wawp's `/v2/auth/otp/send` and `/v2/auth/otp/verify`, by GET and POST, for apps written for Wawp.
 //!
-//! Unlike all other GETs here, these have effects: they are never cached, and are refused if a browser sends them by
-//! itself. Credentials may be part of the query string, which is never logged.
+//! Unlike all other GETs here, these have effects: they are never cached, and are rejected if a browser prefetches them
+//! or another site causes them. Credentials may be part of the query string, which is never logged.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -13,8 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    PublicState, auth,
-    body::{self, MAX_API_BODY},
+    PublicState, auth, body,
     context::Cx,
     limits,
     problem::{Code, Problem},
@@ -34,21 +33,21 @@ use crate::{
 };
 
 /// Lifetime of a code in seconds.
-const LIFE: u32 = 300;
+const CODE_TTL_SECS: u32 = 300;
 /// Minimum time between two codes for one recipient.
 const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 /// Wrong attempts, after which the recipient is locked for `codes.lockout`.
-const TRIES: u32 = 5;
+const MAX_WRONG_CODES: u32 = 5;
 
 /// `GET` and `POST /v2/auth/otp/send`
 pub(super) async fn send(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     cx: Cx,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
-    let caller = input.caller(&app, &cx, &request, Scope::Send).await?;
+    let caller = input.caller(&state, &cx, &request, Scope::Send).await?;
     let mut f = Reader::new(Format::Form, "", &input.values);
     let chat = chat(&mut f);
     let language = f.text("lang").and_then(|tag| Language::find(&tag)).unwrap_or(Language::ENGLISH);
@@ -57,22 +56,22 @@ pub(super) async fn send(
         f.fault("footer", format!("is longer than {FOOTER} characters"));
     }
     let chat = f.finish(chat)?;
-    let mut wanted = code_request::for_chat(chat, language, LIFE, &caller.instance)?;
-    wanted.footer = footer;
-    wanted.cooldown = Some(COOLDOWN);
-    let requested = app.service.request_code(&cx, &caller.instance, &caller.token, wanted, None).await;
-    limits::answer(requested, |sent| answer(&WawpSent::new(LIFE, sent.id)))
+    let mut code_request = code_request::for_chat(chat, language, CODE_TTL_SECS, &caller.instance)?;
+    code_request.footer = footer;
+    code_request.cooldown = Some(COOLDOWN);
+    let requested = state.service.request_code(&cx, &caller.instance, &caller.token, code_request, None).await;
+    limits::respond(requested, |sent| json_response(&WawpSent::new(CODE_TTL_SECS, sent.id)))
 }
 
 /// `GET` and `POST /v2/auth/otp/verify`
 pub(super) async fn verify(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     cx: Cx,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
-    let caller = input.caller(&app, &cx, &request, Scope::Validate).await?;
+    let caller = input.caller(&state, &cx, &request, Scope::Validate).await?;
     let mut f = Reader::new(Format::Form, "", &input.values);
     let chat = chat(&mut f);
     let code = f.text("code").filter(|code| !code.trim().is_empty() && code.chars().count() <= TYPED);
@@ -82,25 +81,38 @@ pub(super) async fn verify(
     let (chat, code) = f.finish(chat.zip(code))?;
     let guarded = caller.instance.config.limits.wrong_codes.is_some();
     let policy = LockoutPolicy {
-        max_per_window: guarded.then_some(TRIES),
+        max_per_window: guarded.then_some(MAX_WRONG_CODES),
         full_window: true,
         lockout: caller.instance.config.codes.locked_for,
     };
     let typed = ValidationRequest { selector: CodeSelector::Chat(chat), code };
-    let validated = app.service.validate(&cx, &caller.instance, &caller.token, &typed, policy, None).await;
-    limits::answer(validated, |_| answer(&WawpVerified::new()))
+    let validated = state.service.validate(&cx, &caller.instance, &caller.token, &typed, policy, None).await;
+    limits::respond(validated, |_| json_response(&WawpVerified::new()))
 }
 
-fn answer(body: &impl Serialize) -> HttpResponse {
+fn json_response(body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("application/json")
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(view::written(body))
+        .body(view::to_json(body))
 }
 
 fn chat(f: &mut Reader<'_>) -> Option<Chat> {
     let text = f.text("chatId").unwrap_or_default();
     text.parse().map_err(|why: InvalidChat| f.fault("chatId", why.to_string())).ok()
+}
+
+/// Names the parameters of these paths instead of the header and the path of the others.
+fn in_the_words_of_wawp(problem: Problem) -> Problem {
+    match problem.code {
+        Code::NotFound => {
+            Problem::field("instance_id", "expected the id or an alias of an instance of this access_token")
+        }
+        Code::Unauthenticated if problem.errors.is_empty() => {
+            Problem { detail: "send `access_token`, an API token of the instance".to_owned(), ..problem }
+        }
+        _ => problem,
+    }
 }
 
 /// Parameters from the body, the query and the headers, in this order of precedence.
@@ -116,19 +128,15 @@ impl Input {
     async fn read(request: &HttpRequest, payload: Payload) -> Result<Self, Problem> {
         let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
         let is = |name: &str, word: &str| header(name).is_some_and(|value| value.to_ascii_lowercase().contains(word));
-        let by_itself = ["sec-purpose", "purpose", "x-moz"].iter().any(|name| is(name, "prefetch"));
-        if request.method() == Method::GET && (by_itself || is("sec-fetch-site", "cross-site")) {
+        let is_prefetch = ["sec-purpose", "purpose", "x-moz"].iter().any(|name| is(name, "prefetch"));
+        if request.method() == Method::GET && (is_prefetch || is("sec-fetch-site", "cross-site")) {
             return Err(Problem::new(
                 Code::CrossSite,
-                "a browser sent this by itself; this GET acts, so it is refused",
+                "prefetched and cross-site requests are rejected, because this GET has an effect",
             ));
         }
-        let body = if is("content-type", "application/x-www-form-urlencoded") {
-            query::table(&body::read(request, payload, MAX_API_BODY).await?)
-        } else {
-            body::json_object(request, payload).await?
-        };
-        let mut values = query::of(request);
+        let body = body::fields(request, payload).await?;
+        let mut values = query::parse_query(request);
         values.extend(body);
         Ok(Self {
             values,
@@ -140,15 +148,19 @@ impl Input {
 
     async fn caller(
         &self,
-        app: &PublicState,
+        state: &PublicState,
         cx: &RequestContext,
         request: &HttpRequest,
         scope: Scope,
     ) -> Result<auth::Caller, Problem> {
         let mut f = Reader::new(Format::Form, "", &self.values);
         let token = f.text("access_token").or_else(|| self.access_token.clone()).or_else(|| self.bearer.clone());
-        let id = f.text("instance_id").or_else(|| self.instance.clone());
-        let id = id.and_then(|text| text.trim().parse().ok());
-        auth::authenticate_token(app, cx, request, id, &token.unwrap_or_default(), scope).await
+        let token = token.unwrap_or_default();
+        let instances = &state.service.instances;
+        let id = match f.text("instance_id").or_else(|| self.instance.clone()) {
+            Some(text) => instances.named(&text),
+            None => instances.only_one_of(&token, state.service.now()),
+        };
+        auth::authenticate_token(state, cx, request, id, &token, scope).await.map_err(in_the_words_of_wawp)
     }
 }

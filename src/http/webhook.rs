@@ -1,6 +1,6 @@
 //! Receives the webhooks of gateways.
 //!
-//! A webhook is authenticated over its raw bytes (before its body is read, where the head alone proves it), parsed by
+//! A webhook is authenticated over its raw bytes (before its body is read, if the head is sufficient), parsed by
 //! the instance's gateway, and each event is passed to the service. The response is 200 only after the commit; an error
 //! makes the gateway deliver again.
 
@@ -18,7 +18,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    domain::{InstanceId, Reason},
+    domain::Reason,
     gateway::{Webhook, WebhookEvent},
     metrics::label::{ByReason, GatewayReason, GatewayResult, InstanceLabel},
     service::{Instance, Outcome, RequestContext},
@@ -27,20 +27,21 @@ use crate::{
 
 /// `GET` and `POST /webhooks/{instance}` and `/webhooks/{instance}/{secret}`
 pub(super) async fn receive(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     cx: Cx,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let path_secret = request.match_info().get("secret");
-    let id: Option<InstanceId> = request.match_info().get("instance").and_then(|instance| instance.parse().ok());
-    let instance = id.and_then(|id| app.service.instances.get(id)).ok_or_else(Problem::not_found)?;
+    let instances = &state.service.instances;
+    let id = request.match_info().get("instance").and_then(|instance| instances.named(instance));
+    let instance = id.and_then(|id| state.service.instances.get(id)).ok_or_else(Problem::not_found)?;
     if request.match_info().get("tail").is_some_and(|tail| !instance.gateway.accepts_path_suffix(tail)) {
         return Err(Problem::not_found());
     }
     let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
     let headers = to_http_headers(&request);
-    let now = app.service.clock.wall();
+    let now = state.service.clock.wall();
     let head = Webhook {
         method: &method,
         path_suffix: path_secret,
@@ -51,7 +52,7 @@ pub(super) async fn receive(
     };
     let covers_body = instance.gateway.auth_covers_body();
     if !covers_body {
-        authenticate(&app, &instance, &head)?;
+        authenticate(&state, &instance, &head)?;
     }
     let body = match (&method, covers_body) {
         (&http::Method::GET, _) => Body::default(),
@@ -61,8 +62,8 @@ pub(super) async fn receive(
         }
     };
     // Reading the body may have taken seconds, so that the time is read again.
-    let webhook = Webhook { body: &body, now: app.service.clock.wall(), ..head };
-    authenticate(&app, &instance, &webhook)?;
+    let webhook = Webhook { body: &body, now: state.service.clock.wall(), ..head };
+    authenticate(&state, &instance, &webhook)?;
     let kind = instance.gateway.kind();
     if method == http::Method::GET {
         let answer = instance.gateway.handshake(&webhook).ok_or_else(Problem::not_found)?;
@@ -71,18 +72,18 @@ pub(super) async fn receive(
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
     trace_context::accept_parent();
-    app.service.record_inbound(&instance);
+    state.service.record_inbound(&instance);
     match instance.gateway.parse(&webhook) {
         Ok(events) => {
             for event in &events {
-                let owner = instance_of_event(&app, &instance, event, &webhook);
-                app.service.record_inbound(&owner);
-                process(&app, &cx, &owner, event).await?;
+                let owner = instance_of_event(&state, &instance, event, &webhook);
+                state.service.record_inbound(&owner);
+                process(&state, &cx, &owner, event).await?;
             }
         }
         // Answered with 200: the gateway would only deliver the same bytes again.
         Err(error) => {
-            count_event(&app, &instance, "malformed");
+            count_event(&state, &instance, "malformed");
             tracing::warn!(gateway = kind, instance = %instance.config.id, %error, "could not parse an authenticated webhook; it is dropped");
         }
     }
@@ -90,24 +91,24 @@ pub(super) async fn receive(
     Ok(HttpResponse::Ok().content_type(content_type).body(body))
 }
 
-/// Checks the webhook's proof; a failure is counted, and logged at a bounded rate.
-fn authenticate(app: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Result<(), Problem> {
+/// Authenticates the webhook. A failure is counted, and logged at a bounded rate.
+fn authenticate(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Result<(), Problem> {
     let Err(why) = instance.gateway.authenticate(webhook) else { return Ok(()) };
     let (id, kind) = (instance.config.id, instance.gateway.kind());
     let rejected = GatewayReason { instance: InstanceLabel(id), gateway: kind, reason: why.0 };
-    app.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
+    state.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
     let failed = ByReason { instance: rejected.instance, reason: Reason::WebhookUnauthenticated.as_str() };
-    app.service.metrics.attempts_failed.get_or_create(&failed).inc();
-    if let Some(count) = app.service.health.record_failure(id, "webhook", why.0, app.service.clock.wall()) {
+    state.service.metrics.attempts_failed.get_or_create(&failed).inc();
+    if let Some(count) = state.service.health.record_failure(id, "webhook", why.0, state.service.clock.wall()) {
         tracing::warn!(gateway = kind, instance = %id, reason = why.0, count, "refused a webhook that failed authentication");
     }
     Err(unauthenticated(webhook.method))
 }
 
 /// The instance that an event belongs to. Some vendors post the events of all numbers of an account to one URL, so the
-/// number may be another instance's, whose own secret has to prove the webhook, too. Otherwise `instance`.
+/// number may be another instance's, whose own secret must also authenticate the webhook. Otherwise `instance`.
 fn instance_of_event(
-    app: &PublicState,
+    state: &PublicState,
     instance: &Arc<Instance>,
     event: &WebhookEvent,
     webhook: &Webhook<'_>,
@@ -116,31 +117,32 @@ fn instance_of_event(
     else {
         return Arc::clone(instance);
     };
-    let proves = |other: &Arc<Instance>| other.gateway.authenticate(webhook).is_ok();
-    app.service
+    let is_authentic = |other: &Arc<Instance>| other.gateway.authenticate(webhook).is_ok();
+    state
+        .service
         .instances
         .by_number_id(instance.gateway.kind(), id)
-        .filter(proves)
+        .filter(is_authentic)
         .unwrap_or_else(|| Arc::clone(instance))
 }
 
 async fn process(
-    app: &PublicState,
+    state: &PublicState,
     cx: &RequestContext,
     instance: &Arc<Instance>,
     event: &WebhookEvent,
 ) -> Result<(), Problem> {
-    let outcome: Outcome = app.service.receive(cx, instance, event).await?;
+    let outcome: Outcome = state.service.receive(cx, instance, event).await?;
     let gateway = instance.gateway.kind();
     let result = outcome.as_str();
-    count_event(app, instance, result);
+    count_event(state, instance, result);
     tracing::debug!(gateway, instance = %instance.config.id, result, "event");
     Ok(())
 }
 
-fn count_event(app: &PublicState, instance: &Instance, result: &'static str) {
+fn count_event(state: &PublicState, instance: &Instance, result: &'static str) {
     let event = GatewayResult { instance: InstanceLabel(instance.config.id), gateway: instance.gateway.kind(), result };
-    app.service.metrics.webhook_events.get_or_create(&event).inc();
+    state.service.metrics.webhook_events.get_or_create(&event).inc();
 }
 
 /// The same for every failure, so that it gives no hint to an attacker. Meta expects 403 for a wrong verify token.

@@ -8,6 +8,17 @@ pub struct Fault {
     /// The full dotted key, such as `instance.0.gateway.kind`.
     pub key: String,
     pub problem: String,
+    /// Where the value comes from, such as `countersign.toml:17`, if it is known.
+    pub origin: Option<String>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(origin) = &self.origin {
+            write!(f, "{origin}: ")?;
+        }
+        write!(f, "{}: {}", self.key, self.problem)
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -22,11 +33,20 @@ impl Faults {
     }
 
     pub fn add(&mut self, key: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(Fault { key: key.into(), problem: problem.into() });
+        self.0.push(Fault { key: key.into(), problem: problem.into(), origin: None });
     }
 
     pub fn append(&mut self, other: Self) {
         self.0.extend(other.0);
+    }
+
+    /// Sets the origin of each fault by its key.
+    #[must_use]
+    pub fn located(mut self, origin: impl Fn(&str) -> Option<String>) -> Self {
+        for fault in &mut self.0 {
+            fault.origin = origin(&fault.key);
+        }
+        self
     }
 
     pub fn is_empty(&self) -> bool {
@@ -40,8 +60,8 @@ impl Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Fault { key, problem } in &self.0 {
-            writeln!(f, "  {key}: {problem}")?;
+        for fault in &self.0 {
+            writeln!(f, "  {fault}")?;
         }
         Ok(())
     }

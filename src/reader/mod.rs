@@ -109,6 +109,8 @@ impl<'a> Reader<'a> {
         let values = match self.get(name) {
             None => &empty,
             Some(Value::Object(values)) => values,
+            // PHP writes an empty associative array as `[]`.
+            Some(Value::Array(items)) if items.is_empty() && self.format == Format::Json => &empty,
             Some(_) => {
                 let expected = if self.format == Format::Toml { "expected a table" } else { "expected an object" };
                 self.fault(name, expected);

@@ -95,8 +95,8 @@ impl<'a> Reader<'a> {
     /// A whole number within `range`.
     pub fn number(&mut self, name: &str, range: RangeInclusive<u32>) -> Option<u32> {
         let number = match self.get(name)? {
-            Value::Number(number) => number.as_u64(),
-            Value::String(text) => text.parse().ok(),
+            Value::Number(number) => number.as_u64().or_else(|| self.whole(&number.to_string())),
+            Value::String(text) => text.parse().ok().or_else(|| self.whole(text)),
             Value::Array(_) if matches!(self.format, Format::Form | Format::Query) => {
                 self.fault(name, TWICE);
                 return None;
@@ -108,6 +108,11 @@ impl<'a> Reader<'a> {
             self.fault(name, whole_number(&range));
         }
         number
+    }
+
+    /// `6.0` as 6: JSON does not distinguish the two, and some languages write every number with a fraction.
+    fn whole(&self, text: &str) -> Option<u64> {
+        text.strip_suffix(".0").filter(|_| self.format != Format::Toml)?.parse().ok()
     }
 
     /// As [`Self::number`], for a key that has a default in the reference. A faulty value returns the start of the
@@ -141,8 +146,19 @@ impl<'a> Reader<'a> {
         self.list(name, |text| chosen(text, choices))
     }
 
-    /// A list of texts. A single text counts as a list of one.
+    /// A list of texts. A single text counts as a list of one; in a configuration, commas separate several, because an
+    /// environment variable cannot hold an array.
     pub fn texts(&mut self, name: &str) -> Vec<String> {
+        match self.get(name) {
+            Some(Value::String(text)) if self.format == Format::Toml => {
+                text.split(',').map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect()
+            }
+            _ => self.texts_with_commas(name),
+        }
+    }
+
+    /// As [`Self::texts`], for values that may contain a comma: a single text is never split.
+    pub fn texts_with_commas(&mut self, name: &str) -> Vec<String> {
         let values = match self.get(name) {
             None => return Vec::new(),
             Some(Value::Array(values)) => values.as_slice(),

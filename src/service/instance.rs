@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::Actor;
 use crate::{
-    config::InstanceConfig,
+    config::{ApiToken, InstanceConfig},
     domain::{Channel, InstanceId, Language, Mode, Request, decision::Reply, request::Texts, scope::Scopes},
     egress::{DeniedTargets, Egress},
     gateway::Gateway,
@@ -59,7 +59,11 @@ pub struct Instances {
     denied_targets: ArcSwap<DeniedTargets>,
 }
 
-type Table = HashMap<InstanceId, Arc<Instance>>;
+#[derive(Debug, Default)]
+struct Table {
+    by_id: HashMap<InstanceId, Arc<Instance>>,
+    aliases: HashMap<String, InstanceId>,
+}
 
 /// Difference between the sets before and after a reload.
 #[derive(Debug)]
@@ -70,12 +74,34 @@ pub struct InstanceChanges {
 
 impl Instances {
     pub fn new(instances: impl IntoIterator<Item = Instance>) -> Self {
-        let table: Table = instances.into_iter().map(|instance| (instance.config.id, Arc::new(instance))).collect();
+        let mut table = Table::default();
+        for instance in instances {
+            let id = instance.config.id;
+            table.aliases.extend(instance.config.aliases.iter().map(|alias| (alias.clone(), id)));
+            table.by_id.insert(id, Arc::new(instance));
+        }
         Self { table: ArcSwap::from_pointee(table), denied_targets: ArcSwap::default() }
     }
 
     pub fn get(&self, id: InstanceId) -> Option<Arc<Instance>> {
-        self.table.load().get(&id).map(Arc::clone)
+        self.table.load().by_id.get(&id).map(Arc::clone)
+    }
+
+    /// The id in a request: the instance's own, or one of its aliases.
+    pub fn named(&self, text: &str) -> Option<InstanceId> {
+        let text = text.trim();
+        text.parse().ok().or_else(|| self.table.load().aliases.get(text).copied())
+    }
+
+    /// The only instance that accepts this token.
+    pub fn only_one_of(&self, token: &str, now: Timestamp) -> Option<InstanceId> {
+        let digest = sha256(token.as_bytes());
+        let table = self.table.load();
+        let is = |token: &ApiToken| bool::from(token.digest[..].ct_eq(&digest)) & !token.has_ended(now);
+        let accepts = |instance: &&Arc<Instance>| instance.config.tokens.iter().filter(|token| is(token)).count() > 0;
+        // Compares all tokens, so that the time taken reveals nothing.
+        let accepting: Vec<&Arc<Instance>> = table.by_id.values().filter(accepts).collect();
+        if let [instance] = accepting[..] { Some(instance.config.id) } else { None }
     }
 
     /// The instance whose gateway carries messages of `instance` over `channel`.
@@ -97,19 +123,19 @@ impl Instances {
 
     /// Whether there is more than one instance.
     pub fn has_several(&self) -> bool {
-        self.table.load().len() > 1
+        self.table.load().by_id.len() > 1
     }
 
     /// All current instances.
     pub fn all(&self) -> Vec<Arc<Instance>> {
-        self.table.load().values().map(Arc::clone).collect()
+        self.table.load().by_id.values().map(Arc::clone).collect()
     }
 
     /// The instance whose gateway is of this kind and has this number id.
     pub fn by_number_id(&self, kind: &str, id: &str) -> Option<Arc<Instance>> {
         let table = self.table.load();
         let fits = |one: &&Arc<Instance>| one.gateway.kind() == kind && one.gateway.number_id() == Some(id);
-        table.values().filter(fits).min_by_key(|one| one.config.id).map(Arc::clone)
+        table.by_id.values().filter(fits).min_by_key(|one| one.config.id).map(Arc::clone)
     }
 
     /// Denies callbacks to targets that were found after the configuration was read.
@@ -122,11 +148,16 @@ impl Instances {
     /// Replaces all instances by those of `next`, atomically.
     pub fn replace(&self, next: &Self) -> InstanceChanges {
         let next = next.table.load_full();
-        next.values().for_each(|instance| instance.callback_egress.deny(&self.denied_targets.load()));
+        next.by_id.values().for_each(|instance| instance.callback_egress.deny(&self.denied_targets.load()));
         let before = self.table.swap(Arc::clone(&next));
         InstanceChanges {
-            added: next.keys().filter(|id| !before.contains_key(id)).copied().collect(),
-            removed: before.values().filter(|instance| !next.contains_key(&instance.config.id)).cloned().collect(),
+            added: next.by_id.keys().filter(|id| !before.by_id.contains_key(id)).copied().collect(),
+            removed: before
+                .by_id
+                .values()
+                .filter(|known| !next.by_id.contains_key(&known.config.id))
+                .cloned()
+                .collect(),
         }
     }
 
@@ -143,7 +174,7 @@ impl Instances {
         // Compares all tokens, so that the time taken reveals nothing.
         let mut known = false;
         let mut wanted = None;
-        for instance in table.values() {
+        for instance in table.by_id.values() {
             for token in &instance.config.tokens {
                 let is = bool::from(token.digest[..].ct_eq(&digest));
                 known |= is && !token.has_ended(now);
@@ -175,7 +206,7 @@ impl Instance {
         let language = self.language(request);
         let pick = |own: fn(&Texts) -> Option<&str>, built_in: &'static str| {
             let requested = request.and_then(|request| own(&request.texts));
-            requested.or_else(|| own(&self.config.texts)).unwrap_or(built_in)
+            requested.or_else(|| own(self.config.texts.of(language))).unwrap_or(built_in)
         };
         let proves = request.is_some_and(|request| request.completion == Some(Mode::ProvePhone));
         match reply {
@@ -195,7 +226,8 @@ impl Instance {
 
     /// The template of a code message: the instance's, else the built-in one.
     pub fn code_text(&self, request: &Request) -> &str {
-        self.config.texts.code.as_deref().unwrap_or_else(|| self.language(Some(request)).code())
+        let language = self.language(Some(request));
+        self.config.texts.of(language).code.as_deref().unwrap_or(language.code())
     }
 
     /// The channels for codes, in the order in which they are tried. The default is the instance's own gateway, then
@@ -210,9 +242,9 @@ impl Instance {
     }
 
     pub fn prompt<'a>(&'a self, request: &'a Request) -> &'a str {
+        let language = self.language(Some(request));
         let requested = request.texts.prompt.as_deref();
-        requested.or(self.config.texts.prompt.as_deref()).unwrap_or_else(|| {
-            let language = self.language(Some(request));
+        requested.or(self.config.texts.of(language).prompt.as_deref()).unwrap_or_else(|| {
             let proves = request.completion == Some(Mode::ProvePhone);
             if proves { language.prove_phone_prompt() } else { language.prompt() }
         })

@@ -71,7 +71,8 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> LinkRequest {
         exact,
         ..Request::default()
     };
-    let prompt = request.texts.prompt.as_deref().or(config.texts.prompt.as_deref()).unwrap_or_default();
+    let own = config.texts.of(language);
+    let prompt = request.texts.prompt.as_deref().or(own.prompt.as_deref()).unwrap_or_default();
     let shown = request.name.chars().count() + request.purpose.as_deref().unwrap_or_default().chars().count();
     if prompt.chars().count() + shown + 80 > limits::TEXT {
         f.fault("message.prompt", "is too long: WhatsApp takes 4096 characters in all");
@@ -109,6 +110,12 @@ fn check_binding(f: &mut Reader<'_>, request: &Request, instance: &Instance) {
     }
     if request.qr && config.strict_browser {
         f.fault("qr", "cannot be: with strict_browser nothing finishes on another device");
+    }
+    let own = config.texts.of(instance.language(Some(request)));
+    let success = request.texts.success.as_deref().or(own.success.as_deref());
+    if request.completion != Some(Mode::Anywhere) && success.is_some_and(|text| !template::mentions(text, "link")) {
+        let detail = "the success text has no <link>: a person who did not come from start_url cannot finish";
+        f.warn("no_link", detail);
     }
     let redirects = request.redirect_url.is_some() || !config.redirect_urls.is_empty();
     if redirects && !bound && request.state.is_none() {

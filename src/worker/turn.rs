@@ -93,10 +93,12 @@ impl Worker {
     /// Stores the outcome, retrying until the store answers or the lease has expired.
     async fn settle(&self, leased: &Leased, settlement: &Settlement) {
         let deadline = Instant::now() + LEASE_DURATION;
+        // A call without an answer may have stored it.
+        let mut in_doubt = false;
         loop {
             match self.service.store.settle(leased, settlement).await {
-                Ok(true) => return self.expect_retry(settlement),
-                Ok(false) => {
+                Ok(stored) if stored || in_doubt => return self.expect_retry(settlement),
+                Ok(_) => {
                     let kind = leased.lane.kind().as_str();
                     self.service.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();
                     return;
@@ -105,7 +107,10 @@ impl Worker {
                     tracing::warn!(job = %leased.id.0, %error, "an outcome could not be stored; the job will come again");
                     return;
                 }
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+                Err(_) => {
+                    in_doubt = true;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
             }
         }
     }

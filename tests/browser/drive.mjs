@@ -100,7 +100,7 @@ const scenarios = {
     const link = world.link(await world.says(minted.text));
     await other.goto(link);
     await other.click("button.go");
-    await other.waitForSelector(".sign");
+    await other.waitForSelector(".icon");
     assert.equal(await other.locator(".code").count(), 0);
     await world.inspect(other, "desktop-wrong-browser");
     await owner.goto(link);
@@ -224,7 +224,7 @@ const scenarios = {
     await page.waitForURL(/\/d\//);
     await world.inspect(page, "phone-dispute");
     await page.locator("button.go").tap();
-    await page.waitForSelector(".sign.ok");
+    await page.waitForSelector(".icon.ok");
     await world.inspect(page, "phone-disputed");
     return world;
   },

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::{
     Plan,
-    daemon::{Ground, WAHA, World},
+    daemon::{TestStore, WAHA, World},
     fakes::Fake,
     fill::Filler,
     load::{Login, UNLIMITED, at_intervals, ground, lateness, people, redis, replica},
@@ -45,7 +45,7 @@ async fn span(fake: &Fake, earlier: usize, count: usize) -> f64 {
     while fake.count() < earlier + count && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let arrived: Vec<Instant> = fake.arrived().iter().map(|one| one.at).collect();
+    let arrived: Vec<Instant> = fake.requests().iter().map(|one| one.at).collect();
     assert!(arrived.len() >= earlier + count, "{} of {} came", arrived.len(), earlier + count);
     (arrived[earlier + count - 1] - arrived[earlier]).as_secs_f64()
 }
@@ -77,7 +77,7 @@ async fn distance(scale: usize, report: &mut Report) {
     let mut seconds = Vec::new();
     for round_trip in [Duration::ZERO, Duration::from_millis(20)] {
         let server = Arc::new(redis());
-        let mut world = World::new(Ground::Redis(Arc::clone(&server)));
+        let mut world = World::new(TestStore::Redis(Arc::clone(&server)));
         let proxy = Proxy::delayed(server.port, round_trip).await;
         world.store = Some(format!("url = \"redis://127.0.0.1:{}/0\"", proxy.port));
         world.extra = UNLIMITED.to_owned();
@@ -106,7 +106,7 @@ async fn burst(scale: usize, report: &mut Report) {
     let logins = at_intervals(&processes.each_ref(), &people, pause).await;
     let last = logins.iter().map(|login| login.answered).max().unwrap();
     let late = lateness(&world.receiver, &logins, PATIENCE).await;
-    let out = world.receiver.arrived().iter().map(|one| one.at).max().unwrap();
+    let out = world.receiver.requests().iter().map(|one| one.at).max().unwrap();
     say(format_args!(
         "burst: {count} messages taken in {:.1} s; callbacks late by p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms",
         (last - began).as_secs_f64(),
@@ -171,7 +171,7 @@ fn served(gateway: &Fake, logins: &[Login]) -> (Vec<f64>, Vec<f64>) {
         logins.iter().map(|login| (format!("{}@c.us", login.number), login)).collect();
     let mut newest: Option<Instant> = None;
     let (mut overtaken, mut waited) = (Vec::new(), Vec::new());
-    for reply in gateway.arrived() {
+    for reply in gateway.requests() {
         let login = logins[reply.json()["chatId"].as_str().unwrap()];
         let later = newest.map_or(Duration::ZERO, |newest| newest.saturating_duration_since(login.answered));
         overtaken.push(later.as_secs_f64());

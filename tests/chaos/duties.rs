@@ -114,7 +114,7 @@ async fn expiries(process: &Process) -> Vec<f64> {
     }
     arrivals(&receiver, SAMPLES).await;
     let mut arrived = HashMap::new();
-    for callback in receiver.arrived() {
+    for callback in receiver.requests() {
         let body = callback.json();
         assert_eq!(body["type"], "link.expired");
         arrived.entry(body["data"]["uuid"].as_str().unwrap().to_owned()).or_insert(callback.at);
@@ -151,7 +151,7 @@ async fn between_attempts(receivers: &[Fake]) -> Vec<f64> {
     let mut seconds = Vec::new();
     for receiver in receivers {
         arrivals(receiver, 2).await;
-        let attempts = receiver.arrived();
+        let attempts = receiver.requests();
         seconds.push(attempts.get(1).map_or(f64::INFINITY, |next| (next.at - attempts[0].at).as_secs_f64()));
     }
     seconds

@@ -29,7 +29,7 @@ pub(crate) struct Filler {
 impl Filler {
     /// Past any delaying proxy.
     pub(crate) async fn new(world: &World) -> Self {
-        let store = RedisStore::new(&world.ground.url(), Durability::Standard, Clock::default()).unwrap();
+        let store = RedisStore::new(&world.test_store.url(), Durability::Standard, Clock::default()).unwrap();
         store.probe().await.unwrap();
         let key = STANDARD.decode(KEY).unwrap().try_into().unwrap();
         Self { store, keys: KeyRing::new(&[key]).unwrap() }

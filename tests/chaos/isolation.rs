@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     Plan,
-    daemon::{Block, TOKEN, WAHA, World},
+    daemon::{InstanceBlock, TOKEN, WAHA, World},
     fill::Filler,
     load::{Person, UNLIMITED, at_intervals, ground, lateness, people, replica},
     process::Process,
@@ -146,7 +146,7 @@ fn world(trouble: Trouble) -> World {
     }
     if trouble == Trouble::HangingOfMany {
         for place in 0..RECEIVERS {
-            let tenant = Block {
+            let tenant = InstanceBlock {
                 id: &tenant(place),
                 name: "Tenant",
                 number: &format!("+4477008{place:05}"),

@@ -107,7 +107,7 @@ async fn insist(replicas: &Replicas, place: usize) -> Login {
                 minted = person(process, json!({})).await;
             }
             if let Some(person) = &minted
-                && let Some(login) = person.says(process).await
+                && let Some(login) = person.send_message(process).await
             {
                 return login;
             }
@@ -128,7 +128,7 @@ fn judge(trial: &Trial, world: &World, taken: &[Login], kills: usize, report: &m
     let double = copies.values().filter(|copies| differ(copies)).count();
     let repeated: usize = copies.values().map(|copies| copies.len() - 1).sum();
     let replies: HashSet<String> =
-        world.gateway.arrived().iter().map(|reply| reply.json()["chatId"].as_str().unwrap().to_owned()).collect();
+        world.gateway.requests().iter().map(|reply| reply.json()["chatId"].as_str().unwrap().to_owned()).collect();
     let silent = taken.iter().filter(|login| !replies.contains(&format!("{}@c.us", login.number))).count();
     #[expect(clippy::cast_precision_loss, reason = "counts are small")]
     let share = 100.0 * repeated as f64 / taken.len() as f64;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::{
-    daemon::{Ground, World},
+    daemon::{TestStore, World},
     fakes::Fake,
     process::Process,
     redis_server::{self, RedisServer, free_port},
@@ -31,8 +31,8 @@ pub(crate) fn redis() -> RedisServer {
 }
 
 /// What the daemons share, `redis` or `embedded`.
-pub(crate) fn ground(store: &str) -> Ground {
-    if store == "redis" { Ground::Redis(Arc::new(redis())) } else { Ground::directory() }
+pub(crate) fn ground(store: &str) -> TestStore {
+    if store == "redis" { TestStore::Redis(Arc::new(redis())) } else { TestStore::directory() }
 }
 
 /// A real `serve` that logs as little as one in production.
@@ -97,16 +97,16 @@ impl Person {
     }
 
     /// One try of the gateway.
-    pub(crate) async fn says(&self, process: &Process) -> Option<Login> {
+    pub(crate) async fn send_message(&self, process: &Process) -> Option<Login> {
         let sent = Instant::now();
-        let heard = process.says(&self.number, &self.uuid, &self.text).await;
+        let heard = process.send_message(&self.number, &self.uuid, &self.text).await;
         heard.then(|| Login { uuid: self.uuid.clone(), number: self.number.clone(), sent, answered: Instant::now() })
     }
 
     /// As a gateway does, until it is answered 200.
     pub(crate) async fn insists(&self, process: &Process) -> Login {
         let sent = Instant::now();
-        let login = again("a message", async || self.says(process).await).await;
+        let login = again("a message", async || self.send_message(process).await).await;
         Login { sent, ..login }
     }
 }
@@ -130,7 +130,7 @@ pub(crate) async fn at_intervals(processes: &[&Process], people: &[Person], paus
 /// When each callback of a verified link first arrived.
 pub(crate) fn told(receiver: &Fake) -> HashMap<String, Instant> {
     let mut told = HashMap::new();
-    for callback in receiver.arrived() {
+    for callback in receiver.requests() {
         let body = callback.json();
         if body["type"] == "link.verified" {
             told.entry(body["data"]["uuid"].as_str().unwrap().to_owned()).or_insert(callback.at);
@@ -142,7 +142,7 @@ pub(crate) fn told(receiver: &Fake) -> HashMap<String, Instant> {
 /// Every callback of a verified link, by its uuid: the id and the body.
 pub(crate) fn copies(receiver: &Fake) -> HashMap<String, Vec<(String, Vec<u8>)>> {
     let mut copies: HashMap<String, Vec<_>> = HashMap::new();
-    for callback in receiver.arrived() {
+    for callback in receiver.requests() {
         let body = callback.json();
         if body["type"] == "link.verified" {
             let uuid = body["data"]["uuid"].as_str().unwrap().to_owned();
@@ -202,7 +202,7 @@ impl Traffic {
                 let (process, counted) = (process.clone(), counted.clone());
                 tokio::spawn(async move {
                     let Some(person) = person(&process, json!({})).await else { return };
-                    if person.says(&process).await.is_some() {
+                    if person.send_message(&process).await.is_some() {
                         counted.fetch_add(1, Ordering::Relaxed);
                     }
                 });

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 use crate::{
     Plan,
-    daemon::{Ground, World},
+    daemon::{TestStore, World},
     load::{Login, Person, UNLIMITED, copies, differ, person, replica, told},
     process::Process,
     report::{Report, say},
@@ -47,7 +47,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
         Ok(disk) => disk,
         Err(why) => return report.judge("an ext4 in a loop image can be mounted", false, &why),
     };
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"embedded:{}\"", disk.mounted().join("data").display()));
     world.extra = UNLIMITED.to_owned();
     let (mut taken, mut left, cuts) = (Taken::default(), Left::default(), CUTS * plan.scale);
@@ -100,7 +100,7 @@ impl Taken {
     fn missing(&self, world: &World) -> Missing {
         let told = told(&world.receiver);
         let chats =
-            world.gateway.arrived().into_iter().map(|reply| reply.json()["chatId"].as_str().unwrap().to_owned());
+            world.gateway.requests().into_iter().map(|reply| reply.json()["chatId"].as_str().unwrap().to_owned());
         let chats: HashSet<String> = chats.collect();
         let all = self.logins.iter().chain(&self.disputed);
         Missing {
@@ -136,7 +136,7 @@ async fn until_a_cut(disk: &Disk, process: &Process, taken: &mut Taken) -> Left 
                 left.lock().unwrap().unused.push(person);
                 continue;
             }
-            match person.says(process).await {
+            match person.send_message(process).await {
                 Some(login) => {
                     answered.fetch_add(1, Ordering::Relaxed);
                     logins.lock().unwrap().push(login);

@@ -1,15 +1,15 @@
-//! Whether the daemon takes the configurations that we ship, with secrets in the places they name.
+//! Checks the shipped configurations with the daemon's own validation, with secrets where they are mounted.
 
-use std::{collections::HashMap, path::Path};
+use std::path::Path;
 
 use countersign::{app, config, gateway::Purpose};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
-/// Where the manifests and Compose mount secrets.
+/// Directory in which the manifests and Compose mount secrets.
 const MOUNTED: &str = "/run/secrets/";
 
-/// A secret that fits a key of the configuration.
+/// A valid secret for a key of the configuration.
 fn secret(key: &str) -> &'static str {
     match key {
         "key_file" => "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU=",
@@ -20,22 +20,25 @@ fn secret(key: &str) -> &'static str {
     }
 }
 
-/// Puts a file where each `…_file` points, below `place`.
-fn provide(table: &mut Table, place: &TempDir) -> usize {
+/// Creates the file that each `…_file` points to, below `directory`, and returns their number.
+fn provide(table: &mut Table, directory: &TempDir) -> usize {
     let mut provided = 0;
     for (key, value) in table.iter_mut() {
         match value {
             Value::String(path) if key.ends_with("_file") => {
-                assert!(path.starts_with(MOUNTED), "{key} is at {path}, where nothing is mounted");
-                let file = place.path().join(path.trim_start_matches(MOUNTED).replace('/', "-"));
+                assert!(path.starts_with(MOUNTED), "{key} = {path} is not below {MOUNTED}");
+                let file = directory.path().join(path.trim_start_matches(MOUNTED).replace('/', "-"));
                 std::fs::write(&file, secret(key)).unwrap();
                 *path = file.to_str().unwrap().to_owned();
                 provided += 1;
             }
-            Value::Table(table) => provided += provide(table, place),
+            Value::Table(table) => provided += provide(table, directory),
             Value::Array(values) => {
-                provided +=
-                    values.iter_mut().filter_map(Value::as_table_mut).map(|table| provide(table, place)).sum::<usize>();
+                provided += values
+                    .iter_mut()
+                    .filter_map(Value::as_table_mut)
+                    .map(|table| provide(table, directory))
+                    .sum::<usize>();
             }
             _ => {}
         }
@@ -43,21 +46,21 @@ fn provide(table: &mut Table, place: &TempDir) -> usize {
     provided
 }
 
-/// What `check-config` would say, with some secret in each place.
+/// The faults that `check-config` would report, with a valid secret in each file.
 pub(crate) fn faults(text: &str) -> Vec<String> {
-    let place = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut table: Table = text.parse().unwrap_or_else(|error| panic!("{error} in {text}"));
-    assert!(provide(&mut table, &place) >= 3, "a key, callback secrets and a gateway's secret are files");
+    assert!(provide(&mut table, &directory) >= 3, "a key, callback secrets and a gateway's secret are files");
     check(&table.to_string())
 }
 
-/// The same with the secrets in a directory in the place of the mounted one.
+/// The same with the secrets of `secrets` instead of the mounted directory.
 pub(crate) fn faults_with(text: &str, secrets: &Path) -> Vec<String> {
     check(&text.replace("/run/secrets/countersign", secrets.to_str().unwrap()))
 }
 
 fn check(text: &str) -> Vec<String> {
-    let config = config::load(Some(text), HashMap::new(), &[]);
+    let config = config::load_text(text, [], &[]);
     let checked = config.and(|config| app::build_instances(config, Purpose::Serve)).into_result();
     let faults = checked.err().unwrap_or_default();
     faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect()

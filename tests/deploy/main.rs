@@ -1,5 +1,5 @@
-//! What stands in `deploy/`: whether the daemon takes the configuration in the Compose files, and whether dashboard and
-//! alerts watch what the daemon reports. `tests/kubernetes` checks the manifests.
+//! Checks `deploy/`: the daemon accepts the configuration of the Compose files, and dashboard and alerts use metrics
+//! that the daemon exposes. `tests/kubernetes` checks the manifests.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,12 +1,10 @@
 //! Callbacks to judge: signed here, and delivered by the daemon.
 
-use std::collections::HashMap;
-
 use countersign::{app::Application, config, domain::standard_webhooks};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::{Answer, CALLBACK_SECRET, Ground, TOKEN, WAHA, World, client, message, signed_waha};
+use crate::daemon::{Answer, CALLBACK_SECRET, TOKEN, TestStore, WAHA, World, client, message, signed_waha};
 
 pub(crate) const OLD: &str = CALLBACK_SECRET;
 pub(crate) const NEW: &str = "whsec_ofNHu1hj20Yhs3UTIc+ShGsEWlzpCCkZ1CM4aGVit+w=";
@@ -63,7 +61,7 @@ pub(crate) fn signed() -> Vec<Callback> {
 
 /// One daemon, restarted with each state of the rotation; a person proves a chat in each.
 pub(crate) async fn delivered() -> Vec<Callback> {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let mut callbacks = Vec::new();
     for state in STATES {
         let stop = CancellationToken::new();
@@ -91,7 +89,7 @@ async fn application(world: &World, state: State) -> Application {
     let text = world.config("127.0.0.1:0", "127.0.0.1:0");
     assert!(text.contains(&single));
     let text = text.replace(&single, &format!("{:?}", state.secrets));
-    let config = config::load(Some(&text), HashMap::new(), &[]).into_result();
+    let config = config::load_text(&text, [], &[]).into_result();
     let config = config.unwrap_or_else(|faults| panic!("{faults}"));
     crate::daemon::build(&config, &world.clock).await
 }

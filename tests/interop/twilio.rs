@@ -14,7 +14,7 @@ use url::form_urlencoded;
 
 use crate::{
     daemon::{TOKEN, client},
-    every_gateway::{EVERY, Serve, id, instances, secret},
+    every_gateway::{GATEWAY_TABLES, Serve, id, instances, secret},
     judges,
     wait::until,
 };
@@ -159,7 +159,7 @@ async fn the_validator_of_twilio_agrees_about_every_request() {
         eprintln!("skipped: COUNTERSIGN_INTEROP is not 1");
         return;
     }
-    let index = EVERY.iter().position(|(kind, _, _)| *kind == "twilio").unwrap();
+    let index = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "twilio").unwrap();
     let serve = Serve::start(&instances("http://127.0.0.1:1", "", secret)).await;
     let (url, token) = (format!("https://wa.example.org/webhooks/{}", id(index)), secret("twilio", index));
     let cases = cases(&url, &token);
@@ -227,7 +227,7 @@ async fn the_client_of_twilio_sends_what_we_send() {
     let server = server.workers(1).disable_signals().shutdown_timeout(0).listen(listener).unwrap().run();
     let handle = server.handle();
     tokio::spawn(server);
-    let index = EVERY.iter().position(|(kind, _, _)| *kind == "twilio").unwrap();
+    let index = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "twilio").unwrap();
     let (token, serve) = (secret("twilio", index), Serve::start(&instances(&base, "", secret)).await);
 
     let mint = http::Request::post(format!("{}/api/otp/v2/{}/generate-link", serve.base, id(index)))

@@ -6,27 +6,27 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Ground, META, META_TOKEN, TOKEN, WAHA, World},
-    flow::on_both_stores,
+    daemon::{META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    login_flow::on_both_stores,
 };
 
 on_both_stores! {
     an_idempotency_key_gives_the_same_link
     a_hundred_parallel_repeats_mint_one_link
     lists_page_filter_and_end
-    a_filter_gives_up_after_a_thousand_and_goes_on
-    cancel_ends_what_is_pending
-    tenants_are_walls
-    the_mint_limit_is_told_and_kept
-    a_disabled_instance_finishes_and_takes_nothing_new
+    a_filter_reads_at_most_a_thousand_records_and_returns_a_cursor
+    cancel_ends_a_pending_request
+    requests_of_another_tenant_are_not_visible
+    the_mint_limit_is_enforced_and_reported
+    a_disabled_instance_finishes_pending_requests_and_accepts_no_new_ones
 }
 
 fn generate(instance: &str) -> String {
     format!("/api/otp/v2/{instance}/generate-link")
 }
 
-async fn an_idempotency_key_gives_the_same_link(ground: Ground) {
-    let world = World::new(ground);
+async fn an_idempotency_key_gives_the_same_link(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let mint = async |key: &'static str, name: &'static str| {
         daemon.post_with(&generate(WAHA), json!({"name": name, "expires": 900}), &[("idempotency-key", key)]).await
@@ -44,8 +44,8 @@ async fn an_idempotency_key_gives_the_same_link(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_hundred_parallel_repeats_mint_one_link(ground: Ground) {
-    let world = World::new(ground);
+async fn a_hundred_parallel_repeats_mint_one_link(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let path = generate(WAHA);
     let mint = || daemon.post_with(&path, json!({"name": "N"}), &[("idempotency-key", "k")]);
@@ -60,8 +60,8 @@ async fn a_hundred_parallel_repeats_mint_one_link(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn lists_page_filter_and_end(ground: Ground) {
-    let world = World::new(ground);
+async fn lists_page_filter_and_end(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let mut minted = Vec::new();
     for index in 0..23 {
@@ -70,9 +70,9 @@ async fn lists_page_filter_and_end(ground: Ground) {
             1 => json!({"chatId": "447700900123"}),
             _ => json!({}),
         };
-        minted.push(daemon.link(body).await);
+        minted.push(daemon.create_link(body).await);
     }
-    daemon.says("447700900177", "V1", &minted[2].text).await;
+    daemon.send_message("447700900177", "V1", &minted[2].text).await;
     let path = format!("/api/otp/v2/{WAHA}/requests");
     let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
     loop {
@@ -120,13 +120,13 @@ async fn lists_page_filter_and_end(ground: Ground) {
 }
 
 /// A filter that few records match reads a bounded number of them, and returns a cursor to continue from.
-async fn a_filter_gives_up_after_a_thousand_and_goes_on(ground: Ground) {
-    let mut world = World::new(ground);
+async fn a_filter_reads_at_most_a_thousand_records_and_returns_a_cursor(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nlinks_per_chat_10m = 0".to_owned();
     let daemon = world.start().await;
-    let wanted = daemon.link(json!({"chatId": "447700900123"})).await;
+    let wanted = daemon.create_link(json!({"chatId": "447700900123"})).await;
     for _ in 0..21 {
-        futures_util::future::join_all((0..50).map(|_| daemon.link(json!({"chatId": "447700900456"})))).await;
+        futures_util::future::join_all((0..50).map(|_| daemon.create_link(json!({"chatId": "447700900456"})))).await;
     }
     let path = format!("/api/otp/v2/{WAHA}/requests?phone_last=0123&limit=1");
     let first = daemon.get(&path).await;
@@ -137,32 +137,32 @@ async fn a_filter_gives_up_after_a_thousand_and_goes_on(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn cancel_ends_what_is_pending(ground: Ground) {
-    let world = World::new(ground);
+async fn cancel_ends_a_pending_request(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let path = format!("/api/otp/v2/{WAHA}/requests/{}/cancel", link.uuid);
     for _ in 0..2 {
         let canceled = daemon.post(&path, json!({})).await;
         assert_eq!((canceled.status, canceled.data("status")), (200, &json!("canceled")));
     }
-    daemon.says("447700900123", "C1", &link.text).await;
+    daemon.send_message("447700900123", "C1", &link.text).await;
     daemon.settle().await;
     assert_eq!(daemon.status(&link.uuid).await, "canceled");
     let callbacks = world.receiver.wait_for(1).await;
     assert_eq!(callbacks[0].json()["type"], "link.canceled");
-    assert_eq!(world.gateway.arrived().len(), 1, "the person is informed of the end");
-    let verified = daemon.link(json!({})).await;
-    daemon.says("447700900123", "C2", &verified.text).await;
+    assert_eq!(world.gateway.requests().len(), 1, "the person is informed of the end");
+    let verified = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900123", "C2", &verified.text).await;
     let late = daemon.post(&format!("/api/otp/v2/{WAHA}/requests/{}/cancel", verified.uuid), json!({})).await;
     assert_eq!(late.data("status"), "verified");
     daemon.finish().await;
 }
 
-async fn tenants_are_walls(ground: Ground) {
-    let world = World::new(ground);
+async fn requests_of_another_tenant_are_not_visible(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let absent = "019aa000-0000-7000-8000-000000000000";
     let unknown_instance = "5f0c2a90-0000-4000-8000-0000000000ff";
     let mut answers = Vec::new();
@@ -192,8 +192,8 @@ async fn tenants_are_walls(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn the_mint_limit_is_told_and_kept(ground: Ground) {
-    let mut world = World::new(ground);
+async fn the_mint_limit_is_enforced_and_reported(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 3\ninstance_mint_per_second = 0\n".to_owned();
     let daemon = world.start().await;
     // The bucket also refills over time: on a busy machine the requests are repeated.
@@ -206,7 +206,7 @@ async fn the_mint_limit_is_told_and_kept(ground: Ground) {
         if start.elapsed() < Duration::from_millis(800) {
             break minted;
         }
-        daemon.pass(Duration::from_secs(10)).await;
+        daemon.advance_clock(Duration::from_secs(10)).await;
     };
     let refused = minted.pop().unwrap();
     for (minted, (left, reset)) in minted.iter().zip([(2, 1), (1, 2), (0, 1)]) {
@@ -220,22 +220,22 @@ async fn the_mint_limit_is_told_and_kept(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_disabled_instance_finishes_and_takes_nothing_new(ground: Ground) {
-    let mut world = World::new(ground);
+async fn a_disabled_instance_finishes_pending_requests_and_accepts_no_new_ones(test_store: TestStore) {
+    let mut world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     daemon.stop().await;
     world.extra = "disabled = true\n".to_owned();
     let daemon = world.start().await;
     assert_eq!(daemon.mint(json!({})).await.json["code"], "instance_disabled");
-    daemon.says("447700900123", "D1", &link.text).await;
+    daemon.send_message("447700900123", "D1", &link.text).await;
     assert_eq!(daemon.status(&link.uuid).await, "verified");
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_faulty_field_is_named_at_once() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     let answer = daemon
         .mint(json!({
@@ -279,7 +279,7 @@ async fn every_faulty_field_is_named_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accepted_but_surprising_input_causes_warnings() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     let answer = daemon
         .mint(json!({"nmae": "x", "lang": "tlh", "message": {"success": "Hi {nmae} {link}", "succes": "y"}}))
@@ -306,8 +306,8 @@ async fn accepted_but_surprising_input_causes_warnings() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_text_survives_the_link_in_every_language() {
-    let world = World::new(Ground::directory());
+async fn any_text_is_preserved_in_the_link() {
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     for (index, prompt) in
         ["a+b & c#d?e=f %41", "مرحبا بك ☕😀", "*bold* _x_ ~y~", "日本語 「括弧」", "quote \" ' < > \\"]
@@ -318,15 +318,15 @@ async fn any_text_survives_the_link_in_every_language() {
         let url = url::Url::parse(&answer.text_of("whatsapp_link")).unwrap();
         let text = url.query_pairs().next().unwrap().1.into_owned();
         assert!(text.starts_with(prompt) && !answer.text_of("whatsapp_link").contains('+'), "{text}");
-        daemon.says(&format!("4477009001{index:02}"), &format!("L{index}"), &text).await;
+        daemon.send_message(&format!("4477009001{index:02}"), &format!("L{index}"), &text).await;
         assert_eq!(daemon.status(&answer.text_of("uuid")).await, "verified", "{prompt}");
     }
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_refusal_is_a_problem() {
-    let world = World::new(Ground::directory());
+async fn every_error_response_is_a_problem_document() {
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     let bearer = format!("Bearer {TOKEN}");
     let generate = generate(WAHA);
@@ -346,7 +346,7 @@ async fn every_refusal_is_a_problem() {
         ("POST", &generate, "application/json", "{\"a\":1e999}", 400),
         ("POST", &generate, "application/json", &deep, 400),
         ("POST", &generate, "text/plain", "{}", 415),
-        ("POST", &generate, "application/x-www-form-urlencoded", "a=b", 415),
+        ("POST", &generate, "multipart/form-data", "a=b", 415),
         ("POST", &generate, "application/json", &large, 413),
         ("POST", "/webhooks/x", "application/json", "{}", 404),
         ("POST", "/api/otp/v2/x/redeem", "application/json", "{}", 404),
@@ -373,7 +373,7 @@ async fn every_refusal_is_a_problem() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guessing_tokens_is_slowed_down_per_address() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     let mut statuses = Vec::new();
     for _ in 0..40 {
@@ -386,13 +386,13 @@ async fn guessing_tokens_is_slowed_down_per_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn crawlers_use_up_no_link() {
-    let world = World::new(Ground::directory());
+async fn get_requests_of_crawlers_consume_no_link() {
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
-    daemon.says("447700900123", "R1", &link.text).await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900123", "R1", &link.text).await;
     let reply = world.gateway.wait_for(1).await[0].json()["text"].as_str().unwrap().to_owned();
-    let path = crate::flow::link_in(&reply);
+    let path = crate::login_flow::link_in(&reply);
     for agent in ["WhatsApp/2.23", "facebookexternalhit/1.1", "TelegramBot", "Mozilla/5.0"] {
         for method in ["GET", "HEAD"] {
             for _ in 0..25 {
@@ -402,7 +402,7 @@ async fn crawlers_use_up_no_link() {
             }
         }
     }
-    let field = crate::flow::form_field(&daemon.get(&path).await.text);
+    let field = crate::login_flow::form_field(&daemon.get(&path).await.text);
     let sent_from = async |name: &str, value: &str, field: &str| {
         let request = http::Request::post(format!("{}{path}", daemon.base)).header(name, value);
         daemon.send(request.body(format!("form={field}").into_bytes()).unwrap()).await
@@ -425,15 +425,15 @@ async fn crawlers_use_up_no_link() {
     let other = if path.ends_with('A') { 'B' } else { 'A' };
     let tampered = format!("{}{other}", &path[..path.len() - 1]);
     assert!([404, 410].contains(&daemon.get(&tampered).await.status));
-    assert_eq!(crate::flow::tap(&daemon, &path, &field).await.status, 303);
+    assert_eq!(crate::login_flow::tap(&daemon, &path, &field).await.status, 303);
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn probes_and_metrics_live_on_their_own_listener() {
-    let world = World::new(Ground::directory());
+async fn probes_and_metrics_are_only_on_the_operator_listener() {
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
-    daemon.link(json!({})).await;
+    daemon.create_link(json!({})).await;
     let operator = async |path: &str| {
         let request = http::Request::get(format!("{}{path}", daemon.operator)).body(Vec::new()).unwrap();
         daemon.send(request).await

@@ -6,9 +6,9 @@ use countersign::domain::time::rfc3339;
 use serde_json::{Value, json};
 
 use crate::{
-    browser::{Browser, landed, reply, start_path},
-    daemon::{Daemon, Ground, META_TOKEN, TOKEN, WAHA, World, known_token, message},
-    flow::{link_in, on_both_stores},
+    browser::{Browser, redirect_parameters, reply, start_path},
+    daemon::{Daemon, META_TOKEN, TOKEN, TestStore, WAHA, World, message, token_entry},
+    login_flow::{link_in, on_both_stores},
     process::{Process, run},
 };
 
@@ -28,12 +28,12 @@ async fn post_as(daemon: &Daemon, token: &str, rest: &str, body: Value) -> crate
     daemon.post_with(&path(rest), body, &[("authorization", &format!("Bearer {token}"))]).await
 }
 
-async fn codes_and_links_are_shown_only_with_read_secrets(ground: Ground) {
-    let mut world = World::new(ground);
-    world.tokens = known_token("cst_sees", "id = \"sees\", scopes = [\"read\", \"read_secrets\"]")
-        + &known_token("cst_reads", "id = \"reads\", scopes = [\"read\", \"admin\"]");
+async fn codes_and_links_are_shown_only_with_read_secrets(test_store: TestStore) {
+    let mut world = World::new(test_store);
+    world.tokens = token_entry("cst_sees", "id = \"sees\", scopes = [\"read\", \"read_secrets\"]")
+        + &token_entry("cst_reads", "id = \"reads\", scopes = [\"read\", \"admin\"]");
     let daemon = world.start().await;
-    let link = daemon.link(json!({"client_ref": "cart 7"})).await;
+    let link = daemon.create_link(json!({"client_ref": "cart 7"})).await;
     let sent = daemon.post(&path("request-code"), json!({"chatId": "447700900123"})).await;
     let code = sent.text_of("code");
     for (token, shown) in [(TOKEN, true), ("cst_sees", true), ("cst_reads", false)] {
@@ -60,11 +60,11 @@ async fn codes_and_links_are_shown_only_with_read_secrets(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_token_expires_at_the_end_of_its_last_day(ground: Ground) {
-    let mut world = World::new(ground);
+async fn a_token_expires_at_the_end_of_its_last_day(test_store: TestStore) {
+    let mut world = World::new(test_store);
     let end = world.clock.wall() + Duration::from_secs(3600);
-    world.tokens = known_token("cst_short", &format!("id = \"trial\", until = \"{}\"", rfc3339(end)))
-        + &known_token("cst_old", "until = \"2020-12-31\"");
+    world.tokens = token_entry("cst_short", &format!("id = \"trial\", until = \"{}\"", rfc3339(end)))
+        + &token_entry("cst_old", "until = \"2020-12-31\"");
     let daemon = world.start().await;
     assert_eq!(daemon.get_as("cst_short", &path("requests")).await.status, 200);
     let old = daemon.get_as("cst_old", &path("requests")).await;
@@ -79,24 +79,24 @@ async fn a_token_expires_at_the_end_of_its_last_day(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn actions_appear_in_the_timeline_and_the_audit_stream(ground: Ground) {
-    let mut world = World::new(ground);
+async fn actions_appear_in_the_timeline_and_the_audit_stream(test_store: TestStore) {
+    let mut world = World::new(test_store);
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("audit.jsonl");
     world.more = format!("[audit]\npath = \"{}\"\n", file.display());
-    world.tokens = known_token("cst_shop", "id = \"shop\"") + &known_token("cst_support", "id = \"support\"");
+    world.tokens = token_entry("cst_shop", "id = \"shop\"") + &token_entry("cst_support", "id = \"support\"");
     let daemon = world.start().await;
     let minted = post_as(&daemon, "cst_shop", "generate-link", json!({})).await;
     let (uuid, text) = (minted.text_of("uuid"), minted.text_of("text"));
     let mut browser = Browser::default();
     browser.tap(&daemon, &start_path(&minted), "here").await;
     let now = daemon.clock.wall().as_second();
-    assert_eq!(daemon.waha(&message("447700900123", "A1", &text, now)).await.status, 200);
-    let went_on = browser.go_on(&daemon, &link_in(&reply(&world, 1).await)).await;
-    let landed = landed(&went_on).unwrap()["token"].clone();
+    assert_eq!(daemon.post_waha(&message("447700900123", "A1", &text, now)).await.status, 200);
+    let went_on = browser.submit_link(&daemon, &link_in(&reply(&world, 1).await)).await;
+    let landed = redirect_parameters(&went_on).unwrap()["token"].clone();
     let redeemed = post_as(&daemon, "cst_shop", "redeem", json!({"token": landed})).await;
     assert_eq!(redeemed.status, 200, "{}", redeemed.text);
-    let plain = daemon.link(json!({})).await;
+    let plain = daemon.create_link(json!({})).await;
     let canceled = post_as(&daemon, "cst_support", &format!("requests/{}/cancel", plain.uuid), json!({})).await;
     assert_eq!(canceled.status, 200);
     assert_eq!(post_as(&daemon, "cst_wrong", "generate-link", json!({})).await.status, 401);
@@ -155,8 +155,8 @@ async fn actions_appear_in_the_timeline_and_the_audit_stream(ground: Ground) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_names_the_token() {
-    let mut world = World::new(Ground::directory());
-    world.tokens = known_token("cst_shop", "id = \"shop\"");
+    let mut world = World::new(TestStore::directory());
+    world.tokens = token_entry("cst_shop", "id = \"shop\"");
     let process = Process::start(&world).await;
     let request = http::Request::get(format!("{}{}", process.base, path("requests")));
     let request = request.header("authorization", "Bearer cst_shop").body(Vec::new()).unwrap();
@@ -175,7 +175,7 @@ async fn the_output_of_new_token_is_valid_configuration() {
     let token = token.strip_prefix("# API token, shown only now: cst_").unwrap();
     assert!(token.len() > 40 && !entry.contains(token), "{printed}");
     let check = |tokens: &str| {
-        let mut world = World::new(Ground::directory());
+        let mut world = World::new(TestStore::directory());
         world.tokens = format!(", {tokens}");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), world.config("127.0.0.1:0", "127.0.0.1:0")).unwrap();

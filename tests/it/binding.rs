@@ -7,21 +7,21 @@ use countersign::hash::sha256;
 use serde_json::{Value, json};
 
 use crate::{
-    browser::{Browser, code_in, field, landed, redeem, reply, start_path},
-    daemon::{Ground, META, META_TOKEN, WAHA, World},
-    flow::{link_in, on_both_stores},
+    browser::{Browser, code_in, field, redeem, redirect_parameters, reply, start_path},
+    daemon::{META, META_TOKEN, TestStore, WAHA, World},
+    login_flow::{link_in, on_both_stores},
 };
 
 on_both_stores! {
-    bound_here_finishes_here_and_nowhere_else
-    a_scanning_phone_gets_a_code_that_its_browser_types
-    five_wrong_codes_spend_it
-    the_last_tap_wins_until_the_match
-    the_app_binds_with_a_verifier_and_a_code
-    the_waiting_page_finishes_for_who_stated_the_number
-    an_expired_page_gives_a_new_link
-    what_the_app_bounded_nobody_makes_anew
-    a_press_takes_the_place_of_a_robot
+    a_bound_login_completes_only_in_its_browser
+    after_a_qr_scan_the_reply_has_a_code_for_the_waiting_browser
+    five_wrong_codes_end_the_completion
+    the_last_tap_binds_until_the_message_matches
+    an_app_completes_with_its_verifier_and_the_code
+    prove_phone_completes_in_the_waiting_page
+    an_expired_page_renews_its_link
+    renewals_stay_within_the_apps_limit
+    a_tap_of_a_person_replaces_the_binding_of_a_bot
 }
 
 const PHONE: &str = "447700900123";
@@ -40,8 +40,8 @@ async fn timeline(daemon: &crate::daemon::Daemon, uuid: &str) -> Vec<String> {
     entries.iter().map(word).collect()
 }
 
-async fn bound_here_finishes_here_and_nowhere_else(ground: Ground) {
-    let world = World::new(ground);
+async fn a_bound_login_completes_only_in_its_browser(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"state": "s"})).await;
     let (page, text) = (start_path(&minted), minted.text_of("text"));
@@ -50,7 +50,7 @@ async fn bound_here_finishes_here_and_nowhere_else(ground: Ground) {
     assert_eq!(shown.status, 200, "{}", shown.text);
     assert!(shown.text.contains("https://wa.me/447700900999?text="), "the answer shows the link");
     assert_eq!(owner.stage(&daemon, &page).await, "pending");
-    daemon.says(PHONE, "B1", &text).await;
+    daemon.send_message(PHONE, "B1", &text).await;
     let link = link_in(&reply(&world, 1).await);
     assert_eq!(
         world.receiver.wait_for(1).await[0].json()["data"]["completion"],
@@ -58,17 +58,17 @@ async fn bound_here_finishes_here_and_nowhere_else(ground: Ground) {
     );
     assert_eq!(owner.stage(&daemon, &page).await, "link");
 
-    let told = other.go_on(&daemon, &link).await;
-    assert_eq!((told.status, landed(&told)), (200, None));
+    let told = other.submit_link(&daemon, &link).await;
+    assert_eq!((told.status, redirect_parameters(&told)), (200, None));
     let code = code_in(told.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
     assert!(told.text.contains("Type it only on the page you opened yourself"), "{}", told.text);
     assert_eq!(other.type_code(&daemon, &page, &code).await.status, 422, "the code is for the browser that waits");
     assert_eq!(owner.stage(&daemon, &page).await, "code", "the waiting page asks for it");
     let cookieless =
-        Browser::default().post(&daemon, &link, &[("form", &field(&owner.look(&daemon, &link).await.text))]).await;
+        Browser::default().post(&daemon, &link, &[("form", &field(&owner.get(&daemon, &link).await.text))]).await;
     assert_eq!(cookieless.status, 422, "the field is tied to the cookie");
 
-    let landed = landed(&owner.go_on(&daemon, &link).await).expect("its own browser goes on");
+    let landed = redirect_parameters(&owner.submit_link(&daemon, &link).await).expect("its own browser goes on");
     assert_eq!(landed["state"], "s");
     assert_eq!(owner.stage(&daemon, &page).await, "done");
     assert_eq!(redeem(&daemon, json!({"token": landed["token"]})).await.status, 200);
@@ -79,40 +79,40 @@ async fn bound_here_finishes_here_and_nowhere_else(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_scanning_phone_gets_a_code_that_its_browser_types(ground: Ground) {
-    let world = World::new(ground);
+async fn after_a_qr_scan_the_reply_has_a_code_for_the_waiting_browser(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"state": "s", "message": {"success": "Own text: <link>"}})).await;
     let page = start_path(&minted);
     let mut desk = Browser::default();
     assert!(desk.tap(&daemon, &page, "qr").await.text.contains("data:image/bmp;base64,"));
-    daemon.says(PHONE, "Q1", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "Q1", &minted.text_of("text")).await;
     let text = reply(&world, 1).await;
     assert!(!text.contains("/o/"), "no link for a phone that only scanned: {text}");
     let code = code_in(&text).expect("a code");
     assert!(text.contains("Type it only on a page you opened yourself"), "{text}");
     assert_eq!(desk.stage(&daemon, &page).await, "code");
     assert_eq!(Browser::default().stage(&daemon, &page).await, "link", "others learn nothing");
-    daemon.says(PHONE, "Q2", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "Q2", &minted.text_of("text")).await;
     assert!(reply(&world, 2).await.contains(&code), "a second message gets the same answer");
 
     let wrong = desk.type_code(&daemon, &page, "000000").await;
     assert_eq!(wrong.status, 422);
     assert!(wrong.text.contains("Tries left: 4"), "{}", wrong.text);
     let typed = desk.type_code(&daemon, &page, &format!(" {}-{} ", code[..3].to_lowercase(), &code[3..])).await;
-    let landed = landed(&typed).unwrap_or_else(|| panic!("{} {}", typed.status, typed.text));
+    let landed = redirect_parameters(&typed).unwrap_or_else(|| panic!("{} {}", typed.status, typed.text));
     assert_eq!(redeem(&daemon, json!({"token": landed["token"]})).await.data("subject")["value"], "+447700900123");
     daemon.finish().await;
 }
 
-async fn five_wrong_codes_spend_it(ground: Ground) {
-    let world = World::new(ground);
+async fn five_wrong_codes_end_the_completion(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let minted = daemon.mint(json!({})).await;
     let page = start_path(&minted);
     let mut desk = Browser::default();
     desk.tap(&daemon, &page, "qr").await;
-    daemon.says(PHONE, "W1", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "W1", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 1).await).unwrap();
     for _ in 0..4 {
         assert_eq!(desk.type_code(&daemon, &page, "ZZZZZZ").await.status, 422);
@@ -124,26 +124,29 @@ async fn five_wrong_codes_spend_it(ground: Ground) {
     let minted = daemon.mint(json!({})).await;
     let page = start_path(&minted);
     desk.tap(&daemon, &page, "qr").await;
-    daemon.says(PHONE, "W2", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "W2", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 2).await).unwrap();
     for _ in 0..4 {
         assert_eq!(desk.type_code(&daemon, &page, "ZZZZZZ").await.status, 422);
     }
     daemon.advance(Duration::from_secs(270)).await;
-    assert!(landed(&desk.type_code(&daemon, &page, &code).await).is_some(), "the last try, in the last moment");
+    assert!(
+        redirect_parameters(&desk.type_code(&daemon, &page, &code).await).is_some(),
+        "the last try, in the last moment"
+    );
 
     let minted = daemon.mint(json!({})).await;
     let page = start_path(&minted);
     desk.tap(&daemon, &page, "qr").await;
-    daemon.says(PHONE, "W3", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "W3", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 3).await).unwrap();
     daemon.advance(Duration::from_secs(301)).await;
     assert_eq!(desk.type_code(&daemon, &page, &code).await.status, 410, "five minutes");
     daemon.finish().await;
 }
 
-async fn the_last_tap_wins_until_the_match(ground: Ground) {
-    let world = World::new(ground);
+async fn the_last_tap_binds_until_the_message_matches(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let minted = daemon.mint(json!({})).await;
     let page = start_path(&minted);
@@ -154,23 +157,23 @@ async fn the_last_tap_wins_until_the_match(ground: Ground) {
     last.tap(&daemon, &page, "here").await;
     first.submit(&daemon, &page, &page, &gently).await;
     last.submit(&daemon, &page, &page, &gently).await;
-    daemon.says(PHONE, "L1", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "L1", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 1).await);
     first.tap(&daemon, &page, "here").await;
-    assert_eq!(landed(&first.go_on(&daemon, &link).await), None, "frozen at the match");
-    assert!(landed(&last.go_on(&daemon, &link).await).is_some());
+    assert_eq!(redirect_parameters(&first.submit_link(&daemon, &link).await), None, "frozen at the match");
+    assert!(redirect_parameters(&last.submit_link(&daemon, &link).await).is_some());
     let events = timeline(&daemon, &minted.text_of("uuid")).await;
     assert_eq!(events[1..3], ["tapped (here)", "verified"], "only the last tap is told");
     daemon.finish().await;
 }
 
-async fn the_app_binds_with_a_verifier_and_a_code(ground: Ground) {
-    let world = World::new(ground);
+async fn an_app_completes_with_its_verifier_and_the_code(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let body = |qr: bool| json!({"challenge": challenge("v"), "qr": qr});
     let minted = daemon.mint(body(true)).await;
     assert_eq!(minted.data("warnings"), &json!([]), "nothing is unbound");
-    daemon.says(PHONE, "C1", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "C1", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 1).await).expect("the reply holds the code");
     let uuid = minted.text_of("uuid");
     let wrong = [
@@ -192,7 +195,7 @@ async fn the_app_binds_with_a_verifier_and_a_code(ground: Ground) {
     assert_eq!(by(None).await.status, 410);
 
     let minted = daemon.mint(body(false)).await;
-    daemon.says(PHONE, "C2", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "C2", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 2).await);
     let mut phone = Browser::default();
     let told = phone.submit(&daemon, &link, &link, &[("elsewhere", "1")]).await;
@@ -201,7 +204,7 @@ async fn the_app_binds_with_a_verifier_and_a_code(ground: Ground) {
         let body = json!({"uuid": minted.text_of("uuid"), "code": "000000", "verifier": "v"});
         assert_eq!(redeem(&daemon, body).await.json["code"], "token_refused");
     }
-    let landed = landed(&phone.go_on(&daemon, &link).await).expect("no cookie is asked for");
+    let landed = redirect_parameters(&phone.submit_link(&daemon, &link).await).expect("no cookie is asked for");
     assert_eq!(redeem(&daemon, json!({"token": landed["token"]})).await.json["code"], "token_refused");
     let by_code = json!({"uuid": minted.text_of("uuid"), "code": code, "verifier": "v"});
     assert_eq!(redeem(&daemon, by_code).await.status, 410, "one use, whichever way");
@@ -211,15 +214,15 @@ async fn the_app_binds_with_a_verifier_and_a_code(ground: Ground) {
     let minted = daemon.mint(body(false)).await;
     let (page, mut desk) = (start_path(&minted), Browser::default());
     desk.tap(&daemon, &page, "qr").await;
-    daemon.says(PHONE, "C3", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "C3", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 3).await).unwrap();
-    let landed = crate::browser::landed(&desk.type_code(&daemon, &page, &code).await).unwrap();
+    let landed = crate::browser::redirect_parameters(&desk.type_code(&daemon, &page, &code).await).unwrap();
     assert_eq!(redeem(&daemon, json!({"token": landed["token"], "verifier": "v"})).await.status, 200);
     daemon.finish().await;
 }
 
-async fn the_waiting_page_finishes_for_who_stated_the_number(ground: Ground) {
-    let mut world = World::new(ground);
+async fn prove_phone_completes_in_the_waiting_page(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "completions_allowed = [\"prove_phone\", \"anywhere\"]".to_owned();
     let daemon = world.start().await;
     let refused = daemon.mint(json!({"completion": "prove_phone"})).await;
@@ -228,25 +231,25 @@ async fn the_waiting_page_finishes_for_who_stated_the_number(ground: Ground) {
     let page = start_path(&minted);
     let (mut owner, mut other) = (Browser::default(), Browser::default());
     owner.tap(&daemon, &page, "qr").await;
-    daemon.says(PHONE, "P1", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "P1", &minted.text_of("text")).await;
     assert_eq!(owner.stage(&daemon, &page).await, "finish");
     assert_eq!(other.stage(&daemon, &page).await, "link");
     assert_eq!(other.submit(&daemon, &page, &page, &[("do", "finish")]).await.status, 422);
-    let landed = landed(&owner.submit(&daemon, &page, &page, &[("do", "finish")]).await).unwrap();
+    let landed = redirect_parameters(&owner.submit(&daemon, &page, &page, &[("do", "finish")]).await).unwrap();
     let redeemed = redeem(&daemon, json!({"token": landed["token"]})).await;
     assert_eq!(redeemed.data("completion")["mode"], "prove_phone");
 
     let minted = daemon.mint(json!({"state": "s"})).await;
     let page = start_path(&minted);
     owner.tap(&daemon, &page, "here").await;
-    daemon.says(PHONE, "P2", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "P2", &minted.text_of("text")).await;
     let finish = owner.submit(&daemon, &page, &page, &[("do", "finish")]).await;
     assert_eq!(finish.status, 422, "only where the person was signed in before");
     daemon.finish().await;
 }
 
-async fn an_expired_page_gives_a_new_link(ground: Ground) {
-    let world = World::new(ground);
+async fn an_expired_page_renews_its_link(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"state": "s", "chatId": PHONE, "client_ref": "cart 7", "expires": 60})).await;
     let page = start_path(&minted);
@@ -256,7 +259,7 @@ async fn an_expired_page_gives_a_new_link(ground: Ground) {
     daemon.advance(Duration::from_secs(61)).await;
     assert_eq!(browser.stage(&daemon, &page).await, "expired");
     let mut stranger = Browser::default();
-    assert!(!stranger.look(&daemon, &page).await.text.contains("value=\"renew\""));
+    assert!(!stranger.get(&daemon, &page).await.text.contains("value=\"renew\""));
     assert_eq!(stranger.submit(&daemon, &page, &page, &[("do", "renew")]).await.status, 410, "it did not wait");
     let renewed = browser.submit(&daemon, &page, &page, &[("do", "renew")]).await;
     assert_eq!(renewed.status, 303, "{}", renewed.text);
@@ -270,11 +273,11 @@ async fn an_expired_page_gives_a_new_link(ground: Ground) {
     let new = requests.iter().find(|request| request["status"] == "pending").unwrap();
     assert_eq!(new["renews"], json!(minted.text_of("uuid")));
     browser.tap(&daemon, &fresh, "here").await;
-    daemon.says("447700900777", "N0", new["text"].as_str().unwrap()).await;
+    daemon.send_message("447700900777", "N0", new["text"].as_str().unwrap()).await;
     assert_eq!(browser.stage(&daemon, &fresh).await, "pending", "the same chat as before is asked for");
-    daemon.says(PHONE, "N1", new["text"].as_str().unwrap()).await;
+    daemon.send_message(PHONE, "N1", new["text"].as_str().unwrap()).await;
     assert_eq!(browser.stage(&daemon, &fresh).await, "link");
-    let landed = landed(&browser.go_on(&daemon, &link_in(&reply(&world, 2).await)).await).unwrap();
+    let landed = redirect_parameters(&browser.submit_link(&daemon, &link_in(&reply(&world, 2).await)).await).unwrap();
     let redeemed = redeem(&daemon, json!({"token": landed["token"]})).await;
     assert_eq!(redeemed.data("renews"), &json!(minted.text_of("uuid")));
     daemon.advance(Duration::from_secs(3700)).await;
@@ -284,8 +287,8 @@ async fn an_expired_page_gives_a_new_link(ground: Ground) {
 }
 
 /// `expires` is a bound that the app has set, so whoever waits prolongs it only as far as the app lets him.
-async fn what_the_app_bounded_nobody_makes_anew(ground: Ground) {
-    let mut world = World::new(ground);
+async fn renewals_stay_within_the_apps_limit(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "renewals = 2".to_owned();
     let daemon = world.start().await;
     for (bound, renewals) in
@@ -297,7 +300,7 @@ async fn what_the_app_bounded_nobody_makes_anew(ground: Ground) {
         for left in (0..=renewals).rev() {
             browser.tap(&daemon, &page, "here").await;
             daemon.advance(Duration::from_secs(61)).await;
-            assert_eq!(browser.look(&daemon, &page).await.text.contains("value=\"renew\""), left > 0, "{bound}");
+            assert_eq!(browser.get(&daemon, &page).await.text.contains("value=\"renew\""), left > 0, "{bound}");
             let renewed = browser.submit(&daemon, &page, &page, &[("do", "renew")]).await;
             assert_eq!(renewed.status, if left > 0 { 303 } else { 410 }, "{bound} {left}");
             page = renewed.header("location").to_owned();
@@ -307,8 +310,8 @@ async fn what_the_app_bounded_nobody_makes_anew(ground: Ground) {
 }
 
 /// A scanner of mails opens every link and runs its scripts.
-async fn a_press_takes_the_place_of_a_robot(ground: Ground) {
-    let mut world = World::new(ground);
+async fn a_tap_of_a_person_replaces_the_binding_of_a_bot(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "completions_allowed = [\"same_browser\", \"prove_phone\"]".to_owned();
     let daemon = world.start().await;
     let (mut robot, mut person) = (Browser::default(), Browser::default());
@@ -319,10 +322,10 @@ async fn a_press_takes_the_place_of_a_robot(ground: Ground) {
     person.submit(&daemon, &page, &page, &gently).await;
     // "Send it by hand", on a desktop: the script taps for whoever opened it.
     person.tap(&daemon, &page, "qr").await;
-    daemon.says(PHONE, "H1", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "H1", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 1).await).unwrap();
     assert_eq!(robot.type_code(&daemon, &page, &code).await.status, 422);
-    assert!(landed(&person.type_code(&daemon, &page, &code).await).is_some());
+    assert!(redirect_parameters(&person.type_code(&daemon, &page, &code).await).is_some());
 
     // A page that nobody has touched does not go on by itself.
     let body = json!({"completion": "prove_phone", "chatId": PHONE});
@@ -333,8 +336,8 @@ async fn a_press_takes_the_place_of_a_robot(ground: Ground) {
         if touched {
             person.tap(&daemon, &page, "qr").await;
         }
-        daemon.says(PHONE, &format!("H2{touched}"), &minted.text_of("text")).await;
-        let shown = person.look(&daemon, &page).await.text;
+        daemon.send_message(PHONE, &format!("H2{touched}"), &minted.text_of("text")).await;
+        let shown = person.get(&daemon, &page).await.text;
         assert!(shown.contains("data-stage=\"finish\""), "{shown}");
         assert_eq!(shown.contains(" data-automatic"), touched, "{shown}");
     }
@@ -342,8 +345,8 @@ async fn a_press_takes_the_place_of_a_robot(ground: Ground) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strict_browser_tells_no_code_and_shows_no_picture() {
-    let mut world = World::new(Ground::directory());
+async fn strict_browser_sends_no_code_and_shows_no_qr_code() {
+    let mut world = World::new(TestStore::directory());
     world.extra = "strict_browser = true".to_owned();
     let daemon = world.start().await;
     let refused = daemon.mint(json!({"challenge": challenge("v"), "qr": true})).await;
@@ -351,22 +354,22 @@ async fn strict_browser_tells_no_code_and_shows_no_picture() {
     let minted = daemon.mint(json!({})).await;
     let page = start_path(&minted);
     let (mut owner, mut other) = (Browser::default(), Browser::default());
-    assert!(!owner.look(&daemon, &page).await.text.contains("id=\"scan\""));
+    assert!(!owner.get(&daemon, &page).await.text.contains("id=\"scan\""));
     owner.tap(&daemon, &page, "qr").await;
-    daemon.says(PHONE, "S1", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "S1", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 1).await);
-    let refused = other.go_on(&daemon, &link).await;
+    let refused = other.submit_link(&daemon, &link).await;
     assert_eq!(refused.status, 403);
     assert!(!refused.text.contains("class=\"code\"") && refused.text.contains("another browser"), "{}", refused.text);
     let events = timeline(&daemon, &minted.text_of("uuid")).await;
     assert_eq!(events[3], "link tapped: wrong_browser");
-    assert!(landed(&owner.go_on(&daemon, &link).await).is_some());
+    assert!(redirect_parameters(&owner.submit_link(&daemon, &link).await).is_some());
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_binds_nobody_is_refused_where_binding_is_required() {
-    let mut world = World::new(Ground::directory());
+async fn anywhere_is_rejected_where_binding_is_required() {
+    let mut world = World::new(TestStore::directory());
     world.extra = "require_binding = true\ncompletions_allowed = [\"anywhere\", \"prove_phone\"]".to_owned();
     let daemon = world.start().await;
     for (body, field) in [(json!({}), "challenge"), (json!({"completion": "anywhere"}), "completion")] {
@@ -380,37 +383,37 @@ async fn what_binds_nobody_is_refused_where_binding_is_required() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cookie_belongs_to_this_host_alone() {
-    let mut world = World::new(Ground::directory());
+async fn the_cookie_has_the_host_prefix_and_is_not_set_twice() {
+    let mut world = World::new(TestStore::directory());
     world.public_url = "https://wa.example.org".to_owned();
     let daemon = world.start().await;
     let page = start_path(&daemon.mint(json!({})).await);
     let mut browser = Browser::default();
-    let shown = browser.look(&daemon, &page).await;
+    let shown = browser.get(&daemon, &page).await;
     let cookie = shown.header("set-cookie").to_owned();
     assert!(cookie.starts_with("__Host-cs="), "{cookie}");
     for attribute in ["; Path=/", "; HttpOnly", "; SameSite=Lax", "; Secure", "; Max-Age="] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
     assert!(!cookie.contains("Domain"), "{cookie}");
-    assert_eq!(browser.look(&daemon, &page).await.header("set-cookie"), "", "one per browser");
+    assert_eq!(browser.get(&daemon, &page).await.header("set-cookie"), "", "one per browser");
     let other = start_path(&daemon.mint(json!({})).await);
-    assert_eq!(browser.look(&daemon, &other).await.header("set-cookie"), "", "for all its pages");
+    assert_eq!(browser.get(&daemon, &other).await.header("set-cookie"), "", "for all its pages");
     browser.cookie = Some("__Host-cs=short".to_owned());
-    assert!(browser.look(&daemon, &page).await.header("set-cookie").starts_with("__Host-cs="), "only one of ours");
+    assert!(browser.get(&daemon, &page).await.header("set-cookie").starts_with("__Host-cs="), "only one of ours");
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn go_leads_to_whatsapp_only_where_nothing_needs_binding() {
-    let mut world = World::new(Ground::directory());
+async fn go_redirects_to_whatsapp_only_if_no_binding_is_needed() {
+    let mut world = World::new(TestStore::directory());
     world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
     let daemon = world.start().await;
     for (body, direct) in
         [(json!({}), false), (json!({"challenge": challenge("v")}), true), (json!({"completion": "anywhere"}), true)]
     {
         let minted = daemon.mint(body).await;
-        let went = Browser::default().look(&daemon, &format!("{}/go", start_path(&minted))).await;
+        let went = Browser::default().get(&daemon, &format!("{}/go", start_path(&minted))).await;
         assert_eq!(went.status, 303);
         let expected = if direct { minted.text_of("whatsapp_link") } else { minted.text_of("start_url") };
         assert_eq!(went.header("location"), expected);

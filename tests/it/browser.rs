@@ -26,7 +26,7 @@ impl Browser {
         answer
     }
 
-    pub(crate) async fn look(&mut self, daemon: &Daemon, path: &str) -> Answer {
+    pub(crate) async fn get(&mut self, daemon: &Daemon, path: &str) -> Answer {
         self.send(daemon, Request::get(format!("{}{path}", daemon.base)), Vec::new()).await
     }
 
@@ -40,7 +40,7 @@ impl Browser {
 
     /// Loads a page and submits its form with additional fields.
     pub(crate) async fn submit(&mut self, daemon: &Daemon, page: &str, to: &str, fields: &[(&str, &str)]) -> Answer {
-        let field = field(&self.look(daemon, page).await.text);
+        let field = field(&self.get(daemon, page).await.text);
         let mut all = vec![("form", field.as_str())];
         all.extend(fields);
         self.post(daemon, to, &all).await
@@ -51,7 +51,7 @@ impl Browser {
     }
 
     /// Taps the link in the reply.
-    pub(crate) async fn go_on(&mut self, daemon: &Daemon, link: &str) -> Answer {
+    pub(crate) async fn submit_link(&mut self, daemon: &Daemon, link: &str) -> Answer {
         self.submit(daemon, link, link, &[]).await
     }
 
@@ -61,7 +61,7 @@ impl Browser {
 
     /// The stage that its waiting page receives.
     pub(crate) async fn stage(&mut self, daemon: &Daemon, page: &str) -> String {
-        let answer = self.look(daemon, &format!("{page}/events?now")).await;
+        let answer = self.get(daemon, &format!("{page}/events?now")).await;
         answer.json["state"].as_str().unwrap_or_else(|| panic!("{}", answer.text)).to_owned()
     }
 }
@@ -83,7 +83,7 @@ pub(crate) fn code_in(text: &str) -> Option<String> {
 }
 
 /// The parameters that the app's redirect page receives.
-pub(crate) fn landed(answer: &Answer) -> Option<std::collections::HashMap<String, String>> {
+pub(crate) fn redirect_parameters(answer: &Answer) -> Option<std::collections::HashMap<String, String>> {
     let url = url::Url::parse(answer.headers.get("location")?.to_str().ok()?).ok()?;
     url.as_str().starts_with("https://app.example.org/in").then(|| url.query_pairs().into_owned().collect())
 }

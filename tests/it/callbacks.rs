@@ -8,30 +8,30 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Daemon, Ground, WAHA, World},
-    fakes::{Arrived, Fake},
-    flow::on_both_stores,
+    daemon::{Daemon, TestStore, WAHA, World},
+    fakes::{Fake, ReceivedRequest},
+    login_flow::on_both_stores,
     wait::until,
 };
 
 on_both_stores! {
-    a_failing_receiver_is_tried_on_schedule_and_the_body_never_changes
-    what_is_given_up_can_be_replayed_under_its_id
-    gone_ends_the_job_at_once
-    retry_after_only_delays
+    a_failing_receiver_is_retried_on_schedule_with_the_same_body
+    a_given_up_callback_can_be_replayed_under_its_id
+    status_410_ends_a_callback_at_once
+    retry_after_delays_the_schedule
     redirects_are_not_followed
-    a_slow_receiver_delays_nobody_else
-    a_closed_address_is_never_reached
-    a_failing_gateway_does_not_hold_the_callback_and_late_replies_are_dropped
-    erased_after_a_day_and_gone_after_a_week
-    a_failing_destination_is_left_alone_for_a_while
-    a_number_is_paced_and_rubbish_does_not_hold_a_link_back
-    a_refused_number_falls_silent_and_comes_back
+    a_slow_receiver_does_not_delay_others
+    a_denied_address_is_never_contacted
+    a_failing_gateway_does_not_delay_callbacks_and_late_replies_are_dropped
+    personal_data_is_erased_after_a_day_and_records_after_a_week
+    a_failing_destination_is_held_for_a_while
+    replies_are_paced_and_unsolicited_messages_do_not_delay_a_link
+    a_number_with_rejected_credentials_is_held_and_resumes
 }
 
 async fn verified(daemon: &Daemon, id: &str, body: serde_json::Value) -> String {
-    let link = daemon.link(body).await;
-    daemon.says("447700900123", id, &link.text).await;
+    let link = daemon.create_link(body).await;
+    daemon.send_message("447700900123", id, &link.text).await;
     link.uuid
 }
 
@@ -50,20 +50,20 @@ async fn dead(daemon: &Daemon) -> serde_json::Value {
     answer.data("callbacks").clone()
 }
 
-async fn a_failing_receiver_is_tried_on_schedule_and_the_body_never_changes(ground: Ground) {
-    let world = World::new(ground);
+async fn a_failing_receiver_is_retried_on_schedule_with_the_same_body(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     world.receiver.fail(500, 4);
     verified(&daemon, "A", json!({})).await;
     daemon.settle().await;
     // 2, 5, 15 and 60 seconds, each with up to a fifth more.
     for (count, base) in [(1, 2), (2, 5), (3, 15), (4, 60)] {
-        assert_eq!(world.receiver.arrived().len(), count);
+        assert_eq!(world.receiver.requests().len(), count);
         daemon.advance(Duration::from_secs(base - 1)).await;
         // The clock also runs by itself, and on a busy machine for more than the second that is left.
-        let arrived = world.receiver.arrived();
+        let arrived = world.receiver.requests();
         if let [.., last, next] = &arrived[count - 1..] {
-            let stamp = |attempt: &Arrived| attempt.header("webhook-timestamp").parse::<u64>().unwrap();
+            let stamp = |attempt: &ReceivedRequest| attempt.header("webhook-timestamp").parse::<u64>().unwrap();
             let apart = stamp(next) - stamp(last);
             assert!(apart >= base, "{apart} s after attempt {count}");
         }
@@ -77,8 +77,8 @@ async fn a_failing_receiver_is_tried_on_schedule_and_the_body_never_changes(grou
     daemon.finish().await;
 }
 
-async fn what_is_given_up_can_be_replayed_under_its_id(ground: Ground) {
-    let world = World::new(ground);
+async fn a_given_up_callback_can_be_replayed_under_its_id(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     world.receiver.fail(503, 13);
     let uuid = verified(&daemon, "A", json!({})).await;
@@ -86,7 +86,7 @@ async fn what_is_given_up_can_be_replayed_under_its_id(ground: Ground) {
     for _ in 0..14 {
         daemon.advance(Duration::from_hours(30)).await;
     }
-    assert_eq!(world.receiver.arrived().len(), 13, "thirteen attempts");
+    assert_eq!(world.receiver.requests().len(), 13, "thirteen attempts");
     let listed = dead(&daemon).await;
     assert_eq!(listed[0]["uuid"], uuid);
     let error = format!("{}: status 503", host(&world.receiver.url));
@@ -104,14 +104,14 @@ async fn what_is_given_up_can_be_replayed_under_its_id(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn gone_ends_the_job_at_once(ground: Ground) {
-    let world = World::new(ground);
+async fn status_410_ends_a_callback_at_once(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     world.receiver.fail(410, 1);
     verified(&daemon, "A", json!({})).await;
     daemon.settle().await;
     daemon.advance(Duration::from_hours(1)).await;
-    assert_eq!(world.receiver.arrived().len(), 1);
+    assert_eq!(world.receiver.requests().len(), 1);
     let error = format!("{}: gone: status 410", host(&world.receiver.url));
     assert_eq!(dead(&daemon).await[0]["last_error"], error);
     let counted = |reason: &str| format!("countersign_jobs_dead_total{{kind=\"callback\",reason=\"{reason}\"}} ");
@@ -121,22 +121,22 @@ async fn gone_ends_the_job_at_once(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn retry_after_only_delays(ground: Ground) {
-    let world = World::new(ground);
+async fn retry_after_delays_the_schedule(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     world.receiver.fail(429, 1);
     world.receiver.fail_with("retry-after", "600");
     verified(&daemon, "A", json!({})).await;
     daemon.settle().await;
     daemon.advance(Duration::from_secs(540)).await;
-    assert_eq!(world.receiver.arrived().len(), 1);
+    assert_eq!(world.receiver.requests().len(), 1);
     daemon.advance(Duration::from_secs(70)).await;
     world.receiver.wait_for(2).await;
     daemon.finish().await;
 }
 
-async fn redirects_are_not_followed(ground: Ground) {
-    let world = World::new(ground);
+async fn redirects_are_not_followed(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let trap = Fake::start();
     world.receiver.fail_with("location", &trap.url);
@@ -153,12 +153,12 @@ async fn redirects_are_not_followed(ground: Ground) {
     let delivered = daemon.get(&format!("/api/otp/v2/{WAHA}/callbacks?status=delivered")).await;
     let uuids = delivered.data("callbacks").as_array().unwrap().iter().map(|one| one["uuid"].as_str().unwrap().into());
     assert_eq!(uuids.collect::<HashSet<String>>(), told);
-    assert!(trap.arrived().is_empty());
+    assert!(trap.requests().is_empty());
     daemon.finish().await;
 }
 
-async fn a_slow_receiver_delays_nobody_else(ground: Ground) {
-    let world = World::new(ground);
+async fn a_slow_receiver_does_not_delay_others(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let slow = Fake::start();
     slow.delay(Duration::from_secs(9));
@@ -169,14 +169,14 @@ async fn a_slow_receiver_delays_nobody_else(ground: Ground) {
     futures_util::future::join_all(crowd).await;
     verified(&daemon, "Q", json!({})).await;
     world.receiver.wait_for(1).await;
-    assert!(slow.arrived().len() <= 8, "a destination gets no more than its slots");
+    assert!(slow.requests().len() <= 8, "a destination gets no more than its slots");
     slow.delay(Duration::ZERO);
     slow.wait_for(12).await;
     daemon.finish().await;
 }
 
-async fn a_closed_address_is_never_reached(ground: Ground) {
-    let world = World::new(ground);
+async fn a_denied_address_is_never_contacted(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let ours = daemon.base.rsplit(':').next().unwrap().to_owned();
     for (index, url) in [
@@ -205,8 +205,8 @@ async fn a_closed_address_is_never_reached(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_failing_gateway_does_not_hold_the_callback_and_late_replies_are_dropped(ground: Ground) {
-    let world = World::new(ground);
+async fn a_failing_gateway_does_not_delay_callbacks_and_late_replies_are_dropped(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     world.gateway.fail(500, 2);
     verified(&daemon, "A", json!({})).await;
@@ -214,23 +214,23 @@ async fn a_failing_gateway_does_not_hold_the_callback_and_late_replies_are_dropp
     daemon.settle().await;
     daemon.advance(Duration::from_secs(3)).await;
     daemon.advance(Duration::from_secs(7)).await;
-    assert_eq!(world.gateway.arrived().len(), 3, "2 and 5 seconds later");
+    assert_eq!(world.gateway.requests().len(), 3, "2 and 5 seconds later");
     world.gateway.fail(500, 1);
     world.gateway.fail_with("retry-after", "60");
     verified(&daemon, "B", json!({})).await;
     daemon.settle().await;
     daemon.advance(Duration::from_secs(200)).await;
-    assert_eq!(world.gateway.arrived().len(), 4, "too late to be sent");
+    assert_eq!(world.gateway.requests().len(), 4, "too late to be sent");
     world.gateway.fail(401, 1);
     verified(&daemon, "C", json!({})).await;
     daemon.settle().await;
     daemon.advance(Duration::from_secs(60)).await;
-    assert_eq!(world.gateway.arrived().len(), 5, "a logged-out number is not hammered");
+    assert_eq!(world.gateway.requests().len(), 5, "a logged-out number is not hammered");
     daemon.finish().await;
 }
 
-async fn erased_after_a_day_and_gone_after_a_week(ground: Ground) {
-    let world = World::new(ground);
+async fn personal_data_is_erased_after_a_day_and_records_after_a_week(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let uuid = verified(&daemon, "A", json!({"chatId": "447700900123@c.us"})).await;
     daemon.settle().await;
@@ -246,8 +246,8 @@ async fn erased_after_a_day_and_gone_after_a_week(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_failing_destination_is_left_alone_for_a_while(ground: Ground) {
-    let world = World::new(ground);
+async fn a_failing_destination_is_held_for_a_while(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let broken = Fake::start();
     broken.fail(500, 1000);
@@ -256,43 +256,43 @@ async fn a_failing_destination_is_left_alone_for_a_while(ground: Ground) {
         verified(&daemon, &format!("B{index}"), json!({"callback": {"success": url}})).await;
     }
     daemon.settle().await;
-    let attempts = broken.arrived().len();
+    let attempts = broken.requests().len();
     assert!(attempts >= 10, "{attempts}");
     broken.fail(500, 0);
     verified(&daemon, "B99", json!({"callback": {"success": url}})).await;
     verified(&daemon, "H1", json!({})).await;
     world.receiver.wait_for(1).await;
     daemon.advance(Duration::from_secs(20)).await;
-    assert_eq!(broken.arrived().len(), attempts, "held, while others are served");
+    assert_eq!(broken.requests().len(), attempts, "held, while others are served");
     daemon.advance(Duration::from_secs(17)).await;
     broken.wait_for(attempts + 13).await;
     daemon.finish().await;
 }
 
-async fn a_number_is_paced_and_rubbish_does_not_hold_a_link_back(ground: Ground) {
-    let mut world = World::new(ground);
+async fn replies_are_paced_and_unsolicited_messages_do_not_delay_a_link(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nreplies_per_second = 4\n".to_owned();
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
-    daemon.says("447700900100", "P0", &link.text).await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900100", "P0", &link.text).await;
     world.gateway.wait_for(1).await;
     let start = Instant::now();
     // The code is used: everybody else hears that it did not work, two a second.
     for index in 1..=20 {
-        daemon.says(&format!("4477009001{index:02}"), &format!("P{index}"), &link.text).await;
+        daemon.send_message(&format!("4477009001{index:02}"), &format!("P{index}"), &link.text).await;
     }
-    let said = world.gateway.arrived().len();
+    let said = world.gateway.requests().len();
     let passed = usize::try_from(start.elapsed().as_secs()).unwrap() + 1;
     assert!(said <= 1 + 4 * passed, "{said} in {passed} s");
-    let other = daemon.link(json!({})).await;
-    daemon.says("447700900150", "P50", &other.text).await;
+    let other = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900150", "P50", &other.text).await;
     let links = || {
-        let replies = world.gateway.arrived();
+        let replies = world.gateway.requests();
         replies.iter().filter(|reply| reply.json()["text"].as_str().unwrap().contains("/o/")).count()
     };
     until("the second person gets a link", async || links() >= 2).await;
     // All of the rubbish takes ten seconds.
-    let said = world.gateway.arrived().len();
+    let said = world.gateway.requests().len();
     assert!(said < 22 || start.elapsed() > Duration::from_secs(8), "the second person got the link at once: {said}");
     for _ in 0..12 {
         daemon.advance(Duration::from_secs(1)).await;
@@ -301,8 +301,8 @@ async fn a_number_is_paced_and_rubbish_does_not_hold_a_link_back(ground: Ground)
     daemon.finish().await;
 }
 
-async fn a_refused_number_falls_silent_and_comes_back(ground: Ground) {
-    let world = World::new(ground);
+async fn a_number_with_rejected_credentials_is_held_and_resumes(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     world.gateway.fail(401, 1);
     verified(&daemon, "N0", json!({})).await;
@@ -310,7 +310,7 @@ async fn a_refused_number_falls_silent_and_comes_back(ground: Ground) {
     daemon.settle().await;
     verified(&daemon, "N1", json!({})).await;
     daemon.settle().await;
-    assert_eq!(world.gateway.arrived().len(), 1, "silent");
+    assert_eq!(world.gateway.requests().len(), 1, "silent");
     let ready = http::Request::get(format!("{}/readyz", daemon.operator)).body(Vec::new()).unwrap();
     assert_eq!(daemon.send(ready).await.status, 200, "readiness does not depend on a number");
     let metrics = metrics(&daemon).await;

@@ -45,19 +45,19 @@ fn form(count: usize, node_timeout: Duration) -> Cluster {
     let number = |number: usize| number.to_string();
     for index in 0..MASTERS {
         let (first, after) = (index * SLOTS / MASTERS, (index + 1) * SLOTS / MASTERS);
-        cluster.tell(index, &["CLUSTER", "ADDSLOTSRANGE", &number(first), &number(after - 1)]);
+        cluster.execute(index, &["CLUSTER", "ADDSLOTSRANGE", &number(first), &number(after - 1)]);
     }
     for (index, (node, bus)) in cluster.nodes.iter().zip(&buses).enumerate() {
-        cluster.tell(index, &["CLUSTER", "SET-CONFIG-EPOCH", &number(index + 1)]);
-        cluster.tell(0, &["CLUSTER", "MEET", "127.0.0.1", &node.port.to_string(), &bus.to_string()]);
+        cluster.execute(index, &["CLUSTER", "SET-CONFIG-EPOCH", &number(index + 1)]);
+        cluster.execute(0, &["CLUSTER", "MEET", "127.0.0.1", &node.port.to_string(), &bus.to_string()]);
     }
     for index in 0..count {
         until("all nodes know one another", || cluster.info(index).contains(&format!("cluster_known_nodes:{count}\r")));
     }
     for index in MASTERS..count {
-        cluster.tell(index, &["CLUSTER", "REPLICATE", &cluster.id(index - MASTERS)]);
+        cluster.execute(index, &["CLUSTER", "REPLICATE", &cluster.id(index - MASTERS)]);
     }
-    cluster.is_whole();
+    cluster.wait_until_healthy();
     cluster
 }
 
@@ -67,41 +67,50 @@ impl Cluster {
         format!("redis-cluster://127.0.0.1:1,127.0.0.1:{},127.0.0.1:{}", self.nodes[0].port, self.nodes[1].port)
     }
 
-    pub(crate) fn try_ask<T: FromRedisValue>(&self, node: usize, words: &[&str]) -> redis::RedisResult<T> {
+    pub(crate) fn try_query<T: FromRedisValue>(&self, node: usize, words: &[&str]) -> redis::RedisResult<T> {
         let client = redis::Client::open(self.nodes[node].url())?;
         let mut connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
         redis::cmd(words[0]).arg(&words[1..]).query(&mut connection)
     }
 
-    pub(crate) fn ask<T: FromRedisValue>(&self, node: usize, words: &[&str]) -> T {
-        self.try_ask(node, words).unwrap_or_else(|error| panic!("{words:?} at node {node}: {error}"))
+    pub(crate) fn query<T: FromRedisValue>(&self, node: usize, words: &[&str]) -> T {
+        self.try_query(node, words).unwrap_or_else(|error| panic!("{words:?} at node {node}: {error}"))
     }
 
-    pub(crate) fn tell(&self, node: usize, words: &[&str]) {
-        let _: Value = self.ask(node, words);
+    pub(crate) fn execute(&self, node: usize, words: &[&str]) {
+        let _: Value = self.query(node, words);
     }
 
     /// Empty while the node reads its data.
     fn info(&self, node: usize) -> String {
-        self.try_ask(node, &["CLUSTER", "INFO"]).unwrap_or_default()
+        self.try_query(node, &["CLUSTER", "INFO"]).unwrap_or_default()
     }
 
     fn id(&self, node: usize) -> String {
-        self.ask(node, &["CLUSTER", "MYID"])
+        self.query(node, &["CLUSTER", "MYID"])
     }
 
-    /// Waits until every node sees all slots served, and every replica follows.
-    pub(crate) fn is_whole(&self) {
+    /// Whether a node sees as many replicas as there are. Until a node has been told that another one is a replica, it
+    /// ignores its request for a fail-over and denies it its vote.
+    fn sees_replicas(&self, node: usize) -> bool {
+        let nodes: String = self.try_query(node, &["CLUSTER", "NODES"]).unwrap_or_default();
+        let is_replica = |line: &&str| line.split(' ').nth(2).is_some_and(|flags| flags.contains("slave"));
+        nodes.lines().filter(is_replica).count() == self.nodes.len() - MASTERS
+    }
+
+    /// Waits until every node sees all slots served and all replicas, and every replica follows.
+    pub(crate) fn wait_until_healthy(&self) {
         for node in 0..self.nodes.len() {
             until("each node sees all of it", || self.info(node).contains("cluster_state:ok"));
+            until("each node sees all replicas", || self.sees_replicas(node));
             until("the replica follows", || {
-                let info: String = self.ask(node, &["INFO", "replication"]);
+                let info: String = self.query(node, &["INFO", "replication"]);
                 info.contains("role:master") || info.contains("master_link_status:up")
             });
         }
         let replicas = self.nodes.len() - MASTERS;
         until("the masters know their replicas", || {
-            let infos = (0..self.nodes.len()).map(|node| self.ask::<String>(node, &["INFO", "replication"]));
+            let infos = (0..self.nodes.len()).map(|node| self.query::<String>(node, &["INFO", "replication"]));
             infos.filter(|info| info.contains("connected_slaves:1")).count() == replicas
         });
     }
@@ -109,17 +118,17 @@ impl Cluster {
     /// Empties all of it.
     pub(crate) fn flush(&self) {
         for node in 0..MASTERS {
-            self.tell(node, &["FLUSHALL"]);
+            self.execute(node, &["FLUSHALL"]);
         }
     }
 
     pub(crate) fn slot_of(&self, key: &str) -> u16 {
-        self.ask(0, &["CLUSTER", "KEYSLOT", key])
+        self.query(0, &["CLUSTER", "KEYSLOT", key])
     }
 
     /// The node that has a slot, as `asked` sees it.
     pub(crate) fn owner(&self, asked: usize, slot: u16) -> usize {
-        let ranges: Vec<Vec<Value>> = self.ask(asked, &["CLUSTER", "SLOTS"]);
+        let ranges: Vec<Vec<Value>> = self.query(asked, &["CLUSTER", "SLOTS"]);
         let range = ranges.iter().find(|range| {
             let bound = |index: usize| redis::from_redis_value::<u16>(range[index].clone()).unwrap();
             (bound(0)..=bound(1)).contains(&slot)
@@ -130,12 +139,12 @@ impl Cluster {
     }
 
     /// Lets a replica take over from its living master, which has this slot, and asks again when that came to nothing.
-    pub(crate) fn hand_over(&self, slot: u16, replica: usize) {
+    pub(crate) fn fail_over(&self, slot: u16, replica: usize) {
         let mut asked = None::<Instant>;
         until("the replica takes over", || {
             if asked.is_none_or(|at| at.elapsed() > Duration::from_secs(6)) {
                 // It refuses where it has taken over already.
-                let _ = self.try_ask::<Value>(replica, &["CLUSTER", "FAILOVER"]);
+                let _ = self.try_query::<Value>(replica, &["CLUSTER", "FAILOVER"]);
                 asked = Some(Instant::now());
             }
             (0..MASTERS).all(|asked| self.owner(asked, slot) == replica)
@@ -145,8 +154,8 @@ impl Cluster {
     /// Begins to move a slot; new keys of it are made at `to` from now on.
     pub(crate) fn begin_move(&self, slot: u16, from: usize, to: usize) {
         let slot = slot.to_string();
-        self.tell(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &self.id(from)]);
-        self.tell(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &self.id(to)]);
+        self.execute(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &self.id(from)]);
+        self.execute(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &self.id(to)]);
     }
 
     /// Moves the slot's keys, and gives the slot away. How many keys there were.
@@ -154,17 +163,17 @@ impl Cluster {
         let (slot, port, id) = (slot.to_string(), self.nodes[to].port.to_string(), self.id(to));
         let mut moved = 0;
         loop {
-            let keys: Vec<String> = self.ask(from, &["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
+            let keys: Vec<String> = self.query(from, &["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
             if keys.is_empty() {
                 break;
             }
             moved += keys.len();
             let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
             words.extend(keys.iter().map(String::as_str));
-            self.tell(from, &words);
+            self.execute(from, &words);
         }
         for node in [to, from] {
-            self.tell(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
+            self.execute(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
         }
         moved
     }
@@ -172,7 +181,7 @@ impl Cluster {
     /// How often the nodes answered with this error.
     pub(crate) fn errors(&self, code: &str) -> u64 {
         let counts = (0..self.nodes.len()).map(|node| {
-            let stats: String = self.try_ask(node, &["INFO", "errorstats"]).unwrap_or_default();
+            let stats: String = self.try_query(node, &["INFO", "errorstats"]).unwrap_or_default();
             let line = stats.lines().find_map(|line| line.strip_prefix(&format!("errorstat_{code}:count=")));
             line.map_or(0, |count| count.trim().parse().unwrap())
         });

@@ -6,20 +6,20 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
-    flow::on_both_stores,
+    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    login_flow::on_both_stores,
 };
 
 on_both_stores! {
     a_code_is_sent_typed_and_used_once
-    four_failures_are_told_apart
-    wrong_tries_end_a_code_and_then_lock_the_chat
+    wrong_used_expired_and_exhausted_codes_have_different_problems
+    wrong_codes_end_a_code_and_then_lock_the_chat
     a_new_code_replaces_the_old_one
     the_same_code_is_sent_again
-    a_repeat_with_its_key_gives_the_same_code
+    a_repeated_idempotency_key_returns_the_same_code
     a_code_expires_on_time
     codes_are_listed_shown_and_canceled
-    a_code_has_nothing_to_complete
+    a_code_has_no_completion
 }
 
 pub(crate) const CHAT: &str = "447700900123@c.us";
@@ -45,12 +45,12 @@ pub(crate) fn wrong(code: &str) -> String {
 }
 
 pub(crate) fn events(world: &World) -> Vec<String> {
-    let arrived = world.receiver.arrived();
+    let arrived = world.receiver.requests();
     arrived.iter().map(|callback| callback.json()["type"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn a_code_is_sent_typed_and_used_once(ground: Ground) {
-    let world = World::new(ground);
+async fn a_code_is_sent_typed_and_used_once(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let body = json!({
         "chatId": CHAT, "length": 6, "useLetter": false, "useNumber": true, "allCapital": false, "name": "Harbour",
@@ -101,8 +101,8 @@ async fn a_code_is_sent_typed_and_used_once(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn four_failures_are_told_apart(ground: Ground) {
-    let world = World::new(ground);
+async fn wrong_used_expired_and_exhausted_codes_have_different_problems(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let expect = async |chat: &str, code: &str, status: u16, word: &str| {
         let answer = validate(&daemon, chat, code).await;
@@ -128,8 +128,8 @@ async fn four_failures_are_told_apart(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn wrong_tries_end_a_code_and_then_lock_the_chat(ground: Ground) {
-    let world = World::new(ground);
+async fn wrong_codes_end_a_code_and_then_lock_the_chat(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     for round in 0..3 {
         let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
@@ -144,7 +144,7 @@ async fn wrong_tries_end_a_code_and_then_lock_the_chat(ground: Ground) {
         if round < 2 {
             assert_eq!(validate(&daemon, CHAT, &right).await.json["code"], "attempts_exhausted");
         }
-        daemon.pass(Duration::from_secs(60)).await;
+        daemon.advance_clock(Duration::from_secs(60)).await;
     }
     let (_, right) = code(&daemon, json!({"chatId": CHAT})).await;
     let locked = validate(&daemon, CHAT, &right).await;
@@ -161,8 +161,8 @@ async fn wrong_tries_end_a_code_and_then_lock_the_chat(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_new_code_replaces_the_old_one(ground: Ground) {
-    let world = World::new(ground);
+async fn a_new_code_replaces_the_old_one(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let (first, old) = code(&daemon, json!({"chatId": CHAT, "length": 10})).await;
     let (second, new) = code(&daemon, json!({"chatId": "+447700900123", "length": 10})).await;
@@ -184,8 +184,8 @@ async fn a_new_code_replaces_the_old_one(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn the_same_code_is_sent_again(ground: Ground) {
-    let world = World::new(ground);
+async fn the_same_code_is_sent_again(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let (uuid, code) = code(&daemon, json!({"chatId": CHAT})).await;
     world.gateway.wait_for(1).await;
@@ -195,7 +195,7 @@ async fn the_same_code_is_sent_again(ground: Ground) {
     assert_eq!((early.status, &early.json["code"]), (429, &json!("rate_limited")));
     let wait: u64 = early.header("retry-after").parse().unwrap();
     assert!((30..=60).contains(&wait), "{wait}");
-    daemon.pass(Duration::from_secs(wait)).await;
+    daemon.advance_clock(Duration::from_secs(wait)).await;
     let again = daemon.post(&resend, json!({})).await;
     assert_eq!(again.status, 200, "{}", again.text);
     assert_eq!((again.text_of("uuid"), again.text_of("code")), (uuid.clone(), code.clone()));
@@ -208,16 +208,16 @@ async fn the_same_code_is_sent_again(ground: Ground) {
     assert_eq!(callbacks[1].json()["data"]["send"], 2);
     assert_eq!(daemon.post(&resend, json!({})).await.status, 429, "each send cools down");
     assert_eq!(validate(&daemon, CHAT, &code).await.status, 200);
-    daemon.pass(Duration::from_secs(60)).await;
+    daemon.advance_clock(Duration::from_secs(60)).await;
     assert_eq!(daemon.post(&resend, json!({})).await.json["code"], "code_used");
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let nothing = daemon.post(&format!("/api/otp/v2/{WAHA}/requests/{}/resend", link.uuid), json!({})).await;
     assert_eq!((nothing.status, &nothing.json["code"]), (409, &json!("nothing_to_send")));
     daemon.finish().await;
 }
 
-async fn a_repeat_with_its_key_gives_the_same_code(ground: Ground) {
-    let world = World::new(ground);
+async fn a_repeated_idempotency_key_returns_the_same_code(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let path = format!("/api/otp/v2/{WAHA}/request-code");
     let key = [("idempotency-key", "order-7")];
@@ -229,7 +229,7 @@ async fn a_repeat_with_its_key_gives_the_same_code(ground: Ground) {
         assert_eq!(answer.text_of("code"), answers[0].text_of("code"));
     }
     daemon.settle().await;
-    assert_eq!(world.gateway.arrived().len(), 1, "one message");
+    assert_eq!(world.gateway.requests().len(), 1, "one message");
     let other = daemon.post_with(&path, json!({"chatId": CHAT, "length": 9}), &key).await;
     assert_eq!(other.json["code"], "idempotency_key_reused");
     let link = daemon.post_with(&format!("/api/otp/v2/{WAHA}/generate-link"), body, &key).await;
@@ -237,8 +237,8 @@ async fn a_repeat_with_its_key_gives_the_same_code(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_code_expires_on_time(ground: Ground) {
-    let world = World::new(ground);
+async fn a_code_expires_on_time(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let (uuid, _) = code(&daemon, json!({"chatId": CHAT, "expires": 60})).await;
     daemon.settle().await;
@@ -251,10 +251,10 @@ async fn a_code_expires_on_time(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn codes_are_listed_shown_and_canceled(ground: Ground) {
-    let world = World::new(ground);
+async fn codes_are_listed_shown_and_canceled(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": CHAT})).await;
+    let link = daemon.create_link(json!({"chatId": CHAT})).await;
     let (first, _) = code(&daemon, json!({"chatId": CHAT, "client_ref": "one"})).await;
     let (second, right) = code(&daemon, json!({"chatId": CHAT})).await;
     daemon.settle().await;
@@ -279,7 +279,7 @@ async fn codes_are_listed_shown_and_canceled(ground: Ground) {
     assert_eq!((canceled.data("status"), canceled.data("otp_type")), (&json!("canceled"), &json!("code")));
     assert_eq!(canceled.data("whatsapp_link"), &Value::Null);
     daemon.settle().await;
-    let arrived = world.receiver.arrived();
+    let arrived = world.receiver.requests();
     let mine = arrived.iter().filter(|callback| callback.json()["data"]["uuid"] == third.as_str());
     let told: Vec<String> = mine.map(|callback| callback.json()["type"].as_str().unwrap().to_owned()).collect();
     assert_eq!(told, ["code.sent", "code.canceled"]);
@@ -290,7 +290,7 @@ async fn codes_are_listed_shown_and_canceled(ground: Ground) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_faulty_field_is_named() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     let faults = async |path: &str, body: Value| -> Vec<String> {
         let answer = daemon.post(&format!("/api/otp/v2/{WAHA}/{path}"), body).await;
@@ -338,8 +338,8 @@ async fn every_faulty_field_is_named() {
     daemon.finish().await;
 }
 
-async fn a_code_has_nothing_to_complete(ground: Ground) {
-    let world = World::new(ground);
+async fn a_code_has_no_completion(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let answer = request(&daemon, json!({"chatId": CHAT})).await;
     let uuid = answer.text_of("uuid");
@@ -354,8 +354,8 @@ async fn a_code_has_nothing_to_complete(ground: Ground) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_code_can_be_kept_from_the_caller() {
-    let mut world = World::new(Ground::directory());
+async fn a_code_can_be_hidden_from_the_caller() {
+    let mut world = World::new(TestStore::directory());
     world.extra = "code_in_response = false".to_owned();
     let daemon = world.start().await;
     let answer = request(&daemon, json!({"chatId": CHAT})).await;
@@ -373,8 +373,8 @@ async fn a_code_can_be_kept_from_the_caller() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_chat_gets_only_so_many_messages() {
-    let mut world = World::new(Ground::directory());
+async fn messages_per_chat_are_limited() {
+    let mut world = World::new(TestStore::directory());
     world.extra = "[instance.limits]\ncodes_per_chat_10m = 2".to_owned();
     let daemon = world.start().await;
     for _ in 0..2 {
@@ -389,13 +389,13 @@ async fn one_chat_gets_only_so_many_messages() {
     }
     assert_eq!(request(&daemon, json!({"chatId": "447700900124"})).await.status, 200);
     daemon.settle().await;
-    assert_eq!(world.gateway.arrived().len(), 3);
+    assert_eq!(world.gateway.requests().len(), 3);
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_and_methods_are_checked() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     for path in ["request-code", "validate-code"] {
         let url = format!("/api/otp/v2/{WAHA}/{path}");
@@ -410,6 +410,6 @@ async fn tokens_and_methods_are_checked() {
             .header("content-type", "text/plain");
         assert_eq!(daemon.send(request.body(b"{}".to_vec()).unwrap()).await.status, 415);
     }
-    assert!(world.gateway.arrived().is_empty());
+    assert!(world.gateway.requests().is_empty());
     daemon.finish().await;
 }

@@ -15,35 +15,35 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::{CHAT, code, events, validate},
-    daemon::{Answer, Block, Daemon, Ground, WAHA, World},
+    daemon::{Answer, Daemon, InstanceBlock, TestStore, WAHA, World},
     fakes::Fake,
-    flow::on_both_stores,
     gateways, gateways_send,
+    login_flow::on_both_stores,
 };
 
 on_both_stores! {
-    sms_takes_over_from_a_number_that_is_not_on_whatsapp
-    without_any_channel_the_code_fails
-    reports_move_a_code_on
-    a_report_of_failure_sends_it_another_way
-    sms_goes_first_where_whatsapp_may_have_sent_it
-    what_may_have_been_sent_can_still_be_typed
-    alone_it_is_repeated_once_and_can_still_be_typed
-    a_gateway_that_wants_to_be_asked_too_late_is_passed_over
+    sms_is_used_if_the_number_is_not_on_whatsapp
+    a_code_fails_if_every_channel_fails
+    delivery_receipts_update_a_code
+    a_failure_receipt_moves_to_the_next_channel
+    sms_is_preferred_to_resending_an_uncertain_whatsapp_message
+    a_code_of_uncertain_delivery_can_still_be_validated
+    without_another_channel_an_uncertain_message_is_resent_once
+    a_retry_after_beyond_the_expiry_moves_to_the_next_channel
 }
 
 const SMS: &str = "5f0c2a90-0000-4000-8000-000000000009";
 
 /// The first instance hands codes on to an SMS gateway.
-fn with_sms(ground: Ground, sms: &Fake) -> World {
-    let mut world = World::new(ground);
+fn with_sms(test_store: TestStore, sms: &Fake) -> World {
+    let mut world = World::new(test_store);
     world.extra = format!("sms_instance = \"{SMS}\"");
     let gateway = format!(
         "kind = \"twilio\"\nurl = \"{}\"\naccount_sid = \"AC00000000000000000000000000000777\"\n\
          from = \"+12025550143\"\nwebhook_secret = \"a-twilio-auth-token-of-32-bytes-0\"",
         sms.url
     );
-    let block = Block { id: SMS, name: "SMS", number: "+12025550143", token: "", lines: "", gateway: &gateway };
+    let block = InstanceBlock { id: SMS, name: "SMS", number: "+12025550143", token: "", lines: "", gateway: &gateway };
     world.more = block.to_string();
     world
 }
@@ -58,10 +58,10 @@ async fn timeline(daemon: &Daemon, uuid: &str) -> Vec<String> {
     entries.iter().map(|entry| entry["event"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn sms_takes_over_from_a_number_that_is_not_on_whatsapp(ground: Ground) {
+async fn sms_is_used_if_the_number_is_not_on_whatsapp(test_store: TestStore) {
     let sms = Fake::start();
     sms.answer(json!({"sid": "SM18365e3244136420d77c3b378dceb234", "status": "queued"}));
-    let world = with_sms(ground, &sms);
+    let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     world.gateway.fail(404, 1);
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
@@ -85,20 +85,20 @@ async fn sms_takes_over_from_a_number_that_is_not_on_whatsapp(ground: Ground) {
     daemon.settle().await;
     code(&daemon, json!({"chatId": "447700900125"})).await;
     sms.wait_for(3).await;
-    assert_eq!(world.gateway.arrived().len(), 2, "the number is silent");
+    assert_eq!(world.gateway.requests().len(), 2, "the number is silent");
     daemon.finish().await;
 }
 
-async fn sms_goes_first_where_whatsapp_may_have_sent_it(ground: Ground) {
+async fn sms_is_preferred_to_resending_an_uncertain_whatsapp_message(test_store: TestStore) {
     let sms = Fake::start();
-    let world = with_sms(ground, &sms);
+    let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     world.gateway.fail(504, 100);
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     assert!(form(&sms.wait_for(1).await[0].body)["Body"].starts_with(&right));
     daemon.settle().await;
     daemon.advance(Duration::from_secs(120)).await;
-    assert_eq!((world.gateway.arrived().len(), sms.arrived().len()), (1, 1));
+    assert_eq!((world.gateway.requests().len(), sms.requests().len()), (1, 1));
     let expected = ["created", "perhaps sent by whatsapp: gateway_timeout", "sent by sms"];
     assert_eq!(timeline(&daemon, &uuid).await, expected);
     assert_eq!(events(&world), ["code.sent"]);
@@ -110,9 +110,9 @@ async fn sms_goes_first_where_whatsapp_may_have_sent_it(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn what_may_have_been_sent_can_still_be_typed(ground: Ground) {
+async fn a_code_of_uncertain_delivery_can_still_be_validated(test_store: TestStore) {
     let sms = Fake::start();
-    let world = with_sms(ground, &sms);
+    let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     world.gateway.fail(504, 1);
     sms.fail(400, 1);
@@ -124,8 +124,8 @@ async fn what_may_have_been_sent_can_still_be_typed(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn alone_it_is_repeated_once_and_can_still_be_typed(ground: Ground) {
-    let world = World::new(ground);
+async fn without_another_channel_an_uncertain_message_is_resent_once(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     world.gateway.fail(504, 100);
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
@@ -133,7 +133,7 @@ async fn alone_it_is_repeated_once_and_can_still_be_typed(ground: Ground) {
     for seconds in [3, 7, 19, 37] {
         daemon.advance(Duration::from_secs(seconds)).await;
     }
-    assert_eq!(world.gateway.arrived().len(), 2);
+    assert_eq!(world.gateway.requests().len(), 2);
     let expected = ["created", "perhaps sent by whatsapp: gateway_timeout"];
     assert_eq!(timeline(&daemon, &uuid).await, expected);
     assert_eq!(daemon.status(&uuid).await, "pending");
@@ -141,9 +141,9 @@ async fn alone_it_is_repeated_once_and_can_still_be_typed(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_gateway_that_wants_to_be_asked_too_late_is_passed_over(ground: Ground) {
+async fn a_retry_after_beyond_the_expiry_moves_to_the_next_channel(test_store: TestStore) {
     let sms = Fake::start();
-    let world = with_sms(ground, &sms);
+    let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     let hence = (world.clock.wall() + jiff::SignedDuration::from_hours(1)).to_zoned(jiff::tz::TimeZone::UTC);
     let dates = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
@@ -163,9 +163,9 @@ async fn a_gateway_that_wants_to_be_asked_too_late_is_passed_over(ground: Ground
     daemon.finish().await;
 }
 
-async fn without_any_channel_the_code_fails(ground: Ground) {
+async fn a_code_fails_if_every_channel_fails(test_store: TestStore) {
     let sms = Fake::start();
-    let world = with_sms(ground, &sms);
+    let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     world.gateway.fail(404, 1);
     sms.fail(400, 1);
@@ -182,11 +182,11 @@ async fn without_any_channel_the_code_fails(ground: Ground) {
 
 async fn ack(daemon: &Daemon, id: &str, ack: i64) -> Answer {
     let payload = json!({"id": id, "from": CHAT, "participant": null, "fromMe": true, "ack": ack});
-    daemon.waha(&json!({"id": "evt_1", "event": "message.ack", "session": "default", "payload": payload})).await
+    daemon.post_waha(&json!({"id": "evt_1", "event": "message.ack", "session": "default", "payload": payload})).await
 }
 
-async fn reports_move_a_code_on(ground: Ground) {
-    let world = World::new(ground);
+async fn delivery_receipts_update_a_code(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     world.gateway.wait_for(1).await;
@@ -208,9 +208,9 @@ async fn reports_move_a_code_on(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_report_of_failure_sends_it_another_way(ground: Ground) {
+async fn a_failure_receipt_moves_to_the_next_channel(test_store: TestStore) {
     let sms = Fake::start();
-    let world = with_sms(ground, &sms);
+    let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     world.gateway.wait_for(1).await;
@@ -247,7 +247,7 @@ fn progress_in(kind: &str, name: &str) -> Option<(String, ReceiptStatus)> {
 }
 
 #[test]
-fn recorded_reports_are_understood() {
+fn recorded_receipts_are_parsed() {
     let (delivered, closed) = (ReceiptStatus::Delivered, ReceiptStatus::Failed(Refusal::WindowClosed));
     for (kind, name, id, progress) in [
         ("cloud-api", "status_delivered", "wamid.HBgMNDQ3NzAwOTAwMTIzFQIAERgUOTU1OEM4QTkxMzNGMEExMzZEMDMA", delivered),
@@ -278,7 +278,7 @@ fn recorded_reports_are_understood() {
     }
 }
 
-fn asked(gateway: &Arc<dyn Gateway>, subject: &Subject) -> Option<(String, Value)> {
+fn code_request(gateway: &Arc<dyn Gateway>, subject: &Subject) -> Option<(String, Value)> {
     let language = Language::find("pt-BR").unwrap();
     let message = CodeMessage { subject, code: "508214", text: "508214 is your code", language };
     let request = gateway.code_message(&message)?;
@@ -288,7 +288,7 @@ fn asked(gateway: &Arc<dyn Gateway>, subject: &Subject) -> Option<(String, Value
 }
 
 #[test]
-fn each_gateway_is_asked_in_its_own_words() {
+fn each_gateway_gets_its_own_code_request() {
     let phone = Subject::Phone("+447700900123".parse().unwrap());
     let key =
         json!({ "url": "http://gw.test", "api_key": "k", "account": "a", "from": "12025550142", "api_secret": "s" });
@@ -332,12 +332,12 @@ fn each_gateway_is_asked_in_its_own_words() {
         (json!({ "kind": "ultramsg", "account": "a", "api_key": "k" }), "/to", "447700900123@c.us"),
     ] {
         let gateway = gateways_send::build(settings.clone());
-        let (_, body) = asked(&gateway, &phone).unwrap();
+        let (_, body) = code_request(&gateway, &phone).unwrap();
         assert_eq!(body.pointer(pointer), Some(&json!(to)), "{settings}");
         assert!(body.to_string().contains("508214 is your code"), "{body}");
     }
     let chatwoot = json!({ "kind": "chatwoot", "url": "http://gw.test", "account_id": "1", "api_key": "k" });
-    assert_eq!(asked(&gateways_send::build(chatwoot), &phone), None, "it can only answer");
+    assert_eq!(code_request(&gateways_send::build(chatwoot), &phone), None, "it can only answer");
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn meta_sends_codes_as_an_approved_template() {
             "https://partner.gupshup.io/partner/app/a/v3/message",
         ),
     ] {
-        let (asked_url, body) = asked(&gateways_send::build(settings.clone()), &phone).unwrap();
+        let (asked_url, body) = code_request(&gateways_send::build(settings.clone()), &phone).unwrap();
         assert_eq!(asked_url, url);
         let template = json!({ "name": "login_code", "language": { "code": "pt_BR" }, "components": components });
         assert_eq!(
@@ -374,7 +374,7 @@ fn meta_sends_codes_as_an_approved_template() {
         );
         let mut plain = settings;
         plain.as_object_mut().unwrap().remove("template");
-        let (_, body) = asked(&gateways_send::build(plain), &phone).unwrap();
+        let (_, body) = code_request(&gateways_send::build(plain), &phone).unwrap();
         assert_eq!((&body["type"], &body["to"]), (&json!("text"), &json!("447700900123")));
     }
 }
@@ -382,10 +382,11 @@ fn meta_sends_codes_as_an_approved_template() {
 #[tokio::test]
 async fn a_channel_without_a_gateway_is_a_fault() {
     let faults = |extra: &str| {
-        let mut world = World::new(Ground::directory());
+        let mut world = World::new(TestStore::directory());
         world.extra = extra.to_owned();
         let text = world.config("127.0.0.1:0", "127.0.0.1:0");
-        countersign::app::load(&text).err().map(|faults| faults.to_string()).unwrap_or_default()
+        let files = countersign::config::ConfigFiles::of(&text, []).unwrap();
+        countersign::app::load(&files).err().map(|faults| faults.to_string()).unwrap_or_default()
     };
     assert_eq!(faults("channels = [\"whatsapp\"]"), "");
     assert!(faults("channels = [\"whatsapp\", \"sms\"]").contains("no gateway sends over sms"));

@@ -6,28 +6,28 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::{CHAT, code, request, validate, wrong},
-    daemon::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
-    flow::on_both_stores,
-    limits::{assert_limited, of, told},
+    daemon::{Answer, Daemon, META, META_TOKEN, TestStore, WAHA, World, message},
+    limits::{assert_limited, limit_header, limit_headers},
+    login_flow::on_both_stores,
 };
 
 on_both_stores! {
     a_hundred_failures_in_a_row_lock_a_chat
-    a_proved_link_opens_a_locked_chat
+    a_verified_link_unlocks_a_chat
     a_code_is_checked_by_its_request
-    codes_for_money_run_into_limits
-    a_success_is_repeated_only_so_often
+    sms_pumping_runs_into_limits
+    repeated_success_replies_are_limited
 }
 
 const PHONE: &str = "447700900123";
-const OPEN: &str = "code_attempts = 20\n[instance.limits]\nwrong_codes_per_chat_15m = 0\ncodes_per_chat_10m = 0\nlinks_per_chat_10m = 0";
+const NO_OTHER_LIMITS: &str = "code_attempts = 20\n[instance.limits]\nwrong_codes_per_chat_15m = 0\ncodes_per_chat_10m = 0\nlinks_per_chat_10m = 0";
 
 async fn by_uuid(daemon: &Daemon, uuid: &str, code: &str) -> Answer {
     daemon.post(&format!("/api/otp/v2/{WAHA}/validate-code"), json!({"uuid": uuid, "code": code})).await
 }
 
 /// Five codes, each guessed at until it ends.
-async fn hundred_failures(daemon: &Daemon) {
+async fn fail_hundred_times(daemon: &Daemon) {
     for round in 0..5 {
         let (uuid, code) = code(daemon, json!({"chatId": CHAT})).await;
         for left in (0..20).rev() {
@@ -65,14 +65,14 @@ fn assert_locked(answer: &Answer, at_most: u64) {
     assert_eq!((answer.status, &answer.json["code"]), (429, &json!("code_locked")), "{}", answer.text);
     let wait: u64 = answer.header("retry-after").parse().unwrap();
     assert!((at_most - 600..=at_most).contains(&wait), "{wait}");
-    assert_eq!((of(answer, "code_failures").quota, of(answer, "code_failures").left), (100, 0));
+    assert_eq!((limit_header(answer, "code_failures").quota, limit_header(answer, "code_failures").left), (100, 0));
 }
 
-async fn a_hundred_failures_in_a_row_lock_a_chat(ground: Ground) {
-    let mut world = World::new(ground);
-    world.extra = OPEN.to_owned();
+async fn a_hundred_failures_in_a_row_lock_a_chat(test_store: TestStore) {
+    let mut world = World::new(test_store);
+    world.extra = NO_OTHER_LIMITS.to_owned();
     let daemon = world.start().await;
-    hundred_failures(&daemon).await;
+    fail_hundred_times(&daemon).await;
     assert_locked(&validate(&daemon, CHAT, "000000").await, 86_400);
     assert_locked(&request(&daemon, json!({"chatId": CHAT})).await, 86_400);
     assert_eq!(request(&daemon, json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
@@ -84,22 +84,22 @@ async fn a_hundred_failures_in_a_row_lock_a_chat(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_proved_link_opens_a_locked_chat(ground: Ground) {
-    let mut world = World::new(ground);
-    world.extra = OPEN.to_owned();
+async fn a_verified_link_unlocks_a_chat(test_store: TestStore) {
+    let mut world = World::new(test_store);
+    world.extra = NO_OTHER_LIMITS.to_owned();
     let daemon = world.start().await;
-    let earlier = daemon.link(json!({})).await;
-    daemon.says(PHONE, "L0", &earlier.text).await;
-    let waiting = daemon.link(json!({"expires": 3600})).await;
+    let earlier = daemon.create_link(json!({})).await;
+    daemon.send_message(PHONE, "L0", &earlier.text).await;
+    let waiting = daemon.create_link(json!({"expires": 3600})).await;
     daemon.advance(Duration::from_secs(1)).await;
-    hundred_failures(&daemon).await;
+    fail_hundred_times(&daemon).await;
     assert_locked(&request(&daemon, json!({"chatId": CHAT})).await, 86_400);
     drop(waiting);
-    let theirs = daemon.link(json!({"chatId": CHAT})).await;
+    let theirs = daemon.create_link(json!({"chatId": CHAT})).await;
     assert_locked(&request(&daemon, json!({"chatId": CHAT})).await, 86_400);
-    daemon.says("447700900124", "L1", &daemon.link(json!({})).await.text).await;
+    daemon.send_message("447700900124", "L1", &daemon.create_link(json!({})).await.text).await;
     assert_locked(&request(&daemon, json!({"chatId": CHAT})).await, 86_400);
-    daemon.says(PHONE, "L2", &theirs.text).await;
+    daemon.send_message(PHONE, "L2", &theirs.text).await;
     assert_eq!(daemon.status(&theirs.uuid).await, "verified");
     let (_, fresh) = code(&daemon, json!({"chatId": CHAT})).await;
     assert_eq!(validate(&daemon, CHAT, &wrong(&fresh)).await.json["attempts_remaining"], 19);
@@ -107,8 +107,8 @@ async fn a_proved_link_opens_a_locked_chat(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_code_is_checked_by_its_request(ground: Ground) {
-    let world = World::new(ground);
+async fn a_code_is_checked_by_its_request(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let (first, old) = code(&daemon, json!({"chatId": "+447700900123"})).await;
     let (second, new) = code(&daemon, json!({"chatId": CHAT})).await;
@@ -118,7 +118,7 @@ async fn a_code_is_checked_by_its_request(ground: Ground) {
     let right = by_uuid(&daemon, &second, &new).await;
     assert_eq!((right.status, right.text_of("uuid"), right.text_of("chat_id")), (200, second.clone(), CHAT.to_owned()));
     assert_eq!(by_uuid(&daemon, &second, &new).await.json["code"], "code_used");
-    let link = daemon.link(json!({"chatId": CHAT})).await;
+    let link = daemon.create_link(json!({"chatId": CHAT})).await;
     assert_eq!(by_uuid(&daemon, &link.uuid, &new).await.json["code"], "code_not_active", "a link has none");
     assert_eq!(by_uuid(&daemon, "5f0c2a90-0000-4000-8000-00000000000f", &new).await.status, 404);
     let path = format!("/api/otp/v2/{META}/validate-code");
@@ -135,8 +135,8 @@ async fn a_code_is_checked_by_its_request(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn codes_for_money_run_into_limits(ground: Ground) {
-    let mut world = World::new(ground);
+async fn sms_pumping_runs_into_limits(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "code_countries = [\"+44\", \"+1787\"]\n[instance.limits]\ncodes_per_client_ip_10m = 4\n\
                    codes_per_country_10m = 9\ncodes_per_prefix_10m = 3"
         .to_owned();
@@ -149,7 +149,7 @@ async fn codes_for_money_run_into_limits(ground: Ground) {
     assert_eq!(ask("17875550142".to_owned(), "203.0.113.8").await.status, 200);
     for index in 0..4 {
         let sent = ask(format!("4477009{index}0111"), "2001:db8:1:2::1").await;
-        let names: Vec<String> = told(&sent).into_iter().map(|told| told.name).collect();
+        let names: Vec<String> = limit_headers(&sent).into_iter().map(|told| told.name).collect();
         assert_eq!(sent.status, 200, "{}", sent.text);
         for name in ["codes_of_address", "codes_of_country", "codes_of_prefix"] {
             assert!(names.contains(&name.to_owned()), "{names:?}");
@@ -176,27 +176,27 @@ async fn codes_for_money_run_into_limits(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_success_is_repeated_only_so_often(ground: Ground) {
-    let world = World::new(ground);
+async fn repeated_success_replies_are_limited(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let named = async |id: &str, text: &str, name: &str| {
         let mut body = message(PHONE, id, text, daemon.clock.wall().as_second());
         body["payload"]["_data"]["pushName"] = json!(name);
-        assert_eq!(daemon.waha(&body).await.status, 200);
+        assert_eq!(daemon.post_waha(&body).await.status, 200);
     };
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let name = format!(" \u{202e}Mara\n\u{2066}{}", "é".repeat(100_000));
     for index in 0..12 {
         named(&format!("S{index}"), &link.text, &name).await;
     }
     daemon.settle().await;
-    assert_eq!(world.gateway.arrived().len(), 6, "the first, and five that repeat it");
+    assert_eq!(world.gateway.requests().len(), 6, "the first, and five that repeat it");
     let told = world.receiver.wait_for(1).await[0].json()["data"]["push_name"].as_str().unwrap().to_owned();
     assert_eq!(told, format!("Mara{}", "é".repeat(124)));
-    let other = daemon.link(json!({})).await;
+    let other = daemon.create_link(json!({})).await;
     named("S99", &other.text, "\u{202e}").await;
     daemon.settle().await;
-    assert_eq!(world.gateway.arrived().len(), 7, "another login is answered");
+    assert_eq!(world.gateway.requests().len(), 7, "another login is answered");
     let shown = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", other.uuid)).await;
     assert_eq!(shown.data("push_name"), &Value::Null);
     daemon.finish().await;

@@ -12,7 +12,7 @@ use countersign::domain::{
 use proptest::prelude::*;
 
 const START: i64 = 1_795_168_830_000;
-const LIFE: i64 = 600_000;
+const LIFETIME: i64 = 600_000;
 
 fn code(channels: &[Channel], max_attempts: u32) -> Verification<SentCode> {
     let now = from_millis(START);
@@ -22,7 +22,7 @@ fn code(channels: &[Channel], max_attempts: u32) -> Verification<SentCode> {
         key: KeyRing::new(&[[1; 32]]).unwrap().current_id(),
         nonce: [1; 16],
         created_at: now,
-        expires_at: from_millis(START + LIFE),
+        expires_at: from_millis(START + LIFETIME),
         max_attempts,
     };
     let request = Request { chat: Some("447700900123".parse().unwrap()), ..Request::default() };
@@ -76,7 +76,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn a_walk_breaks_no_promise(
+    fn random_commands_keep_every_invariant(
         both in any::<bool>(), max_attempts in 1u32..6,
         steps in prop::collection::vec((command(), 0i64..80_000), 1..60),
     ) {
@@ -111,7 +111,7 @@ proptest! {
                 CodeVerdict::Failed(Reason::AttemptsExhausted) if next.is_some() => wrong += 1,
                 CodeVerdict::Validated => {
                     validated += 1;
-                    prop_assert!(now < START + LIFE, "validated after its time");
+                    prop_assert!(now < START + LIFETIME, "validated after its time");
                     let right = matches!(command, CodeCommand::Validate { correct: true, .. });
                     prop_assert!(right && wrong < max_attempts, "validated by a wrong code, or after too many");
                 }
@@ -163,7 +163,7 @@ fn the_last_allowed_try_works_and_the_next_does_not() {
 }
 
 #[test]
-fn a_used_code_says_so() {
+fn a_used_code_is_reported_as_used() {
     let mut record = code(BOTH, 5);
     step(&mut record, CodeCommand::Validate { correct: true, claim: None }, 1);
     for correct in [true, false] {
@@ -175,7 +175,7 @@ fn a_used_code_says_so() {
 }
 
 #[test]
-fn another_channel_takes_over_and_the_end_comes_when_none_is_left() {
+fn the_next_channel_is_used_until_none_is_left() {
     let mut record = code(BOTH, 5);
     let lost = |message| undelivered(message, DeliveryFailure::NotOnWhatsApp);
     assert_eq!(step(&mut record, lost(0), 1).1, [Effect::SendCode { message: 1 }]);
@@ -187,7 +187,7 @@ fn another_channel_takes_over_and_the_end_comes_when_none_is_left() {
 }
 
 #[test]
-fn what_may_have_arrived_hands_over_once_and_ends_nothing() {
+fn an_uncertain_delivery_moves_on_once_and_ends_nothing() {
     let mut record = code(BOTH, 5);
     let lost = |message| undelivered(message, DeliveryFailure::Permanent);
     assert_eq!(step(&mut record, unknown(0), 1).1, [Effect::SendCode { message: 1 }]);
@@ -203,7 +203,7 @@ fn what_may_have_arrived_hands_over_once_and_ends_nothing() {
 }
 
 #[test]
-fn a_late_failure_does_not_touch_what_was_sent_again() {
+fn a_late_failure_does_not_affect_a_resend() {
     let mut record = code(&BOTH[..1], 5);
     step(&mut record, accepted(0), 1);
     assert_eq!(step(&mut record, CodeCommand::Resend, 59).0, CodeVerdict::TooSoon(from_millis(START) + COOLDOWN));

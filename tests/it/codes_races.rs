@@ -10,22 +10,22 @@ use serde_json::json;
 
 use crate::{
     codes::{CHAT, code, events, request, validate, wrong},
-    daemon::{Answer, Daemon, Ground, WAHA, World},
-    flow::on_both_stores,
+    daemon::{Answer, Daemon, TestStore, WAHA, World},
+    login_flow::on_both_stores,
 };
 
 on_both_stores! {
-    a_thousand_right_answers_are_one_success
-    a_thousand_wrong_answers_are_five_tries
+    a_thousand_parallel_validations_succeed_once
+    a_thousand_parallel_wrong_codes_count_as_five
     right_answers_and_new_codes_race
 }
 
 /// So many requests are on their way at once.
-const AT_ONCE: usize = 200;
+const CONCURRENCY: usize = 200;
 
 /// A thousand answers at once. A busy store sends some callers away with 503, as it must: they come again, as apps do.
 /// Also how many were sent away, for what became of their first try is not known.
-async fn a_thousand(daemon: &Daemon, code: &str) -> (Vec<Answer>, usize) {
+async fn validate_thousand(daemon: &Daemon, code: &str) -> (Vec<Answer>, usize) {
     let sent_away = AtomicUsize::new(0);
     let insist = async || {
         loop {
@@ -37,15 +37,15 @@ async fn a_thousand(daemon: &Daemon, code: &str) -> (Vec<Answer>, usize) {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    let answers = stream::iter(0..1_000).map(|_| insist()).buffer_unordered(AT_ONCE).collect().await;
+    let answers = stream::iter(0..1_000).map(|_| insist()).buffer_unordered(CONCURRENCY).collect().await;
     (answers, sent_away.into_inner())
 }
 
-async fn a_thousand_right_answers_are_one_success(ground: Ground) {
-    let world = World::new(ground);
+async fn a_thousand_parallel_validations_succeed_once(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
-    let (answers, sent_away) = a_thousand(&daemon, &right).await;
+    let (answers, sent_away) = validate_thousand(&daemon, &right).await;
     let successes = answers.iter().filter(|answer| answer.status == 200).count();
     assert!(successes == 1 || (successes == 0 && sent_away > 0), "{successes} successes, {sent_away} sent away");
     for answer in answers.iter().filter(|answer| answer.status != 200) {
@@ -57,12 +57,12 @@ async fn a_thousand_right_answers_are_one_success(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_thousand_wrong_answers_are_five_tries(ground: Ground) {
-    let world = World::new(ground);
+async fn a_thousand_parallel_wrong_codes_count_as_five(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     let guess = wrong(&right);
-    let (answers, sent_away) = a_thousand(&daemon, &guess).await;
+    let (answers, sent_away) = validate_thousand(&daemon, &guess).await;
     let compared = answers.iter().filter(|answer| answer.json["code"] == "code_wrong").count();
     // One whose commit was confirmed too late to be told about finds, when it looks again, a code that is over.
     assert!(compared <= 4 && (compared > 0 || sent_away > 0), "{compared} were compared, {sent_away} sent away");
@@ -78,8 +78,8 @@ async fn a_thousand_wrong_answers_are_five_tries(ground: Ground) {
 }
 
 /// Whatever the order: a code succeeds at most once, and after all of it at most one is alive.
-async fn right_answers_and_new_codes_race(ground: Ground) {
-    let mut world = World::new(ground);
+async fn right_answers_and_new_codes_race(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\ncodes_per_chat_10m = 0\nwrong_codes_per_chat_15m = 0".to_owned();
     let daemon = world.start().await;
     let mut uuids = Vec::new();

@@ -8,7 +8,7 @@ use std::{
 use countersign::config::password::PasswordDigest;
 use serde_json::json;
 
-use crate::daemon::{CALLBACK_SECRET, Daemon, Ground, TOKEN, WAHA, World};
+use crate::daemon::{CALLBACK_SECRET, Daemon, TOKEN, TestStore, WAHA, World};
 
 fn run(arguments: &[&str], token: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
@@ -30,7 +30,7 @@ async fn against(daemon: &Daemon, command: &[&str], token: &str) -> (bool, Strin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_create_a_link_explain_it_and_replay_its_callback() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     let (ok, minted) = against(&daemon, &["mint", "--name", "Harbour", "--chat", "447700900123"], TOKEN).await;
     assert!(ok && minted.contains("https://wa.me/447700900999?text="), "{minted}");
@@ -40,7 +40,7 @@ async fn commands_create_a_link_explain_it_and_replay_its_callback() {
     };
     let (uuid, code) = (field("uuid"), field("code"));
     world.receiver.fail(410, 1);
-    daemon.says("447700900123", "C1", &format!("[{code}]")).await;
+    daemon.send_message("447700900123", "C1", &format!("[{code}]")).await;
     world.receiver.wait_for(1).await;
     daemon.settle().await;
     let (ok, explained) = against(&daemon, &["explain", &uuid], TOKEN).await;
@@ -73,7 +73,7 @@ async fn commands_create_a_link_explain_it_and_replay_its_callback() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_signature_explains_a_mismatch() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     daemon.post(&format!("/api/otp/v2/{WAHA}/callbacks/test"), json!({})).await;
     let callback = world.receiver.wait_for(1).await.remove(0);

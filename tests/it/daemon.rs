@@ -1,7 +1,6 @@
 //! The daemon under test, in this process, on real sockets, over a real store.
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -27,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     fakes::Fake,
     redis_server::{self, RedisServer},
-    wait::{PATIENCE, ends},
+    wait::{TIMEOUT, within_timeout},
 };
 
 pub(crate) const WAHA: &str = "5f0c2a90-0000-4000-8000-000000000001";
@@ -41,12 +40,12 @@ pub(crate) const API_KEY: &str = "waha-api-key-0123456789";
 pub(crate) const KEY: &str = "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU=";
 
 /// What the daemon keeps its state in; survives a restart of the daemon.
-pub(crate) enum Ground {
+pub(crate) enum TestStore {
     Directory(TempDir),
     Redis(Arc<RedisServer>),
 }
 
-impl Ground {
+impl TestStore {
     pub(crate) fn directory() -> Self {
         Self::Directory(tempfile::tempdir().unwrap())
     }
@@ -64,7 +63,7 @@ impl Ground {
 }
 
 /// One `[[instance]]` of a configuration.
-pub(crate) struct Block<'a> {
+pub(crate) struct InstanceBlock<'a> {
     pub(crate) id: &'a str,
     pub(crate) name: &'a str,
     pub(crate) number: &'a str,
@@ -74,7 +73,7 @@ pub(crate) struct Block<'a> {
     pub(crate) gateway: &'a str,
 }
 
-impl fmt::Display for Block<'_> {
+impl fmt::Display for InstanceBlock<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, name, number, token, lines, gateway } = self;
         write!(f, "[[instance]]\nid = \"{id}\"\nname = \"{name}\"\nnumber = \"{number}\"\ntokens = [\"sha256:")?;
@@ -86,7 +85,7 @@ impl fmt::Display for Block<'_> {
 }
 
 /// An entry of `tokens`; `more` are further keys of its table.
-pub(crate) fn known_token(token: &str, more: &str) -> String {
+pub(crate) fn token_entry(token: &str, more: &str) -> String {
     let digest = countersign::config::credentials::token_digest(token);
     format!(", {{ digest = \"{digest}\", {more} }}")
 }
@@ -95,7 +94,7 @@ pub(crate) fn known_token(token: &str, more: &str) -> String {
 pub(crate) struct World {
     pub(crate) gateway: Fake,
     pub(crate) receiver: Fake,
-    pub(crate) ground: Ground,
+    pub(crate) test_store: TestStore,
     /// Lines of `[store]`, instead of the ground's.
     pub(crate) store: Option<String>,
     /// Lines for every `[[instance]]`.
@@ -115,7 +114,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(ground: Ground) -> Self {
+    pub(crate) fn new(test_store: TestStore) -> Self {
         let (extra, top, more, tokens) = Default::default();
         let redirects = "[\"https://app.example.org/in\"]".to_owned();
         let public_url = "http://127.0.0.1:1".to_owned();
@@ -124,7 +123,7 @@ impl World {
         Self {
             gateway,
             receiver,
-            ground,
+            test_store,
             store: None,
             extra,
             redirects,
@@ -139,7 +138,7 @@ impl World {
 
     pub(crate) fn config(&self, listen: &str, operator: &str) -> String {
         let (gateway, receiver) = (&self.gateway.url, &self.receiver.url);
-        let store = self.store.clone().unwrap_or_else(|| format!("url = \"{}\"", self.ground.url()));
+        let store = self.store.clone().unwrap_or_else(|| format!("url = \"{}\"", self.test_store.url()));
         let (extra, top, more, key, public_url) = (&self.extra, &self.top, &self.more, &self.key, &self.public_url);
         let app = |path: &str| {
             format!(
@@ -147,7 +146,7 @@ impl World {
                  callback_allow_networks = [\"127.0.0.0/8\"]\n{extra}\n"
             )
         };
-        let waha = Block {
+        let waha = InstanceBlock {
             id: WAHA,
             name: "Harbour",
             number: "+447700900999",
@@ -157,7 +156,7 @@ impl World {
                 "kind = \"waha\"\nurl = \"{gateway}\"\napi_key = \"{API_KEY}\"\nwebhook_secret = \"{WAHA_KEY}\""
             ),
         };
-        let meta = Block {
+        let meta = InstanceBlock {
             id: META,
             name: "Meta",
             number: "+12025550142",
@@ -191,7 +190,7 @@ grace = "20s"
 
     pub(crate) async fn start(&self) -> Daemon {
         let text = self.config("127.0.0.1:0", "127.0.0.1:0");
-        let config = config::load(Some(&text), HashMap::new(), &[]).into_result();
+        let config = config::load_text(&text, [], &[]).into_result();
         let config = config.unwrap_or_else(|faults| panic!("{faults}"));
         let application = build(&config, &self.clock).await;
         let client = client();
@@ -221,7 +220,7 @@ pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
         let instances = instances.unwrap_or_else(|faults| panic!("{faults}"));
         Application::build(config, instances, clock.clone()).await
     };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match attempt().await {
             Ok(application) => return application,
@@ -233,7 +232,7 @@ pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
 
 /// A thousand requests at once take their time on a busy machine.
 pub(crate) fn client() -> Egress {
-    Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() }).with_timeout(PATIENCE)
+    Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() }).with_timeout(TIMEOUT)
 }
 
 pub(crate) struct Daemon {
@@ -324,18 +323,18 @@ impl Daemon {
     }
 
     /// Mints and insists.
-    pub(crate) async fn link(&self, body: Value) -> Link {
+    pub(crate) async fn create_link(&self, body: Value) -> Link {
         let answer = self.mint(body).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         Link { uuid: answer.text_of("uuid"), code: answer.text_of("code"), text: answer.text_of("text") }
     }
 
     /// A person's message through WAHA, from a number.
-    pub(crate) async fn says(&self, number: &str, id: &str, text: &str) -> Answer {
-        self.waha(&message(number, id, text, self.clock.wall().as_second())).await
+    pub(crate) async fn send_message(&self, number: &str, id: &str, text: &str) -> Answer {
+        self.post_waha(&message(number, id, text, self.clock.wall().as_second())).await
     }
 
-    pub(crate) async fn waha(&self, body: &Value) -> Answer {
+    pub(crate) async fn post_waha(&self, body: &Value) -> Answer {
         self.send(signed_waha(&self.base, body)).await
     }
 
@@ -344,7 +343,7 @@ impl Daemon {
     }
 
     /// Whether no callback of the first instance may go there.
-    pub(crate) async fn is_closed(&self, url: &str) -> bool {
+    pub(crate) async fn is_denied(&self, url: &str) -> bool {
         let instance = self.service.instances.get(WAHA.parse().unwrap()).unwrap();
         let request = Request::post(url).body(b"{}".to_vec()).unwrap();
         instance.callback_egress.send(request).await.is_err_and(|error| error.cause == Cause::Forbidden)
@@ -357,12 +356,12 @@ impl Daemon {
 
     /// As if this time had passed, with all work done that was due before it and comes due in it.
     pub(crate) async fn advance(&self, by: Duration) {
-        self.pass(by).await;
+        self.advance_clock(by).await;
         self.settle().await;
     }
 
     /// As if this time had passed. What is on its way arrives first: it would come too late, or lose its lease.
-    pub(crate) async fn pass(&self, by: Duration) {
+    pub(crate) async fn advance_clock(&self, by: Duration) {
         self.settle().await;
         self.clock.advance(by);
     }
@@ -377,14 +376,14 @@ impl Daemon {
     pub(crate) async fn stop(mut self) {
         self.ended.0 = true;
         self.stop.cancel();
-        ends("it stops", self.running).await.unwrap().unwrap();
+        within_timeout("it stops", self.running).await.unwrap().unwrap();
     }
 }
 
 /// Works off everything that is due now and waits for it. The worker also leases by itself: what is due no more may
 /// have just been leased, and is waited for.
 pub(crate) async fn settle(service: &Service, worker: &Arc<Worker>) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         worker.poll().await.unwrap();
         worker.wait_until_idle().await;

@@ -5,20 +5,20 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{CALLBACK_SECRET, Daemon, Ground, META, META_TOKEN, WAHA, World},
-    flow::on_both_stores,
+    daemon::{CALLBACK_SECRET, Daemon, META, META_TOKEN, TestStore, WAHA, World},
+    login_flow::on_both_stores,
 };
 
 on_both_stores! {
-    each_callback_is_seen_on_its_way_and_at_its_end
+    each_callback_is_listed_while_pending_and_when_ended
     a_delivered_callback_is_replayed_under_its_id
-    however_many_there_are_all_are_listed
+    every_page_of_callbacks_is_listed
     a_test_is_a_real_signed_callback
-    a_test_goes_only_where_callbacks_may_go
-    what_is_asked_wrongly_is_named
-    the_answer_to_an_attempt_that_failed_is_kept_for_a_day
+    a_test_callback_obeys_the_address_policy
+    invalid_parameters_are_named
+    the_response_to_a_failed_attempt_is_kept_for_a_day
     a_failure_names_its_host_and_its_cause
-    a_test_is_tried_once_also_where_the_receiver_is_held
+    a_test_callback_is_attempted_once_even_if_the_receiver_is_held
     tests_have_a_limit
 }
 
@@ -28,13 +28,14 @@ async fn listed(daemon: &Daemon, query: &str) -> Vec<Value> {
     answer.data("callbacks").as_array().unwrap().clone()
 }
 
-async fn each_callback_is_seen_on_its_way_and_at_its_end(ground: Ground) {
-    let world = World::new(ground);
+async fn each_callback_is_listed_while_pending_and_when_ended(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     assert!(listed(&daemon, "").await.is_empty());
     world.receiver.fail(500, 1);
-    let link = daemon.link(json!({"callback": {"success": format!("{}/secret-path?key=1", world.receiver.url)}})).await;
-    daemon.says("447700900123", "D1", &link.text).await;
+    let link =
+        daemon.create_link(json!({"callback": {"success": format!("{}/secret-path?key=1", world.receiver.url)}})).await;
+    daemon.send_message("447700900123", "D1", &link.text).await;
     world.receiver.wait_for(1).await;
     daemon.worker.wait_until_idle().await;
     let pending = listed(&daemon, "?status=pending").await;
@@ -58,16 +59,16 @@ async fn each_callback_is_seen_on_its_way_and_at_its_end(ground: Ground) {
     assert!(!one.text.contains("secret-path"), "{}", one.text);
     let foreign = daemon.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/callbacks")).await;
     assert_eq!(foreign.data("callbacks"), &json!([]));
-    daemon.pass(Duration::from_hours(25)).await;
+    daemon.advance_clock(Duration::from_hours(25)).await;
     assert!(listed(&daemon, "").await.is_empty(), "remembered for a day");
     daemon.finish().await;
 }
 
-async fn a_delivered_callback_is_replayed_under_its_id(ground: Ground) {
-    let world = World::new(ground);
+async fn a_delivered_callback_is_replayed_under_its_id(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
-    daemon.says("447700900123", "R1", &link.text).await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900123", "R1", &link.text).await;
     world.receiver.wait_for(1).await;
     daemon.settle().await;
     let id = listed(&daemon, "").await[0]["id"].as_str().unwrap().to_owned();
@@ -86,8 +87,8 @@ async fn a_delivered_callback_is_replayed_under_its_id(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_test_is_a_real_signed_callback(ground: Ground) {
-    let world = World::new(ground);
+async fn a_test_is_a_real_signed_callback(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let path = format!("/api/otp/v2/{WAHA}/callbacks/test");
     let sent = daemon.post_with(&path, json!({}), &[("idempotency-key", "once")]).await;
@@ -99,7 +100,7 @@ async fn a_test_is_a_real_signed_callback(ground: Ground) {
     assert_eq!((other.status, &other.json["code"]), (422, &json!("idempotency_key_reused")));
     world.receiver.wait_for(1).await;
     daemon.settle().await;
-    let arrived = world.receiver.arrived();
+    let arrived = world.receiver.requests();
     assert_eq!(arrived.len(), 1, "the same key sends once");
     let body = arrived[0].json();
     assert_eq!((&body["type"], &body["data"]["test"]), (&json!("callback.test"), &json!(true)));
@@ -119,24 +120,24 @@ async fn a_test_is_a_real_signed_callback(ground: Ground) {
 }
 
 /// Each callback once, in pages of an instance's own, through the API and the command line.
-async fn however_many_there_are_all_are_listed(ground: Ground) {
-    all_are_listed(ground, 600).await;
+async fn every_page_of_callbacks_is_listed(test_store: TestStore) {
+    check_listing(test_store, 600).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: tests/run --long"]
 async fn ten_thousand_callbacks_are_listed_on_the_embedded_store() {
-    all_are_listed(Ground::directory(), 10_000).await;
+    check_listing(TestStore::directory(), 10_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: tests/run --long"]
 async fn ten_thousand_callbacks_are_listed_on_redis() {
-    all_are_listed(Ground::redis(), 10_000).await;
+    check_listing(TestStore::redis(), 10_000).await;
 }
 
-async fn all_are_listed(ground: Ground, count: usize) {
-    let mut world = World::new(ground);
+async fn check_listing(test_store: TestStore, count: usize) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nmint_per_second = 1000\nmint_burst = 10000\ninstance_mint_per_second = 1000\n\
                    instance_mint_burst = 10000\nreplies_per_second = 1000\n"
         .to_owned();
@@ -147,8 +148,8 @@ async fn all_are_listed(ground: Ground, count: usize) {
         let daemon = std::sync::Arc::clone(&daemon);
         work.spawn(async move {
             for number in (worker..count).step_by(8) {
-                let link = daemon.link(json!({})).await;
-                let said = daemon.says(&format!("4477{number:08}"), &format!("L{number}"), &link.text).await;
+                let link = daemon.create_link(json!({})).await;
+                let said = daemon.send_message(&format!("4477{number:08}"), &format!("L{number}"), &link.text).await;
                 assert_eq!(said.status, 200, "{}", said.text);
             }
         });
@@ -178,8 +179,8 @@ async fn all_are_listed(ground: Ground, count: usize) {
     daemon.stop().await;
 }
 
-async fn a_test_goes_only_where_callbacks_may_go(ground: Ground) {
-    let world = World::new(ground);
+async fn a_test_callback_obeys_the_address_policy(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let path = format!("/api/otp/v2/{WAHA}/callbacks/test");
     for url in [json!("ftp://x"), json!("http://user:pw@x/"), json!(7), json!("https://x/#f")] {
@@ -196,8 +197,8 @@ async fn a_test_goes_only_where_callbacks_may_go(ground: Ground) {
     daemon.stop().await;
 }
 
-async fn what_is_asked_wrongly_is_named(ground: Ground) {
-    let world = World::new(ground);
+async fn invalid_parameters_are_named(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     for (query, field) in [
         ("status=x", "status"),
@@ -215,14 +216,14 @@ async fn what_is_asked_wrongly_is_named(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn the_answer_to_an_attempt_that_failed_is_kept_for_a_day(ground: Ground) {
-    let world = World::new(ground);
+async fn the_response_to_a_failed_attempt_is_kept_for_a_day(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     world.receiver.fail(500, 100);
     world.receiver.fail_with("x-error-id", "E-4711");
     world.receiver.answer(json!({ "error": "y".repeat(3000) }));
-    let link = daemon.link(json!({"chatId": "447700900123"})).await;
-    daemon.says("447700900123", "D1", &link.text).await;
+    let link = daemon.create_link(json!({"chatId": "447700900123"})).await;
+    daemon.send_message("447700900123", "D1", &link.text).await;
     daemon.settle().await;
     let id = listed(&daemon, "").await[0]["id"].as_str().unwrap().to_owned();
     let path = format!("/api/otp/v2/{WAHA}/callbacks/{id}");
@@ -245,8 +246,8 @@ async fn the_answer_to_an_attempt_that_failed_is_kept_for_a_day(ground: Ground) 
     assert_eq!(left, [], "the answers were erased, too");
 
     world.receiver.fail(500, 100);
-    let link = daemon.link(json!({})).await;
-    daemon.says("447700900155", "D2", &link.text).await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900155", "D2", &link.text).await;
     daemon.settle().await;
     daemon.advance(Duration::from_hours(23)).await;
     let id = listed(&daemon, "").await[0]["id"].as_str().unwrap().to_owned();
@@ -261,8 +262,8 @@ async fn the_answer_to_an_attempt_that_failed_is_kept_for_a_day(ground: Ground) 
 /// Where the answers of the world's receiver are.
 async fn journal(daemon: &Daemon, world: &World) -> countersign::store::archive::LogStream {
     world.receiver.fail(500, 1);
-    let link = daemon.link(json!({})).await;
-    daemon.says("447700900166", "J", &link.text).await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900166", "J", &link.text).await;
     daemon.settle().await;
     let instance = WAHA.parse().unwrap();
     let standing = countersign::store::JobState::Waiting;
@@ -285,8 +286,8 @@ async fn journal(daemon: &Daemon, world: &World) -> countersign::store::archive:
     journal
 }
 
-async fn a_failure_names_its_host_and_its_cause(ground: Ground) {
-    let world = World::new(ground);
+async fn a_failure_names_its_host_and_its_cause(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let host = world.receiver.url.trim_start_matches("http://");
     let closed = format!("127.0.0.1:{}", crate::redis_server::free_port());
@@ -309,16 +310,16 @@ async fn a_failure_names_its_host_and_its_cause(ground: Ground) {
     daemon.stop().await;
 }
 
-async fn a_test_is_tried_once_also_where_the_receiver_is_held(ground: Ground) {
-    let world = World::new(ground);
+async fn a_test_callback_is_attempted_once_even_if_the_receiver_is_held(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     world.receiver.fail(500, 100);
     for index in 0..12 {
-        let link = daemon.link(json!({})).await;
-        daemon.says("447700900123", &format!("B{index}"), &link.text).await;
+        let link = daemon.create_link(json!({})).await;
+        daemon.send_message("447700900123", &format!("B{index}"), &link.text).await;
     }
     daemon.settle().await;
-    let before = world.receiver.arrived().len();
+    let before = world.receiver.requests().len();
     let path = format!("/api/otp/v2/{WAHA}/callbacks/test");
     let failed = daemon.post(&path, json!({})).await;
     world.receiver.wait_for(before + 1).await;
@@ -332,12 +333,12 @@ async fn a_test_is_tried_once_also_where_the_receiver_is_held(ground: Ground) {
     daemon.settle().await;
     let shown = daemon.get(&format!("/api/otp/v2/{WAHA}/callbacks/{}", sent.text_of("id"))).await;
     assert_eq!(shown.data("status"), "delivered", "{}", shown.text);
-    assert_eq!(world.receiver.arrived().len(), before + 2, "the others are still held");
+    assert_eq!(world.receiver.requests().len(), before + 2, "the others are still held");
     daemon.stop().await;
 }
 
-async fn tests_have_a_limit(ground: Ground) {
-    let mut world = World::new(ground);
+async fn tests_have_a_limit(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\ntest_callbacks_per_minute = 2".to_owned();
     let daemon = world.start().await;
     let path = format!("/api/otp/v2/{WAHA}/callbacks/test");

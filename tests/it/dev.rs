@@ -9,9 +9,9 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::daemon::client;
-use crate::wait::PATIENCE;
+use crate::wait::TIMEOUT;
 
-const ANA: &str = "+447700900123";
+const NUMBER: &str = "+447700900123";
 
 struct Dev {
     child: Child,
@@ -54,7 +54,7 @@ impl Dev {
 
     /// The newest bubble that is a code, when there are `count` of them.
     async fn code(&self, count: usize) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let answer =
                 client().send(http::Request::get(self.phone("/state.json")).body(Vec::new()).unwrap()).await.unwrap();
@@ -82,13 +82,13 @@ fn digits(bubble: &Value) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_fake_phone_receives_codes_and_the_app_checks_them() {
     let dev = Dev::start();
-    let (status, asked) = dev.post("/code", &[], json!({ "chatId": ANA })).await;
+    let (status, asked) = dev.post("/code", &[], json!({ "chatId": NUMBER })).await;
     assert_eq!((status, &asked["status"]), (200, &json!(200)), "{asked}");
     let bubble = dev.code(1).await;
-    assert_eq!((&bubble["chat"], &bubble["sms"], &bubble["side"]), (&json!(ANA), &json!(false), &json!("business")));
+    assert_eq!((&bubble["chat"], &bubble["sms"], &bubble["side"]), (&json!(NUMBER), &json!(false), &json!("business")));
     assert!(bubble["millis"].is_u64(), "{bubble}");
     let code = digits(&bubble);
-    let check = async |code: &str| dev.post("/code/check", &[], json!({ "chatId": ANA, "code": code })).await.1;
+    let check = async |code: &str| dev.post("/code/check", &[], json!({ "chatId": NUMBER, "code": code })).await.1;
     let wrong = if code == "000000" { "111111" } else { "000000" };
     assert_eq!(check(wrong).await["body"]["code"], "code_wrong");
     assert_eq!(check(&code).await["body"]["data"]["status"], "validated");
@@ -103,10 +103,10 @@ async fn the_fake_phone_receives_codes_and_the_app_checks_them() {
 async fn the_fake_phone_refuses_other_sites_and_unauthenticated_messages() {
     let dev = Dev::start();
     let foreign = [("origin", "https://evil.example")];
-    assert_eq!(dev.post("/code", &foreign, json!({ "chatId": ANA })).await.0, 403);
-    assert_eq!(dev.post("/code/check", &foreign, json!({ "chatId": ANA, "code": "1" })).await.0, 403);
+    assert_eq!(dev.post("/code", &foreign, json!({ "chatId": NUMBER })).await.0, 403);
+    assert_eq!(dev.post("/code/check", &foreign, json!({ "chatId": NUMBER, "code": "1" })).await.0, 403);
     for channel in ["whatsapp", "sms", "carrier pigeon"] {
-        let message = json!({ "to": ANA, "text": "123456 is your code", "channel": channel, "code": true });
+        let message = json!({ "to": NUMBER, "text": "123456 is your code", "channel": channel, "code": true });
         for header in ["Bearer ", "Bearer phone_", "phone"] {
             assert_eq!(dev.post("/messages", &[("authorization", header)], message.clone()).await.0, 401);
         }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     daemon::{TOKEN, client},
-    every_gateway::{EVERY, GENERIC, Serve, file, id, instances, secret},
+    every_gateway::{GATEWAY_TABLES, GENERIC, Serve, file, id, instances, secret},
     fakes::Fake,
 };
 
@@ -45,7 +45,7 @@ async fn it_passes_for_every_kind_and_leaves_nothing() {
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let mut kinds = BTreeSet::new();
-    for (index, (kind, variant, _)) in EVERY.iter().enumerate() {
+    for (index, (kind, variant, _)) in GATEWAY_TABLES.iter().enumerate() {
         let output = doctor(&[&id(index), "--config", config]).await;
         let report = report(&output);
         let name = format!("{kind} {variant}");
@@ -61,8 +61,8 @@ async fn it_passes_for_every_kind_and_leaves_nothing() {
         kinds.insert(*kind);
     }
     assert_eq!(kinds.len(), 21);
-    assert!(gateway.arrived().is_empty(), "no message was sent");
-    for index in 0..EVERY.len() {
+    assert!(gateway.requests().is_empty(), "no message was sent");
+    for index in 0..GATEWAY_TABLES.len() {
         let url = format!("{}/api/otp/v2/{}/requests", serve.base, id(index));
         let request = http::Request::get(url).header("authorization", format!("Bearer {TOKEN}"));
         let answer = client().send(request.body(Vec::new()).unwrap()).await.unwrap();
@@ -72,7 +72,7 @@ async fn it_passes_for_every_kind_and_leaves_nothing() {
 }
 
 /// Further valid settings: kind, keys, webhook secret.
-fn further() -> [(&'static str, String, String); 4] {
+fn further_instances() -> [(&'static str, String, String); 4] {
     const TWILIO: &str = "url = \"{url}\"\naccount_sid = \"AC1\"\nfrom = \"+12025550142\"";
     const VONAGE: &str =
         "url = \"{url}\"\nfrom = \"12025550142\"\napi_key = \"key\"\napi_secret = \"pass\"\nchannel = \"sms\"";
@@ -99,8 +99,8 @@ fn further() -> [(&'static str, String, String); 4] {
 async fn it_passes_for_instances_that_only_send_and_for_lists_of_signatures() {
     let gateway = Fake::start();
     let mut blocks = String::new();
-    for (index, (kind, table, secret)) in further().iter().enumerate() {
-        let block = crate::daemon::Block {
+    for (index, (kind, table, secret)) in further_instances().iter().enumerate() {
+        let block = crate::daemon::InstanceBlock {
             id: &id(index),
             name: kind,
             number: "+12025550142",
@@ -116,7 +116,7 @@ async fn it_passes_for_instances_that_only_send_and_for_lists_of_signatures() {
     let serve = Serve::start(&blocks).await;
     let config = serve.config.path().to_str().unwrap();
     let arguments = ["--config", config, "--phone", "+447700900555", "--token", TOKEN];
-    for (index, (kind, ..)) in further().iter().enumerate() {
+    for (index, (kind, ..)) in further_instances().iter().enumerate() {
         let output = doctor(&[&[id(index).as_str()][..], &arguments].concat()).await;
         let report = report(&output);
         assert_eq!(failed(&report), Vec::<String>::new(), "{kind} {index}: {report}");
@@ -134,7 +134,7 @@ async fn ten_runs_in_a_row_are_not_limited() {
     let gateway = Fake::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
-    let waha = EVERY.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
     for run in 0..10 {
         let arguments = ["--config", config, "--phone", "+447700900555", "--token", TOKEN];
         let report = report(&doctor(&[&[id(waha).as_str()][..], &arguments].concat()).await);
@@ -151,7 +151,7 @@ async fn a_used_up_limit_of_wrong_codes_is_noted_and_is_not_a_failure() {
     let gateway = Fake::start();
     let serve = Serve::start(&instances(&gateway.url, "[instance.limits]\nguesses_per_10m = 1", secret)).await;
     let config = serve.config.path().to_str().unwrap();
-    let waha = EVERY.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
     let report = report(&doctor(&[&id(waha), "--config", config]).await);
     assert_eq!(failed(&report), Vec::<String>::new());
     assert!(report["notes"].to_string().contains("guesses_per_10m"), "{report}");
@@ -163,12 +163,17 @@ async fn it_fails_if_the_daemon_has_other_secrets() {
     let serve = Serve::start(&instances(&gateway.url, "", |kind, index| secret(kind, index + 40))).await;
     let text = std::fs::read_to_string(serve.config.path()).unwrap();
     for index in [0, 4, 6, 8, 11, 15, 16, 17, 23, 27] {
-        let here = text.replace(&secret(EVERY[index].0, index + 40), &secret(EVERY[index].0, index));
+        let here = text.replace(&secret(GATEWAY_TABLES[index].0, index + 40), &secret(GATEWAY_TABLES[index].0, index));
         assert_ne!(here, text);
         let config = file(&here);
         let output = doctor(&[&id(index), "--config", config.path().to_str().unwrap()]).await;
         let report = report(&output);
-        assert_eq!((output.status.code(), &report["passed"]), (Some(1), &Value::Bool(false)), "{}", EVERY[index].0);
+        assert_eq!(
+            (output.status.code(), &report["passed"]),
+            (Some(1), &Value::Bool(false)),
+            "{}",
+            GATEWAY_TABLES[index].0
+        );
         assert!(
             checks(&report, "genuine").iter().filter(|check| check["got"].as_str().unwrap().starts_with("401")).count()
                 >= 5
@@ -182,8 +187,8 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
     let gateway = Fake::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
-    let waha = EVERY.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
-    let url_secret = EVERY.iter().position(|(kind, _, _)| *kind == "wppconnect").unwrap();
+    let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let url_secret = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "wppconnect").unwrap();
     let transparent: Change = |_, _| {};
     let strips: Change = |headers, _| headers.retain(|(name, _)| !name.starts_with("x-"));
     let reformats: Change = |_, body| {
@@ -221,14 +226,14 @@ async fn it_requires_a_phone_if_the_instance_replies_to_unknown_codes() {
     let gateway = Fake::start();
     let serve = Serve::start(&instances(&gateway.url, "reply_to_unknown = true", secret)).await;
     let config = serve.config.path().to_str().unwrap();
-    let waha = EVERY.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
     let refused = doctor(&[&id(waha), "--config", config]).await;
     assert_eq!(refused.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--phone"));
-    assert!(gateway.arrived().is_empty());
+    assert!(gateway.requests().is_empty());
     let allowed = doctor(&[&id(waha), "--config", config, "--phone", "+447700900555"]).await;
     assert_eq!(failed(&report(&allowed)), Vec::<String>::new());
-    for arrived in gateway.arrived() {
+    for arrived in gateway.requests() {
         let chat = arrived.json()["chatId"].as_str().unwrap().to_owned();
         assert!(chat == "447700900555@c.us" || chat.ends_with("@lid"), "{chat}");
     }
@@ -240,14 +245,14 @@ async fn with_a_token_a_link_is_minted_and_verified_once() {
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     for kind in ["waha", "cloud-api", "generic", "twilio"] {
-        let index = EVERY.iter().position(|(one, _, _)| *one == kind).unwrap();
+        let index = GATEWAY_TABLES.iter().position(|(one, _, _)| *one == kind).unwrap();
         let arguments = ["--phone", "+447700900555", "--token", TOKEN];
         let output = doctor(&[&[id(index).as_str(), "--config", config][..], &arguments].concat()).await;
         let report = report(&output);
         assert_eq!(failed(&report), Vec::<String>::new(), "{kind}");
         assert!(checks(&report, "matched").len() >= 5, "{kind}: {report}");
     }
-    let replies = gateway.arrived();
+    let replies = gateway.requests();
     assert_eq!(replies.len(), 4);
     assert!(replies.iter().all(|reply| String::from_utf8_lossy(&reply.body).contains("447700900555")));
 }

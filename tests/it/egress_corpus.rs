@@ -25,11 +25,11 @@ use tokio::{
 };
 
 use crate::{
-    daemon::{Ground, TOKEN, WAHA, World},
+    daemon::{TOKEN, TestStore, WAHA, World},
     fakes::Fake,
     process::Process,
     redis_server::free_port,
-    wait::PATIENCE,
+    wait::TIMEOUT,
 };
 
 /// URLs; `{port}` is the port of a listener on every address of this host.
@@ -48,10 +48,12 @@ async fn try_all(process: &Process, urls: &[String]) -> (usize, HashSet<String>)
     let mut taken = 0;
     for (index, url) in urls.iter().enumerate() {
         let Some(minted) = process.mint(json!({"callback": {"success": url}})).await else { continue };
-        assert!(process.says(&format!("4477008{index:05}"), &format!("C{index}"), &minted.text_of("text")).await);
+        assert!(
+            process.send_message(&format!("4477008{index:05}"), &format!("C{index}"), &minted.text_of("text")).await
+        );
         taken += 1;
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let tried = callbacks(process).await;
         let errors: Vec<&Value> =
@@ -74,7 +76,7 @@ fn only(word: &str) -> HashSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_spelling_reaches_a_denied_address() {
     let (port, operator) = (free_port(), free_port());
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let open = "callback_allow_networks = [\"127.0.0.0/8\"]";
     let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
     assert!(text.contains(open));
@@ -104,12 +106,12 @@ async fn no_spelling_reaches_a_denied_address() {
 /// An allowed network that contains the daemon's listeners and the store.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_allowed_network_allows_neither_the_daemon_nor_its_store() {
-    let world = World::new(Ground::redis());
+    let world = World::new(TestStore::redis());
     let (port, operator) = (free_port(), free_port());
     let text = world.config(&format!("0.0.0.0:{port}"), &format!("127.0.0.1:{operator}"));
     let process = Process::with(port, operator, &text, &[]).await;
     let redis =
-        world.ground.url().rsplit(':').next().unwrap().trim_end_matches(|c: char| !c.is_ascii_digit()).to_owned();
+        world.test_store.url().rsplit(':').next().unwrap().trim_end_matches(|c: char| !c.is_ascii_digit()).to_owned();
     let redis = redis.split('/').next().unwrap();
     let mut urls = vec![format!("http://127.0.0.2:{port}/livez")];
     for port in [&port.to_string(), &operator.to_string(), redis] {
@@ -124,12 +126,12 @@ async fn an_allowed_network_allows_neither_the_daemon_nor_its_store() {
 }
 
 /// A resolver that returns the lists in turn.
-struct Fickle {
+struct SequenceResolver {
     answers: Vec<Vec<&'static str>>,
     asked: AtomicUsize,
 }
 
-impl Resolver for Fickle {
+impl Resolver for SequenceResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
             if name != "fickle.test" {
@@ -145,9 +147,13 @@ impl Resolver for Fickle {
     }
 }
 
-fn fickle(policy: Policy, answers: &[&[&'static str]]) -> Egress {
+fn egress_with_answers(policy: Policy, answers: &[&[&'static str]]) -> Egress {
     let answers = answers.iter().map(|answer| answer.to_vec()).collect();
-    Egress::with_resolver(policy, Arc::new(Fickle { answers, asked: AtomicUsize::new(0) }), RootCertStore::empty())
+    Egress::with_resolver(
+        policy,
+        Arc::new(SequenceResolver { answers, asked: AtomicUsize::new(0) }),
+        RootCertStore::empty(),
+    )
 }
 
 async fn outcome(egress: &Egress, url: &str) -> Result<u16, EgressError> {
@@ -172,7 +178,11 @@ async fn dns_rebinding_reaches_nothing() {
         &["169.254.169.254"],
         &["64:ff9b::7f00:1", "::1"],
     ] {
-        assert_eq!(outcome(&fickle(strict(), &[answers]), &url).await, unsent(Cause::Forbidden), "{answers:?}");
+        assert_eq!(
+            outcome(&egress_with_answers(strict(), &[answers]), &url).await,
+            unsent(Cause::Forbidden),
+            "{answers:?}"
+        );
     }
     // The port is denied on 127.0.0.1 only, and nothing listens on 127.0.0.2. The checked address is the one connected
     // to.
@@ -184,17 +194,21 @@ async fn dns_rebinding_reaches_nothing() {
         denied_hosts: vec![("127.0.0.1".to_owned(), at)],
         ..Policy::default()
     };
-    let rebinding = fickle(policy.clone(), &[&["127.0.0.2"], &["127.0.0.1"]]);
+    let rebinding = egress_with_answers(policy.clone(), &[&["127.0.0.2"], &["127.0.0.1"]]);
     for _ in 0..100 {
         let outcome = outcome(&rebinding, &url).await;
         let expected = [unsent(Cause::Forbidden), unsent(Cause::Refused)];
         assert!(expected.contains(&outcome), "{outcome:?}");
     }
-    assert!(trap.arrived().is_empty());
+    assert!(trap.requests().is_empty());
     let open = Policy { denied_hosts: Vec::new(), ..policy };
-    assert_eq!(outcome(&fickle(open.clone(), &[&["127.0.0.1"]]), &url).await, Ok(200), "the trap works");
+    assert_eq!(outcome(&egress_with_answers(open.clone(), &[&["127.0.0.1"]]), &url).await, Ok(200), "the trap works");
     let start = Instant::now();
-    assert_eq!(outcome(&fickle(open, &[&[]]), &url).await, unsent(Cause::ConnectTimeout), "a resolver that hangs");
+    assert_eq!(
+        outcome(&egress_with_answers(open, &[&[]]), &url).await,
+        unsent(Cause::ConnectTimeout),
+        "a resolver that hangs"
+    );
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
@@ -204,7 +218,7 @@ fn certificate(name: &str) -> CertificateDer<'static> {
 }
 
 /// A server with this certificate: its port, and a counter of the request bytes it read.
-pub(crate) async fn speaks_tls(name: &str) -> (u16, Arc<AtomicUsize>) {
+pub(crate) async fn tls_server(name: &str) -> (u16, Arc<AtomicUsize>) {
     let key = format!("{}/tests/fixtures/tls/server.key", env!("CARGO_MANIFEST_DIR"));
     let key = PrivateKeyDer::from_pem_file(key).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -230,7 +244,7 @@ async fn no_byte_is_sent_to_a_server_without_a_valid_certificate() {
     let mut roots = RootCertStore::empty();
     roots.add(certificate("trusted")).unwrap();
     let policy = Policy { allowed_networks: vec!["127.0.0.0/8".parse().unwrap()], ..Policy::default() };
-    let names = Arc::new(Everywhere);
+    let names = Arc::new(LocalResolver);
     let trusting = Egress::with_resolver(policy.clone(), names.clone(), roots);
     let usual = Egress::with_resolver(policy, names, RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
     for (name, egress, expected) in [
@@ -241,20 +255,20 @@ async fn no_byte_is_sent_to_a_server_without_a_valid_certificate() {
         ("stranger", &trusting, unsent(Cause::Tls("certificate from an unknown issuer"))),
         ("self-signed", &trusting, unsent(Cause::Tls("certificate from an unknown issuer"))),
     ] {
-        let (port, received) = speaks_tls(name).await;
+        let (port, received) = tls_server(name).await;
         assert_eq!(outcome(egress, &format!("https://good.test:{port}/")).await, expected, "{name}");
         assert_eq!(received.load(Ordering::SeqCst) > 0, expected.is_ok(), "{name}");
     }
     let plain = Fake::start();
     let url = plain.url.replace("http://127.0.0.1", "https://good.test");
     assert_eq!(outcome(&trusting, &url).await, unsent(Cause::Tls("the receiver does not speak TLS")), "no TLS at all");
-    assert!(plain.arrived().is_empty());
+    assert!(plain.requests().is_empty());
 }
 
 /// Resolves every name to this host.
-struct Everywhere;
+struct LocalResolver;
 
-impl Resolver for Everywhere {
+impl Resolver for LocalResolver {
     fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async { Ok(vec![IpAddr::from([127, 0, 0, 1])]) })
     }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::{
     browser::{dispute_in, reply},
     codes,
-    daemon::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
-    flow::{form_field, on_both_stores, tap},
+    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    login_flow::{form_field, on_both_stores, tap},
 };
 
 on_both_stores! {
@@ -38,26 +38,26 @@ async fn count(daemon: &Daemon, query: &str) -> usize {
     answer.data("requests").as_array().unwrap_or_else(|| panic!("{}", answer.text)).len()
 }
 
-async fn a_chat_is_erased_everywhere(ground: Ground) {
-    let world = World::new(ground);
+async fn a_chat_is_erased_everywhere(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     // Callbacks delivered, pending and dead; chats verified and requested.
-    let proved = daemon.link(json!({"client_ref": "cart"})).await;
-    daemon.says(PERSON, "E1", &proved.text).await;
+    let proved = daemon.create_link(json!({"client_ref": "cart"})).await;
+    daemon.send_message(PERSON, "E1", &proved.text).await;
     world.receiver.wait_for(1).await;
     daemon.settle().await;
     world.receiver.fail(410, 1);
-    let asked = daemon.link(json!({"chatId": PERSON})).await;
-    daemon.says(PERSON, "E2", &asked.text).await;
+    let asked = daemon.create_link(json!({"chatId": PERSON})).await;
+    daemon.send_message(PERSON, "E2", &asked.text).await;
     world.receiver.wait_for(2).await;
     daemon.settle().await;
     world.receiver.fail(500, 100);
-    let waiting = daemon.link(json!({"chatId": PERSON})).await;
-    daemon.says(PERSON, "E3", &waiting.text).await;
+    let waiting = daemon.create_link(json!({"chatId": PERSON})).await;
+    daemon.send_message(PERSON, "E3", &waiting.text).await;
     daemon.settle().await;
-    daemon.says(PERSON, "E4", "no code in it").await;
-    let kept = daemon.link(json!({"client_ref": "cart"})).await;
-    daemon.says(OTHER, "O1", &kept.text).await;
+    daemon.send_message(PERSON, "E4", "no code in it").await;
+    let kept = daemon.create_link(json!({"client_ref": "cart"})).await;
+    daemon.send_message(OTHER, "O1", &kept.text).await;
     daemon.settle().await;
     assert_eq!((count(&daemon, "").await, count(&daemon, &format!("chat_id={PERSON}")).await), (4, 3));
     assert_eq!(erase(&daemon, OTHER).await.data("erased")["requests"], 1);
@@ -73,9 +73,9 @@ async fn a_chat_is_erased_everywhere(ground: Ground) {
     assert_eq!(callbacks.data("callbacks"), &json!([]));
     let explained = daemon.get(&format!("/api/otp/v2/{WAHA}/explain?q=0123")).await;
     assert_eq!((explained.data("messages"), explained.data("requests")), (&json!([]), &json!([])));
-    let before = world.receiver.arrived().len();
+    let before = world.receiver.requests().len();
     daemon.advance(Duration::from_hours(1)).await;
-    assert_eq!(world.receiver.arrived().len(), before, "no callback of an erased person leaves");
+    assert_eq!(world.receiver.requests().len(), before, "no callback of an erased person leaves");
     assert_eq!(erase(&daemon, PERSON).await.data("erased"), &json!({"requests": 0, "jobs": 0, "traces": 0}));
     daemon.stop().await;
     assert_eq!(records_at_rest(&world), 0);
@@ -83,8 +83,8 @@ async fn a_chat_is_erased_everywhere(ground: Ground) {
 
 /// How many records the store still has, as rows or keys.
 fn records_at_rest(world: &World) -> usize {
-    match &world.ground {
-        Ground::Directory(directory) => {
+    match &world.test_store {
+        TestStore::Directory(directory) => {
             let mut bytes = Vec::new();
             for entry in std::fs::read_dir(directory.path()).unwrap() {
                 // SQLite may have removed it since it was listed.
@@ -97,20 +97,20 @@ fn records_at_rest(world: &World) -> usize {
             assert!(!bytes.windows(PERSON.len()).any(|window| window == PERSON.as_bytes()));
             0
         }
-        Ground::Redis(server) => {
+        TestStore::Redis(server) => {
             let keys: Vec<String> = ::redis::cmd("KEYS").arg("cs:*:[rint]:*").query(&mut server.connection()).unwrap();
             keys.len()
         }
     }
 }
 
-async fn every_spelling_names_the_same_chat(ground: Ground) {
-    let world = World::new(ground);
+async fn every_spelling_names_the_same_chat(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     for chat in
         [PERSON.to_owned(), format!("%2B{PERSON}"), format!("{PERSON}@c.us"), format!("{PERSON}@s.whatsapp.net")]
     {
-        daemon.link(json!({"chatId": PERSON})).await;
+        daemon.create_link(json!({"chatId": PERSON})).await;
         assert_eq!(erase(&daemon, &chat).await.data("erased")["requests"], 1, "{chat}");
     }
     for chat in ["x", "%20", "12@g.us"] {
@@ -120,19 +120,19 @@ async fn every_spelling_names_the_same_chat(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_pending_request_is_gone_without_a_callback(ground: Ground) {
-    let world = World::new(ground);
+async fn a_pending_request_is_gone_without_a_callback(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": PERSON, "expires": 60})).await;
+    let link = daemon.create_link(json!({"chatId": PERSON, "expires": 60})).await;
     assert_eq!(erase(&daemon, PERSON).await.data("erased")["requests"], 1);
-    assert_eq!(daemon.says(PERSON, "P1", &link.text).await.status, 200);
+    assert_eq!(daemon.send_message(PERSON, "P1", &link.text).await.status, 200);
     daemon.advance(Duration::from_secs(120)).await;
-    assert!(world.receiver.arrived().is_empty() && world.gateway.arrived().is_empty());
+    assert!(world.receiver.requests().is_empty() && world.gateway.requests().is_empty());
     daemon.finish().await;
 }
 
-async fn an_erased_code_is_unknown(ground: Ground) {
-    let world = World::new(ground);
+async fn an_erased_code_is_unknown(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let (_, code) = codes::code(&daemon, json!({"chatId": PERSON})).await;
     assert_eq!(erase(&daemon, PERSON).await.data("erased")["requests"], 1);
@@ -144,29 +144,29 @@ async fn an_erased_code_is_unknown(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn other_chats_are_not_erased(ground: Ground) {
-    let world = World::new(ground);
+async fn other_chats_are_not_erased(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let mine = daemon.link(json!({"chatId": PERSON})).await;
-    let other = daemon.link(json!({"chatId": OTHER})).await;
+    let mine = daemon.create_link(json!({"chatId": PERSON})).await;
+    let other = daemon.create_link(json!({"chatId": OTHER})).await;
     let foreign = erase_as(&daemon, META_TOKEN, META, PERSON).await;
     assert_eq!((foreign.status, &foreign.data("erased")["requests"]), (200, &json!(0)), "another tenant's chat");
     assert_eq!(erase_as(&daemon, META_TOKEN, WAHA, PERSON).await.status, 404);
     assert_eq!(daemon.status(&mine.uuid).await, "pending");
     erase(&daemon, PERSON).await;
     assert_eq!(daemon.status(&other.uuid).await, "pending");
-    daemon.says(OTHER, "N1", &other.text).await;
+    daemon.send_message(OTHER, "N1", &other.text).await;
     daemon.settle().await;
     assert_eq!(daemon.status(&other.uuid).await, "verified");
     daemon.finish().await;
 }
 
-async fn retention_is_configured(ground: Ground) {
-    let mut world = World::new(ground);
+async fn retention_is_configured(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "retention = \"48h\"\nerase_after = \"1h\"".to_owned();
     let daemon = world.start().await;
-    let link = daemon.link(json!({"message": {"success": "Hello <link>"}})).await;
-    daemon.says(PERSON, "T1", &link.text).await;
+    let link = daemon.create_link(json!({"message": {"success": "Hello <link>"}})).await;
+    daemon.send_message(PERSON, "T1", &link.text).await;
     daemon.settle().await;
     let path = format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid);
     let dispute = dispute_in(&reply(&world, 1).await);

@@ -10,18 +10,18 @@ use tokio::{
 };
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
-    flow::on_both_stores,
+    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    login_flow::on_both_stores,
     process::Process,
-    wait::{PATIENCE, until},
+    wait::{TIMEOUT, until},
 };
 
 on_both_stores! {
-    a_stream_tells_each_change_until_the_end
+    a_stream_reports_each_change_until_the_end
     a_poll_token_shows_the_state_and_nothing_else
     a_long_poll_answers_when_something_changes
-    expiry_is_news_on_time
-    a_stopping_process_lets_waiters_go
+    expiry_is_reported_on_time
+    a_stopping_process_ends_its_streams
 }
 
 fn path(uuid: &str) -> String {
@@ -46,7 +46,7 @@ impl Stream {
     async fn until(&mut self, wanted: &str) -> &str {
         let mut buffer = [0; 4096];
         while !self.text.contains(wanted) {
-            let read = timeout(PATIENCE, self.socket.read(&mut buffer)).await;
+            let read = timeout(TIMEOUT, self.socket.read(&mut buffer)).await;
             let read = read.unwrap_or_else(|_| panic!("no {wanted} in {}", self.text)).unwrap();
             assert!(read > 0, "it ended without {wanted}: {}", self.text);
             self.text.push_str(&String::from_utf8_lossy(&buffer[..read]));
@@ -64,17 +64,17 @@ impl Stream {
 /// The last chunk of a body without a length.
 const END: &str = "\r\n0\r\n\r\n";
 
-async fn a_stream_tells_each_change_until_the_end(ground: Ground) {
-    let world = World::new(ground);
+async fn a_stream_reports_each_change_until_the_end(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": "447700900123"})).await;
+    let link = daemon.create_link(json!({"chatId": "447700900123"})).await;
     let mut stream = Stream::open(&daemon.base, TOKEN, &path(&link.uuid)).await;
     let head = stream.until("\n\n").await;
     assert!(head.contains("200 OK") && head.contains("content-type: text/event-stream"), "{head}");
     assert!(head.contains("x-request-id: ") && head.contains("cache-control: no-store"), "{head}");
-    daemon.says("447700900199", "E1", &link.text).await;
+    daemon.send_message("447700900199", "E1", &link.text).await;
     stream.until("sender_mismatch").await;
-    daemon.says("447700900123", "E2", &link.text).await;
+    daemon.send_message("447700900123", "E2", &link.text).await;
     stream.until(END).await;
     let seen: Vec<(Value, Value)> =
         stream.events().iter().map(|event| (event["status"].clone(), event["attempts"].clone())).collect();
@@ -84,12 +84,12 @@ async fn a_stream_tells_each_change_until_the_end(ground: Ground) {
     let mut late = Stream::open(&daemon.base, TOKEN, &path(&link.uuid)).await;
     late.until(END).await;
     assert_eq!(late.events().len(), 1, "a request that has ended is reported at once");
-    let again = daemon.send(again(&daemon, &link.uuid)).await;
+    let again = daemon.send(reconnect(&daemon, &link.uuid)).await;
     assert_eq!(again.status, 204, "a reconnecting EventSource is asked to stop");
     daemon.finish().await;
 }
 
-fn again(daemon: &Daemon, uuid: &str) -> http::Request<Vec<u8>> {
+fn reconnect(daemon: &Daemon, uuid: &str) -> http::Request<Vec<u8>> {
     http::Request::get(format!("{}{}", daemon.base, path(uuid)))
         .header("authorization", format!("Bearer {TOKEN}"))
         .header("last-event-id", "1")
@@ -97,14 +97,14 @@ fn again(daemon: &Daemon, uuid: &str) -> http::Request<Vec<u8>> {
         .unwrap()
 }
 
-async fn a_poll_token_shows_the_state_and_nothing_else(ground: Ground) {
-    let world = World::new(ground);
+async fn a_poll_token_shows_the_state_and_nothing_else(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"chatId": "447700900123", "client_ref": "secret-cart", "name": "Harbour"})).await;
     let (uuid, token, code) = (minted.text_of("uuid"), minted.text_of("poll_token"), minted.text_of("code"));
     let mut stream = Stream::open(&daemon.base, &token, &path(&uuid)).await;
     stream.until("\n\n").await;
-    daemon.says("447700900123", "P1", &minted.text_of("text")).await;
+    daemon.send_message("447700900123", "P1", &minted.text_of("text")).await;
     stream.until(END).await;
     let events = stream.events();
     let names: Vec<&String> = events[1].as_object().unwrap().keys().collect();
@@ -114,7 +114,7 @@ async fn a_poll_token_shows_the_state_and_nothing_else(ground: Ground) {
     for secret in ["447700900123", "Mara", "secret-cart", &code] {
         assert!(!stream.text.contains(secret), "{secret} in {}", stream.text);
     }
-    let other = daemon.link(json!({})).await;
+    let other = daemon.create_link(json!({})).await;
     for (what, wrong) in [
         ("another verification", path(&other.uuid)),
         ("another instance", path(&uuid).replace(WAHA, META)),
@@ -130,10 +130,10 @@ async fn a_poll_token_shows_the_state_and_nothing_else(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_long_poll_answers_when_something_changes(ground: Ground) {
-    let world = World::new(ground);
+async fn a_long_poll_answers_when_something_changes(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let waiting = format!("{}?wait=55", path(&link.uuid));
     let nothing = daemon.get(&format!("{}?wait=0", path(&link.uuid))).await;
     assert_eq!((nothing.status, nothing.data("status")), (200, &json!("pending")), "the end of the wait is no error");
@@ -144,7 +144,7 @@ async fn a_long_poll_answers_when_something_changes(ground: Ground) {
     };
     let ((news, answered), changed) = tokio::join!(waited, async {
         until("it waits", async || daemon.service.store.changes().waiting() > 0).await;
-        daemon.says("447700900123", "L1", &link.text).await;
+        daemon.send_message("447700900123", "L1", &link.text).await;
         Instant::now()
     });
     assert_eq!(news.data("status"), "verified");
@@ -164,21 +164,21 @@ async fn a_long_poll_answers_when_something_changes(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn expiry_is_news_on_time(ground: Ground) {
-    let world = World::new(ground);
+async fn expiry_is_reported_on_time(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({"expires": 60})).await;
+    let link = daemon.create_link(json!({"expires": 60})).await;
     // No worker fires timers here, so the reader itself must notice the expiry.
-    daemon.pass(Duration::from_secs(58)).await;
+    daemon.advance_clock(Duration::from_secs(58)).await;
     let news = daemon.get(&format!("{}?wait=55", path(&link.uuid))).await;
     assert_eq!(news.data("status"), "expired");
     daemon.finish().await;
 }
 
-async fn a_stopping_process_lets_waiters_go(ground: Ground) {
-    let world = World::new(ground);
+async fn a_stopping_process_ends_its_streams(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let mut stream = Stream::open(&daemon.base, TOKEN, &path(&link.uuid)).await;
     stream.until("\n\n").await;
     let start = Instant::now();
@@ -189,8 +189,8 @@ async fn a_stopping_process_lets_waiters_go(ground: Ground) {
 
 /// Two processes on one Redis: one has the event stream, the other receives the message.
 #[tokio::test(flavor = "multi_thread")]
-async fn news_cross_from_one_process_to_another() {
-    let world = World::new(Ground::redis());
+async fn events_reach_other_processes() {
+    let world = World::new(TestStore::redis());
     let (here, there) = (Process::start(&world).await, Process::start(&world).await);
     let mut fast = false;
     for round in 0..20 {
@@ -198,7 +198,7 @@ async fn news_cross_from_one_process_to_another() {
         let mut stream = Stream::open(&there.base, &minted.text_of("poll_token"), &path(&minted.text_of("uuid"))).await;
         stream.until("\n\n").await;
         let start = Instant::now();
-        assert!(here.says("447700900123", &format!("X{round}"), &minted.text_of("text")).await);
+        assert!(here.send_message("447700900123", &format!("X{round}"), &minted.text_of("text")).await);
         stream.until(END).await;
         assert_eq!(stream.events()[1]["status"], "verified");
         // Without the channel it always takes until the next poll, at least 4.5 s; a busy machine sometimes takes as
@@ -213,9 +213,9 @@ async fn news_cross_from_one_process_to_another() {
 
 #[tokio::test]
 async fn waiters_for_one_record_are_bounded() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let mut streams = Vec::new();
     for _ in 0..countersign::store::changes::MAX_WAITERS_PER_RECORD {
         let mut stream = Stream::open(&daemon.base, TOKEN, &path(&link.uuid)).await;
@@ -228,7 +228,7 @@ async fn waiters_for_one_record_are_bounded() {
     drop(streams);
     until("the places of clients that went away are given back", async || {
         // Whatever is written next finds that nobody is there.
-        daemon.says("447700900123", "B1", &link.text).await;
+        daemon.send_message("447700900123", "B1", &link.text).await;
         daemon.service.store.changes().waiting() == 0
     })
     .await;

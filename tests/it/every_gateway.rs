@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Kind, variant, and the keys of its table. `{url}` is the URL of the gateway's API.
-pub(crate) const EVERY: &[(&str, &str, &str)] = &[
+pub(crate) const GATEWAY_TABLES: &[(&str, &str, &str)] = &[
     ("cloud-api", "", "url = \"{url}\"\nphone_number_id = \"777\"\naccess_token = \"key-of-the-gateway\""),
     ("360dialog", "", "url = \"{url}\"\napi_key = \"key-of-the-gateway\""),
     (
@@ -117,7 +117,7 @@ pub(crate) fn id(index: usize) -> String {
 /// `secret_of` returns the webhook secret.
 pub(crate) fn instances(gateway: &str, extra: &str, secret_of: impl Fn(&str, usize) -> String) -> String {
     let mut blocks = String::new();
-    for (index, (kind, _, table)) in EVERY.iter().enumerate() {
+    for (index, (kind, _, table)) in GATEWAY_TABLES.iter().enumerate() {
         // In a generic table, further `{url}`s are placeholders of its own templates.
         let table = table.replacen("{url}", &gateway.replace("{n}", &format!("{index:02}")), 1);
         let (id, secret, digest) = (id(index), secret_of(kind, index), digest(crate::daemon::TOKEN));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
-    flow::on_both_stores,
+    daemon::{Answer, Daemon, META, META_TOKEN, TestStore, WAHA, World, message},
+    login_flow::on_both_stores,
     process::Process,
 };
 
@@ -37,15 +37,15 @@ fn sentence(answer: &Answer) -> &str {
     answer.data("sentence").as_str().unwrap()
 }
 
-async fn a_message_that_matched_nothing_is_explained(ground: Ground) {
-    let world = World::new(ground);
+async fn a_message_that_matched_nothing_is_explained(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let unheard = ask(&daemon, "NEVER").await;
     assert!(sentence(&unheard).contains("did not reach this instance"), "{}", unheard.text);
-    daemon.says("447700900123", "M1", "Sign me in [ABCDEFGHJKMNPQ] - DO NOT CHANGE THIS MESSAGE").await;
-    daemon.says("447700900124", "M2", "hello?").await;
+    daemon.send_message("447700900123", "M1", "Sign me in [ABCDEFGHJKMNPQ] - DO NOT CHANGE THIS MESSAGE").await;
+    daemon.send_message("447700900124", "M2", "hello?").await;
     let old = daemon.clock.wall().as_second() - 6 * 3600;
-    daemon.waha(&message("447700900125", "M3", "[ABCDEFGHJKMNPQ]", old)).await;
+    daemon.post_waha(&message("447700900125", "M3", "[ABCDEFGHJKMNPQ]", old)).await;
     for (question, outcome, words) in [
         ("M1", "code_unknown", "not known here"),
         ("false_447700900123@c.us_M1", "code_unknown", "not known here"),
@@ -62,16 +62,16 @@ async fn a_message_that_matched_nothing_is_explained(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_request_is_explained_with_its_callbacks(ground: Ground) {
-    let world = World::new(ground);
+async fn a_request_is_explained_with_its_callbacks(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": "447700900123"})).await;
+    let link = daemon.create_link(json!({"chatId": "447700900123"})).await;
     assert!(sentence(&ask(&daemon, &link.uuid).await).contains("No message with its code has arrived"));
-    daemon.says("447700900199", "W1", &link.text).await;
+    daemon.send_message("447700900199", "W1", &link.text).await;
     let wrong = ask_after(&daemon, "W1", 1).await;
     assert!(sentence(&wrong).contains("another chat") && sentence(&wrong).contains(&link.uuid), "{}", wrong.text);
     world.receiver.fail(500, 1);
-    daemon.says("447700900123", "W2", &link.text).await;
+    daemon.send_message("447700900123", "W2", &link.text).await;
     world.receiver.wait_for(1).await;
     daemon.worker.wait_until_idle().await;
     let waiting = ask_after(&daemon, &link.uuid, 2).await;
@@ -93,13 +93,13 @@ async fn a_request_is_explained_with_its_callbacks(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn last_digits_find_messages_and_requests(ground: Ground) {
-    let world = World::new(ground);
+async fn last_digits_find_messages_and_requests(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let asked = daemon.link(json!({"chatId": "447700900123"})).await;
-    let proved = daemon.link(json!({})).await;
-    daemon.says("447700900123", "N1", &proved.text).await;
-    daemon.says("447700900177", "N2", "hello").await;
+    let asked = daemon.create_link(json!({"chatId": "447700900123"})).await;
+    let proved = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900123", "N1", &proved.text).await;
+    daemon.send_message("447700900177", "N2", "hello").await;
     let answer = ask_after(&daemon, "0123", 1).await;
     let uuids: Vec<&Value> = answer.data("requests").as_array().unwrap().iter().map(|one| &one["uuid"]).collect();
     assert_eq!(uuids.len(), 2, "{}", answer.text);
@@ -112,11 +112,11 @@ async fn last_digits_find_messages_and_requests(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn nothing_personal_is_kept_or_shown(ground: Ground) {
-    let world = World::new(ground);
+async fn nothing_personal_is_kept_or_shown(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
-    daemon.says("447700900123", "CANARY", &link.text).await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900123", "CANARY", &link.text).await;
     let answer = ask_after(&daemon, "0123", 1).await;
     for secret in ["447700900123", "7700900123", "Mara", "CANARY", &link.code] {
         assert!(!answer.text.contains(secret), "{secret} in {}", answer.text);
@@ -125,11 +125,11 @@ async fn nothing_personal_is_kept_or_shown(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn another_tenant_learns_nothing(ground: Ground) {
-    let world = World::new(ground);
+async fn another_tenant_learns_nothing(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": "447700900123"})).await;
-    daemon.says("447700900123", "T1", &link.text).await;
+    let link = daemon.create_link(json!({"chatId": "447700900123"})).await;
+    daemon.send_message("447700900123", "T1", &link.text).await;
     ask_after(&daemon, "T1", 1).await;
     for question in ["T1", "0123", "447700900123", &link.uuid] {
         let foreign = daemon.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/explain?q={question}")).await;
@@ -138,11 +138,11 @@ async fn another_tenant_learns_nothing(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_day_later_only_requests_are_left(ground: Ground) {
-    let world = World::new(ground);
+async fn a_day_later_only_requests_are_left(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
-    daemon.says("447700900123", "D1", &link.text).await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900123", "D1", &link.text).await;
     ask_after(&daemon, "D1", 1).await;
     daemon.advance(Duration::from_hours(25)).await;
     assert_eq!(ask(&daemon, "D1").await.data("messages"), &json!([]));
@@ -150,11 +150,11 @@ async fn a_day_later_only_requests_are_left(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn explanations_survive_a_restart(ground: Ground) {
-    let world = World::new(ground);
+async fn explanations_survive_a_restart(test_store: TestStore) {
+    let world = World::new(test_store);
     let process = Process::start(&world).await;
     for index in 0..20 {
-        assert!(process.says("447700900123", &format!("R{index}"), "hello?").await);
+        assert!(process.send_message("447700900123", &format!("R{index}"), "hello?").await);
     }
     process.terminate();
     let daemon = world.start().await;

@@ -20,14 +20,14 @@ use crate::wait::until_or;
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub(crate) struct Arrived {
+pub(crate) struct ReceivedRequest {
     pub(crate) at: Instant,
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Arrived {
+impl ReceivedRequest {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
@@ -39,7 +39,7 @@ impl Arrived {
 
 #[derive(Default)]
 struct State {
-    arrived: Mutex<Vec<Arrived>>,
+    arrived: Mutex<Vec<ReceivedRequest>>,
     /// What it answers; 0 is 200.
     status: AtomicU16,
     /// How many more requests get `status`; afterwards 200.
@@ -76,7 +76,7 @@ impl Fake {
         Self { state, url, handle }
     }
 
-    pub(crate) fn arrived(&self) -> Vec<Arrived> {
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
         self.state.arrived.lock().unwrap().clone()
     }
 
@@ -85,13 +85,13 @@ impl Fake {
     }
 
     /// Waits until `count` requests have arrived; more is a failure of the test.
-    pub(crate) async fn wait_for(&self, count: usize) -> Vec<Arrived> {
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<ReceivedRequest> {
         let bodies = || {
-            let bodies = self.arrived().into_iter().map(|one| String::from_utf8_lossy(&one.body).into_owned());
+            let bodies = self.requests().into_iter().map(|one| String::from_utf8_lossy(&one.body).into_owned());
             bodies.collect::<Vec<_>>()
         };
         until_or(|| format!("{count} requests: {:?}", bodies()), async || self.count() >= count).await;
-        let arrived = self.arrived();
+        let arrived = self.requests();
         assert_eq!(arrived.len(), count, "{:?}", bodies());
         arrived
     }
@@ -136,7 +136,8 @@ async fn answer(state: Data<State>, request: HttpRequest, body: Bytes) -> HttpRe
     let at = Instant::now();
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
-    let arrived = Arrived { at, path: request.uri().to_string(), headers: headers.collect(), body: body.to_vec() };
+    let arrived =
+        ReceivedRequest { at, path: request.uri().to_string(), headers: headers.collect(), body: body.to_vec() };
     state.arrived.lock().unwrap().push(arrived);
     // A delay that is shortened is so also for those who wait.
     let since = Instant::now();

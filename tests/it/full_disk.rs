@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Ground, World},
+    daemon::{TestStore, World},
     process::Process,
     wait::until,
 };
@@ -58,7 +58,7 @@ async fn a_disk_that_fills_up_lets_old_codes_finish() {
         println!("SKIPPED: cannot mount a tmpfs; run it as root");
         return;
     };
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"embedded:{}\"", disk.path("data").display()));
     world.extra = "[instance.limits]\nreplies_per_second = 1000\n".to_owned();
     let process = Process::start(&world).await;
@@ -78,7 +78,7 @@ async fn a_disk_that_fills_up_lets_old_codes_finish() {
     .await;
     assert!(!ballast.exists());
     for (index, text) in texts.iter().enumerate() {
-        assert!(process.says(&format!("4477009001{index:02}"), &format!("F{index}"), text).await, "{index}");
+        assert!(process.send_message(&format!("4477009001{index:02}"), &format!("F{index}"), text).await, "{index}");
     }
     world.receiver.wait_for(LINKS).await;
     world.gateway.wait_for(LINKS).await;
@@ -99,7 +99,7 @@ async fn a_process_that_starts_on_a_full_disk_finishes_pending_work() {
         println!("SKIPPED: cannot mount a tmpfs; run it as root");
         return;
     };
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"embedded:{}\"", disk.path("data").display()));
     let process = Process::start(&world).await;
     let text = process.mint(json!({})).await.unwrap().text_of("text");
@@ -108,7 +108,7 @@ async fn a_process_that_starts_on_a_full_disk_finishes_pending_work() {
     process.kill();
     let process = Process::start(&world).await;
     assert!(process.mint(json!({})).await.is_none());
-    assert!(process.says("447700900123", "S1", &text).await, "{}", process.written());
+    assert!(process.send_message("447700900123", "S1", &text).await, "{}", process.output());
     world.receiver.wait_for(1).await;
     process.terminate();
 }

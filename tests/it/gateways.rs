@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// The kinds of gateway with fixtures, and which keys of [`settings`] each has.
-pub(crate) const SPOKEN: &[(&str, &[&str])] = &[
+pub(crate) const FIXTURE_KINDS: &[(&str, &[&str])] = &[
     ("cloud-api", &["verify_token", "access_token", "phone_number_id"]),
     ("waha", &["api_key"]),
     ("evolution", &["webhook_auth", "api_key"]),
@@ -87,7 +87,7 @@ fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
         "phone_number_id": "100000000000777", "webhook_url": signing["url"],
         "channel": signing.get("channel").unwrap_or(&json!("whatsapp")),
     });
-    let (_, known) = SPOKEN.iter().find(|(name, _)| *name == gateway).unwrap();
+    let (_, known) = FIXTURE_KINDS.iter().find(|(name, _)| *name == gateway).unwrap();
     let mut table = Map::new();
     table.insert("kind".to_owned(), json!(gateway));
     table.insert("url".to_owned(), all["url"].clone());
@@ -136,7 +136,7 @@ pub(crate) fn headers(expect: &Value) -> HeaderMap {
     headers
 }
 
-fn wanted(expect: &Value) -> Vec<Value> {
+fn expected_events(expect: &Value) -> Vec<Value> {
     expect["expect"].as_array().cloned().unwrap_or_else(|| vec![expect["expect"].clone()])
 }
 
@@ -152,11 +152,11 @@ fn compare(name: &str, got: &Value, want: &Value) {
 
 #[test]
 fn fixtures_pass_through_the_command_line() {
-    for (gateway, _) in SPOKEN {
+    for (gateway, _) in FIXTURE_KINDS {
         for case in cases(gateway) {
             let got = inspect(gateway, &case);
             assert_eq!(got["auth"], case.expect["auth"], "{}: {got}", case.name);
-            let wanted = wanted(&case.expect);
+            let wanted = expected_events(&case.expect);
             let events = got["events"].as_array().unwrap();
             assert_eq!(events.len(), wanted.len(), "{}", case.name);
             for (got, want) in events.iter().zip(&wanted) {

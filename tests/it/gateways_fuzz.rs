@@ -12,7 +12,7 @@ use proptest::{
 };
 use serde_json::{Map, Value};
 
-use crate::gateways::{SPOKEN, build, cases, headers};
+use crate::gateways::{FIXTURE_KINDS, build, cases, headers};
 
 const CASES: u32 = 10_000;
 const LONG: u32 = 1_000_000;
@@ -25,7 +25,8 @@ struct Seed {
 }
 
 fn seeds() -> Vec<Seed> {
-    let seeds = SPOKEN.iter().flat_map(|(gateway, _)| cases(gateway).into_iter().map(move |case| (*gateway, case)));
+    let seeds =
+        FIXTURE_KINDS.iter().flat_map(|(gateway, _)| cases(gateway).into_iter().map(move |case| (*gateway, case)));
     seeds
         .map(|(gateway, case)| Seed {
             gateway: build(gateway, &case.expect["signing"]),
@@ -37,7 +38,7 @@ fn seeds() -> Vec<Seed> {
 
 /// A mutation of a body.
 #[derive(Clone, Debug)]
-enum Spoil {
+enum Mutation {
     /// Replaces the body.
     Replace(Value),
     /// Replaces one value in the body.
@@ -88,28 +89,28 @@ fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-fn spoil() -> impl Strategy<Value = Spoil> {
+fn mutation() -> impl Strategy<Value = Mutation> {
     prop_oneof![
-        1 => json().prop_map(Spoil::Replace),
-        4 => (any::<Index>(), json()).prop_map(|(place, value)| Spoil::Graft(place, value)),
-        2 => prop::collection::vec(any::<(Index, u8)>(), 1..4).prop_map(Spoil::Bytes),
-        1 => any::<Index>().prop_map(Spoil::Truncate),
+        1 => json().prop_map(Mutation::Replace),
+        4 => (any::<Index>(), json()).prop_map(|(place, value)| Mutation::Graft(place, value)),
+        2 => prop::collection::vec(any::<(Index, u8)>(), 1..4).prop_map(Mutation::Bytes),
+        1 => any::<Index>().prop_map(Mutation::Truncate),
     ]
 }
 
-fn spoiled(body: &[u8], spoil: &Spoil) -> Vec<u8> {
+fn mutated(body: &[u8], spoil: &Mutation) -> Vec<u8> {
     let mut bytes = body.to_vec();
     match spoil {
-        Spoil::Replace(value) => return value.to_string().into_bytes(),
-        Spoil::Graft(place, graft) => {
+        Mutation::Replace(value) => return value.to_string().into_bytes(),
+        Mutation::Graft(place, graft) => {
             let Ok(mut value) = serde_json::from_slice::<Value>(body) else { return bytes };
             let mut pointers = Vec::new();
             collect(&value, String::new(), &mut pointers);
             *value.pointer_mut(&pointers.swap_remove(place.index(pointers.len()))).unwrap() = graft.clone();
             return value.to_string().into_bytes();
         }
-        Spoil::Bytes(changes) => changes.iter().for_each(|(place, byte)| *place.get_mut(&mut bytes) = *byte),
-        Spoil::Truncate(place) => bytes.truncate(place.index(body.len())),
+        Mutation::Bytes(changes) => changes.iter().for_each(|(place, byte)| *place.get_mut(&mut bytes) = *byte),
+        Mutation::Truncate(place) => bytes.truncate(place.index(body.len())),
     }
     bytes
 }
@@ -138,10 +139,10 @@ fn no_request_makes_a_gateway_panic() {
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let seeds = seeds();
     let messages = RefCell::new(0_u32);
-    let strategy = (any::<Index>(), spoil(), any::<Option<(Index, u8)>>(), ".{0,40}", any::<u32>());
+    let strategy = (any::<Index>(), mutation(), any::<Option<(Index, u8)>>(), ".{0,40}", any::<u32>());
     let outcome = runner.run(&strategy, |(seed, spoil, header, query, now)| {
         let seed = seed.get(&seeds);
-        let body = spoiled(&seed.body, &spoil);
+        let body = mutated(&seed.body, &spoil);
         let mut headers = seed.headers.clone();
         if let Some((place, byte)) = header
             && !headers.is_empty()
@@ -176,7 +177,7 @@ fn parse(gateway: &dyn Gateway, body: &[u8]) -> bool {
 /// Every truncation of every recorded body, and every body with one byte changed.
 #[test]
 fn truncated_and_changed_bodies_cause_no_panic() {
-    for (gateway, _) in SPOKEN {
+    for (gateway, _) in FIXTURE_KINDS {
         for case in cases(gateway) {
             let adapter = build(gateway, &case.expect["signing"]);
             for index in 0..case.body.len() {

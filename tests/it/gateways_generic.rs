@@ -16,7 +16,7 @@ use url::form_urlencoded;
 const NASTY: &str = "He said \"hi\\\" & left=100%\r\n\t{digits} {api_key} {{text}} 🙂 ü \u{2028}</a>";
 
 /// A complete table of a fictional gateway.
-const TIDINGS: &str = r#"
+const FICTIONAL: &str = r#"
 kind = "generic"
 url = "https://api.tidings.example/v2/"
 account = "acc/7"
@@ -72,7 +72,7 @@ fn form(body: &[u8]) -> Vec<(String, String)> {
 
 #[test]
 fn json_templates_carry_any_text_unchanged() {
-    let gateway = built(TIDINGS);
+    let gateway = built(FICTIONAL);
     let request = gateway.text_message("447700900123@c.us", None, NASTY);
     assert_eq!(request.method(), Method::POST);
     assert_eq!(request.uri(), "https://api.tidings.example/v2/acc%2F7/messages");
@@ -86,7 +86,7 @@ fn json_templates_carry_any_text_unchanged() {
 
 #[test]
 fn forms_and_urls_carry_any_text_unchanged() {
-    let as_form = TIDINGS.replace(
+    let as_form = FICTIONAL.replace(
         r#"body = '{"to": "{chat_id}", "number": "{digits}", "content": [{"text": "{text}"}]}'"#,
         r#"body = { "src.name" = "{account}", Text = "{text}", nested = { say = "{text}" }, key = "{api_key}" }"#,
     );
@@ -112,7 +112,7 @@ fn forms_and_urls_carry_any_text_unchanged() {
 
 #[test]
 fn digits_are_those_of_a_phone_or_the_whole_chat_id() {
-    let gateway = built(TIDINGS);
+    let gateway = built(FICTIONAL);
     let number = |chat: &str, subject: Option<&Subject>| {
         let request = gateway.text_message(chat, subject, "hello");
         serde_json::from_slice::<Value>(request.body()).unwrap()["number"].as_str().unwrap().to_owned()
@@ -127,7 +127,7 @@ fn digits_are_those_of_a_phone_or_the_whole_chat_id() {
 
 #[test]
 fn responses_are_classified_by_body_then_by_status() {
-    let gateway = built(TIDINGS);
+    let gateway = built(FICTIONAL);
     let sent = |status: u16, body: &str| {
         let response = Response::builder().status(status);
         gateway.parse_send_response(&response.body(body.as_bytes().to_vec()).unwrap())
@@ -156,7 +156,7 @@ fn responses_are_classified_by_body_then_by_status() {
 
 #[test]
 fn a_message_without_a_required_field_verifies_nothing() {
-    let gateway = built(TIDINGS);
+    let gateway = built(FICTIONAL);
     let message = |changes: Value| {
         let mut body = json!({ "kind": "inbound", "msg": {
             "ref": 7, "thread": "190000000000117@lid", "body": "[K7QXM2PD]", "at": 1, "direction": "in",
@@ -258,8 +258,8 @@ fn faulty_tables_are_refused_with_every_key() {
             "expected whsec_ and base64, which standard-webhooks needs",
         ),
     ] {
-        let bad = TIDINGS.replacen(good, bad, 1);
-        assert_ne!(bad, TIDINGS, "{key}");
+        let bad = FICTIONAL.replacen(good, bad, 1);
+        assert_ne!(bad, FICTIONAL, "{key}");
         let (gateway, faults) = faults_of(&bad);
         assert!(gateway.is_none());
         assert_eq!(faults, [format!("gateway.{key}: {problem}")]);

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::Sha512;
 use url::form_urlencoded;
 
-use crate::gateways::{SPOKEN, build, cases, headers};
+use crate::gateways::{FIXTURE_KINDS, build, cases, headers};
 
 /// Builds the gateway from a configuration file, as `serve` does.
 fn served(gateway: &str) -> Result<Arc<dyn Gateway>, Vec<String>> {
@@ -28,7 +28,7 @@ fn served(gateway: &str) -> Result<Arc<dyn Gateway>, Vec<String>> {
         "0".repeat(64),
         crate::daemon::CALLBACK_SECRET,
     );
-    let config = config::load(Some(&instance), [], &[]).into_result().unwrap_or_else(|faults| panic!("{faults}"));
+    let config = config::load_text(&instance, [], &[]).into_result().unwrap_or_else(|faults| panic!("{faults}"));
     let gateway = gateway::build(&config.instances[0].gateway, Purpose::Serve, "https://verify.example.test/hook");
     gateway.map_err(|faults| faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect())
 }
@@ -49,7 +49,7 @@ fn parse(gateway: &dyn Gateway, body: &Value) -> Result<Vec<gateway::WebhookEven
 
 #[test]
 fn recorded_requests_are_parsed_as_expected() {
-    let recorded = SPOKEN.iter().flat_map(|(kind, _)| cases(kind).into_iter().map(move |case| (*kind, case)));
+    let recorded = FIXTURE_KINDS.iter().flat_map(|(kind, _)| cases(kind).into_iter().map(move |case| (*kind, case)));
     for (kind, case) in recorded.filter(|(_, case)| case.expect["method"] == "POST") {
         let gateway = build(kind, &case.expect["signing"]);
         let headers = headers(&case.expect);

@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     daemon::client,
-    every_gateway::{EVERY, id},
+    every_gateway::{GATEWAY_TABLES, id},
 };
 
 mod answers;
@@ -24,33 +24,33 @@ pub(crate) fn basic(user: &str, password: &str) -> String {
 }
 
 fn name(index: usize) -> String {
-    format!("{} {}", EVERY[index].0, EVERY[index].1)
+    format!("{} {}", GATEWAY_TABLES[index].0, GATEWAY_TABLES[index].1)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reply_is_as_documented_and_every_error_is_classified() {
     let daemon = Daemon::start().await;
-    for index in 0..EVERY.len() {
+    for index in 0..GATEWAY_TABLES.len() {
         daemon.verify(index).await;
     }
     daemon.settle().await;
     daemon.gateways.assert_no_faults();
-    for index in 0..EVERY.len() {
-        assert_eq!((daemon.gateways.arrived(index), daemon.replies(index, "sent")), (1, 1), "{}", name(index));
+    for index in 0..GATEWAY_TABLES.len() {
+        assert_eq!((daemon.gateways.requests(index), daemon.replies(index, "sent")), (1, 1), "{}", name(index));
     }
-    for (index, every) in EVERY.iter().enumerate() {
+    for (index, every) in GATEWAY_TABLES.iter().enumerate() {
         for (status, body, result) in answers::of(every.0) {
             let (sent, before, arrived) =
-                (daemon.replies(index, "sent"), daemon.replies(index, result), daemon.gateways.arrived(index));
+                (daemon.replies(index, "sent"), daemon.replies(index, result), daemon.gateways.requests(index));
             daemon.gateways.answers(index, Reply { status, body: body.to_string(), after: Some(40) });
             daemon.verify(index).await;
             daemon.settle().await;
             let what = format!("{}: {status} {body}", name(index));
             assert_eq!(daemon.replies(index, result), before + 1, "{what}");
-            assert_eq!(daemon.gateways.arrived(index), arrived + 1, "{what}");
+            assert_eq!(daemon.gateways.requests(index), arrived + 1, "{what}");
             daemon.advance(700).await;
             // Permanent failures are not retried, and retries that would come too late are not either.
-            assert_eq!(daemon.gateways.arrived(index), arrived + 1, "{what}");
+            assert_eq!(daemon.gateways.requests(index), arrived + 1, "{what}");
             daemon.gateways.assert_no_faults();
             if result == "unauthorized" {
                 daemon.verify(index).await;
@@ -64,20 +64,20 @@ async fn every_reply_is_as_documented_and_every_error_is_classified() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_after_is_respected_and_temporary_failures_are_retried() {
     let daemon = Daemon::start().await;
-    for index in 0..EVERY.len() {
+    for index in 0..GATEWAY_TABLES.len() {
         daemon.gateways.answers(index, Reply { status: 429, body: "{}".to_owned(), after: Some(40) });
         daemon.gateways.answers(index, Reply { status: 503, body: "<html>".to_owned(), after: None });
         let start = daemon.clock.wall();
         daemon.verify(index).await;
         daemon.settle().await;
-        assert_eq!(daemon.gateways.arrived(index), 1, "{}", name(index));
+        assert_eq!(daemon.gateways.requests(index), 1, "{}", name(index));
         daemon.advance(20).await;
         if daemon.age(start) < 38 {
-            assert_eq!(daemon.gateways.arrived(index), 1, "{}: before Retry-After", name(index));
+            assert_eq!(daemon.gateways.requests(index), 1, "{}: before Retry-After", name(index));
         }
         daemon.advance(21).await;
         daemon.advance(8).await;
-        assert_eq!(daemon.gateways.arrived(index), 3, "{}: after Retry-After, and after the own delay", name(index));
+        assert_eq!(daemon.gateways.requests(index), 3, "{}: after Retry-After, and after the own delay", name(index));
         assert_eq!((daemon.replies(index, "retried"), daemon.replies(index, "sent")), (2, 1), "{}", name(index));
         assert_eq!(daemon.metric("numbers_refused", index, ""), 0, "{}", name(index));
     }
@@ -88,7 +88,7 @@ async fn retry_after_is_respected_and_temporary_failures_are_retried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_may_have_been_sent_is_retried_once_or_under_its_id() {
     let daemon = Daemon::start().await;
-    for (index, (kind, ..)) in EVERY.iter().enumerate() {
+    for (index, (kind, ..)) in GATEWAY_TABLES.iter().enumerate() {
         for _ in 0..3 {
             daemon.gateways.answers(index, Reply { status: 504, body: "<html>".to_owned(), after: None });
         }
@@ -96,7 +96,7 @@ async fn a_message_that_may_have_been_sent_is_retried_once_or_under_its_id() {
         for seconds in [0, 3, 7, 19, 37, 60] {
             daemon.advance(seconds).await;
         }
-        let (arrived, sent) = (daemon.gateways.arrived(index), daemon.replies(index, "sent"));
+        let (arrived, sent) = (daemon.gateways.requests(index), daemon.replies(index, "sent"));
         let unknown = daemon.replies(index, "unknown");
         if *kind == "wuzapi" {
             assert_eq!((arrived, unknown, sent), (4, 3, 1), "{}", name(index));
@@ -114,7 +114,7 @@ async fn a_message_that_may_have_been_sent_is_retried_once_or_under_its_id() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sending_pauses_for_a_number_that_is_logged_out() {
     let daemon = Daemon::start().await;
-    for index in 0..EVERY.len() {
+    for index in 0..GATEWAY_TABLES.len() {
         let start = daemon.clock.wall();
         daemon.gateways.answers(index, Reply { status: 401, body: "{}".to_owned(), after: None });
         daemon.verify(index).await;
@@ -124,10 +124,10 @@ async fn sending_pauses_for_a_number_that_is_logged_out() {
         daemon.verify(index).await;
         daemon.advance(15).await;
         if daemon.age(start) < 29 {
-            assert_eq!(daemon.gateways.arrived(index), 1, "{}: nothing is sent during the pause", name(index));
+            assert_eq!(daemon.gateways.requests(index), 1, "{}: nothing is sent during the pause", name(index));
         }
         daemon.advance(22).await;
-        assert_eq!((daemon.gateways.arrived(index), daemon.replies(index, "sent")), (2, 1), "{}", name(index));
+        assert_eq!((daemon.gateways.requests(index), daemon.replies(index, "sent")), (2, 1), "{}", name(index));
         assert_eq!(daemon.metric("numbers_refused", index, ""), 0, "{}", name(index));
     }
     daemon.gateways.assert_no_faults();
@@ -136,7 +136,7 @@ async fn sending_pauses_for_a_number_that_is_logged_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_that_would_come_too_late_is_dropped_and_counted() {
     let daemon = Daemon::start().await;
-    for index in 0..EVERY.len() {
+    for index in 0..GATEWAY_TABLES.len() {
         for _ in 0..4 {
             daemon.gateways.answers(index, Reply { status: 429, body: "{}".to_owned(), after: Some(61) });
         }
@@ -146,9 +146,9 @@ async fn a_reply_that_would_come_too_late_is_dropped_and_counted() {
     daemon.advance(62).await;
     daemon.advance(62).await;
     daemon.advance(300).await;
-    for index in 0..EVERY.len() {
+    for index in 0..GATEWAY_TABLES.len() {
         let (late, sent) = (daemon.replies(index, "too_late"), daemon.replies(index, "sent"));
-        assert_eq!((daemon.gateways.arrived(index), late, sent), (2, 1, 0), "{}", name(index));
+        assert_eq!((daemon.gateways.requests(index), late, sent), (2, 1, 0), "{}", name(index));
     }
 }
 
@@ -156,7 +156,7 @@ async fn a_reply_that_would_come_too_late_is_dropped_and_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_suffix_is_accepted_only_for_gateways_that_append_one() {
     let daemon = Daemon::start().await;
-    for (index, (kind, _, _)) in EVERY.iter().enumerate() {
+    for (index, (kind, _, _)) in GATEWAY_TABLES.iter().enumerate() {
         for (tail, of_evolution) in [("messages-upsert", 401), ("x/y", 404), ("Messages", 404)] {
             let url = format!("{}/webhooks/{}/a-wrong-secret/{tail}", daemon.base, id(index));
             let answer = client().send(http::Request::post(url).body(b"{}".to_vec()).unwrap()).await.unwrap();

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use countersign::http::{guides::GUIDES, problem::Code};
 
 use crate::{
-    contract::whole,
-    daemon::{Answer, Daemon, Ground, World},
+    contract::get_large,
+    daemon::{Answer, Daemon, TestStore, World},
 };
 
 /// Fetches a page of any size; the usual client stops before the end of the API reference.
 fn page(daemon: &Daemon, path: &str) -> Answer {
-    whole(&url::Url::parse(&format!("{}{path}", daemon.base)).unwrap(), &[])
+    get_large(&url::Url::parse(&format!("{}{path}", daemon.base)).unwrap(), &[])
 }
 
 /// The text between each `before` and the next quote.
@@ -27,7 +27,7 @@ fn anchors(daemon: &Daemon, path: &str) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_link_in_a_guide_has_a_target() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     let mut known = BTreeMap::from([("/docs".to_owned(), anchors(&daemon, "/docs"))]);
     for guide in GUIDES {
@@ -56,7 +56,7 @@ async fn every_link_in_a_guide_has_a_target() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_type_of_a_problem_is_the_address_of_its_entry() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     let refused = daemon.get_as("wrong", "/api/otp/v2/x/requests").await;
     let (path, fragment) = refused.json["type"].as_str().unwrap().split_once('#').unwrap();
@@ -71,7 +71,7 @@ async fn the_type_of_a_problem_is_the_address_of_its_entry() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_search_finds_and_escapes_the_query() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     let found = daemon.get("/docs/search?q=code_locked").await;
     assert_eq!(found.status, 200);

@@ -10,20 +10,20 @@ use tokio::{
 };
 
 use crate::{
-    daemon::{Block, Ground, TOKEN, WAHA, World},
+    daemon::{InstanceBlock, TOKEN, TestStore, WAHA, World},
     hostile_clients::{address, many_files},
     process::Process,
 };
 
-const GREEN: &str = "5f0c2a90-0000-4000-8000-000000000003";
+const GREEN_API: &str = "5f0c2a90-0000-4000-8000-000000000003";
 /// Longer than any deadline of the daemon.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_in_a_header_is_compared_before_the_body_is_read() {
-    let mut world = World::new(Ground::directory());
-    world.more = Block {
-        id: GREEN,
+    let mut world = World::new(TestStore::directory());
+    world.more = InstanceBlock {
+        id: GREEN_API,
         name: "Green",
         number: "+447700900997",
         token: "wk_green_token_0123456789abcdefghij",
@@ -36,12 +36,12 @@ async fn a_secret_in_a_header_is_compared_before_the_body_is_read() {
     for (secret, status) in [("Bearer wrong", "HTTP/1.1 401"), ("", "HTTP/1.1 401")] {
         let mut stream = TcpStream::connect(address(&process)).await.unwrap();
         let head = format!(
-            "POST /webhooks/{GREEN} HTTP/1.1\r\nhost: a\r\nauthorization: {secret}\r\ncontent-length: 3000000\r\n\r\n"
+            "POST /webhooks/{GREEN_API} HTTP/1.1\r\nhost: a\r\nauthorization: {secret}\r\ncontent-length: 3000000\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = [0; 12];
         // Answered without a byte of the body; reading it would take ten seconds and end with 408.
-        timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+        timeout(TIMEOUT, stream.read_exact(&mut answer)).await.unwrap().unwrap();
         assert_eq!(String::from_utf8_lossy(&answer), status);
     }
     process.terminate();
@@ -51,7 +51,7 @@ async fn a_secret_in_a_header_is_compared_before_the_body_is_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stalled_bodies_do_not_hold_up_a_genuine_one() {
     many_files();
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.top = "limits.unauthenticated_mib = 12".to_owned();
     let process = Process::start(&world).await;
     let minted = process.mint(json!({})).await.unwrap();
@@ -64,13 +64,13 @@ async fn stalled_bodies_do_not_hold_up_a_genuine_one() {
         stalled.push(stream);
     }
     let text = format!("{}{}", minted.text_of("text"), " ".repeat(1_000_000));
-    assert!(process.says("447700900123", "M1", &text).await);
+    assert!(process.send_message("447700900123", "M1", &text).await);
     world.receiver.wait_for(1).await;
     assert!(process.metric("countersign_unauthenticated_refused_total{cause=\"evicted\"}").await > 100.0);
     assert!(process.metric("countersign_unauthenticated_bytes").await <= 12.0 * 1024.0 * 1024.0);
     // The first one is evicted: it gets a response, and may try again later.
     let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, stalled.swap_remove(0).read_to_end(&mut answer)).await.unwrap();
+    let _ = timeout(TIMEOUT, stalled.swap_remove(0).read_to_end(&mut answer)).await.unwrap();
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.is_empty() || (answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: ")), "{answer}");
     drop(stalled);
@@ -81,7 +81,7 @@ async fn stalled_bodies_do_not_hold_up_a_genuine_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_clients_do_not_evict_streams() {
     many_files();
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.top = "limits.unauthenticated_mib = 1".to_owned();
     let process = Process::start(&world).await;
     let mut streams = Vec::new();
@@ -95,7 +95,7 @@ async fn other_clients_do_not_evict_streams() {
             );
             stream.write_all(get.as_bytes()).await.unwrap();
             let mut answer = [0; 12];
-            timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+            timeout(TIMEOUT, stream.read_exact(&mut answer)).await.unwrap().unwrap();
             match &answer {
                 b"HTTP/1.1 200" => streams.push(stream),
                 b"HTTP/1.1 503" => refused += 1,
@@ -114,10 +114,10 @@ async fn other_clients_do_not_evict_streams() {
     // Each stream is still there and ends as it should.
     for mut stream in streams {
         let mut rest = Vec::new();
-        timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+        timeout(TIMEOUT, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
         let rest = String::from_utf8_lossy(&rest);
         assert!(rest.contains("event: status") && rest.ends_with("\r\n0\r\n\r\n"), "{rest}");
     }
-    let (status, _, log) = tokio::task::spawn_blocking(|| process.ended()).await.unwrap();
+    let (status, _, log) = tokio::task::spawn_blocking(|| process.wait_for_exit()).await.unwrap();
     assert_eq!(status, Some(0), "{log}");
 }

@@ -14,9 +14,9 @@ use tokio::{
 };
 
 use crate::{
-    daemon::{Ground, TOKEN, WAHA, World},
+    daemon::{TOKEN, TestStore, WAHA, World},
     process::Process,
-    wait::ends,
+    wait::within_timeout,
 };
 
 const GET: &str = "GET /nothing HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -34,7 +34,7 @@ pub(crate) fn many_files() {
 }
 
 /// Serves legitimate requests during an attack; returns how long the slowest took.
-pub(crate) async fn legitimate(process: &Process, mut over: impl FnMut() -> bool) -> Duration {
+pub(crate) async fn slowest_legitimate_request(process: &Process, mut over: impl FnMut() -> bool) -> Duration {
     let mut slowest = Duration::ZERO;
     while !over() {
         let start = Instant::now();
@@ -63,7 +63,7 @@ async fn drip(address: SocketAddr, first: Vec<u8>, more: &'static [u8], pause: D
 }
 
 /// Requests more than the kernel buffers, and reads a byte now and then.
-async fn hardly_reads(address: SocketAddr) {
+async fn read_slowly(address: SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
@@ -82,7 +82,7 @@ async fn hardly_reads(address: SocketAddr) {
 }
 
 /// Sends chunks as fast as possible.
-async fn never_ends(address: SocketAddr, head: String) {
+async fn send_endlessly(address: SocketAddr, head: String) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut from, mut to) = stream.into_split();
     let reader = tokio::spawn(async move {
@@ -110,28 +110,28 @@ fn post(headers: &str) -> String {
 /// Sends one request and keeps the connection open, as a gateway's connection pool does.
 async fn idle(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    asks(&mut stream).await;
+    send_request(&mut stream).await;
     stream
 }
 
-async fn asks(stream: &mut TcpStream) {
+async fn send_request(stream: &mut TcpStream) {
     stream.write_all(GET.as_bytes()).await.unwrap();
     let mut answer = [0; 4096];
-    let read = ends("an answer", stream.read(&mut answer)).await.unwrap();
+    let read = within_timeout("an answer", stream.read(&mut answer)).await.unwrap();
     assert!(answer[..read].starts_with(b"HTTP/1.1 404"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_are_disconnected() {
     many_files();
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.top = "[limits]\npages_per_minute = 0\nwrong_tokens_per_minute = 0\n".to_owned();
     let process = Process::start(&world).await;
     let address = address(&process);
     for _ in 0..20 {
         process.mint(json!({})).await.unwrap();
     }
-    let (files, peak) = (process.files(), process.peak());
+    let (files, peak) = (process.open_files(), process.peak_rss_kib());
 
     let mut opening = JoinSet::new();
     for _ in 0..1000 {
@@ -159,24 +159,24 @@ async fn slow_clients_are_disconnected() {
         slow.spawn(drip(address, post("transfer-encoding: chunked\r\n").into(), b"1\r\n \r\n", second));
     }
     for _ in 0..10 {
-        slow.spawn(never_ends(address, post(&format!("{bearer}transfer-encoding: chunked\r\n"))));
-        slow.spawn(never_ends(address, post("transfer-encoding: chunked\r\n")));
+        slow.spawn(send_endlessly(address, post(&format!("{bearer}transfer-encoding: chunked\r\n"))));
+        slow.spawn(send_endlessly(address, post("transfer-encoding: chunked\r\n")));
     }
     for _ in 0..40 {
-        slow.spawn(hardly_reads(address));
+        slow.spawn(read_slowly(address));
     }
     // All slow connections are closed, and all idle ones are open: they may stay for 75 seconds.
-    let gone = || process.files() <= files + idle.len() + 8 && start.elapsed() > Duration::from_secs(5);
+    let gone = || process.open_files() <= files + idle.len() + 8 && start.elapsed() > Duration::from_secs(5);
     let over = || gone() || start.elapsed() > Duration::from_secs(60);
-    let slowest = legitimate(&process, over).await;
-    assert!(gone(), "{} of {files} files are open after {:?}", process.files(), start.elapsed());
-    assert!(process.files() > files + 900, "connections that are idle between requests may stay");
+    let slowest = slowest_legitimate_request(&process, over).await;
+    assert!(gone(), "{} of {files} files are open after {:?}", process.open_files(), start.elapsed());
+    assert!(process.open_files() > files + 900, "connections that are idle between requests may stay");
     // Beside all other tests, on a busy machine.
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
-    let grown = process.peak() - peak;
+    let grown = process.peak_rss_kib() - peak;
     assert!(grown < 160 * 1024, "{grown} KiB");
     for stream in idle.iter_mut().step_by(100) {
-        asks(stream).await;
+        send_request(stream).await;
     }
     eprintln!("all gone after {:?}, slowest legitimate {slowest:?}, grown {grown} KiB", start.elapsed());
     process.terminate();

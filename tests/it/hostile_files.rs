@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
 
 use crate::{
-    daemon::{Ground, World},
+    daemon::{TestStore, World},
     hostile_clients::address,
     process::Process,
     redis_server::free_port,
@@ -14,8 +14,8 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn running_out_of_files_stops_nothing_for_long() {
-    let world = World::new(Ground::directory());
+async fn exhausted_file_descriptors_do_not_stop_the_daemon() {
+    let world = World::new(TestStore::directory());
     let (port, operator) = (free_port(), free_port());
     let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
     let process = Process::spawn_with_files(128, port, operator, &text);
@@ -25,7 +25,7 @@ async fn running_out_of_files_stops_nothing_for_long() {
 
     // A message that is to be told to the app while nothing more can be accepted.
     world.receiver.fail(500, 1);
-    assert!(process.says("447700900123", "F1", &minted.text_of("text")).await);
+    assert!(process.send_message("447700900123", "F1", &minted.text_of("text")).await);
     world.gateway.wait_for(1).await;
     let mut flood = JoinSet::new();
     for _ in 0..300 {
@@ -38,19 +38,19 @@ async fn running_out_of_files_stops_nothing_for_long() {
     }
     let flood = flood.join_all().await;
     assert!(flood.iter().flatten().count() > 200);
-    let (start, spent) = (Instant::now(), process.processor());
+    let (start, spent) = (Instant::now(), process.cpu_seconds());
     // Its second attempt, a connection of its own, comes through, and so does who operates it.
     until_or(
-        || format!("a file is left for a callback: {}", process.written()),
+        || format!("a file is left for a callback: {}", process.output()),
         async || {
             assert_eq!(process.operator("/readyz").await.status, 200);
-            world.receiver.arrived().len() >= 2
+            world.receiver.requests().len() >= 2
         },
     )
     .await;
-    let share = (process.processor() - spent) / start.elapsed().as_secs_f64();
+    let share = (process.cpu_seconds() - spent) / start.elapsed().as_secs_f64();
     assert!(share < 0.5, "{share} of a processor");
-    assert!(process.files() <= 128);
+    assert!(process.open_files() <= 128);
 
     drop(flood);
     assert!(process.mint(json!({})).await.is_some());

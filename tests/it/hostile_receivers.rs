@@ -20,14 +20,14 @@ use tokio::{
 };
 
 use crate::{
-    daemon::{Ground, WAHA, World},
+    daemon::{TestStore, WAHA, World},
     hostile_clients::many_files,
     process::Process,
 };
 
 /// How a receiver behaves: it sends `first`, then `more` again and again.
 #[derive(Clone, Copy)]
-struct Way {
+struct Behavior {
     name: &'static str,
     first: &'static str,
     more: &'static str,
@@ -47,40 +47,52 @@ const BROKEN: Result<u16, Cause> = Err(Cause::Incomplete);
 /// 32 KiB.
 const MUCH: &str = "$much";
 
-const fn way(
+const fn behavior(
     name: &'static str,
     first: &'static str,
     more: &'static str,
     pause: Duration,
     outcome: Result<u16, Cause>,
-) -> Way {
-    Way { name, first, more, pause, outcome }
+) -> Behavior {
+    Behavior { name, first, more, pause, outcome }
 }
 
-const WAYS: &[Way] = &[
-    way("hangs after accept", "", "", NEVER, TIMEOUT),
-    way("hangs in the head", "HTTP/1.1 200 OK\r\nx: ", "", NEVER, TIMEOUT),
-    way("hangs after the head", SIZED, "", NEVER, TIMEOUT),
-    way("drips the head", "HTTP/1.1 200 OK\r\nx: ", "y", DRIP, TIMEOUT),
-    way("drips the body", SIZED, "y", DRIP, TIMEOUT),
-    way("drips chunks", CHUNKED, "1\r\ny\r\n", DRIP, TIMEOUT),
-    way("endless body", OK, MUCH, FAST, Ok(200)),
-    way("a TiB", "HTTP/1.1 200 OK\r\ncontent-length: 1099511627776\r\n\r\n", MUCH, FAST, Ok(200)),
-    way("endless gzip", "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n", MUCH, FAST, Ok(200)),
-    way("endless tiny chunks", CHUNKED, "1\r\ny\r\n", FAST, Ok(200)),
-    way("endless chunk extension", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;x=", MUCH, FAST, BROKEN),
-    way("endless trailers", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", "x: y\r\n", FAST, BROKEN),
-    way("endless header", "HTTP/1.1 200 OK\r\nx: ", MUCH, FAST, BROKEN),
-    way("endless headers", "HTTP/1.1 200 OK\r\n", "x: y\r\n", FAST, BROKEN),
-    way("endless status", "HTTP/1.1 200 ", MUCH, FAST, BROKEN),
-    way("not HTTP", "SSH-2.0-OpenSSH_9.9\r\n", "", NEVER, BROKEN),
-    way("another protocol", "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n", "", NEVER, BROKEN),
+const BEHAVIORS: &[Behavior] = &[
+    behavior("hangs after accept", "", "", NEVER, TIMEOUT),
+    behavior("hangs in the head", "HTTP/1.1 200 OK\r\nx: ", "", NEVER, TIMEOUT),
+    behavior("hangs after the head", SIZED, "", NEVER, TIMEOUT),
+    behavior("drips the head", "HTTP/1.1 200 OK\r\nx: ", "y", DRIP, TIMEOUT),
+    behavior("drips the body", SIZED, "y", DRIP, TIMEOUT),
+    behavior("drips chunks", CHUNKED, "1\r\ny\r\n", DRIP, TIMEOUT),
+    behavior("endless body", OK, MUCH, FAST, Ok(200)),
+    behavior("a TiB", "HTTP/1.1 200 OK\r\ncontent-length: 1099511627776\r\n\r\n", MUCH, FAST, Ok(200)),
+    behavior("endless gzip", "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n", MUCH, FAST, Ok(200)),
+    behavior("endless tiny chunks", CHUNKED, "1\r\ny\r\n", FAST, Ok(200)),
+    behavior(
+        "endless chunk extension",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;x=",
+        MUCH,
+        FAST,
+        BROKEN,
+    ),
+    behavior(
+        "endless trailers",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n",
+        "x: y\r\n",
+        FAST,
+        BROKEN,
+    ),
+    behavior("endless header", "HTTP/1.1 200 OK\r\nx: ", MUCH, FAST, BROKEN),
+    behavior("endless headers", "HTTP/1.1 200 OK\r\n", "x: y\r\n", FAST, BROKEN),
+    behavior("endless status", "HTTP/1.1 200 ", MUCH, FAST, BROKEN),
+    behavior("not HTTP", "SSH-2.0-OpenSSH_9.9\r\n", "", NEVER, BROKEN),
+    behavior("another protocol", "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n", "", NEVER, BROKEN),
 ];
 
 /// The client reads these for itself: they end with the attempt, however many there were.
-const INTERIM: &[Way] = &[
-    way("endless 1xx", "", "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", FAST, TIMEOUT),
-    way("endless 100", "", "HTTP/1.1 100 Continue\r\n\r\n", FAST, TIMEOUT),
+const INTERIM: &[Behavior] = &[
+    behavior("endless 1xx", "", "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", FAST, TIMEOUT),
+    behavior("endless 100", "", "HTTP/1.1 100 Continue\r\n\r\n", FAST, TIMEOUT),
 ];
 
 /// A receiver, and the most bytes it could send on one connection.
@@ -90,20 +102,20 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn start(way: Way) -> Self {
+    async fn start(way: Behavior) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, taken) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
         let most = Arc::clone(&taken);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(annoy(stream, way, Arc::clone(&most)));
+                tokio::spawn(serve(stream, way, Arc::clone(&most)));
             }
         });
         Self { address, taken }
     }
 }
 
-async fn annoy(mut stream: TcpStream, way: Way, most: Arc<AtomicUsize>) {
+async fn serve(mut stream: TcpStream, way: Behavior, most: Arc<AtomicUsize>) {
     let mut request = [0; 16 * 1024];
     let _ = stream.read(&mut request).await;
     let more = if way.more == MUCH { "y".repeat(32 << 10) } else { way.more.to_owned() };
@@ -134,7 +146,7 @@ fn egress() -> Egress {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attempt_ends_in_time_and_reads_little() {
     let egress = egress();
-    let attempts = WAYS.iter().chain(INTERIM).map(|way| {
+    let attempts = BEHAVIORS.iter().chain(INTERIM).map(|way| {
         let egress = egress.clone();
         async move {
             let receiver = Receiver::start(*way).await;
@@ -200,20 +212,22 @@ async fn nothing_is_decompressed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_of_them_neither_bloat_the_daemon_nor_delay_healthy_receivers() {
     many_files();
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let process = Process::start(&world).await;
     let mut urls = Vec::new();
-    for way in WAYS {
+    for way in BEHAVIORS {
         urls.push(format!("http://{}/x", Receiver::start(*way).await.address));
     }
-    let peak = process.peak();
+    let peak = process.peak_rss_kib();
     for (index, url) in urls.iter().cycle().take(urls.len() * 8).enumerate() {
         let minted = process.mint(json!({"callback": {"success": url}})).await.unwrap();
-        assert!(process.says(&format!("4477009{index:05}"), &format!("H{index}"), &minted.text_of("text")).await);
+        assert!(
+            process.send_message(&format!("4477009{index:05}"), &format!("H{index}"), &minted.text_of("text")).await
+        );
     }
     let start = Instant::now();
     let healthy = process.mint(json!({})).await.unwrap();
-    assert!(process.says("447700900123", "WELL", &healthy.text_of("text")).await);
+    assert!(process.send_message("447700900123", "WELL", &healthy.text_of("text")).await);
     world.receiver.wait_for(1).await;
     let took = start.elapsed();
     assert!(took < REQUEST_TIMEOUT, "it waited for those that hang: {took:?}");
@@ -222,7 +236,7 @@ async fn many_of_them_neither_bloat_the_daemon_nor_delay_healthy_receivers() {
     let timeouts = format!("countersign_callback_attempts_total{{instance_id=\"{WAHA}\",result=\"timeout\"}}");
     process.until_metric(attempts, |count| count >= 100.0).await;
     process.until_metric(&timeouts, |count| count >= 10.0).await;
-    let grown = process.peak() - peak;
+    let grown = process.peak_rss_kib() - peak;
     eprintln!("healthy after {took:?}, grown {grown} KiB, tried after {:?}", start.elapsed());
     assert!(grown < 64 * 1024, "{grown} KiB");
     process.terminate();

@@ -12,17 +12,17 @@ use tokio::{
 };
 
 use crate::{
-    daemon::{Answer, Ground, TOKEN, WAHA, WAHA_KEY, World},
-    hostile_clients::{address, legitimate, many_files},
+    daemon::{Answer, TOKEN, TestStore, WAHA, WAHA_KEY, World},
+    hostile_clients::{address, many_files, slowest_legitimate_request},
     process::Process,
-    wait::PATIENCE,
+    wait::TIMEOUT,
 };
 
 /// Bytes that a request smuggler wants the daemon to read as a request.
 const SMUGGLED: &str = "GET /openapi.json HTTP/1.1\r\nhost: smuggled\r\n\r\n";
 
 /// Everything that the daemon answers to these bytes until it closes the connection.
-async fn told(process: &Process, bytes: &[u8]) -> String {
+async fn response_to(process: &Process, bytes: &[u8]) -> String {
     let (mut from, mut to) = TcpStream::connect(address(process)).await.unwrap().into_split();
     let bytes = bytes.to_vec();
     let writer = tokio::spawn(async move {
@@ -89,12 +89,12 @@ fn malformed() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_parsers_disagree_about_is_refused_once() {
-    let world = World::new(Ground::directory());
+async fn ambiguous_requests_are_rejected_once() {
+    let world = World::new(TestStore::directory());
     let process = Process::start(&world).await;
-    let peak = process.peak();
+    let peak = process.peak_rss_kib();
     let cases = malformed();
-    let told = futures_util::future::join_all(cases.iter().map(|(_, bytes, _)| told(&process, bytes))).await;
+    let told = futures_util::future::join_all(cases.iter().map(|(_, bytes, _)| response_to(&process, bytes))).await;
     let mut wrong = Vec::new();
     for ((name, _, statuses), answer) in cases.iter().zip(told) {
         let status = answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
@@ -105,7 +105,7 @@ async fn what_parsers_disagree_about_is_refused_once() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(process.mint(json!({})).await.is_some());
-    let grown = process.peak() - peak;
+    let grown = process.peak_rss_kib() - peak;
     assert!(grown < 32 * 1024, "{grown} KiB");
     process.terminate();
 }
@@ -130,7 +130,7 @@ async fn webhook(process: &Process, body: String) -> u16 {
         .header("x-webhook-hmac", hex)
         .header("x-webhook-hmac-algorithm", "sha512");
     let request = request.body(body.into_bytes()).unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         // On a busy machine a body may miss its deadline; a gateway sends it again.
         match process.client.send(request.clone()).await {
@@ -146,11 +146,11 @@ fn keys(count: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn monstrous_json_is_refused_and_costs_little() {
+async fn oversized_json_is_rejected_at_little_cost() {
     many_files();
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let process = Process::start(&world).await;
-    let peak = process.peak();
+    let peak = process.peak_rss_kib();
     let start = Instant::now();
     let deep = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     for body in [
@@ -187,8 +187,8 @@ async fn monstrous_json_is_refused_and_costs_little() {
         assert!(matches!(status, 200 | 400 | 413 | 422), "{status}");
     }
     let mut asked = 0..4;
-    let slowest = legitimate(&process, || asked.next().is_none()).await;
-    let grown = process.peak() - peak;
+    let slowest = slowest_legitimate_request(&process, || asked.next().is_none()).await;
+    let grown = process.peak_rss_kib() - peak;
     eprintln!("{:?}, slowest {slowest:?}, grown {grown} KiB", start.elapsed());
     assert!(grown < 256 * 1024, "{grown} KiB");
 }

@@ -14,39 +14,39 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Daemon, Ground, Link, WAHA, World},
-    fakes::Arrived,
-    flow::on_both_stores,
+    daemon::{Daemon, Link, TestStore, WAHA, World},
+    fakes::ReceivedRequest,
+    login_flow::on_both_stores,
     wait::until,
 };
 
 on_both_stores! {
-    receivers_that_hang_make_nobody_wait
-    replies_over_the_rate_leave_oldest_first_and_hold_up_no_callback
-    a_number_that_fails_keeps_its_attempts_for_later
+    hanging_receivers_do_not_delay_others
+    replies_above_the_rate_are_sent_oldest_first_and_delay_no_callback
+    a_failing_number_keeps_its_attempts_for_later
 }
 
 async fn verified(daemon: &Daemon, person: usize, body: serde_json::Value) {
-    let link = daemon.link(body).await;
-    said(daemon, person, &link).await;
+    let link = daemon.create_link(body).await;
+    send_link_message(daemon, person, &link).await;
 }
 
-async fn said(daemon: &Daemon, person: usize, link: &Link) {
-    let answer = daemon.says(&format!("4477009{person:05}"), &format!("M{person}"), &link.text).await;
+async fn send_link_message(daemon: &Daemon, person: usize, link: &Link) {
+    let answer = daemon.send_message(&format!("4477009{person:05}"), &format!("M{person}"), &link.text).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
 /// Accepts connections, as the kernel does for it, and never answers.
-fn hanging() -> (TcpListener, String) {
+fn hanging_listener() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     (listener, url)
 }
 
-async fn receivers_that_hang_make_nobody_wait(ground: Ground) {
-    let world = World::new(ground);
+async fn hanging_receivers_do_not_delay_others(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let receivers: Vec<(TcpListener, String)> = (0..40).map(|_| hanging()).collect();
+    let receivers: Vec<(TcpListener, String)> = (0..40).map(|_| hanging_listener()).collect();
     for (person, (_, url)) in receivers.iter().cycle().take(320).enumerate() {
         verified(&daemon, person, json!({ "callback": { "success": url } })).await;
     }
@@ -59,20 +59,20 @@ async fn receivers_that_hang_make_nobody_wait(ground: Ground) {
     daemon.stop().await;
 }
 
-async fn replies_over_the_rate_leave_oldest_first_and_hold_up_no_callback(ground: Ground) {
-    let mut world = World::new(ground);
+async fn replies_above_the_rate_are_sent_oldest_first_and_delay_no_callback(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nreplies_per_second = 1\n".to_owned();
     let daemon = world.start().await;
     let people = 12;
     let mut links = Vec::new();
     for _ in 0..people {
-        links.push(daemon.link(json!({})).await);
+        links.push(daemon.create_link(json!({})).await);
     }
     for (person, link) in links.iter().enumerate() {
-        said(&daemon, person, link).await;
+        send_link_message(&daemon, person, link).await;
     }
     world.receiver.wait_for(people).await;
-    let said = world.gateway.arrived().len();
+    let said = world.gateway.requests().len();
     assert!(said < people, "the replies have not caught up with the callbacks");
     // Whoever waits for a reply is told that it takes longer.
     let listed = daemon.get(&format!("/api/otp/v2/{WAHA}/requests?limit=1")).await;
@@ -87,7 +87,7 @@ async fn replies_over_the_rate_leave_oldest_first_and_hold_up_no_callback(ground
     let replies = world.gateway.wait_for(people).await;
     let order: Vec<usize> = replies
         .iter()
-        .map(Arrived::json)
+        .map(ReceivedRequest::json)
         .map(|json| json["chatId"].as_str().unwrap()[7..12].parse().unwrap())
         .collect();
     for (place, person) in order.iter().enumerate() {
@@ -97,8 +97,8 @@ async fn replies_over_the_rate_leave_oldest_first_and_hold_up_no_callback(ground
     daemon.finish().await;
 }
 
-async fn a_number_that_fails_keeps_its_attempts_for_later(ground: Ground) {
-    let mut world = World::new(ground);
+async fn a_failing_number_keeps_its_attempts_for_later(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
     let daemon = world.start().await;
     world.gateway.fail(503, u64::MAX);
@@ -106,7 +106,7 @@ async fn a_number_that_fails_keeps_its_attempts_for_later(ground: Ground) {
         verified(&daemon, person, json!({})).await;
     }
     daemon.settle().await;
-    let attempts = world.gateway.arrived().len();
+    let attempts = world.gateway.requests().len();
     assert!((10..30).contains(&attempts), "{attempts}: after ten failures the gateway is left alone");
     world.receiver.wait_for(30).await;
     world.gateway.fail(503, 0);
@@ -119,11 +119,11 @@ async fn a_number_that_fails_keeps_its_attempts_for_later(ground: Ground) {
 
 /// A job that ends every process that attempts it leaves no outcome behind.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_whose_leases_always_run_out_is_given_up() {
-    let world = World::new(Ground::redis());
+async fn a_job_whose_leases_always_expire_is_given_up() {
+    let world = World::new(TestStore::redis());
     let id: InstanceId = WAHA.parse().unwrap();
     let clock: Clock = world.clock.clone();
-    let store = RedisStore::new(&world.ground.url(), Durability::Standard, clock.clone()).unwrap();
+    let store = RedisStore::new(&world.test_store.url(), Durability::Standard, clock.clone()).unwrap();
     let (lane, partition) = (Lane::replies(id), Partition::from_byte(3));
     let job = Job {
         id: JobId("poison".to_owned()),

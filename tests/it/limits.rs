@@ -9,21 +9,21 @@ use sfv::{BareItem, GenericBareItem, List, ListEntry, Parser};
 use crate::{
     codes::{CHAT, code, request, validate, wrong},
     daemon::{
-        API_KEY, Answer, CALLBACK_SECRET, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, WAHA_KEY, World, message,
+        API_KEY, Answer, CALLBACK_SECRET, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, WAHA_KEY, World, message,
     },
-    flow::on_both_stores,
+    login_flow::on_both_stores,
     process::Process,
 };
 
 on_both_stores! {
-    a_token_has_a_budget_of_its_own
-    an_instance_has_one_for_all_its_tokens
-    a_chat_gets_so_many_links
-    a_chat_gets_so_many_codes
-    checking_has_a_budget_of_its_own
-    only_unknown_codes_are_guesses
-    what_is_off_is_off
-    a_repeat_is_answered_and_counts_as_no_refusal
+    each_token_has_its_own_limit
+    an_instance_has_one_limit_for_all_its_tokens
+    links_per_chat_are_limited
+    codes_per_chat_are_limited
+    validation_has_its_own_limit
+    only_unknown_codes_count_as_guesses
+    disabled_limits_have_no_effect
+    a_repeated_request_is_not_limited
 }
 
 const THIRD: &str = "5f0c2a90-0000-4000-8000-000000000003";
@@ -31,7 +31,7 @@ const TOKENS: [&str; 2] = ["cst_one-token-of-the-third-instance", "cst_another-t
 
 /// One item of both headers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Told {
+pub(crate) struct LimitHeaders {
     pub(crate) name: String,
     pub(crate) quota: i64,
     pub(crate) window: i64,
@@ -55,7 +55,7 @@ fn items(field: &str) -> Vec<(String, Vec<(String, i64)>)> {
 }
 
 /// What an answer says about limits, read as structured fields.
-pub(crate) fn told(answer: &Answer) -> Vec<Told> {
+pub(crate) fn limit_headers(answer: &Answer) -> Vec<LimitHeaders> {
     let (policies, lefts) = (items(answer.header("ratelimit-policy")), items(answer.header("ratelimit")));
     assert_eq!(policies.len(), lefts.len());
     let both = policies.into_iter().zip(lefts);
@@ -63,20 +63,20 @@ pub(crate) fn told(answer: &Answer) -> Vec<Told> {
         assert_eq!(name, same);
         let ([(q, quota), (w, window)], [(r, left), (t, reset)]) = (&policy[..], &left[..]) else { panic!("{name}") };
         assert_eq!([q, w, r, t], ["q", "w", "r", "t"]);
-        Told { name, quota: *quota, window: *window, left: *left, reset: *reset }
+        LimitHeaders { name, quota: *quota, window: *window, left: *left, reset: *reset }
     })
     .collect()
 }
 
-pub(crate) fn of(answer: &Answer, name: &str) -> Told {
-    let all = told(answer);
+pub(crate) fn limit_header(answer: &Answer, name: &str) -> LimitHeaders {
+    let all = limit_headers(answer);
     all.iter().find(|told| told.name == name).unwrap_or_else(|| panic!("no {name} in {all:?}")).clone()
 }
 
 /// A refusal by one limit that is honest about it.
 pub(crate) fn assert_limited(answer: &Answer, name: &str) {
     assert_eq!((answer.status, &answer.json["code"]), (429, &json!("rate_limited")), "{}", answer.text);
-    let told = of(answer, name);
+    let told = limit_header(answer, name);
     let wait: i64 = answer.header("retry-after").parse().unwrap();
     assert!(wait >= 1 && told.reset == wait && told.left == 0 && wait <= told.window, "{told:?}, {wait}");
 }
@@ -119,15 +119,15 @@ async fn burst(daemon: &Daemon, token: &str, size: usize) -> usize {
     let served = answers.iter().filter(|answer| answer.status == 200).count();
     let back = usize::try_from(start.elapsed().as_secs()).unwrap() + 1;
     assert!((size..=size + back).contains(&served), "{served} of {size}, {back} came back");
-    let mut left: Vec<i64> = answers.iter().filter(|a| a.status == 200).map(|a| told(a)[0].left).collect();
+    let mut left: Vec<i64> = answers.iter().filter(|a| a.status == 200).map(|a| limit_headers(a)[0].left).collect();
     left.sort_unstable();
     assert_eq!(left.last(), Some(&(i64::try_from(size).unwrap() - 1)), "what remains goes down from the whole");
     assert_eq!(left.first(), Some(&0));
     served
 }
 
-async fn a_token_has_a_budget_of_its_own(ground: Ground) {
-    let mut world = World::new(ground);
+async fn each_token_has_its_own_limit(test_store: TestStore) {
+    let mut world = World::new(test_store);
     with_third(&mut world, "mint_per_second = 1\nmint_burst = 8\ninstance_mint_per_second = 0");
     let daemon = world.start().await;
     assert!(burst(&daemon, TOKENS[0], 8).await < 80);
@@ -151,8 +151,8 @@ async fn exhausted(daemon: &Daemon, instance: &str, token: &str) -> Answer {
     panic!("nothing is ever refused");
 }
 
-async fn an_instance_has_one_for_all_its_tokens(ground: Ground) {
-    let mut world = World::new(ground);
+async fn an_instance_has_one_limit_for_all_its_tokens(test_store: TestStore) {
+    let mut world = World::new(test_store);
     let limits = "mint_per_second = 1\nmint_burst = 1000\ninstance_mint_per_second = 1\ninstance_mint_burst = 5";
     with_third(&mut world, limits);
     let daemon = world.start().await;
@@ -165,14 +165,14 @@ async fn an_instance_has_one_for_all_its_tokens(ground: Ground) {
     let refused = exhausted(&daemon, THIRD, TOKENS[0]).await;
     assert_limited(&refused, "instance");
     let served = 5 + i64::try_from(start.elapsed().as_secs()).unwrap() + 1;
-    assert!(of(&refused, "mint").left >= 1000 - served, "what was refused took nothing from the token's own");
+    assert!(limit_header(&refused, "mint").left >= 1000 - served, "what was refused took nothing from the token's own");
     assert_limited(&exhausted(&daemon, THIRD, TOKENS[1]).await, "instance");
     assert_eq!(daemon.mint(json!({})).await.status, 200, "another instance is free");
     daemon.finish().await;
 }
 
-async fn a_chat_gets_so_many_links(ground: Ground) {
-    let mut world = World::new(ground);
+async fn links_per_chat_are_limited(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra =
         "[instance.limits]\nlinks_per_chat_10m = 2\nmint_per_second = 0\ninstance_mint_per_second = 0".to_owned();
     let daemon = world.start().await;
@@ -196,14 +196,14 @@ async fn a_chat_gets_so_many_links(ground: Ground) {
         "another instance is free"
     );
     assert_eq!(request(&daemon, json!({"chatId": CHAT})).await.status, 200, "codes are counted apart");
-    daemon.pass(Duration::from_mins(5)).await;
+    daemon.advance_clock(Duration::from_mins(5)).await;
     assert_eq!(daemon.mint(json!({"chatId": CHAT})).await.status, 200, "one comes back in five minutes");
     assert_limited(&daemon.mint(json!({"chatId": CHAT})).await, "links");
     daemon.finish().await;
 }
 
-async fn a_chat_gets_so_many_codes(ground: Ground) {
-    let mut world = World::new(ground);
+async fn codes_per_chat_are_limited(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\ncodes_per_chat_10m = 3\nmint_per_second = 0\ninstance_mint_per_second = 0\ncodes_per_country_10m = 0\n\
                    codes_per_prefix_10m = 0"
         .to_owned();
@@ -215,17 +215,17 @@ async fn a_chat_gets_so_many_codes(ground: Ground) {
     let early = daemon.post(&resend, json!({})).await;
     assert_limited(&early, "cooldown");
     assert_eq!(early.header("ratelimit-policy"), "\"cooldown\";q=1;w=60");
-    daemon.pass(Duration::from_secs(61)).await;
+    daemon.advance_clock(Duration::from_secs(61)).await;
     let again = daemon.post(&resend, json!({})).await;
-    assert_eq!((again.status, of(&again, "codes").left), (200, 1), "sending again is sending");
+    assert_eq!((again.status, limit_header(&again, "codes").left), (200, 1), "sending again is sending");
     assert_eq!(request(&daemon, json!({"chatId": CHAT})).await.status, 200);
     assert_limited(&request(&daemon, json!({"chatId": "+447700900123"})).await, "codes");
     assert_eq!(request(&daemon, json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
     daemon.finish().await;
 }
 
-async fn checking_has_a_budget_of_its_own(ground: Ground) {
-    let mut world = World::new(ground);
+async fn validation_has_its_own_limit(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 40\nwrong_codes_per_chat_15m = 3".to_owned();
     let daemon = world.start().await;
     let (_, right) = code(&daemon, json!({"chatId": CHAT})).await;
@@ -237,7 +237,7 @@ async fn checking_has_a_budget_of_its_own(ground: Ground) {
     }
     let locked = validate(&daemon, CHAT, &right).await;
     assert_limited(&locked, "wrong_codes");
-    assert_eq!(of(&locked, "wrong_codes").quota, 3);
+    assert_eq!(limit_header(&locked, "wrong_codes").quota, 3);
     let answers: Vec<Answer> =
         stream::iter(0..300).map(|_| validate(&daemon, "447700900124", "000000")).buffer_unordered(50).collect().await;
     let refused = answers.iter().find(|answer| answer.status == 429).expect("the token's budget ends");
@@ -246,29 +246,30 @@ async fn checking_has_a_budget_of_its_own(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn only_unknown_codes_are_guesses(ground: Ground) {
-    let mut world = World::new(ground);
+async fn only_unknown_codes_count_as_guesses(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nguesses_per_10m = 2".to_owned();
     let daemon = world.start().await;
-    let (link, next, last) = (daemon.link(json!({})).await, daemon.link(json!({})).await, daemon.link(json!({})).await);
+    let (link, next, last) =
+        (daemon.create_link(json!({})).await, daemon.create_link(json!({})).await, daemon.create_link(json!({})).await);
     let (sender, other) = ("447700900199", "447700900123");
     for time in 0..6 {
-        assert_eq!(daemon.says(sender, &format!("G{time}"), &link.text).await.status, 200);
-        assert_eq!(daemon.says(sender, &format!("H{time}"), "hello, is this the shop?").await.status, 200);
+        assert_eq!(daemon.send_message(sender, &format!("G{time}"), &link.text).await.status, 200);
+        assert_eq!(daemon.send_message(sender, &format!("H{time}"), "hello, is this the shop?").await.status, 200);
     }
-    daemon.says(sender, "G10", "[AAAAAAAAAAAAA1]").await;
-    daemon.says(sender, "G11", &next.text).await;
+    daemon.send_message(sender, "G10", "[AAAAAAAAAAAAA1]").await;
+    daemon.send_message(sender, "G11", &next.text).await;
     assert_eq!(daemon.status(&next.uuid).await, "verified", "what is known, and chatter, is no guess");
-    daemon.says(sender, "G12", "[AAAAAAAAAAAAA2]").await;
-    daemon.says(sender, "G13", &last.text).await;
+    daemon.send_message(sender, "G12", "[AAAAAAAAAAAAA2]").await;
+    daemon.send_message(sender, "G13", &last.text).await;
     assert_eq!(daemon.status(&last.uuid).await, "pending", "two guesses were allowed");
-    daemon.says(other, "G14", &last.text).await;
+    daemon.send_message(other, "G14", &last.text).await;
     assert_eq!(daemon.status(&last.uuid).await, "verified", "another sender is free");
     daemon.finish().await;
 }
 
-async fn what_is_off_is_off(ground: Ground) {
-    let mut world = World::new(ground);
+async fn disabled_limits_have_no_effect(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.top = "[limits]\npages_per_minute = 0\ntaps_per_minute = 0\nwrong_tokens_per_minute = 0\n".to_owned();
     world.extra = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\nlinks_per_chat_10m = 0\ncodes_per_chat_10m = 0\n\
         wrong_codes_per_chat_15m = 0\nguesses_per_10m = 0\nfailure_replies_per_10m = 0\n\
@@ -290,23 +291,23 @@ async fn what_is_off_is_off(ground: Ground) {
         assert_eq!(missed.status, 422, "{}", missed.text);
         let forged = daemon.get_as("wrong", &format!("/api/otp/v2/{WAHA}/requests")).await;
         assert_eq!(forged.status, 401);
-        let tapped = crate::flow::tap(&daemon, &start, "wrong").await;
+        let tapped = crate::login_flow::tap(&daemon, &start, "wrong").await;
         assert_eq!(tapped.status, 422, "{}", tapped.text);
         let looked = daemon.get(&start).await;
         assert_eq!(looked.status, 200);
-        daemon.says("447700900123", &format!("O{round}"), &format!("[AAAAAAAAAAAA{round:02}]")).await;
+        daemon.send_message("447700900123", &format!("O{round}"), &format!("[AAAAAAAAAAAA{round:02}]")).await;
         [minted, sent, missed, forged, tapped, looked].iter().for_each(quiet);
         last = round.to_string();
     }
     assert_eq!(last, "69");
-    let link = daemon.link(json!({})).await;
-    daemon.says("447700900123", "O99", &link.text).await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900123", "O99", &link.text).await;
     assert_eq!(daemon.status(&link.uuid).await, "verified", "a guesser is heard");
     daemon.finish().await;
 }
 
-async fn a_repeat_is_answered_and_counts_as_no_refusal(ground: Ground) {
-    let mut world = World::new(ground);
+async fn a_repeated_request_is_not_limited(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nlinks_per_chat_10m = 1".to_owned();
     let daemon = world.start().await;
     let ask = async |key: &'static str| {
@@ -319,11 +320,11 @@ async fn a_repeat_is_answered_and_counts_as_no_refusal(ground: Ground) {
         line.unwrap().to_owned()
     };
     let first = ask("one").await;
-    assert_eq!(of(&first, "links").left, 0);
+    assert_eq!(limit_header(&first, "links").left, 0);
     for _ in 0..3 {
         let again = ask("one").await;
         assert_eq!((again.status, &again.json), (200, &first.json));
-        assert_eq!((of(&again, "links").left, again.headers.contains_key("retry-after")), (0, false));
+        assert_eq!((limit_header(&again, "links").left, again.headers.contains_key("retry-after")), (0, false));
     }
     assert_eq!(refusals(), "0");
     assert_limited(&ask("two").await, "links");
@@ -333,8 +334,8 @@ async fn a_repeat_is_answered_and_counts_as_no_refusal(ground: Ground) {
 
 /// Counts are those of all processes together.
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_share_every_budget() {
-    let mut world = World::new(Ground::redis());
+async fn replicas_share_every_limit() {
+    let mut world = World::new(TestStore::redis());
     world.top = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
     world.extra = "[instance.limits]\nlinks_per_chat_10m = 5\ncodes_per_chat_10m = 4\nguesses_per_10m = 2".to_owned();
     let replicas = [Process::start(&world).await, Process::start(&world).await];
@@ -351,7 +352,7 @@ async fn replicas_share_every_budget() {
     let statuses = async |path: &str, token: &str, body: Option<Value>| {
         let answers = join_all((0..12).map(|index| ask(index, path, token, body.clone()))).await;
         let mut left: Vec<i64> =
-            answers.iter().filter(|a| a.status != 429).map(|a| told(a).pop().unwrap().left).collect();
+            answers.iter().filter(|a| a.status != 429).map(|a| limit_headers(a).pop().unwrap().left).collect();
         left.sort_unstable();
         left
     };
@@ -365,7 +366,7 @@ async fn replicas_share_every_budget() {
     let link = replicas[0].mint(json!({})).await.unwrap();
     let text = link.text_of("text");
     for (index, guess) in ["[AAAAAAAAAAAAA1]", "[AAAAAAAAAAAAA2]", &text].into_iter().enumerate() {
-        assert!(replicas[index % 2].says("447700900199", &format!("R{index}"), guess).await);
+        assert!(replicas[index % 2].send_message("447700900199", &format!("R{index}"), guess).await);
     }
     let status = ask(1, &format!("{api}/requests/{}", link.text_of("uuid")), TOKEN, None).await;
     assert_eq!(status.text_of("status"), "pending", "one guess at each of two");

@@ -14,21 +14,21 @@ use http::Request;
 use serde_json::json;
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, META, TOKEN, WAHA, World},
-    flow::on_both_stores,
-    limits::{assert_limited, of, told},
+    daemon::{Answer, Daemon, META, TOKEN, TestStore, WAHA, World},
+    limits::{assert_limited, limit_header, limit_headers},
+    login_flow::on_both_stores,
     process::Process,
     redis_server,
     wait::{until, until_or},
 };
 
 on_both_stores! {
-    every_public_page_counts_its_visitor
-    taps_are_counted_beside_looks
-    a_crowd_behind_one_address_passes
+    every_public_page_is_limited_by_address
+    taps_and_page_views_have_separate_limits
+    many_users_behind_one_address_are_not_limited
     wrong_tokens_are_counted_by_address
     webhooks_are_never_limited_by_address
-    a_flood_is_refused_without_the_store
+    refused_addresses_are_cached
 }
 
 const PROXIED: &str = "trusted_proxies = [\"127.0.0.0/8\"]\n";
@@ -50,8 +50,8 @@ async fn start_page(daemon: &Daemon) -> String {
     url::Url::parse(&start).unwrap().path().to_owned()
 }
 
-async fn every_public_page_counts_its_visitor(ground: Ground) {
-    let mut world = World::new(ground);
+async fn every_public_page_is_limited_by_address(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.top = format!("{PROXIED}[limits]\npages_per_minute = 1\n");
     let daemon = world.start().await;
     let start = start_page(&daemon).await;
@@ -97,12 +97,12 @@ async fn every_public_page_counts_its_visitor(ground: Ground) {
     // Requests with a valid token are not limited by address.
     let bearer = [("authorization", &*format!("Bearer {TOKEN}"))];
     let listed = ask(&daemon, "GET", &format!("/api/otp/v2/{WAHA}/requests"), "203.0.113.0", &bearer).await;
-    assert_eq!((listed.status, told(&listed).len()), (200, 0));
+    assert_eq!((listed.status, limit_headers(&listed).len()), (200, 0));
     daemon.finish().await;
 }
 
-async fn taps_are_counted_beside_looks(ground: Ground) {
-    let mut world = World::new(ground);
+async fn taps_and_page_views_have_separate_limits(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.top = format!("{PROXIED}[limits]\npages_per_minute = 40\ntaps_per_minute = 2\n");
     let daemon = world.start().await;
     let start = start_page(&daemon).await;
@@ -111,7 +111,7 @@ async fn taps_are_counted_beside_looks(ground: Ground) {
         let tapped = ask(&daemon, "POST", tap, "203.0.113.1", &[]).await;
         assert_eq!(tapped.status, 422, "{}", tapped.text);
         assert_eq!(tapped.header("ratelimit-policy"), "\"pages\";q=40;w=60, \"taps\";q=2;w=60");
-        assert_eq!(of(&tapped, "taps").left, left);
+        assert_eq!(limit_header(&tapped, "taps").left, left);
     }
     for path in [start.clone(), format!("{start}/code")] {
         assert_limited(&ask(&daemon, "POST", &path, "203.0.113.1", &[]).await, "taps");
@@ -125,8 +125,8 @@ async fn taps_are_counted_beside_looks(ground: Ground) {
 
 /// Each user scans with a phone: the page taps by itself, and the code is typed. Meanwhile another client sends forged
 /// links.
-async fn a_crowd_behind_one_address_passes(ground: Ground) {
-    let mut world = World::new(ground);
+async fn many_users_behind_one_address_are_not_limited(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.top = PROXIED.to_owned();
     let daemon = world.start().await;
     let looked = || {
@@ -169,11 +169,11 @@ async fn a_crowd_behind_one_address_passes(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn wrong_tokens_are_counted_by_address(ground: Ground) {
-    let mut world = World::new(ground);
+async fn wrong_tokens_are_counted_by_address(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.top = format!("{PROXIED}[limits]\nwrong_tokens_per_minute = 2\n");
     let daemon = world.start().await;
-    let uuid = daemon.link(json!({})).await.uuid;
+    let uuid = daemon.create_link(json!({})).await.uuid;
     let list = format!("/api/otp/v2/{WAHA}/requests");
     let wrong = [("authorization", "Bearer wrong")];
     let first = ask(&daemon, "GET", &list, "203.0.113.1", &wrong).await;
@@ -189,16 +189,16 @@ async fn wrong_tokens_are_counted_by_address(ground: Ground) {
     }
     let right = [("authorization", &*format!("Bearer {TOKEN}"))];
     let served = ask(&daemon, "GET", &list, "203.0.113.1", &right).await;
-    assert_eq!((served.status, told(&served).len()), (200, 0), "a right token is never limited by address");
+    assert_eq!((served.status, limit_headers(&served).len()), (200, 0), "a right token is never limited by address");
     assert_eq!(ask(&daemon, "GET", &list, "203.0.113.2", &wrong).await.status, 401, "another address is free");
     daemon.finish().await;
 }
 
-async fn webhooks_are_never_limited_by_address(ground: Ground) {
-    let mut world = World::new(ground);
+async fn webhooks_are_never_limited_by_address(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.top = "[limits]\npages_per_minute = 1\ntaps_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     for path in ["/docs", "/docs"] {
         daemon.get(path).await;
     }
@@ -207,19 +207,19 @@ async fn webhooks_are_never_limited_by_address(ground: Ground) {
     }
     assert_eq!(daemon.get("/docs").await.status, 429, "the limits of this address are used up");
     for round in 0..40 {
-        let heard = daemon.says("447700900123", &format!("W{round}"), "good morning").await;
-        assert_eq!((heard.status, told(&heard).len()), (200, 0));
+        let heard = daemon.send_message("447700900123", &format!("W{round}"), "good morning").await;
+        assert_eq!((heard.status, limit_headers(&heard).len()), (200, 0));
         let forged = daemon.post(&format!("/webhooks/{META}"), json!({})).await;
-        assert_eq!((forged.status, told(&forged).len()), (401, 0), "a forged webhook gets no headers either");
+        assert_eq!((forged.status, limit_headers(&forged).len()), (401, 0), "a forged webhook gets no headers either");
     }
-    daemon.says("447700900123", "W99", &link.text).await;
+    daemon.send_message("447700900123", "W99", &link.text).await;
     assert_eq!(daemon.status(&link.uuid).await, "verified");
     daemon.finish().await;
 }
 
 /// Refused addresses are cached, so that a flood causes few accesses to the store.
-async fn a_flood_is_refused_without_the_store(ground: Ground) {
-    let mut world = World::new(ground);
+async fn refused_addresses_are_cached(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.top = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
     let daemon = world.start().await;
     let asked = async || {
@@ -247,7 +247,7 @@ async fn a_flood_is_refused_without_the_store(ground: Ground) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unavailable_store_is_retried_occasionally() {
     let server = Arc::new(redis_server::start());
-    let world = World::new(Ground::Redis(Arc::clone(&server)));
+    let world = World::new(TestStore::Redis(Arc::clone(&server)));
     let daemon = world.start().await;
     let asked = || {
         let text = daemon.service.metrics.render();
@@ -259,19 +259,19 @@ async fn an_unavailable_store_is_retried_occasionally() {
     let (before, start) = (asked(), Instant::now());
     for _ in 0..60 {
         let answer = daemon.get("/widget.js").await;
-        assert_eq!((answer.status, told(&answer).len()), (200, 0));
+        assert_eq!((answer.status, limit_headers(&answer).len()), (200, 0));
     }
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     server.signal("-CONT");
     assert!(asked() - before < 30.0, "{}", asked() - before);
-    until("it counts again", async || !told(&daemon.get("/widget.js").await).is_empty()).await;
+    until("it counts again", async || !limit_headers(&daemon.get("/widget.js").await).is_empty()).await;
     daemon.finish().await;
 }
 
 /// Proxy headers are ignored unless the peer is a trusted proxy.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_from_an_untrusted_peer_is_ignored() {
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.top = "[limits]\npages_per_minute = 1\n".to_owned();
     let daemon = world.start().await;
     assert_eq!(ask(&daemon, "GET", "/docs", "203.0.113.1", &[]).await.status, 200);
@@ -284,8 +284,8 @@ async fn a_header_from_an_untrusted_peer_is_ignored() {
 
 /// Takes effect without a restart, also for addresses that were just refused.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_takes_up_limits_and_proxies() {
-    let mut world = World::new(Ground::directory());
+async fn a_reload_applies_limits_and_proxies() {
+    let mut world = World::new(TestStore::directory());
     world.top = "[limits]\npages_per_minute = 1\n".to_owned();
     let process = Process::start(&world).await;
     let look = async |from: &str| -> Answer {
@@ -297,12 +297,12 @@ async fn a_reload_takes_up_limits_and_proxies() {
     let text = std::fs::read_to_string(process.config.path()).unwrap();
     std::fs::write(process.config.path(), text.replace("[limits]", &format!("{PROXIED}[limits]"))).unwrap();
     process.signal("-HUP");
-    let otherwise = || format!("the proxy is believed: {}", process.written());
+    let otherwise = || format!("the proxy is believed: {}", process.output());
     until_or(otherwise, async || look("203.0.113.3").await.status == 200).await;
     assert_limited(&look("203.0.113.3").await, "pages");
     std::fs::write(process.config.path(), text.replace("pages_per_minute = 1", "pages_per_minute = 0")).unwrap();
     process.signal("-HUP");
-    let otherwise = || format!("the limit is gone: {}", process.written());
+    let otherwise = || format!("the limit is gone: {}", process.output());
     until_or(otherwise, async || look("203.0.113.3").await.status == 200).await;
     assert!(!look("203.0.113.3").await.headers.contains_key("ratelimit"));
 }

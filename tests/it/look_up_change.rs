@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::{CHAT, code, request, validate, wrong},
-    daemon::{Daemon, Ground, WAHA, World},
-    flow::on_both_stores,
+    daemon::{Daemon, TestStore, WAHA, World},
+    login_flow::on_both_stores,
     process::{Process, callbacks_by_link},
-    rotation::{NEXT, heard, rotate},
+    rotation::{NEXT, rotate, webhook_status},
     wait::until,
 };
 
 on_both_stores! {
-    what_was_known_before_a_change_is_known_in_it_and_after_it
-    a_chat_keeps_its_wrong_tries_and_its_lock
-    the_next_change_waits_for_the_end_of_the_one_before
-    a_person_is_forgotten_in_the_middle_of_a_change
+    records_are_found_before_during_and_after_a_key_change
+    wrong_codes_and_locks_survive_a_key_change
+    a_key_change_waits_for_the_previous_one
+    a_chat_can_be_erased_during_a_key_change
 }
 
 const DAY: Duration = Duration::from_hours(24);
@@ -39,10 +39,10 @@ async fn end_change(daemon: &Daemon) {
     let keys = keys_of(daemon).await;
     let until: jiff::Timestamp = keys["previous_until"].as_str().unwrap_or_else(|| panic!("{keys}")).parse().unwrap();
     let left = Duration::try_from(until.duration_since(daemon.service.now())).unwrap();
-    daemon.pass(left - Duration::from_mins(1)).await;
+    daemon.advance_clock(left - Duration::from_mins(1)).await;
     assert!(keys_of(daemon).await["previous_until"].is_string());
     // What is shown is cut to the second.
-    daemon.pass(Duration::from_secs(61)).await;
+    daemon.advance_clock(Duration::from_secs(61)).await;
     assert_eq!(keys_of(daemon).await["previous_until"], Value::Null);
 }
 
@@ -63,39 +63,39 @@ async fn mint_as(daemon: &Daemon, key: &str) -> String {
     answer.text_of("uuid")
 }
 
-async fn what_was_known_before_a_change_is_known_in_it_and_after_it(ground: Ground) {
-    let mut world = World::new(ground);
+async fn records_are_found_before_during_and_after_a_key_change(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "retention = \"1440h\"\n[instance.limits]\nlinks_per_chat_10m = 2\n".to_owned();
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": CHAT, "client_ref": "cart"})).await;
-    assert_eq!(daemon.says("447700900123", "M1", &link.text).await.status, 200);
+    let link = daemon.create_link(json!({"chatId": CHAT, "client_ref": "cart"})).await;
+    assert_eq!(daemon.send_message("447700900123", "M1", &link.text).await.status, 200);
     let claimed = mint_as(&daemon, "k1").await;
     assert_eq!(keys_of(&daemon).await["look_up"], 1);
     daemon.finish().await;
-    let replies = world.gateway.arrived().len();
+    let replies = world.gateway.requests().len();
 
     world.top = number(2);
     let daemon = world.start().await;
     assert_eq!(keys_of(&daemon).await["look_up"], 2);
-    assert_eq!(daemon.says("447700900123", "M1", &link.text).await.status, 200);
+    assert_eq!(daemon.send_message("447700900123", "M1", &link.text).await.status, 200);
     daemon.settle().await;
-    assert_eq!(world.gateway.arrived().len(), replies, "the message was answered before");
+    assert_eq!(world.gateway.requests().len(), replies, "the message was answered before");
     assert_eq!(mint_as(&daemon, "k1").await, claimed);
     let chat = format!("chat_id={CHAT}");
     assert_eq!(uuids(&daemon, &chat).await, [link.uuid.as_str()]);
     assert_eq!(uuids(&daemon, "client_ref=cart").await, [claimed.as_str(), link.uuid.as_str()]);
 
-    let second = daemon.link(json!({"chatId": CHAT, "client_ref": "cart"})).await;
+    let second = daemon.create_link(json!({"chatId": CHAT, "client_ref": "cart"})).await;
     let refused = daemon.mint(json!({"chatId": CHAT})).await;
     assert_eq!(refused.status, 429, "what was taken before counts: {}", refused.text);
-    assert_eq!(daemon.says("447700900123", "M2", &second.text).await.status, 200);
+    assert_eq!(daemon.send_message("447700900123", "M2", &second.text).await.status, 200);
     daemon.settle().await;
     assert_eq!(uuids(&daemon, &chat).await, [second.uuid.as_str(), link.uuid.as_str()]);
     assert_eq!(uuids(&daemon, &format!("{chat}&limit=1")).await, [second.uuid.as_str()]);
 
-    daemon.pass(5 * DAY).await;
-    let third = daemon.link(json!({"chatId": CHAT})).await;
-    assert_eq!(daemon.says("447700900123", "M3", &third.text).await.status, 200);
+    daemon.advance_clock(5 * DAY).await;
+    let third = daemon.create_link(json!({"chatId": CHAT})).await;
+    assert_eq!(daemon.send_message("447700900123", "M3", &third.text).await.status, 200);
     daemon.settle().await;
     end_change(&daemon).await;
     assert_eq!(uuids(&daemon, &chat).await, [third.uuid.as_str()], "what only the old key found is gone by itself");
@@ -104,8 +104,8 @@ async fn what_was_known_before_a_change_is_known_in_it_and_after_it(ground: Grou
     daemon.finish().await;
 }
 
-async fn a_chat_keeps_its_wrong_tries_and_its_lock(ground: Ground) {
-    let mut world = World::new(ground);
+async fn wrong_codes_and_locks_survive_a_key_change(test_store: TestStore) {
+    let mut world = World::new(test_store);
     let daemon = world.start().await;
     let miss = async |daemon: &Daemon, typed: &str, count: usize| {
         for _ in 0..count {
@@ -137,7 +137,7 @@ async fn a_chat_keeps_its_wrong_tries_and_its_lock(ground: Ground) {
     // A replica that does not know of the change yet, and one that has forgotten the old key, agree.
     let daemon = world.start().await;
     assert_eq!(validate(&daemon, CHAT, &new.1).await.status, 429);
-    daemon.pass(Duration::from_mins(16)).await;
+    daemon.advance_clock(Duration::from_mins(16)).await;
     let last = code(&daemon, json!({"chatId": CHAT})).await;
     assert_eq!(validate(&daemon, CHAT, &last.1).await.status, 200);
     end_change(&daemon).await;
@@ -146,8 +146,8 @@ async fn a_chat_keeps_its_wrong_tries_and_its_lock(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn the_next_change_waits_for_the_end_of_the_one_before(ground: Ground) {
-    let mut world = World::new(ground);
+async fn a_key_change_waits_for_the_previous_one(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.top = number(3);
     let daemon = world.start().await;
     let keys = keys_of(&daemon).await;
@@ -157,9 +157,9 @@ async fn the_next_change_waits_for_the_end_of_the_one_before(ground: Ground) {
     daemon.service.key_state.request_look_up_key(5);
     let keys = keys_of(&daemon).await;
     assert_eq!((&keys["look_up"], &keys["asked"]), (&json!(4), &json!(5)), "{keys}");
-    daemon.pass(30 * DAY).await;
+    daemon.advance_clock(30 * DAY).await;
     assert_eq!(keys_of(&daemon).await["look_up"], 4, "wrong tries are kept for thirty days");
-    daemon.pass(2 * DAY).await;
+    daemon.advance_clock(2 * DAY).await;
     assert_eq!(keys_of(&daemon).await["look_up"], 5);
     daemon.service.key_state.request_look_up_key(1);
     assert_eq!(keys_of(&daemon).await["look_up"], 5, "no key comes back");
@@ -168,16 +168,16 @@ async fn the_next_change_waits_for_the_end_of_the_one_before(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_person_is_forgotten_in_the_middle_of_a_change(ground: Ground) {
-    let mut world = World::new(ground);
+async fn a_chat_can_be_erased_during_a_key_change(test_store: TestStore) {
+    let mut world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
-    assert_eq!(daemon.says("447700900123", "M1", &link.text).await.status, 200);
+    let link = daemon.create_link(json!({})).await;
+    assert_eq!(daemon.send_message("447700900123", "M1", &link.text).await.status, 200);
     daemon.finish().await;
     world.top = number(2);
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": CHAT})).await;
-    assert_eq!(daemon.says("447700900123", "M2", &link.text).await.status, 200);
+    let link = daemon.create_link(json!({"chatId": CHAT})).await;
+    assert_eq!(daemon.send_message("447700900123", "M2", &link.text).await.status, 200);
     daemon.settle().await;
     let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
     let erased = daemon.service.erase(&daemon.service.background(), &instance, &CHAT.parse().unwrap()).await.unwrap();
@@ -187,7 +187,7 @@ async fn a_person_is_forgotten_in_the_middle_of_a_change(ground: Ground) {
 }
 
 /// Gives a running replica another number.
-fn ask(process: &Process, wanted: u32) {
+fn set_number(process: &Process, wanted: u32) {
     let text = std::fs::read_to_string(process.config.path()).unwrap();
     let rest: String = text
         .lines()
@@ -200,8 +200,8 @@ fn ask(process: &Process, wanted: u32) {
 const ENDS: &str = "countersign_look_up_change_ends_timestamp_seconds";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_change_the_key_in_any_order_and_die_in_between() {
-    let world = World::new(Ground::redis());
+async fn replicas_change_the_key_in_any_order_despite_crashes() {
+    let world = World::new(TestStore::redis());
     let (mut one, mut two) = (Process::start(&world).await, Process::start(&world).await);
     let mut minted = Vec::new();
     let mut cross = async |from: &Process, to: &Process| {
@@ -211,12 +211,12 @@ async fn replicas_change_the_key_in_any_order_and_die_in_between() {
             let (number, id, text) = (format!("4477009{index:05}"), format!("L{index}"), link.text_of("text"));
             minted.push((link.text_of("uuid"), number.clone(), id.clone(), text.clone()));
             for process in [to, from, to] {
-                assert_eq!(heard(process, &number, &id, &text).await, 200, "link {index}");
+                assert_eq!(webhook_status(process, &number, &id, &text).await, 200, "link {index}");
             }
         }
     };
     cross(&one, &two).await;
-    ask(&two, 2);
+    set_number(&two, 2);
     cross(&one, &two).await;
     cross(&two, &one).await;
     two.until_metric(ENDS, |ends| ends > 0.0).await;
@@ -230,39 +230,39 @@ async fn replicas_change_the_key_in_any_order_and_die_in_between() {
     cross(&two, &one).await;
     one.kill();
     one = Process::start(&world).await;
-    ask(&one, 2);
+    set_number(&one, 2);
     cross(&two, &one).await;
     let all = minted.clone();
     for (_, number, id, text) in &all {
         for process in [&one, &two] {
-            assert_eq!(heard(process, number, id, text).await, 200, "every message comes again");
+            assert_eq!(webhook_status(process, number, id, text).await, 200, "every message comes again");
         }
     }
     until("every login is told", async || all.iter().all(|(uuid, ..)| callbacks_by_link(&world).contains_key(uuid)))
         .await;
-    until("every login is answered", async || world.gateway.arrived().len() >= all.len()).await;
+    until("every login is answered", async || world.gateway.requests().len() >= all.len()).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(world.gateway.arrived().len(), all.len(), "and once");
+    assert_eq!(world.gateway.requests().len(), all.len(), "and once");
     one.terminate();
     two.terminate();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_cannot_read_the_new_key_refuses_and_says_which_it_lacks() {
-    let world = World::new(Ground::redis());
+async fn a_replica_without_the_new_key_rejects_requests_and_names_the_key() {
+    let world = World::new(TestStore::redis());
     let (one, two) = (Process::start(&world).await, Process::start(&world).await);
     let link = two.mint(json!({})).await.unwrap();
     // The other replica has never had the key that this one is left with.
     rotate(&one, &[NEXT, crate::daemon::KEY]).await;
     rotate(&one, &[NEXT]).await;
-    ask(&one, 2);
+    set_number(&one, 2);
     one.until_metric(ENDS, |ends| ends > 0.0).await;
     two.until_metric("countersign_keys_missing", |keys| keys > 1.5).await;
     until("it is not ready", async || two.operator("/readyz").await.status == 503).await;
     let why = two.operator("/readyz").await.text;
     assert!(why.contains("look-up.2") && why.contains("fingerprint"), "{why}");
     assert_eq!(one.operator("/readyz").await.status, 200);
-    assert_eq!(heard(&two, "447700900123", "M1", &link.text_of("text")).await, 503);
+    assert_eq!(webhook_status(&two, "447700900123", "M1", &link.text_of("text")).await, 503);
     let check = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"))
         .args(["check-config", "--running", "--config", one.config.path().to_str().unwrap()])
         .output()
@@ -274,7 +274,7 @@ async fn a_replica_that_cannot_read_the_new_key_refuses_and_says_which_it_lacks(
     );
     rotate(&two, &[NEXT, crate::daemon::KEY]).await;
     two.wait_until_ready().await;
-    assert_eq!(heard(&two, "447700900123", "M1", &link.text_of("text")).await, 200);
+    assert_eq!(webhook_status(&two, "447700900123", "M1", &link.text_of("text")).await, 200);
     assert_eq!(two.metric(ENDS).await.to_bits(), one.metric(ENDS).await.to_bits());
     one.terminate();
     two.terminate();

@@ -5,53 +5,59 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Ground, META, META_SECRET, META_TOKEN, WAHA, World, message, signed_waha},
-    flow::on_both_stores,
+    daemon::{META, META_SECRET, META_TOKEN, TestStore, WAHA, World, message, signed_waha},
+    login_flow::on_both_stores,
     wait::until,
 };
 
 on_both_stores! {
-    of_many_senders_one_succeeds
+    only_one_of_many_senders_succeeds
     a_redelivered_message_has_one_effect
     a_bound_link_accepts_only_its_chat
-    an_expired_code_is_told_from_an_unknown_one
-    expiry_is_told_on_time_without_anybody_looking
-    only_direct_text_counts
+    expired_and_unknown_codes_have_different_replies
+    expiry_is_reported_on_time_without_a_request
+    only_direct_text_messages_count
     several_live_codes_verify_nothing
-    a_hidden_number_is_answered_kindly
-    strangers_hear_nothing_and_guessers_are_stopped
+    a_hidden_number_gets_its_own_reply
+    messages_without_a_code_get_no_reply_and_guessing_is_limited
     another_instances_code_is_unknown
-    a_message_from_long_ago_is_not_answered
+    an_old_message_is_ignored
     meta_batches_and_senders_without_a_phone
-    a_person_taps_twice
-    the_gateway_is_asked_once_who_a_lid_is
-    a_gateway_that_does_not_say_who_a_lid_is_is_asked_twice_in_three_seconds
-    what_vanished_before_the_commit_is_delivered_again
-    a_redelivery_beside_an_expired_code_has_no_second_answer
+    a_second_message_gets_the_same_link
+    a_lid_is_looked_up_once
+    an_unknown_lid_is_looked_up_twice_within_three_seconds
+    a_record_erased_before_the_commit_makes_the_gateway_retry
+    a_redelivery_with_an_expired_code_gets_no_second_reply
 }
 
 fn events(world: &World) -> Vec<String> {
-    world.receiver.arrived().iter().map(|callback| callback.json()["type"].as_str().unwrap().to_owned()).collect()
+    world.receiver.requests().iter().map(|callback| callback.json()["type"].as_str().unwrap().to_owned()).collect()
 }
 
 /// What the gateway was asked to send; it is also asked who somebody is.
 fn sent(world: &World) -> Vec<Value> {
-    world.gateway.arrived().iter().filter(|request| !request.body.is_empty()).map(crate::fakes::Arrived::json).collect()
+    world
+        .gateway
+        .requests()
+        .iter()
+        .filter(|request| !request.body.is_empty())
+        .map(crate::fakes::ReceivedRequest::json)
+        .collect()
 }
 
 fn replies(world: &World) -> Vec<String> {
     sent(world).iter().map(|reply| reply["text"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn of_many_senders_one_succeeds(ground: Ground) {
-    let mut world = World::new(ground);
+async fn only_one_of_many_senders_succeeds(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
-    let (one, two) = match &world.ground {
+    let (one, two) = match &world.test_store {
         // The embedded store is for one process.
-        Ground::Directory(_) => (world.start().await, None),
-        Ground::Redis(_) => (world.start().await, Some(world.start().await)),
+        TestStore::Directory(_) => (world.start().await, None),
+        TestStore::Redis(_) => (world.start().await, Some(world.start().await)),
     };
-    let link = one.link(json!({})).await;
+    let link = one.create_link(json!({})).await;
     let now = one.clock.wall().as_second();
     let mut sending = Vec::new();
     for index in 0..60 {
@@ -76,12 +82,12 @@ async fn of_many_senders_one_succeeds(ground: Ground) {
     one.finish().await;
 }
 
-async fn a_redelivered_message_has_one_effect(ground: Ground) {
-    let world = World::new(ground);
+async fn a_redelivered_message_has_one_effect(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     for _ in 0..5 {
-        assert_eq!(daemon.says("447700900123", "SAME", &link.text).await.status, 200);
+        assert_eq!(daemon.send_message("447700900123", "SAME", &link.text).await.status, 200);
     }
     // WAHA also reports one message under its LID and as message.any.
     let now = daemon.clock.wall().as_second();
@@ -89,25 +95,26 @@ async fn a_redelivered_message_has_one_effect(ground: Ground) {
     lid["payload"]["id"] = json!("false_190000000000117@lid_SAME");
     lid["payload"]["from"] = json!("190000000000117@lid");
     lid["event"] = json!("message.any");
-    assert_eq!(daemon.waha(&lid).await.status, 200);
+    assert_eq!(daemon.post_waha(&lid).await.status, 200);
     daemon.settle().await;
     assert_eq!(events(&world), ["link.verified"]);
     assert_eq!(replies(&world).len(), 1);
     daemon.finish().await;
 }
 
-async fn a_bound_link_accepts_only_its_chat(ground: Ground) {
-    let mut world = World::new(ground);
+async fn a_bound_link_accepts_only_its_chat(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nfailure_replies_per_10m = 0\n".to_owned();
     let daemon = world.start().await;
-    let link =
-        daemon.link(json!({"chatId": "+55 11987654321".replace(' ', ""), "message": {"failed": "not you"}})).await;
+    let link = daemon
+        .create_link(json!({"chatId": "+55 11987654321".replace(' ', ""), "message": {"failed": "not you"}}))
+        .await;
     for (id, wrong) in ["447700900100", "447700900101"].iter().enumerate() {
-        daemon.says(wrong, &format!("W{id}"), &link.text).await;
+        daemon.send_message(wrong, &format!("W{id}"), &link.text).await;
     }
     assert_eq!(daemon.status(&link.uuid).await, "pending");
     // WhatsApp leaves out the ninth digit.
-    daemon.says("551187654321", "R1", &link.text).await;
+    daemon.send_message("551187654321", "R1", &link.text).await;
     assert_eq!(daemon.status(&link.uuid).await, "verified");
     daemon.settle().await;
     assert_eq!(events(&world), ["link.verified"]);
@@ -117,38 +124,38 @@ async fn a_bound_link_accepts_only_its_chat(ground: Ground) {
     let said = replies(&world);
     assert_eq!(said.iter().filter(|text| *text == "not you").count(), 2, "{said:?}");
 
-    let doomed = daemon.link(json!({"chatId": "447700900123@c.us", "max_attempts": 1})).await;
-    daemon.says("447700900100", "W9", &doomed.text).await;
+    let doomed = daemon.create_link(json!({"chatId": "447700900123@c.us", "max_attempts": 1})).await;
+    daemon.send_message("447700900100", "W9", &doomed.text).await;
     assert_eq!(daemon.status(&doomed.uuid).await, "failed");
     daemon.settle().await;
-    let last = world.receiver.arrived().pop().unwrap().json();
+    let last = world.receiver.requests().pop().unwrap().json();
     assert_eq!((&last["type"], &last["data"]["reason"]), (&json!("link.failed"), &json!("sender_mismatch")));
     daemon.finish().await;
 }
 
-async fn an_expired_code_is_told_from_an_unknown_one(ground: Ground) {
-    let world = World::new(ground);
+async fn expired_and_unknown_codes_have_different_replies(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({"expires": 60, "message": {"expired": "Code <code> is too old"}})).await;
+    let link = daemon.create_link(json!({"expires": 60, "message": {"expired": "Code <code> is too old"}})).await;
     daemon.advance(Duration::from_secs(61)).await;
-    daemon.says("447700900123", "L1", &link.text).await;
+    daemon.send_message("447700900123", "L1", &link.text).await;
     daemon.settle().await;
     assert_eq!(daemon.status(&link.uuid).await, "expired");
     assert_eq!(replies(&world), [format!("Code {} is too old", link.code)]);
-    daemon.says("447700900123", "L2", "hello [ZZZZZZZZZZZZZZ]").await;
+    daemon.send_message("447700900123", "L2", "hello [ZZZZZZZZZZZZZZ]").await;
     daemon.settle().await;
     assert_eq!(replies(&world).len(), 1, "an unknown code gets silence");
     daemon.finish().await;
 }
 
-async fn expiry_is_told_on_time_without_anybody_looking(ground: Ground) {
-    let world = World::new(ground);
+async fn expiry_is_reported_on_time_without_a_request(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let failed_url = format!("{}/failed", world.receiver.url);
-    let link = daemon.link(json!({"expires": 120, "callback": {"failed": failed_url}})).await;
+    let link = daemon.create_link(json!({"expires": 120, "callback": {"failed": failed_url}})).await;
     daemon.advance(Duration::from_secs(60)).await;
-    assert!(world.receiver.arrived().is_empty());
-    daemon.pass(Duration::from_secs(60)).await;
+    assert!(world.receiver.requests().is_empty());
+    daemon.advance_clock(Duration::from_secs(60)).await;
     let due = daemon.clock.wall();
     let callback = &world.receiver.wait_for(1).await[0];
     assert_eq!(callback.json()["type"], "link.expired");
@@ -162,10 +169,10 @@ async fn expiry_is_told_on_time_without_anybody_looking(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn only_direct_text_counts(ground: Ground) {
-    let world = World::new(ground);
+async fn only_direct_text_messages_count(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let now = daemon.clock.wall().as_second();
     let plain = |id: &str| message("447700900123", id, &link.text, now);
     let mut group = plain("G1");
@@ -182,7 +189,7 @@ async fn only_direct_text_counts(ground: Ground) {
     let mut quote = message("447700900123", "G6", "what is this?", now);
     quote["payload"]["replyTo"] = json!({"id": "x", "body": link.text});
     for event in [group, mine, status, edit, reaction, quote] {
-        assert_eq!(daemon.waha(&event).await.status, 200);
+        assert_eq!(daemon.post_waha(&event).await.status, 200);
     }
     daemon.settle().await;
     assert_eq!(daemon.status(&link.uuid).await, "pending");
@@ -190,36 +197,36 @@ async fn only_direct_text_counts(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn several_live_codes_verify_nothing(ground: Ground) {
-    let world = World::new(ground);
+async fn several_live_codes_verify_nothing(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let (one, two) = (daemon.link(json!({})).await, daemon.link(json!({})).await);
-    daemon.says("447700900123", "S1", &format!("[{}] [{}]", one.code, two.code)).await;
+    let (one, two) = (daemon.create_link(json!({})).await, daemon.create_link(json!({})).await);
+    daemon.send_message("447700900123", "S1", &format!("[{}] [{}]", one.code, two.code)).await;
     daemon.settle().await;
     assert_eq!((daemon.status(&one.uuid).await, daemon.status(&two.uuid).await), ("pending".into(), "pending".into()));
     assert_eq!(replies(&world).len(), 1);
-    daemon.says("447700900123", "S2", &format!("[AAAAAAAA] [{}]", one.code.to_lowercase())).await;
+    daemon.send_message("447700900123", "S2", &format!("[AAAAAAAA] [{}]", one.code.to_lowercase())).await;
     assert_eq!(daemon.status(&one.uuid).await, "verified", "an unknown code beside it does no harm");
     daemon.finish().await;
 }
 
-async fn a_hidden_number_is_answered_kindly(ground: Ground) {
-    let world = World::new(ground);
+async fn a_hidden_number_gets_its_own_reply(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": "447700900123@c.us"})).await;
+    let link = daemon.create_link(json!({"chatId": "447700900123@c.us"})).await;
     let now = daemon.clock.wall().as_second();
     let mut hidden = message("447700900123", "H1", &link.text, now);
     hidden["payload"]["from"] = json!("190000000000117@lid");
     hidden["payload"]["id"] = json!("false_190000000000117@lid_H1");
-    daemon.waha(&hidden).await;
+    daemon.post_waha(&hidden).await;
     daemon.settle().await;
     assert_eq!(daemon.status(&link.uuid).await, "pending");
     assert_eq!(replies(&world).len(), 1);
     assert_eq!(sent(&world)[0]["chatId"], "190000000000117@lid");
-    let unbound = daemon.link(json!({})).await;
+    let unbound = daemon.create_link(json!({})).await;
     hidden["payload"]["body"] = json!(unbound.text);
     hidden["payload"]["id"] = json!("false_190000000000117@lid_H2");
-    daemon.waha(&hidden).await;
+    daemon.post_waha(&hidden).await;
     daemon.settle().await;
     let callback = world.receiver.wait_for(1).await[0].json();
     assert_eq!(
@@ -229,26 +236,26 @@ async fn a_hidden_number_is_answered_kindly(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn strangers_hear_nothing_and_guessers_are_stopped(ground: Ground) {
-    let mut world = World::new(ground);
+async fn messages_without_a_code_get_no_reply_and_guessing_is_limited(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "reply_to_unknown = true\n[instance.limits]\nguesses_per_10m = 5\n".to_owned();
     let daemon = world.start().await;
-    daemon.says("447700900199", "C0", "hello, is this the shop?").await;
+    daemon.send_message("447700900199", "C0", "hello, is this the shop?").await;
     for guess in 0..8 {
-        daemon.says("447700900199", &format!("C{guess}x"), &format!("[AAAAAAAAAAAAA{guess}]")).await;
+        daemon.send_message("447700900199", &format!("C{guess}x"), &format!("[AAAAAAAAAAAAA{guess}]")).await;
     }
     daemon.settle().await;
     assert_eq!(replies(&world).len(), 1, "one reply in ten minutes");
-    let link = daemon.link(json!({})).await;
-    daemon.says("447700900199", "C9", &link.text).await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900199", "C9", &link.text).await;
     assert_eq!(daemon.status(&link.uuid).await, "pending", "a guesser is not listened to");
-    daemon.says("447700900123", "C10", &link.text).await;
+    daemon.send_message("447700900123", "C10", &link.text).await;
     assert_eq!(daemon.status(&link.uuid).await, "verified", "others are");
     daemon.finish().await;
 }
 
-async fn another_instances_code_is_unknown(ground: Ground) {
-    let world = World::new(ground);
+async fn another_instances_code_is_unknown(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let minted = daemon
         .post_with(
@@ -257,31 +264,31 @@ async fn another_instances_code_is_unknown(ground: Ground) {
             &[("authorization", &format!("Bearer {META_TOKEN}"))],
         )
         .await;
-    daemon.says("447700900123", "X1", &minted.text_of("text")).await;
+    daemon.send_message("447700900123", "X1", &minted.text_of("text")).await;
     daemon.settle().await;
     assert!(replies(&world).is_empty() && events(&world).is_empty());
     daemon.finish().await;
 }
 
-async fn a_message_from_long_ago_is_not_answered(ground: Ground) {
-    let world = World::new(ground);
+async fn an_old_message_is_ignored(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let now = daemon.clock.wall().as_second();
     for (id, at) in [("O1", now - 3600 - 660), ("O2", now + 660)] {
-        daemon.waha(&message("447700900123", id, &link.text, at)).await;
+        daemon.post_waha(&message("447700900123", id, &link.text, at)).await;
     }
     daemon.settle().await;
     assert_eq!(daemon.status(&link.uuid).await, "pending");
     assert!(replies(&world).is_empty());
-    daemon.waha(&message("447700900123", "O3", &link.text, now - 3600 - 540)).await;
+    daemon.post_waha(&message("447700900123", "O3", &link.text, now - 3600 - 540)).await;
     assert_eq!(daemon.status(&link.uuid).await, "verified");
     daemon.finish().await;
 }
 
-async fn meta_batches_and_senders_without_a_phone(ground: Ground) {
+async fn meta_batches_and_senders_without_a_phone(test_store: TestStore) {
     use hmac::{Hmac, KeyInit as _, Mac as _};
-    let world = World::new(ground);
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let bearer = format!("Bearer {META_TOKEN}");
     let mint =
@@ -311,7 +318,7 @@ async fn meta_batches_and_senders_without_a_phone(ground: Ground) {
     assert_eq!(daemon.send(request.body(body).unwrap()).await.status, 200);
     daemon.settle().await;
     assert_eq!(events(&world), ["link.verified", "link.verified"]);
-    let sent = world.gateway.arrived();
+    let sent = world.gateway.requests();
     assert_eq!(sent[0].path, "/777/messages");
     assert_eq!(sent[0].header("authorization"), "Bearer meta-access-token-0123456789");
     let to: Vec<Value> = sent.iter().map(|reply| json!([reply.json()["to"], reply.json()["recipient"]])).collect();
@@ -325,13 +332,13 @@ async fn meta_batches_and_senders_without_a_phone(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_person_taps_twice(ground: Ground) {
-    let world = World::new(ground);
+async fn a_second_message_gets_the_same_link(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
-    daemon.says("447700900123", "T1", &link.text).await;
-    daemon.says("447700900123", "T2", &link.text).await;
-    daemon.says("447700900124", "T3", &link.text).await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900123", "T1", &link.text).await;
+    daemon.send_message("447700900123", "T2", &link.text).await;
+    daemon.send_message("447700900124", "T3", &link.text).await;
     daemon.settle().await;
     let said = replies(&world);
     let links: Vec<&String> = said.iter().filter(|text| text.contains("/o/")).collect();
@@ -341,26 +348,26 @@ async fn a_person_taps_twice(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn the_gateway_is_asked_once_who_a_lid_is(ground: Ground) {
-    let world = World::new(ground);
+async fn a_lid_is_looked_up_once(test_store: TestStore) {
+    let world = World::new(test_store);
     world.gateway.answer(json!({"lid": "190000000000117@lid", "pn": "447700900123@c.us", "id": "x"}));
     let daemon = world.start().await;
     let now = daemon.clock.wall().as_second();
     for index in 0..2 {
-        let link = daemon.link(json!({"chatId": "447700900123@c.us"})).await;
+        let link = daemon.create_link(json!({"chatId": "447700900123@c.us"})).await;
         let mut hidden = message("447700900123", &format!("W{index}"), &link.text, now);
         hidden["payload"]["from"] = json!("190000000000117@lid");
         hidden["payload"]["id"] = json!(format!("false_190000000000117@lid_W{index}"));
-        daemon.waha(&hidden).await;
+        daemon.post_waha(&hidden).await;
         assert_eq!(daemon.status(&link.uuid).await, "verified");
         daemon.settle().await;
     }
-    let callback = world.receiver.arrived()[0].json();
+    let callback = world.receiver.requests()[0].json();
     assert_eq!(
         callback["data"]["subject"],
         json!({"kind": "phone", "value": "+447700900123", "reported": "+447700900123"})
     );
-    let asked = world.gateway.arrived().iter().filter(|request| request.path.contains("/lids/")).count();
+    let asked = world.gateway.requests().iter().filter(|request| request.path.contains("/lids/")).count();
     assert_eq!(asked, 1, "the answer is remembered");
     daemon.finish().await;
 }
@@ -373,27 +380,27 @@ fn from_a_lid(id: &str, text: &str, now: i64) -> Value {
     hidden
 }
 
-async fn a_gateway_that_does_not_say_who_a_lid_is_is_asked_twice_in_three_seconds(ground: Ground) {
-    let world = World::new(ground);
+async fn an_unknown_lid_is_looked_up_twice_within_three_seconds(test_store: TestStore) {
+    let world = World::new(test_store);
     world.gateway.hold();
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": "447700900123@c.us"})).await;
+    let link = daemon.create_link(json!({"chatId": "447700900123@c.us"})).await;
     let begun = Instant::now();
-    let answer = daemon.waha(&from_a_lid("W1", &link.text, daemon.clock.wall().as_second())).await;
+    let answer = daemon.post_waha(&from_a_lid("W1", &link.text, daemon.clock.wall().as_second())).await;
     let took = begun.elapsed();
     assert_eq!(answer.status, 503, "the gateway delivers it again: {}", answer.text);
     assert!(took < Duration::from_secs(4), "{took:?}");
-    assert_eq!(world.gateway.arrived().iter().filter(|request| request.path.contains("/lids/")).count(), 2);
+    assert_eq!(world.gateway.requests().iter().filter(|request| request.path.contains("/lids/")).count(), 2);
     world.gateway.release();
     daemon.finish().await;
 }
 
 /// The person is forgotten while the gateway is asked who wrote.
-async fn what_vanished_before_the_commit_is_delivered_again(ground: Ground) {
-    let world = World::new(ground);
+async fn a_record_erased_before_the_commit_makes_the_gateway_retry(test_store: TestStore) {
+    let world = World::new(test_store);
     world.gateway.answer(json!({"lid": "190000000000117@lid", "pn": "447700900123@c.us", "id": "x"}));
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": "447700900123@c.us"})).await;
+    let link = daemon.create_link(json!({"chatId": "447700900123@c.us"})).await;
     world.gateway.hold();
     let written = from_a_lid("V1", &link.text, daemon.clock.wall().as_second());
     let erases = async {
@@ -407,22 +414,22 @@ async fn what_vanished_before_the_commit_is_delivered_again(ground: Ground) {
         assert_eq!(erased.requests, 1);
         world.gateway.release();
     };
-    let (answer, ()) = tokio::join!(daemon.waha(&written), erases);
+    let (answer, ()) = tokio::join!(daemon.post_waha(&written), erases);
     assert_eq!((answer.status, &answer.json["code"]), (503, &json!("store_unavailable")), "{}", answer.text);
-    assert_eq!(daemon.waha(&written).await.status, 200, "its code is unknown now");
+    assert_eq!(daemon.post_waha(&written).await.status, 200, "its code is unknown now");
     assert_eq!(daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await.status, 404);
     daemon.finish().await;
 }
 
-async fn a_redelivery_beside_an_expired_code_has_no_second_answer(ground: Ground) {
-    let world = World::new(ground);
+async fn a_redelivery_with_an_expired_code_gets_no_second_reply(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let old = daemon.link(json!({"expires": 60})).await;
+    let old = daemon.create_link(json!({"expires": 60})).await;
     daemon.advance(Duration::from_secs(61)).await;
-    let live = daemon.link(json!({})).await;
+    let live = daemon.create_link(json!({})).await;
     let text = format!("[{}] [{}]", old.code, live.code);
     for _ in 0..2 {
-        daemon.says("447700900123", "E1", &text).await;
+        daemon.send_message("447700900123", "E1", &text).await;
         daemon.settle().await;
     }
     assert_eq!(daemon.status(&live.uuid).await, "verified");

@@ -6,7 +6,7 @@ use std::{net::TcpListener, process::Command};
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, World},
+    daemon::{TestStore, World},
     process::Process,
     redis_server::free_port,
     wait::until,
@@ -21,41 +21,41 @@ fn spawn(world: &World, prepare: &str) -> Process {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_in_use_is_temporary() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let text = world.config(&taken.local_addr().unwrap().to_string(), "127.0.0.1:0");
-    let (status, _, log) = Process::spawn(0, 0, &text, &[]).ended();
+    let (status, _, log) = Process::spawn(0, 0, &text, &[]).wait_for_exit();
     assert!(status == Some(75) && log.contains("cannot listen on"), "{status:?} {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_temporary() {
-    let world = World::new(Ground::directory());
-    let Ground::Directory(directory) = &world.ground else { unreachable!() };
+    let world = World::new(TestStore::directory());
+    let TestStore::Directory(directory) = &world.test_store else { unreachable!() };
     let mount = format!("mount -t tmpfs -o size=16k tmpfs {}", directory.path().display());
     let inside = format!(r#"exec unshare --map-root-user --mount sh -c '{mount} && exec "$0" "$@"' "$0" "$@""#);
-    let (status, _, log) = spawn(&world, &inside).ended();
+    let (status, _, log) = spawn(&world, &inside).wait_for_exit();
     assert!(status == Some(75) && log.contains("the store is unavailable"), "{status:?} {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_without_permission_is_a_configuration_error() {
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.store = Some("url = \"embedded:/proc/countersign\"".to_owned());
-    let (status, _, log) = spawn(&world, ":").ended();
+    let (status, _, log) = spawn(&world, ":").wait_for_exit();
     assert_eq!(status, Some(78), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_whose_disk_fails_ends_the_process_in_order() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     // The file size limit then fails writes instead of killing the process.
     let process = spawn(&world, "trap '' XFSZ");
     process.wait_until_ready().await;
     assert!(process.mint(json!({})).await.is_some());
     let id = process.id().to_string();
     assert!(Command::new("prlimit").args(["--pid", &id, "--fsize=0:0"]).status().unwrap().success());
-    until("the process notices", async || process.written().contains("a task failed")).await;
-    let (status, _, log) = tokio::task::spawn_blocking(|| process.ended()).await.unwrap();
+    until("the process notices", async || process.output().contains("a task failed")).await;
+    let (status, _, log) = tokio::task::spawn_blocking(|| process.wait_for_exit()).await.unwrap();
     assert_eq!(status, Some(1), "{log}");
     let places = [
         "a task failed",

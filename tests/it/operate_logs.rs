@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Ground, TOKEN, WAHA, World, message, signed_waha},
+    daemon::{TOKEN, TestStore, WAHA, World, message, signed_waha},
     fakes::Fake,
     process::Process,
     redis_server::free_port,
@@ -24,7 +24,7 @@ fn lines(written: &str) -> Vec<Value> {
 }
 
 /// Sends a message, with the `traceparent` of a caller.
-async fn said(process: &Process, text: &str, id: &str, traceparent: Option<&str>) {
+async fn send_message(process: &Process, text: &str, id: &str, traceparent: Option<&str>) {
     let now = countersign::clock::Clock::default().wall().as_second();
     let mut request = signed_waha(&process.base, &message("447700900123", id, text, now));
     if let Some(traceparent) = traceparent {
@@ -35,7 +35,7 @@ async fn said(process: &Process, text: &str, id: &str, traceparent: Option<&str>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_is_one_line_and_none_is_lost_at_exit() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let process = start(&world, "").await;
     for number in 0..200 {
         let request = http::Request::get(format!("{}/api/otp/v2/{WAHA}/requests/{number}?secret=canary", process.base))
@@ -62,10 +62,10 @@ async fn every_request_is_one_line_and_none_is_lost_at_exit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authenticated_callers_trace_reaches_gateway_and_receiver() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let process = start(&world, "").await;
     let minted = process.mint(json!({})).await.unwrap();
-    said(&process, &minted.text_of("text"), "T1", Some(&format!("00-{TRACE}-00f067aa0ba902b7-01"))).await;
+    send_message(&process, &minted.text_of("text"), "T1", Some(&format!("00-{TRACE}-00f067aa0ba902b7-01"))).await;
     let callback = world.receiver.wait_for(1).await.remove(0);
     let reply = world.gateway.wait_for(1).await.remove(0);
     for arrived in [&callback, &reply] {
@@ -75,7 +75,7 @@ async fn an_authenticated_callers_trace_reaches_gateway_and_receiver() {
     }
     // A trace of this process that is not recorded is not sent on: it would turn the receiver's own sampling off.
     let minted = process.mint(json!({})).await.unwrap();
-    said(&process, &minted.text_of("text"), "T2", Some("00-not-a-trace-01")).await;
+    send_message(&process, &minted.text_of("text"), "T2", Some("00-not-a-trace-01")).await;
     assert_eq!(world.receiver.wait_for(2).await[1].header("traceparent"), "");
     let (_, _, written) = process.terminate();
     let traced: Vec<Value> = lines(&written).into_iter().filter(|line| line["trace_id"] == TRACE).collect();
@@ -87,7 +87,7 @@ async fn an_authenticated_callers_trace_reaches_gateway_and_receiver() {
 /// An unauthenticated client decides neither what is recorded nor in which trace.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unauthenticated_callers_trace_is_not_joined() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let collector = Fake::start();
     let process = start(&world, &format!("[otlp]\nurl = \"{}\"\nsample_percent = 0", collector.url)).await;
     let minted = process.mint(json!({})).await.unwrap();
@@ -110,10 +110,10 @@ async fn an_unauthenticated_callers_trace_is_not_joined() {
     }
     // The first spans that arrive are the authenticated caller's. Spans of earlier requests would arrive before them.
     assert_eq!(asked(&requests, TOKEN).await, 200);
-    until("the caller's span", async || !collector.arrived().is_empty()).await;
+    until("the caller's span", async || !collector.requests().is_empty()).await;
     let (_, _, written) = process.terminate();
     let spans: Vec<Value> = collector
-        .arrived()
+        .requests()
         .iter()
         .flat_map(|one| one.json()["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone())
         .collect();
@@ -126,17 +126,17 @@ async fn an_unauthenticated_callers_trace_is_not_joined() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_reach_a_collector() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let collector = Fake::start();
     let process =
         start(&world, &format!("[otlp]\nurl = \"{}\"\nauthorization = \"Bearer canary\"", collector.url)).await;
     let minted = process.mint(json!({})).await.unwrap();
-    said(&process, &minted.text_of("text"), "O1", Some(&format!("00-{TRACE}-00f067aa0ba902b7-01"))).await;
+    send_message(&process, &minted.text_of("text"), "O1", Some(&format!("00-{TRACE}-00f067aa0ba902b7-01"))).await;
     // The caller does not record its trace, so it is not recorded here.
-    said(&process, "hello", "O2", Some("00-ffffffffffffffffffffffffffffffff-00f067aa0ba902b7-00")).await;
+    send_message(&process, "hello", "O2", Some("00-ffffffffffffffffffffffffffffffff-00f067aa0ba902b7-00")).await;
     let spans = || -> Vec<Value> {
-        let arrived = collector.arrived();
-        let bodies = arrived.iter().map(crate::fakes::Arrived::json);
+        let arrived = collector.requests();
+        let bodies = arrived.iter().map(crate::fakes::ReceivedRequest::json);
         bodies.flat_map(|body| body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone()).collect()
     };
     let ours = || spans().into_iter().filter(|span| span["traceId"] == TRACE).collect::<Vec<_>>();
@@ -154,11 +154,11 @@ async fn spans_reach_a_collector() {
         assert!(time(span, "startTimeUnixNano") <= time(span, "endTimeUnixNano"));
         assert!(time(span, "startTimeUnixNano") > 1_600_000_000_000_000_000);
     }
-    let arrived = collector.arrived().remove(0);
+    let arrived = collector.requests().remove(0);
     assert_eq!((arrived.path.as_str(), arrived.header("authorization")), ("/v1/traces", "Bearer canary"));
     let (_, _, written) = process.terminate();
     let exported: String =
-        collector.arrived().iter().map(|one| String::from_utf8_lossy(&one.body).into_owned()).collect();
+        collector.requests().iter().map(|one| String::from_utf8_lossy(&one.body).into_owned()).collect();
     assert!(
         !exported.contains("ffffffff")
             && !exported.contains("447700900123")

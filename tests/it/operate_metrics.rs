@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use countersign::metrics::Metrics;
 use serde_json::json;
 
-use crate::daemon::{Daemon, Ground, META, WAHA, World, message};
+use crate::daemon::{Daemon, META, TestStore, WAHA, World, message};
 
 /// The scraped text, and the sum of each family over its labels.
 async fn scrape(daemon: &Daemon) -> (String, BTreeMap<String, f64>) {
@@ -30,7 +30,7 @@ fn sample(entry: &countersign::metrics::MetricFamily) -> String {
 }
 
 /// Families that are zero in this flow, and what would change them.
-const QUIET: &[(&str, &str)] = &[
+const UNCHANGED: &[(&str, &str)] = &[
     ("countersign_links_clicked", "no page of this flow is tapped"),
     ("countersign_leases_lost", "every attempt is faster than its lease"),
     ("countersign_audit_lines_lost", "there is no audit stream; api_tokens loses a line"),
@@ -48,49 +48,49 @@ const QUIET: &[(&str, &str)] = &[
     ("countersign_message_delay_seconds", "no number is over its rate; lanes is"),
     ("countersign_queue_lateness_seconds", "nothing waits for longer than it must"),
     ("countersign_clock_offset_seconds", "one host, one clock"),
-    ("countersign_store_refuses_writes", "new work is taken; night_call has a store that refuses it"),
+    ("countersign_store_refuses_writes", "new work is taken; incidents has a store that refuses it"),
     ("countersign_store_replicas_missing", "writes need no replica"),
     ("countersign_unauthenticated_bytes", "no request is under way"),
 ];
 
-async fn every_metric_changes(ground: Ground) {
-    let mut world = World::new(ground);
+async fn every_metric_changes(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 6\n".to_owned();
     let daemon = world.start().await;
     let (_, before) = scrape(&daemon).await;
 
     // Verified, answered, opened, tapped, redeemed.
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let shown = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
     let start = url::Url::parse(&shown.text_of("start_url")).unwrap();
     assert_eq!(daemon.get(start.path()).await.status, 200);
-    assert_eq!(daemon.says("447700900123", "M1", &link.text).await.status, 200);
+    assert_eq!(daemon.send_message("447700900123", "M1", &link.text).await.status, 200);
     let reply = world.gateway.wait_for(1).await.remove(0).json()["text"].as_str().unwrap().to_owned();
-    let path = crate::flow::link_in(&reply);
+    let path = crate::login_flow::link_in(&reply);
     let page = daemon.get(&path).await.text;
     let tap = http::Request::post(format!("{}{path}", daemon.base))
         .header("content-type", "application/x-www-form-urlencoded")
-        .body(format!("form={}", crate::flow::form_field(&page)).into_bytes())
+        .body(format!("form={}", crate::login_flow::form_field(&page)).into_bytes())
         .unwrap();
     let tapped = daemon.send(tap).await;
     let location = url::Url::parse(tapped.header("location")).unwrap();
     let token = location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
     assert_eq!(daemon.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({ "token": token })).await.status, 200);
     // Unknown, chatter, forged, too old, expired; a callback that fails and one that dies; too many mints.
-    daemon.says("447700900155", "M2", "[ZZZZZZZZZZZZZZ]").await;
-    daemon.says("447700900155", "M3", "good morning").await;
+    daemon.send_message("447700900155", "M2", "[ZZZZZZZZZZZZZZ]").await;
+    daemon.send_message("447700900155", "M3", "good morning").await;
     assert_eq!(daemon.post(&format!("/webhooks/{META}"), json!({})).await.status, 401);
-    daemon.waha(&message("447700900123", "M4", "[ZZZZZZZZZZZZZZ]", 5)).await;
+    daemon.post_waha(&message("447700900123", "M4", "[ZZZZZZZZZZZZZZ]", 5)).await;
     world.receiver.fail(410, 1);
-    let gone = daemon.link(json!({})).await;
-    daemon.says("447700900124", "M5", &gone.text).await;
+    let gone = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900124", "M5", &gone.text).await;
     world.receiver.wait_for(3).await;
-    let expired = daemon.link(json!({ "expires": 60 })).await;
+    let expired = daemon.create_link(json!({ "expires": 60 })).await;
     daemon.advance(Duration::from_secs(61)).await;
-    daemon.says("447700900125", "M6", &expired.text).await;
+    daemon.send_message("447700900125", "M6", &expired.text).await;
     world.receiver.fail(503, 1000);
-    let waits = daemon.link(json!({})).await;
-    daemon.says("447700900126", "M7", &waits.text).await;
+    let waits = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900126", "M7", &waits.text).await;
     let code = daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({ "chatId": "447700900130@c.us" })).await;
     assert_eq!(code.status, 200, "{}", code.text);
     daemon.worker.wait_until_idle().await;
@@ -109,12 +109,12 @@ async fn every_metric_changes(ground: Ground) {
             "gauge" => value > 0.0,
             _ => value > before.get(&name).copied().unwrap_or(0.0),
         };
-        if !moved && !QUIET.iter().any(|(quiet, _)| *quiet == entry.name) {
+        if !moved && !UNCHANGED.iter().any(|(quiet, _)| *quiet == entry.name) {
             still.push(entry.name);
         }
     }
     assert!(still.is_empty(), "{still:?} did not move in\n{text}");
-    for (quiet, why) in QUIET {
+    for (quiet, why) in UNCHANGED {
         assert!(Metrics::FAMILIES.iter().any(|entry| entry.name == *quiet), "{quiet} ({why}) is no metric");
     }
     for expected in [
@@ -155,10 +155,10 @@ async fn every_metric_changes(ground: Ground) {
 
 #[tokio::test]
 async fn every_metric_changes_on_the_embedded_store() {
-    every_metric_changes(Ground::directory()).await;
+    every_metric_changes(TestStore::directory()).await;
 }
 
 #[tokio::test]
 async fn every_metric_changes_on_redis() {
-    every_metric_changes(Ground::redis()).await;
+    every_metric_changes(TestStore::redis()).await;
 }

@@ -8,20 +8,20 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Daemon, Ground, World},
+    daemon::{Daemon, TestStore, World},
     process::Process,
     redis_server::{self, RedisServer},
     wait,
 };
 
-async fn asked(daemon: &Daemon, path: &str) -> u16 {
+async fn probe_status(daemon: &Daemon, path: &str) -> u16 {
     daemon.send(http::Request::get(format!("{}{path}", daemon.operator)).body(Vec::new()).unwrap()).await.status
 }
 
 async fn until(daemon: &Daemon, status: u16) {
     wait::until(&format!("/readyz answers {status}"), async || {
-        assert_eq!(asked(daemon, "/livez").await, 200, "a restart would not mend the store");
-        asked(daemon, "/readyz").await == status
+        assert_eq!(probe_status(daemon, "/livez").await, 200, "a restart would not mend the store");
+        probe_status(daemon, "/readyz").await == status
     })
     .await;
 }
@@ -29,7 +29,7 @@ async fn until(daemon: &Daemon, status: u16) {
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_depends_on_the_store_and_liveness_does_not() {
     let server = Arc::new(redis_server::start());
-    let world = World::new(Ground::Redis(Arc::clone(&server)));
+    let world = World::new(TestStore::Redis(Arc::clone(&server)));
     let daemon = world.start().await;
     until(&daemon, 200).await;
     server.signal("-KILL");
@@ -51,10 +51,10 @@ async fn readiness_depends_on_the_store_and_liveness_does_not() {
 
 /// A store that refuses connections, and one that does not answer. The best of six, as other tests load the machine.
 #[tokio::test(flavor = "multi_thread")]
-async fn readiness_falls_within_six_seconds() {
+async fn readiness_changes_within_six_seconds() {
     let server = redis_server::start();
-    let mut world = World::new(Ground::directory());
-    world.store = Some(on(&server, "standard"));
+    let mut world = World::new(TestStore::directory());
+    world.store = Some(store_config(&server, "standard"));
     let process = Process::start(&world).await;
     for (signal, says) in [("-KILL", "nothing listens"), ("-STOP", "")] {
         let mut took = Vec::new();
@@ -75,20 +75,20 @@ async fn readiness_falls_within_six_seconds() {
     process.terminate();
 }
 
-fn on(server: &RedisServer, durability: &str) -> String {
+fn store_config(server: &RedisServer, durability: &str) -> String {
     format!("url = \"{}\"\ndurability = \"{durability}\"", server.url())
 }
 
-fn tell(server: &RedisServer, words: &[&str]) {
+fn execute(server: &RedisServer, words: &[&str]) {
     redis::cmd(words[0]).arg(&words[1..]).exec(&mut server.connection()).unwrap();
 }
 
 /// Ready at more probes in a row than a fall takes.
-async fn stays_ready(process: &Process) {
+async fn assert_stays_ready(process: &Process) {
     let probes = async || process.metric("countersign_store_request_seconds_count{operation=\"probe\"}").await;
     let first = probes().await;
     wait::until("ten probes more", async || {
-        assert_eq!(process.operator("/readyz").await.status, 200, "{}", process.written());
+        assert_eq!(process.operator("/readyz").await.status, 200, "{}", process.output());
         probes().await >= first + 10.0
     })
     .await;
@@ -96,7 +96,7 @@ async fn stays_ready(process: &Process) {
 }
 
 /// All replicas stay ready, and pending logins finish, on an old process and on one that starts meanwhile.
-async fn all_replicas_stay(world: &World, refuse: impl FnOnce(), old_finishes: bool) {
+async fn assert_all_replicas_stay_ready(world: &World, refuse: impl FnOnce(), old_finishes: bool) {
     let process = Process::start(world).await;
     let mut minted = None;
     // A loaded replica may confirm too late.
@@ -107,14 +107,14 @@ async fn all_replicas_stay(world: &World, refuse: impl FnOnce(), old_finishes: b
     .await;
     refuse();
     wait::until("new work is refused", async || process.mint(json!({})).await.is_none()).await;
-    stays_ready(&process).await;
+    assert_stays_ready(&process).await;
     let other = Process::start(world).await;
-    stays_ready(&other).await;
+    assert_stays_ready(&other).await;
     assert_eq!(
-        other.says("447700900123", "S1", &minted.unwrap().text_of("text")).await,
+        other.send_message("447700900123", "S1", &minted.unwrap().text_of("text")).await,
         old_finishes,
         "{}",
-        other.written()
+        other.output()
     );
     process.terminate();
     other.terminate();
@@ -123,25 +123,30 @@ async fn all_replicas_stay(world: &World, refuse: impl FnOnce(), old_finishes: b
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_store_leaves_replicas_ready() {
     let server = redis_server::start();
-    let mut world = World::new(Ground::directory());
-    world.store = Some(on(&server, "standard"));
-    all_replicas_stay(&world, || tell(&server, &["CONFIG", "SET", "maxmemory", "1mb"]), true).await;
+    let mut world = World::new(TestStore::directory());
+    world.store = Some(store_config(&server, "standard"));
+    assert_all_replicas_stay_ready(&world, || execute(&server, &["CONFIG", "SET", "maxmemory", "1mb"]), true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_replica_of_redis_leaves_replicas_ready() {
     let master = redis_server::start();
     let replica = redis_server::start_replica_of(&master);
-    let mut world = World::new(Ground::directory());
-    world.store = Some(on(&master, "durable"));
-    all_replicas_stay(&world, || replica.signal("-KILL"), false).await;
+    let mut world = World::new(TestStore::directory());
+    world.store = Some(store_config(&master, "durable"));
+    assert_all_replicas_stay_ready(&world, || replica.signal("-KILL"), false).await;
 }
 
 /// Redis refuses writes with NOREPLICAS, and answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_requires_replicas_leaves_replicas_ready() {
     let server = redis_server::start();
-    let mut world = World::new(Ground::directory());
-    world.store = Some(on(&server, "standard"));
-    all_replicas_stay(&world, || tell(&server, &["CONFIG", "SET", "min-replicas-to-write", "1"]), false).await;
+    let mut world = World::new(TestStore::directory());
+    world.store = Some(store_config(&server, "standard"));
+    assert_all_replicas_stay_ready(
+        &world,
+        || execute(&server, &["CONFIG", "SET", "min-replicas-to-write", "1"]),
+        false,
+    )
+    .await;
 }

@@ -13,17 +13,17 @@ use countersign::config::credentials::token_digest;
 use serde_json::json;
 
 use crate::{
-    daemon::{Answer, Ground, META, META_TOKEN, TOKEN, WAHA, World},
+    daemon::{Answer, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
     process::Process,
     redis_server::free_port,
     wait::until,
 };
 
-const FRESH: &str = "cst_a-token-that-comes-with-a-reload";
+const NEW_TOKEN: &str = "cst_a-token-that-comes-with-a-reload";
 
 /// Waits for a log line, which is written with a short delay.
-async fn says(process: &Process, what: &str) {
-    until(what, async || process.written().contains(what)).await;
+async fn wait_for_log(process: &Process, what: &str) {
+    until(what, async || process.output().contains(what)).await;
 }
 
 async fn mint(process: &Process, instance: &str, token: &str) -> Answer {
@@ -50,49 +50,49 @@ fn write(path: &Path, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sighup_applies_a_valid_configuration_and_refuses_a_faulty_one() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let process = Process::start(&world).await;
     let good = std::fs::read_to_string(process.config.path()).unwrap();
-    assert_eq!(mint(&process, WAHA, FRESH).await.status, 401);
+    assert_eq!(mint(&process, WAHA, NEW_TOKEN).await.status, 401);
 
     // One fault, and nothing of the file is applied.
-    let bad = with_token(&good, FRESH).replace("number = \"+12025550142\"", "number = \"hunter2-not-a-number\"");
+    let bad = with_token(&good, NEW_TOKEN).replace("number = \"+12025550142\"", "number = \"hunter2-not-a-number\"");
     write(process.config.path(), &bad);
     process.signal("-HUP");
     until("it is refused", async || process.metric(&reloads("refused")).await >= 1.0).await;
     assert!((process.metric("countersign_config_current").await).abs() < 0.5);
-    assert_eq!(mint(&process, WAHA, FRESH).await.status, 401);
+    assert_eq!(mint(&process, WAHA, NEW_TOKEN).await.status, 401);
     assert_eq!(mint(&process, WAHA, TOKEN).await.status, 200);
-    says(&process, "instance.1.number: holds").await;
+    wait_for_log(&process, "instance.1.number: holds").await;
 
     // Invalid TOML is refused, without the line in the log: it may hold a secret.
     write(process.config.path(), &format!("{good}\nwebhook_secret = \"canary-in-a-broken-line"));
     process.signal("-HUP");
     until("broken TOML is refused", async || process.metric(&reloads("refused")).await >= 2.0).await;
-    says(&process, "not TOML at line").await;
-    assert!(!process.written().contains("canary-in-a-broken-line"));
+    wait_for_log(&process, "is not TOML").await;
+    assert!(!process.output().contains("canary-in-a-broken-line"));
 
     // Keys that need a restart are named; all others are applied.
-    write(process.config.path(), &with_token(&good, FRESH).replace("http://127.0.0.1:1\"", "http://127.0.0.1:2\""));
+    write(process.config.path(), &with_token(&good, NEW_TOKEN).replace("http://127.0.0.1:1\"", "http://127.0.0.1:2\""));
     process.signal("-HUP");
     until("it needs a restart", async || process.metric(&reloads("needs_restart")).await >= 1.0).await;
-    says(&process, "these keys need a restart").await;
+    wait_for_log(&process, "these keys need a restart").await;
     assert!((process.metric("countersign_config_waiting{key=\"public_url\"}").await - 1.0).abs() < 0.5);
     assert!((process.metric("countersign_config_current").await).abs() < 0.5);
     assert!(process.operator("/status").await.text.contains("\"waiting\":[\"public_url\"]"));
-    let minted = mint(&process, WAHA, FRESH).await;
+    let minted = mint(&process, WAHA, NEW_TOKEN).await;
     assert_eq!(minted.status, 200);
     assert!(minted.text_of("start_url").starts_with("http://127.0.0.1:1/"), "{}", minted.text);
 
     // A valid one adds a token and disables an instance, whose pending logins finish.
     let pending = mint(&process, META, META_TOKEN).await;
-    let disabled = with_token(&good, FRESH).replace("name = \"Meta\"", "name = \"Meta\"\ndisabled = true");
+    let disabled = with_token(&good, NEW_TOKEN).replace("name = \"Meta\"", "name = \"Meta\"\ndisabled = true");
     write(process.config.path(), &disabled);
     process.signal("-HUP");
     until("it is applied", async || process.metric(&reloads("applied")).await >= 1.0).await;
     assert!((process.metric("countersign_config_current").await - 1.0).abs() < 0.5);
     assert!(!process.operator("/metrics").await.text.contains("countersign_config_waiting{"));
-    assert_eq!(mint(&process, WAHA, FRESH).await.status, 200);
+    assert_eq!(mint(&process, WAHA, NEW_TOKEN).await.status, 200);
     let refused = mint(&process, META, META_TOKEN).await;
     assert_eq!((refused.status, refused.json["code"].as_str()), (403, Some("instance_disabled")), "{}", refused.text);
     let uuid = pending.text_of("uuid");
@@ -116,16 +116,40 @@ async fn sighup_applies_a_valid_configuration_and_refuses_a_faulty_one() {
     write(process.config.path(), &alone);
     process.signal("-HUP");
     until("the instance is gone", async || mint(&process, META, META_TOKEN).await.status == 401).await;
-    assert_eq!(mint(&process, WAHA, FRESH).await.status, 401, "its token is gone, too");
+    assert_eq!(mint(&process, WAHA, NEW_TOKEN).await.status, 401, "its token is gone, too");
     until("no alert waits for its gateway", async || series().await == 0).await;
     let (status, _, written) = process.terminate();
     assert_eq!(status, Some(0), "{written}");
 }
 
 /// Kubernetes swaps `..data`, a symlink to a directory; neither the file nor its own symlink changes.
+/// Each tenant in a file of its own. A pattern that matches nothing any more is a mistake, not the end of all tenants.
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_in_included_files_come_and_go_with_the_files() {
+    const TENANT: &str = "5f0c2a90-0000-4000-8000-0000000000aa";
+    let directory = tempfile::tempdir().unwrap();
+    let mut world = World::new(TestStore::directory());
+    world.top = format!("include = [\"{}/*.toml\"]\n", directory.path().display());
+    let text = world.config("127.0.0.1:0", "127.0.0.1:0");
+    let tenant = text[text.find("[[instance]]").unwrap()..text.rfind("[[instance]]").unwrap()].replace(WAHA, TENANT);
+    write(&directory.path().join("a.toml"), &with_token(&tenant, NEW_TOKEN));
+    let process = Process::start(&world).await;
+    assert_eq!(mint(&process, TENANT, NEW_TOKEN).await.status, 200);
+
+    let other = "5f0c2a90-0000-4000-8000-0000000000bb";
+    write(&directory.path().join("b.toml"), &tenant.replace(TENANT, other));
+    until("the second tenant is served", async || mint(&process, other, TOKEN).await.status == 200).await;
+    std::fs::remove_file(directory.path().join("a.toml")).unwrap();
+    until("the first is gone", async || mint(&process, TENANT, NEW_TOKEN).await.status != 200).await;
+    std::fs::remove_file(directory.path().join("b.toml")).unwrap();
+    wait_for_log(&process, "matches no file").await;
+    assert_eq!(mint(&process, other, TOKEN).await.status, 200, "the configuration before is still in use");
+    process.terminate();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_file_is_read_again_when_kubernetes_swaps_its_directory() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let volume = tempfile::tempdir().unwrap();
     let (port, operator) = (free_port(), free_port());
     let put = |version: &str, secret: &str| {
@@ -142,16 +166,19 @@ async fn a_secret_file_is_read_again_when_kubernetes_swaps_its_directory() {
     let text = text.replace(&format!("webhook_secret = \"{}\"", crate::daemon::WAHA_KEY), &file);
     let process = Process::with(port, operator, &text, &[]).await;
     let minted = process.mint(json!({})).await.unwrap();
-    assert!(!process.says("447700900123", "S1", &minted.text_of("text")).await, "signed with the other key");
+    assert!(!process.send_message("447700900123", "S1", &minted.text_of("text")).await, "signed with the other key");
     put("two", crate::daemon::WAHA_KEY);
-    until("the new secret is in use", async || process.says("447700900123", "S1", &minted.text_of("text")).await).await;
+    until("the new secret is in use", async || {
+        process.send_message("447700900123", "S1", &minted.text_of("text")).await
+    })
+    .await;
     process.terminate();
 }
 
 /// Fifty reloads under load, and no request fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn reloads_fail_no_request() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let process = Arc::new(Process::start(&world).await);
     let good = std::fs::read_to_string(process.config.path()).unwrap();
     let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
@@ -163,7 +190,7 @@ async fn reloads_fail_no_request() {
             while !done.load(Ordering::Relaxed) {
                 let minted = process.mint(json!({})).await.expect("a mint failed during a reload");
                 let number = format!("4477{worker:02}{round:06}");
-                let said = process.says(&number, &format!("R{worker}-{round}"), &minted.text_of("text")).await;
+                let said = process.send_message(&number, &format!("R{worker}-{round}"), &minted.text_of("text")).await;
                 assert!(said, "a message was not taken during a reload");
                 round += 1;
                 served.fetch_add(1, Ordering::Relaxed);
@@ -172,7 +199,7 @@ async fn reloads_fail_no_request() {
     }
     for round in 0..50u32 {
         let before = served.load(Ordering::Relaxed);
-        write(process.config.path(), &format!("{}\n# {round}\n", with_token(&good, FRESH)));
+        write(process.config.path(), &format!("{}\n# {round}\n", with_token(&good, NEW_TOKEN)));
         process.signal("-HUP");
         let wanted = f64::from(round + 1);
         until("it is applied", async || process.metric(&reloads("applied")).await >= wanted).await;
@@ -187,7 +214,7 @@ async fn reloads_fail_no_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_requests_page_exists_while_a_password_is_configured() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let process = Process::start(&world).await;
     let good = std::fs::read_to_string(process.config.path()).unwrap();
     let status = async || {

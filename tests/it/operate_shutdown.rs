@@ -19,7 +19,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, World, message, signed_waha},
+    daemon::{TestStore, World, message, signed_waha},
     process::Process,
     redis_server::free_port,
     wait::until,
@@ -36,41 +36,41 @@ async fn start(world: &World, shutdown: (&str, &str)) -> Process {
 /// Requests still arrive while load balancers remove the endpoint. They are served, although the probe fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draining_process_is_not_ready_and_serves() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     let process = start(&world, ("10s", "20s")).await;
     process.signal("-TERM");
     until("it is not ready", async || process.operator("/readyz").await.status == 503).await;
     assert_eq!(process.operator("/livez").await.status, 200);
     assert!(process.metric("countersign_ready").await.abs() < 0.5);
     let minted = process.mint(json!({})).await.expect("a draining process serves");
-    assert!(process.says("447700900123", "D1", &minted.text_of("text")).await);
-    let (status, _, written) = process.ended();
+    assert!(process.send_message("447700900123", "D1", &minted.text_of("text")).await);
+    let (status, _, written) = process.wait_for_exit();
     assert_eq!(status, Some(0), "{written}");
-    assert_eq!(world.receiver.arrived().len(), 1, "a login while draining has its callback");
+    assert_eq!(world.receiver.requests().len(), 1, "a login while draining has its callback");
 }
 
 /// The receiver is slower than the grace period: the attempt is cancelled, its job is due at once, and the other
 /// replica delivers it long before the lease would have expired.
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_do_not_finish_in_time_are_released_at_once() {
-    let world = World::new(Ground::redis());
+    let world = World::new(TestStore::redis());
     let process = start(&world, ("0s", "1s")).await;
     let minted = process.mint(json!({})).await.unwrap();
     world.receiver.hold();
-    assert!(process.says("447700900123", "H1", &minted.text_of("text")).await);
-    until("the attempt has begun", async || world.receiver.arrived().len() == 1).await;
+    assert!(process.send_message("447700900123", "H1", &minted.text_of("text")).await);
+    until("the attempt has begun", async || world.receiver.requests().len() == 1).await;
     let (status, took, written) = process.terminate();
     world.receiver.release();
     assert_eq!(status, Some(0), "{written}");
     assert!(took < Duration::from_secs(40), "{took:?}");
     assert!(written.contains("releasing their jobs"), "{written}");
     // A lease lasts 15 s from the start of the attempt.
-    let store = RedisStore::new(&world.ground.url(), Durability::Standard, Clock::default()).unwrap();
+    let store = RedisStore::new(&world.test_store.url(), Durability::Standard, Clock::default()).unwrap();
     let due = store.due().await.unwrap();
     assert!(due.iter().any(|due| due.lane.kind() == LaneKind::Callbacks), "{due:?}");
     let other = start(&world, ("0s", "20s")).await;
-    until("the other one delivers it", async || world.receiver.arrived().len() == 2).await;
-    let arrived = world.receiver.arrived();
+    until("the other one delivers it", async || world.receiver.requests().len() == 2).await;
+    let arrived = world.receiver.requests();
     assert_eq!(arrived[0].header("webhook-id"), arrived[1].header("webhook-id"));
     other.until_metric("countersign_queue_depth{kind=\"callback\"}", |depth| depth < 0.5).await;
     other.terminate();
@@ -80,7 +80,7 @@ async fn jobs_that_do_not_finish_in_time_are_released_at_once() {
 /// request fails, every login has a callback, and none has two.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_fails_no_request_and_neither_loses_nor_repeats_a_callback() {
-    let world = Arc::new(World::new(Ground::redis()));
+    let world = Arc::new(World::new(TestStore::redis()));
     let mut replicas = Vec::new();
     for _ in 0..3 {
         replicas.push(start(&world, ("3s", "20s")).await);
@@ -160,7 +160,7 @@ async fn a_rolling_restart_fails_no_request_and_neither_loses_nor_repeats_a_call
     assert!(accepted.len() > 50, "{}", accepted.len());
     let delivered = || {
         let mut ids: Vec<String> = Vec::new();
-        for callback in world.receiver.arrived() {
+        for callback in world.receiver.requests() {
             let body = callback.json();
             if body["type"] == "link.verified" {
                 ids.push(body["data"]["uuid"].as_str().unwrap().to_owned());

@@ -5,7 +5,7 @@ use std::{process::Command, sync::Mutex};
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Ground, WAHA, World},
+    daemon::{TestStore, WAHA, World},
     process::Process,
     wait,
 };
@@ -32,13 +32,13 @@ async fn until(process: &Process, what: &str, holds: impl Fn(&Value) -> bool) ->
     seen.into_inner().unwrap()
 }
 
-async fn one_screen(ground: Ground, store: &str) {
-    let world = World::new(ground);
+async fn one_screen(test_store: TestStore, store: &str) {
+    let world = World::new(test_store);
     let process = Process::start(&world).await;
     let minted = process.mint(json!({})).await.unwrap();
     world.receiver.fail(503, 1000);
-    assert!(process.says("447700900123", "S1", &minted.text_of("text")).await);
-    assert!(process.says("447700900155", "S2", "[ZZZZZZZZZZZZZZ]").await);
+    assert!(process.send_message("447700900123", "S1", &minted.text_of("text")).await);
+    assert!(process.send_message("447700900155", "S2", "[ZZZZZZZZZZZZZZ]").await);
     let seen = until(&process, "the callback waits", |json| {
         json["queues"].as_array().unwrap().iter().any(|queue| queue["kind"] == "callback" && queue["depth"] == 1)
             && json["replicas"][0]["ready"] == true
@@ -68,7 +68,7 @@ async fn one_screen(ground: Ground, store: &str) {
     assert!(!screen.contains("447700900"), "{screen}");
 
     // Another process reads the time of the last webhook from the store, and sees the first process go.
-    if let Ground::Redis(server) = &world.ground {
+    if let TestStore::Redis(server) = &world.test_store {
         let other = Process::start(&world).await;
         let seen = until(&other, "both live", |json| {
             json["replicas"].as_array().unwrap().iter().filter(|one| one["alive"] == true).count() == 2
@@ -105,12 +105,12 @@ async fn one_screen(ground: Ground, store: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_screen_on_the_embedded_store() {
-    one_screen(Ground::directory(), "SQLite").await;
+    one_screen(TestStore::directory(), "SQLite").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_screen_on_redis() {
-    one_screen(Ground::redis(), "Redis").await;
+    one_screen(TestStore::redis(), "Redis").await;
 }
 
 #[test]

@@ -9,8 +9,8 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
-    flow::{form_field, on_both_stores},
+    daemon::{Answer, Daemon, META, META_TOKEN, TestStore, WAHA, World, message},
+    login_flow::{form_field, on_both_stores},
 };
 
 on_both_stores! {
@@ -34,8 +34,8 @@ const PASSWORD: &str = "correct horse battery";
 const DIGEST: &str = "$pbkdf2-sha256$i=100000$MDEyMzQ1Njc4OWFiY2RlZg$hLne8TouGCTQgICXM2UlnguGPFJk6wzUwaafCbSR+18";
 const UUID: &str = "0192f2a0-0000-7000-8000-000000000000";
 
-fn world(ground: Ground) -> World {
-    let mut world = World::new(ground);
+fn world(test_store: TestStore) -> World {
+    let mut world = World::new(test_store);
     world.top = format!("operator_password = \"{DIGEST}\"");
     world
 }
@@ -99,8 +99,8 @@ fn posts() -> [String; 3] {
     [format!("{request}/cancel"), format!("{request}/replay"), "/requests/logout".to_owned()]
 }
 
-async fn without_a_password_the_pages_are_disabled(ground: Ground) {
-    let world = World::new(ground);
+async fn without_a_password_the_pages_are_disabled(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let browser = Browser::new(&daemon);
     for path in gets().iter().map(String::as_str).chain(["/requests/login"]) {
@@ -114,10 +114,10 @@ async fn without_a_password_the_pages_are_disabled(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn nothing_is_shown_without_a_login(ground: Ground) {
-    let world = world(ground);
+async fn nothing_is_shown_without_a_login(test_store: TestStore) {
+    let world = world(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({"client_ref": "a-secret-cart"})).await;
+    let link = daemon.create_link(json!({"client_ref": "a-secret-cart"})).await;
     let browser = Browser::new(&daemon);
     let known = format!("/requests/{WAHA}/{}", link.uuid);
     for path in gets().iter().map(String::as_str).chain([known.as_str(), "/requests/%6cogin", "/requests/login/"]) {
@@ -138,8 +138,8 @@ async fn nothing_is_shown_without_a_login(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn only_the_password_logs_in_and_attempts_are_limited(ground: Ground) {
-    let world = world(ground);
+async fn only_the_password_logs_in_and_attempts_are_limited(test_store: TestStore) {
+    let world = world(test_store);
     let daemon = world.start().await;
     let browser = Browser::new(&daemon);
     let right = browser.log_in(PASSWORD).await;
@@ -170,8 +170,8 @@ async fn only_the_password_logs_in_and_attempts_are_limited(ground: Ground) {
 }
 
 /// The common limit holds for any number of addresses. Attempts refused by an address's own limit do not count for it.
-async fn attempts_are_limited_over_all_addresses(ground: Ground) {
-    let mut world = World::new(ground);
+async fn attempts_are_limited_over_all_addresses(test_store: TestStore) {
+    let mut world = World::new(test_store);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), PASSWORD).unwrap();
     let path = file.path().display();
@@ -206,8 +206,8 @@ async fn attempts_are_limited_over_all_addresses(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_forged_or_expired_cookie_is_refused(ground: Ground) {
-    let world = world(ground);
+async fn a_forged_or_expired_cookie_is_refused(test_store: TestStore) {
+    let world = world(test_store);
     let daemon = world.start().await;
     let browser = Browser::logged_in(&daemon).await;
     browser.page("/requests").await;
@@ -231,8 +231,8 @@ async fn a_forged_or_expired_cookie_is_refused(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_changed_password_ends_every_session(ground: Ground) {
-    let mut world = world(ground);
+async fn a_changed_password_ends_every_session(test_store: TestStore) {
+    let mut world = world(test_store);
     let daemon = world.start().await;
     let cookie = Browser::logged_in(&daemon).await.cookie;
     daemon.finish().await;
@@ -249,10 +249,10 @@ async fn a_changed_password_ends_every_session(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_form_must_come_from_a_page_of_the_session(ground: Ground) {
-    let world = world(ground);
+async fn a_form_must_come_from_a_page_of_the_session(test_store: TestStore) {
+    let world = world(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let path = format!("/requests/{WAHA}/{}", link.uuid);
     let (browser, other) = (Browser::logged_in(&daemon).await, Browser::logged_in(&daemon).await);
     let field = form_field(&browser.page(&path).await);
@@ -291,17 +291,17 @@ async fn a_form_must_come_from_a_page_of_the_session(ground: Ground) {
 
 const SCRIPT: &str = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>";
 
-async fn foreign_text_is_escaped_and_secrets_are_hidden(ground: Ground) {
-    let world = world(ground);
+async fn foreign_text_is_escaped_and_secrets_are_hidden(test_store: TestStore) {
+    let world = world(test_store);
     let daemon = world.start().await;
     let link = daemon
-        .link(json!({
+        .create_link(json!({
             "name": "Bad <b>name</b>", "client_ref": SCRIPT, "purpose": "<i>purpose</i>", "metadata": {SCRIPT: SCRIPT},
         }))
         .await;
     let mut proof = message("447700900123", "P1", &link.text, daemon.clock.wall().as_second());
     proof["payload"]["_data"]["pushName"] = json!("<svg onload=alert(2)>");
-    assert_eq!(daemon.waha(&proof).await.status, 200);
+    assert_eq!(daemon.post_waha(&proof).await.status, 200);
     let reply = world.gateway.wait_for(1).await.pop().unwrap();
     world.receiver.wait_for(1).await;
     daemon.settle().await;
@@ -323,7 +323,7 @@ async fn foreign_text_is_escaped_and_secrets_are_hidden(ground: Ground) {
     pages.push(browser.get(&format!("/requests?{faulty}")).await.text);
     let question = url::form_urlencoded::byte_serialize(SCRIPT.as_bytes()).collect::<String>();
     pages.push(browser.page(&format!("/requests/explain?instance={WAHA}&q={question}")).await);
-    let path = crate::flow::link_in(reply.json()["text"].as_str().unwrap());
+    let path = crate::login_flow::link_in(reply.json()["text"].as_str().unwrap());
     let token = path.trim_start_matches("/o/").to_owned();
     for page in &pages {
         for raw in ["<script", "<img", "<b>name", "<i>", "<svg onload"] {
@@ -351,18 +351,20 @@ fn uuids(page: &str) -> Vec<String> {
     .collect()
 }
 
-fn older(page: &str) -> Option<String> {
+fn older_link(page: &str) -> Option<String> {
     let before = page.split("\" rel=\"next\"").next().filter(|before| before.len() < page.len())?;
     Some(before.rsplit("href=\"").next().unwrap().replace("&#38;", "&").replace("&amp;", "&"))
 }
 
-async fn the_list_is_filtered_and_paged_over_all_tenants(ground: Ground) {
-    let world = world(ground);
+async fn the_list_is_filtered_and_paged_over_all_tenants(test_store: TestStore) {
+    let world = world(test_store);
     let daemon = world.start().await;
     let mut minted = Vec::new();
     for index in 0..30 {
         let chat = if index % 3 == 0 { "447700900123" } else { "447700900456" };
-        minted.push(daemon.link(json!({"chatId": chat, "client_ref": format!("cart & {}", index % 2)})).await.uuid);
+        minted.push(
+            daemon.create_link(json!({"chatId": chat, "client_ref": format!("cart & {}", index % 2)})).await.uuid,
+        );
     }
     let meta = daemon
         .post_with(
@@ -379,7 +381,7 @@ async fn the_list_is_filtered_and_paged_over_all_tenants(ground: Ground) {
             let page = browser.page(&path).await;
             seen.extend(uuids(&page));
             pages += 1;
-            match older(&page) {
+            match older_link(&page) {
                 Some(next) => path = next,
                 None => return (seen, pages),
             }
@@ -414,10 +416,10 @@ async fn the_list_is_filtered_and_paged_over_all_tenants(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_request_is_canceled_and_a_callback_replayed(ground: Ground) {
-    let world = world(ground);
+async fn a_request_is_canceled_and_a_callback_replayed(test_store: TestStore) {
+    let world = world(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     let path = format!("/requests/{WAHA}/{}", link.uuid);
     let browser = Browser::logged_in(&daemon).await;
     let page = browser.page(&path).await;
@@ -447,11 +449,11 @@ async fn a_request_is_canceled_and_a_callback_replayed(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_message_is_explained(ground: Ground) {
-    let world = world(ground);
+async fn a_message_is_explained(test_store: TestStore) {
+    let world = world(test_store);
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": "447700900123"})).await;
-    daemon.says("447700900123", "E1", &link.text).await;
+    let link = daemon.create_link(json!({"chatId": "447700900123"})).await;
+    daemon.send_message("447700900123", "E1", &link.text).await;
     daemon.settle().await;
     let browser = Browser::logged_in(&daemon).await;
     let page = browser.page(&format!("/requests/explain?instance={WAHA}&q={}", link.uuid)).await;
@@ -467,9 +469,9 @@ async fn a_message_is_explained(ground: Ground) {
 }
 
 fn password_of(lines: &str) -> Result<Option<Password>, String> {
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.top = lines.to_owned();
-    let config = config::load(Some(&world.config("127.0.0.1:0", "127.0.0.1:0")), [], &[]).into_result();
+    let config = config::load_text(&world.config("127.0.0.1:0", "127.0.0.1:0"), [], &[]).into_result();
     let operators = config.map_err(|faults| faults.to_string())?.access.operators;
     Ok(operators.into_iter().next().map(|one| one.password))
 }
@@ -511,8 +513,8 @@ fn a_session_outlives_the_rotation_of_the_key() {
 }
 
 /// Two operators, the second with a password in a file.
-fn named(ground: Ground) -> (World, tempfile::TempDir) {
-    let mut world = World::new(ground);
+fn world_with_operators(test_store: TestStore) -> (World, tempfile::TempDir) {
+    let mut world = World::new(test_store);
     let directory = tempfile::tempdir().unwrap();
     let (password, audit) = (directory.path().join("bob"), directory.path().join("audit.jsonl"));
     std::fs::write(&password, "another password of twelve\n").unwrap();
@@ -525,8 +527,8 @@ fn named(ground: Ground) -> (World, tempfile::TempDir) {
     (world, directory)
 }
 
-async fn actions_are_recorded_under_the_operator_s_name(ground: Ground) {
-    let (world, directory) = named(ground);
+async fn actions_are_recorded_under_the_operator_s_name(test_store: TestStore) {
+    let (world, directory) = world_with_operators(test_store);
     let daemon = world.start().await;
     let mut browser = Browser::new(&daemon);
     let login = async |name: &str, password: &str| {
@@ -549,8 +551,8 @@ async fn actions_are_recorded_under_the_operator_s_name(ground: Ground) {
     browser.cookie = entered.header("set-cookie").split(';').next().unwrap().to_owned();
     assert_eq!(login("bob", "another password of twelve").await.status, 303);
 
-    let (link, told) = (daemon.link(json!({})).await, daemon.link(json!({})).await);
-    assert_eq!(daemon.says("447700900123", "N1", &told.text).await.status, 200);
+    let (link, told) = (daemon.create_link(json!({})).await, daemon.create_link(json!({})).await);
+    assert_eq!(daemon.send_message("447700900123", "N1", &told.text).await.status, 200);
     daemon.settle().await;
     let path = |uuid: &str| format!("/requests/{WAHA}/{uuid}");
     let page = browser.page(&path(&link.uuid)).await;
@@ -590,8 +592,8 @@ async fn actions_are_recorded_under_the_operator_s_name(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_logout_ends_one_session(ground: Ground) {
-    let world = world(ground);
+async fn a_logout_ends_one_session(test_store: TestStore) {
+    let world = world(test_store);
     let daemon = world.start().await;
     let (browser, other) = (Browser::logged_in(&daemon).await, Browser::logged_in(&daemon).await);
     let field = form_field(&browser.page("/requests").await);
@@ -611,7 +613,7 @@ async fn a_logout_ends_one_session(ground: Ground) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_names_outside_public_dns_and_configured_ones_are_answered() {
-    let mut world = world(Ground::directory());
+    let mut world = world(TestStore::directory());
     world.top += "\noperator_hosts = [\"ops.example.org\"]";
     let daemon = world.start().await;
     let port = daemon.operator.rsplit_once(':').unwrap().1;
@@ -633,9 +635,9 @@ async fn only_names_outside_public_dns_and_configured_ones_are_answered() {
 #[tokio::test]
 async fn invalid_and_duplicate_operators_are_refused() {
     let faults = |lines: &str| {
-        let mut world = World::new(Ground::directory());
+        let mut world = World::new(TestStore::directory());
         world.more = lines.to_owned();
-        let config = config::load(Some(&world.config("127.0.0.1:0", "127.0.0.1:0")), [], &[]).into_result();
+        let config = config::load_text(&world.config("127.0.0.1:0", "127.0.0.1:0"), [], &[]).into_result();
         config.err().map(|faults| faults.to_string()).unwrap_or_default()
     };
     let one = |name: &str| format!("[[operator]]\nname = \"{name}\"\npassword = \"{DIGEST}\"\n");

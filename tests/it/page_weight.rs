@@ -5,20 +5,20 @@ use serde_json::json;
 
 use crate::{
     browser::{Browser, start_path},
-    daemon::{Ground, World},
-    flow::link_in,
+    daemon::{TestStore, World},
+    login_flow::link_in,
 };
 
 /// Bytes before compression.
-const HEAVIEST: usize = 30_000;
-const LARGEST_LOGO: usize = 7 * 1024;
+const MAX_PAGE_LEN: usize = 30_000;
+const MAX_LOGO_LEN: usize = 7 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_stay_below_thirty_kilobytes() {
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     let directory = tempfile::tempdir().unwrap();
     let logo = directory.path().join("logo.png");
-    std::fs::write(&logo, [&[0x89, b'P', b'N', b'G'][..], &[0; LARGEST_LOGO - 4]].concat()).unwrap();
+    std::fs::write(&logo, [&[0x89, b'P', b'N', b'G'][..], &[0; MAX_LOGO_LEN - 4]].concat()).unwrap();
     world.extra = format!("[instance.page]\nlogo_file = \"{}\"\ncolor = \"#0b7a4b\"", logo.display());
     let daemon = world.start().await;
     for (index, language) in Language::all().enumerate() {
@@ -28,33 +28,33 @@ async fn pages_stay_below_thirty_kilobytes() {
         assert_eq!(minted.status, 200, "{}", minted.text);
         let page = start_path(&minted);
         let mut waiting = Browser::default();
-        let mut pages = vec![("untapped", waiting.look(&daemon, &page).await)];
+        let mut pages = vec![("untapped", waiting.get(&daemon, &page).await)];
         pages.push(("scanned", waiting.tap(&daemon, &page, "qr").await));
         pages.push(("here", waiting.tap(&daemon, &page, "here").await));
-        daemon.says("447700900123", &format!("W{index}"), &minted.text_of("text")).await;
+        daemon.send_message("447700900123", &format!("W{index}"), &minted.text_of("text")).await;
         let link = link_in(&crate::browser::reply(&world, index + 1).await);
-        pages.push(("confirm", waiting.look(&daemon, &link).await));
-        pages.push(("verified", waiting.look(&daemon, &page).await));
+        pages.push(("confirm", waiting.get(&daemon, &link).await));
+        pages.push(("verified", waiting.get(&daemon, &page).await));
         for (state, answer) in &pages {
             assert!(answer.text.contains("data:image/png;base64,"), "{tag} {state}: {}", answer.text);
-            assert!(answer.text.len() < HEAVIEST, "{tag} {state}: {} bytes", answer.text.len());
+            assert!(answer.text.len() < MAX_PAGE_LEN, "{tag} {state}: {} bytes", answer.text.len());
         }
     }
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_text_too_long_for_a_qr_code_gets_none() {
-    let world = World::new(Ground::directory());
+async fn a_text_too_long_for_a_qr_code_has_no_qr_code() {
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"message": {"prompt": "\u{1f511}".repeat(500)}})).await;
     let page = start_path(&minted);
     let mut waiting = Browser::default();
-    let shown = waiting.look(&daemon, &page).await.text;
+    let shown = waiting.get(&daemon, &page).await.text;
     assert!(shown.contains("id=\"open\"") && !shown.contains("<img") && !shown.contains("id=\"scan\""), "{shown}");
-    assert_eq!(waiting.look(&daemon, &format!("{page}/qr.svg")).await.status, 404);
+    assert_eq!(waiting.get(&daemon, &format!("{page}/qr.svg")).await.status, 404);
     let short = start_path(&daemon.mint(json!({})).await);
-    assert!(waiting.look(&daemon, &short).await.text.contains("id=\"scan\""));
-    assert_eq!(waiting.look(&daemon, &format!("{short}/qr.svg")).await.status, 200);
+    assert!(waiting.get(&daemon, &short).await.text.contains("id=\"scan\""));
+    assert_eq!(waiting.get(&daemon, &format!("{short}/qr.svg")).await.status, 200);
     daemon.finish().await;
 }

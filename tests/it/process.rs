@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::Read as _,
+    io::{Read as _, Write as _},
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
@@ -17,7 +17,7 @@ use countersign::egress::Egress;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Ground, TOKEN, WAHA, World, client, message, signed_waha},
+    daemon::{Answer, TOKEN, TestStore, WAHA, World, client, message, signed_waha},
     redis_server::{free_port, signal},
     wait::{until, until_or},
 };
@@ -86,7 +86,7 @@ impl Process {
 
     pub(crate) async fn wait_until_ready(&self) {
         until_or(
-            || format!("ready: {}", self.written()),
+            || format!("ready: {}", self.output()),
             async || {
                 let request = http::Request::get(format!("{}/readyz", self.operator)).body(Vec::new()).unwrap();
                 self.client.send(request).await.is_ok_and(|response| response.status().is_success())
@@ -116,7 +116,7 @@ impl Process {
     pub(crate) async fn until_metric(&self, series: &str, as_wanted: impl Fn(f64) -> bool) {
         let seen = Mutex::new(0.0);
         until_or(
-            || format!("{series} is {}: {}", seen.lock().unwrap(), self.written()),
+            || format!("{series} is {}: {}", seen.lock().unwrap(), self.output()),
             async || {
                 let value = self.metric(series).await;
                 *seen.lock().unwrap() = value;
@@ -139,7 +139,7 @@ impl Process {
         self.client.send(request).await.ok().map(Answer::from).filter(|answer| answer.status == 200)
     }
 
-    pub(crate) async fn says(&self, number: &str, id: &str, text: &str) -> bool {
+    pub(crate) async fn send_message(&self, number: &str, id: &str, text: &str) -> bool {
         let now = countersign::clock::Clock::default().wall().as_second();
         let request = signed_waha(&self.base, &message(number, id, text, now));
         self.client.send(request).await.is_ok_and(|response| response.status().as_u16() == 200)
@@ -151,14 +151,14 @@ impl Process {
     }
 
     /// Peak resident memory in KiB.
-    pub(crate) fn peak(&self) -> usize {
+    pub(crate) fn peak_rss_kib(&self) -> usize {
         let status = self.proc("status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// How many files it has open.
-    pub(crate) fn files(&self) -> usize {
+    pub(crate) fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
@@ -175,7 +175,7 @@ impl Process {
     }
 
     /// Seconds of processor time; Linux counts in hundredths.
-    pub(crate) fn processor(&self) -> f64 {
+    pub(crate) fn cpu_seconds(&self) -> f64 {
         let stat = self.proc("stat");
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
         fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
@@ -190,21 +190,21 @@ impl Process {
     /// Sends SIGTERM and waits. Exit status, time taken, and output.
     pub(crate) fn terminate(self) -> (Option<i32>, Duration, String) {
         self.signal("-TERM");
-        self.ended()
+        self.wait_for_exit()
     }
 
     /// Waits for the exit. Exit status, time taken, and output.
-    pub(crate) fn ended(mut self) -> (Option<i32>, Duration, String) {
+    pub(crate) fn wait_for_exit(mut self) -> (Option<i32>, Duration, String) {
         let start = Instant::now();
         let status = self.child.wait().unwrap();
         let took = start.elapsed();
         for collector in self.collectors.drain(..) {
             collector.join().unwrap();
         }
-        (status.code(), took, self.written())
+        (status.code(), took, self.output())
     }
 
-    pub(crate) fn written(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
     }
 }
@@ -232,7 +232,7 @@ fn collect(mut pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<Vec<u
 /// Callbacks of verified links: their ids and bodies, by link.
 pub(crate) fn callbacks_by_link(world: &World) -> HashMap<String, HashSet<(String, Vec<u8>)>> {
     let mut callbacks: HashMap<String, HashSet<(String, Vec<u8>)>> = HashMap::new();
-    for callback in world.receiver.arrived() {
+    for callback in world.receiver.requests() {
         let body = callback.json();
         if body["type"] == "link.verified" {
             let uuid = body["data"]["uuid"].as_str().unwrap().to_owned();
@@ -244,8 +244,8 @@ pub(crate) fn callbacks_by_link(world: &World) -> HashMap<String, HashSet<(Strin
 
 /// Ten codes, a thousand senders each, three processes: ten successes.
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_codes_and_a_thousand_senders_make_ten_successes() {
-    let world = World::new(Ground::redis());
+async fn ten_codes_sent_by_a_thousand_senders_succeed_ten_times() {
+    let world = World::new(TestStore::redis());
     let processes = [Process::start(&world).await, Process::start(&world).await, Process::start(&world).await];
     let mut links = Vec::new();
     for _ in 0..10 {
@@ -287,7 +287,7 @@ async fn ten_codes_and_a_thousand_senders_make_ten_successes() {
     }
     assert_eq!(delivered, 10_000);
     let winners = || {
-        let replies = world.gateway.arrived();
+        let replies = world.gateway.requests();
         replies.iter().filter(|reply| reply.json()["text"].as_str().unwrap().contains("/o/")).count()
     };
     until("the ten have a callback and a reply", async || callbacks_by_link(&world).len() >= 10 && winners() >= 10)
@@ -298,16 +298,16 @@ async fn ten_codes_and_a_thousand_senders_make_ten_successes() {
     let callbacks = callbacks_by_link(&world);
     assert_eq!(callbacks.len(), 10);
     assert!(links.iter().all(|(uuid, _)| callbacks.get(uuid).is_some_and(|ids| ids.len() == 1)));
-    let verified = world.receiver.arrived().iter().filter(|c| c.json()["type"] == "link.verified").count();
+    let verified = world.receiver.requests().iter().filter(|c| c.json()["type"] == "link.verified").count();
     assert_eq!(verified, 10, "without faults there is one callback each");
     let winners =
-        world.gateway.arrived().iter().filter(|reply| reply.json()["text"].as_str().unwrap().contains("/o/")).count();
+        world.gateway.requests().iter().filter(|reply| reply.json()["text"].as_str().unwrap().contains("/o/")).count();
     assert_eq!(winners, 10);
 }
 
 /// Every message that got a 200 before a kill has a callback after it, under one id, and a reply in the chat.
-async fn no_accepted_message_is_lost(ground: Ground) {
-    let world = World::new(ground);
+async fn no_accepted_message_is_lost(test_store: TestStore) {
+    let world = World::new(test_store);
     let mut accepted: HashMap<String, String> = HashMap::new();
     let mut process = Process::start(&world).await;
     for round in 0..4u64 {
@@ -321,7 +321,10 @@ async fn no_accepted_message_is_lost(ground: Ground) {
                 for index in 0..10_000u64 {
                     let Some(minted) = process.mint(json!({})).await else { break };
                     let number = format!("4477{:08}", round * 1_000_000 + worker * 100_000 + index);
-                    if !process.says(&number, &format!("K{round}-{worker}-{index}"), &minted.text_of("text")).await {
+                    if !process
+                        .send_message(&number, &format!("K{round}-{worker}-{index}"), &minted.text_of("text"))
+                        .await
+                    {
                         break;
                     }
                     accepted.push((minted.text_of("uuid"), number));
@@ -344,7 +347,7 @@ async fn no_accepted_message_is_lost(ground: Ground) {
         accepted.keys().filter(|uuid| !callbacks.contains_key(*uuid)).count()
     };
     let without_reply = || {
-        let replies = world.gateway.arrived();
+        let replies = world.gateway.requests();
         let chats: HashSet<String> = replies.iter().map(|reply| reply.json()["chatId"].to_string()).collect();
         accepted.values().filter(|number| !chats.contains(&format!("\"{number}@c.us\""))).count()
     };
@@ -362,30 +365,30 @@ async fn no_accepted_message_is_lost(ground: Ground) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_loses_nothing_on_the_embedded_store() {
-    no_accepted_message_is_lost(Ground::directory()).await;
+    no_accepted_message_is_lost(TestStore::directory()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_loses_nothing_on_redis() {
-    no_accepted_message_is_lost(Ground::redis()).await;
+    no_accepted_message_is_lost(TestStore::redis()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_finishes_attempts_in_flight() {
-    let world = World::new(Ground::directory());
+    let world = World::new(TestStore::directory());
     world.receiver.delay(Duration::from_millis(700));
     let process = Process::start(&world).await;
     let minted = process.mint(json!({})).await.unwrap();
-    assert!(process.says("447700900123", "T1", &minted.text_of("text")).await);
+    assert!(process.send_message("447700900123", "T1", &minted.text_of("text")).await);
     let (status, took, written) = process.terminate();
     assert_eq!(status, Some(0), "{written}");
     assert!(took < Duration::from_secs(40), "{took:?}");
-    assert_eq!(world.receiver.arrived().len(), 1);
+    assert_eq!(world.receiver.requests().len(), 1);
     // The attempt was settled, so a restart has nothing to repeat.
     world.receiver.delay(Duration::ZERO);
     let process = Process::start(&world).await;
     let other = process.mint(json!({})).await.unwrap();
-    assert!(process.says("447700900124", "T2", &other.text_of("text")).await);
+    assert!(process.send_message("447700900124", "T2", &other.text_of("text")).await);
     let callbacks = world.receiver.wait_for(2).await;
     assert_eq!(
         callbacks[1].json()["data"]["uuid"],
@@ -393,25 +396,25 @@ async fn sigterm_finishes_attempts_in_flight() {
         "the later callback is sent, and the delivered one is not repeated"
     );
     process.terminate();
-    assert_eq!(world.receiver.arrived().len(), 2);
+    assert_eq!(world.receiver.requests().len(), 2);
 }
 
 /// At trace level, through the whole flow and through refusals, the log contains no code, token, secret or phone
 /// number.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_contains_no_secret() {
-    for ground in [Ground::directory(), Ground::redis()] {
-        let world = World::new(ground);
+    for test_store in [TestStore::directory(), TestStore::redis()] {
+        let world = World::new(test_store);
         let process = Process::start(&world).await;
         let minted = process.mint(json!({"chatId": "447700900123", "client_ref": "canary-ref"})).await.unwrap();
         let (code, text) = (minted.text_of("code"), minted.text_of("text"));
-        assert!(process.says("447700900155", "CANARYMSG0", &text).await);
-        assert!(process.says("447700900123", "CANARYMSG1", &text).await);
+        assert!(process.send_message("447700900155", "CANARYMSG0", &text).await);
+        assert!(process.send_message("447700900123", "CANARYMSG1", &text).await);
         let replies = world.gateway.wait_for(2).await;
         let texts: Vec<String> =
             replies.iter().map(|reply| reply.json()["text"].as_str().unwrap().to_owned()).collect();
         let reply = texts.iter().find(|text| text.contains("/o/")).unwrap();
-        let path = crate::flow::link_in(reply);
+        let path = crate::login_flow::link_in(reply);
         let request = |method: &str, path: &str, body: String| {
             http::Request::builder()
                 .method(method)
@@ -421,7 +424,7 @@ async fn the_log_contains_no_secret() {
                 .unwrap()
         };
         let page = process.client.send(request("GET", &path, String::new())).await.unwrap();
-        let field = crate::flow::form_field(&String::from_utf8_lossy(page.body()));
+        let field = crate::login_flow::form_field(&String::from_utf8_lossy(page.body()));
         let tapped = process.client.send(request("POST", &path, format!("form={field}"))).await.unwrap();
         let location = url::Url::parse(tapped.headers()["location"].to_str().unwrap()).unwrap();
         let redeem = location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
@@ -471,21 +474,21 @@ async fn the_log_contains_no_secret() {
 /// The store's files contain no personal data, code or token in plain text.
 #[tokio::test(flavor = "multi_thread")]
 async fn data_at_rest_is_encrypted() {
-    for ground in [Ground::directory(), Ground::redis()] {
-        let world = World::new(ground);
+    for test_store in [TestStore::directory(), TestStore::redis()] {
+        let world = World::new(test_store);
         let process = Process::start(&world).await;
         world.receiver.fail(500, 100);
         let minted = process.mint(json!({"chatId": "447700900123", "name": "CanaryName"})).await.unwrap();
-        assert!(process.says("447700900123", "CANARYMSG1", &minted.text_of("text")).await);
+        assert!(process.send_message("447700900123", "CANARYMSG1", &minted.text_of("text")).await);
         world.receiver.wait_for(1).await;
         let mut bytes = Vec::new();
-        match &world.ground {
-            Ground::Directory(directory) => {
+        match &world.test_store {
+            TestStore::Directory(directory) => {
                 for entry in std::fs::read_dir(directory.path()).unwrap() {
                     std::fs::File::open(entry.unwrap().path()).unwrap().read_to_end(&mut bytes).unwrap();
                 }
             }
-            Ground::Redis(server) => {
+            TestStore::Redis(server) => {
                 let mut connection = server.connection();
                 let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
                 assert!(keys.len() > 5);
@@ -519,9 +522,10 @@ fn a_faulty_configuration_ends_with_78_and_every_fault() {
     for command in ["serve", "check-config"] {
         let (status, _, error) = run(&[command, "--config", file.path().to_str().unwrap()]);
         assert_eq!(status, Some(78), "{error}");
+        let name = file.path().display();
         for expected in [
-            "public_url: expected an http",
-            "store.urll: is not a key; did you mean url?",
+            &*format!("{name}:1: public_url: expected an http"),
+            &format!("{name}:4: store.urll: is not a key; did you mean url?"),
             "key_file: is missing",
             "instance.0.tokens.0: expected \"sha256:\"",
             "instance.0.callback_secrets.0: expected whsec_",
@@ -531,6 +535,23 @@ fn a_faulty_configuration_ends_with_78_and_every_fault() {
     }
     let (status, _, error) = run(&["serve", "--config", "/nonexistent"]);
     assert_eq!((status, error.contains("/nonexistent")), (Some(78), true));
+}
+
+#[tokio::test]
+async fn a_configuration_comes_from_standard_input() {
+    let world = World::new(TestStore::directory());
+    let check = |text: String| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.args(["check-config", "--config", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let good = world.config("127.0.0.1:0", "127.0.0.1:0");
+    assert_eq!(check(good.clone()).0, Some(0));
+    let (status, error) = check(format!("lissten = 1\n{good}"));
+    assert!(status == Some(78) && error.contains("-:1: lissten: is not a key; did you mean listen?"), "{error}");
 }
 
 #[test]
@@ -561,8 +582,8 @@ fn serve_refuses_a_gateway_without_authentication_and_the_simulator() {
 
 /// What works and is unwise is reported before it starts, and when it does.
 #[tokio::test(flavor = "multi_thread")]
-async fn redirects_that_are_not_encrypted_are_warned_of() {
-    let mut world = World::new(Ground::directory());
+async fn unencrypted_redirects_cause_a_warning() {
+    let mut world = World::new(TestStore::directory());
     let open = ["http://app.example.org/in", "http://10.0.0.7/", "http://localhost.example.org/"];
     let harmless = ["https://app.example.org/in", "http://127.0.0.1:3000/", "http://localhost/", "http://[::1]:3000/"];
     world.redirects = format!("{:?}", open.iter().chain(&harmless).collect::<Vec<_>>());

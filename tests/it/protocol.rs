@@ -16,7 +16,7 @@ use countersign::domain::{
 use proptest::prelude::*;
 
 const START: i64 = 1_795_168_830_000;
-const LIFE: i64 = 600_000;
+const LIFETIME: i64 = 600_000;
 
 fn ring() -> KeyRing {
     KeyRing::new(&[[1; 32]]).unwrap()
@@ -24,7 +24,7 @@ fn ring() -> KeyRing {
 
 /// What an app can ask for.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct RequestOptions {
     bound: bool,
     challenge: bool,
     max_attempts: u32,
@@ -32,28 +32,28 @@ struct Asked {
     exact: bool,
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn request_options() -> impl Strategy<Value = RequestOptions> {
     let mode = prop_oneof![2 => Just(Mode::SameBrowser), 1 => Just(Mode::ProvePhone), 1 => Just(Mode::Anywhere)];
     (any::<bool>(), any::<bool>(), 1u32..4, mode, any::<bool>()).prop_map(
         |(bound, challenge, max_attempts, mode, exact)| {
             let bound = bound || mode == Mode::ProvePhone;
-            Asked { bound, challenge, max_attempts, mode, exact }
+            RequestOptions { bound, challenge, max_attempts, mode, exact }
         },
     )
 }
 
 fn verification(bound: bool, challenge: bool, max_attempts: u32) -> Verification<Link> {
-    request(Asked { bound, challenge, max_attempts, mode: Mode::SameBrowser, exact: false })
+    request(RequestOptions { bound, challenge, max_attempts, mode: Mode::SameBrowser, exact: false })
 }
 
-fn request(Asked { bound, challenge, max_attempts, mode, exact }: Asked) -> Verification<Link> {
+fn request(RequestOptions { bound, challenge, max_attempts, mode, exact }: RequestOptions) -> Verification<Link> {
     let birth = NewVerification {
         id: VerificationId::new(1, [1; 10]),
         instance: InstanceId::from_random([1; 16]),
         key: ring().current_id(),
         nonce: [1; 16],
         created_at: from_millis(START),
-        expires_at: from_millis(START + LIFE),
+        expires_at: from_millis(START + LIFETIME),
         max_attempts,
     };
     let request = Request {
@@ -83,7 +83,7 @@ fn binding(which: u8, place: WhatsAppDevice, gently: bool) -> Binding {
     Binding { browser: cookie(which).unwrap(), whatsapp_device: place, ip: None, user_agent: None, automatic: gently }
 }
 
-fn shown(proof: u8) -> Option<String> {
+fn presented_verifier(proof: u8) -> Option<String> {
     match proof {
         0 => None,
         1 => Some("right".to_owned()),
@@ -114,11 +114,11 @@ fn command() -> impl Strategy<Value = LinkCommand> {
             token: token(which), browser: cookie(browser), correct, risk: None,
         }.into()),
         1 => (any::<bool>(), 0u8..3).prop_map(|(correct, proof)| FinishCommand::RedeemCode {
-            correct, challenge: shown(proof), claim: None, risk: None,
+            correct, challenge: presented_verifier(proof), claim: None, risk: None,
         }.into()),
         3 => (0u8..7, 0u8..3).prop_map(move |(which, proof)| LinkCommand::Redeem {
             token: token(which),
-            challenge: shown(proof),
+            challenge: presented_verifier(proof),
             claim: None,
         }),
         1 => Just(LinkCommand::Dispute),
@@ -152,11 +152,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn a_walk_breaks_no_promise(
-        asked in asked(),
+    fn random_commands_keep_every_invariant(
+        asked in request_options(),
         steps in prop::collection::vec((command(), 0i64..200_000), 1..40),
     ) {
-        let Asked { bound, challenge, mode, exact, .. } = asked;
+        let RequestOptions { bound, challenge, mode, exact, .. } = asked;
         let mut record = request(asked);
         let (mut agreed, mut disputed) = (false, false);
         let mut now = START;
@@ -207,7 +207,7 @@ proptest! {
             }
             if verdict == LinkVerdict::Verified {
                 successes += 1;
-                prop_assert!(now < START + LIFE, "verified after its time");
+                prop_assert!(now < START + LIFETIME, "verified after its time");
                 if let (true, LinkCommand::Receive { sender, .. }) = (bound, &command) {
                     let subject = Subject::Phone("447700900123".parse().unwrap());
                     prop_assert_eq!(sender.matches(&subject), Some(true), "verified for somebody else");
@@ -326,7 +326,7 @@ proptest! {
 proptest! {
     /// A chain of links that are made anew: only by the browser that waited, in time, and as often as was allowed.
     #[test]
-    fn renewals_prolong_nothing_beyond_what_was_allowed(
+    fn renewals_stay_within_their_limits(
         most in 0u32..5, purpose in any::<bool>(), last in any::<bool>(),
         taps in prop::collection::vec((0u8..3, 0u8..3, -60_000i64..4_000_000, any::<bool>()), 1..12),
     ) {
@@ -339,7 +339,7 @@ proptest! {
             if canceled && asking == 0 {
                 record = Link::decide(&record, LinkCommand::Cancel, from_millis(now)).next.unwrap_or(record);
             }
-            now += LIFE + late;
+            now += LIFETIME + late;
             let Some(next) = renewed_request(&record, cookie(asking), most, from_millis(now)) else {
                 let allowed = asking > 0 && asking == tapped && (0..3_600_000).contains(&late);
                 prop_assert!(!allowed || purpose || last || made == most || !matches!(record.details.state, LinkState::Pending));
@@ -358,7 +358,7 @@ proptest! {
                 key: record.key,
                 nonce: record.nonce,
                         created_at: from_millis(now),
-                expires_at: from_millis(now + LIFE),
+                expires_at: from_millis(now + LIFETIME),
                 max_attempts: 3,
             };
             record = Verification::link(birth, 14, next);
@@ -367,7 +367,7 @@ proptest! {
 }
 
 #[test]
-fn a_wrong_sender_does_not_end_it_until_enough_have_tried() {
+fn wrong_senders_end_a_link_only_after_the_allowed_attempts() {
     let mut record = verification(true, false, 3);
     for left in [2, 1, 0] {
         let decision = Link::decide(
@@ -402,7 +402,7 @@ fn a_wrong_sender_does_not_end_it_until_enough_have_tried() {
 }
 
 #[test]
-fn the_last_moment_counts_and_the_next_does_not() {
+fn a_link_is_valid_until_exactly_its_expiry() {
     let receive = || LinkCommand::Receive {
         sender: sender(0),
         push_name: None,
@@ -411,16 +411,16 @@ fn the_last_moment_counts_and_the_next_does_not() {
         may_reply: true,
     };
     let record = verification(false, false, 1);
-    assert_eq!(Link::decide(&record, receive(), from_millis(START + LIFE - 1)).verdict, LinkVerdict::Verified);
-    assert_eq!(Link::decide(&record, receive(), from_millis(START + LIFE)).verdict, LinkVerdict::Expired);
+    assert_eq!(Link::decide(&record, receive(), from_millis(START + LIFETIME - 1)).verdict, LinkVerdict::Verified);
+    assert_eq!(Link::decide(&record, receive(), from_millis(START + LIFETIME)).verdict, LinkVerdict::Expired);
     assert_eq!(
-        Link::decide(&record, LinkCommand::Expire, from_millis(START + LIFE - 1)).verdict,
+        Link::decide(&record, LinkCommand::Expire, from_millis(START + LIFETIME - 1)).verdict,
         LinkVerdict::Unchanged
     );
 }
 
 #[test]
-fn five_wrong_verifiers_spend_a_redeem_token() {
+fn five_wrong_verifiers_end_a_redeem_token() {
     let at = |offset: i64| from_millis(START + offset);
     let token = ring().secret_digest(b"t");
     let mut record = verification(false, true, 1);
@@ -453,7 +453,7 @@ fn five_wrong_verifiers_spend_a_redeem_token() {
 }
 
 #[test]
-fn the_last_three_answers_are_worth_something() {
+fn the_last_three_redeem_tokens_are_valid() {
     let at = |offset: i64| from_millis(START + offset);
     let token = |which: u8| ring().secret_digest(&[which]);
     let complete = |which: u8, browser: u8| {

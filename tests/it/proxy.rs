@@ -64,21 +64,21 @@ impl Proxy {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
-    pub(crate) fn swallow(&self, swallows: bool) {
+    pub(crate) fn drop_bytes(&self, swallows: bool) {
         self.link.swallows.store(swallows, Ordering::SeqCst);
     }
 
     /// What is asked next is done, and its answer is lost.
-    pub(crate) fn lose_an_answer(&self) {
+    pub(crate) fn lose_next_response(&self) {
         self.link.loses.store(true, Ordering::SeqCst);
     }
 
     /// How many answers were lost.
-    pub(crate) fn lost(&self) -> usize {
+    pub(crate) fn lost_responses(&self) -> usize {
         self.link.lost.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn shut(&self, shut: bool) {
+    pub(crate) fn close(&self, shut: bool) {
         self.link.shut.send_replace(shut);
     }
 }
@@ -99,13 +99,13 @@ impl Link {
         let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
         // Where one ends, both do.
         tokio::select! {
-            asked = self.carry(near_read, far_write, false) => asked,
-            answered = self.carry(far_read, near_write, true) => answered,
+            asked = self.forward(near_read, far_write, false) => asked,
+            answered = self.forward(far_read, near_write, true) => answered,
         }
     }
 
     /// Until `from` ends and all of it has arrived. What follows does not wait for what is on its way.
-    async fn carry(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, answers: bool) -> io::Result<()> {
+    async fn forward(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, answers: bool) -> io::Result<()> {
         let (sender, mut receiver) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
         let reading = async move {
             let mut buffer = vec![0; 1 << 16];

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     cluster_server::{self, Cluster},
-    daemon::{Ground, World},
+    daemon::{TestStore, World},
     process::Process,
     redis_server::{self, free_port},
     wait::until,
@@ -24,30 +24,30 @@ fn open(url: &str) -> RedisStore {
     RedisStore::new(url, Durability::Standard, Clock::default()).unwrap()
 }
 
-fn everywhere(cluster: &Cluster, words: &[&str]) {
+fn execute_everywhere(cluster: &Cluster, words: &[&str]) {
     for node in 0..cluster.nodes.len() {
-        cluster.tell(node, words);
+        cluster.execute(node, words);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_callback_reaches_a_node_that_only_the_cluster_names() {
+async fn no_callback_reaches_a_discovered_cluster_node() {
     let cluster = cluster_server::start();
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.store =
         Some(format!("url = \"redis-cluster://127.0.0.1:{}\"\ndurability = \"standard\"", cluster.nodes[0].port));
     let daemon = world.start().await;
     for node in &cluster.nodes {
         let url = format!("http://127.0.0.1:{}/", node.port);
-        until("the node is closed", async || daemon.is_closed(&url).await).await;
+        until("the node is closed", async || daemon.is_denied(&url).await).await;
     }
-    assert!(!daemon.is_closed(&world.receiver.url).await);
+    assert!(!daemon.is_denied(&world.receiver.url).await);
     daemon.finish().await;
 }
 
 /// As a user with no more than the permissions that the guide names.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_over_a_cluster() {
+async fn a_login_works_with_the_documented_permissions() {
     let cluster = cluster_server::start();
     let guide = include_str!("../../templates/docs/guides/redis.md").replace('\n', " ");
     let rules = guide.split_once("ACL SETUSER countersign on >PASSWORD ").unwrap().1.split('`').next().unwrap();
@@ -55,9 +55,9 @@ async fn a_login_over_a_cluster() {
     assert!(guide.contains(&format!("`{}`", more.join(" "))), "the guide does not name them");
     let secret = format!(">{PASSWORD}");
     let words = ["ACL", "SETUSER", "us", "on", &secret].into_iter().chain(rules.split_whitespace()).chain(more);
-    everywhere(&cluster, &words.collect::<Vec<_>>());
+    execute_everywhere(&cluster, &words.collect::<Vec<_>>());
 
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     let url = cluster.url().replace("://", &format!("://us:{PASSWORD}@"));
     // Without replicas nobody could confirm a write.
     world.store = Some(format!("url = \"{url}\"\ndurability = \"standard\""));
@@ -68,8 +68,8 @@ async fn a_login_over_a_cluster() {
         let (one, other) = (&processes[index % 2], &processes[(index + 1) % 2]);
         let minted = one.mint(json!({"chatId": format!("4477009001{index:02}"), "client_ref": "r"})).await.unwrap();
         let text = minted.text_of("text");
-        assert!(other.says(&format!("4477009001{index:02}"), &format!("C{index}"), &text).await);
-        assert!(one.says(&format!("4477009001{index:02}"), &format!("D{index}"), &text).await, "a second time");
+        assert!(other.send_message(&format!("4477009001{index:02}"), &format!("C{index}"), &text).await);
+        assert!(one.send_message(&format!("4477009001{index:02}"), &format!("D{index}"), &text).await, "a second time");
         ids.push(minted.text_of("uuid"));
     }
     let told = world.receiver.wait_for(24).await;
@@ -79,7 +79,7 @@ async fn a_login_over_a_cluster() {
     ids.sort();
     assert_eq!(told, ids, "each once");
     for node in 0..3 {
-        assert!(cluster.ask::<u64>(node, &["DBSIZE"]) > 0, "nothing lies on node {node}");
+        assert!(cluster.query::<u64>(node, &["DBSIZE"]) > 0, "nothing lies on node {node}");
     }
     let status = processes[0].operator("/status").await;
     assert!(status.text.contains("Redis Cluster of 3 masters"), "{}", status.text);
@@ -98,7 +98,7 @@ async fn a_login_over_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_named_with_its_node() {
+async fn errors_name_their_node() {
     let cluster = cluster_server::start();
     let store = open(&cluster.url());
     assert_eq!(store.preflight().await.unwrap(), Vec::<String>::new());
@@ -111,10 +111,10 @@ async fn what_is_wrong_is_named_with_its_node() {
     let unconfirmed = durable.commit(&crate::store::one_message()).await.unwrap_err().to_string();
     assert!(unconfirmed.contains("not confirmed: no replica has it"), "{unconfirmed}");
 
-    cluster.tell(2, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    cluster.execute(2, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     let Err(StoreError::Misconfigured(why)) = store.preflight().await else { panic!("a node that evicts was taken") };
     assert!(why.contains("allkeys-lru") && why.contains(&third), "{why}");
-    cluster.tell(2, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    cluster.execute(2, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
 
     cluster.nodes[2].signal("-KILL");
     let told = store.describe().await.unwrap().text;
@@ -125,7 +125,7 @@ async fn what_is_wrong_is_named_with_its_node() {
 
 /// Each says what to write instead.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_and_a_single_redis_are_told_apart() {
+async fn a_cluster_url_for_a_single_redis_and_the_reverse_are_rejected() {
     let single = redis_server::start();
     let mistaken = single.url().replace("redis://", "redis-cluster://");
     let said = open(&mistaken).probe().await.unwrap_err().to_string();
@@ -144,7 +144,7 @@ async fn a_cluster_and_a_single_redis_are_told_apart() {
     let nobody = format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
     let said = open(&nobody).probe().await.unwrap_err().to_string();
     assert!(said.contains("nothing listens"), "{said}");
-    cluster.tell(0, &["CONFIG", "SET", "requirepass", PASSWORD]);
+    cluster.execute(0, &["CONFIG", "SET", "requirepass", PASSWORD]);
     cluster.nodes[1].signal("-KILL");
     let said = open(&cluster.url()).probe().await.unwrap_err().to_string();
     assert!(said.contains("(NOAUTH)"), "of one that is away and one that refuses us: {said}");

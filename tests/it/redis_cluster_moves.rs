@@ -27,13 +27,13 @@ use tokio::task::JoinSet;
 
 use crate::{
     cluster_server::{self, Cluster},
-    daemon::{Ground, World},
+    daemon::{TestStore, World},
     process::Process,
-    wait::{PATIENCE, until, until_or},
+    wait::{TIMEOUT, until, until_or},
 };
 
 /// Tags of partitions 0, 7 and 22.
-const SOME: [&str; 3] = ["{10}", "{s}", "{l}"];
+const TAGS: [&str; 3] = ["{10}", "{s}", "{l}"];
 
 /// What was answered 200, by the link.
 type Accepted = HashMap<String, Login>;
@@ -47,13 +47,13 @@ struct Login {
 }
 
 /// People who log in until they are told to stop, with gateways that deliver again.
-struct Crowd {
+struct Users {
     going: Arc<AtomicBool>,
     people: JoinSet<Accepted>,
 }
 
-impl Crowd {
-    fn gather(process: &Arc<Process>) -> Self {
+impl Users {
+    fn start(process: &Arc<Process>) -> Self {
         let going = Arc::new(AtomicBool::new(true));
         let mut people = JoinSet::new();
         for worker in 0..8u64 {
@@ -68,10 +68,10 @@ impl Crowd {
                     let Some(minted) = process.mint(json!({})).await else { continue };
                     let (number, text) = (format!("4477{:08}", worker * 100_000 + index), minted.text_of("text"));
                     // Delivered twice, and sent by a stranger as well.
-                    insist(&process, &number, &format!("W{worker}-{index}"), &text).await;
+                    send_until_accepted(&process, &number, &format!("W{worker}-{index}"), &text).await;
                     let (at, took) = (Instant::now(), begun.elapsed());
-                    insist(&process, &number, &format!("W{worker}-{index}"), &text).await;
-                    insist(
+                    send_until_accepted(&process, &number, &format!("W{worker}-{index}"), &text).await;
+                    send_until_accepted(
                         &process,
                         &format!("4478{:08}", worker * 100_000 + index),
                         &format!("X{worker}-{index}"),
@@ -87,7 +87,7 @@ impl Crowd {
         Self { going, people }
     }
 
-    async fn go_home(mut self) -> Accepted {
+    async fn finish(mut self) -> Accepted {
         self.going.store(false, Ordering::Relaxed);
         let mut accepted = HashMap::new();
         while let Some(part) = self.people.join_next().await {
@@ -97,20 +97,20 @@ impl Crowd {
     }
 }
 
-async fn insist(process: &Process, number: &str, id: &str, text: &str) {
+async fn send_until_accepted(process: &Process, number: &str, id: &str, text: &str) {
     // Not `until`: the compiler does not see that a task may hold it.
-    let deadline = Instant::now() + PATIENCE;
-    while !process.says(number, id, text).await {
-        assert!(Instant::now() < deadline, "never: the message is taken: {}", process.written());
+    let deadline = Instant::now() + TIMEOUT;
+    while !process.send_message(number, id, text).await {
+        assert!(Instant::now() < deadline, "never: the message is taken: {}", process.output());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 /// Every accepted link was told to the app, under one id, as of the one who was first.
-async fn all_are_told_once(world: &World, accepted: &Accepted) {
+async fn assert_one_callback_each(world: &World, accepted: &Accepted) {
     let told = || {
         let mut told: HashMap<String, HashSet<(String, String)>> = HashMap::new();
-        for one in world.receiver.arrived() {
+        for one in world.receiver.requests() {
             let body = one.json();
             assert_eq!(body["type"], "link.verified", "{body}");
             let (uuid, by) = (body["data"]["uuid"].as_str().unwrap(), body["data"]["subject"]["value"].to_string());
@@ -134,22 +134,22 @@ async fn all_are_told_once(world: &World, accepted: &Accepted) {
 }
 
 /// The longest that a login took, and the longest that the app waited for its callback.
-fn longest(world: &World, accepted: &Accepted) -> (Duration, Duration) {
+fn longest_delays(world: &World, accepted: &Accepted) -> (Duration, Duration) {
     let mut first = HashMap::new();
-    for one in world.receiver.arrived() {
+    for one in world.receiver.requests() {
         first.entry(one.json()["data"]["uuid"].as_str().unwrap().to_owned()).or_insert(one.at);
     }
     let waits = accepted.iter().map(|(uuid, login)| first[uuid].saturating_duration_since(login.at));
     (accepted.values().map(|login| login.took).max().unwrap_or_default(), waits.max().unwrap_or_default())
 }
 
-async fn enough(world: &World, more: usize) {
-    let before = world.receiver.arrived().len();
-    until("people go on logging in", async || world.receiver.arrived().len() >= before + more).await;
+async fn wait_for_logins(world: &World, more: usize) {
+    let before = world.receiver.requests().len();
+    until("people go on logging in", async || world.receiver.requests().len() >= before + more).await;
 }
 
 async fn serve(cluster: &Cluster, durability: &str) -> (World, Arc<Process>) {
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"{}\"\ndurability = \"{durability}\"", cluster.url()));
     let process = Arc::new(Process::start(&world).await);
     (world, process)
@@ -162,25 +162,25 @@ fn end(process: Arc<Process>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slots_move_while_people_log_in() {
+async fn slots_move_during_logins() {
     let cluster = cluster_server::start();
     let (world, process) = serve(&cluster, "standard").await;
-    let crowd = Crowd::gather(&process);
-    enough(&world, 20).await;
+    let crowd = Users::start(&process);
+    wait_for_logins(&world, 20).await;
     let mut moved = 0;
-    for tag in SOME {
+    for tag in TAGS {
         let slot = cluster.slot_of(tag);
         let from = cluster.owner(0, slot);
         let to = (from + 1) % 3;
         cluster.begin_move(slot, from, to);
         // Long enough for many to find the slot half moved.
-        enough(&world, 20).await;
+        wait_for_logins(&world, 20).await;
         until("somebody needs the slot", async || cluster.errors("TRYAGAIN") > 0).await;
         moved += cluster.end_move(slot, from, to);
-        enough(&world, 10).await;
+        wait_for_logins(&world, 10).await;
     }
-    let accepted = crowd.go_home().await;
-    all_are_told_once(&world, &accepted).await;
+    let accepted = crowd.finish().await;
+    assert_one_callback_each(&world, &accepted).await;
     assert!(accepted.len() > 50 && moved > 3, "{} logins, {moved} keys", accepted.len());
     let met = ["MOVED", "ASK", "TRYAGAIN"].map(|code| cluster.errors(code));
     assert!(met.iter().all(|count| *count > 0), "the test met no {met:?}");
@@ -189,28 +189,28 @@ async fn slots_move_while_people_log_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_master_is_replaced_while_people_log_in() {
+async fn a_killed_master_is_replaced_during_logins() {
     let cluster = cluster_server::start_with_replicas(Duration::from_secs(2));
     let (world, process) = serve(&cluster, "auto").await;
-    let crowd = Crowd::gather(&process);
-    enough(&world, 20).await;
-    let slot = cluster.slot_of(SOME[0]);
+    let crowd = Users::start(&process);
+    wait_for_logins(&world, 20).await;
+    let slot = cluster.slot_of(TAGS[0]);
     let killed = cluster.owner(1, slot);
     let observer = (killed + 1) % 3;
     let replica = || RedisStore::new(&cluster.url(), Durability::Standard, Clock::default()).unwrap();
     let (here, there) = (replica(), replica());
-    crate::store::hears(&here, &there, Partition::from_byte(0)).await;
+    crate::store::wait_until_notified(&here, &there, Partition::from_byte(0)).await;
     cluster.nodes[killed].signal("-KILL");
     until("a replica takes over", async || cluster.owner(observer, slot) != killed).await;
     // Whoever wants no confirmation is served at once, and hears again what others do.
     until("the new master is found", async || here.probe().await.is_ok()).await;
-    crate::store::hears(&here, &there, Partition::from_byte(0)).await;
+    crate::store::wait_until_notified(&here, &there, Partition::from_byte(0)).await;
     // The new master has no replica until the old one comes back; then it is whole.
     cluster.nodes[killed].restart();
-    cluster.is_whole();
-    enough(&world, 40).await;
-    let accepted = crowd.go_home().await;
-    all_are_told_once(&world, &accepted).await;
+    cluster.wait_until_healthy();
+    wait_for_logins(&world, 40).await;
+    let accepted = crowd.finish().await;
+    assert_one_callback_each(&world, &accepted).await;
     assert!(accepted.len() > 30, "{}", accepted.len());
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
     let written = end(process);
@@ -219,20 +219,20 @@ async fn a_killed_master_is_replaced_while_people_log_in() {
 
 /// Each master in turn hands over to its replica.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_planned_fail_over_is_a_pause_while_people_log_in() {
+async fn a_planned_fail_over_only_delays_logins() {
     let cluster = cluster_server::start_with_replicas(Duration::from_secs(10));
     let (world, process) = serve(&cluster, "auto").await;
-    let crowd = Crowd::gather(&process);
-    enough(&world, 20).await;
+    let crowd = Users::start(&process);
+    wait_for_logins(&world, 20).await;
     for (master, slot) in cluster_server::FIRST_SLOTS.into_iter().enumerate() {
-        tokio::task::block_in_place(|| cluster.hand_over(slot, master + 3));
-        enough(&world, 20).await;
+        tokio::task::block_in_place(|| cluster.fail_over(slot, master + 3));
+        wait_for_logins(&world, 20).await;
     }
-    let accepted = crowd.go_home().await;
-    all_are_told_once(&world, &accepted).await;
-    let (pause, late) = longest(&world, &accepted);
+    let accepted = crowd.finish().await;
+    assert_one_callback_each(&world, &accepted).await;
+    let (pause, late) = longest_delays(&world, &accepted);
     assert!(accepted.len() > 50 && cluster.errors("MOVED") > 0, "{}", accepted.len());
-    assert!(pause < Duration::from_secs(5), "of {} logins the longest took {pause:?}", accepted.len());
+    assert!(pause < Duration::from_secs(3), "of {} logins the longest took {pause:?}", accepted.len());
     // A job waits for the end of its lease where the answer to that was lost.
     assert!(late < LEASE_DURATION + Duration::from_secs(10), "of {} callbacks one came after {late:?}", accepted.len());
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
@@ -247,10 +247,10 @@ fn applied(committed: &Result<CommitOutcome, StoreError>) {
 /// While a slot is half moved, what is there is found there, what is new is made at its new master, nothing is done
 /// in both places, and what needs keys of both waits.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_half_moved_slot_is_one_slot() {
+async fn a_migrating_slot_is_served_consistently() {
     let cluster = cluster_server::start();
     let store = RedisStore::new(&cluster.url(), Durability::Standard, Clock::default()).unwrap();
-    let slot = cluster.slot_of(SOME[1]);
+    let slot = cluster.slot_of(TAGS[1]);
     let from = cluster.owner(0, slot);
     let to = (from + 1) % 3;
     let take = async |bucket: &str, partition: u8| {
@@ -318,19 +318,19 @@ async fn a_half_moved_slot_is_one_slot() {
 
 /// Wakes between replicas go by the master of the slot, wherever that is.
 #[tokio::test(flavor = "multi_thread")]
-async fn news_follow_their_slot() {
+async fn change_notifications_follow_their_slot() {
     let cluster = cluster_server::start();
     let replica = || RedisStore::new(&cluster.url(), Durability::Standard, Clock::default()).unwrap();
     let (here, there) = (replica(), replica());
-    crate::store::hears(&here, &there, Partition::from_byte(7)).await;
-    let slot = cluster.slot_of(SOME[1]);
+    crate::store::wait_until_notified(&here, &there, Partition::from_byte(7)).await;
+    let slot = cluster.slot_of(TAGS[1]);
     let from = cluster.owner(0, slot);
     cluster.begin_move(slot, from, (from + 1) % 3);
     cluster.end_move(slot, from, (from + 1) % 3);
     // At the new master, and unmoved ones at the old one.
-    crate::store::hears(&here, &there, Partition::from_byte(7)).await;
+    crate::store::wait_until_notified(&here, &there, Partition::from_byte(7)).await;
     for partition in Partition::all() {
-        crate::store::hears(&here, &there, partition).await;
+        crate::store::wait_until_notified(&here, &there, partition).await;
     }
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
 }
@@ -352,7 +352,7 @@ async fn a_confirmed_write_follows_its_slot() {
     };
     confirmed().await;
     // The partition of the message.
-    let slot = cluster.slot_of(SOME[1]);
+    let slot = cluster.slot_of(TAGS[1]);
     let from = cluster.owner(0, slot);
     let to = (from + 1) % 3;
     cluster.begin_move(slot, from, to);
@@ -370,7 +370,7 @@ async fn a_confirmed_write_follows_its_slot() {
 
 /// A claim lies where its key says, and not where the record does that is made under it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_is_confirmed_where_it_lies() {
+async fn an_idempotency_claim_is_confirmed_by_its_own_master() {
     let cluster = cluster_server::start_with_replicas(Duration::from_secs(10));
     let store = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
     let key = || ReservationRequest {
@@ -382,7 +382,7 @@ async fn a_claim_is_confirmed_where_it_lies() {
     };
     let early = key();
     until("it is confirmed", async || store.admit(&[], Some(&early)).await.is_ok()).await;
-    let replica = cluster.owner(0, cluster.slot_of(SOME[1])) + 3;
+    let replica = cluster.owner(0, cluster.slot_of(TAGS[1])) + 3;
     cluster.nodes[replica].signal("-STOP");
     let late = key();
     for again in [false, true] {

@@ -17,7 +17,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, WAHA, World},
+    daemon::{TestStore, WAHA, World},
     redis_server::{self, RedisServer},
     wait::until,
 };
@@ -106,15 +106,15 @@ fn total(line: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_costs_what_is_written_down() {
+async fn each_request_costs_the_recorded_commands() {
     let server = Arc::new(redis_server::start());
-    let mut world = World::new(Ground::Redis(server.clone()));
+    let mut world = World::new(TestStore::Redis(server.clone()));
     // What a number's rate costs depends on when it was last asked for.
     world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
     let daemon = world.start().await;
     // Scripts are loaded by their first use.
-    let warm = daemon.link(json!({})).await;
-    daemon.says("447700900100", "WARM", &warm.text).await;
+    let warm = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900100", "WARM", &warm.text).await;
     let sent = daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({ "chatId": "447700900100" })).await;
     assert_eq!(sent.status, 200, "{}", sent.text);
     daemon.settle().await;
@@ -136,9 +136,9 @@ async fn a_request_costs_what_is_written_down() {
     };
     let [mut minted, mut heard, mut read, mut sent] = [const { Vec::new() }; 4];
     for index in 0..REQUESTS {
-        let link = daemon.link(json!({})).await;
+        let link = daemon.create_link(json!({})).await;
         minted.push(measured().await);
-        daemon.says(&format!("4477009002{index:02}"), &format!("M{index}"), &link.text).await;
+        daemon.send_message(&format!("4477009002{index:02}"), &format!("M{index}"), &link.text).await;
         heard.push(measured().await);
         daemon.status(&link.uuid).await;
         read.push(measured().await);
@@ -152,7 +152,7 @@ async fn a_request_costs_what_is_written_down() {
         typical("requests/{uuid}", read),
         typical("request-code, with its message and callback", sent),
     ];
-    assert_eq!(world.gateway.arrived().len(), 2 + 2 * REQUESTS);
+    assert_eq!(world.gateway.requests().len(), 2 + 2 * REQUESTS);
     daemon.finish().await;
     if std::env::var_os("COUNTERSIGN_BLESS").is_some() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/redis_cost.txt");
@@ -179,20 +179,20 @@ fn calls(server: &RedisServer) -> Costs {
 
 /// A lane that is narrow beside what waits in it, in all partitions.
 #[tokio::test(flavor = "multi_thread")]
-async fn work_that_has_queued_up_costs_little_more_than_work_that_has_not() {
+async fn a_backlog_costs_few_additional_commands_per_job() {
     const LOGINS: usize = 300;
     let server = Arc::new(redis_server::start());
-    let mut world = World::new(Ground::Redis(server.clone()));
+    let mut world = World::new(TestStore::Redis(server.clone()));
     world.extra = "[instance.limits]\nreplies_per_second = 1000000\n".to_owned();
     let daemon = world.start().await;
     let mut links = Vec::new();
     for _ in 0..LOGINS {
-        links.push(daemon.link(json!({})).await);
+        links.push(daemon.create_link(json!({})).await);
     }
     world.gateway.hold();
     world.receiver.hold();
     for (index, link) in links.iter().enumerate() {
-        daemon.says(&format!("447700901{index:03}"), &format!("M{index}"), &link.text).await;
+        daemon.send_message(&format!("447700901{index:03}"), &format!("M{index}"), &link.text).await;
     }
     let before = calls(&server);
     world.gateway.release();

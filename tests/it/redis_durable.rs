@@ -12,13 +12,13 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, WAHA, World},
+    daemon::{TestStore, WAHA, World},
     proxy::Proxy,
     redis_server::{self, RedisServer},
     wait::{blocking_until, until},
 };
 
-fn follows(master: &RedisServer) {
+fn wait_for_replica(master: &RedisServer) {
     blocking_until("the replica follows", || {
         let _: () = redis::cmd("SET").arg("x").arg(1).query(&mut master.connection()).unwrap();
         let confirmed: i64 = redis::cmd("WAIT").arg(1).arg(200).query(&mut master.connection()).unwrap();
@@ -27,11 +27,11 @@ fn follows(master: &RedisServer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_answered_from_a_write_that_no_replica_has() {
+async fn unconfirmed_writes_are_not_visible() {
     let master = redis_server::start();
     let replica = redis_server::start_replica_of(&master);
-    follows(&master);
-    let mut world = World::new(Ground::directory());
+    wait_for_replica(&master);
+    let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"{}\"\ndurability = \"durable\"", master.url()));
     let daemon = world.start().await;
     let mint = format!("/api/otp/v2/{WAHA}/generate-link");
@@ -53,25 +53,27 @@ async fn nothing_is_answered_from_a_write_that_no_replica_has() {
     for _ in 0..2 {
         assert_eq!(mint().await.status, 503, "the link itself, and its repeat");
     }
-    assert_eq!(daemon.says("447700900123", "D1", &old.text_of("text")).await.status, 503);
+    assert_eq!(daemon.send_message("447700900123", "D1", &old.text_of("text")).await.status, 503);
     assert_eq!(daemon.get(&read(&old.text_of("uuid"))).await.status, 503, "its match is not confirmed");
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 
     let replica = redis_server::start_replica_of(&master);
-    follows(&master);
+    wait_for_replica(&master);
     until("the repeat is answered", async || mint().await.status == 200).await;
-    until("the message is taken", async || daemon.says("447700900123", "D1", &old.text_of("text")).await.status == 200)
-        .await;
+    until("the message is taken", async || {
+        daemon.send_message("447700900123", "D1", &old.text_of("text")).await.status == 200
+    })
+    .await;
     assert_eq!(daemon.status(&old.text_of("uuid")).await, "verified");
     daemon.finish().await;
     drop(replica);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_process_reads_behind_a_barrier() {
+async fn another_process_reads_behind_its_own_barrier() {
     let master = redis_server::start();
     let replica = redis_server::start_replica_of(&master);
-    follows(&master);
+    wait_for_replica(&master);
     let open = || RedisStore::new(&master.url(), Durability::Durable, Clock::default()).unwrap();
     let (here, there) = (open(), open());
     let (key, change) = crate::store::one_record(&here);
@@ -84,7 +86,7 @@ async fn another_process_reads_behind_a_barrier() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_far_away_confirms() {
+async fn a_distant_replica_confirms_writes() {
     let master = redis_server::start();
     let proxy = Proxy::delayed(master.port, Duration::from_millis(120)).await;
     let more = ["--replicaof", "127.0.0.1", &proxy.port.to_string()].map(str::to_owned).to_vec();

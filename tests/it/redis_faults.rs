@@ -19,9 +19,9 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, World},
+    daemon::{TestStore, World},
     redis_server::{self, RedisServer},
-    wait::{blocking_until, ends, until},
+    wait::{blocking_until, until, within_timeout},
 };
 
 fn store(server: &RedisServer, durability: Durability) -> RedisStore {
@@ -33,24 +33,24 @@ fn set(server: &RedisServer, name: &str, value: &str) {
 }
 
 /// Kills and restarts the server under a world that shares it.
-fn ground() -> (Arc<RedisServer>, World) {
+fn test_store() -> (Arc<RedisServer>, World) {
     let server = Arc::new(redis_server::start());
-    let world = World::new(Ground::Redis(Arc::clone(&server)));
+    let world = World::new(TestStore::Redis(Arc::clone(&server)));
     (server, world)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_503_and_loses_nothing() {
-    let (server, world) = ground();
+async fn an_outage_answers_503_and_loses_nothing() {
+    let (server, world) = test_store();
     let daemon = world.start().await;
     world.receiver.fail(500, 1);
-    let told = daemon.link(json!({})).await;
-    daemon.says("447700900111", "O0", &told.text).await;
+    let told = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900111", "O0", &told.text).await;
     world.receiver.wait_for(1).await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     server.signal("-KILL");
     let start = Instant::now();
-    let refused = daemon.says("447700900123", "O1", &link.text).await;
+    let refused = daemon.send_message("447700900123", "O1", &link.text).await;
     assert_eq!((refused.status, &refused.json["code"]), (503, &json!("store_unavailable")));
     assert_eq!(refused.header("retry-after"), "2");
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
@@ -59,7 +59,7 @@ async fn an_outage_is_503_and_loses_nothing() {
     assert_eq!(daemon.send(live).await.status, 200, "liveness never depends on the store");
     server.restart();
     // The gateway delivers again.
-    until("it is taken", async || daemon.says("447700900123", "O1", &link.text).await.status == 200).await;
+    until("it is taken", async || daemon.send_message("447700900123", "O1", &link.text).await.status == 200).await;
     assert_eq!(daemon.status(&link.uuid).await, "verified");
     daemon.settle().await;
     daemon.advance(Duration::from_secs(20)).await;
@@ -68,7 +68,7 @@ async fn an_outage_is_503_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_before_a_silent_redis_is_told_and_the_next_one_is_served() {
+async fn many_requests_to_a_silent_redis_time_out_and_later_ones_are_served() {
     let server = redis_server::start();
     let store = store(&server, Durability::Standard);
     let take = [TokenRequest {
@@ -89,16 +89,16 @@ async fn a_crowd_before_a_silent_redis_is_told_and_the_next_one_is_served() {
         assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
     }
     server.signal("-CONT");
-    let after = ends("the next one is served", store.admit(&take, None)).await;
+    let after = within_timeout("the next one is served", store.admit(&take, None)).await;
     assert!(after.is_ok(), "{after:?}");
 }
 
 /// Each request has two seconds for the store, however many wait beside it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_hangs_holds_nobody_for_longer_than_the_budget() {
-    let (server, world) = ground();
+async fn a_hanging_redis_delays_requests_by_at_most_their_budget() {
+    let (server, world) = test_store();
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     server.signal("-STOP");
     let crowd = (0..24_u32).map(|place| {
         let (daemon, link) = (&daemon, &link);
@@ -107,7 +107,7 @@ async fn a_redis_that_hangs_holds_nobody_for_longer_than_the_budget() {
             let start = Instant::now();
             let answer = match place % 3 {
                 0 => daemon.mint(json!({})).await,
-                1 => daemon.says("447700900123", &format!("H{place}"), &link.text).await,
+                1 => daemon.send_message("447700900123", &format!("H{place}"), &link.text).await,
                 _ => daemon.get(&format!("/api/otp/v2/{}/requests/{}", crate::daemon::WAHA, link.uuid)).await,
             };
             (answer.status, start.elapsed())
@@ -125,49 +125,52 @@ async fn a_redis_that_hangs_holds_nobody_for_longer_than_the_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_at_the_start_is_waited_for() {
-    let (server, world) = ground();
+async fn an_unreachable_store_at_startup_is_waited_for() {
+    let (server, world) = test_store();
     server.signal("-KILL");
     let daemon = world.start().await;
     let ready = || http::Request::get(format!("{}/readyz", daemon.operator)).body(Vec::new()).unwrap();
     assert_eq!(daemon.send(ready()).await.status, 503);
     server.restart();
     until("it is ready", async || daemon.send(ready()).await.status == 200).await;
-    daemon.link(json!({})).await;
+    daemon.create_link(json!({})).await;
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flushed_script_cache_is_invisible() {
-    let (server, world) = ground();
+async fn a_flushed_script_cache_causes_no_error() {
+    let (server, world) = test_store();
     let daemon = world.start().await;
     for index in 0..20 {
         let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut server.connection()).unwrap();
-        let link = daemon.link(json!({})).await;
+        let link = daemon.create_link(json!({})).await;
         let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut server.connection()).unwrap();
-        assert_eq!(daemon.says(&format!("4477009001{index:02}"), &format!("F{index}"), &link.text).await.status, 200);
+        assert_eq!(
+            daemon.send_message(&format!("4477009001{index:02}"), &format!("F{index}"), &link.text).await.status,
+            200
+        );
     }
     world.receiver.wait_for(20).await;
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_redis_refuses_new_work_and_finishes_old() {
-    let (server, world) = ground();
+async fn a_full_redis_rejects_new_work_and_finishes_pending_work() {
+    let (server, world) = test_store();
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
+    let link = daemon.create_link(json!({})).await;
     set(&server, "maxmemory", "1mb");
     let refused = daemon.mint(json!({})).await;
     assert_eq!((refused.status, &refused.json["code"]), (503, &json!("temporary_reduced_capacity")));
-    assert_eq!(daemon.says("447700900123", "M1", &link.text).await.status, 200);
+    assert_eq!(daemon.send_message("447700900123", "M1", &link.text).await.status, 200);
     world.receiver.wait_for(1).await;
     set(&server, "maxmemory", "0");
-    daemon.link(json!({})).await;
+    daemon.create_link(json!({})).await;
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_evicts_is_refused() {
+async fn a_redis_with_eviction_is_rejected() {
     let server = redis_server::start();
     set(&server, "maxmemory-policy", "allkeys-lru");
     let refused = store(&server, Durability::Standard).preflight().await;
@@ -175,7 +178,7 @@ async fn a_redis_that_evicts_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demoted_master_is_left_for_the_new_one() {
+async fn connections_leave_a_demoted_master_for_the_new_one() {
     let server = redis_server::start();
     let store = store(&server, Durability::Standard);
     store.probe().await.unwrap();
@@ -190,7 +193,7 @@ async fn a_demoted_master_is_left_for_the_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn durable_means_that_a_replica_has_it() {
+async fn a_durable_write_is_confirmed_by_a_replica() {
     let master = redis_server::start();
     let replica = redis_server::start_replica_of(&master);
     wait_for_replica(&master);
@@ -231,10 +234,10 @@ fn wait_for_replica(master: &RedisServer) {
 
 /// Keys that stay by design; every other one must age out.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_key_ages_out_or_is_meant_to_stay() {
-    let (server, world) = ground();
+async fn every_key_expires_or_is_permanent_by_design() {
+    let (server, world) = test_store();
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": "447700900123", "client_ref": "r"})).await;
+    let link = daemon.create_link(json!({"chatId": "447700900123", "client_ref": "r"})).await;
     daemon
         .post_with(
             &format!("/api/otp/v2/{}/generate-link", crate::daemon::WAHA),
@@ -242,9 +245,9 @@ async fn every_key_ages_out_or_is_meant_to_stay() {
             &[("idempotency-key", "k")],
         )
         .await;
-    daemon.says("447700900199", "K1", &link.text).await;
-    daemon.says("447700900123", "K2", &link.text).await;
-    daemon.says("447700900199", "K3", "[AAAAAAAAAAAAAA]").await;
+    daemon.send_message("447700900199", "K1", &link.text).await;
+    daemon.send_message("447700900123", "K2", &link.text).await;
+    daemon.send_message("447700900199", "K3", "[AAAAAAAAAAAAAA]").await;
     daemon.settle().await;
     let mut connection = server.connection();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();

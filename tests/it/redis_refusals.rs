@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    daemon::{Ground, World},
+    daemon::{TestStore, World},
     process::Process,
     redis_server::{self, RedisServer, free_port},
     wait::{until, until_or},
@@ -28,24 +28,24 @@ fn open(url: &str) -> RedisStore {
     RedisStore::new(url, Durability::Standard, Clock::default()).unwrap()
 }
 
-fn tell(server: &RedisServer, words: &[&str]) {
+fn execute(server: &RedisServer, words: &[&str]) {
     let mut cmd = redis::cmd(words[0]);
     let _: redis::Value = cmd.arg(&words[1..]).query(&mut server.connection()).unwrap();
 }
 
 /// The url of the server with credentials.
-fn with(server: &RedisServer, credentials: &str) -> String {
+fn with_credentials(server: &RedisServer, credentials: &str) -> String {
     server.url().replace("redis://", &format!("redis://{credentials}@"))
 }
 
 fn launch(world: &World, url: &str) -> Process {
     let (port, operator) = (free_port(), free_port());
     let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
-    Process::spawn(port, operator, &text.replace(&world.ground.url(), url), &[])
+    Process::spawn(port, operator, &text.replace(&world.test_store.url(), url), &[])
 }
 
 /// Every way in says it: the probe, and what a request does.
-async fn refused(url: &str) -> String {
+async fn rejection(url: &str) -> String {
     let store = open(url);
     let probed = store.probe().await.unwrap_err().to_string();
     let committed = store.commit(&crate::store::one_message()).await.unwrap_err();
@@ -59,43 +59,52 @@ async fn refused(url: &str) -> String {
 }
 
 #[track_caller]
-fn says(told: &str, words: &[&str]) {
+fn assert_contains(told: &str, words: &[&str]) {
     for word in words {
         assert!(told.contains(word), "{word} in {told}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_are_asked_for_by_name() {
+async fn missing_and_wrong_credentials_are_named() {
     let server = redis_server::start();
-    tell(&server, &["ACL", "SETUSER", "weak", "on", &format!(">{PASSWORD}"), "~cs:*", "&cs:*", "+@read"]);
-    says(&refused(&with(&server, &format!("weak:{PASSWORD}"))).await, &["store.url", "(NOPERM)", "ACL SETUSER"]);
-    says(&refused(&with(&server, "weak:canary-password-2")).await, &["store.url", "(WRONGPASS)"]);
-    says(&refused(&with(&server, "nobody:canary-password")).await, &["store.url", "(WRONGPASS)"]);
-    tell(&server, &["CONFIG", "SET", "requirepass", PASSWORD]);
-    says(&refused(&server.url()).await, &["(NOAUTH)", "redis://USER:PASSWORD@HOST"]);
-    says(&refused(&with(&server, ":another")).await, &["(WRONGPASS)"]);
-    open(&with(&server, &format!(":{PASSWORD}"))).probe().await.unwrap();
+    execute(&server, &["ACL", "SETUSER", "weak", "on", &format!(">{PASSWORD}"), "~cs:*", "&cs:*", "+@read"]);
+    assert_contains(
+        &rejection(&with_credentials(&server, &format!("weak:{PASSWORD}"))).await,
+        &["store.url", "(NOPERM)", "ACL SETUSER"],
+    );
+    assert_contains(
+        &rejection(&with_credentials(&server, "weak:canary-password-2")).await,
+        &["store.url", "(WRONGPASS)"],
+    );
+    assert_contains(
+        &rejection(&with_credentials(&server, "nobody:canary-password")).await,
+        &["store.url", "(WRONGPASS)"],
+    );
+    execute(&server, &["CONFIG", "SET", "requirepass", PASSWORD]);
+    assert_contains(&rejection(&server.url()).await, &["(NOAUTH)", "redis://USER:PASSWORD@HOST"]);
+    assert_contains(&rejection(&with_credentials(&server, ":another")).await, &["(WRONGPASS)"]);
+    open(&with_credentials(&server, &format!(":{PASSWORD}"))).probe().await.unwrap();
 }
 
 /// With the permissions that the message names, and no others, everything works.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_permissions_that_are_named_are_enough() {
+async fn the_named_permissions_are_sufficient() {
     let server = redis_server::start();
     let weak = format!(">{PASSWORD}");
-    tell(&server, &["ACL", "SETUSER", "us", "on", &weak]);
-    let named = refused(&with(&server, &format!("us:{PASSWORD}"))).await;
+    execute(&server, &["ACL", "SETUSER", "us", "on", &weak]);
+    let named = rejection(&with_credentials(&server, &format!("us:{PASSWORD}"))).await;
     let rules: Vec<&str> =
         named.split_once("ACL SETUSER … ").unwrap().1.split(" (and").next().unwrap().split_whitespace().collect();
     let all: Vec<&str> = ["ACL", "SETUSER", "us"].into_iter().chain(rules).collect();
-    tell(&server, &all);
+    execute(&server, &all);
 
     let server = Arc::new(server);
-    let world = World::new(Ground::Redis(Arc::clone(&server)));
-    let process = launch(&world, &with(&server, &format!("us:{PASSWORD}")));
+    let world = World::new(TestStore::Redis(Arc::clone(&server)));
+    let process = launch(&world, &with_credentials(&server, &format!("us:{PASSWORD}")));
     process.wait_until_ready().await;
     let minted = process.mint(json!({})).await.unwrap();
-    assert!(process.says("447700900123", "A1", &minted.text_of("text")).await);
+    assert!(process.send_message("447700900123", "A1", &minted.text_of("text")).await);
     world.receiver.wait_for(1).await;
     world.gateway.wait_for(1).await;
     assert_eq!(process.operator("/readyz").await.status, 200);
@@ -105,30 +114,30 @@ async fn the_permissions_that_are_named_are_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_a_full_one_and_one_without_a_disk_are_told_apart() {
+async fn read_only_full_and_failed_save_have_different_hints() {
     let (server, other) = (redis_server::start(), redis_server::start());
-    tell(&server, &["REPLICAOF", "127.0.0.1", &other.port.to_string()]);
-    says(&refused(&server.url()).await, &["(READONLY)", "master"]);
-    tell(&server, &["REPLICAOF", "NO", "ONE"]);
+    execute(&server, &["REPLICAOF", "127.0.0.1", &other.port.to_string()]);
+    assert_contains(&rejection(&server.url()).await, &["(READONLY)", "master"]);
+    execute(&server, &["REPLICAOF", "NO", "ONE"]);
 
-    tell(&server, &["CONFIG", "SET", "maxmemory", "1kb"]);
+    execute(&server, &["CONFIG", "SET", "maxmemory", "1kb"]);
     let full = open(&server.url()).commit(&crate::store::one_message()).await.unwrap_err();
     assert!(matches!(full, StoreError::Full), "{full}");
-    says(&full.to_string(), &["full", "maxmemory"]);
-    tell(&server, &["CONFIG", "SET", "maxmemory", "0"]);
+    assert_contains(&full.to_string(), &["full", "maxmemory"]);
+    execute(&server, &["CONFIG", "SET", "maxmemory", "0"]);
 
     // A save that fails, as on a full disk: nothing more is written.
     let (_, directory): (String, String) =
         redis::cmd("CONFIG").arg("GET").arg("dir").query(&mut server.connection()).unwrap();
     std::fs::remove_dir_all(directory).unwrap();
-    tell(&server, &["CONFIG", "SET", "save", "3600 1"]);
-    tell(&server, &["BGSAVE"]);
+    execute(&server, &["CONFIG", "SET", "save", "3600 1"]);
+    execute(&server, &["BGSAVE"]);
     let failed = || {
         let info: String = redis::cmd("INFO").arg("persistence").query(&mut server.connection()).unwrap();
         info.contains("rdb_last_bgsave_status:err")
     };
     until("the save fails", async || failed()).await;
-    says(&refused(&server.url()).await, &["(MISCONF)", "disk"]);
+    assert_contains(&rejection(&server.url()).await, &["(MISCONF)", "disk"]);
 }
 
 /// Says `greeting` to whoever connects, and `answer` to every command; without an answer it hangs up.
@@ -163,34 +172,34 @@ const DENIED: &str = "-DENIED Redis is running in protected mode because protect
 const LOADING: &str = "-LOADING Redis is loading the dataset in memory\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn protected_mode_loading_and_silence_are_named() {
-    says(&refused(&server(DENIED, None).await).await, &["protected mode", "(DENIED)", "requirepass"]);
-    says(&refused(&server("", Some(LOADING)).await).await, &["(LOADING)", "reading its data"]);
+async fn protected_mode_loading_and_no_answer_have_hints() {
+    assert_contains(&rejection(&server(DENIED, None).await).await, &["protected mode", "(DENIED)", "requirepass"]);
+    assert_contains(&rejection(&server("", Some(LOADING)).await).await, &["(LOADING)", "reading its data"]);
     // What hangs up without a word is no Redis in protected mode.
-    let broken = refused(&server("", None).await).await;
+    let broken = rejection(&server("", None).await).await;
     assert!(!broken.contains("DENIED"), "{broken}");
     let nobody = format!("redis://127.0.0.1:{}/0", free_port());
-    says(&refused(&nobody).await, &["nothing listens", "store.url"]);
+    assert_contains(&rejection(&nobody).await, &["nothing listens", "store.url"]);
 }
 
 /// At the start, and again whenever it is something else.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_says_it_at_the_start_and_when_it_changes() {
+async fn a_store_error_is_logged_at_startup_and_when_it_changes() {
     let server = redis_server::start();
-    tell(&server, &["CONFIG", "SET", "requirepass", PASSWORD]);
+    execute(&server, &["CONFIG", "SET", "requirepass", PASSWORD]);
     let server = Arc::new(server);
-    let world = World::new(Ground::Redis(Arc::clone(&server)));
+    let world = World::new(TestStore::Redis(Arc::clone(&server)));
     let process = launch(&world, &server.url());
     let until = async |what: &str| {
-        let otherwise = || format!("{what} in {}", process.written());
-        until_or(otherwise, async || process.written().contains(what)).await;
+        let otherwise = || format!("{what} in {}", process.output());
+        until_or(otherwise, async || process.output().contains(what)).await;
     };
     until("the store is not reachable yet: not ready error=the store is unavailable: Redis asks for a password").await;
     until("ERROR countersign::app::readiness: not ready why=\"the store is unavailable: Redis asks for a password")
         .await;
     server.signal("-KILL");
     until("ERROR countersign::app::readiness: not ready why=\"the store is unavailable: nothing listens").await;
-    assert_eq!(process.written().matches("app::readiness: not ready").count(), 2, "{}", process.written());
+    assert_eq!(process.output().matches("app::readiness: not ready").count(), 2, "{}", process.output());
     // Its password was in its memory alone.
     server.restart();
     process.wait_until_ready().await;

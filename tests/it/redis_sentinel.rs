@@ -16,13 +16,13 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    daemon::{Daemon, Ground, World},
+    daemon::{Daemon, TestStore, World},
     redis_server::{self, RedisServer},
-    wait::{PATIENCE, until},
+    wait::{TIMEOUT, until},
 };
 
 /// A master, its replica, and three who watch them.
-pub(crate) struct Watched {
+pub(crate) struct SentinelSetup {
     pub(crate) master: RedisServer,
     pub(crate) replica: RedisServer,
     /// A second one, where there is one.
@@ -59,19 +59,20 @@ impl Sentinel {
         Self { child: command.spawn().unwrap(), port, _directory: directory }
     }
 
-    fn ask(&self, words: &[&str]) -> Option<redis::Value> {
+    fn query(&self, words: &[&str]) -> Option<redis::Value> {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
         redis::cmd("SENTINEL").arg(words).query(&mut client.get_connection().ok()?).ok()
     }
 
     fn master_port(&self) -> Option<u16> {
-        let (_, port): (String, u16) = redis::from_redis_value(self.ask(&["GET-MASTER-ADDR-BY-NAME", "otp"])?).ok()?;
+        let (_, port): (String, u16) =
+            redis::from_redis_value(self.query(&["GET-MASTER-ADDR-BY-NAME", "otp"])?).ok()?;
         Some(port)
     }
 
     /// Whether it knows the other Sentinels and the replica.
-    fn is_whole(&self, replicas: usize) -> bool {
-        let count = |word| match self.ask(&[word, "otp"]) {
+    fn knows_all(&self, replicas: usize) -> bool {
+        let count = |word| match self.query(&[word, "otp"]) {
             Some(redis::Value::Array(list)) => list.len(),
             _ => 0,
         };
@@ -79,7 +80,7 @@ impl Sentinel {
     }
 }
 
-impl Watched {
+impl SentinelSetup {
     pub(crate) async fn start() -> Self {
         Self::start_with(1).await
     }
@@ -97,7 +98,7 @@ impl Watched {
             })
             .await;
         }
-        until("the Sentinels know one another", async || watched.sentinels.iter().all(|one| one.is_whole(replicas)))
+        until("the Sentinels know one another", async || watched.sentinels.iter().all(|one| one.knows_all(replicas)))
             .await;
         watched
     }
@@ -115,7 +116,7 @@ impl Watched {
 
     /// Makes the replica the master, and waits until every Sentinel says so.
     pub(crate) async fn fail_over(&self) {
-        until("the fail-over begins", async || self.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
+        until("the fail-over begins", async || self.sentinels[0].query(&["FAILOVER", "otp"]).is_some()).await;
         self.promoted().await;
     }
 
@@ -129,17 +130,17 @@ impl Watched {
 }
 
 /// As a gateway does: again, until somebody takes it.
-async fn insists(daemon: &Daemon, id: &str, text: &str) {
-    until("the message is taken", async || daemon.says("447700900123", id, text).await.status == 200).await;
+async fn send_until_accepted(daemon: &Daemon, id: &str, text: &str) {
+    until("the message is taken", async || daemon.send_message("447700900123", id, text).await.status == 200).await;
 }
 
 /// Although their networks are open, and the URL names one Sentinel: not the master, its replica, or the other Sentinels.
 /// Another address with one of their ports may be another of them.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_callback_reaches_the_store_or_another_replica_s_operator() {
-    let watched = Watched::start().await;
-    let mut world = World::new(Ground::directory());
-    let url = Watched::url_of(&watched.sentinels[..1]);
+async fn no_callback_reaches_the_store_or_another_replicas_operator_listener() {
+    let watched = SentinelSetup::start().await;
+    let mut world = World::new(TestStore::directory());
+    let url = SentinelSetup::url_of(&watched.sentinels[..1]);
     world.store = Some(format!("url = \"{url}\"\ndurability = \"durable\""));
     let (daemon, other) = (world.start().await, world.start().await);
     let operator = other.operator.rsplit_once(':').unwrap().1.parse().unwrap();
@@ -148,7 +149,7 @@ async fn no_callback_reaches_the_store_or_another_replica_s_operator() {
     until("all of them are closed", async || {
         for port in &closed {
             for host in ["127.0.0.1", "127.0.0.2"] {
-                if !daemon.is_closed(&format!("http://{host}:{port}/")).await {
+                if !daemon.is_denied(&format!("http://{host}:{port}/")).await {
                     return false;
                 }
             }
@@ -156,36 +157,37 @@ async fn no_callback_reaches_the_store_or_another_replica_s_operator() {
         true
     })
     .await;
-    assert!(!daemon.is_closed(&world.receiver.url).await, "the app is not");
+    assert!(!daemon.is_denied(&world.receiver.url).await, "the app is not");
     other.finish().await;
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_master_is_a_pause() {
-    let watched = Watched::start().await;
-    let mut world = World::new(Ground::directory());
+async fn a_killed_master_only_delays_logins() {
+    let watched = SentinelSetup::start().await;
+    let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"{}\"\ndurability = \"durable\"", watched.url()));
     let daemon = world.start().await;
-    let (before, pending) = (daemon.link(json!({})).await, daemon.link(json!({})).await);
-    insists(&daemon, "S1", &before.text).await;
+    let (before, pending) = (daemon.create_link(json!({})).await, daemon.create_link(json!({})).await);
+    send_until_accepted(&daemon, "S1", &before.text).await;
     daemon.settle().await;
     watched.master.signal("-KILL");
-    assert_ne!(daemon.says("447700900123", "S2", &pending.text).await.status, 200, "nobody confirms it");
+    assert_ne!(daemon.send_message("447700900123", "S2", &pending.text).await.status, 200, "nobody confirms it");
     watched.promoted().await;
     // Nobody is left to confirm, and so nothing is promised until the old master is back as a replica.
-    assert_ne!(daemon.says("447700900123", "S2", &pending.text).await.status, 200, "still nobody confirms it");
+    assert_ne!(daemon.send_message("447700900123", "S2", &pending.text).await.status, 200, "still nobody confirms it");
     watched.master.restart();
-    insists(&daemon, "S2", &pending.text).await;
+    send_until_accepted(&daemon, "S2", &pending.text).await;
     for link in [&before, &pending] {
         assert_eq!(daemon.status(&link.uuid).await, "verified");
     }
     until("both callbacks", async || {
         daemon.settle().await;
-        world.receiver.arrived().len() >= 2
+        world.receiver.requests().len() >= 2
     })
     .await;
-    let mut ids: Vec<String> = world.receiver.arrived().iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    let mut ids: Vec<String> =
+        world.receiver.requests().iter().map(|one| one.header("webhook-id").to_owned()).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 2, "each under its own id, however often");
@@ -205,7 +207,7 @@ impl Load {
         let mut load = Self { minted: Vec::new(), refused: 0, pause: Duration::ZERO, answered: Instant::now() };
         let start = Instant::now();
         while !is_over(&load).await {
-            assert!(start.elapsed() < PATIENCE, "never: it serves again: {load}");
+            assert!(start.elapsed() < TIMEOUT, "never: it serves again: {load}");
             for answer in futures_util::future::join_all((0..4).map(|_| daemon.mint(json!({})))).await {
                 if answer.status == 200 {
                     load.pause = load.pause.max(load.answered.elapsed());
@@ -222,7 +224,7 @@ impl Load {
     }
 
     /// How many of those that were answered are not there.
-    async fn lost(&self, daemon: &Daemon) -> usize {
+    async fn lost_links(&self, daemon: &Daemon) -> usize {
         let mut lost = 0;
         for uuid in &self.minted {
             let path = format!("/api/otp/v2/{}/requests/{uuid}", crate::daemon::WAHA);
@@ -244,18 +246,18 @@ impl std::fmt::Display for Load {
     }
 }
 
-async fn serving(watched: &Watched, confirm: &str) -> (World, Daemon) {
-    let mut world = World::new(Ground::directory());
+async fn serving(watched: &SentinelSetup, confirm: &str) -> (World, Daemon) {
+    let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"{}\"\nconfirm = \"{confirm}\"", watched.url()));
     let daemon = world.start().await;
     until("links are minted", async || daemon.mint(json!({})).await.status == 200).await;
-    until("the fail-over begins", async || watched.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
+    until("the fail-over begins", async || watched.sentinels[0].query(&["FAILOVER", "otp"]).is_some()).await;
     (world, daemon)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_planned_fail_over_is_a_pause_and_loses_nothing() {
-    let watched = Watched::start_with(2).await;
+async fn a_planned_fail_over_loses_nothing() {
+    let watched = SentinelSetup::start_with(2).await;
     let (_world, daemon) = serving(&watched, "all").await;
     let start = Instant::now();
     // Until the new master has served for a while.
@@ -264,7 +266,7 @@ async fn a_planned_fail_over_is_a_pause_and_loses_nothing() {
         is_new && load.answered.elapsed() < Duration::from_millis(200) && start.elapsed() > Duration::from_secs(8)
     })
     .await;
-    assert_eq!(load.lost(&daemon).await, 0, "{load}");
+    assert_eq!(load.lost_links(&daemon).await, 0, "{load}");
     assert!(load.pause < Duration::from_secs(5), "{load}");
     daemon.finish().await;
 }
@@ -272,8 +274,8 @@ async fn a_planned_fail_over_is_a_pause_and_loses_nothing() {
 /// A lone replica, once promoted, has nobody to confirm until the old master follows it. Sentinel sees to that after
 /// eight seconds at the earliest; whoever plans the fail-over can do it at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn with_one_replica_a_planned_fail_over_lasts_until_the_old_master_follows() {
-    let watched = Watched::start().await;
+async fn with_one_replica_writes_resume_when_the_old_master_follows() {
+    let watched = SentinelSetup::start().await;
     let (_world, daemon) = serving(&watched, "auto").await;
     let (master, replica) = (&watched.master, &watched.replica);
     let follows = async {
@@ -290,17 +292,17 @@ async fn with_one_replica_a_planned_fail_over_lasts_until_the_old_master_follows
     });
     let (load, followed) = tokio::join!(load, follows);
     assert!(load.answered.saturating_duration_since(followed) < Duration::from_secs(3), "{load}");
-    assert_eq!(load.lost(&daemon).await, 0, "{load}");
+    assert_eq!(load.lost_links(&daemon).await, 0, "{load}");
     daemon.finish().await;
 }
 
 /// The old master answers on, and takes no writes any more: connections to it are worth nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demoted_master_is_left() {
-    let watched = Watched::start().await;
+async fn connections_leave_a_demoted_master() {
+    let watched = SentinelSetup::start().await;
     let store = RedisStore::new(&watched.url(), Durability::Standard, Clock::default()).unwrap();
     store.probe().await.unwrap();
-    until("the fail-over begins", async || watched.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
+    until("the fail-over begins", async || watched.sentinels[0].query(&["FAILOVER", "otp"]).is_some()).await;
     watched.promoted().await;
     // The old one takes writes for eight seconds more.
     until("writes go to the new master", async || {
@@ -326,8 +328,8 @@ async fn a_demoted_master_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_master_that_nobody_knows_is_said() {
-    let watched = Watched::start().await;
+async fn an_unknown_master_is_reported() {
+    let watched = SentinelSetup::start().await;
     let url = watched.url().replace("/otp/", "/opt/");
     let store = RedisStore::new(&url, Durability::Standard, Clock::default()).unwrap();
     let error = store.probe().await.unwrap_err().to_string();

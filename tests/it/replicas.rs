@@ -18,10 +18,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    daemon::{Daemon, Ground, World},
+    daemon::{Daemon, TestStore, World},
     process::{Process, callbacks_by_link},
     redis_server::{self, RedisServer, free_port},
-    wait::{ends, until},
+    wait::{until, within_timeout},
 };
 
 const CALLBACKS: &str = "countersign_queue_depth{kind=\"callback\"}";
@@ -40,15 +40,15 @@ async fn logins(process: &Process, name: &str, accepted: &Accepted, stop: &Cance
             continue;
         };
         let number = format!("4477{name}{index:06}");
-        if process.says(&number, &format!("R{name}-{index}"), &minted.text_of("text")).await {
+        if process.send_message(&number, &format!("R{name}-{index}"), &minted.text_of("text")).await {
             accepted.lock().unwrap().insert(minted.text_of("uuid"), number);
         }
     }
 }
 
 /// Takes an attempt, and leaves it without an answer.
-async fn unanswered(receiver: &TcpListener) -> std::net::TcpStream {
-    let (mut stream, _) = ends("an attempt begins", receiver.accept()).await.unwrap();
+async fn accept_without_answer(receiver: &TcpListener) -> std::net::TcpStream {
+    let (mut stream, _) = within_timeout("an attempt begins", receiver.accept()).await.unwrap();
     assert!(stream.read(&mut vec![0; 16 << 10]).await.unwrap() > 0);
     stream.into_std().unwrap()
 }
@@ -72,8 +72,8 @@ async fn answer_all(receiver: TcpListener, answered: Arc<Mutex<Vec<String>>>) {
 /// Of three processes one is killed and one frozen, with jobs on their way. Whoever is left takes them over when their
 /// leases end, and what the frozen one still does when it wakes up changes nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_dies_and_one_freezes_and_nothing_is_lost() {
-    let world = World::new(Ground::redis());
+async fn a_killed_and_a_frozen_replica_lose_nothing() {
+    let world = World::new(TestStore::redis());
     world.receiver.delay(Duration::from_millis(400));
     let (killed, frozen, left) =
         (Process::start(&world).await, Process::start(&world).await, Process::start(&world).await);
@@ -94,8 +94,8 @@ async fn one_dies_and_one_freezes_and_nothing_is_lost() {
             let minted = frozen.mint(json!({ "callback": callback })).await;
             let text = minted.unwrap().text_of("text");
             let (number, id) = (format!("4477009004{:02}", others.len()), format!("FROZEN{}", others.len()));
-            assert!(frozen.says(&number, &id, &text).await);
-            let attempt = unanswered(&receiver).await;
+            assert!(frozen.send_message(&number, &id, &text).await);
+            let attempt = accept_without_answer(&receiver).await;
             if frozen.connects_from(attempt.peer_addr().unwrap().port()) {
                 break attempt;
             }
@@ -124,7 +124,7 @@ async fn one_dies_and_one_freezes_and_nothing_is_lost() {
     let accepted = accepted.lock().unwrap().clone();
     let done = async || {
         let callbacks = callbacks_by_link(&world);
-        let replies = world.gateway.arrived();
+        let replies = world.gateway.requests();
         let chats: HashSet<String> = replies.iter().map(|reply| reply.json()["chatId"].to_string()).collect();
         accepted
             .iter()
@@ -134,16 +134,16 @@ async fn one_dies_and_one_freezes_and_nothing_is_lost() {
     until("the third repeats the attempt whose lease has run out", async || answered.lock().unwrap().contains(&path))
         .await;
     left.until_metric(CALLBACKS, |depth| depth < 0.5).await;
-    let (callbacks, verified) = (world.receiver.arrived().len(), callbacks_by_link(&world).len());
+    let (callbacks, verified) = (world.receiver.requests().len(), callbacks_by_link(&world).len());
     frozen.signal("-CONT");
     frozen.wait_until_ready().await;
     // It serves again, and what it held when it froze is settled.
     let minted = frozen.mint(json!({})).await.unwrap();
-    assert!(frozen.says("447700900555", "THAWED", &minted.text_of("text")).await);
+    assert!(frozen.send_message("447700900555", "THAWED", &minted.text_of("text")).await);
     until("it serves again", async || callbacks_by_link(&world).contains_key(&minted.text_of("uuid"))).await;
     let by_link = callbacks_by_link(&world);
     assert!(by_link.values().all(|copies| copies.len() == 1), "a copy has the same id and the same body");
-    let copies = world.receiver.arrived().len() - callbacks - (by_link.len() - verified);
+    let copies = world.receiver.requests().len() - callbacks - (by_link.len() - verified);
     assert!(copies <= 32, "{copies} were sent again by the resumed process");
     for process in [&frozen, &left] {
         process.until_metric(CALLBACKS, |depth| depth < 0.5).await;
@@ -157,9 +157,9 @@ async fn one_dies_and_one_freezes_and_nothing_is_lost() {
 
 /// A Redis that stands still for 300 ms of every second is slow, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_stutters_is_only_slow() {
+async fn pauses_of_redis_only_delay_requests() {
     let server = Arc::new(redis_server::start());
-    let world = World::new(Ground::Redis(Arc::clone(&server)));
+    let world = World::new(TestStore::Redis(Arc::clone(&server)));
     let process = Process::start(&world).await;
     let done = Arc::new(AtomicBool::new(false));
     // On a thread of its own, whose sleep is not prolonged by what else the test does.
@@ -180,7 +180,7 @@ async fn a_redis_that_stutters_is_only_slow() {
         for round in 0..6 {
             let minted = process.mint(json!({})).await.expect("a slow store refuses nobody");
             let number = format!("44770090{person:02}{round:02}");
-            assert!(process.says(&number, &format!("S{person}-{round}"), &minted.text_of("text")).await);
+            assert!(process.send_message(&number, &format!("S{person}-{round}"), &minted.text_of("text")).await);
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
     };
@@ -188,17 +188,17 @@ async fn a_redis_that_stutters_is_only_slow() {
     done.store(true, Ordering::Relaxed);
     until("every login has a callback", async || callbacks_by_link(world).len() == 120).await;
     stutter.join().unwrap();
-    assert_eq!(world.receiver.arrived().len(), 120, "each once");
+    assert_eq!(world.receiver.requests().len(), 120, "each once");
 }
 
 /// The network is cut between Redis and its replica, and somebody promotes the replica: both halves take messages. The
 /// old one confirms nothing, so that only one of them answers.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_halves_only_one_lets_people_in() {
+async fn in_a_split_only_one_side_accepts_logins() {
     let old = Arc::new(redis_server::start());
     let new = redis_server::start_replica_of(&old);
     let durable = |server: &RedisServer| Some(format!("url = \"{}\"\ndurability = \"durable\"", server.url()));
-    let mut world = World::new(Ground::Redis(Arc::clone(&old)));
+    let mut world = World::new(TestStore::Redis(Arc::clone(&old)));
     world.store = durable(&old);
     let before = world.start().await;
     let mut links = Vec::new();
@@ -216,13 +216,14 @@ async fn of_two_halves_only_one_lets_people_in() {
     let _another = redis_server::start_replica_of(&new);
     world.store = durable(&new);
     let after = world.start().await;
-    let heard = async |daemon: &Daemon, number: &str, id: &str, text: &str| daemon.says(number, id, text).await.status;
+    let heard =
+        async |daemon: &Daemon, number: &str, id: &str, text: &str| daemon.send_message(number, id, text).await.status;
     for (index, (_, text)) in links.iter().enumerate() {
         let status = heard(&before, &format!("44770090010{index}"), &format!("H{index}"), text).await;
         assert_eq!(status, 503, "nobody has it but the old half");
     }
     before.worker.poll().await.ok();
-    assert_eq!((world.receiver.arrived().len(), world.gateway.arrived().len()), (0, 0), "and nothing is sent");
+    assert_eq!((world.receiver.requests().len(), world.gateway.requests().len()), (0, 0), "and nothing is sent");
     // The first message comes again, now to the new half; the second code is tried by somebody else.
     for (number, id, (_, text)) in [("447700900100", "H0", &links[0]), ("447700900199", "H9", &links[1])] {
         until("the new half takes it", async || heard(&after, number, id, text).await == 200).await;
@@ -232,7 +233,7 @@ async fn of_two_halves_only_one_lets_people_in() {
     assert_eq!(heard(&before, "447700900101", "H1", &links[1].1).await, 503);
     before.worker.poll().await.ok();
     after.settle().await;
-    assert_eq!((world.receiver.arrived().len(), world.gateway.arrived().len()), (2, 2), "each once");
+    assert_eq!((world.receiver.requests().len(), world.gateway.requests().len()), (2, 2), "each once");
     before.stop().await;
     after.stop().await;
 }
@@ -246,12 +247,12 @@ fn store_seconds(server: &RedisServer) -> i64 {
 /// Three hosts with wrong clocks: only the store's says when a link ends and when a callback was sent.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs libfaketime: ./tests/run --long"]
-async fn only_the_clock_of_the_store_counts() {
+async fn only_the_stores_clock_determines_times() {
     const LIFE: i64 = 20;
     let faketime = std::env::var_os("COUNTERSIGN_FAKETIME").expect("the path of libfaketime.so.1");
     let faketime = faketime.to_str().unwrap();
     let server = Arc::new(redis_server::start());
-    let mut world = World::new(Ground::Redis(Arc::clone(&server)));
+    let mut world = World::new(TestStore::Redis(Arc::clone(&server)));
     world.extra = "expires_min = 10".to_owned();
     let mut processes = Vec::new();
     for shift in ["+5m", "-5m", "-30d"] {
@@ -273,11 +274,11 @@ async fn only_the_clock_of_the_store_counts() {
     }
     for (index, (_, text)) in early.iter().enumerate() {
         let other = &processes[(index + 1) % 3];
-        assert!(other.says(&format!("44770090010{index}"), &format!("E{index}"), text).await);
+        assert!(other.send_message(&format!("44770090010{index}"), &format!("E{index}"), text).await);
     }
     until("all that came in time are verified", async || callbacks_by_link(&world).len() == 3).await;
     let ended = || {
-        let callbacks = world.receiver.arrived();
+        let callbacks = world.receiver.requests();
         callbacks.iter().filter(|callback| callback.json()["type"] == "link.expired").count()
     };
     assert_eq!(ended(), 0, "nothing ends early");
@@ -285,14 +286,16 @@ async fn only_the_clock_of_the_store_counts() {
     assert!(store_seconds(&server) >= start + LIFE);
     for (index, (_, text)) in late.iter().enumerate() {
         for (place, process) in processes.iter().enumerate() {
-            assert!(process.says(&format!("4477009002{index}{place}"), &format!("L{index}-{place}"), text).await);
+            assert!(
+                process.send_message(&format!("4477009002{index}{place}"), &format!("L{index}-{place}"), text).await
+            );
         }
     }
-    until("nine get the reply that it is over", async || world.gateway.arrived().len() == 12).await;
+    until("nine get the reply that it is over", async || world.gateway.requests().len() == 12).await;
     assert_eq!(callbacks_by_link(&world).len(), 3, "nothing ends late");
     // Whoever verifies with a right clock accepts five minutes at most.
     let now = Clock::default().wall().as_second();
-    for callback in world.receiver.arrived() {
+    for callback in world.receiver.requests() {
         let sent: i64 = callback.header("webhook-timestamp").parse().unwrap();
         assert!((start - 5..=now + 5).contains(&sent), "{sent}, {start} to {now}");
     }

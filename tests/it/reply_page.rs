@@ -7,20 +7,20 @@ use countersign::hash::sha256;
 use serde_json::{Value, json};
 
 use crate::{
-    browser::{Browser, code_in, dispute_in, landed, redeem, reply, start_path},
-    daemon::{Daemon, Ground, World},
-    fakes::Arrived,
-    flow::{link_in, on_both_stores},
+    browser::{Browser, code_in, dispute_in, redeem, redirect_parameters, reply, start_path},
+    daemon::{Daemon, TestStore, World},
+    fakes::ReceivedRequest,
+    login_flow::{link_in, on_both_stores},
 };
 
 on_both_stores! {
-    it_names_the_device_and_the_place_that_the_app_saw
-    a_waiting_browser_counts_for_more_than_what_the_app_said
-    without_a_database_there_is_no_place
-    every_way_to_agree_tells_the_same_facts
-    another_text_is_told_or_refused
-    a_number_is_proved_by_its_text_or_by_a_tap
-    both_sides_are_compared
+    the_reply_names_device_and_place_reported_by_the_app
+    the_waiting_browser_takes_precedence_over_the_apps_report
+    without_a_geoip_database_no_place_is_shown
+    every_mode_shows_the_same_facts
+    a_changed_text_is_reported_or_rejected
+    prove_phone_needs_the_exact_text_or_a_tap
+    start_and_finish_are_compared_for_risk
 }
 
 const PLACES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/geoip/places.mmdb");
@@ -29,21 +29,21 @@ const FIREFOX: &str = "Mozilla/5.0 (Android 15; Mobile; rv:140.0) Gecko/140.0 Fi
 const SAFARI: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 \
                       (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1";
 
-fn with_places(ground: Ground) -> World {
-    let mut world = World::new(ground);
+fn with_places(test_store: TestStore) -> World {
+    let mut world = World::new(test_store);
     world.top = format!("geoip_file = \"{PLACES}\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
     world
 }
 
 /// The page, in the browser of a phone that asked for nothing.
 async fn page(world: &World, daemon: &Daemon, text: &str, count: usize) -> String {
-    daemon.says(PHONE, &format!("P{count}"), text).await;
+    daemon.send_message(PHONE, &format!("P{count}"), text).await;
     let said = reply(world, count).await;
-    Browser::default().look(daemon, &link_in(&said)).await.text
+    Browser::default().get(daemon, &link_in(&said)).await.text
 }
 
-async fn it_names_the_device_and_the_place_that_the_app_saw(ground: Ground) {
-    let world = with_places(ground);
+async fn the_reply_names_device_and_place_reported_by_the_app(test_store: TestStore) {
+    let world = with_places(test_store);
     let daemon = world.start().await;
     let cases = [
         ("en", "203.0.113.7", FIREFOX, Some("Firefox · Android"), Some("Northwind, Harbourland")),
@@ -65,23 +65,23 @@ async fn it_names_the_device_and_the_place_that_the_app_saw(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_waiting_browser_counts_for_more_than_what_the_app_said(ground: Ground) {
-    let world = with_places(ground);
+async fn the_waiting_browser_takes_precedence_over_the_apps_report(test_store: TestStore) {
+    let world = with_places(test_store);
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"lang": "de", "client_ip": "203.0.113.7", "user_agent": FIREFOX})).await;
     let headers = vec![("x-forwarded-for", "2001:db8:1::7"), ("user-agent", SAFARI)];
     let mut waiting = Browser { headers, ..Browser::default() };
     waiting.tap(&daemon, &start_path(&minted), "here").await;
-    daemon.says(PHONE, "W1", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "W1", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 1).await);
-    let shown = waiting.look(&daemon, &link).await.text;
+    let shown = waiting.get(&daemon, &link).await.text;
     assert!(shown.contains("Safari · iPhone") && shown.contains("Six Wells, Hafenland"), "{shown}");
     assert!(!shown.contains("Nordwind"), "{shown}");
     daemon.finish().await;
 }
 
-async fn without_a_database_there_is_no_place(ground: Ground) {
-    let world = World::new(ground);
+async fn without_a_geoip_database_no_place_is_shown(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let asked = json!({"client_ip": "203.0.113.7", "user_agent": FIREFOX});
     let shown = page(&world, &daemon, &daemon.mint(asked).await.text_of("text"), 1).await;
@@ -92,8 +92,8 @@ async fn without_a_database_there_is_no_place(ground: Ground) {
 const MODES: &str = "completions_allowed = [\"same_browser\", \"prove_phone\", \"anywhere\"]";
 
 /// Whichever path somebody else has picked: a link, a code for another device, a number that is proved.
-async fn every_way_to_agree_tells_the_same_facts(ground: Ground) {
-    let mut world = with_places(ground);
+async fn every_mode_shows_the_same_facts(test_store: TestStore) {
+    let mut world = with_places(test_store);
     world.extra = MODES.to_owned();
     let daemon = world.start().await;
     let headers = vec![("x-forwarded-for", "203.0.113.7"), ("user-agent", FIREFOX)];
@@ -118,13 +118,13 @@ async fn every_way_to_agree_tells_the_same_facts(ground: Ground) {
             assert_eq!(minted.status, 200, "{}", minted.text);
             if let Some(place) = place {
                 waiting.tap(&daemon, &start_path(&minted), place).await;
-                let page = waiting.look(&daemon, &start_path(&minted)).await.text;
+                let page = waiting.get(&daemon, &start_path(&minted)).await.text;
                 assert!(page.contains("Pay [9,000] EUR"), "{page}");
             }
             let text = minted.text_of("text");
             assert_eq!(text.contains("Harbour") && text.contains("Pay 9,000 EUR"), way["chatId"] == PHONE, "{text}");
             count += 1;
-            daemon.says(PHONE, &format!("F{count}"), &text).await;
+            daemon.send_message(PHONE, &format!("F{count}"), &text).await;
             let said = reply(&world, count).await;
             let place = if lang == "de" { "Nordwind, Hafenland" } else { "Harbourland" };
             for fact in ["Harbour", "Pay 9,000 EUR", "Firefox · Android", place] {
@@ -133,7 +133,7 @@ async fn every_way_to_agree_tells_the_same_facts(ground: Ground) {
             let mut pages = vec![dispute_in(&said)];
             pages.extend(said.contains("/o/").then(|| link_in(&said)));
             for page in pages {
-                let page = Browser::default().look(&daemon, &page).await;
+                let page = Browser::default().get(&daemon, &page).await;
                 assert_eq!(page.status, 200);
                 for fact in ["Harbour", "Pay [9,000] EUR", "Firefox · Android", place] {
                     assert!(page.text.contains(fact), "{lang} {way}: {fact} in {}", page.text);
@@ -146,46 +146,46 @@ async fn every_way_to_agree_tells_the_same_facts(ground: Ground) {
 
 async fn events(world: &World, daemon: &Daemon) -> Vec<Value> {
     daemon.settle().await;
-    world.receiver.arrived().iter().map(Arrived::json).collect()
+    world.receiver.requests().iter().map(ReceivedRequest::json).collect()
 }
 
 /// An attacker chooses the words in which he hands the code on.
-async fn another_text_is_told_or_refused(ground: Ground) {
-    let world = World::new(ground);
+async fn a_changed_text_is_reported_or_rejected(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let lure = |minted: &crate::daemon::Answer| format!("Yes! I want my free voucher [{}]", minted.text_of("code"));
     let minted = daemon.mint(json!({})).await;
-    daemon.says(PHONE, "T1", &lure(&minted)).await;
+    daemon.send_message(PHONE, "T1", &lure(&minted)).await;
     let path = link_in(&reply(&world, 1).await);
-    let token = landed(&Browser::default().go_on(&daemon, &path).await).unwrap()["token"].clone();
+    let token = redirect_parameters(&Browser::default().submit_link(&daemon, &path).await).unwrap()["token"].clone();
     assert_eq!(redeem(&daemon, json!({"token": token})).await.data("text_changed"), &json!(true));
     let told = events(&world, &daemon).await;
     assert!(told.iter().all(|event| event["data"]["text_changed"] == true), "{told:?}");
 
     let minted = daemon.mint(json!({})).await;
     let typed_by_hand = minted.text_of("text").to_lowercase().replace(" - ", "\n— ").replace(' ', "  ");
-    daemon.says(PHONE, "T2", &typed_by_hand).await;
+    daemon.send_message(PHONE, "T2", &typed_by_hand).await;
     reply(&world, 2).await;
     assert_eq!(events(&world, &daemon).await.last().unwrap()["data"]["text_changed"], false, "{typed_by_hand}");
 
     let exact = json!({"require_exact_text": true, "chatId": PHONE, "max_attempts": 1, "purpose": "Pay 9 EUR"});
     let minted = daemon.mint(exact).await;
     let status = async || daemon.status(&minted.text_of("uuid")).await;
-    daemon.says(PHONE, "T3", &lure(&minted)).await;
+    daemon.send_message(PHONE, "T3", &lure(&minted)).await;
     let said = reply(&world, 3).await;
     assert!(said.contains(&minted.text_of("whatsapp_link")) && said.contains("Pay 9 EUR"), "{said}");
     assert!(!said.contains("/o/") && !said.contains("/d/"), "{said}");
     let shown = daemon.get(&format!("/api/otp/v2/{}/requests/{}", crate::daemon::WAHA, minted.text_of("uuid"))).await;
     assert_eq!((shown.data("status"), shown.data("attempts")), (&json!("pending"), &json!(0)));
     assert_eq!(shown.data("timeline")[1]["reason"], "text_changed");
-    daemon.says(PHONE, "T4", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "T4", &minted.text_of("text")).await;
     assert_eq!(status().await, "verified", "the right text counts afterwards");
     daemon.finish().await;
 }
 
 /// Where the message alone is the person's word, it says what for; else only a tap after the reply is.
-async fn a_number_is_proved_by_its_text_or_by_a_tap(ground: Ground) {
-    let mut world = World::new(ground);
+async fn prove_phone_needs_the_exact_text_or_a_tap(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.extra = MODES.to_owned();
     let daemon = world.start().await;
     let body = |exact: bool| {
@@ -199,42 +199,47 @@ async fn a_number_is_proved_by_its_text_or_by_a_tap(ground: Ground) {
     let page = start_path(&minted);
     assert!(minted.text_of("text").starts_with("Harbour: Hello: Change your number ["), "{}", minted.text);
     desk.tap(&daemon, &page, "qr").await;
-    daemon.says(PHONE, "N1", &format!("I like it [{}]", minted.text_of("code"))).await;
+    daemon.send_message(PHONE, "N1", &format!("I like it [{}]", minted.text_of("code"))).await;
     assert!(reply(&world, 1).await.contains("wa.me"));
     assert_eq!(desk.stage(&daemon, &page).await, "pending");
-    daemon.says(PHONE, "N2", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "N2", &minted.text_of("text")).await;
     let said = reply(&world, 2).await;
     assert!(!said.contains("/o/") && said.contains("/d/"), "{said}");
-    assert!(landed(&desk.submit(&daemon, &page, &page, &finish).await).is_some());
+    assert!(redirect_parameters(&desk.submit(&daemon, &page, &page, &finish).await).is_some());
 
     let minted = daemon.mint(body(false)).await;
     let page = start_path(&minted);
     desk.tap(&daemon, &page, "qr").await;
-    daemon.says(PHONE, "N3", &format!("I like it [{}]", minted.text_of("code"))).await;
+    daemon.send_message(PHONE, "N3", &format!("I like it [{}]", minted.text_of("code"))).await;
     let link = link_in(&reply(&world, 3).await);
     assert_eq!(desk.stage(&daemon, &page).await, "link");
     assert_eq!(desk.submit(&daemon, &page, &page, &finish).await.status, 422, "nobody has agreed");
     for _ in 0..2 {
-        let agreed = phone.go_on(&daemon, &link).await;
-        assert_eq!((agreed.status, landed(&agreed)), (200, None), "the phone goes nowhere: {}", agreed.text);
+        let agreed = phone.submit_link(&daemon, &link).await;
+        assert_eq!(
+            (agreed.status, redirect_parameters(&agreed)),
+            (200, None),
+            "the phone goes nowhere: {}",
+            agreed.text
+        );
     }
     assert_eq!(desk.stage(&daemon, &page).await, "finish");
-    assert!(landed(&desk.submit(&daemon, &page, &page, &finish).await).is_some());
+    assert!(redirect_parameters(&desk.submit(&daemon, &page, &page, &finish).await).is_some());
 
     // One that is tapped where it waits needs no other page.
     let minted = daemon.mint(body(false)).await;
     let page = start_path(&minted);
     phone.tap(&daemon, &page, "here").await;
-    daemon.says(PHONE, "N4", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "N4", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 4).await);
-    assert!(landed(&phone.go_on(&daemon, &link).await).is_some());
+    assert!(redirect_parameters(&phone.submit_link(&daemon, &link).await).is_some());
     daemon.advance(Duration::from_secs(1)).await;
     daemon.finish().await;
 }
 
 /// Verdicts and countries, and never an address.
-async fn both_sides_are_compared(ground: Ground) {
-    let world = with_places(ground);
+async fn start_and_finish_are_compared_for_risk(test_store: TestStore) {
+    let world = with_places(test_store);
     let daemon = world.start().await;
     let verdicts =
         |network: Option<bool>, country: Option<bool>, device: Option<bool>, from: &str, to: Option<&str>| {
@@ -254,9 +259,9 @@ async fn both_sides_are_compared(ground: Ground) {
         let headers = vec![("x-forwarded-for", ip), ("user-agent", user_agent)];
         let mut browser = Browser { headers, ..Browser::default() };
         browser.tap(&daemon, &start_path(&minted), "here").await;
-        daemon.says(PHONE, &format!("R{index}"), &minted.text_of("text")).await;
+        daemon.send_message(PHONE, &format!("R{index}"), &minted.text_of("text")).await;
         let link = link_in(&reply(&world, index + 1).await);
-        let token = landed(&browser.go_on(&daemon, &link).await).unwrap()["token"].clone();
+        let token = redirect_parameters(&browser.submit_link(&daemon, &link).await).unwrap()["token"].clone();
         let redeemed = redeem(&daemon, json!({"token": token})).await;
         assert_eq!(redeemed.data("risk"), &risk, "{ip}");
         let events = events(&world, &daemon).await;
@@ -269,11 +274,12 @@ async fn both_sides_are_compared(ground: Ground) {
     let minted = daemon.mint(json!({})).await;
     let mut browser = Browser { headers: vec![("x-forwarded-for", "203.0.113.7")], ..Browser::default() };
     browser.tap(&daemon, &start_path(&minted), "qr").await;
-    daemon.says(PHONE, "R9", &minted.text_of("text")).await;
+    daemon.send_message(PHONE, "R9", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 5).await).unwrap();
     assert_eq!(events(&world, &daemon).await.last().unwrap()["data"]["risk"], Value::Null, "one side only");
     browser.headers = vec![("x-forwarded-for", "2001:db8:1::7")];
-    let token = landed(&browser.type_code(&daemon, &start_path(&minted), &code).await).unwrap()["token"].clone();
+    let token =
+        redirect_parameters(&browser.type_code(&daemon, &start_path(&minted), &code).await).unwrap()["token"].clone();
     let redeemed = redeem(&daemon, json!({"token": token})).await;
     assert_eq!(redeemed.data("risk"), &verdicts(None, Some(false), None, "XA", Some("XB")));
 
@@ -288,7 +294,7 @@ async fn both_sides_are_compared(ground: Ground) {
         let challenge = URL_SAFE_NO_PAD.encode(sha256(b"v"));
         let asked = json!({"challenge": challenge, "qr": true, "client_ip": "203.0.113.7", "user_agent": FIREFOX});
         let minted = daemon.mint(asked).await;
-        daemon.says(PHONE, &format!("E{index}"), &minted.text_of("text")).await;
+        daemon.send_message(PHONE, &format!("E{index}"), &minted.text_of("text")).await;
         let code = code_in(&reply(&world, 6 + index).await).unwrap();
         let mut body = json!({"uuid": minted.text_of("uuid"), "code": code, "verifier": "v"});
         body.as_object_mut().unwrap().extend(named.as_object().unwrap().clone());

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::json;
 
-use crate::daemon::{Ground, World};
+use crate::daemon::{TestStore, World};
 
 fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(to).unwrap() {
@@ -17,25 +17,25 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_restore_the_same_event_has_the_same_id() {
-    let world = World::new(Ground::directory());
-    let Ground::Directory(directory) = &world.ground else { unreachable!() };
+async fn after_a_restore_a_repeated_event_has_the_same_id() {
+    let world = World::new(TestStore::directory());
+    let TestStore::Directory(directory) = &world.test_store else { unreachable!() };
     let backup = tempfile::tempdir().unwrap();
     let daemon = world.start().await;
-    let (link, other) = (daemon.link(json!({})).await, daemon.link(json!({})).await);
+    let (link, other) = (daemon.create_link(json!({})).await, daemon.create_link(json!({})).await);
     daemon.finish().await;
     copy(directory.path(), backup.path());
 
     let daemon = world.start().await;
-    assert_eq!(daemon.says("447700900123", "B1", &link.text).await.status, 200);
+    assert_eq!(daemon.send_message("447700900123", "B1", &link.text).await.status, 200);
     world.receiver.wait_for(1).await;
     daemon.finish().await;
     copy(backup.path(), directory.path());
 
     let daemon = world.start().await;
     assert_eq!(daemon.status(&link.uuid).await, "pending", "the store knows nothing of it");
-    assert_eq!(daemon.says("447700900123", "B1", &link.text).await.status, 200);
-    assert_eq!(daemon.says("447700900123", "B2", &other.text).await.status, 200);
+    assert_eq!(daemon.send_message("447700900123", "B1", &link.text).await.status, 200);
+    assert_eq!(daemon.send_message("447700900123", "B2", &other.text).await.status, 200);
     let told = world.receiver.wait_for(3).await;
     let ids: Vec<&str> = told.iter().map(|callback| callback.header("webhook-id")).collect();
     let of = |uuid: &str| -> Vec<&str> {

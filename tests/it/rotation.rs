@@ -6,15 +6,15 @@ use countersign::clock::Clock;
 use serde_json::json;
 
 use crate::{
-    daemon::{Daemon, Ground, KEY, WAHA, World, message, signed_waha},
-    flow::on_both_stores,
+    daemon::{Daemon, KEY, TestStore, WAHA, World, message, signed_waha},
+    login_flow::on_both_stores,
     process::{Process, callbacks_by_link},
     wait::until,
 };
 
 on_both_stores! {
-    what_no_key_opens_is_left_out_and_reported
-    an_unknown_code_is_refused_for_as_long_as_a_lacking_key_may_have_made_it
+    records_without_a_key_are_skipped_and_reported
+    an_unknown_code_is_answered_503_while_a_missing_key_may_have_created_it
 }
 
 pub(crate) const NEXT: &str = "TGYIQOKMkm8MJb/rN9wfD1jKjtM4GfJbdX3Awfgrlo0=";
@@ -30,25 +30,25 @@ async fn shown(daemon: &Daemon, path: &str) -> String {
     answer.text
 }
 
-async fn what_no_key_opens_is_left_out_and_reported(ground: Ground) {
-    let mut world = World::new(ground);
+async fn records_without_a_key_are_skipped_and_reported(test_store: TestStore) {
+    let mut world = World::new(test_store);
     let daemon = world.start().await;
-    let gone = daemon.link(json!({"chatId": "447700900123@c.us"})).await;
-    assert_eq!(daemon.says("447700900123", "U1", &gone.text).await.status, 200);
+    let gone = daemon.create_link(json!({"chatId": "447700900123@c.us"})).await;
+    assert_eq!(daemon.send_message("447700900123", "U1", &gone.text).await.status, 200);
     let code = json!({"chatId": "447700900456@c.us"});
     assert_eq!(daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), code.clone()).await.status, 200);
     daemon.finish().await;
 
     world.key = keys(&[NEXT, KEY]);
     let daemon = world.start().await;
-    let kept = daemon.link(json!({"chatId": "447700900123@c.us"})).await;
-    assert_eq!(daemon.says("447700900123", "U2", &kept.text).await.status, 200);
+    let kept = daemon.create_link(json!({"chatId": "447700900123@c.us"})).await;
+    assert_eq!(daemon.send_message("447700900123", "U2", &kept.text).await.status, 200);
     daemon.finish().await;
 
     // It has leaked: it is dropped at once.
     world.key = keys(&[NEXT]);
     let daemon = world.start().await;
-    let last = daemon.link(json!({})).await;
+    let last = daemon.create_link(json!({})).await;
     for path in ["requests?limit=100", "requests?limit=1", "requests?phone_last=0123", "callbacks", "explain?q=0123"] {
         let text = shown(&daemon, path).await;
         assert!(!text.contains(&gone.uuid), "{path}: {text}");
@@ -91,8 +91,8 @@ async fn what_no_key_opens_is_left_out_and_reported(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn an_unknown_code_is_refused_for_as_long_as_a_lacking_key_may_have_made_it(ground: Ground) {
-    let mut world = World::new(ground);
+async fn an_unknown_code_is_answered_503_while_a_missing_key_may_have_created_it(test_store: TestStore) {
+    let mut world = World::new(test_store);
     world.start().await.finish().await;
     world.key = keys(&[NEXT, KEY]);
     world.start().await.finish().await;
@@ -100,7 +100,7 @@ async fn an_unknown_code_is_refused_for_as_long_as_a_lacking_key_may_have_made_i
     world.key = keys(&[KEY]);
     let daemon = world.start().await;
     let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
-    let status = async |id: &str| daemon.says("447700900888", id, "[0BCDEFGHJKMNPQ]").await.status;
+    let status = async |id: &str| daemon.send_message("447700900888", id, "[0BCDEFGHJKMNPQ]").await.status;
     assert_eq!(status("L1").await, 503, "the other key may have made it");
     daemon.advance(instance.config.longest_life() + Duration::from_mins(9)).await;
     assert_eq!(status("L2").await, 503, "it may come late");
@@ -121,7 +121,7 @@ pub(crate) async fn rotate(process: &Process, to: &[&str]) {
 }
 
 /// The status that a message is answered with.
-pub(crate) async fn heard(process: &Process, number: &str, id: &str, text: &str) -> u16 {
+pub(crate) async fn webhook_status(process: &Process, number: &str, id: &str, text: &str) -> u16 {
     let body = message(number, id, text, Clock::default().wall().as_second());
     process.client.send(signed_waha(&process.base, &body)).await.unwrap().status().as_u16()
 }
@@ -139,7 +139,7 @@ impl Fleet {
             let index = self.minted.len();
             let minted = from.mint(json!({})).await.unwrap();
             let (number, id, text) = (format!("4477009{index:05}"), format!("K{index}"), minted.text_of("text"));
-            let status = heard(to, &number, &id, &text).await;
+            let status = webhook_status(to, &number, &id, &text).await;
             assert_eq!(status, if refuses { 503 } else { 200 }, "link {index}");
             self.minted.push(minted.text_of("uuid"));
             self.refused += usize::from(refuses);
@@ -150,9 +150,9 @@ impl Fleet {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fleet_changes_its_key_in_any_order_and_loses_nothing() {
+async fn replicas_rotate_keys_in_any_order_and_lose_nothing() {
     const LAST: &str = "Z6hZttbd3btUUzksKFHoiwFquppqP8OnwH5OljJdYsM=";
-    let world = World::new(Ground::redis());
+    let world = World::new(TestStore::redis());
     let (one, two) = (Process::start(&world).await, Process::start(&world).await);
     let mut fleet = Fleet { minted: Vec::new(), refused: 0 };
     fleet.cross(&one, &two, false).await;
@@ -162,12 +162,16 @@ async fn a_fleet_changes_its_key_in_any_order_and_loses_nothing() {
     let waiting = fleet.cross(&one, &two, true).await;
     fleet.cross(&two, &one, false).await;
     two.until_metric("countersign_keys_missing", |keys| keys > 0.5).await;
-    assert_eq!(heard(&two, "447700900888", "STRANGER", "[0BCDEFGHJKMNPQ]").await, 503, "it may be the other's");
+    assert_eq!(
+        webhook_status(&two, "447700900888", "STRANGER", "[0BCDEFGHJKMNPQ]").await,
+        503,
+        "it may be the other's"
+    );
     rotate(&two, &[NEXT, KEY]).await;
     for (number, id, text) in &waiting {
-        assert_eq!(heard(&two, number, id, text).await, 200, "the gateway repeats it");
+        assert_eq!(webhook_status(&two, number, id, text).await, 200, "the gateway repeats it");
     }
-    assert_eq!(heard(&two, "447700900888", "STRANGER", "[0BCDEFGHJKMNPQ]").await, 200);
+    assert_eq!(webhook_status(&two, "447700900888", "STRANGER", "[0BCDEFGHJKMNPQ]").await, 200);
     two.until_metric("countersign_keys_missing", |keys| keys < 0.5).await;
 
     // With it, in another order, and the oldest goes at once.

@@ -4,12 +4,12 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, TOKEN, WAHA, World},
-    flow::on_both_stores,
+    daemon::{Answer, Daemon, TOKEN, TestStore, WAHA, World},
+    login_flow::on_both_stores,
 };
 
 on_both_stores! {
-    the_laravel_sdk_finds_what_it_expects
+    the_laravel_sdk_works_unchanged
 }
 
 /// The SDK's headers and path; only `otp_base_url` is changed.
@@ -28,8 +28,8 @@ fn is_time(value: &Value) -> bool {
     text.len() == 25 && text.ends_with("+00:00") && text.parse::<jiff::Timestamp>().is_ok()
 }
 
-async fn the_laravel_sdk_finds_what_it_expects(ground: Ground) {
-    let world = World::new(ground);
+async fn the_laravel_sdk_works_unchanged(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let chat = "447700900123@c.us";
 

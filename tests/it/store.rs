@@ -3,18 +3,18 @@
 //! A case gets an empty store and the clock that moves its time. A sentence that holds for one store only is no
 //! sentence of the contract; what is left to say about the files of the embedded one is in `embedded`.
 
-mod ahead;
 mod archive;
 mod changes;
 mod embedded;
+mod fast_clock;
 mod fixture;
 mod jobs;
 mod limits;
 mod lists;
-mod memory;
-mod operate;
+mod operations;
 mod queue;
 mod records;
+mod retention;
 mod timers;
 
 use std::time::Duration;
@@ -64,88 +64,88 @@ macro_rules! contract {
 
 contract! {
     records:
-        a_record_is_found_by_its_id_and_by_its_place
+        a_record_is_found_by_its_id_and_by_its_locator
         a_change_raises_the_version
         a_version_is_the_time_of_its_write
         a_stale_change_conflicts
         a_missing_record_conflicts
         creating_twice_conflicts
-        another_record_in_the_same_place_collides
+        a_record_with_the_same_locator_collides
         a_comparison_alone_keeps_the_version
         of_many_changes_at_once_one_is_applied
         several_records_are_written_together_or_not_at_all
         a_change_is_late_from_its_first_invalid_moment_on
         a_message_is_answered_once
         a_message_is_answered_once_while_its_digest_changes
-        the_first_reason_to_refuse_is_told
-        a_refused_change_leaves_nothing
-        a_forgotten_record_makes_room;
+        the_first_reason_for_rejection_is_reported
+        a_rejected_change_leaves_nothing
+        a_removed_record_frees_its_locator;
     timers:
         a_timer_is_due_at_its_time_and_names_its_record
         a_timer_that_is_not_settled_is_due_again
-        a_timer_that_is_set_anew_forgets_its_lease
+        resetting_a_timer_discards_its_lease
         a_record_is_removed_with_its_timer_and_its_lists;
     jobs:
         a_committed_job_is_leased_in_the_same_step
-        a_lease_keeps_a_job_out_of_reach_until_it_runs_out
-        a_lease_that_ran_out_cannot_be_settled
-        a_job_that_is_done_never_comes_back
-        a_retry_spends_an_attempt
-        a_postponed_job_has_spent_nothing
+        a_leased_job_is_not_leased_again_until_the_lease_expires
+        an_expired_lease_cannot_be_settled
+        a_done_job_is_never_leased_again
+        a_retry_counts_as_an_attempt
+        postponing_does_not_count_as_an_attempt
         a_job_given_up_is_kept_and_can_be_replayed
         only_a_dead_job_of_the_instance_is_replayed
-        the_dead_are_listed_newest_first;
+        dead_jobs_are_listed_newest_first;
     queue:
         due_names_the_lanes_with_due_work
         the_oldest_job_comes_first
         many_workers_share_no_job
-        a_held_lane_gives_nothing
+        a_held_lane_grants_no_lease
         a_commit_under_a_hold_leases_nothing
         a_job_is_queued_once
         partitions_do_not_share_job_ids
         of_a_group_one_job_is_leased_at_a_time
         several_lanes_are_leased_at_once
-        leases_that_run_out_in_a_row_are_counted
+        consecutive_expired_leases_are_counted
         a_hold_can_be_ended;
     lists:
         a_list_is_newest_first
         pages_have_no_gap_and_no_overlap
         two_lists_are_read_as_one
-        a_record_joins_a_list_when_it_grows
+        a_record_can_be_added_to_a_list_later
         an_unknown_list_is_empty;
     archive:
-        a_delivered_callback_is_remembered_for_a_day_and_can_be_replayed
-        only_so_many_delivered_callbacks_are_remembered
-        waiting_callbacks_are_seen_without_a_lease
-        jobs_are_read_in_pages_to_the_last
-        a_job_is_seen_by_its_instance_alone
-        notes_are_newest_first_bounded_and_kept_for_a_day
+        a_delivered_callback_is_kept_for_its_retention_and_can_be_replayed
+        the_number_of_kept_delivered_callbacks_is_bounded
+        waiting_callbacks_are_listed_without_a_lease
+        every_job_is_listed_once_in_pages
+        a_job_is_visible_only_to_its_instance
+        log_entries_are_newest_first_bounded_and_kept_for_a_day
         a_removed_record_is_gone_from_every_list
-        removed_jobs_never_come;
+        removed_jobs_are_never_leased;
     changes:
-        a_change_wakes_whoever_waits_for_its_record
-        what_changes_nothing_wakes_nobody;
+        a_change_wakes_the_waiters_of_its_record
+        a_commit_without_a_change_wakes_no_waiter;
     limits:
-        a_burst_then_one_per_interval
-        a_crowd_gets_what_there_is_and_no_more
-        who_goes_away_holds_up_nobody
-        a_short_bucket_stops_those_of_its_partition
-        looking_takes_nothing
-        a_block_is_as_large_as_the_shortest_bucket
-        codes_are_answered_in_order
-        an_idempotency_key_belongs_to_whoever_came_first
+        a_bucket_allows_a_burst_and_then_one_per_interval
+        parallel_requests_get_exactly_the_available_tokens
+        canceled_requests_do_not_block_others
+        an_exhausted_bucket_prevents_taking_from_the_others
+        peeking_takes_no_token
+        a_drawn_block_is_limited_by_the_smallest_bucket
+        found_records_are_in_the_order_of_the_query
+        an_idempotency_key_belongs_to_its_first_request
         an_idempotency_key_keeps_its_owner_while_its_digest_changes
-        a_store_remembers_things_about_itself
-        a_claim_gives_way_only_to_who_names_it
+        metadata_is_stored
+        a_claim_is_replaced_only_by_a_request_that_names_it
         a_probe_writes
         time_never_goes_backwards;
-    operate:
-        the_backlog_is_told_by_kind
-        what_is_done_or_dead_does_not_wait
-        what_is_held_back_is_not_overdue
-        replicas_are_remembered_for_a_day
+    operations:
+        the_backlog_is_reported_by_kind
+        done_and_dead_jobs_are_not_part_of_the_backlog
+        held_jobs_are_not_overdue
+        heartbeats_are_kept_for_a_day
         a_store_describes_itself;
-    memory:
+    retention:
         a_message_is_remembered_for_eight_days
         an_idempotency_key_is_held_for_a_day
         a_dead_job_is_kept_for_a_week;
@@ -157,12 +157,12 @@ pub(crate) fn digest() -> countersign::domain::keys::Digest {
 
 /// A change that queues a job, which is due at once.
 pub(crate) fn one_job(partition: Partition) -> countersign::store::Change {
-    countersign::store::Change { jobs: vec![fixture::job("one")], ..fixture::nothing(partition) }
+    countersign::store::Change { jobs: vec![fixture::job("one")], ..fixture::empty_change(partition) }
 }
 
 /// A change that answers a message and nothing else.
 pub(crate) fn one_message() -> countersign::store::Change {
-    countersign::store::Change { answers: Some(fixture::digest().into()), ..fixture::nothing(fixture::HERE) }
+    countersign::store::Change { answers: Some(fixture::digest().into()), ..fixture::empty_change(fixture::HERE) }
 }
 
 /// A record, and the change that makes it.
@@ -187,6 +187,22 @@ pub(crate) fn one_job_of_a_message(name: &str) -> countersign::store::Change {
     one_message().job(leased(name))
 }
 
+/// Queues jobs of these names in one lane, due at once.
+pub(crate) async fn queue(store: &dyn countersign::store::Store, names: &[&str]) {
+    fixture::queue(store, names.iter().map(|name| fixture::job(name)).collect()).await;
+}
+
+/// Sets a timer that is due now.
+pub(crate) async fn set_due_timer(store: &dyn countersign::store::Store) {
+    fixture::set_timer(store, fixture::id().within(fixture::HERE), 0, 0).await;
+}
+
+/// A request for the jobs of [`queue`], or for timers.
+pub(crate) fn lease_request(timers: bool) -> countersign::store::LeaseRequest {
+    let lane = if timers { countersign::store::Lane::timer() } else { fixture::lane() };
+    countersign::store::LeaseRequest { partition: fixture::HERE, lane, limit: 100, busy: [].into() }
+}
+
 fn leased(name: &str) -> countersign::store::Job {
     countersign::store::Job { lease: true, ..fixture::job(name) }
 }
@@ -198,7 +214,7 @@ pub(crate) async fn overwrite(store: &dyn countersign::store::Store, key: counte
 }
 
 /// Waits until what is written through `here` in a partition wakes who waits through `there`.
-pub(crate) async fn hears(
+pub(crate) async fn wait_until_notified(
     here: &dyn countersign::store::Store,
     there: &dyn countersign::store::Store,
     partition: Partition,

@@ -4,17 +4,17 @@ use countersign::http::{ROUTES, route::Access};
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
-    flow::{form_field, link_in, on_both_stores, tap},
+    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    login_flow::{form_field, link_in, on_both_stores, tap},
 };
 
 on_both_stores! {
-    another_tenants_things_are_things_that_do_not_exist
+    ids_of_another_tenant_are_answered_like_unknown_ids
 }
 
-/// Names of things; the values in the path and in the body of a request.
+/// Ids of things; the values in the path and in the body of a request.
 #[derive(Clone)]
-struct Names {
+struct Ids {
     instance: String,
     uuid: String,
     callback: String,
@@ -25,8 +25,8 @@ struct Names {
 }
 
 /// Nothing has these.
-fn nobodys() -> Names {
-    Names {
+fn unknown_ids() -> Ids {
+    Ids {
         instance: "5f0c2a90-0000-4000-8000-0000000000ff".to_owned(),
         uuid: "0192f2a0-0000-7000-8000-000000000000".to_owned(),
         callback: "MC5ub25l".to_owned(),
@@ -38,9 +38,9 @@ fn nobodys() -> Names {
 }
 
 /// Query and body of a route that names things, or `None` for one that this table does not know.
-fn asked(method: &str, path: &str, names: &Names) -> Option<(String, Option<Value>)> {
+fn query_and_body(method: &str, path: &str, names: &Ids) -> Option<(String, Option<Value>)> {
     let path = path.strip_prefix("/api/otp/v2/{instance}")?;
-    let Names { uuid, chat, redeem, code, client_ref, .. } = names;
+    let Ids { uuid, chat, redeem, code, client_ref, .. } = names;
     Some(match (method, path) {
         ("POST", "/request-code") => (String::new(), Some(json!({"chatId": chat, "length": 99}))),
         ("POST", "/validate-code") => (String::new(), Some(json!({"chatId": chat, "code": code}))),
@@ -65,7 +65,7 @@ async fn send(
     method: &str,
     path: &str,
     instance: &str,
-    names: &Names,
+    names: &Ids,
     query: &str,
     body: Option<Value>,
 ) -> Answer {
@@ -85,7 +85,7 @@ async fn send(
 }
 
 /// An answer without what names the question, the exchange or the time.
-fn told(answer: &Answer, names: &Names) -> (u16, Vec<String>, String) {
+fn comparable(answer: &Answer, names: &Ids) -> (u16, Vec<String>, String) {
     let mut text = answer.text.clone();
     for name in [&names.instance, &names.uuid, &names.callback, &names.chat, &names.redeem, &names.code] {
         text = text.replace(name.as_str(), "…");
@@ -98,10 +98,10 @@ fn told(answer: &Answer, names: &Names) -> (u16, Vec<String>, String) {
 }
 
 /// Everything that a tenant can have.
-async fn theirs(world: &World, daemon: &Daemon) -> Names {
+async fn other_tenants_ids(world: &World, daemon: &Daemon) -> Ids {
     let chat = "447700900123".to_owned();
-    let link = daemon.link(json!({"chatId": chat, "client_ref": "cart"})).await;
-    daemon.says(&chat, "T1", &link.text).await;
+    let link = daemon.create_link(json!({"chatId": chat, "client_ref": "cart"})).await;
+    daemon.send_message(&chat, "T1", &link.text).await;
     let reply = world.gateway.wait_for(1).await.pop().unwrap();
     let path = link_in(reply.json()["text"].as_str().unwrap());
     let field = form_field(&daemon.get(&path).await.text);
@@ -117,13 +117,13 @@ async fn theirs(world: &World, daemon: &Daemon) -> Names {
     // It is sent, and the app has heard so: nothing more happens by itself.
     daemon.settle().await;
     let (instance, client_ref) = (WAHA.to_owned(), "cart".to_owned());
-    Names { instance, uuid: link.uuid, callback, chat, redeem, code, client_ref }
+    Ids { instance, uuid: link.uuid, callback, chat, redeem, code, client_ref }
 }
 
-async fn another_tenants_things_are_things_that_do_not_exist(ground: Ground) {
-    let world = World::new(ground);
+async fn ids_of_another_tenant_are_answered_like_unknown_ids(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
-    let (theirs, nobodys) = (theirs(&world, &daemon).await, nobodys());
+    let (theirs, nobodys) = (other_tenants_ids(&world, &daemon).await, unknown_ids());
     let before = snapshot(&daemon, &theirs).await;
     for entry in ROUTES {
         // Whoever holds a bearer may use it, and a gateway proves itself with the secret of the instance.
@@ -131,14 +131,14 @@ async fn another_tenants_things_are_things_that_do_not_exist(ground: Ground) {
             continue;
         }
         if entry.path.starts_with("/v2/auth/otp/") {
-            in_the_older_dialect(&daemon, entry.path, &theirs, &nobodys).await;
+            check_wawp_routes(&daemon, entry.path, &theirs, &nobodys).await;
             continue;
         }
         for method in entry.methods.split(", ").filter(|method| *method != "OPTIONS" && *method != "HEAD") {
-            let (query, body) = asked(method, entry.path, &theirs).unwrap_or_else(|| {
+            let (query, body) = query_and_body(method, entry.path, &theirs).unwrap_or_else(|| {
                 panic!("{method} {} is not in the table of tests/it/tenants.rs: say there what it names", entry.path)
             });
-            let (other_query, other_body) = asked(method, entry.path, &nobodys).unwrap();
+            let (other_query, other_body) = query_and_body(method, entry.path, &nobodys).unwrap();
             let place = format!("{method} {}", entry.path);
 
             let theirs_here = send(&daemon, method, entry.path, META, &theirs, &query, body.clone()).await;
@@ -146,8 +146,8 @@ async fn another_tenants_things_are_things_that_do_not_exist(ground: Ground) {
                 send(&daemon, method, entry.path, META, &nobodys, &other_query, other_body.clone()).await;
             if !matches!(entry.path.rsplit('/').next(), Some("generate-link")) {
                 assert_eq!(
-                    told(&theirs_here, &theirs),
-                    told(&nothing_here, &nobodys),
+                    comparable(&theirs_here, &theirs),
+                    comparable(&nothing_here, &nobodys),
                     "{place}, through one's own instance"
                 );
             }
@@ -155,8 +155,8 @@ async fn another_tenants_things_are_things_that_do_not_exist(ground: Ground) {
             let no_instance =
                 send(&daemon, method, entry.path, &nobodys.instance, &nobodys, &other_query, other_body).await;
             assert_eq!(
-                told(&their_instance, &theirs),
-                told(&no_instance, &nobodys),
+                comparable(&their_instance, &theirs),
+                comparable(&no_instance, &nobodys),
                 "{place}, through the other's instance"
             );
             assert_eq!(their_instance.status, 404, "{place}: {}", their_instance.text);
@@ -173,20 +173,20 @@ async fn another_tenants_things_are_things_that_do_not_exist(ground: Ground) {
 }
 
 /// There the instance is a parameter.
-async fn in_the_older_dialect(daemon: &Daemon, path: &str, theirs: &Names, nobodys: &Names) {
-    let ask = async |names: &Names| {
-        let Names { instance, chat, code, .. } = names;
+async fn check_wawp_routes(daemon: &Daemon, path: &str, theirs: &Ids, nobodys: &Ids) {
+    let ask = async |names: &Ids| {
+        let Ids { instance, chat, code, .. } = names;
         let query =
             format!("instance_id={instance}&access_token={META_TOKEN}&chatId={chat}&phone_number={chat}&otp={code}");
         let request = http::Request::get(format!("{}{path}?{query}&code={code}", daemon.base));
-        told(&daemon.send(request.body(Vec::new()).unwrap()).await, names)
+        comparable(&daemon.send(request.body(Vec::new()).unwrap()).await, names)
     };
     let (their_instance, no_instance) = (ask(theirs).await, ask(nobodys).await);
     assert_eq!(their_instance, no_instance, "{path}");
     assert!(their_instance.0 >= 400, "{path}: {their_instance:?}");
 }
 
-async fn snapshot(daemon: &Daemon, names: &Names) -> Vec<String> {
+async fn snapshot(daemon: &Daemon, names: &Ids) -> Vec<String> {
     let mut seen = Vec::new();
     for path in [format!("requests/{}", names.uuid), "requests".to_owned(), "callbacks".to_owned()] {
         seen.push(daemon.get_as(TOKEN, &format!("/api/otp/v2/{WAHA}/{path}")).await.text);

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::wrong,
-    daemon::{Answer, Daemon, Ground, META, TOKEN, WAHA, World},
-    flow::on_both_stores,
+    daemon::{Answer, Daemon, META, TOKEN, TestStore, WAHA, World},
+    login_flow::on_both_stores,
 };
 
 on_both_stores! {
     a_code_is_sent_and_verified_by_query
-    five_wrong_tries_lock_for_fifteen_minutes
+    five_wrong_codes_lock_for_fifteen_minutes
     one_code_per_recipient_and_minute
 }
 
@@ -39,8 +39,8 @@ fn code_in(message: &str) -> String {
     message.chars().filter(char::is_ascii_digit).take(6).collect()
 }
 
-async fn a_code_is_sent_and_verified_by_query(ground: Ground) {
-    let world = World::new(ground);
+async fn a_code_is_sent_and_verified_by_query(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let sent = by_query(&daemon, "send", &[("lang", "ar"), ("footer", "Harbour & Sons")], &[]).await;
     assert_eq!(sent.status, 200, "{}", sent.text);
@@ -64,30 +64,30 @@ async fn a_code_is_sent_and_verified_by_query(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn five_wrong_tries_lock_for_fifteen_minutes(ground: Ground) {
-    let world = World::new(ground);
+async fn five_wrong_codes_lock_for_fifteen_minutes(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     assert_eq!(by_query(&daemon, "send", &[], &[]).await.status, 200);
     let code = code_in(&last_message(&world, 1).await);
     for expected in ["code_wrong", "code_wrong", "code_wrong", "code_wrong", "attempts_exhausted"] {
         assert_eq!(by_query(&daemon, "verify", &[("code", &wrong(&code))], &[]).await.json["code"], expected);
     }
-    daemon.pass(Duration::from_secs(61)).await;
+    daemon.advance_clock(Duration::from_secs(61)).await;
     assert_eq!(by_query(&daemon, "send", &[], &[]).await.status, 200);
     let code = code_in(&last_message(&world, 2).await);
     let locked = by_query(&daemon, "verify", &[("code", &code)], &[]).await;
     assert_eq!((locked.status, &locked.json["code"]), (429, &json!("rate_limited")), "a new code resets nothing");
     let wait: u64 = locked.header("retry-after").parse().unwrap();
     assert!((780..=840).contains(&wait), "fifteen minutes from the last try: {wait}");
-    daemon.pass(Duration::from_secs(wait)).await;
+    daemon.advance_clock(Duration::from_secs(wait)).await;
     assert_eq!(by_query(&daemon, "send", &[], &[]).await.status, 200);
     let code = code_in(&last_message(&world, 3).await);
     assert_eq!(by_query(&daemon, "verify", &[("code", &code)], &[]).await.status, 200);
     daemon.finish().await;
 }
 
-async fn one_code_per_recipient_and_minute(ground: Ground) {
-    let world = World::new(ground);
+async fn one_code_per_recipient_and_minute(test_store: TestStore) {
+    let world = World::new(test_store);
     let daemon = world.start().await;
     let sends = futures_util::future::join_all((0..8).map(|_| by_query(&daemon, "send", &[], &[]))).await;
     assert_eq!(sends.iter().filter(|answer| answer.status == 200).count(), 1, "however many ask at once");
@@ -97,10 +97,10 @@ async fn one_code_per_recipient_and_minute(ground: Ground) {
     }
     let spelled = daemon.post_with("/v2/auth/otp/send", body(&format!("{NUMBER}@c.us")), &[]).await;
     assert_eq!(spelled.status, 429, "however it is spelled");
-    daemon.pass(Duration::from_secs(60)).await;
+    daemon.advance_clock(Duration::from_secs(60)).await;
     assert_eq!(by_query(&daemon, "send", &[], &[]).await.status, 200);
     daemon.settle().await;
-    assert_eq!(world.gateway.arrived().len(), 2);
+    assert_eq!(world.gateway.requests().len(), 2);
     daemon.finish().await;
 }
 
@@ -109,8 +109,8 @@ fn body(chat: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_stand_wherever_wawp_allows_them() {
-    let world = World::new(Ground::directory());
+async fn credentials_are_accepted_in_every_place_that_wawp_allows() {
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     let url = format!("{}/v2/auth/otp/send", daemon.base);
     let form = |chat: &str| format!("instance_id={WAHA}&access_token={TOKEN}&chatId={chat}").into_bytes();
@@ -140,7 +140,7 @@ async fn credentials_stand_wherever_wawp_allows_them() {
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
     for (instance, token, status) in
-        [(WAHA, "wrong", 401), (WAHA, "", 401), (META, TOKEN, 404), ("nonsense", TOKEN, 404)]
+        [(WAHA, "wrong", 401), (WAHA, "", 401), (META, TOKEN, 422), ("nonsense", TOKEN, 422)]
     {
         let body = json!({"instance_id": instance, "access_token": token, "chatId": NUMBER});
         let answer = daemon.post_with("/v2/auth/otp/send", body, &[("authorization", "")]).await;
@@ -154,8 +154,8 @@ async fn credentials_stand_wherever_wawp_allows_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_browser_sends_by_itself_does_nothing() {
-    let world = World::new(Ground::directory());
+async fn requests_sent_by_a_browser_automatically_are_rejected() {
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     for header in [
         ("sec-purpose", "prefetch"),
@@ -175,7 +175,35 @@ async fn what_a_browser_sends_by_itself_does_nothing() {
     ));
     assert_eq!(daemon.send(head.body(Vec::new()).unwrap()).await.status, 405);
     daemon.settle().await;
-    assert!(world.gateway.arrived().is_empty());
+    assert!(world.gateway.requests().is_empty());
     assert_eq!(by_query(&daemon, "send", &[], &[("sec-fetch-site", "none")]).await.status, 200);
+    daemon.finish().await;
+}
+
+/// Clients of Wawp know their instance by an id of another form, or send the token alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_has_aliases_and_a_token_of_one_instance_needs_none() {
+    let mut world = World::new(TestStore::directory());
+    world.redirects = "[]\naliases = [\"6A1B2C3D4E\"]".to_owned();
+    let daemon = world.start().await;
+    let ask = async |parameters: &[(&str, &str)]| {
+        let mut url = url::Url::parse(&format!("{}/v2/auth/otp/send", daemon.base)).unwrap();
+        url.query_pairs_mut().append_pair("chatId", NUMBER).extend_pairs(parameters);
+        daemon.send(Request::get(url.as_str()).body(Vec::new()).unwrap()).await
+    };
+    let by_alias = ask(&[("instance_id", "6A1B2C3D4E"), ("access_token", TOKEN)]).await;
+    assert_eq!(by_alias.status, 200, "{}", by_alias.text);
+    daemon.advance_clock(Duration::from_secs(61)).await;
+    let by_token = ask(&[("access_token", TOKEN)]).await;
+    assert_eq!(by_token.status, 200, "{}", by_token.text);
+    let foreign = ask(&[("instance_id", "another"), ("access_token", TOKEN)]).await;
+    assert_eq!((foreign.status, &foreign.json["errors"][0]["field"]), (422, &json!("instance_id")));
+    let nobody = ask(&[("instance_id", "6A1B2C3D4E")]).await;
+    assert_eq!(nobody.status, 401);
+    assert!(nobody.json["detail"].as_str().unwrap().contains("access_token"), "{}", nobody.text);
+    let path = daemon.post("/api/otp/v2/6A1B2C3D4E/generate-link", json!({})).await;
+    assert_eq!(path.status, 200, "{}", path.text);
+    let wrong = daemon.post("/api/otp/v2/6A1B2C3D4F/generate-link", json!({})).await;
+    assert_eq!(wrong.status, 404);
     daemon.finish().await;
 }

@@ -1,7 +1,7 @@
-//! What stands in `deploy/` for Kubernetes: whether an API server would take it whole, whether its pods are as closed as
-//! they claim, whether its objects find each other, and whether the daemon takes the configuration in it.
+//! Checks the Kubernetes manifests in `deploy/`: every field is known to an API server, the pods are hardened, the
+//! objects refer to each other correctly, and the daemon accepts the contained configuration.
 //!
-//! Checks `deploy/kubernetes.yaml`, and every file in the directory that `COUNTERSIGN_RENDERS` names.
+//! Covers `deploy/kubernetes.yaml` and every file in the directory `COUNTERSIGN_RENDERS`.
 #![cfg(test)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -29,18 +29,18 @@ fn manifests() -> Vec<Manifest> {
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
             .collect();
-        assert!(!renders.is_empty(), "COUNTERSIGN_RENDERS names a directory without renders");
+        assert!(!renders.is_empty(), "the directory COUNTERSIGN_RENDERS contains no rendered manifests");
         paths.extend(renders);
     }
     paths.iter().map(|path| Manifest::read(path)).collect()
 }
 
 #[test]
-fn the_daemon_takes_every_configuration_in_the_manifests() {
+fn the_daemon_accepts_every_configuration_in_the_manifests() {
     for manifest in manifests() {
         let text = manifest.configuration();
         assert_eq!(configuration::faults(text), Vec::<String>::new(), "{}", manifest.name);
         let broken = text.replace("public_url", "publik_url");
-        assert_eq!(configuration::faults(&broken).len(), 2, "{}: a misspelled key is seen", manifest.name);
+        assert_eq!(configuration::faults(&broken).len(), 2, "{}: a misspelled key is reported", manifest.name);
     }
 }

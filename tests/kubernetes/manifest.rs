@@ -1,4 +1,4 @@
-//! Manifests, read as strictly as an API server with `fieldValidation: Strict` reads them.
+//! Parses manifests as strictly as an API server with `fieldValidation: Strict`.
 
 use std::path::Path;
 
@@ -15,13 +15,13 @@ use k8s_openapi::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_yaml_ng::Value;
 
-/// A file of objects.
+/// A manifest file.
 pub(crate) struct Manifest {
     pub(crate) name: String,
     pub(crate) objects: Vec<Object>,
 }
 
-/// One object of a kind that we ship.
+/// An object of a kind that `deploy/` contains.
 pub(crate) enum Object {
     ConfigMap(ConfigMap),
     Service(Service),
@@ -33,7 +33,7 @@ pub(crate) enum Object {
     HorizontalPodAutoscaler(HorizontalPodAutoscaler),
     NetworkPolicy(NetworkPolicy),
     Ingress(Ingress),
-    /// Of somebody's own definition: its spec is checked by what we say in it.
+    /// A custom resource. There is no schema for its spec here.
     Custom(Custom),
 }
 
@@ -56,7 +56,7 @@ impl Manifest {
         }
     }
 
-    /// The pods that this manifest asks for, each with its labels.
+    /// All pods of the manifest, with their metadata.
     pub(crate) fn pods(&self) -> Vec<(&ObjectMeta, &PodSpec)> {
         self.objects
             .iter()
@@ -69,7 +69,7 @@ impl Manifest {
             .collect()
     }
 
-    /// The workload's template: the daemon itself.
+    /// The pod template of the daemon.
     pub(crate) fn daemon(&self) -> (&ObjectMeta, &PodSpec) {
         let mut templates = self.objects.iter().filter_map(Object::template);
         let template = templates.next().unwrap_or_else(|| panic!("{}: no workload", self.name));
@@ -146,12 +146,12 @@ fn object(value: Value) -> Result<Object, String> {
             }
             Object::Custom(custom)
         }
-        // A Secret most of all: a manifest in a repository holds none.
-        other => return Err(format!("{other} is no kind that we ship")),
+        // This includes Secrets, which must not be part of a manifest in a repository.
+        other => return Err(format!("{other} is not an expected kind")),
     })
 }
 
-/// Refuses what an API server would not know.
+/// Rejects fields that an API server does not know.
 fn strict<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     let mut unknown = Vec::new();
     let read = serde_ignored::deserialize(value, |path| unknown.push(path.to_string()));
@@ -163,7 +163,7 @@ fn strict<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 }
 
 #[test]
-fn every_manifest_is_known_to_its_last_field() {
+fn every_field_of_every_manifest_is_known() {
     for manifest in crate::manifests() {
         assert!(manifest.objects.len() >= 6, "{}: only {} objects", manifest.name, manifest.objects.len());
         for object in &manifest.objects {
@@ -174,17 +174,17 @@ fn every_manifest_is_known_to_its_last_field() {
 }
 
 #[test]
-fn a_misspelled_field_a_wrong_type_and_a_repeated_key_are_seen() {
+fn misspelled_fields_wrong_types_and_duplicate_keys_are_rejected() {
     let good = crate::file("deploy/kubernetes.yaml");
     for (from, to, seen) in [
         ("strategy:", "strategi:", "strategi"),
         ("readOnlyRootFilesystem", "readOnlyRootFileSystem", "readOnlyRootFileSystem"),
         ("containerPort: 8080", "containerPort: http", "invalid type"),
         ("type: ClusterIP", "type: ClusterIP\n  type: NodePort", "duplicate entry"),
-        ("kind: ServiceAccount", "kind: Secret", "no kind that we ship"),
+        ("kind: ServiceAccount", "kind: Secret", "not an expected kind"),
         ("unhealthyPodEvictionPolicy", "unhealthyPodsEvictionPolicy", "unhealthyPodsEvictionPolicy"),
     ] {
-        assert!(good.contains(from), "{from} is not in the manifest any more");
+        assert!(good.contains(from), "the manifest does not contain {from}");
         let problem = objects(&good.replacen(from, to, 1)).err().unwrap_or_default();
         assert!(problem.contains(seen), "{from} as {to}: {problem:?}");
     }

@@ -1,9 +1,9 @@
-//! Whether every pod is one that Pod Security's profile "restricted" lets in, and a little more.
+//! Every pod satisfies the Pod Security profile "restricted" and some further rules.
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 #[test]
-fn every_pod_is_restricted() {
+fn every_pod_satisfies_the_restricted_profile() {
     for manifest in crate::manifests() {
         assert!(!manifest.pods().is_empty(), "{}", manifest.name);
         for (_, pod) in manifest.pods() {
@@ -16,7 +16,7 @@ fn every_pod_is_restricted() {
 type Change = fn(&mut PodSpec);
 
 #[test]
-fn an_open_pod_is_seen() {
+fn each_missing_restriction_is_reported() {
     let manifests = crate::manifests();
     let (_, good) = manifests[0].daemon();
     let open: [(&str, Change); 6] = [

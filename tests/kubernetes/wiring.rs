@@ -1,4 +1,4 @@
-//! Whether the objects of a manifest find each other: selectors, ports, the grace period and the drain.
+//! The objects of a manifest match each other: selectors, ports, grace period and drain.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -23,7 +23,7 @@ fn matched(selector: Option<&LabelSelector>) -> Labels {
 }
 
 #[test]
-fn every_selector_finds_the_daemon_and_nothing_else_of_ours() {
+fn every_selector_matches_the_daemon_and_no_other_pod() {
     for manifest in crate::manifests() {
         let name = &manifest.name;
         let selectors = manifest.objects.iter().filter_map(|object| match object {
@@ -53,8 +53,8 @@ fn services(manifest: &Manifest) -> BTreeMap<String, &Service> {
     named.collect()
 }
 
-/// The container port that a port of a Service leads to.
-fn leads_to(manifest: &Manifest, service: &Service, port: &str) -> Option<i32> {
+/// The container port that a port of a Service targets.
+fn target_port(manifest: &Manifest, service: &Service, port: &str) -> Option<i32> {
     let ports = service.spec.as_ref()?.ports.as_ref()?;
     let port = ports.iter().find(|known| known.name.as_deref() == Some(port) || known.port.to_string() == port)?;
     let Some(IntOrString::String(target)) = &port.target_port else { return None };
@@ -84,17 +84,17 @@ fn only_the_public_listener_is_routed() {
             };
             for (service, port) in backends {
                 routed += 1;
-                assert_eq!(leads_to(&manifest, services[&service], &port), Some(8080), "{}", manifest.name);
+                assert_eq!(target_port(&manifest, services[&service], &port), Some(8080), "{}", manifest.name);
             }
         }
-        // A Service that leads to the operator's listener is never one that opens a port to the outside.
+        // A Service for the operator's listener must be headless, so that it exposes no port outside.
         for (name, service) in services {
-            if leads_to(&manifest, service, "operator") == Some(9090) {
+            if target_port(&manifest, service, "operator") == Some(9090) {
                 assert_eq!(service.spec.as_ref().unwrap().cluster_ip.as_deref(), Some("None"), "{name}");
             }
         }
     }
-    assert!(routed > 0, "no manifest routes anything");
+    assert!(routed > 0, "no manifest contains a route");
 }
 
 #[test]
@@ -109,10 +109,10 @@ fn the_grace_period_outlasts_the_drain() {
         let lifecycle = pod.containers[0].lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
         let sleep = lifecycle.and_then(|hook| hook.sleep.as_ref()).map_or(0, |sleep| sleep.seconds.unsigned_abs());
         let grace = pod.termination_grace_period_seconds.unwrap().unsigned_abs();
-        // What is in hand when the grace is over is handed back within two seconds.
+        // Jobs that are left after the grace period are returned to the store within two seconds.
         let drain = sleep + seconds("drain_delay") + seconds("grace") + 2;
-        assert!(drain < grace, "{}: a drain takes up to {drain} s, {grace} s are given", manifest.name);
-        // Nobody is sent elsewhere from the only pod there is.
+        assert!(drain < grace, "{}: draining takes up to {drain} s, but the grace period is {grace} s", manifest.name);
+        // A single pod has no other pod to shift requests to.
         if manifest.configuration().contains("url = \"embedded:") {
             assert_eq!((sleep, seconds("drain_delay")), (0, 0), "{}", manifest.name);
             continue;
@@ -121,14 +121,14 @@ fn the_grace_period_outlasts_the_drain() {
         let noticed = ready.period_seconds.unwrap() * ready.failure_threshold.unwrap();
         assert!(
             u64::from(noticed.unsigned_abs()) < sleep + seconds("drain_delay"),
-            "{}: probes need {noticed} s to notice that the pod is leaving",
+            "{}: probes take {noticed} s to notice that the pod is shutting down",
             manifest.name
         );
     }
 }
 
 #[test]
-fn probes_ask_the_right_question() {
+fn liveness_and_readiness_probes_use_their_endpoints() {
     for manifest in crate::manifests() {
         let container = &manifest.daemon().1.containers[0];
         for (probe, path) in [
@@ -161,12 +161,12 @@ fn the_embedded_store_is_one_process_on_one_volume() {
             assert_eq!(claims[0].metadata.name.as_ref(), Some(&data.unwrap().name));
         }
         let budget = manifest.objects.iter().any(|object| matches!(object, Object::PodDisruptionBudget(_)));
-        assert_eq!(budget, !embedded, "{}: a budget over one pod would stop every drain of its node", manifest.name);
+        assert_eq!(budget, !embedded, "{}: a disruption budget for a single pod would block every node drain", manifest.name);
     }
 }
 
 #[test]
-fn the_way_out_is_narrow() {
+fn egress_is_restricted() {
     let mut policies = 0;
     for manifest in crate::manifests() {
         for object in &manifest.objects {
@@ -174,21 +174,21 @@ fn the_way_out_is_narrow() {
             policies += 1;
             let spec = policy.spec.as_ref().unwrap();
             assert_eq!(spec.policy_types.as_deref(), Some(&["Ingress".to_owned(), "Egress".to_owned()][..]));
-            let faults = open_ways(spec);
+            let faults = open_egress(spec);
             assert!(faults.is_empty(), "{}: {faults:?}", manifest.name);
             if manifest.name == "kubernetes.yaml" {
                 assert!(spec.egress.iter().flatten().all(|rule| rule.to.is_some()));
             }
             let mut closed = spec.clone();
             closed.egress.as_mut().unwrap().push(NetworkPolicyEgressRule::default());
-            assert_eq!(open_ways(&closed).len(), 1, "a rule without ports and peers is seen");
+            assert_eq!(open_egress(&closed).len(), 1, "a rule without ports and peers is reported");
         }
     }
-    assert!(policies > 0, "no manifest has a policy");
+    assert!(policies > 0, "no manifest contains a network policy");
 }
 
-/// Rules that let a pod reach the whole of a private network, or everything.
-fn open_ways(spec: &NetworkPolicySpec) -> Vec<String> {
+/// Egress rules that allow an entire private network or all addresses.
+fn open_egress(spec: &NetworkPolicySpec) -> Vec<String> {
     let mut faults = Vec::new();
     for rule in spec.egress.iter().flatten() {
         let ports: Vec<i32> = rule
@@ -202,7 +202,7 @@ fn open_ways(spec: &NetworkPolicySpec) -> Vec<String> {
             .collect();
         let everywhere = rule.to.iter().flatten().filter_map(|peer| peer.ip_block.as_ref());
         let everywhere: Vec<_> = everywhere.filter(|block| block.cidr.ends_with("/0")).collect();
-        // Where names and Redis are is the operator's to say.
+        // DNS and Redis may be anywhere by default; the operator can restrict them.
         if rule.to.is_none() && !matches!(ports.as_slice(), [53, 53] | [6379]) {
             faults.push(format!("{ports:?} to anywhere"));
         }

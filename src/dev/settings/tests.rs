@@ -13,7 +13,7 @@ fn the_settings_of_the_first_run_are_valid() {
     assert!(!text.contains(&token) && text.contains(&token_digest(&token)));
     assert_eq!(phone_port(&text).unwrap(), Some(4001));
     let overrides = [("public_url", "http://127.0.0.1:1/".to_owned())];
-    let config = config::load(Some(&text), [], &overrides).into_result().unwrap();
+    let config = config::load_text(&text, [], &overrides).into_result().unwrap();
     app::build_instances(&config, Purpose::Develop).into_result().unwrap();
     assert_eq!(phone_identity(&config, OLD_ORIGIN).unwrap().name, "Harbour demo");
     let faults = app::build_instances(&config, Purpose::Serve).into_result().err().unwrap();

@@ -49,19 +49,19 @@ impl Rendering {
     }
 }
 
-fn url(app: &PublicState) -> String {
-    app.service.public_url("")
+fn url(state: &PublicState) -> String {
+    state.service.public_url("")
 }
 
 /// `GET /openapi.json`
-pub(in crate::http) async fn openapi_json(app: Data<PublicState>, request: HttpRequest) -> HttpResponse {
-    let made = app.renderings.openapi.get_or_init(|| Rendering::new(openapi(&url(&app)).to_string()));
+pub(in crate::http) async fn openapi_json(state: Data<PublicState>, request: HttpRequest) -> HttpResponse {
+    let made = state.renderings.openapi.get_or_init(|| Rendering::new(openapi(&url(&state)).to_string()));
     made.serve(&request, "application/json")
 }
 
 /// `GET /docs`
-pub(in crate::http) async fn docs(app: Data<PublicState>, request: HttpRequest) -> HttpResponse {
-    let (made, policy) = app.renderings.docs.get_or_init(|| {
+pub(in crate::http) async fn docs(state: Data<PublicState>, request: HttpRequest) -> HttpResponse {
+    let (made, policy) = state.renderings.docs.get_or_init(|| {
         let (html, policy) = page::page();
         (Rendering::new(html), policy)
     });
@@ -79,19 +79,19 @@ pub(in crate::http) fn restricted(mut response: HttpResponse, policy: &str) -> H
 }
 
 /// `GET /docs.md`
-pub(in crate::http) async fn docs_markdown(app: Data<PublicState>, request: HttpRequest) -> HttpResponse {
-    let made = app.renderings.docs_markdown.get_or_init(|| Rendering::new(markdown::document()));
+pub(in crate::http) async fn docs_markdown(state: Data<PublicState>, request: HttpRequest) -> HttpResponse {
+    let made = state.renderings.docs_markdown.get_or_init(|| Rendering::new(markdown::document()));
     made.serve(&request, "text/markdown; charset=utf-8")
 }
 
 /// `GET /postman.json`
-pub(in crate::http) async fn postman(app: Data<PublicState>, request: HttpRequest) -> HttpResponse {
-    let made = app.renderings.postman.get_or_init(|| Rendering::new(postman::collection(&url(&app)).to_string()));
+pub(in crate::http) async fn postman(state: Data<PublicState>, request: HttpRequest) -> HttpResponse {
+    let made = state.renderings.postman.get_or_init(|| Rendering::new(postman::collection(&url(&state)).to_string()));
     made.serve(&request, "application/json")
 }
 
 /// `GET /llms.txt`
-pub(in crate::http) async fn llms(app: Data<PublicState>, request: HttpRequest) -> HttpResponse {
-    let made = app.renderings.llms.get_or_init(|| Rendering::new(markdown::index(&url(&app))));
+pub(in crate::http) async fn llms(state: Data<PublicState>, request: HttpRequest) -> HttpResponse {
+    let made = state.renderings.llms.get_or_init(|| Rendering::new(markdown::index(&url(&state))));
     made.serve(&request, "text/plain; charset=utf-8")
 }

@@ -22,7 +22,7 @@ const EXCERPT_LEN: usize = 180;
 struct IndexEntry {
     title: String,
     /// The entry's kind, or the guide that it belongs to.
-    place: String,
+    category: String,
     /// Relative to `/docs/`.
     url: String,
     text: String,
@@ -35,19 +35,19 @@ struct IndexEntry {
 #[derive(Debug)]
 pub(super) struct Hit {
     pub(super) title: &'static str,
-    pub(super) place: &'static str,
+    pub(super) category: &'static str,
     pub(super) url: &'static str,
     pub(super) excerpt: String,
 }
 
 impl IndexEntry {
-    fn new(title: &str, place: &str, url: String, text: &str) -> Self {
+    fn new(title: &str, category: &str, url: String, text: &str) -> Self {
         let text = text.replace(['`', '*'], "").split_whitespace().collect::<Vec<_>>().join(" ");
         Self {
             title_folded: title.to_lowercase(),
             text_folded: text.to_lowercase(),
             title: title.to_owned(),
-            place: place.to_owned(),
+            category: category.to_owned(),
             url,
             text,
         }
@@ -127,7 +127,7 @@ pub(super) fn find(query: &str) -> Vec<Hit> {
     found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
     let hits = found.into_iter().take(MAX_RESULTS).map(|(_, entry)| Hit {
         title: &entry.title,
-        place: &entry.place,
+        category: &entry.category,
         url: &entry.url,
         excerpt: entry.excerpt(&words),
     });
@@ -150,9 +150,9 @@ mod tests {
         ] {
             let hits = find(query);
             assert!(
-                hits.iter().any(|hit| hit.place.starts_with(place) && hit.title == title),
+                hits.iter().any(|hit| hit.category.starts_with(place) && hit.title == title),
                 "{query}: {:?}",
-                hits.iter().map(|hit| (hit.place, hit.title)).collect::<Vec<_>>()
+                hits.iter().map(|hit| (hit.category, hit.title)).collect::<Vec<_>>()
             );
         }
     }

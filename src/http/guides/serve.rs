@@ -61,13 +61,13 @@ fn render_page(page: &DocsPage<'_>) -> String {
 
 /// `GET /docs/{guide}`
 pub(in crate::http) async fn guide(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     request: HttpRequest,
     slug: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let index = GUIDES.iter().position(|guide| guide.slug == *slug).ok_or_else(Problem::not_found)?;
-    let made = app.guides.0[index].get_or_init(|| Rendering::new(guide_page(&GUIDES[index])));
-    Ok(restricted(made.serve(&request, "text/html; charset=utf-8"), &policy(None, CSS)))
+    let rendering = state.guides.0[index].get_or_init(|| Rendering::new(guide_page(&GUIDES[index])));
+    Ok(restricted(rendering.serve(&request, "text/html; charset=utf-8"), &policy(None, CSS)))
 }
 
 fn guide_page(guide: &Guide) -> String {

@@ -1,5 +1,5 @@
-//! The host names under which the operator's listener answers, against DNS rebinding: a foreign page could let its own
-//! name resolve to this listener, and the browser would then treat the two as one origin.
+//! Protects the operator's listener against DNS rebinding: another site could let its name resolve to this listener,
+//! and the browser would then treat the two as one origin. Only known host names are served.
 
 use std::net::IpAddr;
 
@@ -14,22 +14,22 @@ use actix_web::{
 
 use super::OperatorState;
 
-/// Suffixes below which nobody can register a name in public DNS.
+/// Suffixes below which no name can be registered in public DNS.
 const NON_PUBLIC_SUFFIXES: &[&str] = &[".local", ".internal", ".svc", ".localhost", ".test", ".home.arpa"];
 
 /// Answers 421 to requests for a host name that could belong to a foreign page.
 pub(super) async fn check_host(
-    operator: Data<OperatorState>,
+    state: Data<OperatorState>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let mut named = request.headers().get_all(header::HOST).map(|host| host.to_str().unwrap_or("?"));
-    let (host, more) = (named.next(), named.next());
+    let (host, second) = (named.next(), named.next());
     // An authority in the request target takes precedence over the header (RFC 9112, 3.2.2); only proxies send one.
     let host = request.uri().authority().map(Authority::as_str).or(host);
     // Browsers always send a host; without one there is no rebinding.
-    let known = more.is_none() && host.is_none_or(|host| is_allowed(host, &operator.access.load().hosts));
-    if known {
+    let allowed = second.is_none() && host.is_none_or(|host| is_allowed(host, &state.access.load().hosts));
+    if allowed {
         return Ok(next.call(request).await?.map_into_left_body());
     }
     tracing::warn!("refused a request to the operator's listener: its host name is not in operator_hosts");

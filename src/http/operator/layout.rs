@@ -51,16 +51,16 @@ pub(super) async fn not_found() -> HttpResponse {
     problem_page(&Problem::new(crate::http::problem::Code::NotFound, "no such page, instance or request"))
 }
 
-/// A time in UTC, for the `datetime` attribute and for people.
+/// A time in UTC: RFC 3339 for the `datetime` attribute, and the displayed text.
 pub(super) struct DisplayTime {
-    pub(super) machine: String,
-    pub(super) person: String,
+    pub(super) rfc3339: String,
+    pub(super) text: String,
 }
 
 impl From<Timestamp> for DisplayTime {
     fn from(at: Timestamp) -> Self {
-        let person = at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();
-        Self { machine: crate::domain::time::rfc3339(at), person }
+        let text = at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();
+        Self { rfc3339: crate::domain::time::rfc3339(at), text }
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) struct ListQuery {
 struct SelectOption {
     value: String,
     text: String,
-    chosen: bool,
+    selected: bool,
 }
 
 #[derive(Template)]
@@ -57,12 +57,12 @@ struct ListPage {
     instances: Vec<SelectOption>,
     statuses: Vec<SelectOption>,
     faults: Vec<&'static str>,
-    narrowed: bool,
+    is_filtered: bool,
     rows: Vec<RequestRow>,
     /// URL of the next page, with older requests; empty on the last one.
-    older: String,
+    older_url: String,
     /// URL of the first page; empty on the first one.
-    newest: String,
+    newest_url: String,
 }
 
 #[derive(Template)]
@@ -78,27 +78,27 @@ struct ExplainPage {
 
 /// `GET /requests`
 pub(super) async fn list(
-    operator: Data<OperatorState>,
+    state: Data<OperatorState>,
     cx: Cx,
     session: ReqData<Session>,
     request: HttpRequest,
 ) -> HttpResponse {
-    try_list(&operator, &cx, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
+    try_list(&state, &cx, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
 async fn try_list(
-    operator: &OperatorState,
+    state: &OperatorState,
     cx: &RequestContext,
     session: &Session,
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let service = &operator.service;
+    let service = &state.service;
     let mut faults = Vec::new();
     let query = parse_query(request).unwrap_or_else(|fault| {
         faults.push(fault);
         ListQuery::default()
     });
-    let instances = all_instances(operator);
+    let instances = all_instances(state);
     let instance = selected_instance(&instances, &query);
     if instance.is_none() {
         faults.push("There is no such instance.");
@@ -108,13 +108,13 @@ async fn try_list(
     if matches!(cursor, Some(None)) {
         faults.push("The page number in the URL is invalid.");
     }
-    let (mut rows, mut older) = (Vec::new(), String::new());
+    let (mut rows, mut older_url) = (Vec::new(), String::new());
     if let (Some(instance), true) = (&instance, faults.is_empty()) {
         let found = service.list(cx, instance, &filter, cursor.flatten(), PAGE_SIZE).await?;
         rows = found.records.iter().map(|record| RequestRow::for_record(record, service.now())).collect();
-        older = found.next_cursor.map(|cursor| query.list_url(instance, Some(&cursor))).unwrap_or_default();
+        older_url = found.next_cursor.map(|cursor| query.list_url(instance, Some(&cursor))).unwrap_or_default();
     }
-    let newest = match &instance {
+    let newest_url = match &instance {
         Some(instance) if !query.cursor.is_empty() => query.list_url(instance, None),
         _ => String::new(),
     };
@@ -123,35 +123,35 @@ async fn try_list(
         frame: Frame::new(session, &service.keys),
         instances: instance_options(&instances, instance.as_ref()),
         statuses: status_options(&query.status),
-        narrowed: query.has_filters(),
+        is_filtered: query.has_filters(),
         query,
         faults,
         rows,
-        older,
-        newest,
+        older_url,
+        newest_url,
     };
     Ok(layout::render(status, &page))
 }
 
 /// `GET /requests/explain?instance=…&q=…`
 pub(super) async fn explain(
-    operator: Data<OperatorState>,
+    state: Data<OperatorState>,
     cx: Cx,
     session: ReqData<Session>,
     request: HttpRequest,
 ) -> HttpResponse {
-    try_explain(&operator, &cx, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
+    try_explain(&state, &cx, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
 async fn try_explain(
-    operator: &OperatorState,
+    state: &OperatorState,
     cx: &RequestContext,
     session: &Session,
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let service = &operator.service;
+    let service = &state.service;
     let query = parse_query(request).map_err(|_| Problem::not_found())?;
-    let instance = selected_instance(&all_instances(operator), &query).ok_or(ServiceError::NotFound)?;
+    let instance = selected_instance(&all_instances(state), &query).ok_or(ServiceError::NotFound)?;
     let frame = Frame::new(session, &service.keys);
     let name = instance.config.name.clone();
     let question = query.q.trim();
@@ -176,7 +176,7 @@ impl ListQuery {
     fn filter(&self, faults: &mut Vec<&'static str>) -> Filter {
         let given = |text: &str| (!text.trim().is_empty()).then(|| text.trim().to_owned());
         let phone_last = given(&self.phone_last);
-        if phone_last.as_deref().is_some_and(|digits| !api::is_ending(digits)) {
+        if phone_last.as_deref().is_some_and(|digits| !api::is_phone_suffix(digits)) {
             faults.push("Last digits: enter 4 to 8 digits.");
         }
         let status = given(&self.status).map(|text| Status::parse(&text));
@@ -218,8 +218,8 @@ fn parse_time(text: &str) -> Option<Timestamp> {
 }
 
 /// The instances of all tenants, by name; operators see all of them.
-fn all_instances(operator: &OperatorState) -> Vec<Arc<Instance>> {
-    let mut instances = operator.service.instances.all();
+fn all_instances(state: &OperatorState) -> Vec<Arc<Instance>> {
+    let mut instances = state.service.instances.all();
     instances.sort_by(|a, b| (&a.config.name, a.config.id).cmp(&(&b.config.name, b.config.id)));
     instances
 }
@@ -231,17 +231,17 @@ fn selected_instance(instances: &[Arc<Instance>], query: &ListQuery) -> Option<A
     instances.iter().find(wanted).cloned()
 }
 
-fn instance_options(instances: &[Arc<Instance>], chosen: Option<&Arc<Instance>>) -> Vec<SelectOption> {
+fn instance_options(instances: &[Arc<Instance>], selected: Option<&Arc<Instance>>) -> Vec<SelectOption> {
     let choice = |instance: &Arc<Instance>| {
         let id = instance.config.id;
         let ambiguous = instances.iter().filter(|other| other.config.name == instance.config.name).count() > 1;
         let text = if ambiguous { format!("{} ({id})", instance.config.name) } else { instance.config.name.clone() };
-        SelectOption { value: id.to_string(), text, chosen: chosen.is_some_and(|chosen| chosen.config.id == id) }
+        SelectOption { value: id.to_string(), text, selected: selected.is_some_and(|chosen| chosen.config.id == id) }
     };
     instances.iter().map(choice).collect()
 }
 
 fn status_options(chosen: &str) -> Vec<SelectOption> {
     let words = Status::ALL.iter().map(|status| status.as_str());
-    words.map(|word| SelectOption { value: word.to_owned(), text: word.to_owned(), chosen: word == chosen }).collect()
+    words.map(|word| SelectOption { value: word.to_owned(), text: word.to_owned(), selected: word == chosen }).collect()
 }

@@ -32,7 +32,7 @@ struct LoginPage<'a> {
     css: &'static str,
     error: &'a str,
     /// Whether the form asks for a name.
-    named: bool,
+    asks_for_name: bool,
     name: &'a str,
 }
 
@@ -43,39 +43,34 @@ fn asks_for_name(access: &Access) -> bool {
 
 /// The login page; `name` is what was typed before.
 pub(super) fn login_page(status: StatusCode, access: &Access, name: &str, error: &str) -> HttpResponse {
-    let named = asks_for_name(access);
-    let name = if named { name } else { UNNAMED };
-    layout::render(status, &LoginPage { css: layout::CSS, error, named, name })
+    let asks_for_name = asks_for_name(access);
+    let name = if asks_for_name { name } else { UNNAMED };
+    layout::render(status, &LoginPage { css: layout::CSS, error, asks_for_name, name })
 }
 
 /// `GET /requests/login`
-pub(super) async fn show_form(operator: Data<OperatorState>) -> HttpResponse {
-    login_page(StatusCode::OK, &operator.access.load(), "", "")
+pub(super) async fn show_form(state: Data<OperatorState>) -> HttpResponse {
+    login_page(StatusCode::OK, &state.access.load(), "", "")
 }
 
 /// `POST /requests/login`
-pub(super) async fn log_in(
-    operator: Data<OperatorState>,
-    cx: Cx,
-    request: HttpRequest,
-    payload: Payload,
-) -> HttpResponse {
-    match try_log_in(&operator, &cx, &request, payload).await {
+pub(super) async fn log_in(state: Data<OperatorState>, cx: Cx, request: HttpRequest, payload: Payload) -> HttpResponse {
+    match try_log_in(&state, &cx, &request, payload).await {
         Ok(response) => response,
         Err(problem) => layout::problem_page(&problem),
     }
 }
 
 async fn try_log_in(
-    operator: &OperatorState,
+    state: &OperatorState,
     cx: &RequestContext,
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let mut fields = session::same_origin_form(request, payload).await?;
-    let access = operator.access.load_full();
+    let access = state.access.load_full();
     let name = fields.remove("username").unwrap_or_else(|| UNNAMED.to_owned());
-    if let Some(wait) = count_attempt(operator, cx, request).await? {
+    if let Some(wait) = count_attempt(state, cx, request).await? {
         let minutes = wait.as_secs().div_ceil(60).max(1);
         let error = format!("Too many attempts. Wait {minutes} min, then try again.");
         let mut response = login_page(StatusCode::TOO_MANY_REQUESTS, &access, &name, &error);
@@ -89,26 +84,25 @@ async fn try_log_in(
     let Some(password) = known.as_ref().or(access.operators.first()).map(|one| one.password.clone()) else {
         return Err(Problem::not_found());
     };
-    let right = {
+    let matches = {
         // Comparing keeps a core busy; parallel guesses must not take all of them. The lock is held until the work is
         // done, even if the client disconnects.
-        let turn = Arc::clone(&operator.password_check).lock_owned().await;
+        let lock = Arc::clone(&state.password_check).lock_owned().await;
         let compare = move || {
-            let _turn = turn;
+            let _lock = lock;
             password.is(&given)
         };
         web::block(compare).await.unwrap_or(false)
     };
-    let Some(known) = known.filter(|_| right) else {
+    let Some(known) = known.filter(|_| matches) else {
         tracing::warn!("refused an operator's login: wrong name or password");
-        let named = "Name or password is wrong.";
-        let error = if asks_for_name(&access) { named } else { "The password is wrong." };
+        let error = if asks_for_name(&access) { "Name or password is wrong." } else { "The password is wrong." };
         return Ok(login_page(StatusCode::UNAUTHORIZED, &access, &name, error));
     };
     tracing::info!(operator = known.name, "an operator logged in");
-    let value = Session::issue(&operator.service.keys, &known, operator.service.now());
+    let value = Session::issue(&state.service.keys, &known, state.service.now());
     let deed = Action { actor: Some(Actor::Operator { name: known.name }), ..Action::default() };
-    audit_entry::write_entry(&operator.service, &operator.edge.load(), request, &deed, "POST /requests/login", 303);
+    audit_entry::write_entry(&state.service, &state.edge.load(), request, &deed, "POST /requests/login", 303);
     let mut response = see_other("/requests");
     set_cookie(&mut response, request, &value);
     Ok(response)
@@ -117,32 +111,33 @@ async fn try_log_in(
 /// Counts an attempt and returns how long to wait if there were too many. Called before the comparison, so that
 /// parallel guesses are counted, too.
 async fn count_attempt(
-    operator: &OperatorState,
+    state: &OperatorState,
     cx: &RequestContext,
     request: &HttpRequest,
 ) -> Result<Option<Duration>, Problem> {
-    let address = subscriber_network(client::ip_address(request, &operator.edge.load()));
-    let [own, of_all] = [ATTEMPTS_PER_ADDRESS, ATTEMPTS_IN_TOTAL].map(|(tries, window)| Quota::per(tries, window));
-    let limit_statuses = operator.service.take_for_login(cx, address, own, of_all).await?;
-    Ok(limit_statuses.into_iter().filter_map(|status| operator.service.retry_after(status)).max())
+    let address = subscriber_network(client::ip_address(request, &state.edge.load()));
+    let [per_address, in_total] =
+        [ATTEMPTS_PER_ADDRESS, ATTEMPTS_IN_TOTAL].map(|(tries, window)| Quota::per(tries, window));
+    let limit_statuses = state.service.take_for_login(cx, address, per_address, in_total).await?;
+    Ok(limit_statuses.into_iter().filter_map(|status| state.service.retry_after(status)).max())
 }
 
 /// `POST /requests/logout`
 pub(super) async fn log_out(
-    operator: Data<OperatorState>,
+    state: Data<OperatorState>,
     cx: Cx,
     session: ReqData<Session>,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
-    let left = async {
-        session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
-        session.end(&operator.service, &cx).await?;
+    let result = async {
+        session.csrf_checked_form(&state.service.keys, &request, payload).await?;
+        session.end(&state.service, &cx).await?;
         let mut response = see_other(LOGIN_PATH);
         set_cookie(&mut response, &request, "");
         Ok(response)
     };
-    left.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
+    result.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
 }
 
 fn set_cookie(response: &mut HttpResponse, request: &HttpRequest, value: &str) {

@@ -23,9 +23,9 @@ use crate::{
 
 struct TimelineRow {
     at: DisplayTime,
-    what: String,
+    event: String,
     reason: String,
-    by: String,
+    actor: String,
 }
 
 /// A callback with its times in display form.
@@ -38,27 +38,27 @@ struct CallbackRow {
 
 impl From<CallbackEntry> for CallbackRow {
     fn from(view: CallbackEntry) -> Self {
-        let when = |time: Time| DisplayTime::from(time.0);
+        let display = |time: Time| DisplayTime::from(time.0);
         Self {
-            created: when(view.created_at),
-            next_attempt: view.next_attempt_at.map(when),
-            ended: view.ended_at.map(when),
+            created: display(view.created_at),
+            next_attempt: view.next_attempt_at.map(display),
+            ended: view.ended_at.map(display),
             view,
         }
     }
 }
 
 #[derive(Template)]
-#[template(path = "operator/one.html")]
+#[template(path = "operator/request.html")]
 struct RequestPage {
     frame: Frame,
     path: String,
-    list: String,
+    list_url: String,
     notice: &'static str,
     title: &'static str,
     status: Status,
     /// Whether it can still be canceled.
-    live: bool,
+    cancelable: bool,
     uuid: String,
     /// Labels and values; no value is empty.
     facts: Vec<(&'static str, String)>,
@@ -71,7 +71,7 @@ type RequestPath = Path<(String, String)>;
 
 /// `GET /requests/{instance}/{uuid}`
 pub(super) async fn show(
-    operator: Data<OperatorState>,
+    state: Data<OperatorState>,
     cx: Cx,
     session: ReqData<Session>,
     names: RequestPath,
@@ -83,32 +83,32 @@ pub(super) async fn show(
         "done=replayed" => "The callback is queued again.",
         _ => "",
     };
-    let frame = Frame::new(&session, &operator.service.keys);
-    render(&operator, &cx, frame, &names, notice).await.unwrap_or_else(|problem| layout::problem_page(&problem))
+    let frame = Frame::new(&session, &state.service.keys);
+    render(&state, &cx, frame, &names, notice).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
 async fn render(
-    operator: &OperatorState,
+    state: &OperatorState,
     cx: &RequestContext,
     frame: Frame,
     names: &(String, String),
     notice: &'static str,
 ) -> Result<HttpResponse, Problem> {
-    let service = &operator.service;
-    let (instance, record) = load(operator, cx, names).await?;
+    let service = &state.service;
+    let (instance, record) = load(state, cx, names).await?;
     let status = record.status(service.now());
     let metadata = metadata(&record.request);
     let page = RequestPage {
         frame,
         path: layout::request_path(&record),
-        list: format!("/requests?instance={}", instance.config.id),
+        list_url: format!("/requests?instance={}", instance.config.id),
         notice,
         title: match record.otp_type() {
             OtpType::Code => "Code",
             OtpType::Link => "Link",
         },
         status,
-        live: status.is_open(),
+        cancelable: status.is_open(),
         uuid: record.id.to_string(),
         facts: facts(&instance, &record),
         metadata: if metadata.is_null() { String::new() } else { format!("{metadata:#}") },
@@ -117,9 +117,9 @@ async fn render(
             .iter()
             .map(|entry| TimelineRow {
                 at: entry.at.into(),
-                what: entry.event.to_string(),
+                event: entry.event.to_string(),
                 reason: entry.reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
-                by: entry.by.clone().unwrap_or_default(),
+                actor: entry.by.clone().unwrap_or_default(),
             })
             .collect(),
         callbacks: service.callbacks_of(cx, &instance, &record).await?.into_iter().map(CallbackRow::from).collect(),
@@ -128,20 +128,20 @@ async fn render(
 }
 
 async fn load(
-    operator: &OperatorState,
+    state: &OperatorState,
     cx: &RequestContext,
     names: &(String, String),
 ) -> Result<(Arc<Instance>, Verification), Problem> {
-    let (instance, id) = parse_path(operator, names)?;
-    let record = operator.service.get(cx, &instance, id).await?;
+    let (instance, id) = parse_path(state, names)?;
+    let record = state.service.get(cx, &instance, id).await?;
     Ok((instance, record))
 }
 
 fn parse_path(
-    operator: &OperatorState,
+    state: &OperatorState,
     (instance, id): &(String, String),
 ) -> Result<(Arc<Instance>, VerificationId), Problem> {
-    let instance = instance.parse().ok().and_then(|id: InstanceId| operator.service.instances.get(id));
+    let instance = instance.parse().ok().and_then(|id: InstanceId| state.service.instances.get(id));
     let id = id.parse().map_err(|_| ServiceError::NotFound)?;
     Ok((instance.ok_or(ServiceError::NotFound)?, id))
 }
@@ -149,13 +149,13 @@ fn parse_path(
 fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, String)> {
     let request = &record.request;
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-    let time = |at: Option<jiff::Timestamp>| at.map(|at| DisplayTime::from(at).person).unwrap_or_default();
+    let time = |at: Option<jiff::Timestamp>| at.map(|at| DisplayTime::from(at).text).unwrap_or_default();
     let (sent_by, completion) = match record.details.by_ref() {
         KindRef::Code(code) => (text(code.delivery.channel().map(Channel::as_str)), String::new()),
         KindRef::Link(link) => {
             let Completion { mode, state } = Completion::of(link, request);
-            let state = state.map(|state| format!(", {state}")).unwrap_or_default();
-            (String::new(), format!("{mode}{state}"))
+            let suffix = state.map(|state| format!(", {state}")).unwrap_or_default();
+            (String::new(), format!("{mode}{suffix}"))
         }
     };
     let facts = [
@@ -178,27 +178,27 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
 
 /// `POST /requests/{instance}/{uuid}/cancel`
 pub(super) async fn cancel(
-    operator: Data<OperatorState>,
+    state: Data<OperatorState>,
     cx: Cx,
     session: ReqData<Session>,
     names: RequestPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
-    let act = async {
-        session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
-        let (instance, id) = parse_path(&operator, &names)?;
-        let record = operator.service.cancel(&cx, &instance, id).await?;
-        let canceled = record.status(operator.service.now()) == Status::Canceled;
+    let result = async {
+        session.csrf_checked_form(&state.service.keys, &request, payload).await?;
+        let (instance, id) = parse_path(&state, &names)?;
+        let record = state.service.cancel(&cx, &instance, id).await?;
+        let canceled = record.status(state.service.now()) == Status::Canceled;
         tracing::info!(operator = session.name(), uuid = %id, canceled, "an operator canceled a request");
         Ok(see_other(&format!("{}?done={}", layout::request_path(&record), if canceled { "canceled" } else { "over" })))
     };
-    act.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
+    result.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
 }
 
 /// `POST /requests/{instance}/{uuid}/replay`, with the callback's id in the form.
 pub(super) async fn replay(
-    operator: Data<OperatorState>,
+    state: Data<OperatorState>,
     cx: Cx,
     session: ReqData<Session>,
     names: RequestPath,
@@ -206,10 +206,10 @@ pub(super) async fn replay(
     payload: Payload,
 ) -> HttpResponse {
     let act = async {
-        let fields = session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
-        let (instance, record) = load(&operator, &cx, &names).await?;
+        let fields = session.csrf_checked_form(&state.service.keys, &request, payload).await?;
+        let (instance, record) = load(&state, &cx, &names).await?;
         let id = fields.get("callback").map(String::as_str).unwrap_or_default();
-        operator.service.replay(&cx, &instance, id).await?;
+        state.service.replay(&cx, &instance, id).await?;
         tracing::info!(operator = session.name(), uuid = %record.id, "an operator replayed a callback");
         Ok(see_other(&format!("{}?done=replayed", layout::request_path(&record))))
     };

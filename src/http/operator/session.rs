@@ -43,7 +43,7 @@ const MAX_FORM_LEN: usize = 4096;
 pub(super) struct Session {
     name: String,
     nonce: [u8; 16],
-    ends: Timestamp,
+    expires_at: Timestamp,
 }
 
 impl Session {
@@ -67,7 +67,7 @@ impl Session {
         }
         let begun = Timestamp::from_second(i64::from_be_bytes(*begun)).ok()?;
         let valid = (-MAX_CLOCK_SKEW..LIFETIME).contains(&now.duration_since(begun));
-        valid.then(|| Self { name: operator.name.clone(), nonce: *nonce, ends: begun + LIFETIME })
+        valid.then(|| Self { name: operator.name.clone(), nonce: *nonce, expires_at: begun + LIFETIME })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -76,7 +76,7 @@ impl Session {
 
     /// Ends the session for every holder of its cookie, on all replicas.
     pub(super) async fn end(&self, service: &Service, cx: &RequestContext) -> Result<(), Problem> {
-        Ok(service.revoke_login(cx, &self.nonce, self.ends + MAX_CLOCK_SKEW).await?)
+        Ok(service.revoke_login(cx, &self.nonce, self.expires_at + MAX_CLOCK_SKEW).await?)
     }
 
     /// The CSRF token that every form of this session carries.
@@ -106,10 +106,10 @@ impl Session {
 /// The `Set-Cookie` header of a session; an empty value removes the cookie. `Secure` is set if the proxy in front
 /// reports https; a client that forges that header only affects its own cookie.
 pub(super) fn set_cookie(request: &HttpRequest, value: &str) -> String {
-    let life = if value.is_empty() { 0 } else { LIFETIME.as_secs() };
+    let max_age = if value.is_empty() { 0 } else { LIFETIME.as_secs() };
     let https = request.headers().get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
     let secure = if https { "; Secure" } else { "" };
-    format!("{COOKIE_NAME}={value}; Path=/requests; Max-Age={life}; HttpOnly; SameSite=Strict{secure}")
+    format!("{COOKIE_NAME}={value}; Path=/requests; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}")
 }
 
 /// The fields of a form that was sent from the same origin.
@@ -121,18 +121,18 @@ pub(super) async fn same_origin_form(
     payload: Payload,
 ) -> Result<HashMap<String, String>, Problem> {
     let headers = request.headers();
-    if !is_same_origin(headers, false, |origin| is_own(headers, origin)) {
+    if !is_same_origin(headers, false, |origin| matches_host(headers, origin)) {
         return Err(Problem::new(Code::CrossSite, "open the page itself, then use its button"));
     }
     let body = body::read(request, payload, MAX_FORM_LEN).await?;
     Ok(form_urlencoded::parse(&body).into_owned().collect())
 }
 
-/// The listener has several names, so an origin is compared with the one by which it was reached; not where the browser
-/// has judged already, because a proxy in front may have changed that name.
-fn is_own(headers: &HeaderMap, origin: &str) -> bool {
-    let reached_as = headers.get("host").and_then(|host| host.to_str().ok());
-    headers.contains_key("sec-fetch-site") || origin.split_once("://").map(|(_, host)| host) == reached_as
+/// Compares an origin with the `Host` header, because the listener has several names. If the browser has sent
+/// `Sec-Fetch-Site`, the comparison is skipped: a proxy may have changed the host.
+fn matches_host(headers: &HeaderMap, origin: &str) -> bool {
+    let host = headers.get("host").and_then(|host| host.to_str().ok());
+    headers.contains_key("sec-fetch-site") || origin.split_once("://").map(|(_, host)| host) == host
 }
 
 fn mac_parts<'a>(
@@ -147,19 +147,19 @@ fn mac_parts<'a>(
 /// Middleware of all paths below `/requests`. Without configured operators everything is 404; without a session only
 /// the login is reachable.
 pub(super) async fn require_session(
-    operator: Data<OperatorState>,
+    state: Data<OperatorState>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let access = operator.access.load_full();
+    let access = state.access.load_full();
     if access.operators.is_empty() {
         return Ok(request.into_response(HttpResponse::NotFound().finish()).map_into_right_body());
     }
-    let cx = context::give(&request, operator.service.background());
+    let cx = context::attach(&request, state.service.background());
     if request.path() == login::LOGIN_PATH {
         return Ok(next.call(request).await?.map_into_left_body());
     }
-    let session = match active_session(&operator, &cx, &access, request.headers()).await {
+    let session = match active_session(&state, &cx, &access, request.headers()).await {
         Ok(session) => session,
         Err(problem) => return Ok(request.into_response(layout::problem_page(&problem)).map_into_right_body()),
     };
@@ -169,14 +169,14 @@ pub(super) async fn require_session(
     };
     cx.set_actor(Actor::Operator { name: session.name.clone() }, None);
     request.extensions_mut().insert(session);
-    let did = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
+    let action = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
     let response = next.call(request).await?;
     audit_entry::write_entry(
-        &operator.service,
-        &operator.edge.load(),
+        &state.service,
+        &state.edge.load(),
         response.request(),
         &cx.action(),
-        &did,
+        &action,
         response.status().as_u16(),
     );
     Ok(response.map_into_left_body())
@@ -184,14 +184,14 @@ pub(super) async fn require_session(
 
 /// The first valid session among the browser's cookies that was not logged out.
 async fn active_session(
-    operator: &OperatorState,
+    state: &OperatorState,
     cx: &RequestContext,
     access: &Access,
     headers: &HeaderMap,
 ) -> Result<Option<Session>, Problem> {
-    let (keys, now) = (&operator.service.keys, operator.service.now());
+    let (keys, now) = (&state.service.keys, state.service.now());
     for session in cookie::values(headers, COOKIE_NAME).filter_map(|value| Session::verify(keys, access, now, value)) {
-        if !operator.service.is_login_revoked(cx, &session.nonce).await? {
+        if !state.service.is_login_revoked(cx, &session.nonce).await? {
             return Ok(Some(session));
         }
     }

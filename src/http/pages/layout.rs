@@ -8,7 +8,7 @@ use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use url::Url;
 
-use super::words::Words;
+use super::texts::PageTexts;
 use crate::{
     config::Logo,
     domain::{Language, Verification, link::Link},
@@ -33,23 +33,23 @@ pub(super) struct PageStyle<'a> {
     pub(super) css: String,
     /// `public_url` is not https. The page shows a warning, so that the setup does not reach production.
     pub(super) insecure: bool,
-    pub(super) words: &'static Words,
+    pub(super) texts: &'static PageTexts,
 }
 
 impl<'a> PageStyle<'a> {
-    pub(super) fn for_record(app: &PublicState, instance: &'a Instance, record: &'a Verification<Link>) -> Self {
+    pub(super) fn for_record(state: &PublicState, instance: &'a Instance, record: &'a Verification<Link>) -> Self {
         let page = &instance.config.page;
         let name = page.name.as_deref().unwrap_or(&record.request.name);
-        Self::new(app, instance.language(Some(&record.request)), name, Some((page.color, page.logo.as_ref())))
+        Self::new(state, instance.language(Some(&record.request)), name, Some((page.color, page.logo.as_ref())))
     }
 
     /// For pages that belong to no request.
-    pub(super) fn unbranded(app: &PublicState, language: Language) -> Self {
-        Self::new(app, language, "WhatsApp", None)
+    pub(super) fn unbranded(state: &PublicState, language: Language) -> Self {
+        Self::new(state, language, "WhatsApp", None)
     }
 
     fn new(
-        app: &PublicState,
+        state: &PublicState,
         language: Language,
         name: &'a str,
         brand: Option<(crate::config::Color, Option<&'a Logo>)>,
@@ -62,8 +62,8 @@ impl<'a> PageStyle<'a> {
             color: color.to_string(),
             logo: logo.map(Logo::url),
             css: format!(":root{{--go:{color};--on:{}}}\n{CSS}", color.ink()),
-            insecure: app.service.public_url.scheme() != "https",
-            words: Words::for_language(language),
+            insecure: state.service.public_url.scheme() != "https",
+            texts: PageTexts::for_language(language),
         }
     }
 }
@@ -73,12 +73,12 @@ impl<'a> PageStyle<'a> {
 #[template(path = "pages/note.html")]
 struct NotePage<'a> {
     style: &'a PageStyle<'a>,
-    sign: &'a str,
+    icon: &'a str,
     title: &'a str,
     text: &'a str,
     link: &'a str,
     link_text: &'a str,
-    /// Target of "This wasn't me"; empty where the person cannot object.
+    /// URL behind "This wasn't me"; empty if the login cannot be disputed.
     dispute: &'a str,
 }
 
@@ -90,33 +90,33 @@ pub(super) fn note_page(
     text: &str,
 ) -> HttpResponse {
     PageResponse::new(style)
-        .render(status, &NotePage { style, sign, title, text, link: "", link_text: "", dispute: "" })
+        .render(status, &NotePage { style, icon: sign, title, text, link: "", link_text: "", dispute: "" })
 }
 
 /// As [`note_page`], with the link "This wasn't me".
 pub(super) fn note_page_with_dispute(style: &PageStyle<'_>, title: &str, text: &str, dispute: &str) -> HttpResponse {
-    let page = NotePage { style, sign: "ok", title, text, link: "", link_text: "", dispute };
+    let page = NotePage { style, icon: "ok", title, text, link: "", link_text: "", dispute };
     PageResponse::new(style).render(StatusCode::GONE, &page)
 }
 
-/// The page for a problem that the person can understand; `back` is the link to try again. Other problems, such as
+/// The page for a problem that the user can act on; `back` is the link to try again. Other problems, such as
 /// internal errors, are returned unchanged.
 pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
-    let w = style.words;
+    let texts = style.texts;
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (title, text, link) = match problem.code {
         Code::NotFound | Code::TokenSpent => {
-            return Ok(note_page(StatusCode::GONE, style, "late", &w.over_title, &w.over_lead));
+            return Ok(note_page(StatusCode::GONE, style, "late", &texts.invalid_title, &texts.invalid_lead));
         }
-        Code::TokenRefused | Code::CrossSite => (&w.again_title, &w.again_lead, back),
-        Code::RateLimited => (&w.slow_title, &w.slow_lead, back),
+        Code::TokenRefused | Code::CrossSite => (&texts.retry_title, &texts.retry_lead, back),
+        Code::RateLimited => (&texts.rate_limited_title, &texts.rate_limited_lead, back),
         _ => return Err(problem),
     };
-    let page = NotePage { style, sign: "late", title, text, link, link_text: &w.refresh, dispute: "" };
-    let mut answer = PageResponse::new(style);
-    answer.retry_after = problem.retry_after;
-    let mut response = answer.render(status, &page);
-    limits::headers(response.headers_mut(), &problem.limit_statuses);
+    let page = NotePage { style, icon: "late", title, text, link, link_text: &texts.refresh, dispute: "" };
+    let mut builder = PageResponse::new(style);
+    builder.retry_after = problem.retry_after;
+    let mut response = builder.render(status, &page);
+    limits::add_headers(response.headers_mut(), &problem.limit_statuses);
     Ok(response)
 }
 
@@ -142,7 +142,7 @@ impl<'a> PageResponse<'a> {
             response.insert_header((header::SET_COOKIE, cookie));
         }
         if let Some(wait) = self.retry_after {
-            response.insert_header((header::RETRY_AFTER, limits::seconds(wait).to_string()));
+            response.insert_header((header::RETRY_AFTER, limits::whole_seconds(wait).to_string()));
         }
         let body = page.render().expect("a compiled template of plain values renders");
         response.content_type("text/html; charset=utf-8").body(body)

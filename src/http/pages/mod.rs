@@ -7,9 +7,9 @@ mod layout;
 mod link;
 mod stage_events;
 mod start;
+mod texts;
 mod visitor;
 mod widget;
-mod words;
 
 pub(super) use self::{
     layout::{see_other, set_security_headers},

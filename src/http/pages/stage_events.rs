@@ -17,7 +17,7 @@ use crate::{
         context::Cx,
         event_stream,
         problem::Problem,
-        sse::{self, Event, Source, Sse},
+        sse::{self, Event, Sse, WatchSource},
     },
     service::{Service, StartPageState, VerificationWatch},
 };
@@ -35,40 +35,40 @@ struct StageEvents {
 
 /// A stream of stages; with `?now`, only the current one, as JSON.
 pub(crate) async fn events(
-    app: Data<PublicState>,
+    state: Data<PublicState>,
     cx: Cx,
     handle: Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let visitor = Visitor::new(&app, &request);
+    let visitor = Visitor::new(&state, &request);
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let start = app.service.open_start_page(&cx, &handle, &visitor.cookies).await?;
+    let start = state.service.open_start_page(&cx, &handle, &visitor.cookies).await?;
     let mut response = HttpResponse::Ok();
     set_security_headers(&mut response, &[], None, None);
     if request.query_string().starts_with("now") {
         let body = json!({ "state": start.state.as_str() }).to_string();
         return Ok(response.content_type("application/json").body(body));
     }
-    let watched = app.service.watch(&cx, start.record.id).await?;
+    let watched = state.service.watch(&cx, start.record.id).await?;
     let stream = StageEvents {
-        service: std::sync::Arc::clone(&app.service),
+        service: std::sync::Arc::clone(&state.service),
         watched,
         cookies: visitor.cookies,
         last: None,
         deadline: Instant::now() + MAX_STREAM_DURATION,
     };
-    sse::head(&mut response);
-    event_stream::respond(&request, &app.streams, response, Sse(stream)).await
+    sse::set_headers(&mut response);
+    event_stream::respond(&request, &state.streams, response, Sse(stream)).await
 }
 
-impl Source for StageEvents {
+impl WatchSource for StageEvents {
     type Kind = Link;
 
     fn watched(&mut self) -> &mut VerificationWatch<Link> {
         &mut self.watched
     }
 
-    fn news(&mut self) -> Option<Event> {
+    fn next_event(&mut self) -> Option<Event> {
         let stage = self.service.start_page_state(self.watched.record(), &self.cookies);
         let before = self.last.replace(stage).map(StartPageState::as_str);
         if before == Some(stage.as_str()) {

@@ -8,7 +8,7 @@ use url::{Url, form_urlencoded};
 
 use super::{
     layout::{self, PageStyle},
-    words,
+    texts,
 };
 use crate::{
     domain::Language,
@@ -50,15 +50,15 @@ fn cookie_name(public_url: &Url) -> &'static str {
 }
 
 impl Visitor {
-    pub(in crate::http) fn new(app: &PublicState, request: &HttpRequest) -> Self {
+    pub(in crate::http) fn new(state: &PublicState, request: &HttpRequest) -> Self {
         let header = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let name = cookie_name(&app.service.public_url);
+        let name = cookie_name(&state.service.public_url);
         let ours = cookie::values(request.headers(), name).filter(|value| has_cookie_format(value));
         Self {
             cookies: ours.take(MAX_COOKIES).map(str::to_owned).collect(),
-            ip: client::ip_address(request, &app.edge.load()),
+            ip: client::ip_address(request, &state.edge.load()),
             user_agent: header(header::USER_AGENT).map(str::to_owned),
-            language: words::preferred_language(header(header::ACCEPT_LANGUAGE).unwrap_or_default()),
+            language: texts::preferred_language(header(header::ACCEPT_LANGUAGE).unwrap_or_default()),
             reads_html: header(header::ACCEPT).is_some_and(|accept| accept.contains("text/html")),
             wants_json: header(header::ACCEPT).is_some_and(|accept| accept.starts_with("application/json")),
         }
@@ -66,27 +66,27 @@ impl Visitor {
 
     /// Makes sure that the browser has a cookie. Returns the `Set-Cookie` header if a new one is needed; nothing is
     /// stored.
-    pub(super) fn ensure_cookie(&mut self, app: &PublicState) -> Option<String> {
+    pub(super) fn ensure_cookie(&mut self, state: &PublicState) -> Option<String> {
         if !self.cookies.is_empty() {
             return None;
         }
         let value = URL_SAFE_NO_PAD.encode(random::bytes::<16>());
-        let name = cookie_name(&app.service.public_url);
+        let name = cookie_name(&state.service.public_url);
         let secure = if name.starts_with("__Host-") { "; Secure" } else { "" };
-        let set = format!("{name}={value}; Path=/; Max-Age={COOKIE_MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
+        let header_value = format!("{name}={value}; Path=/; Max-Age={COOKIE_MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
         self.cookies.push(value);
-        Some(set)
+        Some(header_value)
     }
 
     /// An error page for a browser, the problem itself for other clients. `back` is the link to try again.
     pub(in crate::http) fn error_response(
         &self,
-        app: &PublicState,
+        state: &PublicState,
         problem: Problem,
         back: &str,
     ) -> Result<HttpResponse, Problem> {
         if self.reads_html {
-            layout::problem_page(&PageStyle::unbranded(app, self.language), problem, back)
+            layout::problem_page(&PageStyle::unbranded(state, self.language), problem, back)
         } else {
             Err(problem)
         }
@@ -108,11 +108,11 @@ fn has_cookie_format(value: &str) -> bool {
 /// `cross_site` when `Sec-Fetch-Site` or `Origin` names another origin (older browsers send neither), and those of
 /// [`body::read`].
 pub(super) async fn same_origin_form(
-    app: &PublicState,
+    state: &PublicState,
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HashMap<String, String>, Problem> {
-    let own = app.service.public_url.origin().ascii_serialization();
+    let own = state.service.public_url.origin().ascii_serialization();
     if !is_same_origin(request.headers(), true, |origin| origin == own) {
         return Err(Problem::new(Code::CrossSite, "open the link again and use its button"));
     }

@@ -89,10 +89,24 @@ impl Cluster {
         Ok(commands.into_iter().map(ClusterCommand::into_value).collect())
     }
 
+    /// Sends a write; in a durable store, waits until it is confirmed.
     pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
-        let mut values = self
-            .run_with_retries(vec![ClusterCommand::writing(&cmd, repeat)], self.confirmed.as_ref(), deadline)
-            .await?;
+        self.send_write(&cmd, repeat, self.confirmed.as_ref(), deadline).await
+    }
+
+    /// Sends a write that needs no confirmation by replicas.
+    pub(super) async fn write(&self, cmd: Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+        self.send_write(&cmd, repeat, None, deadline).await
+    }
+
+    async fn send_write(
+        &self,
+        cmd: &Cmd,
+        repeat: Repeat,
+        confirmed: Option<&ConfirmationSettings>,
+        deadline: Instant,
+    ) -> Result<Value, StoreError> {
+        let mut values = self.run_with_retries(vec![ClusterCommand::writing(cmd, repeat)], confirmed, deadline).await?;
         Ok(values.pop().unwrap_or(Value::Nil))
     }
 

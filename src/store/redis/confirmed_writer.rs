@@ -166,17 +166,12 @@ impl BatchSender {
             {
                 batch.push(next);
             }
-            // A caller that was answered 503 will retry, so its write must not be applied now.
-            batch.retain(|write| !write.answer.is_closed());
-            if batch.is_empty() {
-                continue;
-            }
             if moves.has_changed().unwrap_or(false) {
                 self.line = None;
                 moves.mark_unchanged();
             }
             let mut outcome = tokio::select! {
-                outcome = self.send(&batch) => outcome,
+                outcome = self.connect_and_send(&mut batch) => outcome,
                 // A demoted master may wait in vain for replicas it no longer has.
                 _ = moves.changed() => Err(WriteError::Broken(no_master())),
             };
@@ -184,17 +179,34 @@ impl BatchSender {
                 && let Some(line) = self.line.as_mut()
                 && script::load_all(&mut line.connection).await.is_ok()
             {
-                outcome = self.send(&batch).await;
+                outcome = self.connect_and_send(&mut batch).await;
             }
             answer(batch, outcome);
         }
     }
 
-    async fn send(&mut self, batch: &[QueuedWrite]) -> Result<BatchOutcome, WriteError> {
+    async fn connect_and_send(&mut self, batch: &mut Vec<QueuedWrite>) -> Result<BatchOutcome, WriteError> {
         let mut line = match self.line.take() {
             Some(open) => open,
             None => ReplicatedConnection::open(&self.node).await.map_err(WriteError::Refused)?,
         };
+        if !line.has_fresh_count(self.durability) {
+            line.recount().await.map_err(WriteError::Refused)?;
+        }
+        // A caller that was answered 503 meanwhile will retry, so its write must not be applied now.
+        batch.retain(|write| !write.answer.is_closed());
+        if batch.is_empty() {
+            self.line = Some(line);
+            return Ok(BatchOutcome { values: Vec::new(), confirmed: true, moved: false });
+        }
+        self.send(line, batch).await
+    }
+
+    async fn send(
+        &mut self,
+        mut line: ReplicatedConnection,
+        batch: &[QueuedWrite],
+    ) -> Result<BatchOutcome, WriteError> {
         let began = Instant::now();
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors();
@@ -209,9 +221,6 @@ impl BatchSender {
         let barrier = batch.iter().find_map(|write| write.barrier.as_ref());
         if let Some(barrier) = barrier {
             pipeline.add_command(barrier.clone());
-        }
-        if !line.has_fresh_count(self.durability) {
-            line.recount().await.map_err(WriteError::Refused)?;
         }
         pipeline.add_command(line.wait(self.durability, self.wait_timeout));
         let mut values: Vec<RedisResult<Value>> =

@@ -112,6 +112,11 @@ impl Connection {
         Self { topology: Arc::clone(&self.topology), budget: Some(Arc::clone(budget)) }
     }
 
+    /// The same way, with the time of a request for each call.
+    pub(super) fn without_budget(&self) -> Self {
+        Self { budget: None, ..self.clone() }
+    }
+
     /// By when a call must have its answer, whatever it runs into.
     fn deadline(&self) -> Instant {
         let left = self.budget.as_ref().map_or(OF_A_REQUEST, |budget| budget.left());
@@ -158,10 +163,18 @@ impl Connection {
                 write_with_retries(node, repeat, self.deadline(), |again| writer.run(repeat.of(&cmd, again), false))
                     .await
             }
+            Topology::One { writer: None, .. } => self.write(cmd, repeat).await,
+            Topology::Cluster(cluster) => cluster.confirm(cmd, repeat, self.deadline()).boxed().await,
+        }
+    }
+
+    /// Sends a write that needs no confirmation by replicas, also in a durable store.
+    pub(super) async fn write(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
+        match &*self.topology {
             Topology::One { node, .. } => {
                 write_with_retries(node, repeat, self.deadline(), |again| node.write(repeat.of(&cmd, again))).await
             }
-            Topology::Cluster(cluster) => cluster.confirm(cmd, repeat, self.deadline()).boxed().await,
+            Topology::Cluster(cluster) => cluster.write(cmd, repeat, self.deadline()).boxed().await,
         }
     }
 

@@ -2,7 +2,10 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::domain::{InstanceId, Partition, keys::Digest};
+use crate::{
+    domain::{InstanceId, Partition, keys::Digest},
+    random,
+};
 
 use super::super::{Index, Lane, Locator, archive::LogStream};
 
@@ -49,6 +52,11 @@ pub(super) fn jobs(partition: Partition) -> String {
 /// Leased jobs and timers by the end of their lease; never expires.
 pub(super) fn leases(partition: Partition) -> String {
     key(partition, "l")
+}
+
+/// What a new lease call has leased; expires with its leases. Lies beside the leases of `partition`.
+pub(super) fn new_grant(partition: Partition) -> String {
+    key(partition, &format!("g:{}", URL_SAFE_NO_PAD.encode(random::bytes::<12>())))
 }
 
 /// Jobs of one lane that are not leased, by due time; never expires.

@@ -18,6 +18,7 @@ mod job_positions;
 mod jobs;
 mod key;
 mod leases;
+mod leasing;
 mod limits;
 mod master;
 mod node;
@@ -67,10 +68,10 @@ impl RedisStore {
     pub fn new(url: &str, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
         let background = Background::default();
         let connection = Connection::new(url, durability, &background)?;
-        let wake = Arc::new(ChangePubSub::new(connection.clone(), background.clone()));
+        let pubsub = Arc::new(ChangePubSub::new(connection.clone(), background.clone()));
         let time = Arc::new(StoreTime::new(clock));
         let buckets = Buckets::new(connection.clone(), Arc::clone(&time));
-        Ok(Self { connection, durability, time, buckets, pubsub: wake, background })
+        Ok(Self { connection, durability, time, buckets, pubsub, background })
     }
 
     async fn one<T: redis::FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {

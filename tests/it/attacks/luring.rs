@@ -2,29 +2,29 @@
 
 use serde_json::json;
 
-use super::{Scene, VICTOR, WAYS, Way, actors};
+use super::{LOGIN_MODES, LoginMode, Scene, VICTOR, actors};
 use crate::{
-    browser::{Browser, dispute_in, landed, redeem, reply, start_path},
-    daemon::{Ground, World},
+    browser::{Browser, dispute_in, redeem, redirect_parameters, reply, start_path},
+    daemon::{TestStore, World},
 };
 
 /// Mallory begins and lures Victor into sending. She waits; he presses what he finds in his chat.
-async fn lure(way: Way) -> bool {
+async fn lure(way: LoginMode) -> bool {
     let mut scene = Scene::new(way).await;
     let (mut mallory, mut victor) = actors();
     let minted = scene.begin(&mut mallory, VICTOR).await;
     let text = scene.send(VICTOR, &minted).await;
-    scene.ransack(&mut mallory, &minted).await;
+    scene.try_everything(&mut mallory, &minted).await;
     scene.tap(&mut victor, &text).await;
-    scene.ransack(&mut mallory, &minted).await;
-    let broken = scene.broken();
+    scene.try_everything(&mut mallory, &minted).await;
+    let broken = scene.is_compromised();
     scene.daemon.finish().await;
     broken
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_gets_in_by_luring() {
-    for way in WAYS {
+async fn luring_a_victim_into_sending_gives_no_access() {
+    for way in LOGIN_MODES {
         assert!(!lure(*way).await, "lured in {}", way.name);
     }
 }
@@ -32,19 +32,19 @@ async fn nobody_gets_in_by_luring() {
 /// "Free vouchers! Just press Send" changes the text, and what Victor agrees to is never seen by him: the app is told,
 /// and where the message alone counts it does not.
 #[tokio::test(flavor = "multi_thread")]
-async fn other_words_do_not_pass_unnoticed() {
-    for way in WAYS {
+async fn a_changed_message_text_is_reported_or_rejected() {
+    for way in LOGIN_MODES {
         let scene = Scene::new(*way).await;
         let (mut mallory, _) = actors();
         let minted = scene.begin(&mut mallory, VICTOR).await;
         let text = format!("Free voucher, please! [{}]", minted.text_of("code"));
-        scene.daemon.says(VICTOR, "W1", &text).await;
+        scene.daemon.send_message(VICTOR, "W1", &text).await;
         let said = reply(&scene.world, 1).await;
         if way.name == "prove_phone" {
             assert!(said.contains(&minted.text_of("whatsapp_link")), "{said}");
             let page = start_path(&minted);
             let answer = mallory.browser.submit(&scene.daemon, &page, &page, &[("do", "finish")]).await;
-            assert_eq!(landed(&answer), None, "{}", answer.text);
+            assert_eq!(redirect_parameters(&answer), None, "{}", answer.text);
         } else {
             let told = scene.world.receiver.wait_for(1).await[0].json();
             assert_eq!(told["data"]["text_changed"], true, "{}", way.name);
@@ -56,8 +56,8 @@ async fn other_words_do_not_pass_unnoticed() {
 /// Whatever Mallory has begun, its answer tells Victor what it is, and one tap stops it: before she goes on, while her
 /// token is out, and after the app has let her in, which then knows.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lured_one_can_stop_it_at_any_time() {
-    let mut world = World::new(Ground::directory());
+async fn the_victim_can_dispute_at_any_time() {
+    let mut world = World::new(TestStore::directory());
     world.extra = super::MODES.to_owned();
     let daemon = world.start().await;
     let body = json!({"completion": "prove_phone", "chatId": VICTOR, "purpose": "Pay 9,000 EUR"});
@@ -65,23 +65,24 @@ async fn the_lured_one_can_stop_it_at_any_time() {
         let minted = daemon.mint(body.clone()).await;
         let (page, mut mallory) = (start_path(&minted), Browser::default());
         mallory.tap(&daemon, &page, "here").await;
-        daemon.says(VICTOR, &format!("S{round}"), &minted.text_of("text")).await;
+        daemon.send_message(VICTOR, &format!("S{round}"), &minted.text_of("text")).await;
         let said = reply(&world, round + 1).await;
         assert!(said.contains("Pay 9,000 EUR"), "{said}");
         let finish = [("do", "finish")];
         let mut token = None;
         if reached != "offered" {
-            token = landed(&mallory.submit(&daemon, &page, &page, &finish).await).map(|query| query["token"].clone());
+            token = redirect_parameters(&mallory.submit(&daemon, &page, &page, &finish).await)
+                .map(|query| query["token"].clone());
         }
         if reached == "redeemed" {
             assert_eq!(redeem(&daemon, json!({"token": token})).await.status, 200);
         }
         let dispute = dispute_in(&said);
-        assert_eq!(Browser::default().go_on(&daemon, &dispute).await.status, 200);
+        assert_eq!(Browser::default().submit_link(&daemon, &dispute).await.status, 200);
         daemon.settle().await;
-        let told = world.receiver.arrived().pop().unwrap().json();
+        let told = world.receiver.requests().pop().unwrap().json();
         assert_eq!((&told["type"], &told["data"]["after"]), (&json!("link.disputed"), &json!(reached)));
-        assert_eq!(landed(&mallory.submit(&daemon, &page, &page, &finish).await), None);
+        assert_eq!(redirect_parameters(&mallory.submit(&daemon, &page, &page, &finish).await), None);
         if let Some(token) = token {
             assert_ne!(redeem(&daemon, json!({"token": token})).await.status, 200);
         }
@@ -91,7 +92,7 @@ async fn the_lured_one_can_stop_it_at_any_time() {
 
 /// Mallory's page on the app's origin, or anywhere else, gets no redirect of ours.
 /// Ways around an allow-list that people have found, for an entry `https://app.example.org/in`.
-fn detours() -> Vec<String> {
+fn url_variants() -> Vec<String> {
     let hosts = [
         "evil.example",
         "app.example.org.evil.example",
@@ -190,11 +191,11 @@ fn detours() -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_detours_lead_nowhere() {
-    let mut world = World::new(Ground::directory());
+async fn no_url_variant_passes_the_redirect_allow_list() {
+    let mut world = World::new(TestStore::directory());
     world.redirects = "[\"https://app.example.org/in\", \"https://app.example.org/apps/\"]".to_owned();
     let daemon = world.start().await;
-    let detours = detours();
+    let detours = url_variants();
     assert!(detours.len() >= 200, "{}", detours.len());
     let mut accepted = Vec::new();
     for detour in &detours {

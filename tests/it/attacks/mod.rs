@@ -18,9 +18,9 @@ use countersign::hash::sha256;
 use serde_json::{Value, json};
 
 use crate::{
-    browser::{Browser, landed, redeem, reply, start_path},
-    daemon::{Answer, Daemon, Ground, World},
-    flow::link_in,
+    browser::{Browser, redeem, redirect_parameters, reply, start_path},
+    daemon::{Answer, Daemon, TestStore, World},
+    login_flow::link_in,
 };
 
 const MALLORY: &str = "447700900666";
@@ -28,7 +28,7 @@ const VICTOR: &str = "447700900123";
 
 /// A way to use the daemon.
 #[derive(Clone, Copy)]
-struct Way {
+struct LoginMode {
     name: &'static str,
     body: fn(&str) -> Value,
     /// What the person taps on the start page, if the app uses it.
@@ -50,21 +50,28 @@ fn challenged(who: &str) -> Value {
 
 const MODES: &str = "completions_allowed = [\"prove_phone\", \"anywhere\"]";
 
-const fn way(name: &'static str, body: fn(&str) -> Value, tap: Option<&'static str>) -> Way {
-    Way { name, body, tap, config: MODES, binds: true, tells: true }
+const fn login_mode(name: &'static str, body: fn(&str) -> Value, tap: Option<&'static str>) -> LoginMode {
+    LoginMode { name, body, tap, config: MODES, binds: true, tells: true }
 }
 
-const WAYS: &[Way] = &[
-    way("same_browser, here", |_| json!({}), Some("here")),
-    way("same_browser, qr", |_| json!({}), Some("qr")),
-    Way { config: "strict_browser = true", tells: false, ..way("strict_browser", |_| json!({}), Some("here")) },
-    way("challenge", challenged, None),
-    way("challenge and start page", challenged, Some("here")),
-    way("challenge and scan", challenged, Some("qr")),
-    Way { tells: false, ..way("prove_phone", |who| json!({"completion": "prove_phone", "chatId": who}), Some("here")) },
-    Way { binds: false, tells: false, ..way("anywhere", |_| json!({"completion": "anywhere"}), None) },
+const LOGIN_MODES: &[LoginMode] = &[
+    login_mode("same_browser, here", |_| json!({}), Some("here")),
+    login_mode("same_browser, qr", |_| json!({}), Some("qr")),
+    LoginMode {
+        config: "strict_browser = true",
+        tells: false,
+        ..login_mode("strict_browser", |_| json!({}), Some("here"))
+    },
+    login_mode("challenge", challenged, None),
+    login_mode("challenge and start page", challenged, Some("here")),
+    login_mode("challenge and scan", challenged, Some("qr")),
+    LoginMode {
+        tells: false,
+        ..login_mode("prove_phone", |who| json!({"completion": "prove_phone", "chatId": who}), Some("here"))
+    },
+    LoginMode { binds: false, tells: false, ..login_mode("anywhere", |_| json!({"completion": "anywhere"}), None) },
     // Hypersender's clients: named `anywhere` in callbacks, warned of at mint.
-    Way { binds: false, tells: false, ..way("unbound", |_| json!({}), None) },
+    LoginMode { binds: false, tells: false, ..login_mode("unbound", |_| json!({}), None) },
 ];
 
 /// One person, her browser and her chat.
@@ -82,8 +89,8 @@ struct App {
 impl App {
     /// A browser comes back from the daemon. In `prove_phone` it was signed in before and stated `owner`: nobody
     /// is signed in by it, and another number than the stated one counts for nothing.
-    async fn greet(&mut self, daemon: &Daemon, way: Way, owner: &'static str, answer: &Answer) {
-        let Some(query) = landed(answer) else { return };
+    async fn handle_return(&mut self, daemon: &Daemon, way: LoginMode, owner: &'static str, answer: &Answer) {
+        let Some(query) = redirect_parameters(answer) else { return };
         let redeemed = redeem(daemon, json!({"token": query["token"], "verifier": verifier(owner)})).await;
         if redeemed.status == 200 && way.name != "prove_phone" {
             let subject = redeemed.data("subject")["value"].as_str().unwrap().trim_start_matches('+').to_owned();
@@ -95,14 +102,14 @@ impl App {
 struct Scene {
     world: World,
     daemon: Daemon,
-    way: Way,
+    way: LoginMode,
     app: App,
     messages: usize,
 }
 
 impl Scene {
-    async fn new(way: Way) -> Self {
-        let mut world = World::new(Ground::directory());
+    async fn new(way: LoginMode) -> Self {
+        let mut world = World::new(TestStore::directory());
         world.extra = way.config.to_owned();
         let daemon = world.start().await;
         Self { world, daemon, way, app: App::default(), messages: 0 }
@@ -125,35 +132,35 @@ impl Scene {
     /// Somebody sends the message; what the chat answers.
     async fn send(&mut self, number: &str, minted: &Answer) -> String {
         self.messages += 1;
-        self.daemon.says(number, &format!("A{}", self.messages), &minted.text_of("text")).await;
+        self.daemon.send_message(number, &format!("A{}", self.messages), &minted.text_of("text")).await;
         reply(&self.world, self.messages).await
     }
 
     /// Presses the button behind the link of a reply, if there is one.
     async fn tap(&mut self, actor: &mut Actor, text: &str) {
         if text.contains("/o/") {
-            let answer = actor.browser.go_on(&self.daemon, &link_in(text)).await;
-            self.app.greet(&self.daemon, self.way, actor.number, &answer).await;
+            let answer = actor.browser.submit_link(&self.daemon, &link_in(text)).await;
+            self.app.handle_return(&self.daemon, self.way, actor.number, &answer).await;
         }
     }
 
     /// Everything that a browser can try at a start page whose address it knows.
-    async fn ransack(&mut self, actor: &mut Actor, minted: &Answer) {
+    async fn try_everything(&mut self, actor: &mut Actor, minted: &Answer) {
         let page = start_path(minted);
         for fields in [[("do", "finish")], [("place", "here")], [("place", "qr")], [("do", "renew")]] {
             let answer = actor.browser.submit(&self.daemon, &page, &page, &fields).await;
-            self.app.greet(&self.daemon, self.way, actor.number, &answer).await;
+            self.app.handle_return(&self.daemon, self.way, actor.number, &answer).await;
         }
         for guess in ["000000", "7K3Q9X", "", "ZZZZZZ", "1", "00000\u{0}"] {
             let answer = actor.browser.type_code(&self.daemon, &page, guess).await;
-            self.app.greet(&self.daemon, self.way, actor.number, &answer).await;
+            self.app.handle_return(&self.daemon, self.way, actor.number, &answer).await;
             let body = json!({"uuid": minted.text_of("uuid"), "code": guess, "verifier": verifier(actor.number)});
             assert_ne!(redeem(&self.daemon, body).await.status, 200);
         }
     }
 
     /// Somebody is where he does not belong.
-    fn broken(&self) -> bool {
+    fn is_compromised(&self) -> bool {
         self.app.sessions.iter().any(|(owner, account)| owner != account)
     }
 }
@@ -165,8 +172,8 @@ fn actors() -> (Actor, Actor) {
 
 /// The honest way works in every mode, or the test above would prove nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_honest_way_works_in_every_mode() {
-    for way in WAYS {
+async fn a_genuine_login_works_in_every_mode() {
+    for way in LOGIN_MODES {
         let mut scene = Scene::new(*way).await;
         let (_, mut victor) = actors();
         let minted = scene.begin(&mut victor, VICTOR).await;
@@ -174,12 +181,12 @@ async fn the_honest_way_works_in_every_mode() {
         match crate::browser::code_in(&text).filter(|_| !text.contains("/o/")) {
             Some(code) => {
                 let answer = victor.browser.type_code(&scene.daemon, &start_path(&minted), &code).await;
-                scene.app.greet(&scene.daemon, *way, VICTOR, &answer).await;
+                scene.app.handle_return(&scene.daemon, *way, VICTOR, &answer).await;
             }
             None if way.name == "prove_phone" => {
                 let page = start_path(&minted);
                 let answer = victor.browser.submit(&scene.daemon, &page, &page, &[("do", "finish")]).await;
-                assert!(landed(&answer).is_some());
+                assert!(redirect_parameters(&answer).is_some());
                 scene.app.sessions.insert(VICTOR, VICTOR.to_owned());
             }
             None => scene.tap(&mut victor, &text).await,

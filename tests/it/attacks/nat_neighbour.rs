@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use crate::{
-    browser::{Browser, landed, reply, start_path},
-    daemon::{Ground, World},
-    flow::link_in,
+    browser::{Browser, redirect_parameters, reply, start_path},
+    daemon::{TestStore, World},
+    login_flow::link_in,
 };
 
 const VICTOR: &str = "447700900123";
@@ -17,8 +17,8 @@ fn browser() -> Browser {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_neither_opens_nor_locks() {
-    let mut world = World::new(Ground::directory());
+async fn sharing_an_address_gives_no_access_and_blocks_no_other_user() {
+    let mut world = World::new(TestStore::directory());
     world.top = "trusted_proxies = [\"127.0.0.0/8\"]\n[limits]\ntaps_per_minute = 10\n".to_owned();
     let daemon = world.start().await;
     let (mut mallory, mut victor) = (browser(), browser());
@@ -36,13 +36,13 @@ async fn an_address_neither_opens_nor_locks() {
     }
     assert!(refused > 0, "her own link is worn out");
 
-    daemon.says(VICTOR, "N1", &minted.text_of("text")).await;
+    daemon.send_message(VICTOR, "N1", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 1).await);
     assert_eq!(
-        landed(&mallory.go_on(&daemon, &link).await),
+        redirect_parameters(&mallory.submit_link(&daemon, &link).await),
         None,
         "the same address and browser are not the same cookie"
     );
-    assert!(landed(&victor.go_on(&daemon, &link).await).is_some(), "and he goes on");
+    assert!(redirect_parameters(&victor.submit_link(&daemon, &link).await).is_some(), "and he goes on");
     daemon.finish().await;
 }

@@ -1,7 +1,7 @@
 //! Mallory's false page stands between Victor and the app, in real time: she begins at the app, shows Victor her link or QR
 //! code, and asks him for what the chat answers. Victor takes her page for the app's and types what he is told.
 
-use super::{Actor, MALLORY, Scene, VICTOR, WAYS, Way, actors, verifier};
+use super::{Actor, LOGIN_MODES, LoginMode, MALLORY, Scene, VICTOR, actors, verifier};
 use crate::{
     browser::{code_in, redeem, start_path},
     daemon::Answer,
@@ -9,11 +9,11 @@ use crate::{
 use serde_json::json;
 
 /// The code that Victor finds in his chat, or behind the link in it.
-async fn told(scene: &Scene, victor: &mut Actor, said: &str) -> Option<String> {
+async fn shown_code(scene: &Scene, victor: &mut Actor, said: &str) -> Option<String> {
     if !said.contains("/o/") {
         return code_in(said);
     }
-    let link = crate::flow::link_in(said);
+    let link = crate::login_flow::link_in(said);
     for fields in [&[("elsewhere", "1")][..], &[][..]] {
         let answer = victor.browser.submit(&scene.daemon, &link, &link, fields).await;
         if let Some(shown) = answer.text.split("class=\"code\"").nth(1) {
@@ -24,9 +24,9 @@ async fn told(scene: &Scene, victor: &mut Actor, said: &str) -> Option<String> {
 }
 
 /// Mallory uses the code wherever it may count.
-async fn spend(scene: &mut Scene, mallory: &mut Actor, minted: &Answer, code: &str) {
+async fn try_code(scene: &mut Scene, mallory: &mut Actor, minted: &Answer, code: &str) {
     let answer = mallory.browser.type_code(&scene.daemon, &start_path(minted), code).await;
-    scene.app.greet(&scene.daemon, scene.way, MALLORY, &answer).await;
+    scene.app.handle_return(&scene.daemon, scene.way, MALLORY, &answer).await;
     let body = json!({"uuid": minted.text_of("uuid"), "code": code, "verifier": verifier(MALLORY)});
     let redeemed = redeem(&scene.daemon, body).await;
     if redeemed.status == 200 {
@@ -34,24 +34,24 @@ async fn spend(scene: &mut Scene, mallory: &mut Actor, minted: &Answer, code: &s
     }
 }
 
-async fn relay(way: Way) -> bool {
+async fn relay(way: LoginMode) -> bool {
     let mut scene = Scene::new(way).await;
     let (mut mallory, mut victor) = actors();
     let minted = scene.begin(&mut mallory, VICTOR).await;
     let said = scene.send(VICTOR, &minted).await;
-    if let Some(code) = told(&scene, &mut victor, &said).await {
-        spend(&mut scene, &mut mallory, &minted, &code).await;
+    if let Some(code) = shown_code(&scene, &mut victor, &said).await {
+        try_code(&mut scene, &mut mallory, &minted, &code).await;
     }
-    scene.ransack(&mut mallory, &minted).await;
-    let broken = scene.broken();
+    scene.try_everything(&mut mallory, &minted).await;
+    let broken = scene.is_compromised();
     scene.daemon.finish().await;
     broken
 }
 
 /// What nothing on this side can stop: a person who types a code into the wrong page. Where no code is told, nobody gets in.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_needs_a_code_that_is_told() {
-    for way in WAYS {
+async fn a_relay_succeeds_only_in_modes_that_show_a_code() {
+    for way in LOGIN_MODES {
         assert_eq!(relay(*way).await, way.tells, "relayed in {}", way.name);
     }
 }

@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
-use super::{Scene, VICTOR, WAYS, actors};
+use super::{LOGIN_MODES, Scene, VICTOR, actors};
 use crate::{
-    browser::{Browser, code_in, dispute_in, landed, reply, start_path},
-    daemon::{Ground, WAHA, World},
-    flow::link_in,
+    browser::{Browser, code_in, dispute_in, redirect_parameters, reply, start_path},
+    daemon::{TestStore, WAHA, World},
+    login_flow::link_in,
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_robots_spend_nothing() {
+async fn get_requests_of_bots_consume_no_token() {
     const AGENTS: &[&str] = &[
         "WhatsApp/2.25.1 A",
         "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
@@ -27,13 +27,13 @@ async fn ten_thousand_robots_spend_nothing() {
         ("accept", "*/*"),
         ("sec-fetch-site", "cross-site"),
     ];
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     world.top = "[limits]\npages_per_minute = 0\n".to_owned();
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"state": "s"})).await;
     let (page, mut owner) = (start_path(&minted), Browser::default());
     owner.tap(&daemon, &page, "here").await;
-    daemon.says(VICTOR, "R1", &minted.text_of("text")).await;
+    daemon.send_message(VICTOR, "R1", &minted.text_of("text")).await;
     let said = reply(&world, 1).await;
     let (link, dispute) = (link_in(&said), dispute_in(&said));
     let shown = async || daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", minted.text_of("uuid"))).await.text;
@@ -66,18 +66,18 @@ async fn ten_thousand_robots_spend_nothing() {
     assert!(statuses.keys().all(|status| [200, 303, 405].contains(status)), "{statuses:?}");
     assert!(statuses[&200] > 3_000, "{statuses:?}");
     assert_eq!(shown().await, before, "nothing has changed");
-    let field = crate::browser::field(&owner.look(&daemon, &link).await.text);
+    let field = crate::browser::field(&owner.get(&daemon, &link).await.text);
     let fields = [("form", field.as_str())];
-    assert!(landed(&owner.post(&daemon, &link, &fields).await).is_some(), "one tap still works");
+    assert!(redirect_parameters(&owner.post(&daemon, &link, &fields).await).is_some(), "one tap still works");
     let robot = Browser::default().post(&daemon, &link, &fields).await;
-    assert_eq!(landed(&robot), None, "{}: and only for its browser", robot.status);
+    assert_eq!(redirect_parameters(&robot), None, "{}: and only for its browser", robot.status);
     daemon.finish().await;
 }
 
 /// It opens the start page and runs its script, which taps by itself; then Victor comes, and presses.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_robot_with_scripts_decides_for_nobody() {
-    for way in WAYS.iter().filter(|way| way.tap.is_some()) {
+async fn a_bot_that_runs_scripts_does_not_decide_the_binding() {
+    for way in LOGIN_MODES.iter().filter(|way| way.tap.is_some()) {
         for place in ["here", "qr"] {
             let mut scene = Scene::new(*way).await;
             let (mut robot, mut victor) = actors();
@@ -93,13 +93,18 @@ async fn a_robot_with_scripts_decides_for_nobody() {
             assert!(["link", "code", "finish"].contains(&stage.as_str()), "{}: {stage}", way.name);
             for (who, goes_on) in [(&mut robot, false), (&mut victor, true)] {
                 let answer = match stage.as_str() {
-                    "link" => who.browser.go_on(&scene.daemon, &link_in(&said)).await,
+                    "link" => who.browser.submit_link(&scene.daemon, &link_in(&said)).await,
                     "code" => who.browser.type_code(&scene.daemon, &page, &code_in(&said).unwrap()).await,
                     _ => who.browser.submit(&scene.daemon, &page, &page, &[("do", "finish")]).await,
                 };
                 // With a challenge any browser is redirected, and the verifier decides.
                 let anyone = way.name.starts_with("challenge") && stage == "link";
-                assert_eq!(landed(&answer).is_some(), goes_on && !anyone || anyone && !goes_on, "{}", way.name);
+                assert_eq!(
+                    redirect_parameters(&answer).is_some(),
+                    goes_on && !anyone || anyone && !goes_on,
+                    "{}",
+                    way.name
+                );
             }
             scene.daemon.finish().await;
         }

@@ -6,7 +6,7 @@ use redis::Connection;
 use serde_json::json;
 
 use crate::{
-    daemon::{Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
+    daemon::{Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
     redis_server::RedisServer,
 };
 
@@ -65,21 +65,22 @@ async fn requests(daemon: &Daemon, token: &str, instance: &str, query: &str) -> 
 }
 
 fn world() -> (World, Writer) {
-    let world = World::new(Ground::redis());
-    let Ground::Redis(server) = &world.ground else { unreachable!() };
+    let world = World::new(TestStore::redis());
+    let TestStore::Redis(server) = &world.test_store else { unreachable!() };
     let writer = Writer::new(server);
     (world, writer)
 }
 
 /// Mallory's record is put where Victor's code leads, so that his message would verify her login.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_under_another_s_code_opens_nothing_and_stops_nobody() {
+async fn a_record_moved_under_another_code_verifies_nothing_and_blocks_nothing() {
     let (world, mut writer) = world();
     let daemon = world.start().await;
-    let (hers, his, other) = (daemon.link(json!({})).await, daemon.link(json!({})).await, daemon.link(json!({})).await);
+    let (hers, his, other) =
+        (daemon.create_link(json!({})).await, daemon.create_link(json!({})).await, daemon.create_link(json!({})).await);
     writer.copy(&hers.uuid, &his.uuid);
 
-    assert_eq!(daemon.says(VICTOR, "V1", &his.text).await.status, 200, "a gateway would repeat it for nothing");
+    assert_eq!(daemon.send_message(VICTOR, "V1", &his.text).await.status, 200, "a gateway would repeat it for nothing");
     assert_eq!(daemon.status(&hers.uuid).await, "pending");
     assert_eq!(daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", his.uuid)).await.status, 404);
     let metrics = daemon.service.metrics.render();
@@ -87,21 +88,21 @@ async fn a_record_under_another_s_code_opens_nothing_and_stops_nobody() {
     assert!(metrics.contains("reason=\"code_unknown\"} 1\n"), "{metrics}");
 
     // One in the same message still counts.
-    assert_eq!(daemon.says(VICTOR, "V2", &format!("{} {}", his.text, other.text)).await.status, 200);
+    assert_eq!(daemon.send_message(VICTOR, "V2", &format!("{} {}", his.text, other.text)).await.status, 200);
     assert_eq!(daemon.status(&other.uuid).await, "verified");
-    assert_eq!(daemon.says(MALLORY, "M1", &hers.text).await.status, 200);
+    assert_eq!(daemon.send_message(MALLORY, "M1", &hers.text).await.status, 200);
     assert_eq!(daemon.status(&hers.uuid).await, "verified", "where it belongs it opens");
     daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_on_another_s_list_is_not_shown() {
+async fn a_record_added_to_another_list_is_not_shown() {
     let (world, mut writer) = world();
     let daemon = world.start().await;
     // Lists are kept by partition: somebody has links in enough of them.
     let mut minted = Vec::new();
     for _ in 0..40 {
-        minted.push(daemon.link(json!({"chatId": VICTOR})).await);
+        minted.push(daemon.create_link(json!({"chatId": VICTOR})).await);
         let body = json!({"chatId": MALLORY});
         let headers = [("authorization", &*format!("Bearer {META_TOKEN}"))];
         let answer = daemon.post_with(&format!("/api/otp/v2/{META}/generate-link"), body.clone(), &headers).await;

@@ -3,23 +3,23 @@
 use serde_json::json;
 
 use crate::{
-    browser::{Browser, dispute_in, landed, redeem, reply, start_path},
-    daemon::{Ground, META, META_TOKEN, TOKEN, WAHA, World},
-    flow::link_in,
+    browser::{Browser, dispute_in, redeem, redirect_parameters, reply, start_path},
+    daemon::{META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    login_flow::link_in,
 };
 
 const VICTOR: &str = "447700900123";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_tenants_login_does_not_exist_for_her() {
-    let world = World::new(Ground::directory());
+async fn tokens_of_another_tenant_give_no_access_to_a_login() {
+    let world = World::new(TestStore::directory());
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"state": "s", "client_ref": "c"})).await;
     let (uuid, page, mut victor) = (minted.text_of("uuid"), start_path(&minted), Browser::default());
     victor.tap(&daemon, &page, "here").await;
-    daemon.says(VICTOR, "T1", &minted.text_of("text")).await;
+    daemon.send_message(VICTOR, "T1", &minted.text_of("text")).await;
     let said = reply(&world, 1).await;
-    let query = landed(&victor.go_on(&daemon, &link_in(&said)).await).unwrap();
+    let query = redirect_parameters(&victor.submit_link(&daemon, &link_in(&said)).await).unwrap();
     assert_eq!(
         (query["iss"].as_str(), query["instance"].as_str()),
         ("http://127.0.0.1:1", WAHA),
@@ -49,7 +49,7 @@ async fn another_tenants_login_does_not_exist_for_her() {
     let all = [bearer(&page), bearer(&link_in(&said)), bearer(&dispute_in(&said)), minted.text_of("poll_token")];
     for (own, below) in ["/l/", "/o/", "/d/"].into_iter().enumerate() {
         for (index, token) in all.iter().enumerate().filter(|(index, _)| *index != own) {
-            let page = Browser::default().look(&daemon, &format!("{below}{token}")).await;
+            let page = Browser::default().get(&daemon, &format!("{below}{token}")).await;
             assert_eq!(page.status, 410, "kind {index} at {below}");
             assert!(page.text.contains("no longer valid"), "{}", page.text);
         }

@@ -2,43 +2,43 @@
 
 use serde_json::json;
 
-use super::{MALLORY, Scene, VICTOR, WAYS, Way, actors, verifier};
+use super::{LOGIN_MODES, LoginMode, MALLORY, Scene, VICTOR, actors, verifier};
 use crate::browser::{redeem, start_path};
 
 /// Mallory begins and sends herself, and hands the link of the answer to Victor.
-async fn plant(way: Way) -> bool {
+async fn plant(way: LoginMode) -> bool {
     let mut scene = Scene::new(way).await;
     let (mut mallory, mut victor) = actors();
     let minted = scene.begin(&mut mallory, MALLORY).await;
     let text = scene.send(MALLORY, &minted).await;
     scene.tap(&mut victor, &text).await;
-    let broken = scene.broken();
+    let broken = scene.is_compromised();
     scene.daemon.finish().await;
     broken
 }
 
 /// Victor begins and sends, and forwards the answer to Mallory, who knows his start page too.
-async fn forward(way: Way) -> bool {
+async fn forward(way: LoginMode) -> bool {
     let mut scene = Scene::new(way).await;
     let (mut mallory, mut victor) = actors();
     let minted = scene.begin(&mut victor, VICTOR).await;
     let text = scene.send(VICTOR, &minted).await;
     scene.tap(&mut mallory, &text).await;
-    scene.ransack(&mut mallory, &minted).await;
+    scene.try_everything(&mut mallory, &minted).await;
     if let Some(code) = crate::browser::code_in(&text) {
         let answer = mallory.browser.type_code(&scene.daemon, &start_path(&minted), &code).await;
-        scene.app.greet(&scene.daemon, way, MALLORY, &answer).await;
+        scene.app.handle_return(&scene.daemon, way, MALLORY, &answer).await;
         let body = json!({"uuid": minted.text_of("uuid"), "code": code, "verifier": verifier(MALLORY)});
         assert_ne!(redeem(&scene.daemon, body).await.status, 200);
     }
-    let broken = scene.broken();
+    let broken = scene.is_compromised();
     scene.daemon.finish().await;
     broken
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_handed_on_opens_nothing_but_what_binds_nobody() {
-    for way in WAYS {
+async fn a_forwarded_link_works_only_in_modes_without_binding() {
+    for way in LOGIN_MODES {
         assert_eq!(plant(*way).await, !way.binds, "planted in {}", way.name);
         assert_eq!(forward(*way).await, !way.binds, "forwarded in {}", way.name);
     }
@@ -46,8 +46,8 @@ async fn what_is_handed_on_opens_nothing_but_what_binds_nobody() {
 
 /// An expired page is not a way in for whoever else knows it.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_browser_makes_nothing_anew() {
-    for way in WAYS.iter().filter(|way| way.tap.is_some()) {
+async fn an_expired_link_is_not_renewed_for_another_browser() {
+    for way in LOGIN_MODES.iter().filter(|way| way.tap.is_some()) {
         let scene = Scene::new(*way).await;
         let (mut mallory, mut victor) = actors();
         let minted = scene.begin(&mut victor, VICTOR).await;

@@ -11,14 +11,14 @@ use crate::daemon::{Answer, Daemon};
 
 /// Where a value stands.
 #[derive(Clone, Debug)]
-enum Place {
+enum Location {
     Query(&'static str),
     Header(&'static str),
     /// A JSON pointer into the body.
     Body(String),
 }
 
-impl Place {
+impl Location {
     /// As a problem names it.
     fn field(&self) -> String {
         match self {
@@ -30,12 +30,12 @@ impl Place {
 
 /// A limit: the value at it, and one beyond.
 struct Limit {
-    place: Place,
+    place: Location,
     at: Value,
     beyond: Value,
 }
 
-fn limits(place: &Place, schema: &Value) -> Vec<Limit> {
+fn limits(place: &Location, schema: &Value) -> Vec<Limit> {
     let text = |length: u64| json!("1".repeat(usize::try_from(length).unwrap()));
     let bound = |name: &str| schema[name].as_i64();
     let mut pairs = Vec::new();
@@ -54,7 +54,7 @@ fn of_object(schema: &Value, prefix: &str) -> Vec<Limit> {
     let properties = schema["properties"].as_object().into_iter().flatten();
     let each = properties.flat_map(|(name, schema)| {
         let pointer = format!("{prefix}/{name}");
-        let mut found = limits(&Place::Body(pointer.clone()), schema);
+        let mut found = limits(&Location::Body(pointer.clone()), schema);
         found.extend(of_object(schema, &pointer));
         found
     });
@@ -62,34 +62,35 @@ fn of_object(schema: &Value, prefix: &str) -> Vec<Limit> {
 }
 
 fn of_parameter(parameter: &Parameter) -> Vec<Limit> {
-    let place = if parameter.place == "query" { Place::Query(parameter.name) } else { Place::Header(parameter.name) };
+    let place =
+        if parameter.place == "query" { Location::Query(parameter.name) } else { Location::Header(parameter.name) };
     limits(&place, &parameter.schema)
 }
 
 /// The operation's example with one value exchanged, and no key that would make it a repeat.
-async fn send(app: &Daemon, operation: &Operation, live: &Live, place: &Place, value: &Value) -> Answer {
+async fn send(app: &Daemon, operation: &Operation, live: &Live, place: &Location, value: &Value) -> Answer {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut url = url::Url::parse(&format!("{}{}", app.base, live.exchange(&operation.example_path()))).unwrap();
     for (name, example) in operation.example_query() {
-        if !matches!(place, Place::Query(own) if *own == name) {
+        if !matches!(place, Location::Query(own) if *own == name) {
             url.query_pairs_mut().append_pair(name, &live.exchange(example));
         }
     }
-    if let Place::Query(name) = place {
+    if let Location::Query(name) = place {
         url.query_pairs_mut().append_pair(name, &text);
     }
     let mut request = http::Request::builder().method(operation.method).uri(url.as_str());
     if operation.access.is_token() {
         request = request.header("authorization", format!("Bearer {}", live.token()));
     }
-    if let Place::Header(name) = place {
+    if let Location::Header(name) = place {
         request = request.header(*name, &text);
     }
     let mut body = Vec::new();
     if let Some(described) = &operation.body {
         request = request.header("content-type", described.media);
         let mut example = described.example.clone();
-        if let Place::Body(pointer) = place {
+        if let Location::Body(pointer) = place {
             let mut at = &mut example;
             for name in pointer.split('/').skip(1) {
                 at = &mut at[name];
@@ -109,7 +110,7 @@ fn fault(answer: &Answer, field: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_limit_is_kept_where_the_document_says() {
+async fn every_documented_limit_is_enforced() {
     let world = world();
     let app = world.start().await;
     let mut count = 0;

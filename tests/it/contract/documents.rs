@@ -8,7 +8,7 @@ use std::{
 use countersign::http::contract::{Operation, operations, verify};
 use serde_json::{Value, json};
 
-use super::{live, samples, whole};
+use super::{get_large, live, samples};
 use crate::daemon::{Answer, CALLBACK_SECRET, Daemon};
 
 #[expect(unreachable_pub, reason = "shown to people who will export it")]
@@ -17,7 +17,7 @@ mod shown {
 }
 
 fn file(daemon: &Daemon, path: &str) -> Answer {
-    whole(&url::Url::parse(&format!("{}{path}", daemon.base)).unwrap(), &[])
+    get_large(&url::Url::parse(&format!("{}{path}", daemon.base)).unwrap(), &[])
 }
 
 fn names_all(text: &str, of: impl Fn(&Operation) -> String) {
@@ -27,7 +27,7 @@ fn names_all(text: &str, of: impl Fn(&Operation) -> String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_loads_nothing_and_tells_everything() {
+async fn the_page_is_complete_and_loads_nothing() {
     let world = live::world();
     let daemon = world.start().await;
     let page = file(&daemon, "/docs");
@@ -57,7 +57,7 @@ async fn the_page_loads_nothing_and_tells_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn text_index_and_collection_tell_the_same() {
+async fn text_index_and_collection_list_every_operation() {
     let world = live::world();
     let daemon = world.start().await;
     let text = file(&daemon, "/docs.md");
@@ -115,11 +115,11 @@ const DRIVERS: [(&str, &str, &[&str], &str); 3] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_code_for_receivers_accepts_what_is_genuine_and_nothing_else() {
+async fn the_verification_samples_accept_only_genuine_callbacks() {
     let world = live::world();
     let daemon = world.start().await;
-    let link = daemon.link(json!({})).await;
-    daemon.says("447700900123", "V1", &link.text).await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900123", "V1", &link.text).await;
     let callback = world.receiver.wait_for(1).await.remove(0);
     let headers = |change: Option<(&str, &str)>| -> Value {
         ["webhook-id", "webhook-timestamp", "webhook-signature"]
@@ -151,7 +151,7 @@ async fn the_code_for_receivers_accepts_what_is_genuine_and_nothing_else() {
         let body = claim["body"].as_str().unwrap().as_bytes();
         assert_eq!(shown::verify(CALLBACK_SECRET, &map, body), *genuine, "{claim}");
     }
-    for label in samples::asked() {
+    for label in samples::selected_languages() {
         let Some((_, program, arguments, driver)) = DRIVERS.into_iter().find(|(known, ..)| *known == label) else {
             continue;
         };

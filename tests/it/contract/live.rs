@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::{self, Browser},
-    daemon::{Answer, Block, Daemon, Ground, META, META_SECRET, META_TOKEN, TOKEN, WAHA, World, signed_waha},
-    flow::{form_field, link_in, tap},
+    daemon::{
+        Answer, Daemon, InstanceBlock, META, META_SECRET, META_TOKEN, TOKEN, TestStore, WAHA, World, signed_waha,
+    },
+    login_flow::{form_field, link_in, tap},
 };
 
 /// Its gateway appends to the URL of its webhooks.
@@ -21,7 +23,7 @@ pub(crate) const EVOLUTION: &str = "5f0c2a90-0000-4000-8000-000000000003";
 
 /// Two instances, and those that some examples need.
 pub(crate) fn world() -> World {
-    let mut world = World::new(Ground::directory());
+    let mut world = World::new(TestStore::directory());
     let gateway = format!(
         "kind = \"evolution\"\nurl = \"{}\"\napi_key = \"evolution-api-key-0123456789\"\ninstance = \"harbour\"\n\
          webhook_auth = \"url-secret\"\nwebhook_secret = \"{}\"",
@@ -29,7 +31,7 @@ pub(crate) fn world() -> World {
         values::WEBHOOK_SECRET
     );
     let number = "+12025550143";
-    let block = Block { id: EVOLUTION, name: "Evolution", number, token: TOKEN, lines: "", gateway: &gateway };
+    let block = InstanceBlock { id: EVOLUTION, name: "Evolution", number, token: TOKEN, lines: "", gateway: &gateway };
     world.more = block.to_string();
     world
 }
@@ -96,7 +98,7 @@ pub(super) async fn prepare(world: &World, daemon: &Daemon, operation: &Operatio
         let path = format!("/api/otp/v2/{WAHA}/request-code");
         let code = daemon.post(&path, json!({ "chatId": chat })).await;
         // Past the pause between two sends.
-        daemon.pass(std::time::Duration::from_secs(61)).await;
+        daemon.advance_clock(std::time::Duration::from_secs(61)).await;
         live.put(values::CODE_UUID, code.text_of("uuid"));
         live.put(values::OTP, code.text_of("code"));
         live.put(values::CODE_NUMBER, phone.as_str());
@@ -107,11 +109,11 @@ pub(super) async fn prepare(world: &World, daemon: &Daemon, operation: &Operatio
     }
     if needs(values::START_FIELD) {
         let (page, mut browser) = (format!("/l/{}", live.get(values::HANDLE)), Browser::default());
-        live.put(values::START_FIELD, browser::field(&browser.look(daemon, &page).await.text));
+        live.put(values::START_FIELD, browser::field(&browser.get(daemon, &page).await.text));
         if needs(values::REPLY_CODE) {
-            let before = world.gateway.arrived().len();
+            let before = world.gateway.requests().len();
             browser.tap(daemon, &page, "qr").await;
-            daemon.says(&phone, &phone, &link.text_of("text")).await;
+            daemon.send_message(&phone, &phone, &link.text_of("text")).await;
             let reply = browser::reply(world, before + 1).await;
             live.put(values::REPLY_CODE, browser::code_in(&reply).unwrap());
         }
@@ -128,8 +130,8 @@ pub(super) async fn prepare(world: &World, daemon: &Daemon, operation: &Operatio
         live.put(values::REDEEM_TOKEN, token);
     }
     if needs(values::DISPUTE_TOKEN) {
-        let before = world.gateway.arrived().len();
-        daemon.says(&phone, &phone, &link.text_of("text")).await;
+        let before = world.gateway.requests().len();
+        daemon.send_message(&phone, &phone, &link.text_of("text")).await;
         let found = browser::dispute_in(&browser::reply(world, before + 1).await);
         live.put(values::DISPUTE_TOKEN, found.trim_start_matches("/d/"));
         live.put(values::DISPUTE_FIELD, form_field(&daemon.get(&found).await.text));
@@ -153,8 +155,8 @@ pub(super) async fn prepare(world: &World, daemon: &Daemon, operation: &Operatio
 
 /// The person writes, and the reply holds the link.
 async fn open_link(world: &World, daemon: &Daemon, link: &Answer, phone: &str, live: &mut Live) {
-    let before = world.gateway.arrived().len();
-    assert_eq!(daemon.says(phone, phone, &link.text_of("text")).await.status, 200);
+    let before = world.gateway.requests().len();
+    assert_eq!(daemon.send_message(phone, phone, &link.text_of("text")).await.status, 200);
     let reply = world.gateway.wait_for(before + 1).await.pop().unwrap();
     let found = link_in(reply.json()["text"].as_str().unwrap());
     live.put(values::LINK_TOKEN, found.trim_start_matches("/o/"));
@@ -164,8 +166,8 @@ async fn open_link(world: &World, daemon: &Daemon, link: &Answer, phone: &str, l
 /// A callback whose receiver said never again.
 async fn given_up(world: &World, daemon: &Daemon, phone: &str) -> String {
     world.receiver.fail(410, 1);
-    let link = daemon.link(json!({})).await;
-    daemon.says(phone, phone, &link.text).await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.send_message(phone, phone, &link.text).await;
     daemon.settle().await;
     let dead = daemon.get(&format!("/api/otp/v2/{WAHA}/callbacks")).await;
     dead.data("callbacks")[0]["id"].as_str().unwrap_or_else(|| panic!("{}", dead.text)).to_owned()

@@ -2,11 +2,11 @@
 
 mod boundaries;
 mod documents;
-mod judge;
 pub(crate) mod live;
 mod samples;
 mod scopes;
 mod tenants;
+mod validator;
 mod wire;
 
 use std::io::{Read as _, Write as _};
@@ -15,26 +15,26 @@ use countersign::http::contract::{Access, Area, Operation, operations, values};
 use serde_json::{Value, json};
 
 use self::{
-    judge::Judge,
     live::{Live, prepare, world},
+    validator::ResponseValidator,
 };
 use crate::daemon::{Answer, Daemon, META_TOKEN};
 
 /// How an example can be sent otherwise than it is written.
 #[derive(Clone, Copy, Default)]
-struct Twist<'a> {
+struct Overrides<'a> {
     token: Option<&'a str>,
     body: Option<&'a [u8]>,
     media: Option<&'a str>,
 }
 
-async fn send(daemon: &Daemon, operation: &Operation, live: &Live, twist: Twist<'_>) -> Answer {
+async fn send(daemon: &Daemon, operation: &Operation, live: &Live, twist: Overrides<'_>) -> Answer {
     let mut url = url::Url::parse(&format!("{}{}", daemon.base, live.exchange(&operation.example_path()))).unwrap();
     for (name, value) in operation.example_query() {
         url.query_pairs_mut().append_pair(name, &live.exchange(value));
     }
     if operation.area == Area::Contract {
-        return whole(&url, &[]);
+        return get_large(&url, &[]);
     }
     let mut request = http::Request::builder().method(operation.method).uri(url.as_str());
     if matches!(operation.access, Access::Token | Access::PollToken) {
@@ -53,7 +53,7 @@ async fn send(daemon: &Daemon, operation: &Operation, live: &Live, twist: Twist<
 }
 
 /// A GET whose answer may be larger than the usual client reads.
-pub(crate) fn whole(url: &url::Url, headers: &[(&str, &str)]) -> Answer {
+pub(crate) fn get_large(url: &url::Url, headers: &[(&str, &str)]) -> Answer {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", url.port().unwrap())).unwrap();
     let headers: String = headers.iter().fold(String::new(), |out, (name, value)| format!("{out}{name}: {value}\r\n"));
     write!(stream, "GET {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n", url.path()).unwrap();
@@ -78,13 +78,13 @@ fn encoded(media: &str, example: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_example_is_executed_and_answered_as_documented() {
+async fn every_example_runs_and_has_the_documented_response() {
     let world = world();
     let daemon = world.start().await;
-    let judge = Judge::new();
+    let judge = ResponseValidator::new();
     for (number, operation) in operations().iter().enumerate() {
         let live = prepare(&world, &daemon, operation, number).await;
-        let answer = send(&daemon, operation, &live, Twist::default()).await;
+        let answer = send(&daemon, operation, &live, Overrides::default()).await;
         let documented = &operation.answers[0];
         assert_eq!(answer.status, documented.status, "{}: {}", operation.id, answer.text);
         judge.check(operation, &answer);
@@ -116,23 +116,23 @@ fn same_members(place: &str, example: &Value, answer: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_refusal_is_documented() {
+async fn every_problem_is_documented() {
     let world = world();
     let daemon = world.start().await;
-    let judge = Judge::new();
+    let judge = ResponseValidator::new();
     let mut seen = std::collections::BTreeSet::new();
     let large = vec![b'x'; 3 * 1024 * 1024 + 1];
     for (number, operation) in operations().iter().enumerate() {
         let live = prepare(&world, &daemon, operation, number).await;
         let mut twists = vec![
-            Twist { token: Some("wrong"), ..Twist::default() },
-            Twist { token: Some(META_TOKEN), ..Twist::default() },
+            Overrides { token: Some("wrong"), ..Overrides::default() },
+            Overrides { token: Some(META_TOKEN), ..Overrides::default() },
         ];
         if operation.body.is_some() {
-            let with = |body: &'static [u8]| Twist { body: Some(body), ..Twist::default() };
+            let with = |body: &'static [u8]| Overrides { body: Some(body), ..Overrides::default() };
             twists.extend([with(b"{"), with(b"[]"), with(b""), with(b"{}"), with(b"\xff\xfe=%ff&&")]);
-            twists.push(Twist { body: Some(&large), ..Twist::default() });
-            twists.push(Twist { media: Some("text/plain"), ..Twist::default() });
+            twists.push(Overrides { body: Some(&large), ..Overrides::default() });
+            twists.push(Overrides { media: Some("text/plain"), ..Overrides::default() });
         }
         for twist in twists {
             let answer = send(&daemon, operation, &live, twist).await;
@@ -145,7 +145,7 @@ async fn every_refusal_is_documented() {
         let nothing = Live::default();
         judge.check(
             operation,
-            &send(&daemon, operation, &nothing, Twist { token: Some(live.token()), ..Twist::default() }).await,
+            &send(&daemon, operation, &nothing, Overrides { token: Some(live.token()), ..Overrides::default() }).await,
         );
     }
     for code in [
@@ -165,16 +165,16 @@ async fn every_refusal_is_documented() {
 async fn callbacks_are_as_documented() {
     let world = world();
     let daemon = world.start().await;
-    let judge = Judge::new();
+    let judge = ResponseValidator::new();
     let operation = |id: &str| operations().iter().find(|operation| operation.id == id).unwrap();
     for (number, id) in ["redeem", "disputeLink", "cancelRequest"].into_iter().enumerate() {
         let live = prepare(&world, &daemon, operation(id), number).await;
-        assert_eq!(send(&daemon, operation(id), &live, Twist::default()).await.status, 200);
+        assert_eq!(send(&daemon, operation(id), &live, Overrides::default()).await.status, 200);
     }
-    daemon.link(json!({ "expires": 60, "metadata": { "a": [1] } })).await;
+    daemon.create_link(json!({ "expires": 60, "metadata": { "a": [1] } })).await;
     daemon.advance(std::time::Duration::from_secs(3600)).await;
     let mut types = std::collections::BTreeSet::new();
-    for callback in world.receiver.arrived() {
+    for callback in world.receiver.requests() {
         let body = callback.json();
         judge.check_json("a callback", &judge.schema("Event"), &body);
         types.insert(body["type"].as_str().unwrap().to_owned());
@@ -187,14 +187,14 @@ async fn callbacks_are_as_documented() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_document_is_served_and_spares_who_has_it() {
+async fn the_document_is_served_with_an_etag() {
     let world = world();
     let daemon = world.start().await;
     let url = url::Url::parse(&format!("{}/openapi.json", daemon.base)).unwrap();
-    let answer = whole(&url, &[]);
+    let answer = get_large(&url, &[]);
     assert_eq!((answer.status, &answer.json["openapi"]), (200, &json!("3.1.0")));
     assert_eq!(answer.json["servers"][0]["url"], "http://127.0.0.1:1", "the public URL");
-    let again = whole(&url, &[("if-none-match", answer.header("etag"))]);
+    let again = get_large(&url, &[("if-none-match", answer.header("etag"))]);
     assert_eq!((again.status, again.text.as_str()), (304, ""));
     assert!(answer.text.contains(values::REDEEM_TOKEN));
     daemon.finish().await;

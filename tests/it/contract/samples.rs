@@ -14,7 +14,7 @@ const RUNNERS: [(&str, &str, &[&str]); 4] = [
     ("PHP", "php", &[]),
 ];
 
-pub(super) fn asked() -> Vec<String> {
+pub(super) fn selected_languages() -> Vec<String> {
     let given = countersign::config::environment().find(|(name, _)| name == "COUNTERSIGN_SAMPLES");
     let given = given.map_or_else(|| "curl".to_owned(), |(_, value)| value);
     given.split_whitespace().map(str::to_owned).collect()
@@ -25,11 +25,11 @@ pub(super) fn installed(program: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_sample_runs_as_it_is_shown() {
+async fn every_sample_runs_unchanged() {
     let world = world();
     let daemon = world.start().await;
     let mut number = 0;
-    for label in asked() {
+    for label in selected_languages() {
         let (_, program, arguments) = RUNNERS.into_iter().find(|(known, ..)| *known == label).unwrap();
         let needed = if label == "curl" { "curl" } else { program };
         if !installed(needed) {

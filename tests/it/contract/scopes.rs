@@ -6,12 +6,12 @@ use countersign::{
 };
 
 use super::{
-    Twist,
-    judge::Judge,
+    Overrides,
     live::{self, prepare},
     send,
+    validator::ResponseValidator,
 };
-use crate::daemon::known_token;
+use crate::daemon::token_entry;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_needs_its_scope_and_no_other() {
@@ -24,11 +24,11 @@ async fn an_operation_needs_its_scope_and_no_other() {
             others.retain(|other| *other != "read_secrets");
         }
         let alone = if *scope == Scope::ReadSecrets { vec!["read", name] } else { vec![name] };
-        world.tokens += &known_token(&format!("cst_only-{name}"), &format!("id = \"only-{name}\", scopes = {alone:?}"));
-        world.tokens += &known_token(&format!("cst_but-{name}"), &format!("id = \"but-{name}\", scopes = {others:?}"));
+        world.tokens += &token_entry(&format!("cst_only-{name}"), &format!("id = \"only-{name}\", scopes = {alone:?}"));
+        world.tokens += &token_entry(&format!("cst_but-{name}"), &format!("id = \"but-{name}\", scopes = {others:?}"));
     }
     let daemon = world.start().await;
-    let judge = Judge::new();
+    let judge = ResponseValidator::new();
     let mut compared = 0;
     for (number, operation) in operations().iter().enumerate() {
         let id = operation.id;
@@ -39,13 +39,14 @@ async fn an_operation_needs_its_scope_and_no_other() {
         };
         let live = prepare(&world, &daemon, operation, number).await;
         let lacking = format!("cst_but-{}", scope.as_str());
-        let refused = send(&daemon, operation, &live, Twist { token: Some(&lacking), ..Twist::default() }).await;
+        let refused =
+            send(&daemon, operation, &live, Overrides { token: Some(&lacking), ..Overrides::default() }).await;
         judge.check(operation, &refused);
         assert_eq!((refused.status, &refused.json["code"]), (403, &"insufficient_scope".into()), "{id}");
         let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
         assert_eq!(refused.header("www-authenticate"), challenge, "{id}");
         let having = format!("cst_only-{}", scope.as_str());
-        let done = send(&daemon, operation, &live, Twist { token: Some(&having), ..Twist::default() }).await;
+        let done = send(&daemon, operation, &live, Overrides { token: Some(&having), ..Overrides::default() }).await;
         judge.check(operation, &done);
         assert_eq!(done.status, operation.answers[0].status, "{id}: {}", done.text);
         compared += 1;

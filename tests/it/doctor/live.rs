@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 use super::{checks, failed};
 use crate::{
     daemon::{TOKEN, client},
-    every_gateway::{EVERY, Serve, id, instances, secret},
+    every_gateway::{GATEWAY_TABLES, Serve, id, instances, secret},
     fakes::Fake,
 };
 
 /// Posts a person's message as WAHA does.
-async fn sends(base: &str, index: usize, text: &str) {
+async fn post_message(base: &str, index: usize, text: &str) {
     let now = Clock::default().wall();
     let table = json!({ "kind": "waha", "webhook_secret": secret("waha", index) });
     let table = Table::new("gateway", table.as_object().unwrap().clone());
@@ -50,7 +50,7 @@ async fn sends(base: &str, index: usize, text: &str) {
 async fn it_waits_for_a_message_from_a_real_phone_and_hides_the_number() {
     let gateway = Fake::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
-    let waha = EVERY.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
         .args(["doctor", &id(waha), "--wait", "120", "--json", "--config"])
         .arg(serve.config.path())
@@ -68,7 +68,7 @@ async fn it_waits_for_a_message_from_a_real_phone_and_hides_the_number() {
         }
     };
     let text = url::Url::parse(&link).unwrap().query_pairs().find(|(name, _)| name == "text").unwrap().1.into_owned();
-    sends(&serve.base, waha, &text).await;
+    post_message(&serve.base, waha, &text).await;
     let (mut said, mut out) = (String::new(), String::new());
     lines.read_to_string(&mut said).unwrap();
     child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
@@ -78,5 +78,5 @@ async fn it_waits_for_a_message_from_a_real_phone_and_hides_the_number() {
     for written in [said, out] {
         assert!(!written.contains("447700900321"), "{written}");
     }
-    assert_eq!(gateway.arrived().len(), 1);
+    assert_eq!(gateway.requests().len(), 1);
 }

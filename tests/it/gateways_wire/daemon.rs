@@ -1,7 +1,6 @@
 //! A daemon with every gateway, in this process, so that its clock can be advanced.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -22,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{PERSON, TEXT, server::StrictServer};
 use crate::{
     daemon::{TOKEN, build, client},
-    every_gateway::{EVERY, configuration, id, instances, secret},
+    every_gateway::{GATEWAY_TABLES, configuration, id, instances, secret},
 };
 
 pub(super) struct Daemon {
@@ -43,7 +42,7 @@ impl Daemon {
         let (gateways, directory, clock) = (StrictServer::start(), tempfile::tempdir().unwrap(), Clock::default());
         let (text, ..) = configuration(&directory, &instances(&gateways.url, "", secret));
         let overrides = [("listen", "127.0.0.1:0".to_owned()), ("operator_listen", "127.0.0.1:0".to_owned())];
-        let config = config::load(Some(&text), HashMap::new(), &overrides).into_result();
+        let config = config::load_text(&text, [], &overrides).into_result();
         let config = config.unwrap_or_else(|faults| panic!("{faults}"));
         let application = build(&config, &clock).await;
         let base = format!("http://{}", application.public_address().unwrap());
@@ -88,7 +87,7 @@ impl Daemon {
             request = request.header(name, value);
         }
         let answer = client().send(request.body(webhook.body).unwrap()).await.unwrap();
-        assert_eq!(answer.status(), 200, "{}", EVERY[index].0);
+        assert_eq!(answer.status(), 200, "{}", GATEWAY_TABLES[index].0);
     }
 
     pub(super) async fn settle(&self) {

@@ -14,7 +14,7 @@ use super::{
     TEXT,
     reference::{self, Form, Wanted},
 };
-use crate::every_gateway::EVERY;
+use crate::every_gateway::GATEWAY_TABLES;
 
 /// A response of the server.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ impl StrictServer {
     }
 
     /// How many requests have arrived.
-    pub(super) fn arrived(&self, index: usize) -> u32 {
+    pub(super) fn requests(&self, index: usize) -> u32 {
         self.state.lock().unwrap().arrived.get(&index).copied().unwrap_or_default()
     }
 
@@ -82,7 +82,7 @@ async fn handle(state: web::Data<Mutex<State>>, request: HttpRequest, body: web:
     let (index, rest) = path.trim_start_matches('/').split_once('/').unwrap_or(("", ""));
     let index: usize = index.parse().unwrap_or(usize::MAX);
     let mut state = state.lock().unwrap();
-    let fault = match EVERY.get(index) {
+    let fault = match GATEWAY_TABLES.get(index) {
         None => Some(format!("no gateway at {path}")),
         Some((kind, variant, _)) => {
             let wanted = reference::request(kind, variant, index, &reply(kind, index, &body));
@@ -96,7 +96,7 @@ async fn handle(state: web::Data<Mutex<State>>, request: HttpRequest, body: web:
         state.faults.push(fault);
         return HttpResponse::BadRequest().json(json!({ "strict": "not what the reference says" }));
     }
-    let usual = || Reply { status: 200, body: reference::accepted(EVERY[index].0).to_string(), after: None };
+    let usual = || Reply { status: 200, body: reference::accepted(GATEWAY_TABLES[index].0).to_string(), after: None };
     let reply = state.next.get_mut(&index).and_then(VecDeque::pop_front).unwrap_or_else(usual);
     let mut response = HttpResponse::build(actix_web::http::StatusCode::from_u16(reply.status).unwrap());
     if let Some(after) = reply.after {

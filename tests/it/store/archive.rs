@@ -15,19 +15,19 @@ use countersign::{
 };
 
 use super::fixture::{
-    HERE, applied, at, create, digest, id, instance, job, lease, lease_of, list, nothing, queue, there, write,
+    HERE, applied, at, create, digest, empty_change, id, instance, job, lane, lease, lease_of, list, queue, write,
 };
 
 fn callback(id: &str) -> Job {
-    Job { lane: to(), ..job(id) }
+    Job { lane: callback_lane(), ..job(id) }
 }
 
-fn to() -> Lane {
+fn callback_lane() -> Lane {
     Lane::callbacks(job("").instance, Digest::from_hex("0123456789abcdef0123456789abcdef").unwrap())
 }
 
 async fn lease_callback(store: &dyn Store) -> countersign::store::Leased {
-    lease_of(store, HERE, &to(), 1).await.remove(0)
+    lease_of(store, HERE, &callback_lane(), 1).await.remove(0)
 }
 
 async fn deliver(store: &dyn Store, id: &str) {
@@ -40,11 +40,14 @@ fn ids(jobs: &[JobInfo]) -> Vec<&str> {
     jobs.iter().map(|job| job.id.0.as_str()).collect()
 }
 
-async fn jobs(store: &dyn Store, standing: JobState) -> Vec<JobInfo> {
-    store.jobs(job("").instance, standing, 10_000).await.unwrap()
+async fn jobs(store: &dyn Store, state: JobState) -> Vec<JobInfo> {
+    store.jobs(job("").instance, state, 10_000).await.unwrap()
 }
 
-pub(super) async fn a_delivered_callback_is_remembered_for_a_day_and_can_be_replayed(store: &dyn Store, clock: &Clock) {
+pub(super) async fn a_delivered_callback_is_kept_for_its_retention_and_can_be_replayed(
+    store: &dyn Store,
+    clock: &Clock,
+) {
     let before = at(store, 0);
     deliver(store, "a").await;
     assert!(jobs(store, JobState::Waiting).await.is_empty() && jobs(store, JobState::Dead).await.is_empty());
@@ -54,7 +57,7 @@ pub(super) async fn a_delivered_callback_is_remembered_for_a_day_and_can_be_repl
     assert_eq!(store.job(job("").instance, HERE, &kept[0].id).await.unwrap().as_ref(), Some(&kept[0]));
 
     assert_eq!(queue(store, vec![callback("a")]).await, [false], "its id stays taken");
-    assert!(lease_of(store, HERE, &to(), 1).await.is_empty());
+    assert!(lease_of(store, HERE, &callback_lane(), 1).await.is_empty());
     assert!(!store.replay(instance(), HERE, &kept[0].id).await.unwrap());
     assert!(store.replay(job("").instance, HERE, &kept[0].id).await.unwrap());
     assert!(!store.replay(job("").instance, HERE, &kept[0].id).await.unwrap());
@@ -71,7 +74,7 @@ pub(super) async fn a_delivered_callback_is_remembered_for_a_day_and_can_be_repl
     assert_eq!(ids(&jobs(store, JobState::Delivered).await), ["b"]);
 }
 
-pub(super) async fn only_so_many_delivered_callbacks_are_remembered(store: &dyn Store, _: &Clock) {
+pub(super) async fn the_number_of_kept_delivered_callbacks_is_bounded(store: &dyn Store, _: &Clock) {
     // The embedded store bounds them over all partitions, and only now and then.
     let bound = MAX_DELIVERED_JOBS * 32;
     let mut delivered = 0;
@@ -80,7 +83,7 @@ pub(super) async fn only_so_many_delivered_callbacks_are_remembered(store: &dyn 
         queue(store, batch).await;
         // A few at a time: on a busy machine the leases of all would expire before the last is settled.
         for _ in 0..16 {
-            for leased in lease_of(store, HERE, &to(), 16).await {
+            for leased in lease_of(store, HERE, &callback_lane(), 16).await {
                 assert!(store.settle(&leased, &Settlement::Delivered).await.unwrap());
             }
         }
@@ -92,7 +95,7 @@ pub(super) async fn only_so_many_delivered_callbacks_are_remembered(store: &dyn 
     assert!(kept.iter().all(|job| job.id.0 != "0"), "the oldest is not");
 }
 
-pub(super) async fn waiting_callbacks_are_seen_without_a_lease(store: &dyn Store, clock: &Clock) {
+pub(super) async fn waiting_callbacks_are_listed_without_a_lease(store: &dyn Store, clock: &Clock) {
     let late = Job { due: Some(store.now() + Duration::from_secs(600)), ..callback("late") };
     let reply = Job { lane: Lane::replies(job("").instance), ..job("reply") };
     let stranger = instance();
@@ -113,11 +116,11 @@ pub(super) async fn waiting_callbacks_are_seen_without_a_lease(store: &dyn Store
 }
 
 /// Pages of `size` from the first to the last.
-async fn walk(store: &dyn Store, standing: JobState, size: usize) -> Vec<JobInfo> {
+async fn walk(store: &dyn Store, state: JobState, size: usize) -> Vec<JobInfo> {
     let mut all: Vec<JobInfo> = Vec::new();
     loop {
         let mark = all.last().map(JobInfo::mark);
-        let page = store.jobs_after(job("").instance, standing, mark.as_ref(), size).await.unwrap();
+        let page = store.jobs_after(job("").instance, state, mark.as_ref(), size).await.unwrap();
         let full = page.len() == size;
         all.extend(page);
         if !full {
@@ -127,7 +130,7 @@ async fn walk(store: &dyn Store, standing: JobState, size: usize) -> Vec<JobInfo
 }
 
 /// Whatever the size of a page: each job once and in one order, also where many have the same time.
-pub(super) async fn jobs_are_read_in_pages_to_the_last(store: &dyn Store, _: &Clock) {
+pub(super) async fn every_job_is_listed_once_in_pages(store: &dyn Store, _: &Clock) {
     const TIMES: u64 = 3;
     let due = store.now() + Duration::from_secs(600);
     for partition in [HERE, Partition::from_byte(8)] {
@@ -137,8 +140,8 @@ pub(super) async fn jobs_are_read_in_pages_to_the_last(store: &dyn Store, _: &Cl
             ..job(&format!("w{:02}", (number * 7) % 30))
         });
         let ends = (0..30).map(|number| callback(&format!("e{number:02}")));
-        applied(store.commit(&Change { jobs: waits.chain(ends).collect(), ..nothing(partition) }).await.unwrap());
-        for (place, leased) in lease_of(store, partition, &to(), 30).await.iter().enumerate() {
+        applied(store.commit(&Change { jobs: waits.chain(ends).collect(), ..empty_change(partition) }).await.unwrap());
+        for (place, leased) in lease_of(store, partition, &callback_lane(), 30).await.iter().enumerate() {
             let note = "status 500".to_owned();
             let end = if place % 2 == 0 {
                 Settlement::Delivered
@@ -148,16 +151,16 @@ pub(super) async fn jobs_are_read_in_pages_to_the_last(store: &dyn Store, _: &Cl
             assert!(store.settle(leased, &end).await.unwrap());
         }
     }
-    for (standing, count) in [(JobState::Waiting, 60), (JobState::Delivered, 30), (JobState::Dead, 30)] {
-        let whole = walk(store, standing, 1000).await;
-        assert_eq!(whole.len(), count, "{standing:?}");
+    for (state, count) in [(JobState::Waiting, 60), (JobState::Delivered, 30), (JobState::Dead, 30)] {
+        let whole = walk(store, state, 1000).await;
+        assert_eq!(whole.len(), count, "{state:?}");
         for size in [1, 7, 30] {
-            assert_eq!(ids(&walk(store, standing, size).await), ids(&whole), "{standing:?} by {size}");
+            assert_eq!(ids(&walk(store, state, size).await), ids(&whole), "{state:?} by {size}");
         }
     }
 }
 
-pub(super) async fn a_job_is_seen_by_its_instance_alone(store: &dyn Store, _: &Clock) {
+pub(super) async fn a_job_is_visible_only_to_its_instance(store: &dyn Store, _: &Clock) {
     queue(store, vec![callback("a")]).await;
     let id = JobId("a".to_owned());
     assert!(store.job(job("").instance, HERE, &id).await.unwrap().is_some());
@@ -170,7 +173,7 @@ pub(super) async fn a_job_is_seen_by_its_instance_alone(store: &dyn Store, _: &C
     }
 }
 
-pub(super) async fn notes_are_newest_first_bounded_and_kept_for_a_day(store: &dyn Store, clock: &Clock) {
+pub(super) async fn log_entries_are_newest_first_bounded_and_kept_for_a_day(store: &dyn Store, clock: &Clock) {
     let journal = LogStream("here".to_owned());
     let note = |n: u16| LogEntry {
         partition: Partition::from_byte(5),
@@ -231,7 +234,7 @@ pub(super) async fn a_removed_record_is_gone_from_every_list(store: &dyn Store, 
     assert!(store.load(key).await.unwrap().is_some());
 }
 
-pub(super) async fn removed_jobs_never_come(store: &dyn Store, clock: &Clock) {
+pub(super) async fn removed_jobs_are_never_leased(store: &dyn Store, clock: &Clock) {
     queue(store, vec![job("a"), job("b"), callback("c"), callback("d"), callback("dead"), callback("timer")]).await;
     deliver_one(store, &Settlement::Delivered).await;
     deliver_one(store, &Settlement::Dead { reason: DeadReason::GivenUp, note: "410".to_owned() }).await;
@@ -239,9 +242,9 @@ pub(super) async fn removed_jobs_never_come(store: &dyn Store, clock: &Clock) {
     store.remove(&Removal { jobs: known, ..removal() }).await.unwrap();
     clock.advance(Duration::from_hours(1));
     assert_eq!(lease(store).await.iter().map(|job| job.id.0.as_str()).collect::<Vec<_>>(), ["b"]);
-    assert!(lease_of(store, HERE, &to(), 9).await.is_empty());
-    for standing in [JobState::Waiting, JobState::Delivered, JobState::Dead] {
-        assert!(jobs(store, standing).await.is_empty(), "{standing:?}");
+    assert!(lease_of(store, HERE, &callback_lane(), 9).await.is_empty());
+    for state in [JobState::Waiting, JobState::Delivered, JobState::Dead] {
+        assert!(jobs(store, state).await.is_empty(), "{state:?}");
     }
     assert_eq!(queue(store, vec![callback("c")]).await, [false], "an id that is free again");
     let in_hand = lease_callback(store).await;
@@ -249,13 +252,13 @@ pub(super) async fn removed_jobs_never_come(store: &dyn Store, clock: &Clock) {
     store.remove(&Removal { jobs: vec![in_hand.id.clone()], ..removal() }).await.unwrap();
     assert!(!store.settle(&in_hand, &Settlement::Retry { at: at(store, 0), note: String::new() }).await.unwrap());
     clock.advance(LEASE_DURATION * 2);
-    assert!(lease_of(store, HERE, &to(), 9).await.is_empty(), "what was in hand is gone as well");
+    assert!(lease_of(store, HERE, &callback_lane(), 9).await.is_empty(), "what was in hand is gone as well");
 
-    let change = Change { jobs: ["x/1", "x/2", "y/1", "xx/1", "x"].map(job).into(), ..nothing(HERE) };
+    let change = Change { jobs: ["x/1", "x/2", "y/1", "xx/1", "x"].map(job).into(), ..empty_change(HERE) };
     queue(store, vec![Job { lease: true, ..job("x/3") }]).await;
     applied(store.commit(&change).await.unwrap());
     let groups = vec!["x".to_owned(), "unknown".to_owned()];
-    store.remove(&Removal { groups, lanes: vec![there(), to()], ..removal() }).await.unwrap();
+    store.remove(&Removal { groups, lanes: vec![lane(), callback_lane()], ..removal() }).await.unwrap();
     clock.advance(Duration::from_hours(1));
     let mut left: Vec<String> = lease(store).await.into_iter().map(|job| job.id.0).collect();
     left.sort();

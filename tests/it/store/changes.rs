@@ -8,13 +8,13 @@ use countersign::{
 };
 use tokio::time::timeout;
 
-use super::fixture::{applied, compare, create, id, listens, record, version, write};
-use crate::wait::ends;
+use super::fixture::{applied, compare, create, id, record, version, wait_until_subscribed, write};
+use crate::wait::within_timeout;
 
 /// For what must not happen; a ring that comes later than this would go unseen.
-const MOMENT: Duration = Duration::from_millis(300);
+const NO_NOTIFICATION_TIMEOUT: Duration = Duration::from_millis(300);
 
-pub(super) async fn a_change_wakes_whoever_waits_for_its_record(store: &dyn Store, _: &Clock) {
+pub(super) async fn a_change_wakes_the_waiters_of_its_record(store: &dyn Store, _: &Clock) {
     let (key, other) = (id(), id());
     create(store, key, b"1").await;
     create(store, other, b"1").await;
@@ -22,12 +22,12 @@ pub(super) async fn a_change_wakes_whoever_waits_for_its_record(store: &dyn Stor
     let mut elsewhere = store.changes().watch(other).unwrap();
     applied(store.commit(&write(store, key, version(store, key).await, b"2")).await.unwrap());
     for watch in &mut waiting {
-        assert!(ends("it rings", watch.changed()).await);
+        assert!(within_timeout("it rings", watch.changed()).await);
     }
-    assert!(timeout(MOMENT, elsewhere.changed()).await.is_err(), "the other record did not change");
+    assert!(timeout(NO_NOTIFICATION_TIMEOUT, elsewhere.changed()).await.is_err(), "the other record did not change");
 }
 
-pub(super) async fn what_changes_nothing_wakes_nobody(store: &dyn Store, _: &Clock) {
+pub(super) async fn a_commit_without_a_change_wakes_no_waiter(store: &dyn Store, _: &Clock) {
     let key = id();
     create(store, key, b"1").await;
     let mut watch = store.changes().watch(key).unwrap();
@@ -39,7 +39,7 @@ pub(super) async fn what_changes_nothing_wakes_nobody(store: &dyn Store, _: &Clo
     let mut nothing = compare(store, key, version(store, key).await);
     record(&mut nothing).created_at = store.now();
     applied(store.commit(&nothing).await.unwrap());
-    assert!(timeout(MOMENT, watch.changed()).await.is_err());
+    assert!(timeout(NO_NOTIFICATION_TIMEOUT, watch.changed()).await.is_err());
 }
 
 #[tokio::test]
@@ -50,15 +50,15 @@ async fn a_change_on_one_replica_wakes_the_waiters_of_another() {
     let (here, there) = (replica(), replica());
     let key = id();
     create(&here, key, b"1").await;
-    listens(&there).await;
+    wait_until_subscribed(&there).await;
     let mut watch = there.changes().watch(key).unwrap();
     applied(here.commit(&write(&here, key, version(&here, key).await, b"2")).await.unwrap());
-    assert!(ends("it rings", watch.changed()).await);
+    assert!(within_timeout("it rings", watch.changed()).await);
 
     server.signal("-KILL");
     server.restart();
-    assert!(ends("it rings", watch.changed()).await, "listens again, and rings for what it may have missed");
+    assert!(within_timeout("it rings", watch.changed()).await, "listens again, and rings for what it may have missed");
     let version = version(&here, key).await;
     while here.commit(&write(&here, key, version, b"3")).await.is_err() {}
-    assert!(ends("it rings", watch.changed()).await);
+    assert!(within_timeout("it rings", watch.changed()).await);
 }

@@ -19,8 +19,8 @@ use futures_util::FutureExt as _;
 use rusqlite::Connection;
 
 use super::fixture::{
-    HERE, applied, at, claim, create, digest, id, job, lease, lease_one, list, loaded, nothing, queue, record, stored,
-    write,
+    HERE, applied, at, claim, create, digest, empty_change, id, job, lease, lease_one, list, loaded, queue, record,
+    stored, write,
 };
 
 fn open(directory: &Path, clock: &Clock) -> EmbeddedStore {
@@ -68,7 +68,7 @@ async fn files_are_private() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused() {
+async fn a_file_that_is_not_a_database_is_rejected() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("countersign.sqlite"), "a shopping list".repeat(100)).unwrap();
     let refused = EmbeddedStore::open(directory.path(), Clock::default()).err().unwrap();
@@ -76,7 +76,7 @@ async fn a_file_that_is_no_database_is_refused() {
 }
 
 #[tokio::test]
-async fn the_next_process_finds_everything() {
+async fn data_survives_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::default();
     let (key, message) = (id(), digest());
@@ -105,7 +105,7 @@ async fn the_next_process_finds_everything() {
     assert_eq!(store.meta().await.unwrap()["name"], "value");
     assert_eq!(loaded(&store, key).await, Some(stored(key, b"1")));
     assert_eq!(store.list(from_ref(&index), None, 10).await.unwrap().len(), 1);
-    let again = Change { answers: Some(message.into()), ..nothing(HERE) };
+    let again = Change { answers: Some(message.into()), ..empty_change(HERE) };
     assert_eq!(store.commit(&again).await.unwrap(), CommitOutcome::Duplicate);
     let held = store.admit(&[], Some(&ReservationRequest { claim: claim(), ..reserve.clone() })).await.unwrap();
     assert_eq!(held.reservation.unwrap().claim, reserve.claim);
@@ -117,7 +117,7 @@ async fn the_next_process_finds_everything() {
 }
 
 #[tokio::test]
-async fn what_is_queued_is_finished() {
+async fn queued_writes_are_finished_on_close() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::default();
     let store = open(directory.path(), &clock);
@@ -136,7 +136,7 @@ async fn what_is_queued_is_finished() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_at_once() {
+async fn a_full_write_queue_rejects_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path(), &Clock::default());
     let database = database(directory.path());
@@ -159,7 +159,7 @@ async fn a_full_queue_refuses_at_once() {
 }
 
 #[tokio::test]
-async fn what_has_run_out_is_removed() {
+async fn expired_rows_are_removed() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::default();
     let store = open(directory.path(), &clock);

@@ -37,7 +37,7 @@ pub(super) async fn in_redis(clock: &Clock) -> Option<Fixture> {
     let server = crate::redis_server::start();
     let store = RedisStore::new(&server.url(), Durability::Standard, clock.clone()).unwrap();
     store.probe().await.unwrap();
-    listens(&store).await;
+    wait_until_subscribed(&store).await;
     Some(Fixture { store: Box::new(store), _ground: Box::new(server) })
 }
 
@@ -46,14 +46,14 @@ pub(super) async fn in_a_cluster(cluster: &crate::cluster_server::Cluster, clock
     cluster.flush();
     let store = RedisStore::new(&cluster.url(), Durability::Standard, clock.clone()).unwrap();
     store.probe().await.unwrap();
-    listens(&store).await;
+    wait_until_subscribed(&store).await;
     store
 }
 
 /// Waits until the store hears what other replicas tell: then it rings once for what it may have missed.
-pub(super) async fn listens(store: &dyn Store) {
+pub(super) async fn wait_until_subscribed(store: &dyn Store) {
     let mut watch = store.changes().watch(id()).unwrap();
-    assert!(crate::wait::ends("it listens", watch.changed()).await);
+    assert!(crate::wait::within_timeout("it listens", watch.changed()).await);
 }
 
 pub(super) fn digest() -> Digest {
@@ -110,7 +110,7 @@ pub(super) async fn version(store: &dyn Store, key: RecordId) -> u64 {
 }
 
 /// A change of nothing, to be filled in.
-pub(super) fn nothing(partition: Partition) -> Change {
+pub(super) fn empty_change(partition: Partition) -> Change {
     Change::new(partition).starting()
 }
 
@@ -140,14 +140,14 @@ pub(super) fn job(id: &str) -> Job {
     Job {
         id: JobId(id.to_owned()),
         instance: InstanceId::from_random([1; 16]),
-        lane: there(),
+        lane: lane(),
         due: None,
         body: id.as_bytes().to_vec(),
         lease: false,
     }
 }
 
-pub(super) fn there() -> Lane {
+pub(super) fn lane() -> Lane {
     Lane("there".to_owned())
 }
 
@@ -159,7 +159,7 @@ pub(super) async fn set_timer(store: &dyn Store, id: RecordId, expected: u64, se
 }
 
 /// Leases the timers of a partition that are due.
-pub(super) async fn ring(store: &dyn Store, partition: Partition) -> Vec<Leased> {
+pub(super) async fn lease_timers(store: &dyn Store, partition: Partition) -> Vec<Leased> {
     lease_of(store, partition, &Lane::timer(), 100).await
 }
 
@@ -167,21 +167,21 @@ pub(super) async fn ring(store: &dyn Store, partition: Partition) -> Vec<Leased>
 pub(super) const HERE: Partition = Partition::from_byte(7);
 
 pub(super) async fn queue(store: &dyn Store, jobs: Vec<Job>) -> Vec<bool> {
-    let change = Change { jobs, ..nothing(HERE) };
+    let change = Change { jobs, ..empty_change(HERE) };
     applied(store.commit(&change).await.unwrap())
 }
 
 /// Leases whatever is due there.
 pub(super) async fn lease(store: &dyn Store) -> Vec<Leased> {
-    lease_of(store, HERE, &there(), 100).await
+    lease_of(store, HERE, &lane(), 100).await
 }
 
 pub(super) async fn lease_of(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> Vec<Leased> {
-    granted(store, partition, lane, limit).await.jobs
+    poll_and_lease(store, partition, lane, limit).await.jobs
 }
 
 /// As a worker does: it looks at what is due, and leases.
-pub(super) async fn granted(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> LeaseGrant {
+pub(super) async fn poll_and_lease(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> LeaseGrant {
     store.due().await.unwrap();
     let request = LeaseRequest { partition, lane: lane.clone(), limit, busy: [].into() };
     store.lease(&[request]).await.unwrap().remove(0)

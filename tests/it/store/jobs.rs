@@ -8,7 +8,7 @@ use countersign::{
     store::{Change, DeadReason, Job, JobId, JobState, LEASE_DURATION, Settlement, Store},
 };
 
-use super::fixture::{HERE, at, due, instance, job, lease, lease_of, lease_one, nothing, queue, there};
+use super::fixture::{HERE, at, due, empty_change, instance, job, lane, lease, lease_of, lease_one, queue};
 
 fn leased(id: &str) -> Job {
     Job { lease: true, ..job(id) }
@@ -36,10 +36,10 @@ pub(super) async fn a_committed_job_is_leased_in_the_same_step(store: &dyn Store
     let again = lease(store).await;
     let again = again.iter().find(|job| job.id.0 == "a").unwrap();
     assert_eq!((again.fence, again.attempts, again.body.as_slice()), (2, 1, b"a".as_slice()));
-    assert_eq!((again.partition, again.instance, &again.lane), (HERE, job("a").instance, &there()));
+    assert_eq!((again.partition, again.instance, &again.lane), (HERE, job("a").instance, &lane()));
 }
 
-pub(super) async fn a_lease_keeps_a_job_out_of_reach_until_it_runs_out(store: &dyn Store, clock: &Clock) {
+pub(super) async fn a_leased_job_is_not_leased_again_until_the_lease_expires(store: &dyn Store, clock: &Clock) {
     queue(store, vec![leased("a")]).await;
     assert!(lease(store).await.is_empty());
     assert!(due(store).await.is_empty());
@@ -47,14 +47,14 @@ pub(super) async fn a_lease_keeps_a_job_out_of_reach_until_it_runs_out(store: &d
         clock.advance(LEASE_DURATION - Duration::from_secs(9));
         assert!(lease(store).await.is_empty());
         clock.advance(Duration::from_secs(9));
-        assert_eq!(due(store).await, [(HERE, there())]);
+        assert_eq!(due(store).await, [(HERE, lane())]);
         let leased = lease_one(store).await;
         assert_eq!((leased.fence, leased.attempts), (fence, 0));
         assert!(due(store).await.is_empty());
     }
 }
 
-pub(super) async fn a_lease_that_ran_out_cannot_be_settled(store: &dyn Store, clock: &Clock) {
+pub(super) async fn an_expired_lease_cannot_be_settled(store: &dyn Store, clock: &Clock) {
     queue(store, vec![job("a")]).await;
     let zombie = lease_one(store).await;
     clock.advance(LEASE_DURATION);
@@ -69,7 +69,7 @@ pub(super) async fn a_lease_that_ran_out_cannot_be_settled(store: &dyn Store, cl
     assert_eq!(lease_one(store).await.attempts, 1);
 }
 
-pub(super) async fn a_job_that_is_done_never_comes_back(store: &dyn Store, clock: &Clock) {
+pub(super) async fn a_done_job_is_never_leased_again(store: &dyn Store, clock: &Clock) {
     queue(store, vec![job("a")]).await;
     let leased = lease_one(store).await;
     assert!(store.settle(&leased, &Settlement::Done).await.unwrap());
@@ -80,7 +80,7 @@ pub(super) async fn a_job_that_is_done_never_comes_back(store: &dyn Store, clock
     assert!(store.jobs(leased.instance, JobState::Dead, 10).await.unwrap().is_empty());
 }
 
-pub(super) async fn a_retry_spends_an_attempt(store: &dyn Store, clock: &Clock) {
+pub(super) async fn a_retry_counts_as_an_attempt(store: &dyn Store, clock: &Clock) {
     queue(store, vec![job("a")]).await;
     for attempts in 0..3 {
         let leased = lease_one(store).await;
@@ -93,7 +93,7 @@ pub(super) async fn a_retry_spends_an_attempt(store: &dyn Store, clock: &Clock) 
     }
 }
 
-pub(super) async fn a_postponed_job_has_spent_nothing(store: &dyn Store, clock: &Clock) {
+pub(super) async fn postponing_does_not_count_as_an_attempt(store: &dyn Store, clock: &Clock) {
     queue(store, vec![job("a")]).await;
     for fence in 1..4 {
         let leased = lease_one(store).await;
@@ -118,13 +118,13 @@ pub(super) async fn a_job_given_up_is_kept_and_can_be_replayed(store: &dyn Store
 
     let kept = store.jobs(second.instance, JobState::Dead, 10).await.unwrap();
     assert_eq!(kept.len(), 1);
-    assert_eq!((kept[0].partition, &kept[0].id, &kept[0].lane), (HERE, &second.id, &there()));
+    assert_eq!((kept[0].partition, &kept[0].id, &kept[0].lane), (HERE, &second.id, &lane()));
     assert_eq!((kept[0].attempts, kept[0].note.as_str(), kept[0].body.as_slice()), (2, "410 Gone", b"a".as_slice()));
     assert!(kept[0].at >= before && kept[0].at <= store.now());
 
     assert!(store.replay(second.instance, HERE, &second.id).await.unwrap());
     assert!(store.jobs(second.instance, JobState::Dead, 10).await.unwrap().is_empty());
-    assert_eq!(due(store).await, [(HERE, there())]);
+    assert_eq!(due(store).await, [(HERE, lane())]);
     let third = lease_one(store).await;
     assert_eq!((third.attempts, third.body.as_slice()), (0, b"a".as_slice()));
     assert!(third.fence > second.fence);
@@ -148,12 +148,12 @@ pub(super) async fn only_a_dead_job_of_the_instance_is_replayed(store: &dyn Stor
     assert_eq!(lease(store).await.len(), 1);
 }
 
-pub(super) async fn the_dead_are_listed_newest_first(store: &dyn Store, clock: &Clock) {
+pub(super) async fn dead_jobs_are_listed_newest_first(store: &dyn Store, clock: &Clock) {
     for n in 0..6 {
         let partition = Partition::from_byte(n);
-        let change = Change { jobs: vec![job(&format!("job {n}"))], ..nothing(partition) };
+        let change = Change { jobs: vec![job(&format!("job {n}"))], ..empty_change(partition) };
         let _applied = store.commit(&change).await.unwrap();
-        let leased = lease_of(store, partition, &there(), 1).await;
+        let leased = lease_of(store, partition, &lane(), 1).await;
         assert!(store.settle(&leased[0], &dead(&n.to_string())).await.unwrap());
         clock.advance(Duration::from_secs(1));
     }

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::fixture::{self, HERE, claim, create, digest, id, stored, unversioned};
 
 const MINUTE: Duration = Duration::from_secs(60);
-const THERE: Partition = Partition::from_byte(8);
+const OTHER_PARTITION: Partition = Partition::from_byte(8);
 
 fn bucket(name: &str, count: u32) -> TokenRequest {
     TokenRequest { partition: HERE, bucket: name.to_owned(), quota: Quota::per(count, MINUTE * count) }
@@ -33,7 +33,7 @@ async fn peek(store: &dyn Store, take: &TokenRequest) -> Allowance {
     store.find(Some(take), &[]).await.unwrap().allowance.unwrap()
 }
 
-fn left(remaining: u32) -> Allowance {
+fn allowed(remaining: u32) -> Allowance {
     Allowance::Allowed { remaining }
 }
 
@@ -46,22 +46,22 @@ fn assert_exhausted(allowance: Allowance) {
     }
 }
 
-pub(super) async fn a_burst_then_one_per_interval(store: &dyn Store, clock: &Clock) {
+pub(super) async fn a_bucket_allows_a_burst_and_then_one_per_interval(store: &dyn Store, clock: &Clock) {
     let three = bucket("three", 3);
     for remaining in [2, 1, 0] {
-        assert_eq!(take(store, &three).await, left(remaining));
+        assert_eq!(take(store, &three).await, allowed(remaining));
     }
     for _ in 0..3 {
         assert_exhausted(take(store, &three).await);
     }
     clock.advance(MINUTE);
-    assert_eq!(take(store, &three).await, left(0));
+    assert_eq!(take(store, &three).await, allowed(0));
     assert_exhausted(take(store, &three).await);
     clock.advance(MINUTE * 10);
-    assert_eq!(take(store, &three).await, left(2));
+    assert_eq!(take(store, &three).await, allowed(2));
 }
 
-pub(super) async fn a_crowd_gets_what_there_is_and_no_more(store: &dyn Store, clock: &Clock) {
+pub(super) async fn parallel_requests_get_exactly_the_available_tokens(store: &dyn Store, clock: &Clock) {
     let (fifty, other) = (bucket("fifty", 50), bucket("other", 1));
     for there in [50, 7] {
         let all = join_all((0..200).map(|_| take(store, &fifty))).await;
@@ -76,13 +76,13 @@ pub(super) async fn a_crowd_gets_what_there_is_and_no_more(store: &dyn Store, cl
         assert_eq!(lefts, (0..there).collect::<Vec<_>>(), "each is told of another place");
         clock.advance(MINUTE * 7);
     }
-    assert_eq!(take(store, &other).await, left(0), "another bucket is another matter");
+    assert_eq!(take(store, &other).await, allowed(0), "another bucket is another matter");
     let roomier = TokenRequest { quota: Quota::per(100, MINUTE * 100), ..fifty.clone() };
     let (some, more) = tokio::join!(take(store, &fifty), take(store, &roomier));
     assert!([some, more].iter().all(|allowance| matches!(allowance, Allowance::Allowed { .. })), "{some:?} {more:?}");
 }
 
-pub(super) async fn who_goes_away_holds_up_nobody(store: &dyn Store, _: &Clock) {
+pub(super) async fn canceled_requests_do_not_block_others(store: &dyn Store, _: &Clock) {
     let many = bucket("many", 1_000);
     for round in 0..20 {
         let mut crowd: Vec<_> = (0..20).map(|_| Box::pin(take(store, &many))).collect();
@@ -96,14 +96,14 @@ pub(super) async fn who_goes_away_holds_up_nobody(store: &dyn Store, _: &Clock) 
         .await;
         let patient = crowd.split_off(round);
         drop(crowd);
-        let got = crate::wait::ends("all are answered", join_all(patient)).await;
+        let got = crate::wait::within_timeout("all are answered", join_all(patient)).await;
         assert!(got.iter().all(|allowance| matches!(allowance, Allowance::Allowed { .. })), "{round}: {got:?}");
     }
 }
 
-pub(super) async fn a_short_bucket_stops_those_of_its_partition(store: &dyn Store, _: &Clock) {
+pub(super) async fn an_exhausted_bucket_prevents_taking_from_the_others(store: &dyn Store, _: &Clock) {
     let (one, four, other) =
-        (bucket("one", 1), bucket("four", 4), TokenRequest { partition: THERE, ..bucket("other", 4) });
+        (bucket("one", 1), bucket("four", 4), TokenRequest { partition: OTHER_PARTITION, ..bucket("other", 4) });
     let reserve = ReservationRequest {
         partition: HERE,
         key: digest().into(),
@@ -113,30 +113,30 @@ pub(super) async fn a_short_bucket_stops_those_of_its_partition(store: &dyn Stor
     };
     let takes = [one, other.clone(), four.clone()];
     let all = store.admit(&takes, None).await.unwrap().allowances;
-    assert_eq!(all, [left(0), left(3), left(3)]);
+    assert_eq!(all, [allowed(0), allowed(3), allowed(3)]);
     let admission = store.admit(&takes, Some(&reserve)).await.unwrap();
     assert_exhausted(admission.allowances[0]);
-    assert_eq!(admission.allowances[1..], [left(2), left(3)], "what is left is told, and nothing was taken");
+    assert_eq!(admission.allowances[1..], [allowed(2), allowed(3)], "what is left is told, and nothing was taken");
     assert_eq!(admission.reservation.unwrap().claim, reserve.claim);
-    assert_eq!(take(store, &four).await, left(2));
-    assert_eq!(take(store, &other).await, left(1));
+    assert_eq!(take(store, &four).await, allowed(2));
+    assert_eq!(take(store, &other).await, allowed(1));
 }
 
-pub(super) async fn looking_takes_nothing(store: &dyn Store, clock: &Clock) {
+pub(super) async fn peeking_takes_no_token(store: &dyn Store, clock: &Clock) {
     let two = bucket("two", 2);
     for _ in 0..5 {
-        assert_eq!(peek(store, &two).await, left(1));
+        assert_eq!(peek(store, &two).await, allowed(1));
     }
-    assert_eq!(take(store, &two).await, left(1));
-    assert_eq!(peek(store, &two).await, left(0));
-    assert_eq!(take(store, &two).await, left(0));
+    assert_eq!(take(store, &two).await, allowed(1));
+    assert_eq!(peek(store, &two).await, allowed(0));
+    assert_eq!(take(store, &two).await, allowed(0));
     assert_exhausted(peek(store, &two).await);
     clock.advance(MINUTE);
-    assert_eq!(peek(store, &two).await, left(0));
-    assert_eq!(take(store, &two).await, left(0));
+    assert_eq!(peek(store, &two).await, allowed(0));
+    assert_eq!(take(store, &two).await, allowed(0));
 }
 
-pub(super) async fn codes_are_answered_in_order(store: &dyn Store, _: &Clock) {
+pub(super) async fn found_records_are_in_the_order_of_the_query(store: &dyn Store, _: &Clock) {
     let (one, two) = (id(), id());
     create(store, one, b"1").await;
     create(store, two, b"2").await;
@@ -146,12 +146,12 @@ pub(super) async fn codes_are_answered_in_order(store: &dyn Store, _: &Clock) {
         found.records.into_iter().map(|one| unversioned(one).pop()).collect::<Vec<_>>(),
         [Some(stored(two, b"2")), None, Some(stored(one, b"1"))]
     );
-    assert_eq!(found.allowance, Some(left(4)));
+    assert_eq!(found.allowance, Some(allowed(4)));
     let found = store.find(None, &[]).await.unwrap();
     assert_eq!((found.allowance, found.records.len()), (None, 0));
 }
 
-pub(super) async fn an_idempotency_key_belongs_to_whoever_came_first(store: &dyn Store, _: &Clock) {
+pub(super) async fn an_idempotency_key_belongs_to_its_first_request(store: &dyn Store, _: &Clock) {
     let first = ReservationRequest {
         partition: HERE,
         key: digest().into(),
@@ -197,7 +197,7 @@ pub(super) async fn an_idempotency_key_keeps_its_owner_while_its_digest_changes(
     }
 }
 
-pub(super) async fn a_claim_gives_way_only_to_who_names_it(store: &dyn Store, _: &Clock) {
+pub(super) async fn a_claim_is_replaced_only_by_a_request_that_names_it(store: &dyn Store, _: &Clock) {
     let first = ReservationRequest {
         partition: HERE,
         key: digest().into(),
@@ -219,7 +219,7 @@ pub(super) async fn a_claim_gives_way_only_to_who_names_it(store: &dyn Store, _:
     assert_eq!(holder(&first).await, second.claim);
 }
 
-pub(super) async fn a_store_remembers_things_about_itself(store: &dyn Store, _: &Clock) {
+pub(super) async fn metadata_is_stored(store: &dyn Store, _: &Clock) {
     assert!(store.meta().await.unwrap().is_empty());
     for (value, replace, kept) in [("1", false, "1"), ("2", false, "1"), ("3", true, "3"), ("4", false, "3")] {
         store.set_meta("name", value, replace).await.unwrap();
@@ -250,7 +250,7 @@ pub(super) async fn time_never_goes_backwards(store: &dyn Store, clock: &Clock) 
     let before = rises();
     clock.advance(MINUTE);
     assert!(rises().duration_since(before).as_secs() >= 60);
-    turn_back(clock);
+    turn_clock_back(clock);
     for _ in 0..3 {
         rises();
         store.probe().await.unwrap();
@@ -258,7 +258,7 @@ pub(super) async fn time_never_goes_backwards(store: &dyn Store, clock: &Clock) 
 }
 
 /// An hour, by going once around the range of the shift.
-fn turn_back(clock: &Clock) {
+fn turn_clock_back(clock: &Clock) {
     let before = clock.offset_millis();
     let half = i64::MAX.cast_unsigned();
     clock.advance(Duration::from_millis(half));
@@ -266,7 +266,7 @@ fn turn_back(clock: &Clock) {
     assert_eq!(clock.offset_millis(), before - 3_600_000);
 }
 
-pub(super) async fn a_block_is_as_large_as_the_shortest_bucket(store: &dyn Store, clock: &Clock) {
+pub(super) async fn a_drawn_block_is_limited_by_the_smallest_bucket(store: &dyn Store, clock: &Clock) {
     let takes = [bucket("short", 3), bucket("long", 10)];
     let drawn = store.draw(&takes, 2).await.unwrap();
     assert_eq!((drawn.units, drawn.wait), (2, Duration::ZERO));
@@ -274,7 +274,7 @@ pub(super) async fn a_block_is_as_large_as_the_shortest_bucket(store: &dyn Store
     assert_eq!(drawn.units, 1);
     assert!(drawn.wait > Duration::ZERO);
     assert_eq!(store.draw(&takes, 5).await.unwrap().units, 0);
-    assert_eq!(peek(store, &takes[1]).await, left(6), "of the long one as much as of the short one");
+    assert_eq!(peek(store, &takes[1]).await, allowed(6), "of the long one as much as of the short one");
     // The clock goes by whole milliseconds.
     clock.advance(drawn.wait + Duration::from_millis(1));
     assert_eq!(store.draw(&takes, 5).await.unwrap().units, 1);

@@ -69,7 +69,7 @@ pub(super) async fn pages_have_no_gap_and_no_overlap(store: &dyn Store, _: &Cloc
     }
 }
 
-pub(super) async fn a_record_joins_a_list_when_it_grows(store: &dyn Store, _: &Clock) {
+pub(super) async fn a_record_can_be_added_to_a_list_later(store: &dyn Store, _: &Clock) {
     let (index, more) = (Index("list".to_owned()), Index("more".to_owned()));
     let (older, newer) = (id(), id());
     let now = store.now();

@@ -10,14 +10,14 @@ use countersign::{
 use futures_util::future::join_all;
 
 use super::fixture::{
-    HERE, applied, at, due, granted, id, job, lease, lease_of, lease_one, nothing, queue, set_timer, there,
+    HERE, applied, at, due, empty_change, id, job, lane, lease, lease_of, lease_one, poll_and_lease, queue, set_timer,
 };
 
 fn names(jobs: &[countersign::store::Leased]) -> Vec<&str> {
     jobs.iter().map(|job| job.id.0.as_str()).collect()
 }
 
-fn to(lane: &str, job: Job) -> Job {
+fn on_lane(lane: &str, job: Job) -> Job {
     Job { lane: Lane(lane.to_owned()), ..job }
 }
 
@@ -26,14 +26,14 @@ pub(super) async fn due_names_the_lanes_with_due_work(store: &dyn Store, clock: 
     let mut expected = HashSet::new();
     for partition in Partition::all().step_by(5) {
         let jobs = vec![
-            to("now", job("1")),
-            to("now", job("2")),
-            to("both", job("3")),
-            Job { due: later, ..to("both", job("4")) },
-            Job { due: later, ..to("later", job("5")) },
-            Job { lease: true, ..to("leased", job("6")) },
+            on_lane("now", job("1")),
+            on_lane("now", job("2")),
+            on_lane("both", job("3")),
+            Job { due: later, ..on_lane("both", job("4")) },
+            Job { due: later, ..on_lane("later", job("5")) },
+            Job { lease: true, ..on_lane("leased", job("6")) },
         ];
-        applied(store.commit(&Change { jobs, ..nothing(partition) }).await.unwrap());
+        applied(store.commit(&Change { jobs, ..empty_change(partition) }).await.unwrap());
         set_timer(store, id().within(partition), 0, 60).await;
         expected.extend(["now", "both"].map(|name| (partition, Lane(name.to_owned()))));
     }
@@ -46,8 +46,8 @@ pub(super) async fn due_names_the_lanes_with_due_work(store: &dyn Store, clock: 
 
 pub(super) async fn the_oldest_job_comes_first(store: &dyn Store, clock: &Clock) {
     for (partition, seconds) in [(7, 30), (3, 10), (19, 40), (11, 20)] {
-        let jobs = vec![Job { due: Some(at(store, seconds)), ..to("elsewhere", job("1")) }];
-        applied(store.commit(&Change { jobs, ..nothing(Partition::from_byte(partition)) }).await.unwrap());
+        let jobs = vec![Job { due: Some(at(store, seconds)), ..on_lane("elsewhere", job("1")) }];
+        applied(store.commit(&Change { jobs, ..empty_change(Partition::from_byte(partition)) }).await.unwrap());
     }
     clock.advance(Duration::from_secs(100));
     let partitions: Vec<u8> = due(store).await.iter().map(|(partition, _)| partition.index()).collect();
@@ -57,7 +57,7 @@ pub(super) async fn the_oldest_job_comes_first(store: &dyn Store, clock: &Clock)
     queue(store, jobs.map(|(id, seconds)| Job { due: later(seconds), ..job(id) }).into()).await;
     assert!(lease(store).await.is_empty());
     clock.advance(Duration::from_secs(100));
-    let first = lease_of(store, HERE, &there(), 3).await;
+    let first = lease_of(store, HERE, &lane(), 3).await;
     assert_eq!(names(&first), ["a", "b", "c"]);
     assert_eq!(names(&lease(store).await), ["d"]);
     assert!(lease(store).await.is_empty());
@@ -65,18 +65,18 @@ pub(super) async fn the_oldest_job_comes_first(store: &dyn Store, clock: &Clock)
 
 pub(super) async fn many_workers_share_no_job(store: &dyn Store, _: &Clock) {
     queue(store, (0..60).map(|n| job(&n.to_string())).collect()).await;
-    let there = there();
+    let there = lane();
     let hands = join_all((0..16).map(|_| lease_of(store, HERE, &there, 5))).await;
     let taken: Vec<JobId> = hands.into_iter().flatten().map(|job| job.id).collect();
     assert_eq!(taken.len(), 60);
     assert_eq!(taken.into_iter().collect::<HashSet<_>>().len(), 60);
 }
 
-pub(super) async fn a_held_lane_gives_nothing(store: &dyn Store, clock: &Clock) {
-    queue(store, vec![job("a"), to("elsewhere", job("b"))]).await;
+pub(super) async fn a_held_lane_grants_no_lease(store: &dyn Store, clock: &Clock) {
+    queue(store, vec![job("a"), on_lane("elsewhere", job("b"))]).await;
     let leased = lease_one(store).await;
     assert!(store.settle(&leased, &Settlement::Postpone { at: at(store, 0) }).await.unwrap());
-    store.hold(&there(), at(store, 60)).await.unwrap();
+    store.hold(&lane(), at(store, 60)).await.unwrap();
     assert!(lease(store).await.is_empty());
     let elsewhere = Lane("elsewhere".to_owned());
     assert_eq!(due(store).await, [(HERE, elsewhere.clone())]);
@@ -84,17 +84,17 @@ pub(super) async fn a_held_lane_gives_nothing(store: &dyn Store, clock: &Clock) 
     clock.advance(Duration::from_secs(40));
     assert!(lease(store).await.is_empty());
     clock.advance(Duration::from_secs(20));
-    assert!(due(store).await.contains(&(HERE, there())));
+    assert!(due(store).await.contains(&(HERE, lane())));
     let leased = lease_one(store).await;
     assert_eq!((leased.attempts, leased.fence), (0, 2));
 }
 
 pub(super) async fn a_commit_under_a_hold_leases_nothing(store: &dyn Store, clock: &Clock) {
-    store.hold(&there(), at(store, 60)).await.unwrap();
+    store.hold(&lane(), at(store, 60)).await.unwrap();
     let jobs = vec![
         Job { lease: true, ..job("a") },
         Job { due: Some(at(store, 90)), ..job("b") },
-        Job { lease: true, ..to("elsewhere", job("c")) },
+        Job { lease: true, ..on_lane("elsewhere", job("c")) },
     ];
     assert_eq!(queue(store, jobs).await, [false, false, true]);
     assert!(due(store).await.is_empty());
@@ -127,21 +127,21 @@ pub(super) async fn a_job_is_queued_once(store: &dyn Store, clock: &Clock) {
 
 pub(super) async fn partitions_do_not_share_job_ids(store: &dyn Store, _: &Clock) {
     for partition in [Partition::from_byte(1), Partition::from_byte(2)] {
-        let change = Change { jobs: vec![Job { lease: true, ..job("a") }, job("b")], ..nothing(partition) };
+        let change = Change { jobs: vec![Job { lease: true, ..job("a") }, job("b")], ..empty_change(partition) };
         assert_eq!(applied(store.commit(&change).await.unwrap()), [true, false]);
     }
-    let leased = lease_of(store, Partition::from_byte(1), &there(), 10).await;
+    let leased = lease_of(store, Partition::from_byte(1), &lane(), 10).await;
     assert_eq!(names(&leased), ["b"]);
     assert_eq!(leased[0].partition, Partition::from_byte(1));
     assert!(store.settle(&leased[0], &Settlement::Done).await.unwrap());
-    assert_eq!(names(&lease_of(store, Partition::from_byte(2), &there(), 10).await), ["b"]);
+    assert_eq!(names(&lease_of(store, Partition::from_byte(2), &lane(), 10).await), ["b"]);
 }
 
 pub(super) async fn of_a_group_one_job_is_leased_at_a_time(store: &dyn Store, _: &Clock) {
     queue(store, ["x/1", "x/2", "y/1", "yy", "z/1"].map(job).into()).await;
     let ask = async |limit, busy: &[&str]| {
         let busy = busy.iter().map(|group| (*group).to_owned()).collect();
-        let request = LeaseRequest { partition: HERE, lane: there(), limit, busy };
+        let request = LeaseRequest { partition: HERE, lane: lane(), limit, busy };
         store.lease(&[request]).await.unwrap().remove(0)
     };
     let first = ask(9, &["z"]).await;
@@ -155,8 +155,8 @@ pub(super) async fn of_a_group_one_job_is_leased_at_a_time(store: &dyn Store, _:
 
 pub(super) async fn several_lanes_are_leased_at_once(store: &dyn Store, clock: &Clock) {
     for partition in [HERE, Partition::from_byte(8)] {
-        let jobs = vec![to("one", job("1")), to("other", job("2")), to("other", job("3"))];
-        applied(store.commit(&Change { jobs, ..nothing(partition) }).await.unwrap());
+        let jobs = vec![on_lane("one", job("1")), on_lane("other", job("2")), on_lane("other", job("3"))];
+        applied(store.commit(&Change { jobs, ..empty_change(partition) }).await.unwrap());
     }
     clock.advance(Duration::from_millis(100));
     let request =
@@ -174,7 +174,7 @@ pub(super) async fn several_lanes_are_leased_at_once(store: &dyn Store, clock: &
     assert_eq!(granted[0].jobs[0].partition, Partition::from_byte(8));
 }
 
-pub(super) async fn leases_that_run_out_in_a_row_are_counted(store: &dyn Store, clock: &Clock) {
+pub(super) async fn consecutive_expired_leases_are_counted(store: &dyn Store, clock: &Clock) {
     queue(store, vec![Job { lease: true, ..job("a") }]).await;
     for lapsed in 1..4 {
         clock.advance(LEASE_DURATION);
@@ -204,12 +204,12 @@ pub(super) async fn leases_that_run_out_in_a_row_are_counted(store: &dyn Store, 
 
 pub(super) async fn a_hold_can_be_ended(store: &dyn Store, _: &Clock) {
     queue(store, vec![job("a")]).await;
-    store.hold(&there(), at(store, 60)).await.unwrap();
-    let held = granted(store, HERE, &there(), 9).await;
+    store.hold(&lane(), at(store, 60)).await.unwrap();
+    let held = poll_and_lease(store, HERE, &lane(), 9).await;
     assert_eq!((held.jobs, held.more), (vec![], None), "what is held is not due");
     queue(store, vec![job("b")]).await;
     assert!(due(store).await.is_empty());
-    store.hold(&there(), store.now()).await.unwrap();
-    assert_eq!(due(store).await, [(HERE, there())]);
+    store.hold(&lane(), store.now()).await.unwrap();
+    assert_eq!(due(store).await, [(HERE, lane())]);
     assert_eq!(lease(store).await.len(), 2, "also what was committed meanwhile");
 }

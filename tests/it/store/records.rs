@@ -10,11 +10,11 @@ use countersign::{
 use futures_util::future::join_all;
 
 use super::fixture::{
-    self, HERE, applied, at, compare, create, digest, due, id, job, lease_of, list, loaded, nothing, record, stored,
-    there, unversioned, version, write,
+    self, HERE, applied, at, compare, create, digest, due, empty_change, id, job, lane, lease_of, list, loaded, record,
+    stored, unversioned, version, write,
 };
 
-pub(super) async fn a_record_is_found_by_its_id_and_by_its_place(store: &dyn Store, _: &Clock) {
+pub(super) async fn a_record_is_found_by_its_id_and_by_its_locator(store: &dyn Store, _: &Clock) {
     let key = id();
     create(store, key, b"1").await;
     let found = Some(stored(key, b"1"));
@@ -75,7 +75,7 @@ pub(super) async fn creating_twice_conflicts(store: &dyn Store, _: &Clock) {
     assert_eq!(loaded(store, key).await, Some(stored(key, b"1")));
 }
 
-pub(super) async fn another_record_in_the_same_place_collides(store: &dyn Store, _: &Clock) {
+pub(super) async fn a_record_with_the_same_locator_collides(store: &dyn Store, _: &Clock) {
     let first = id();
     create(store, first, b"1").await;
     let second = twin(first);
@@ -116,7 +116,7 @@ pub(super) async fn of_many_changes_at_once_one_is_applied(store: &dyn Store, _:
     assert_eq!(results.iter().filter(|&result| *result == CommitOutcome::Conflict).count(), 63);
     let winner = u8::try_from(winners[0]).unwrap();
     assert_eq!(loaded(store, key).await, Some(stored(key, &[winner])));
-    let jobs = lease_of(store, key.partition(), &there(), 100).await;
+    let jobs = lease_of(store, key.partition(), &lane(), 100).await;
     assert_eq!(jobs.into_iter().map(|job| job.body).collect::<Vec<_>>(), [winner.to_string().into_bytes()]);
 }
 
@@ -143,7 +143,7 @@ pub(super) async fn several_records_are_written_together_or_not_at_all(store: &d
     assert_eq!(loaded(store, old).await, Some(stored(old, b"2")));
     assert_eq!(loaded(store, counted).await, Some(stored(counted, b"2")));
     assert_eq!(unversioned(store.list(from_ref(&index), None, 10).await.unwrap()), [stored(new, b"new")]);
-    let jobs = lease_of(store, old.partition(), &there(), 100).await;
+    let jobs = lease_of(store, old.partition(), &lane(), 100).await;
     assert_eq!(jobs.len(), 1);
 }
 
@@ -154,7 +154,7 @@ pub(super) async fn a_change_is_late_from_its_first_invalid_moment_on(store: &dy
     applied(store.commit(&valid(write(store, key, 0, b"1"))).await.unwrap());
     let version = version(store, key).await;
     clock.advance(Duration::from_secs(60));
-    for change in [write(store, key, version, b"2"), compare(store, key, version), nothing(key.partition())] {
+    for change in [write(store, key, version, b"2"), compare(store, key, version), empty_change(key.partition())] {
         match store.commit(&valid(change)).await.unwrap() {
             CommitOutcome::Late(time) => assert!(time >= end && time <= store.now(), "{time}"),
             other => panic!("{other:?}"),
@@ -169,19 +169,19 @@ pub(super) async fn a_message_is_answered_once(store: &dyn Store, _: &Clock) {
     let answer = |change: Change, message: Digest| Change { answers: Some(message.into()), ..change };
     applied(store.commit(&answer(write(store, key, 0, b"1"), one)).await.unwrap());
     let (partition, version) = (key.partition(), version(store, key).await);
-    for change in [write(store, key, version, b"x"), compare(store, key, version), nothing(partition)] {
+    for change in [write(store, key, version, b"x"), compare(store, key, version), empty_change(partition)] {
         assert_eq!(store.commit(&answer(change, one)).await.unwrap(), CommitOutcome::Duplicate);
     }
     assert_eq!(loaded(store, key).await, Some(stored(key, b"1")));
-    applied(store.commit(&answer(nothing(partition), two)).await.unwrap());
-    assert_eq!(store.commit(&answer(nothing(partition), two)).await.unwrap(), CommitOutcome::Duplicate);
+    applied(store.commit(&answer(empty_change(partition), two)).await.unwrap());
+    assert_eq!(store.commit(&answer(empty_change(partition), two)).await.unwrap(), CommitOutcome::Duplicate);
     assert_eq!(store.commit(&answer(write(store, key, version, b"x"), two)).await.unwrap(), CommitOutcome::Duplicate);
 }
 
-pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Clock) {
+pub(super) async fn the_first_reason_for_rejection_is_reported(store: &dyn Store, _: &Clock) {
     let (key, message) = (id(), digest());
     create(store, key, b"1").await;
-    applied(store.commit(&Change { answers: Some(message.into()), ..nothing(key.partition()) }).await.unwrap());
+    applied(store.commit(&Change { answers: Some(message.into()), ..empty_change(key.partition()) }).await.unwrap());
     let past = Some(at(store, 0));
     let mut change = Change { answers: Some(message.into()), valid_until: past, ..write(store, key, 5, b"x") };
     assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Duplicate);
@@ -191,11 +191,11 @@ pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Cl
     assert!(matches!(store.commit(&change).await.unwrap(), CommitOutcome::Late(_)));
 }
 
-pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock) {
+pub(super) async fn a_rejected_change_leaves_nothing(store: &dyn Store, _: &Clock) {
     let (key, answered) = (id(), digest());
     create(store, key, b"1").await;
     let partition = key.partition();
-    applied(store.commit(&Change { answers: Some(answered.into()), ..nothing(partition) }).await.unwrap());
+    applied(store.commit(&Change { answers: Some(answered.into()), ..empty_change(partition) }).await.unwrap());
 
     let index = Index("refused".to_owned());
     let full = |expected| {
@@ -220,18 +220,18 @@ pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock
     assert_eq!(store.list(from_ref(&index), None, 10).await.unwrap(), []);
     assert_eq!(due(store).await, []);
     for message in [stale.answers, late.answers, collision.answers] {
-        applied(store.commit(&Change { answers: message, ..nothing(partition) }).await.unwrap());
+        applied(store.commit(&Change { answers: message, ..empty_change(partition) }).await.unwrap());
     }
     let landed = full(version);
     assert_eq!(applied(store.commit(&landed).await.unwrap()), [false, true]);
     assert_eq!(unversioned(store.list(from_ref(&index), None, 10).await.unwrap()), [stored(key, b"x")]);
     assert_eq!(lease_of(store, partition, &Lane::timer(), 10).await.len(), 1);
-    assert_eq!(due(store).await, [(partition, there())]);
-    let message = Change { answers: landed.answers, ..nothing(partition) };
+    assert_eq!(due(store).await, [(partition, lane())]);
+    let message = Change { answers: landed.answers, ..empty_change(partition) };
     assert_eq!(store.commit(&message).await.unwrap(), CommitOutcome::Duplicate);
 }
 
-pub(super) async fn a_forgotten_record_makes_room(store: &dyn Store, _: &Clock) {
+pub(super) async fn a_removed_record_frees_its_locator(store: &dyn Store, _: &Clock) {
     let (key, index) = (id(), Index("forgotten".to_owned()));
     let mut change = write(store, key, 0, b"1");
     record(&mut change).retain_until = store.now() + Duration::from_secs(3);
@@ -257,7 +257,7 @@ fn twin(key: RecordId) -> RecordId {
 
 /// In every pair of replicas that can run beside one another while the look-up key changes.
 pub(super) async fn a_message_is_answered_once_while_its_digest_changes(store: &dyn Store, _: &Clock) {
-    let answers = |message: LookUp| Change { answers: Some(message), ..nothing(HERE) };
+    let answers = |message: LookUp| Change { answers: Some(message), ..empty_change(HERE) };
     for pair in fixture::PAIRS {
         let [first, second] = pair(digest(), digest());
         applied(store.commit(&answers(first)).await.unwrap());

@@ -7,7 +7,7 @@ use countersign::{
     store::{Index, LEASE_DURATION, Lane, Leased, Locator, RecordId, Settlement, Store, archive::Removal},
 };
 
-use super::fixture::{HERE, applied, at, due, id, instance, list, ring, set_timer, version, write};
+use super::fixture::{HERE, applied, at, due, id, instance, lease_timers, list, set_timer, version, write};
 
 fn here() -> RecordId {
     id().within(HERE)
@@ -25,57 +25,57 @@ pub(super) async fn a_timer_is_due_at_its_time_and_names_its_record(store: &dyn 
     let [later, sooner] = [here(), here()];
     set_timer(store, later, 0, 60).await;
     set_timer(store, sooner, 0, 30).await;
-    assert!(ring(store, HERE).await.is_empty());
+    assert!(lease_timers(store, HERE).await.is_empty());
     clock.advance(Duration::from_secs(60));
     assert_eq!(due(store).await, [(HERE, Lane::timer())]);
-    let rung = ring(store, HERE).await;
+    let rung = lease_timers(store, HERE).await;
     assert_eq!(of(&rung), [sooner.locator(), later.locator()]);
-    assert!(ring(store, HERE).await.is_empty() && due(store).await.is_empty());
+    assert!(lease_timers(store, HERE).await.is_empty() && due(store).await.is_empty());
     for timer in &rung {
         settle(store, timer, Settlement::Done).await;
     }
     clock.advance(Duration::from_hours(1));
-    assert!(ring(store, HERE).await.is_empty());
+    assert!(lease_timers(store, HERE).await.is_empty());
 }
 
 pub(super) async fn a_timer_that_is_not_settled_is_due_again(store: &dyn Store, clock: &Clock) {
     let timed = here();
     set_timer(store, timed, 0, 0).await;
-    let lost = ring(store, HERE).await.remove(0);
+    let lost = lease_timers(store, HERE).await.remove(0);
     clock.advance(LEASE_DURATION);
-    let held = ring(store, HERE).await.remove(0);
+    let held = lease_timers(store, HERE).await.remove(0);
     settle(store, &lost, Settlement::Done).await;
     clock.advance(LEASE_DURATION);
-    assert_eq!(of(&ring(store, HERE).await), [timed.locator()], "the lease of another is not settled");
+    assert_eq!(of(&lease_timers(store, HERE).await), [timed.locator()], "the lease of another is not settled");
     settle(store, &held, Settlement::Done).await;
     clock.advance(LEASE_DURATION);
-    let postponed = ring(store, HERE).await.remove(0);
+    let postponed = lease_timers(store, HERE).await.remove(0);
     settle(store, &postponed, Settlement::Postpone { at: at(store, 60) }).await;
     clock.advance(Duration::from_secs(40));
-    assert!(ring(store, HERE).await.is_empty());
+    assert!(lease_timers(store, HERE).await.is_empty());
     clock.advance(Duration::from_secs(20));
-    let again = ring(store, HERE).await.remove(0);
+    let again = lease_timers(store, HERE).await.remove(0);
     assert_eq!((again.attempts, again.lapsed), (0, 0));
     settle(store, &again, Settlement::Retry { at: at(store, 5), note: "why".to_owned() }).await;
     clock.advance(Duration::from_secs(5));
-    assert_eq!(ring(store, HERE).await.len(), 1);
+    assert_eq!(lease_timers(store, HERE).await.len(), 1);
 }
 
-pub(super) async fn a_timer_that_is_set_anew_forgets_its_lease(store: &dyn Store, clock: &Clock) {
+pub(super) async fn resetting_a_timer_discards_its_lease(store: &dyn Store, clock: &Clock) {
     let timed = here();
     set_timer(store, timed, 0, 0).await;
-    let rung = ring(store, HERE).await.remove(0);
+    let rung = lease_timers(store, HERE).await.remove(0);
     set_timer(store, timed, version(store, timed).await, 90).await;
     settle(store, &rung, Settlement::Done).await;
     clock.advance(Duration::from_secs(60));
-    assert!(ring(store, HERE).await.is_empty());
+    assert!(lease_timers(store, HERE).await.is_empty());
     clock.advance(Duration::from_secs(30));
-    assert_eq!(of(&ring(store, HERE).await), [timed.locator()]);
+    assert_eq!(of(&lease_timers(store, HERE).await), [timed.locator()]);
     // Sooner, and by a change that leaves the timer alone not at all.
     set_timer(store, timed, version(store, timed).await, 5).await;
     applied(store.commit(&write(store, timed, version(store, timed).await, b"other")).await.unwrap());
     clock.advance(Duration::from_secs(5));
-    assert_eq!(ring(store, HERE).await.len(), 1);
+    assert_eq!(lease_timers(store, HERE).await.len(), 1);
 }
 
 pub(super) async fn a_record_is_removed_with_its_timer_and_its_lists(store: &dyn Store, clock: &Clock) {
@@ -89,5 +89,5 @@ pub(super) async fn a_record_is_removed_with_its_timer_and_its_lists(store: &dyn
     assert_eq!(store.load(timed).await.unwrap(), None);
     assert_eq!(store.list(from_ref(&index), None, 10).await.unwrap(), []);
     clock.advance(Duration::from_secs(60));
-    assert!(ring(store, HERE).await.is_empty() && due(store).await.is_empty());
+    assert!(lease_timers(store, HERE).await.is_empty() && due(store).await.is_empty());
 }

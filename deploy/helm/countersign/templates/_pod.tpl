@@ -51,7 +51,7 @@ spec:
         - name: operator
           containerPort: 9090
           protocol: TCP
-      # Alive is the process alone: a store that is away must not restart every replica.
+      # Liveness depends on the process only: an unavailable store must not restart every replica.
       startupProbe:
         httpGet: {path: /livez, port: operator}
         periodSeconds: 1
@@ -61,7 +61,7 @@ spec:
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
-      # Ready is a way to the store and a worker that goes round; the daemon bears with a fail-over by itself.
+      # Readiness requires a reachable store and a running worker; the daemon tolerates a fail-over of the store.
       readinessProbe:
         httpGet: {path: /readyz, port: operator}
         periodSeconds: 2

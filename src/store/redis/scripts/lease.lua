@@ -1,19 +1,22 @@
 -- Leases due jobs. A leased job is in no queue; reclaim.lua puts back a job that was not settled in time.
 --
--- KEYS for each queue that is asked: 1 lanes by the time of their next due job
---                                    2 the queue
---                                    3 jobs
---                                    4 hold on the lane
---                                    5 leases
+-- KEYS 1 what this call has leased
+--      then for each queue that is asked: 1 lanes by the time of their next due job
+--                                         2 the queue
+--                                         3 jobs
+--                                         4 hold on the lane
+--                                         5 leases
 -- ARGV 1 shift of the clock, ms
 --      2 length of a lease, ms
 --      3 longest hold, ms
 --      4 maximum number of ids to look at in a queue beyond those requested
 --      then for each lane: its name; number of groups to leave out; groups; number of queues; for each: job limit
+--      'again' if the call is repeated because its answer was lost: it may have leased jobs
 -- -> {now, for each queue: {due time of the first job left if it is due else 0, then for each job: id, fence, attempts,
 --    lapsed, value}}
 
 local QUEUE_KEYS = 5
+local FIRST_KEY = 2
 local FIRST_ARG = 5
 
 local call = redis.call
@@ -22,6 +25,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
 local lease_end = now + ARGV[2]
 local longest_hold = tonumber(ARGV[3])
 local most_passed = tonumber(ARGV[4])
+local again = ARGV[#ARGV] == 'again'
+local last_arg = again and #ARGV - 1 or #ARGV
 
 -- Selects the jobs that can be leased: at most one of each group, and none of a busy group.
 local function free_of_groups(ids, busy)
@@ -69,8 +74,29 @@ local function lease(jobs, ids, answer, leases)
   end
 end
 
-local function lease_of_queue(key, lane, limit, busy)
+-- Puts back the jobs that an earlier run of this call has leased from a queue.
+local function put_back(queue, jobs, all_leases, leases)
+  for i = 2, #leases, 2 do
+    -- ZREM: unless the lease has expired since.
+    if call('ZREM', all_leases, leases[i]) == 1 then
+      local id, fence = string.match(leases[i], '^(.*)|(%d+)$')
+      -- HMGET, HSET, ZADD: as settle.lua postpones a job.
+      local value, state = unpack(call('HMGET', jobs, id, id .. '|s'))
+      if value then
+        local attempts, note = string.match(state or '1 0 0 ', '^%d+ (%d+) %d+ (.*)$')
+        call('HSET', jobs, id .. '|s', table.concat({fence, attempts, 0, note}, ' '))
+        call('ZADD', queue, string.match(value, '^%d (%d+)'), id)
+      end
+    end
+  end
+end
+
+-- Returns the answer for a queue, and the leases as they are stored.
+local function lease_of_queue(key, lane, limit, busy, before)
   local lanes, queue, jobs, hold, all_leases = unpack(KEYS, key, key + QUEUE_KEYS - 1)
+  if before then
+    put_back(queue, jobs, all_leases, before)
+  end
   -- GET: all replicas respect the hold on a receiver that fails.
   local held = tonumber(call('GET', hold) or 0)
   -- A hold that ends later than the longest possible one was written by a clock that was ahead.
@@ -113,13 +139,19 @@ local function lease_of_queue(key, lane, limit, busy)
   else
     call('ZREM', lanes, lane)
   end
-  return answer
+  return answer, leases
 end
 
+-- GET: of an earlier run whose answer was lost.
+local before = again and call('GET', KEYS[1])
+before = before and cmsgpack.unpack(before) or {}
+
 local answer = {now}
-local key = 1
+local granted = {}
+local any = false
+local key = FIRST_KEY
 local arg = FIRST_ARG
-while arg <= #ARGV do
+while arg <= last_arg do
   local lane = ARGV[arg]
   local first_group = arg + 2
   local queues = first_group + ARGV[arg + 1]
@@ -129,9 +161,18 @@ while arg <= #ARGV do
     for group = first_group, queues - 1 do
       busy[ARGV[group]] = true
     end
-    answer[#answer + 1] = lease_of_queue(key, lane, tonumber(ARGV[i]), busy)
+    local place = #granted + 1
+    answer[place + 1], granted[place] = lease_of_queue(key, lane, tonumber(ARGV[i]), busy, before[place])
+    any = any or #granted[place] > 0
     key = key + QUEUE_KEYS
   end
   arg = queues + 1 + ARGV[queues]
+end
+-- SET: if this answer is lost, the repeated call takes these jobs back. No longer than their leases last.
+if any then
+  call('SET', KEYS[1], cmsgpack.pack(granted), 'PX', ARGV[2])
+elseif again then
+  -- DEL: they have been put back.
+  call('DEL', KEYS[1])
 end
 return answer

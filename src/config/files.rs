@@ -1,0 +1,367 @@
+//! The text of the configuration: its file, the files that it includes, and the environment.
+
+use std::{
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value};
+use toml::de::{DeTable, DeValue};
+
+use crate::reader::Faults;
+
+/// The only table that an included file may contain.
+const INCLUDED: &str = "instance";
+const PREFIX: &str = "COUNTERSIGN";
+
+/// What a configuration is read from. Later layers take precedence: defaults, files, environment.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigFiles {
+    main: Option<File>,
+    /// In the order of their paths.
+    included: Vec<File>,
+    /// Variables with our prefix.
+    environment: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug)]
+struct File {
+    /// As shown in faults.
+    name: String,
+    text: String,
+    /// Number of `[[instance]]` tables.
+    instances: usize,
+}
+
+impl ConfigFiles {
+    /// Reads the file at `path` and the files that its key `include` names. `-` is the standard input. `environment` is
+    /// filtered.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is not TOML. The fault names the file and the line.
+    pub fn read(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Faults> {
+        let read = if path == Path::new("-") { from_stdin() } else { std::fs::read(path) };
+        let mut faults = Faults::default();
+        let main = read
+            .map_err(|error| faults.add("configuration", format!("cannot read {}: {error}", path.display())))
+            .ok()
+            .and_then(|bytes| file(path, bytes, &mut faults));
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let patterns = main.as_ref().map(|(_, table)| patterns(table)).unwrap_or_default();
+        let mut included = Vec::new();
+        for pattern in patterns {
+            let paths = matches(&directory.join(&pattern));
+            if paths.is_empty() {
+                faults.add("include", format!("{pattern:?} matches no file"));
+            }
+            for path in paths {
+                match std::fs::read(&path) {
+                    Ok(bytes) => included.extend(file(&path, bytes, &mut faults).map(|(file, _)| file)),
+                    Err(error) => faults.add("include", format!("cannot read {}: {error}", path.display())),
+                }
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let mut files = Self { main: main.map(|(file, _)| file), included, environment: Vec::new() };
+        files.environment.extend(environment.into_iter().filter(|(name, _)| is_ours(name)));
+        Ok(files)
+    }
+
+    /// Reads a text instead of a file.
+    ///
+    /// # Errors
+    /// If it is not TOML.
+    pub fn of(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let Some((main, _)) = file(Path::new("configuration"), text.as_bytes().to_vec(), &mut faults) else {
+            return Err(faults);
+        };
+        let environment = environment.into_iter().filter(|(name, _)| is_ours(name)).collect();
+        Ok(Self { main: Some(main), included: Vec::new(), environment })
+    }
+
+    /// Merges the layers and `overrides` (dotted key, value), which take precedence over all of them.
+    pub(super) fn merged(&self, overrides: &[(&str, String)]) -> Result<Value, Faults> {
+        let fault = |error: &config::ConfigError| Faults::of("configuration", error.to_string());
+        let mut builder = config::Config::builder().add_source(source(super::REFERENCE));
+        if let Some(main) = &self.main {
+            builder = builder.add_source(source(&main.text));
+        }
+        let environment = config::Environment::with_prefix(PREFIX).prefix_separator("__").separator("__");
+        builder = builder.add_source(environment.source(Some(self.environment.iter().cloned().collect())));
+        for (key, value) in overrides {
+            builder = builder.set_override(*key, value.clone()).expect("our own keys are well-formed");
+        }
+        let built = builder.build().and_then(config::Config::try_deserialize::<Map<String, Value>>);
+        let mut merged = built.map_err(|error| fault(&error))?;
+        let mut faults = Faults::default();
+        for file in &self.included {
+            let tables = toml::from_str::<Map<String, Value>>(&file.text).unwrap_or_default();
+            for (key, value) in tables {
+                match (key.as_str(), value) {
+                    (INCLUDED, Value::Array(tables)) => {
+                        let instances = merged.entry(INCLUDED).or_insert_with(|| Value::Array(Vec::new()));
+                        instances.as_array_mut().into_iter().for_each(|all| all.extend(tables.iter().cloned()));
+                    }
+                    _ => faults.add(key, format!("is in {}; an included file holds [[{INCLUDED}]] only", file.name)),
+                }
+            }
+        }
+        if faults.is_empty() { Ok(merged.into()) } else { Err(faults) }
+    }
+
+    /// Adds to each fault the file and line, or the variable, that its value comes from.
+    #[must_use]
+    pub fn locate(&self, faults: Faults) -> Faults {
+        faults.located(|key| self.origin(key))
+    }
+
+    fn origin(&self, key: &str) -> Option<String> {
+        let variable = format!("{PREFIX}__{}", key.to_uppercase().replace('.', "__"));
+        if let Some((name, _)) = self.environment.iter().find(|(name, _)| name.eq_ignore_ascii_case(&variable)) {
+            return Some(name.clone());
+        }
+        let mut path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let mut file = self.main.as_ref()?;
+        if path[0] == INCLUDED
+            && let Some(mut index) = path.get(1).and_then(|index| index.parse::<usize>().ok())
+        {
+            let mut all = self.main.iter().chain(&self.included);
+            file = all.find(|file| {
+                index < file.instances || {
+                    index -= file.instances;
+                    false
+                }
+            })?;
+            path[1] = index.to_string();
+        }
+        Some(match line(&file.text, &path) {
+            Some(line) => format!("{}:{line}", file.name),
+            None => file.name.clone(),
+        })
+    }
+}
+
+/// The files that a configuration consists of, to be watched for changes: included ones, and those that it names under
+/// keys that end in `_file`.
+pub fn watched(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Vec<PathBuf> {
+    let Ok(files) = ConfigFiles::read(path, environment) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = files.included.iter().map(|file| PathBuf::from(&file.name)).collect();
+    if let Ok(table) = files.merged(&[]) {
+        collect(&table, &mut paths);
+    }
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+fn collect(value: &Value, files: &mut Vec<PathBuf>) {
+    match value {
+        Value::Object(table) => {
+            for (key, value) in table {
+                match value {
+                    Value::String(path) if key.ends_with("_file") => files.push(PathBuf::from(path)),
+                    _ => collect(value, files),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect(value, files)),
+        _ => {}
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    name.get(..PREFIX.len() + 2).is_some_and(|start| start.eq_ignore_ascii_case(&format!("{PREFIX}__")))
+}
+
+fn from_stdin() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The file with its table. Adds a fault if it is not TOML.
+fn file(path: &Path, bytes: Vec<u8>, faults: &mut Faults) -> Option<(File, toml::Table)> {
+    let name = path.display().to_string();
+    let Ok(text) = String::from_utf8(bytes) else {
+        faults.add("configuration", format!("{name} is not UTF-8"));
+        return None;
+    };
+    let text = text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned);
+    match text.parse::<toml::Table>() {
+        Ok(table) => {
+            let instances = table.get(INCLUDED).and_then(toml::Value::as_array).map_or(0, Vec::len);
+            Some((File { name, text, instances }, table))
+        }
+        // The error's own `Display` quotes the line, which may contain a secret.
+        Err(error) => {
+            let line = line_of(&text, error.span().map_or(0, |span| span.start));
+            faults.add("configuration", format!("{name}:{line} is not TOML: {}", error.message()));
+            None
+        }
+    }
+}
+
+fn patterns(table: &toml::Table) -> Vec<String> {
+    let patterns = table.get("include").and_then(toml::Value::as_array).into_iter().flatten();
+    patterns.filter_map(|pattern| pattern.as_str().map(str::to_owned)).collect()
+}
+
+fn matches(pattern: &Path) -> Vec<PathBuf> {
+    let found = pattern.to_str().and_then(|pattern| glob::glob(pattern).ok());
+    found.into_iter().flatten().filter_map(Result::ok).filter(|path| path.is_file()).collect()
+}
+
+fn source(toml: &str) -> impl config::Source + Send + Sync + use<> + 'static {
+    config::File::from_str(toml, config::FileFormat::Toml)
+}
+
+/// The line of the value under `path`, or of the innermost table on the way to it.
+fn line(text: &str, path: &[String]) -> Option<usize> {
+    let root = DeTable::parse(text).ok()?;
+    let mut at = None;
+    let mut value = None;
+    for (depth, name) in path.iter().enumerate() {
+        let table = if depth == 0 { Some(root.get_ref()) } else { value.and_then(DeValue::as_table) };
+        let next = match (table, value.and_then(DeValue::as_array)) {
+            (Some(table), _) => table
+                .iter()
+                .find(|(key, _)| key.get_ref() == name)
+                .map(|(key, value)| (key.span().start, value.get_ref())),
+            (None, Some(items)) => {
+                let item = name.parse::<usize>().ok().and_then(|index| items.get(index));
+                item.map(|item| (item.span().start, item.get_ref()))
+            }
+            (None, None) => None,
+        };
+        let Some((start, found)) = next else { break };
+        (at, value) = (Some(start), Some(found));
+    }
+    at.map(|at| line_of(text, at))
+}
+
+/// Counted from 1.
+fn line_of(text: &str, position: usize) -> usize {
+    text.get(..position).unwrap_or_default().matches('\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::{
+        super::{load, tests::GOOD},
+        *,
+    };
+
+    const SECOND: &str = "[[instance]]\nid = \"5f0c2a90-0000-4000-8000-000000000002\"\nname = \"Pier\"\n\
+        number = \"+447700900998\"\ntokens = [\"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b856\"]\n\
+        callback_secrets = [\"whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc=\"]\n[instance.gateway]\nkind = \"waha\"\n";
+
+    struct Directory(tempfile::TempDir);
+
+    impl Directory {
+        fn with(files: &[(&str, &str)]) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::create_dir(directory.path().join("instances.d")).unwrap();
+            for (name, text) in files {
+                std::fs::write(directory.path().join(name), text).unwrap();
+            }
+            Self(directory)
+        }
+
+        /// The faults, with the directory left out.
+        fn faults(&self, environment: &[(&str, &str)]) -> Vec<String> {
+            let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let faults = match ConfigFiles::read(&self.0.path().join("countersign.toml"), environment) {
+                Ok(files) => load(&files, &[]).into_result().err().map(|faults| files.locate(faults)),
+                Err(faults) => Some(faults),
+            };
+            let directory = format!("{}/", self.0.path().display());
+            faults.iter().flat_map(Faults::iter).map(|fault| fault.to_string().replace(&directory, "")).collect()
+        }
+    }
+
+    #[test]
+    fn included_files_add_instances() {
+        let main = format!("include = [\"instances.d/*.toml\"]\n{GOOD}");
+        let directory = Directory::with(&[("countersign.toml", &main), ("instances.d/pier.toml", SECOND)]);
+        assert_eq!(directory.faults(&[]), Vec::<String>::new());
+        let path = directory.0.path().join("countersign.toml");
+        let files = ConfigFiles::read(&path, []).unwrap();
+        let names = load(&files, &[]).into_result().unwrap().instances.into_iter().map(|instance| instance.name);
+        assert_eq!(names.collect::<Vec<_>>(), ["Harbour", "Pier"]);
+        let watched = watched(&path, []);
+        assert_eq!(watched, [directory.0.path().join("instances.d/pier.toml")]);
+    }
+
+    #[test]
+    fn an_included_file_that_is_missing_or_holds_more_is_a_fault() {
+        let main = format!("include = [\"instances.d/*.toml\", \"none.toml\"]\n{GOOD}");
+        let directory = Directory::with(&[("countersign.toml", &main)]);
+        assert_eq!(
+            directory.faults(&[]),
+            ["include: \"instances.d/*.toml\" matches no file", "include: \"none.toml\" matches no file"]
+        );
+        let main = format!("include = [\"instances.d/a.toml\"]\n{GOOD}");
+        let directory = Directory::with(&[("countersign.toml", &main), ("instances.d/a.toml", "listen = \"x\"\n")]);
+        assert!(
+            directory.faults(&[])[0]
+                .contains("listen: is in instances.d/a.toml; an included file holds [[instance]] only"),
+            "{:?}",
+            directory.faults(&[])
+        );
+    }
+
+    #[test]
+    fn a_fault_names_its_file_and_line_or_its_variable() {
+        let main = format!("include = [\"instances.d/*.toml\"]\r\n{}", GOOD.replace('\n', "\r\n"));
+        let main = main.replace("+447700900999", "12").replace("name = \"Harbour\"", "nmae = \"Harbour\"");
+        let main = format!("\u{feff}{main}");
+        let second = SECOND.replace("+447700900998", "0");
+        let directory = Directory::with(&[("countersign.toml", &main), ("instances.d/pier.toml", &second)]);
+        let faults =
+            directory.faults(&[("COUNTERSIGN__LISTEN", "x"), ("COUNTERSIGN__LOG__LEVEL", "loud"), ("PATH", "x")]);
+        for expected in [
+            "COUNTERSIGN__LISTEN: listen: expected an address",
+            "COUNTERSIGN__LOG__LEVEL: log.level: \"loud\" is not one of off, error, warn",
+            "countersign.toml:10: instance.0.number: expected an international phone number",
+            "countersign.toml:9: instance.0.nmae: is not a key; did you mean name?",
+            "countersign.toml:7: instance.0.name: is missing",
+            "instances.d/pier.toml:4: instance.1.number: begins with the 0",
+        ] {
+            assert!(faults.iter().any(|fault| fault.starts_with(expected)), "{expected} in {faults:#?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_toml_is_named_without_its_content() {
+        let directory = Directory::with(&[("countersign.toml", "a = 1\nkey = \"a-secret\n")]);
+        let faults = directory.faults(&[]);
+        assert!(faults[0].starts_with("configuration: countersign.toml:2 is not TOML: "), "{faults:?}");
+        assert!(!faults[0].contains("a-secret"), "{faults:?}");
+        assert_eq!(Directory::with(&[]).faults(&[]).len(), 1);
+    }
+
+    #[test]
+    fn a_list_in_the_environment_is_separated_by_commas() {
+        let proxies = ("COUNTERSIGN__TRUSTED_PROXIES".to_owned(), "10.0.0.0/8, 192.0.2.1".to_owned());
+        let config = super::super::load_text(GOOD, [proxies], &[]).into_result().unwrap();
+        assert_eq!(config.edge.trusted_proxies.len(), 2);
+    }
+
+    #[test]
+    fn a_secret_is_never_split() {
+        let nodes = "redis+sentinel://192.0.2.1:26379,192.0.2.2:26379/main/0";
+        let url = ("COUNTERSIGN__STORE__URL".to_owned(), nodes.to_owned());
+        let text = GOOD
+            .replace("kind = \"waha\"", "kind = \"waha\"\nwebhook_secret = \"of thirty bytes, with a comma in it\"");
+        let config = super::super::load_text(&text, [url], &[]).into_result().unwrap();
+        assert!(matches!(config.store, super::super::StoreConfig::Redis { url, .. } if url.expose_secret() == nodes));
+        let secrets = config.instances[0].gateway.reader().secrets("webhook_secret");
+        assert_eq!(secrets.len(), 1);
+        assert!(secrets[0].expose_secret().ends_with("a comma in it"));
+    }
+}

@@ -1,0 +1,304 @@
+//! Rate limits per client address for requests that are not authenticated.
+//!
+//! Requests are counted in the store, so that replicas share the limits. Refused addresses are cached here for a few
+//! seconds, and so is the fact that the store is unavailable: requests then pass without being counted.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use actix_web::{
+    Error, HttpMessage as _, HttpRequest, ResponseError as _,
+    body::{EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::Method,
+    middleware::Next,
+    web::Data,
+};
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use super::{
+    PublicState, ROUTES, client,
+    context::Context,
+    limits,
+    pages::Visitor,
+    problem::{Code, Problem},
+    route::Access,
+};
+use crate::{
+    config::ProxyConfig,
+    domain::{
+        KeyRing, VerificationId,
+        quota::{Allowance, LimitName, Quota},
+        token::{InvalidToken, Token, TokenKind as Bearer},
+    },
+    service::{LimitStatus, RequestContext, subscriber_network},
+};
+
+/// Cached refusals; about a megabyte.
+const MAX_CACHED_REFUSALS: usize = 10_000;
+/// How long a refusal is cached at most.
+const MAX_REFUSAL_AGE: Duration = Duration::from_secs(5);
+
+/// How long a request waits for the store to count it.
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long no request is counted after the store did not answer.
+const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// What a request is counted as.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum RequestKind {
+    Read,
+    Submit,
+    WrongToken,
+}
+
+impl RequestKind {
+    /// The configured limits.
+    fn limits(self, edge: &ProxyConfig) -> Vec<(LimitName, Quota)> {
+        let all = match self {
+            Self::Read => &[(LimitName::Pages, edge.pages)][..],
+            Self::Submit => &[(LimitName::Pages, edge.pages), (LimitName::Taps, edge.taps)],
+            Self::WrongToken => &[(LimitName::Authentication, edge.wrong_tokens)],
+        };
+        all.iter().filter_map(|&(name, quota)| Some((name, quota?))).collect()
+    }
+}
+
+/// What a request is counted for, in addition to its address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum CountedFor {
+    Nothing,
+    Address,
+    Link(VerificationId),
+}
+
+/// The result of counting a request.
+#[derive(Default)]
+pub(super) struct CountResult {
+    /// How long the client must wait, if a limit is exceeded.
+    pub(super) retry_after: Option<Duration>,
+    pub(super) limit_statuses: Vec<LimitStatus>,
+}
+
+/// Caches which addresses were refused, so that a flood of requests does not become a flood of the store, and whether
+/// the store is unavailable, so that paths that do not need it are served without delay.
+#[derive(Default)]
+pub(super) struct AddressLimiter {
+    refusals: Mutex<HashMap<Key, CachedRefusal>>,
+    /// The store is not asked before this time.
+    store_retry_at: Mutex<Option<Instant>>,
+}
+
+/// Address, link and kind of a request. Users behind one address are counted separately, by their links; requests
+/// without a link are counted together.
+type Key = (IpAddr, Option<VerificationId>, RequestKind);
+
+#[derive(Clone, Copy)]
+struct CachedRefusal {
+    name: LimitName,
+    quota: Quota,
+    /// The earliest time at which a request can be allowed again: other requests only take more.
+    blocked_until: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl AddressLimiter {
+    /// Counts a request. If the store is unavailable, the request passes: handlers that need the store report it.
+    pub(super) async fn count(
+        &self,
+        state: &PublicState,
+        cx: &RequestContext,
+        request: &HttpRequest,
+        link: Option<VerificationId>,
+        kind: RequestKind,
+    ) -> CountResult {
+        let edge = state.edge.load();
+        let limits = kind.limits(&edge);
+        if limits.is_empty() {
+            return CountResult::default();
+        }
+        let address = subscriber_network(client::ip_address(request, &edge));
+        let (key, now) = ((address, link, kind), state.service.now());
+        if let Some(shut) = self.cached_refusal(key, now, &limits) {
+            let retry_after = Duration::try_from(shut.blocked_until.duration_since(now)).unwrap_or_default();
+            let allowance = Allowance::Exhausted { retry_after };
+            let status = LimitStatus { name: shut.name, quota: shut.quota, allowance };
+            return CountResult { retry_after: state.service.retry_after(status), limit_statuses: vec![status] };
+        }
+        let limit_statuses = self.count_in_store(state, cx, address, link, &limits).await.unwrap_or_default();
+        let mut longest = None;
+        for status in &limit_statuses {
+            if let Some(wait) = state.service.retry_after(*status) {
+                longest = longest.max(Some(wait));
+                self.cache_refusal(key, *status, now, wait);
+            }
+        }
+        CountResult { retry_after: longest, limit_statuses }
+    }
+
+    async fn count_in_store(
+        &self,
+        state: &PublicState,
+        cx: &RequestContext,
+        address: IpAddr,
+        link: Option<VerificationId>,
+        limits: &[(LimitName, Quota)],
+    ) -> Option<Vec<LimitStatus>> {
+        let ask_again = || self.store_retry_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if ask_again().is_some_and(|again| Instant::now() < again) {
+            return None;
+        }
+        let asked = state.service.take_for_address(cx, address, link, limits);
+        let answer = timeout(STORE_TIMEOUT, asked).await.ok().and_then(Result::ok);
+        *ask_again() = answer.is_none().then(|| Instant::now() + STORE_RETRY_DELAY);
+        answer
+    }
+
+    fn cached_refusal(&self, key: Key, now: Timestamp, limits: &[(LimitName, Quota)]) -> Option<CachedRefusal> {
+        let shut = *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
+        let as_configured = limits.contains(&(shut.name, shut.quota));
+        (now < shut.blocked_until.min(shut.expires_at) && as_configured).then_some(shut)
+    }
+
+    fn cache_refusal(&self, key: Key, status: LimitStatus, now: Timestamp, wait: Duration) {
+        let mut known = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_CACHED_REFUSALS {
+            known.retain(|_, shut| now < shut.blocked_until.min(shut.expires_at));
+            // Otherwise each further insertion would scan the whole map.
+            if known.len() > MAX_CACHED_REFUSALS / 2 {
+                known.clear();
+            }
+        }
+        let shut = CachedRefusal {
+            name: status.name,
+            quota: status.quota,
+            blocked_until: now + wait,
+            expires_at: now + MAX_REFUSAL_AGE,
+        };
+        known.insert(key, shut);
+    }
+}
+
+/// The link whose token the path contains.
+///
+/// # Errors
+/// The token was not created with one of our keys.
+fn link_of_path(keys: &KeyRing, path: &str, kind: Bearer) -> Result<VerificationId, InvalidToken> {
+    let token: Token = path.split('/').nth(2).unwrap_or_default().parse()?;
+    if keys.verify_id_mac(&token, kind) { Ok(token.id()) } else { Err(InvalidToken) }
+}
+
+/// What a request for `path`, decoded as by the router, is counted for.
+fn counted_for(keys: &KeyRing, path: &str) -> CountedFor {
+    match ROUTES.iter().find(|entry| entry.matches(path)).map(|entry| entry.access) {
+        Some(Access::Open) => CountedFor::Address,
+        // Links that were not created here are refused without a store access: there is nothing to count.
+        Some(Access::Bearer(kind)) => link_of_path(keys, path, kind).map_or(CountedFor::Nothing, CountedFor::Link),
+        Some(Access::Token | Access::Gateway | Access::Preflight) | None => CountedFor::Nothing,
+    }
+}
+
+/// Middleware that counts requests to public paths and refuses those above a limit.
+pub(super) async fn limit_by_address(
+    state: Data<PublicState>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
+    let link = match counted_for(&state.service.keys, request.match_info().as_str()) {
+        CountedFor::Nothing => return Ok(next.call(request).await?.map_into_left_body()),
+        CountedFor::Address => None,
+        CountedFor::Link(link) => Some(link),
+    };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let kind = if reads { RequestKind::Read } else { RequestKind::Submit };
+    let cx = request.extensions().get::<Context>().cloned();
+    let cx = cx.unwrap_or_else(|| state.service.request().into());
+    let CountResult { retry_after: wait, limit_statuses } =
+        state.address_limiter.count(&state, &cx, request.request(), link, kind).await;
+    let mut response = match wait {
+        Some(wait) => {
+            let refusal = refusal(&state, request.request(), wait);
+            request.into_response(refusal).map_into_right_body()
+        }
+        None => next.call(request).await?.map_into_left_body(),
+    };
+    limits::add_headers(response.headers_mut(), &limit_statuses);
+    Ok(response)
+}
+
+fn refusal(state: &PublicState, request: &HttpRequest, wait: Duration) -> actix_web::HttpResponse {
+    let problem =
+        Problem::new(Code::RateLimited, "too many requests from this address; wait as long as Retry-After says");
+    let problem = Problem { retry_after: Some(wait), ..problem };
+    let back: String = request.path().split_inclusive('/').take(3).collect();
+    let answer = Visitor::new(state, request).error_response(state, problem, back.trim_end_matches('/'));
+    answer.unwrap_or_else(|problem| problem.error_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{ROUTES, contract};
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_only_for_a_while() {
+        let gate = AddressLimiter::default();
+        let quota = Quota::per(1, Duration::from_mins(1));
+        let status = LimitStatus {
+            name: LimitName::Pages,
+            quota,
+            allowance: Allowance::Exhausted { retry_after: Duration::ZERO },
+        };
+        let key = |number: u32| (IpAddr::V4(number.into()), None, RequestKind::Read);
+        let (now, wait, limits) = (Timestamp::UNIX_EPOCH, Duration::from_mins(1), [(LimitName::Pages, quota)]);
+        for number in 0..50_000 {
+            gate.cache_refusal(key(number), status, now, wait);
+            assert!(gate.cached_refusal(key(number), now, &limits).is_some(), "the last one always is");
+            assert!(gate.refusals.lock().unwrap().len() <= MAX_CACHED_REFUSALS);
+        }
+        let last = key(49_999);
+        assert!(gate.cached_refusal(last, now + MAX_REFUSAL_AGE - Duration::from_millis(1), &limits).is_some());
+        assert!(gate.cached_refusal(last, now + MAX_REFUSAL_AGE, &limits).is_none(), "then the store is asked again");
+        assert!(gate.cached_refusal((last.0, None, RequestKind::Submit), now, &limits).is_none());
+        let raised = [(LimitName::Pages, Quota::per(2, Duration::from_mins(1)))];
+        assert!(gate.cached_refusal(last, now, &raised).is_none(), "a reload has changed the limit");
+        gate.cache_refusal(last, status, now, Duration::from_secs(1));
+        assert!(gate.cached_refusal(last, now + Duration::from_secs(1), &limits).is_none(), "a unit may be back");
+    }
+
+    /// Each route declares who may call it, and the contract declares what its callers are shown: the two must agree.
+    #[test]
+    fn every_route_is_counted_as_the_contract_says() {
+        let keys = KeyRing::new(&[[7; 32]]).unwrap();
+        for entry in ROUTES {
+            let bearer = ["/{handle}", "/{token}"].iter().any(|parameter| entry.path.contains(parameter));
+            assert_eq!(matches!(entry.access, Access::Bearer(_)), bearer, "{}", entry.path);
+            let found = ROUTES.iter().find(|other| other.matches(entry.path)).unwrap();
+            assert!(found.access == entry.access || entry.access == Access::Preflight, "{}", entry.path);
+            if entry.access == Access::Preflight {
+                continue;
+            }
+            let method = entry.methods.split(',').next().unwrap();
+            let of_contract = contract::operations().iter().find(|one| one.method == method && one.path == entry.path);
+            let Some(operation) = of_contract else { panic!("{method} {} is in no contract", entry.path) };
+            let open = matches!(operation.area, contract::Area::Pages | contract::Area::Contract);
+            assert_eq!(matches!(entry.access, Access::Open | Access::Bearer(_)), open, "{}", entry.path);
+            assert!(!open || operation.problems.contains(&Code::RateLimited), "{}", entry.path);
+            let path = entry.path.replace(['{', '}'], "x");
+            let found = counted_for(&keys, &path);
+            let expected = if entry.access == Access::Open { CountedFor::Address } else { CountedFor::Nothing };
+            assert_eq!(found, expected, "{path}: no bearer of ours");
+        }
+        let id = VerificationId::new(1, [3; 10]);
+        let handle = keys.token(keys.current_id(), Bearer::Handle, id, &[2; 16]).unwrap();
+        assert_eq!(counted_for(&keys, &format!("/l/{handle}/code")), CountedFor::Link(id));
+        for other in [format!("/o/{handle}"), format!("/l/{handle}/nothing"), "/nothing".to_owned()] {
+            assert_eq!(counted_for(&keys, &other), CountedFor::Nothing, "{other}");
+        }
+    }
+}

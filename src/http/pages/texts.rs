@@ -1,0 +1,103 @@
+//! The texts of the pages: one file per language under `templates/pages/texts`.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use serde::Deserialize;
+
+use crate::domain::Language;
+
+macro_rules! page_texts {
+    ($($key:ident)*) => {
+        /// The texts of one language. A file with a missing or an unknown key is refused.
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct PageTexts { $(pub(super) $key: String,)* }
+
+        #[cfg(test)]
+        impl PageTexts {
+            fn all(&self) -> Vec<(&'static str, &str)> {
+                vec![$((stringify!($key), self.$key.as_str()),)*]
+            }
+        }
+    };
+}
+
+page_texts! {
+    pending_title open_lead open_whatsapp show_qr qr_lead qr_label manual_title manual_lead copy copied waiting
+    time_left waiting_hint refresh link_title link_lead delay_notice code_title code_lead code_label code_wrong
+    r#continue finish_title finish_lead done_title done_lead expired_title expired_lead new_link invalid_title
+    invalid_lead disputed_title disputed_lead used_title used_lead confirm_title number account device location
+    confirm_lead not_me other_device purpose dispute_lead late_dispute_title late_dispute_lead show_code_title
+    show_code_lead code_warning wrong_browser_title wrong_browser_lead retry_title retry_lead rate_limited_title
+    rate_limited_lead
+}
+
+macro_rules! files {
+    ($($tag:literal)*) => {
+        &[$(($tag, include_str!(concat!("../../../templates/pages/texts/", $tag, ".toml"))),)*]
+    };
+}
+
+const FILES: &[(&str, &str)] = files!("en" "ar" "es" "fr" "pt-BR" "id" "hi" "ur" "tr" "de" "ru" "zh");
+
+static ALL: LazyLock<HashMap<&str, PageTexts>> = LazyLock::new(|| {
+    let parse = |text| toml::from_str(text).expect("a test parses every file");
+    FILES.iter().map(|(tag, text)| (*tag, parse(text))).collect()
+});
+
+impl PageTexts {
+    pub(super) fn for_language(language: Language) -> &'static Self {
+        ALL.get(language.tag()).unwrap_or(&ALL["en"])
+    }
+}
+
+/// The supported language that the browser's `Accept-Language` prefers; English if there is none.
+pub(super) fn preferred_language(accept: &str) -> Language {
+    let mut ranges: Vec<(f32, &str)> = accept
+        .split(',')
+        .take(20)
+        .filter_map(|range| {
+            let (tag, rest) = range.split_once(';').unwrap_or((range, ""));
+            let quality = rest.trim().strip_prefix("q=").map_or(Some(1.0), |text| text.trim().parse().ok())?;
+            (quality > 0.0).then_some((quality, tag.trim()))
+        })
+        .collect();
+    ranges.sort_by(|a, b| b.0.total_cmp(&a.0));
+    ranges.into_iter().find_map(|(_, tag)| Language::find(tag)).unwrap_or(Language::ENGLISH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_language_has_every_text_with_its_placeholders() {
+        let placeholders = |text: &str| {
+            let mut found: Vec<String> =
+                text.split('<').skip(1).filter_map(|rest| Some(rest.split_once('>')?.0.to_owned())).collect();
+            found.sort();
+            found
+        };
+        let english = PageTexts::for_language(Language::ENGLISH).all();
+        for language in Language::all() {
+            assert!(ALL.contains_key(language.tag()), "{language:?} has no file");
+            let translated = PageTexts::for_language(language).all();
+            for ((key, text), (_, original)) in translated.iter().zip(&english) {
+                assert!(!text.trim().is_empty() && !text.contains('\n'), "{language:?} {key}");
+                assert_eq!(placeholders(text), placeholders(original), "{language:?} {key}");
+                let same = language.tag() != "en" && text == original;
+                assert!(!same, "{language:?} {key} is not translated");
+            }
+        }
+        assert_eq!(FILES.len(), Language::all().count());
+    }
+
+    #[test]
+    fn accept_language_is_read_by_quality() {
+        for (accept, tag) in
+            [("fr-CA,fr;q=0.9,en;q=0.5", "fr"), ("tlh, ar;q=0.1", "ar"), ("de;q=0, *", "en"), ("", "en")]
+        {
+            assert_eq!(preferred_language(accept).tag(), tag, "{accept}");
+        }
+    }
+}
