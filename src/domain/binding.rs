@@ -76,7 +76,7 @@ impl ReplyCode {
         &self.0
     }
 
-    /// Compares in constant time. The input is normalised by [`typed::code`]; O counts as 0, I and L as 1.
+    /// Compares in constant time. The input is normalised by [`normalize::code`]; O counts as 0, I and L as 1.
     pub fn matches(&self, typed: &str) -> bool {
         let canonical: String = normalize::code(typed).chars().map(code::unalias).collect();
         subtle::ConstantTimeEq::ct_eq(canonical.as_bytes(), self.0.as_bytes()).into()

@@ -124,7 +124,7 @@ impl Language {
         self.0.code.trim_end()
     }
 
-    /// One line for each of [`super::facts::Facts`].
+    /// One line for each of [`super::login_details::LoginDetails`].
     pub fn login_details(self) -> &'static str {
         self.0.facts.trim_end()
     }

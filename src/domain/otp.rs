@@ -59,7 +59,7 @@ impl OtpCode {
         &self.0
     }
 
-    /// Whether the text is this code, regardless of case, script of digits, spaces and marks ([`typed::code`]). Runs in
+    /// Whether the text is this code, regardless of case, script of digits, spaces and marks ([`normalize::code`]). Runs in
     /// constant time for inputs of equal length.
     pub fn matches(&self, typed: &str) -> bool {
         normalize::code(typed).as_bytes().ct_eq(normalize::code(&self.0).as_bytes()).into()

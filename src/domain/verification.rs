@@ -14,7 +14,7 @@ use super::{
 const TIMELINE_LENGTH: usize = 40;
 
 /// The record. Its kind is [`Link`] or [`SentCode`] where the type is known. It changes only through their
-/// [`Protocol::decide`](super::Protocol::decide).
+/// [`StateMachine::decide`](super::StateMachine::decide).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verification<K = AnyKind> {
     pub id: VerificationId,

@@ -190,7 +190,7 @@ impl Service {
         }
     }
 
-    /// As [`Service::view`], for lists: a job that cannot be read here is reported and left out.
+    /// As [`Service::entry`], for lists: a job that cannot be read here is reported and left out.
     fn readable_entry(&self, instance: &Instance, job: &JobInfo) -> Option<CallbackEntry> {
         match self.entry(job) {
             Ok(view) => view.map(|(view, _)| view),

@@ -102,7 +102,7 @@ impl Service {
         self.commit_with_record(cx, change, None::<&Verification<Link>>, now).await
     }
 
-    /// As [`Service::send`]. Jobs that start at once receive `record`, as this change writes it, and need not load it.
+    /// As [`Service::commit`]. Jobs that start at once receive `record`, as this change writes it, and need not load it.
     pub(super) async fn commit_with_record<K: StateMachine>(
         &self,
         cx: &RequestContext,

@@ -1,4 +1,4 @@
-//! State machine of a link. Called only through [`crate::domain::Protocol::decide`].
+//! State machine of a link. Called only through [`crate::domain::StateMachine::decide`].
 //!
 //! Commands that do not apply to the current state leave the record unchanged.
 

@@ -31,7 +31,7 @@ use super::{
 pub struct Link {
     /// Number of characters of the code.
     pub code_length: u8,
-    /// Digest of the prefilled text without its code ([`super::extract::around`]).
+    /// Digest of the prefilled text without its code ([`super::message_codes::text_without_code`]).
     pub prefilled: Option<Digest>,
     /// The words around the code that proved the chat differed from the prefilled ones.
     pub text_changed: bool,

@@ -1,4 +1,4 @@
-//! State machine of a sent code. Called only through [`crate::domain::Protocol::decide`].
+//! State machine of a sent code. Called only through [`crate::domain::StateMachine::decide`].
 
 use jiff::Timestamp;
 
