@@ -10,7 +10,7 @@
 //! | layer | what it contains | what it must not depend on |
 //! |---|---|---|
 //! | [`hash`] | SHA-256 | what is hashed |
-//! | [`domain`] | the protocol: records, [`domain::Protocol::decide`], codes, texts, keys | I/O, time, randomness, JSON |
+//! | [`domain`] | the protocol: records, [`domain::StateMachine::decide`], codes, texts, keys | I/O, time, randomness, JSON |
 //! | [`api`] | the wire: structs of answers and callbacks with their schemas, problem codes, limits | what is decided |
 //! | [`reader`] | reads what others wrote: configuration, bodies, forms; every fault at once | what it is for |
 //! | [`clock`], [`random`], [`audit`] | the only access to the time, random bytes, the audit stream | their users |
@@ -34,7 +34,7 @@
 //! 1. `http::webhook` reads at most 3 MiB and hands bytes and headers to the instance's [`gateway::Gateway`],
 //!    which authenticates the raw bytes before it parses them.
 //! 2. [`service::Service::receive`] extracts at most three codes, looks them up in one round trip, and asks
-//!    [`domain::Protocol::decide`] how the message changes the record it found.
+//!    [`domain::StateMachine::decide`] how the message changes the record it found.
 //! 3. One [`store::Records::commit`] writes the record (if its version is unchanged), the message's id, and the jobs:
 //!    the reply, the callback. Only then does the gateway get its 200. Jobs for which this process has a
 //!    [`jobs::permits::Permit`] are leased to it in the same step. They start at once, or when an attempt of their lane
@@ -45,15 +45,15 @@
 //!
 //! # A link is created
 //!
-//! [`service::input::mint`] checks every field; [`service::Service::mint`] takes from the quota and claims
+//! [`service::link_request::parse`] checks every field; [`service::Service::create_link`] takes from the quota and claims
 //! the idempotency key in one round trip, then commits the record with its expiry timer. The code is derived
 //! from the uuid, a nonce and the key, so the same link can be shown again and is stored nowhere.
 //!
 //! # A code is sent
 //!
 //! 1. [`service::Service::request_code`] commits three records at once: the new verification, the one it replaces, and
-//!    the chat's own, which names the code that counts and holds the wrong tries ([`domain::target`]). A job sends it.
-//! 2. [`worker::Worker`] renders the message when it is sent, and records the result; [`domain::Protocol::decide`]
+//!    the chat's own, which names the code that counts and holds the wrong tries ([`domain::chat_state`]). A job sends it.
+//! 2. [`worker::Worker`] renders the message when it is sent, and records the result; [`domain::StateMachine::decide`]
 //!    says whether another channel is tried.
 //! 3. [`service::Service::validate`] compares the typed code, and commits the attempt with the chat's count before it
 //!    answers.
@@ -62,7 +62,7 @@
 //!
 //! # Invariants
 //!
-//! - Every rule of the protocol is written once, in [`domain::Protocol::decide`], and none in Lua or SQL.
+//! - Every rule of the protocol is written once, in [`domain::StateMachine::decide`], and none in Lua or SQL.
 //! - Every message and callback is sent by a job that was committed together with its cause.
 //! - GET changes nothing.
 //! - Personal data is stored encrypted; codes and tokens are stored only as keyed digests.

@@ -8,7 +8,7 @@ use super::{
     schema::{Schema, constant, nullable, one_of, words},
     verification::{CODE_STATUSES, Completion, LINK_STATUSES, Risk, Subject, channel, from_one, reason, status},
 };
-use crate::domain::{Channel, Event, InstanceId, OtpType, Reason, Status, VerificationId, link::Reached};
+use crate::domain::{Channel, Event, InstanceId, OtpType, Reason, Status, VerificationId, link::LoginProgress};
 
 /// The statuses of a callback.
 pub const STANDINGS: &[&str] = &["pending", "delivered", "dead"];
@@ -66,8 +66,8 @@ wire! {
         pub risk: Option<Risk>,
         /// Only for `link.disputed`: how far the login had progressed. After `redeemed`, end the session that you
         /// started.
-        #[schema(nullable(one_of(Reached::ALL, |reached| reached.as_str())))]
-        pub after: Option<Reached>,
+        #[schema(nullable(one_of(LoginProgress::ALL, |reached| reached.as_str())))]
+        pub after: Option<LoginProgress>,
         pub completion: Completion,
     }
 

@@ -8,7 +8,7 @@ use super::{
     schema::{nullable, one_of, words},
     verification::{Completion, timeline_event},
 };
-use crate::domain::{OtpType, Reason, Status, VerificationId, timeline::Entry};
+use crate::domain::{OtpType, Reason, Status, VerificationId, timeline::TimelineEntry};
 
 /// Explanations do not restrict reasons to a closed list.
 fn reason() -> Value {
@@ -90,8 +90,8 @@ wire! {
     }
 }
 
-impl From<&Entry> for ExplainedEvent {
-    fn from(entry: &Entry) -> Self {
+impl From<&TimelineEntry> for ExplainedEvent {
+    fn from(entry: &TimelineEntry) -> Self {
         Self { at: entry.at.into(), event: entry.event.to_string(), reason: entry.reason, by: entry.by.clone() }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::domain::{otp, typed, whatsapp};
+use crate::domain::{normalize, otp, whatsapp};
 
 pub const APP_NAME: usize = 100;
 pub const CHALLENGE: usize = 43;
@@ -15,8 +15,8 @@ pub const FOOTER: usize = 200;
 pub const LANGUAGE: usize = 35;
 pub const PURPOSE: usize = 100;
 pub const STATE: usize = 512;
-pub const TEXT: usize = whatsapp::LONGEST_TEXT;
-pub const TYPED: usize = typed::LONGEST;
+pub const TEXT: usize = whatsapp::MAX_TEXT_LENGTH;
+pub const TYPED: usize = normalize::MAX_INPUT_LENGTH;
 pub const URL: usize = 2048;
 pub const USER_AGENT: usize = 512;
 /// Including hyphens.

@@ -34,8 +34,8 @@ impl From<&domain::risk::Risk> for Risk {
     }
 }
 
-impl From<&timeline::Entry> for TimelineEntry {
-    fn from(entry: &timeline::Entry) -> Self {
+impl From<&timeline::TimelineEntry> for TimelineEntry {
+    fn from(entry: &timeline::TimelineEntry) -> Self {
         Self { at: entry.at.into(), event: entry.event.to_string(), reason: entry.reason, by: entry.by.clone() }
     }
 }
@@ -68,12 +68,12 @@ impl Redeemed {
             chat_id: record.chat_id(),
             push_name: proof.and_then(|proof| proof.push_name.clone()),
             renews: request.renews.map(|id| id.to_string()),
-            text_changed: proof.map(|_| record.kind.text_changed),
-            risk: record.kind.risk.as_ref().map(Risk::from),
+            text_changed: proof.map(|_| record.details.text_changed),
+            risk: record.details.risk.as_ref().map(Risk::from),
             purpose: request.purpose.clone(),
             client_ref: request.client_ref.clone(),
             metadata: metadata(request),
-            completion: Completion::of(&record.kind, request),
+            completion: Completion::of(&record.details, request),
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn status(statuses: &[Status]) -> Value {
 /// The schema of a timeline event: a closed list, and patterns for the events that include a channel, a cause or a
 /// count.
 pub(super) fn timeline_event() -> Value {
-    let plain = json!({ "enum": TimelineEvent::PLAIN.iter().map(ToString::to_string).collect::<Vec<String>>() });
+    let plain = json!({ "enum": TimelineEvent::FIXED.iter().map(ToString::to_string).collect::<Vec<String>>() });
     let patterns = TimelineEvent::PATTERNS.iter().map(|pattern| json!({ "pattern": pattern }));
     json!({ "type": "string", "anyOf": std::iter::once(plain).chain(patterns).collect::<Vec<Value>>() })
 }

@@ -34,7 +34,7 @@ pub fn build_instances(config: &Config, purpose: Purpose) -> Checked<Instances> 
         };
         let callbacks = Egress::with_tls(callbacks, &instance.callback_tls);
         let sending = Egress::with_tls(Policy { any_address: true, ..Policy::default() }, &instance.gateway_tls);
-        Some(Instance { config: instance.clone(), gateway, callbacks, sending })
+        Some(Instance { config: instance.clone(), gateway, callback_egress: callbacks, gateway_egress: sending })
     });
     let built: Vec<Instance> = built.collect();
     if faults.is_empty() {

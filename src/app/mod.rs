@@ -48,7 +48,7 @@ use crate::{
     jobs::permits::{LocalDispatch, Permits, StartableJob},
     metrics::Metrics,
     ops::Ops,
-    service::{Instances, KeyState, Phones, Service, Traces, Vitals},
+    service::{Instances, KeyState, LidResolver, MessageLog, ReplicaHealth, Service},
     store::{StoreError, metered::MeteredStore},
     worker::Worker,
 };
@@ -87,7 +87,7 @@ impl Application {
         let metrics = Metrics::new();
         let (kind, store) = open::store(config, &clock)?;
         let key_state = KeyState::default();
-        key_state.ask_for(config.look_up_key_number);
+        key_state.request_look_up_key(config.look_up_key_number);
         let store = Arc::new(MeteredStore::new(store, Arc::clone(&metrics), key_state.gate.clone()));
         metrics.init_process_series(env!("CARGO_PKG_VERSION"), kind, seconds(clock.wall()));
         metrics.config_current.set(1);
@@ -98,11 +98,11 @@ impl Application {
         let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (replica_name(operator.local_addr()?.port()), clock.wall());
         let audit = open::audit(config, &metrics)?;
-        let (traces, written) = Traces::new(Arc::<MeteredStore>::clone(&store));
+        let (traces, written) = MessageLog::new(Arc::<MeteredStore>::clone(&store));
         let mut tasks = Tasks::default();
         tasks.spawn("message log", written.map(Ok));
         let service = Arc::new(Service {
-            traces,
+            message_log: traces,
             audit,
             store,
             keys: Arc::new(keys),
@@ -110,11 +110,11 @@ impl Application {
             metrics,
             clock,
             public_url: config.public_url.clone(),
-            handoff,
-            phones: Phones::default(),
-            places: open::geoip(config)?,
-            sending: AtomicUsize::new(0),
-            vitals: Arc::new(Vitals::new(replica, started)),
+            local_dispatch: handoff,
+            lid_resolver: LidResolver::default(),
+            geoip: open::geoip(config)?,
+            codes_in_flight: AtomicUsize::new(0),
+            health: Arc::new(ReplicaHealth::new(replica, started)),
             key_state,
         });
         let this = Self {

@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     config::{Config, Durability, StoreConfig},
     metrics::Metrics,
-    service::Places,
+    service::GeoIp,
     store::{Store, embedded::EmbeddedStore, redis, redis::RedisStore},
 };
 
@@ -45,8 +45,8 @@ pub(super) fn store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static 
 }
 
 /// The `GeoIP` database of `geoip_file`.
-pub(super) fn geoip(config: &Config) -> anyhow::Result<Option<Places>> {
+pub(super) fn geoip(config: &Config) -> anyhow::Result<Option<GeoIp>> {
     let Some(file) = &config.geoip_file else { return Ok(None) };
-    let places = Places::open(file).with_context(|| format!("geoip_file {}", file.display()))?;
+    let places = GeoIp::open(file).with_context(|| format!("geoip_file {}", file.display()))?;
     Ok(Some(places))
 }

@@ -85,7 +85,7 @@ pub(super) async fn run_probe(
             }
             Err(_) => {}
         }
-        match missing(service.lacks_key(), outcome.as_ref().err(), last.elapsed(), worker.step_elapsed()) {
+        match missing(service.missing_key(), outcome.as_ref().err(), last.elapsed(), worker.step_elapsed()) {
             // Logged again if the reason changes.
             Some(why) if readiness.set_not_ready(&why) => tracing::error!(why, "not ready"),
             None if prepared && readiness.set_ready() => tracing::info!("ready"),

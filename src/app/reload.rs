@@ -26,13 +26,13 @@ use super::{
     instances,
 };
 use crate::{
-    config::{self, Access, Config, ConfigFiles, Edge, StoreConfig},
+    config::{self, Access, Config, ConfigFiles, ProxyConfig, StoreConfig},
     domain::KeyRing,
     gateway::Purpose,
     hash::sha256,
     metrics::label::{ByConfigKey, ByReloadResult},
     reader::Faults,
-    service::{Instances, Replaced, Service},
+    service::{InstanceChanges, Instances, Service},
     store::StoreError,
     telemetry,
     worker::Worker,
@@ -70,7 +70,7 @@ pub(super) struct ReloadTargets {
     pub(super) config: Config,
     pub(super) service: Arc<Service>,
     pub(super) worker: Arc<Worker>,
-    pub(super) edge: Arc<ArcSwap<Edge>>,
+    pub(super) edge: Arc<ArcSwap<ProxyConfig>>,
     pub(super) access: Arc<ArcSwap<Access>>,
     /// New keys are not recorded in the store yet, and are tried again at the next reading.
     pub(super) keys_pending: bool,
@@ -137,7 +137,7 @@ impl ReloadTargets {
         for key in keys {
             gauge.get_or_create(&ByConfigKey { key }).set(1);
         }
-        self.service.vitals.waiting.store(Arc::new(keys.to_vec()));
+        self.service.health.restart_required.store(Arc::new(keys.to_vec()));
         if keys.is_empty() {
             return "applied";
         }
@@ -150,7 +150,7 @@ impl ReloadTargets {
 
     async fn update_keys(&self, next: &Config) -> Result<(), StoreError> {
         let Some(ring) = KeyRing::new(&next.keys.0) else { return Ok(()) };
-        let recorded = timeout(KEY_UPDATE_TIMEOUT, self.service.take_up_keys(&ring)).await;
+        let recorded = timeout(KEY_UPDATE_TIMEOUT, self.service.switch_keys(&ring)).await;
         recorded.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer".to_owned())))
     }
 
@@ -172,9 +172,9 @@ impl ReloadTargets {
             (self.keys_pending, next.keys) = (true, self.config.keys.clone());
             restart_keys.push("key");
         }
-        self.service.key_state.ask_for(next.look_up_key_number);
+        self.service.key_state.request_look_up_key(next.look_up_key_number);
         let metrics = &self.service.metrics;
-        let Replaced { added, removed } = self.service.instances.replace(&instances);
+        let InstanceChanges { added, removed } = self.service.instances.replace(&instances);
         for instance in &removed {
             metrics.remove_instance_series(instance.config.id, instance.gateway.kind());
         }

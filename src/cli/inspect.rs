@@ -15,7 +15,7 @@ use crate::{
     },
     clock::Clock,
     config::LogConfig,
-    domain::{InstanceId, Phone, extract},
+    domain::{InstanceId, Phone, message_codes},
     gateway::{self, Gateway, Purpose, Webhook, WebhookEvent},
     telemetry,
 };
@@ -121,7 +121,7 @@ fn describe(event: &WebhookEvent, for_us: bool) -> Value {
     let ignored = event.ignored.or((!for_us).then_some(gateway::IgnoreReason::AnotherNumber));
     let text = event.text.as_deref().unwrap_or_default();
     let codes: Vec<String> =
-        extract::candidates(text, usize::MAX).codes.iter().map(|code| code.as_str().to_owned()).collect();
+        message_codes::find_codes(text, usize::MAX).codes.iter().map(|code| code.as_str().to_owned()).collect();
     json!({
         "kind": if ignored.is_some() { "ignore" } else { "message" },
         "reason": ignored.map(gateway::IgnoreReason::as_str),

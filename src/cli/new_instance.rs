@@ -4,12 +4,12 @@ use anyhow::Context as _;
 
 use crate::{
     config::credentials::{InstanceCredentials, token_digest},
-    domain::written,
+    domain::phone_input,
 };
 
 /// TOML for the configuration, with the API token in a comment: the configuration holds only its digest.
 pub(super) fn instance_block(name: &str, number: &str) -> anyhow::Result<String> {
-    let number = written::phone(number).context("--number")?;
+    let number = phone_input::parse_phone(number).context("--number")?;
     let InstanceCredentials { id, token, callback_secret, webhook_secret } = InstanceCredentials::generate();
     let name = toml::Value::from(name);
     Ok(format!(

@@ -26,7 +26,7 @@ pub struct Codes {
     pub sms_instance: Option<InstanceId>,
     /// Prefixes of the phone numbers that codes may be sent to, in digits. Empty: no restriction.
     pub countries: Vec<String>,
-    /// How long [`crate::domain::target::FAILURES`] wrong attempts lock a chat. `None`: they do not.
+    /// How long [`crate::domain::chat_state::MAX_CONSECUTIVE_FAILURES`] wrong attempts lock a chat. `None`: they do not.
     pub locked_for: Option<SignedDuration>,
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::limits::MAX_ATTEMPTS,
-    domain::{InstanceId, Language, Mode, Phone, redirect, standard_webhooks, written},
+    domain::{InstanceId, Language, Mode, Phone, phone_input, redirect, standard_webhooks},
     reader::{Reader, Table, not_one_of},
 };
 
@@ -109,7 +109,8 @@ impl InstanceConfig {
         let hint = "a UUID; `countersign new-instance` makes one";
         let id = s.required("id", hint, |s| s.parsed("id", "a UUID"));
         let name = s.required_text("name", "the application's name in messages");
-        let number = s.required("number", "the WhatsApp number people write to", |s| s.read("number", written::phone));
+        let number =
+            s.required("number", "the WhatsApp number people write to", |s| s.read("number", phone_input::parse_phone));
         let tokens = super::token::read(s);
         let callback_secrets = callback_secrets(s);
         let allow_http_callbacks = s.flag("allow_http_callbacks", false);
@@ -213,7 +214,7 @@ fn alias(text: &str) -> Result<String, &'static str> {
 
 fn redirect_url(text: &str) -> Result<Url, String> {
     let url = redirect::parse(text).ok_or("expected an http:// or https:// URL")?;
-    match redirect::reserved(&url) {
+    match redirect::reserved_parameter(&url) {
         Some(ours) => Err(format!("holds the parameter {ours}, which the redirect gets from here")),
         None => Ok(url),
     }

@@ -27,7 +27,7 @@ pub struct Limits {
     pub codes_of_country: Option<Quota>,
     /// Codes sent to a block of a thousand consecutive numbers.
     pub codes_of_prefix: Option<Quota>,
-    /// Wrong codes for one chat within [`crate::domain::target::WINDOW`].
+    /// Wrong codes for one chat within [`crate::domain::chat_state::ATTEMPT_WINDOW`].
     pub wrong_codes: Option<u32>,
     pub guesses: Option<Quota>,
     pub failure_replies: Option<Quota>,

@@ -29,7 +29,7 @@ use serde_json::Value;
 use url::Url;
 
 pub use self::{
-    edge::{Edge, ProxyHeader},
+    edge::{ProxyConfig, ProxyHeader},
     files::{ConfigFiles, watched},
     instance::{InstanceConfig, LinkStyle},
     limits::Limits,
@@ -57,10 +57,10 @@ pub struct Config {
     pub listen: SocketAddr,
     pub operator_listen: SocketAddr,
     pub access: Access,
-    pub keys: Masters,
+    pub keys: MasterKeys,
     /// A higher number than before requests a new look-up key.
     pub look_up_key_number: u32,
-    pub edge: Edge,
+    pub edge: ProxyConfig,
     /// A `MaxMind` database that maps addresses to places.
     pub geoip_file: Option<PathBuf>,
     pub store: StoreConfig,
@@ -74,9 +74,9 @@ pub struct Config {
 
 /// The master keys, in the order of the configuration. The first one is used for new records.
 #[derive(Clone)]
-pub struct Masters(pub Vec<[u8; 32]>);
+pub struct MasterKeys(pub Vec<[u8; 32]>);
 
-impl fmt::Debug for Masters {
+impl fmt::Debug for MasterKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} keys", self.0.len())
     }
@@ -163,7 +163,7 @@ fn read(s: &mut Reader<'_>) -> Option<Config> {
     let access = Access::read(s);
     let keys = keys(s);
     let look_up_key_number = s.setting("look_up_key_number", 1..=u32::MAX);
-    let edge = Edge::read(s);
+    let edge = ProxyConfig::read(s);
     let geoip_file = s.text("geoip_file").map(PathBuf::from);
     if geoip_file.as_ref().is_some_and(|file| !file.is_file()) {
         s.fault("geoip_file", "is no file that can be read: a MaxMind DB (.mmdb) with places of addresses");
@@ -180,7 +180,7 @@ fn read(s: &mut Reader<'_>) -> Option<Config> {
         listen: listen?,
         operator_listen: operator_listen?,
         access,
-        keys: Masters(keys),
+        keys: MasterKeys(keys),
         look_up_key_number,
         edge,
         geoip_file,

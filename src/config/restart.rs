@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret as _;
 
-use super::{Config, Edge, LogConfig, StoreConfig};
+use super::{Config, LogConfig, ProxyConfig, StoreConfig};
 
 impl Config {
     /// The keys that differ in `next` and can only be applied by a restart.
@@ -35,7 +35,7 @@ impl Config {
             operator_listen: self.operator_listen,
             geoip_file: self.geoip_file.clone(),
             store: store.clone(),
-            edge: Edge { unauthenticated: self.edge.unauthenticated, ..next.edge.clone() },
+            edge: ProxyConfig { unauthenticated: self.edge.unauthenticated, ..next.edge.clone() },
             log: LogConfig { json: self.log.json, level: next.log.level.clone() },
             audit: self.audit.clone(),
             otlp: self.otlp.clone(),

@@ -4,7 +4,7 @@ use crate::{
     domain::{
         Language,
         request::Texts,
-        template::{self, Use},
+        template::{self, TemplateKind},
     },
     reader::Reader,
 };
@@ -37,7 +37,7 @@ impl OwnTexts {
 }
 
 fn texts(s: &mut Reader<'_>) -> Texts {
-    let mut text = |used_as: Use| {
+    let mut text = |used_as: TemplateKind| {
         let text = s.text(used_as.as_str())?;
         for error in template::lint(&text, used_as).errors {
             s.fault(used_as.as_str(), error);
@@ -45,10 +45,10 @@ fn texts(s: &mut Reader<'_>) -> Texts {
         Some(text)
     };
     Texts {
-        prompt: text(Use::Prompt),
-        success: text(Use::Success),
-        failed: text(Use::Failed),
-        expired: text(Use::Expired),
-        code: text(Use::Code),
+        prompt: text(TemplateKind::Prompt),
+        success: text(TemplateKind::Success),
+        failed: text(TemplateKind::Failed),
+        expired: text(TemplateKind::Expired),
+        code: text(TemplateKind::Code),
     }
 }

@@ -38,13 +38,9 @@ pub fn read(s: &mut Reader<'_>) -> Vec<ApiToken> {
     for (key, value) in s.values("tokens") {
         let token = match value {
             Value::String(text) => match digest(text) {
-                Ok(digest) => Some(ApiToken {
-                    id: beginning(&digest),
-                    named: false,
-                    digest,
-                    scopes: Scopes::EVERYTHING,
-                    until: None,
-                }),
+                Ok(digest) => {
+                    Some(ApiToken { id: beginning(&digest), named: false, digest, scopes: Scopes::EVERY, until: None })
+                }
                 Err(expected) => {
                     s.fault_at(&key, expected);
                     None
@@ -90,7 +86,7 @@ fn of_table(s: &mut Reader<'_>) -> Option<ApiToken> {
         moment(text).ok_or("expected a day such as 2027-01-31 (UTC), or a time such as 2027-01-31T12:00:00Z")
     });
     let digest = digest?;
-    let scopes = if limited { scopes.into_iter().collect() } else { Scopes::EVERYTHING };
+    let scopes = if limited { scopes.into_iter().collect() } else { Scopes::EVERY };
     Some(ApiToken { named: id.is_some(), id: id.unwrap_or_else(|| beginning(&digest)), digest, scopes, until })
 }
 

@@ -8,20 +8,20 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-use super::{code, keys::Digest, typed, wire::wire_enum};
+use super::{code, keys::Digest, normalize, wire::wire_enum};
 
 /// How long the reply code is valid after it is first shown or sent.
-pub const CODE_WINDOW: SignedDuration = SignedDuration::from_mins(5);
+pub const REPLY_CODE_LIFETIME: SignedDuration = SignedDuration::from_mins(5);
 /// Number of wrong attempts after which the reply code is invalid.
-pub const CODE_TRIES: u8 = 5;
+pub const MAX_REPLY_CODE_ATTEMPTS: u8 = 5;
 
 wire_enum! {
     /// The device that WhatsApp is used on, relative to the browser that shows the start page.
-    Place {
+    WhatsAppDevice {
         /// WhatsApp is on the same device: the link in the reply opens in this browser.
-        Here = "here",
+        Same = "here",
         /// WhatsApp is on another device, which scans a QR code: the reply contains a code to type.
-        Qr = "qr",
+        Other = "qr",
     }
 }
 
@@ -30,7 +30,8 @@ wire_enum! {
 pub struct Binding {
     /// Digest of the browser's cookie.
     pub browser: Digest,
-    pub place: Place,
+    #[serde(rename = "place")]
+    pub whatsapp_device: WhatsAppDevice,
     /// Client address of the browser, shown to the person who confirms the login. Erased with the other personal data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
@@ -38,26 +39,27 @@ pub struct Binding {
     pub user_agent: Option<String>,
     /// The page bound the browser by script, without user action, which a crawler can do as well. Such a binding never
     /// replaces an existing one, and the page does not proceed automatically because of it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub gently: bool,
+    #[serde(rename = "gently", default, skip_serializing_if = "std::ops::Not::not")]
+    pub automatic: bool,
 }
 
 /// State of a reply code that was shown or sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Told {
+pub struct ReplyCodeState {
     #[serde(with = "millis")]
     pub until: Timestamp,
-    pub misses: u8,
+    #[serde(rename = "misses")]
+    pub wrong_attempts: u8,
 }
 
-impl Told {
-    pub(super) fn at(now: Timestamp) -> Self {
-        Self { until: now + CODE_WINDOW, misses: 0 }
+impl ReplyCodeState {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { until: now + REPLY_CODE_LIFETIME, wrong_attempts: 0 }
     }
 
     /// Whether the code is still accepted at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        now < self.until && self.misses < CODE_TRIES
+        now < self.until && self.wrong_attempts < MAX_REPLY_CODE_ATTEMPTS
     }
 }
 
@@ -74,9 +76,9 @@ impl ReplyCode {
         &self.0
     }
 
-    /// Compares in constant time. The input is normalised by [`typed::code`]; O counts as 0, I and L as 1.
-    pub fn is(&self, typed: &str) -> bool {
-        let canonical: String = typed::code(typed).chars().map(code::unalias).collect();
+    /// Compares in constant time. The input is normalised by [`normalize::code`]; O counts as 0, I and L as 1.
+    pub fn matches(&self, typed: &str) -> bool {
+        let canonical: String = normalize::code(typed).chars().map(code::unalias).collect();
         subtle::ConstantTimeEq::ct_eq(canonical.as_bytes(), self.0.as_bytes()).into()
     }
 }
@@ -95,10 +97,10 @@ mod tests {
     fn people_may_type_it_as_they_like() {
         let code = ReplyCode("70KQ1Z".to_owned());
         for good in ["70KQ1Z", "70kq1z", " 70k q1z ", "7O-kq-lz", "7okqiZ", "７０KQ1Z", "\u{202a}70K‑Q1Z\u{202c}"] {
-            assert!(code.is(good), "{good}");
+            assert!(code.matches(good), "{good}");
         }
         for bad in ["", "70KQ1", "70KQ1ZZ", "70KQ1Y", "70КQ1Z"] {
-            assert!(!code.is(bad), "{bad}");
+            assert!(!code.matches(bad), "{bad}");
         }
     }
 }

@@ -51,7 +51,7 @@ impl LinkCode {
     pub fn partition(&self) -> Partition {
         let first = self.0.as_bytes()[0];
         let index = ALPHABET.iter().position(|&letter| letter == first).expect("parsed against the alphabet");
-        Partition::of(u8::try_from(index).expect("the alphabet has 32 letters"))
+        Partition::from_byte(u8::try_from(index).expect("the alphabet has 32 letters"))
     }
 
     pub fn as_str(&self) -> &str {

@@ -18,10 +18,10 @@ pub fn calling_code(digits: &str) -> &str {
 }
 
 /// Number of trailing digits that [`prefix`] removes, so a prefix covers 1000 consecutive numbers.
-const LEFT_OUT: usize = 3;
+const PREFIX_OMITS: usize = 3;
 
 pub fn prefix(digits: &str) -> &str {
-    &digits[..digits.len().saturating_sub(LEFT_OUT)]
+    &digits[..digits.len().saturating_sub(PREFIX_OMITS)]
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! The result of a command, as a value.
 //!
-//! [`Protocol::decide`] returns a [`Decision`]; the caller commits the new record and the effects in one transaction.
+//! [`StateMachine::decide`] returns a [`Decision`]; the caller commits the new record and the effects in one transaction.
 
 use jiff::Timestamp;
 
-use super::{Event, Protocol, Reason, TimelineEvent, Verification};
+use super::{Event, Reason, StateMachine, TimelineEvent, Verification};
 
-/// The result of [`Protocol::decide`].
+/// The result of [`StateMachine::decide`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Decision<K: Protocol> {
+pub struct Decision<K: StateMachine> {
     /// The new record, or `None` if the record does not change.
     pub next: Option<Verification<K>>,
     pub effects: Vec<Effect>,
@@ -24,13 +24,13 @@ pub enum Effect {
     Reply(Reply),
     Callback(Event),
     /// Reports the send with the number `send` to the app.
-    CallbackOfSend {
+    CallbackForSend {
         event: Event,
         send: u16,
     },
-    /// Sends the code over the channel of leg number `leg` of the record.
-    Code {
-        leg: usize,
+    /// Sends the code over the channel of message number `message` of the record.
+    SendCode {
+        message: usize,
     },
 }
 
@@ -40,9 +40,11 @@ pub enum Effect {
 pub enum Reply {
     Success,
     /// The message came from another device than the browser that waits: a code to type there instead of a link.
-    OtherDevice,
+    #[serde(rename = "other_device")]
+    WithCode,
     /// The waiting page proceeds automatically, so the reply contains nothing to tap.
-    Proved,
+    #[serde(rename = "proved")]
+    NoActionNeeded,
     /// The code was sent with a text other than the prefilled one: the reply repeats the link to the prefilled message.
     TextChanged,
     Failed,
@@ -57,20 +59,20 @@ impl Reply {
     /// Whether a person is waiting for this reply.
     pub const fn is_expected(self) -> bool {
         match self {
-            Self::Success | Self::OtherDevice | Self::Proved | Self::TextChanged => true,
+            Self::Success | Self::WithCode | Self::NoActionNeeded | Self::TextChanged => true,
             Self::Failed | Self::Expired | Self::Unidentified | Self::Unknown => false,
         }
     }
 }
 
 /// A decision under construction: a copy of the record and the effects so far.
-pub(super) struct Draft<K> {
+pub(super) struct Transition<K> {
     pub(super) next: Verification<K>,
     pub(super) effects: Vec<Effect>,
     pub(super) now: Timestamp,
 }
 
-impl<K: Protocol> Draft<K> {
+impl<K: StateMachine> Transition<K> {
     pub(super) fn new(before: &Verification<K>, now: Timestamp) -> Self {
         Self { next: before.clone(), effects: Vec::new(), now }
     }
@@ -80,8 +82,8 @@ impl<K: Protocol> Draft<K> {
     }
 
     /// Records the end in the timeline and reports it to the app.
-    pub(super) fn end(&mut self, event: TimelineEvent, reason: Option<Reason>, callback: Event) {
-        self.next.note(self.now, event, reason);
+    pub(super) fn record_end(&mut self, event: TimelineEvent, reason: Option<Reason>, callback: Event) {
+        self.next.add_event(self.now, event, reason);
         self.effects.push(Effect::Callback(callback));
     }
 

@@ -14,7 +14,7 @@ pub struct Partition(u8);
 
 impl Partition {
     /// The partition given by the low five bits of `byte`.
-    pub const fn of(byte: u8) -> Self {
+    pub const fn from_byte(byte: u8) -> Self {
         Self(byte % PARTITIONS)
     }
 
@@ -44,18 +44,18 @@ impl VerificationId {
 
     /// The same id, moved to `partition`.
     #[must_use]
-    pub fn within(self, partition: Partition) -> Self {
+    pub fn in_partition(self, partition: Partition) -> Self {
         let mut bytes = *self.as_bytes();
         bytes[15] = bytes[15] & !(PARTITIONS - 1) | partition.index();
         Self::from_bytes(bytes)
     }
 
     pub fn partition(self) -> Partition {
-        Partition::of(self.0.as_bytes()[15])
+        Partition::from_byte(self.0.as_bytes()[15])
     }
 
     /// Unix time in milliseconds at which the id was created.
-    pub fn millis(self) -> i64 {
+    pub fn created_millis(self) -> i64 {
         let mut millis = [0; 8];
         millis[2..].copy_from_slice(&self.as_bytes()[..6]);
         i64::from_be_bytes(millis)
@@ -78,7 +78,7 @@ pub struct InstanceId(Uuid);
 
 impl InstanceId {
     /// Placeholder for data that belongs to no instance.
-    pub const NOBODY: Self = Self(Uuid::nil());
+    pub const NONE: Self = Self(Uuid::nil());
 
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
@@ -137,12 +137,12 @@ mod tests {
     #[test]
     fn an_id_carries_its_partition_and_its_time() {
         let id = VerificationId::new(1_795_168_830_123, [0xff; 10]);
-        assert_eq!(id.partition(), Partition::of(31));
+        assert_eq!(id.partition(), Partition::from_byte(31));
         assert_eq!(id.0.get_version_num(), 7);
         assert_eq!(&id.simple()[..12], format!("{:012x}", 1_795_168_830_123_u64));
         assert_eq!(id.to_string().parse::<VerificationId>().unwrap(), id);
         for partition in Partition::all() {
-            let moved = id.within(partition);
+            let moved = id.in_partition(partition);
             assert_eq!((moved.partition(), moved.as_bytes()[..15].to_vec()), (partition, id.as_bytes()[..15].to_vec()));
         }
     }

@@ -15,7 +15,7 @@ pub trait Kind: Clone {
 }
 
 /// A type of verification together with its state machine.
-pub trait Protocol: Kind {
+pub trait StateMachine: Kind {
     /// A command that can be applied to the verification.
     type Command: Clone;
     /// The result of a command.
@@ -26,7 +26,7 @@ pub trait Protocol: Kind {
     /// End of the validity period.
     const EXPIRE: Self::Command;
     /// Erasure of the person's data.
-    const FORGET: Self::Command;
+    const ERASE: Self::Command;
 
     /// Computes the result of `command` on `before` at `now`. Terminal states are never left; after them, only the
     /// completion of a verified link changes, and personal data can be erased.

@@ -2,7 +2,7 @@
 
 macro_rules! texts {
     ($tag:literal) => {
-        Texts {
+        BuiltInTexts {
             tag: $tag,
             prompt: include_str!(concat!("../../templates/messages/", $tag, "/prompt.txt")),
             warning: include_str!(concat!("../../templates/messages/", $tag, "/warning.txt")),
@@ -22,7 +22,7 @@ macro_rules! texts {
     };
 }
 
-struct Texts {
+struct BuiltInTexts {
     tag: &'static str,
     prompt: &'static str,
     warning: &'static str,
@@ -41,7 +41,7 @@ struct Texts {
 }
 
 /// English comes first because it is the fallback.
-const ALL: &[Texts] = &[
+const ALL: &[BuiltInTexts] = &[
     texts!("en"),
     texts!("ar"),
     texts!("es"),
@@ -58,7 +58,7 @@ const ALL: &[Texts] = &[
 
 /// One of the built-in languages.
 #[derive(Clone, Copy)]
-pub struct Language(&'static Texts);
+pub struct Language(&'static BuiltInTexts);
 
 impl Language {
     pub const ENGLISH: Self = Self(&ALL[0]);
@@ -105,7 +105,7 @@ impl Language {
     }
 
     /// The reply with a code to type in the browser where the login was started.
-    pub fn other_device(self) -> &'static str {
+    pub fn with_code(self) -> &'static str {
         self.0.other_device.trim_end()
     }
 
@@ -124,28 +124,28 @@ impl Language {
         self.0.code.trim_end()
     }
 
-    /// One line for each of [`super::facts::Facts`].
-    pub fn facts(self) -> &'static str {
+    /// One line for each of [`super::login_details::LoginDetails`].
+    pub fn login_details(self) -> &'static str {
         self.0.facts.trim_end()
     }
 
     /// The prefilled text of a person who proves a number.
-    pub fn prove(self) -> &'static str {
+    pub fn prove_phone_prompt(self) -> &'static str {
         self.0.prove.trim_end()
     }
 
     /// The reply to a person who proves a number, with a link to tap.
-    pub fn confirm(self) -> &'static str {
+    pub fn prove_phone_success(self) -> &'static str {
         self.0.confirm.trim_end()
     }
 
     /// The reply to a person who proves a number, if the waiting page proceeds automatically.
-    pub fn proved(self) -> &'static str {
+    pub fn no_action_needed(self) -> &'static str {
         self.0.proved.trim_end()
     }
 
     /// The reply to a changed message, with a link to the prefilled text.
-    pub fn changed(self) -> &'static str {
+    pub fn text_changed(self) -> &'static str {
         self.0.changed.trim_end()
     }
 }
@@ -159,24 +159,24 @@ impl std::fmt::Debug for Language {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::template::{Use, lint};
+    use crate::domain::template::{TemplateKind, lint};
 
     #[test]
     fn every_language_has_every_text_and_each_is_clean() {
         for language in Language::all() {
             let texts = [
-                (language.prompt(), Use::Prompt, "<name>"),
-                (language.success(), Use::Success, "<link>"),
-                (language.failed(), Use::Failed, "<name>"),
-                (language.expired(), Use::Expired, "<name>"),
-                (language.other_device(), Use::Success, "<code>"),
-                (language.unidentified(), Use::Failed, "<name>"),
-                (language.unknown(), Use::Failed, ""),
-                (language.code(), Use::Code, "<name>"),
-                (language.prove(), Use::Prompt, "<name>"),
-                (language.confirm(), Use::Success, "<link>"),
-                (language.proved(), Use::Success, "<name>"),
-                (language.changed(), Use::Success, "<link>"),
+                (language.prompt(), TemplateKind::Prompt, "<name>"),
+                (language.success(), TemplateKind::Success, "<link>"),
+                (language.failed(), TemplateKind::Failed, "<name>"),
+                (language.expired(), TemplateKind::Expired, "<name>"),
+                (language.with_code(), TemplateKind::Success, "<code>"),
+                (language.unidentified(), TemplateKind::Failed, "<name>"),
+                (language.unknown(), TemplateKind::Failed, ""),
+                (language.code(), TemplateKind::Code, "<name>"),
+                (language.prove_phone_prompt(), TemplateKind::Prompt, "<name>"),
+                (language.prove_phone_success(), TemplateKind::Success, "<link>"),
+                (language.no_action_needed(), TemplateKind::Success, "<name>"),
+                (language.text_changed(), TemplateKind::Success, "<link>"),
             ];
             for (text, used_as, needed) in texts {
                 assert!(!text.is_empty() && text.contains(needed), "{language:?} {used_as:?}");
@@ -184,8 +184,8 @@ mod tests {
                 assert!(!text.contains(['[', ']']), "{language:?}: a bracket would be read as a code");
             }
             assert!(!language.warning().contains(['[', ']', '\n']), "{language:?}");
-            assert!(!language.prompt().contains('\n') && !language.prove().contains('\n'), "{language:?}");
-            let facts: Vec<&str> = language.facts().lines().collect();
+            assert!(!language.prompt().contains('\n') && !language.prove_phone_prompt().contains('\n'), "{language:?}");
+            let facts: Vec<&str> = language.login_details().lines().collect();
             for (line, fact) in facts.iter().zip(["<name>", "<purpose>", "<device>", "<place>", "<dispute>"]) {
                 assert!(line.ends_with(fact) && line.matches('<').count() == 1, "{language:?}: {line}");
             }

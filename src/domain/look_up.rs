@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{
     id::InstanceId,
-    keys::{Digest, Signer},
+    keys::{Digest, MacKey},
 };
 
 /// The digests that a value is stored under and found by: one, or two while the key is being changed.
@@ -53,12 +53,12 @@ impl From<Digest> for LookUp {
 /// A secret key for digests.
 pub struct LookUpKey {
     secret: [u8; 32],
-    signer: Signer,
+    signer: MacKey,
 }
 
 impl LookUpKey {
     pub fn new(secret: [u8; 32]) -> Self {
-        Self { signer: Signer::new(secret), secret }
+        Self { signer: MacKey::new(secret), secret }
     }
 
     /// A public name of the key, which reveals nothing else about it.
@@ -74,7 +74,7 @@ impl LookUpKey {
         Digest::truncated(self.signer.mac(&[purpose.as_bytes(), instance.as_bytes(), value]))
     }
 
-    pub(super) fn of_secret(&self, secret: &[u8]) -> Digest {
+    pub(super) fn secret_digest(&self, secret: &[u8]) -> Digest {
         Digest::truncated(self.signer.mac(&[b"secret", secret]))
     }
 }
@@ -92,7 +92,7 @@ pub struct LookUpKeys {
 
 impl LookUpKeys {
     /// Uses one key for everything.
-    pub fn all_by(key: LookUpKey) -> Self {
+    pub fn from_single(key: LookUpKey) -> Self {
         let key = Arc::new(key);
         Self { permanent: Arc::clone(&key), current: key, previous: None }
     }

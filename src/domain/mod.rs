@@ -1,7 +1,7 @@
 //! The protocol, without side effects: no I/O, no clock, no randomness, no JSON.
 //!
 //! A [`Verification`] is one request to prove control of a chat, either by a [`link`] or by a code that we send
-//! ([`sent_code`]). Each type has its own commands and verdicts. [`Protocol::decide`], a pure function of the record,
+//! ([`sent_code`]). Each type has its own commands and verdicts. [`StateMachine::decide`], a pure function of the record,
 //! the command and the time, returns what follows from a command. Callers load the record, decide and commit; no other
 //! code changes its state.
 
@@ -9,23 +9,26 @@
 
 pub mod binding;
 mod channel;
+pub mod chat_state;
 pub mod code;
 pub mod country;
 pub mod decision;
 mod delivery_failure;
 pub mod device;
 pub mod event;
-pub mod extract;
-pub mod facts;
 pub mod id;
 pub mod keys;
 mod kind;
 pub mod language;
 pub mod link;
+pub mod login_details;
 pub mod look_up;
+pub mod message_codes;
+pub mod normalize;
 mod numbering;
 pub mod otp;
 pub mod phone;
+pub mod phone_input;
 pub mod quota;
 pub mod reason;
 pub mod redirect;
@@ -37,16 +40,13 @@ pub mod sent_code;
 pub mod standard_webhooks;
 mod status;
 pub mod subject;
-pub mod target;
 pub mod template;
 pub mod time;
 pub mod timeline;
 pub mod token;
-pub mod typed;
 pub mod verification;
 pub mod whatsapp;
 pub(crate) mod wire;
-pub mod written;
 
 pub use channel::Channel;
 pub use decision::{Decision, Effect};
@@ -54,7 +54,7 @@ pub use delivery_failure::DeliveryFailure;
 pub use event::Event;
 pub use id::{ClaimId, InstanceId, PARTITIONS, Partition, VerificationId};
 pub use keys::KeyRing;
-pub use kind::{AnyKind, Kind, KindRef, Protocol};
+pub use kind::{AnyKind, Kind, KindRef, StateMachine};
 pub use language::Language;
 pub use look_up::LookUp;
 pub use phone::Phone;
@@ -63,4 +63,4 @@ pub use request::{Mode, Request};
 pub use status::{OtpType, Status};
 pub use subject::{Chat, Sender, Subject};
 pub use timeline::TimelineEvent;
-pub use verification::{Birth, Typed, Verification};
+pub use verification::{NewVerification, TypedVerification, Verification};

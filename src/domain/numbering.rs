@@ -6,7 +6,7 @@
 use super::country;
 
 /// Digits of a plan that are optional before the subscriber number.
-struct Line {
+struct NumberingPlan {
     country: &'static str,
     /// Number of area code digits, which come before the optional digits.
     area: usize,
@@ -14,38 +14,45 @@ struct Line {
     /// Number of digits after the optional ones.
     rest: usize,
     /// Allowed first digits of the part after the optional digits.
-    first: &'static str,
-    today: Today,
+    leading: &'static str,
+    current: CurrentForm,
 }
 
 /// How such a number is written in the current plan.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Today {
+enum CurrentForm {
     With,
     Without,
     /// Both forms exist: the digits distinguish types of lines.
     Either,
 }
 
-const LINES: &[Line] = &[
+const PLANS: &[NumberingPlan] = &[
     // Brazil added a 9 before eight-digit mobile numbers (Anatel, Resolução 553/2010; complete since 2016). These began
     // with 6 to 9. Fixed lines begin with 2 to 5, and some trunked radio services keep eight digits that begin with 7.
     // A number that begins with 9 and another digit is a current mobile number.
-    Line { country: "55", area: 2, optional: "9", rest: 8, first: "689", today: Today::With },
+    NumberingPlan { country: "55", area: 2, optional: "9", rest: 8, leading: "689", current: CurrentForm::With },
     // Benin added 01 before every number on 30 November 2024 (ARCEP, itu.int/oth/T0202000017/en).
-    Line { country: "229", area: 0, optional: "01", rest: 8, first: "24569", today: Today::With },
+    NumberingPlan { country: "229", area: 0, optional: "01", rest: 8, leading: "24569", current: CurrentForm::With },
     // Mexico removed the 1 of mobile numbers on 3 August 2019 (IFT, Plan Técnico Fundamental de Numeración). All
     // numbers have ten digits and none begins with 1. WhatsApp still writes the 1.
-    Line { country: "52", area: 0, optional: "1", rest: 10, first: "23456789", today: Today::Without },
+    NumberingPlan {
+        country: "52",
+        area: 0,
+        optional: "1",
+        rest: 10,
+        leading: "23456789",
+        current: CurrentForm::Without,
+    },
     // Argentina's numbers have ten digits; fixed and mobile lines share one number space (Secretaría de Comunicaciones,
-    // Resolución 46/97), and the 9 used in calls from abroad only marks a mobile line. The maintainers of
+    // Resolución 46/97), and the 9 used in calls from abroad only marks a mobile plan. The maintainers of
     // libphonenumber also found that no number is assigned twice (github.com/google/libphonenumber/pull/1719).
-    Line { country: "54", area: 0, optional: "9", rest: 10, first: "123", today: Today::Either },
+    NumberingPlan { country: "54", area: 0, optional: "9", rest: 10, leading: "123", current: CurrentForm::Either },
 ];
 
 /// A number that matches an entry, split at the optional digits.
 struct Split<'a> {
-    line: &'static Line,
+    plan: &'static NumberingPlan,
     head: &'a str,
     rest: &'a str,
     with: bool,
@@ -53,18 +60,18 @@ struct Split<'a> {
 
 impl Split<'_> {
     fn spelled(&self, with: bool) -> String {
-        format!("{}{}{}", self.head, if with { self.line.optional } else { "" }, self.rest)
+        format!("{}{}{}", self.head, if with { self.plan.optional } else { "" }, self.rest)
     }
 }
 
 fn split(digits: &str) -> Option<Split<'_>> {
-    LINES.iter().find_map(|line| {
-        let (head, tail) = digits.split_at_checked(line.country.len() + line.area)?;
-        let shortened = tail.strip_prefix(line.optional).filter(|rest| rest.len() == line.rest);
+    PLANS.iter().find_map(|plan| {
+        let (head, tail) = digits.split_at_checked(plan.country.len() + plan.area)?;
+        let shortened = tail.strip_prefix(plan.optional).filter(|rest| rest.len() == plan.rest);
         let with = shortened.is_some();
-        let rest = shortened.or(Some(tail).filter(|rest| rest.len() == line.rest))?;
-        let fits = head.starts_with(line.country) && rest.starts_with(|first| line.first.contains(first));
-        fits.then_some(Split { line, head, rest, with })
+        let rest = shortened.or(Some(tail).filter(|rest| rest.len() == plan.rest))?;
+        let fits = head.starts_with(plan.country) && rest.starts_with(|first| plan.leading.contains(first));
+        fits.then_some(Split { plan, head, rest, with })
     })
 }
 
@@ -78,10 +85,10 @@ pub(super) fn current(digits: &str) -> String {
     split(digits).map_or_else(
         || digits.to_owned(),
         |split| {
-            split.spelled(match split.line.today {
-                Today::With => true,
-                Today::Without => false,
-                Today::Either => split.with,
+            split.spelled(match split.plan.current {
+                CurrentForm::With => true,
+                CurrentForm::Without => false,
+                CurrentForm::Either => split.with,
             })
         },
     )
@@ -109,7 +116,7 @@ mod tests {
 
     #[test]
     fn one_subscriber_has_one_current_form() {
-        for (spelling, today) in [
+        for (spelling, current_form) in [
             ("551187654321", "5511987654321"),
             ("5511987654321", "5511987654321"),
             ("22961123456", "2290161123456"),
@@ -119,8 +126,8 @@ mod tests {
             ("541123456789", "541123456789"),
             ("447700900123", "447700900123"),
         ] {
-            assert_eq!(current(spelling), today, "{spelling}");
-            assert!(spellings(spelling).contains(&today.to_owned()));
+            assert_eq!(current(spelling), current_form, "{spelling}");
+            assert!(spellings(spelling).contains(&current_form.to_owned()));
         }
     }
 
@@ -138,11 +145,11 @@ mod tests {
         #[test]
         fn the_forms_agree(country in prop::sample::select(vec!["", "55", "229", "52", "54", "9"]), rest in "[0-9]{5,12}") {
             let digits = format!("{country}{rest}");
-            let (key, today) = (canonical(&digits), current(&digits));
-            for spelling in spellings(&digits).iter().chain([&digits, &today]) {
+            let (key, current_form) = (canonical(&digits), current(&digits));
+            for spelling in spellings(&digits).iter().chain([&digits, &current_form]) {
                 prop_assert_eq!(&canonical(spelling), &key);
             }
-            prop_assert_eq!(current(&today), today);
+            prop_assert_eq!(current(&current_form), current_form);
             prop_assert!(spellings(&digits).contains(&digits));
         }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
-use super::typed;
+use super::normalize;
 
 /// Number of characters that a caller may request.
 pub const LENGTHS: std::ops::RangeInclusive<u32> = 4..=10;
@@ -16,21 +16,22 @@ const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /// Length and alphabet of a code.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Shape {
+pub struct CodeFormat {
     pub length: u8,
     pub letters: bool,
     pub digits: bool,
     /// Upper-case letters instead of lower-case ones. Only relevant with `letters`.
-    pub capitals: bool,
+    #[serde(rename = "capitals")]
+    pub upper_case: bool,
 }
 
-impl Shape {
+impl CodeFormat {
     /// Six digits.
-    pub const USUAL: Self = Self { length: 6, letters: false, digits: true, capitals: false };
+    pub const SIX_DIGITS: Self = Self { length: 6, letters: false, digits: true, upper_case: false };
 
     /// Digits first, then letters. Digits alone if neither was requested, which the API rejects.
     fn alphabet(self) -> Vec<u8> {
-        let letters = match (self.letters, self.capitals) {
+        let letters = match (self.letters, self.upper_case) {
             (true, true) => UPPER,
             (true, false) => LOWER,
             (false, _) => &[],
@@ -47,7 +48,7 @@ pub struct OtpCode(String);
 impl OtpCode {
     /// Draws characters from the bytes of `block(0)`, `block(1)`, … and skips bytes that would favour the first
     /// characters of the alphabet.
-    pub fn draw(shape: Shape, block: impl Fn(u32) -> [u8; 32]) -> Self {
+    pub fn derive(shape: CodeFormat, block: impl Fn(u32) -> [u8; 32]) -> Self {
         let alphabet = shape.alphabet();
         let fair = 256 - 256 % alphabet.len();
         let bytes = (0..).flat_map(block).map(usize::from).filter(|byte| *byte < fair);
@@ -58,10 +59,10 @@ impl OtpCode {
         &self.0
     }
 
-    /// Whether the text is this code, regardless of case, script of digits, spaces and marks ([`typed::code`]). Runs in
+    /// Whether the text is this code, regardless of case, script of digits, spaces and marks ([`normalize::code`]). Runs in
     /// constant time for inputs of equal length.
-    pub fn is(&self, typed: &str) -> bool {
-        typed::code(typed).as_bytes().ct_eq(typed::code(&self.0).as_bytes()).into()
+    pub fn matches(&self, typed: &str) -> bool {
+        normalize::code(typed).as_bytes().ct_eq(normalize::code(&self.0).as_bytes()).into()
     }
 }
 
@@ -78,13 +79,13 @@ mod tests {
     use super::*;
     use crate::domain::{InstanceId, KeyRing, VerificationId};
 
-    fn shape(length: u8, letters: bool, digits: bool, capitals: bool) -> Shape {
-        Shape { length, letters, digits, capitals }
+    fn shape(length: u8, letters: bool, digits: bool, capitals: bool) -> CodeFormat {
+        CodeFormat { length, letters, digits, upper_case: capitals }
     }
 
-    fn codes(shape: Shape) -> impl Iterator<Item = OtpCode> {
+    fn codes(shape: CodeFormat) -> impl Iterator<Item = OtpCode> {
         let ring = KeyRing::new(&[[1; 32]]).unwrap();
-        let (key, instance) = (ring.current(), InstanceId::from_random([1; 16]));
+        let (key, instance) = (ring.current_id(), InstanceId::from_random([1; 16]));
         (0u64..).map(move |number| {
             let mut nonce = [0; 16];
             nonce[..8].copy_from_slice(&number.to_be_bytes());
@@ -132,7 +133,7 @@ mod tests {
 
     /// All characters, and all pairs of adjacent characters, are equally likely.
     fn fair(count: usize) {
-        for shape in [Shape::USUAL, shape(5, true, true, true)] {
+        for shape in [CodeFormat::SIX_DIGITS, shape(5, true, true, true)] {
             let size = if shape.letters { 36_usize } else { 10 };
             let length = usize::from(shape.length);
             let rank = |letter: u8| if letter.is_ascii_digit() { letter - b'0' } else { letter - b'A' + 10 };
@@ -178,11 +179,11 @@ mod tests {
             "\u{2068}508\u{200b}–214\u{2069}",
             "৫০৮২১৪",
         ] {
-            assert!(code.is(typed), "{typed}");
+            assert!(code.matches(typed), "{typed}");
         }
-        assert!(OtpCode("ab1".to_owned()).is("AB1") && OtpCode("AB1".to_owned()).is("ab1"));
+        assert!(OtpCode("ab1".to_owned()).matches("AB1") && OtpCode("AB1".to_owned()).matches("ab1"));
         for typed in ["", "508215", "50821", "5082144", "O08214", "٥٠٨٢١٥"] {
-            assert!(!code.is(typed), "{typed}");
+            assert!(!code.matches(typed), "{typed}");
         }
         assert_eq!(format!("{code:?}"), "OtpCode(•)");
     }

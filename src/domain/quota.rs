@@ -11,7 +11,7 @@ pub struct Quota {
 
 /// The limits. Their names appear in API responses, metrics and logs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Name {
+pub enum LimitName {
     /// Links and codes requested with one token.
     Mint,
     /// Links and codes requested with all tokens of one instance.
@@ -58,7 +58,7 @@ pub enum Name {
     OperatorLogin,
 }
 
-impl Name {
+impl LimitName {
     pub const ALL: &[Self] = &[
         Self::Mint,
         Self::Instance,
@@ -85,7 +85,7 @@ impl Name {
     ];
 
     /// Whether the limit bounds stored data instead of the rate of requests.
-    pub const fn is_room(self) -> bool {
+    pub const fn is_storage(self) -> bool {
         matches!(self, Self::Records | Self::Bytes | Self::PendingJobs)
     }
 
@@ -142,7 +142,7 @@ impl Quota {
     }
 
     /// A `capacity` that is restored within `window` and of which each call takes `weight`.
-    pub fn weighed(capacity: u64, window: Duration, weight: u64) -> Self {
+    pub fn weighted(capacity: u64, window: Duration, weight: u64) -> Self {
         let weight = weight.max(1);
         let burst = u32::try_from(capacity / weight).unwrap_or(u32::MAX).max(1);
         Self { burst, interval: window / burst }
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn heavy_ones_take_more_of_the_same_room() {
-        let quota = |weight| Quota::weighed(100, Duration::from_secs(1000), weight);
+        let quota = |weight| Quota::weighted(100, Duration::from_secs(1000), weight);
         let now = 1_000_000_000_000;
         let (mut tat, mut taken) = (0, 0);
         for weight in [10, 50, 20, 50, 20, 10] {

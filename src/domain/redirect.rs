@@ -31,11 +31,11 @@ pub fn parse(text: &str) -> Option<Url> {
 
 /// Query parameters that the redirect adds. Configured and requested URLs must not contain them: a server that reads
 /// the first of two equal parameters would otherwise read the foreign value.
-const OURS: &[&str] = &["uuid", "token", "state", "iss", "instance"];
+const RESERVED_PARAMETERS: &[&str] = &["uuid", "token", "state", "iss", "instance"];
 
 /// Returns the reserved parameter that the URL already contains, in any spelling that some server accepts for it: upper
 /// case, `token[]`, or after a `;`.
-pub fn reserved(url: &Url) -> Option<&'static str> {
+pub fn reserved_parameter(url: &Url) -> Option<&'static str> {
     let pairs = url.query().unwrap_or_default().split(['&', ';']);
     let names = pairs.flat_map(|pair| url::form_urlencoded::parse(pair.as_bytes())).map(|(name, _)| name.into_owned());
     let names: Vec<String> = names.collect();
@@ -43,21 +43,21 @@ pub fn reserved(url: &Url) -> Option<&'static str> {
         let bare = name.split(['[', '.']).next().unwrap_or_default();
         bare.trim().eq_ignore_ascii_case(ours)
     };
-    OURS.iter().copied().find(|ours| names.iter().any(|name| is(name, ours)))
+    RESERVED_PARAMETERS.iter().copied().find(|ours| names.iter().any(|name| is(name, ours)))
 }
 
 /// Whether `candidate` equals an entry apart from query and fragment, or lies below an entry that ends in `/`.
-pub fn allowed(candidate: &Url, entries: &[Url]) -> bool {
+pub fn is_allowed(candidate: &Url, entries: &[Url]) -> bool {
     entries.iter().any(|entry| {
         let (path, declared) = (candidate.path(), entry.path());
-        let below = || declared.ends_with('/') && path.starts_with(declared) && !leaves(path);
+        let below = || declared.ends_with('/') && path.starts_with(declared) && !is_ambiguous_path(path);
         candidate.origin() == entry.origin() && (path == declared || below())
     })
 }
 
 /// Whether some server could resolve the path differently than we do: encoded separators, dots and percent signs that
 /// it decodes after our comparison, path parameters that it strips, and empty segments that it merges.
-fn leaves(path: &str) -> bool {
+fn is_ambiguous_path(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     let hidden = ["%2f", "%5c", "%2e", "%3b", "%25", "%00", "%09", "%0d", "%0a", ";", "//"];
     hidden.iter().any(|hidden| lower.contains(hidden)) || path.split('/').any(|segment| matches!(segment, "." | ".."))
@@ -70,7 +70,7 @@ mod tests {
     fn ok(candidate: &str) -> bool {
         let entries = ["https://app.example.org/in", "https://app.example.org/apps/", "https://b.example.org"]
             .map(|entry| parse(entry).unwrap());
-        parse(candidate).is_some_and(|url| allowed(&url, &entries))
+        parse(candidate).is_some_and(|url| is_allowed(&url, &entries))
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
             ("instance=1", Some("instance")),
         ] {
             let url = parse(&format!("https://b.example.org/?{query}")).unwrap();
-            assert_eq!(reserved(&url), found, "{query}");
+            assert_eq!(reserved_parameter(&url), found, "{query}");
         }
     }
 

@@ -6,14 +6,20 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Request, Status, Verification, keys::Digest, link::Link};
 
 /// How long after its expiry a request can be renewed.
-pub const RENEWABLE: SignedDuration = SignedDuration::from_hours(1);
+pub const RENEWAL_WINDOW: SignedDuration = SignedDuration::from_hours(1);
 
 /// Returns the request that renews an expired one. Only the browser that waited for it may renew it, at most `most`
 /// times in a row, and only if the app permits renewal and the link has no purpose.
-pub fn renewed(record: &Verification<Link>, browser: Option<Digest>, most: u32, now: Timestamp) -> Option<Request> {
+pub fn renewed_request(
+    record: &Verification<Link>,
+    browser: Option<Digest>,
+    most: u32,
+    now: Timestamp,
+) -> Option<Request> {
     let request = &record.request;
-    let waited = record.kind.binding.as_ref().zip(browser).is_some_and(|(held, browser)| held.browser.matches(browser));
-    let fresh = now < record.expires_at + RENEWABLE;
+    let waited =
+        record.details.binding.as_ref().zip(browser).is_some_and(|(held, browser)| held.browser.matches(browser));
+    let fresh = now < record.expires_at + RENEWAL_WINDOW;
     let asked = !request.final_expiry && request.purpose.is_none() && u32::from(request.renewals) < most;
     let renewable = record.status(now) == Status::Expired && waited && fresh && asked;
     renewable.then(|| Request { renews: Some(record.id), renewals: request.renewals + 1, ..request.clone() })

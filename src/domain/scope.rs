@@ -47,9 +47,9 @@ pub struct Scopes(u8);
 
 impl Scopes {
     /// The scopes of a token without configured scopes: all of them, including those that later versions add.
-    pub const EVERYTHING: Self = Self(u8::MAX);
+    pub const EVERY: Self = Self(u8::MAX);
 
-    pub const fn hold(self, scope: Scope) -> bool {
+    pub const fn contains(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
     }
 }
@@ -64,7 +64,7 @@ impl FromIterator<Scope> for Scopes {
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let held: Vec<&str> =
-            Scope::ALL.iter().filter(|scope| self.hold(**scope)).map(|scope| scope.as_str()).collect();
+            Scope::ALL.iter().filter(|scope| self.contains(**scope)).map(|scope| scope.as_str()).collect();
         f.write_str(&held.join(" "))
     }
 }
@@ -83,9 +83,9 @@ mod tests {
     fn a_token_holds_what_it_was_given_and_one_without_scopes_everything() {
         for scope in Scope::ALL {
             let alone: Scopes = [*scope].into_iter().collect();
-            let held: Vec<&Scope> = Scope::ALL.iter().filter(|other| alone.hold(**other)).collect();
+            let held: Vec<&Scope> = Scope::ALL.iter().filter(|other| alone.contains(**other)).collect();
             assert_eq!((held, alone.to_string().as_str()), (vec![scope], scope.as_str()));
-            assert!(Scopes::EVERYTHING.hold(*scope));
+            assert!(Scopes::EVERY.contains(*scope));
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     phone::Phone,
-    written::{self, Misdialled},
+    phone_input::{self, PhoneInputError},
 };
 
 /// One proved identity of a person.
@@ -86,9 +86,9 @@ pub struct Chat {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum InvalidChat {
     #[error("expected <digits>@c.us, an international phone number, <id>@lid or a business-scoped user id")]
-    Kind,
+    Format,
     #[error(transparent)]
-    Phone(#[from] Misdialled),
+    Phone(#[from] PhoneInputError),
 }
 
 impl Chat {
@@ -108,12 +108,12 @@ impl FromStr for Chat {
     fn from_str(given: &str) -> Result<Self, Self::Err> {
         let text = given.trim();
         let subject = match text.split_once('@') {
-            Some((user, "c.us" | "s.whatsapp.net")) => Subject::Phone(written::phone(without_device(user))?),
-            Some((id, "lid")) => Subject::Lid(lid(id).ok_or(InvalidChat::Kind)?),
-            Some(_) => return Err(InvalidChat::Kind),
+            Some((user, "c.us" | "s.whatsapp.net")) => Subject::Phone(phone_input::parse_phone(without_device(user))?),
+            Some((id, "lid")) => Subject::Lid(lid(id).ok_or(InvalidChat::Format)?),
+            Some(_) => return Err(InvalidChat::Format),
             None => match bsuid(text) {
                 Some(id) => Subject::Bsuid(id),
-                None => Subject::Phone(written::phone(text)?),
+                None => Subject::Phone(phone_input::parse_phone(text)?),
             },
         };
         Ok(Self { given: given.to_owned(), subject })
@@ -126,7 +126,7 @@ impl TryFrom<String> for Chat {
     /// Stored records may hold chats that are no longer accepted in new requests.
     fn try_from(given: String) -> Result<Self, Self::Error> {
         given.parse().or_else(|why| {
-            let phone = phone_of_jid(&given).or_else(|| given.parse().ok()).ok_or(why)?;
+            let phone = phone_from_jid(&given).or_else(|| given.parse().ok()).ok_or(why)?;
             Ok(Self { given, subject: Subject::Phone(phone) })
         })
     }
@@ -179,7 +179,7 @@ impl Sender {
 
     /// Whether `subject` is one of the sender's identities. `None` if the message has no identity of that kind, so the
     /// question cannot be answered.
-    pub fn is(&self, subject: &Subject) -> Option<bool> {
+    pub fn matches(&self, subject: &Subject) -> Option<bool> {
         match subject {
             Subject::Phone(phone) => self.phone.as_ref().map(|mine| mine == phone),
             Subject::Lid(id) => self.lid.as_ref().map(|mine| mine == id),
@@ -197,14 +197,14 @@ impl Sender {
 }
 
 /// The phone of a WhatsApp id `<user>[.<agent>][:<device>]@c.us|s.whatsapp.net|hosted`; `None` for other ids.
-pub fn phone_of_jid(jid: &str) -> Option<Phone> {
+pub fn phone_from_jid(jid: &str) -> Option<Phone> {
     let (user, server) = jid.split_once('@')?;
     let is_phones = matches!(server, "c.us" | "s.whatsapp.net" | "hosted");
     is_phones.then(|| without_device(user).parse().ok())?
 }
 
 /// The digits of a hidden id `<user>[.<agent>][:<device>]@lid|hosted.lid`; `None` for other ids.
-pub fn lid_of_jid(jid: &str) -> Option<String> {
+pub fn lid_from_jid(jid: &str) -> Option<String> {
     let (user, server) = jid.split_once('@')?;
     if matches!(server, "lid" | "hosted.lid") { lid(user) } else { None }
 }
@@ -247,9 +247,9 @@ mod tests {
         assert_eq!(lid.subject(), &Subject::Lid("190000000000117".into()));
         let bsuid: Chat = "GB.10000000000001".parse().unwrap();
         assert_eq!(bsuid.subject().kind(), "bsuid");
-        assert_eq!(phone_of_jid("190000000000117@lid"), None);
+        assert_eq!(phone_from_jid("190000000000117@lid"), None);
         let sender = Sender::new(None, Some("190000000000117@lid"), None);
-        assert_eq!(sender.is(&Subject::Phone("190000000000117".parse().unwrap())), None);
+        assert_eq!(sender.matches(&Subject::Phone("190000000000117".parse().unwrap())), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub struct Values<'a> {
 
 /// Where a text is used, which determines the placeholders that it may contain.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Use {
+pub enum TemplateKind {
     Prompt,
     Success,
     Failed,
@@ -25,7 +25,7 @@ pub enum Use {
     Code,
 }
 
-impl Use {
+impl TemplateKind {
     /// The name of the member of `message` in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,7 +58,7 @@ const KNOWN: &[&str] = &["link", "name", "code", "purpose"];
 enum Piece<'a> {
     Text(&'a str),
     /// The name, whether it is in braces, and its position in characters.
-    Word(&'a str, bool, usize),
+    Placeholder(&'a str, bool, usize),
 }
 
 /// Splits a text at everything that has the form of a placeholder; `<3` and the like remain text.
@@ -69,7 +69,7 @@ fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
             return None;
         }
         let (piece, length) = match word_at(rest) {
-            Some((word, length)) => (Piece::Word(word, rest.starts_with('{'), position + 1), length),
+            Some((word, length)) => (Piece::Placeholder(word, rest.starts_with('{'), position + 1), length),
             None => {
                 let next = rest.char_indices().skip(1).find(|(at, _)| word_at(&rest[*at..]).is_some());
                 let length = next.map_or(rest.len(), |(at, _)| at);
@@ -113,11 +113,11 @@ fn misspelled(found: &Captures<'_>) -> String {
 }
 
 /// Returns all errors and warnings about `text` at once.
-pub fn lint(text: &str, used_as: Use) -> Lint {
+pub fn lint(text: &str, used_as: TemplateKind) -> Lint {
     let mut lint = Lint::default();
     let mut holds_code = false;
     for piece in pieces(text) {
-        let Piece::Word(word, braces, position) = piece else { continue };
+        let Piece::Placeholder(word, braces, position) = piece else { continue };
         holds_code |= word == "code";
         let shown = if braces { format!("{{{word}}}") } else { format!("<{word}>") };
         if !KNOWN.contains(&word) {
@@ -142,7 +142,7 @@ pub fn lint(text: &str, used_as: Use) -> Lint {
         let found = found.as_str();
         format!("{found:?}: WhatsApp takes what directly follows <link> as part of the address; leave a space")
     }));
-    if used_as == Use::Code && !holds_code {
+    if used_as == TemplateKind::Code && !holds_code {
         lint.errors.push("<code> is missing: nobody would learn the code".to_owned());
     }
     lint
@@ -150,7 +150,7 @@ pub fn lint(text: &str, used_as: Use) -> Lint {
 
 /// Whether `text` has the placeholder `name`, in either spelling.
 pub fn mentions(text: &str, name: &str) -> bool {
-    pieces(text).any(|piece| matches!(piece, Piece::Word(word, ..) if word == name))
+    pieces(text).any(|piece| matches!(piece, Piece::Placeholder(word, ..) if word == name))
 }
 
 /// The known word closest to `word`, if it is close enough for a typing mistake.
@@ -170,14 +170,14 @@ pub fn render(text: &str, values: Values<'_>) -> String {
     for piece in pieces(text) {
         match piece {
             Piece::Text(text) => out.push_str(text),
-            Piece::Word("link", ..) => out.push_str(&clean(values.link)),
-            Piece::Word("name", ..) => out.push_str(&shown(values.name)),
-            Piece::Word("purpose", ..) => out.push_str(&shown(values.purpose)),
-            Piece::Word("code", ..) => out.push_str(&clean(values.code)),
-            Piece::Word(word, true, _) => {
+            Piece::Placeholder("link", ..) => out.push_str(&remove_control(values.link)),
+            Piece::Placeholder("name", ..) => out.push_str(&sanitize_value(values.name)),
+            Piece::Placeholder("purpose", ..) => out.push_str(&sanitize_value(values.purpose)),
+            Piece::Placeholder("code", ..) => out.push_str(&remove_control(values.code)),
+            Piece::Placeholder(word, true, _) => {
                 let _ = write!(out, "{{{word}}}");
             }
-            Piece::Word(word, false, _) => {
+            Piece::Placeholder(word, false, _) => {
                 let _ = write!(out, "<{word}>");
             }
         }
@@ -186,22 +186,22 @@ pub fn render(text: &str, values: Values<'_>) -> String {
 }
 
 /// Prepares a value from the app for a message: removes characters that would format it or make it look like a code.
-pub fn shown(value: &str) -> String {
-    clean(value).replace(['*', '_', '~', '`', '[', ']'], "")
+pub fn sanitize_value(value: &str) -> String {
+    remove_control(value).replace(['*', '_', '~', '`', '[', ']'], "")
 }
 
 /// Removes control and bidirectional characters, which could make a value read as something else.
-pub fn clean(value: &str) -> String {
+pub fn remove_control(value: &str) -> String {
     value.chars().filter(|c| !c.is_control() && !is_bidi(*c)).collect()
 }
 
 /// Maximum length of a person's name, in characters.
-pub const LONGEST_NAME: usize = 128;
+pub const MAX_NAME_LENGTH: usize = 128;
 
 /// Sanitizes a name that a person chose, for display to others. `None` if nothing remains.
-pub fn person(name: &str) -> Option<String> {
+pub fn sanitize_name(name: &str) -> Option<String> {
     let visible = name.chars().filter(|c| !c.is_control() && !is_bidi(*c));
-    let name: String = visible.skip_while(|c| c.is_whitespace()).take(LONGEST_NAME).collect();
+    let name: String = visible.skip_while(|c| c.is_whitespace()).take(MAX_NAME_LENGTH).collect();
     let name = name.trim_end();
     (!name.is_empty()).then(|| name.to_owned())
 }
@@ -216,10 +216,10 @@ mod tests {
 
     #[test]
     fn names_are_cleaned_and_cut() {
-        assert_eq!(person(" \u{202e}Mara\u{2069} \n👩\u{200d}🚀\0 ").as_deref(), Some("Mara 👩\u{200d}🚀"));
-        assert_eq!(person(&"é".repeat(100_000)), Some("é".repeat(LONGEST_NAME)));
+        assert_eq!(sanitize_name(" \u{202e}Mara\u{2069} \n👩\u{200d}🚀\0 ").as_deref(), Some("Mara 👩\u{200d}🚀"));
+        assert_eq!(sanitize_name(&"é".repeat(100_000)), Some("é".repeat(MAX_NAME_LENGTH)));
         for nothing in ["", " ", "\u{202e}", "\n\t"] {
-            assert_eq!(person(nothing), None);
+            assert_eq!(sanitize_name(nothing), None);
         }
     }
 
@@ -239,25 +239,25 @@ mod tests {
 
     #[test]
     fn a_typo_is_named_with_its_place_and_cure() {
-        let found = lint("Hi <nmae>, tap <link>", Use::Success);
+        let found = lint("Hi <nmae>, tap <link>", TemplateKind::Success);
         assert_eq!(found.errors, ["unknown placeholder <nmae> at character 4; did you mean <name>?"]);
-        assert_eq!(lint("Hi {nmae}", Use::Success).warnings.len(), 1);
-        assert_eq!(lint("I <3 you, a < b > c, {}, <>, <1x>", Use::Success), Lint::default());
-        assert_eq!(lint("é <zzzzzz>", Use::Failed).errors, ["unknown placeholder <zzzzzz> at character 3"]);
+        assert_eq!(lint("Hi {nmae}", TemplateKind::Success).warnings.len(), 1);
+        assert_eq!(lint("I <3 you, a < b > c, {}, <>, <1x>", TemplateKind::Success), Lint::default());
+        assert_eq!(lint("é <zzzzzz>", TemplateKind::Failed).errors, ["unknown placeholder <zzzzzz> at character 3"]);
     }
 
     #[test]
     fn placeholders_without_meaning_are_refused() {
-        assert_eq!(lint("<link> <code> <name>", Use::Prompt).errors.len(), 2);
-        assert_eq!(lint("<link> <code>", Use::Failed).errors.len(), 1);
-        assert_eq!(lint("<link> <code>", Use::Success), Lint::default());
-        assert_eq!(lint("<name> <link>", Use::Code).errors.len(), 2);
-        assert_eq!(lint("{code}", Use::Code), Lint::default());
+        assert_eq!(lint("<link> <code> <name>", TemplateKind::Prompt).errors.len(), 2);
+        assert_eq!(lint("<link> <code>", TemplateKind::Failed).errors.len(), 1);
+        assert_eq!(lint("<link> <code>", TemplateKind::Success), Lint::default());
+        assert_eq!(lint("<name> <link>", TemplateKind::Code).errors.len(), 2);
+        assert_eq!(lint("{code}", TemplateKind::Code), Lint::default());
     }
 
     #[test]
     fn placeholders_of_the_old_apis_are_accepted_with_a_warning() {
-        let found = lint("Retry at {link}", Use::Failed);
+        let found = lint("Retry at {link}", TemplateKind::Failed);
         assert_eq!(found.warnings, ["{link} at character 10 has no meaning in the failed text and is removed"]);
         assert!(found.errors.is_empty());
         assert_eq!(render("Retry at {link}.", Values::default()), "Retry at .");
@@ -273,16 +273,16 @@ mod tests {
             ("Hi ##code##", "##code##"),
             ("Hi %name%", "%name%"),
         ] {
-            let found = lint(text, Use::Success);
+            let found = lint(text, TemplateKind::Success);
             assert!(found.errors.is_empty(), "{text}: {found:?}");
             let [warning] = &found.warnings[..] else { panic!("{text}: {found:?}") };
             assert!(warning.starts_with(&format!("{meant:?} is not a placeholder; write <")), "{warning}");
         }
         for attached in ["*<link>*", "<link>now", "{link}_", "<link>é"] {
-            assert_eq!(lint(attached, Use::Success).warnings.len(), 1, "{attached}");
+            assert_eq!(lint(attached, TemplateKind::Success).warnings.len(), 1, "{attached}");
         }
         for plain in ["<link>", "<link>.", "(<link>)", "<link>\nnow", "50% name", "{a link}"] {
-            assert_eq!(lint(plain, Use::Success), Lint::default(), "{plain}");
+            assert_eq!(lint(plain, TemplateKind::Success), Lint::default(), "{plain}");
         }
     }
 }

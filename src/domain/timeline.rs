@@ -4,10 +4,10 @@ use std::{borrow::Cow, fmt};
 
 use jiff::Timestamp;
 
-use super::{Channel, DeliveryFailure, Reason, binding::Place};
+use super::{Channel, DeliveryFailure, Reason, binding::WhatsAppDevice};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entry {
+pub struct TimelineEntry {
     pub at: Timestamp,
     pub event: TimelineEvent,
     pub reason: Option<Reason>,
@@ -16,7 +16,7 @@ pub struct Entry {
     pub by: Option<String>,
 }
 
-impl Entry {
+impl TimelineEntry {
     pub fn new(at: Timestamp, event: TimelineEvent, reason: Option<Reason>) -> Self {
         Self { at, event, reason, by: None }
     }
@@ -27,7 +27,7 @@ impl Entry {
 pub enum TimelineEvent {
     Created,
     /// The start page was used; the place says where WhatsApp is.
-    Tapped(Place),
+    Tapped(WhatsAppDevice),
     /// A message with the code arrived but verified nothing; the reason says why.
     Message,
     Verified {
@@ -83,10 +83,10 @@ const PERHAPS_SENT: &str = "perhaps sent by ";
 
 impl TimelineEvent {
     /// The events whose text is fixed.
-    pub const PLAIN: &[Self] = &[
+    pub const FIXED: &[Self] = &[
         Self::Created,
-        Self::Tapped(Place::Here),
-        Self::Tapped(Place::Qr),
+        Self::Tapped(WhatsAppDevice::Same),
+        Self::Tapped(WhatsAppDevice::Other),
         Self::Message,
         Self::Verified { edited: false, unbound: false },
         Self::Verified { edited: true, unbound: false },
@@ -122,7 +122,7 @@ impl TimelineEvent {
 
     /// Parses the text that [`Self::text`] returns.
     pub fn parse(text: &str) -> Self {
-        let plain = || Self::PLAIN.iter().find(|event| event.text() == text).cloned();
+        let plain = || Self::FIXED.iter().find(|event| event.text() == text).cloned();
         plain().or_else(|| Self::parse_compound(text)).unwrap_or_else(|| Self::Unknown(text.to_owned()))
     }
 
@@ -142,8 +142,8 @@ impl TimelineEvent {
     pub fn text(&self) -> Cow<'static, str> {
         let text = match self {
             Self::Created => "created",
-            Self::Tapped(Place::Here) => "tapped (here)",
-            Self::Tapped(Place::Qr) => "tapped (qr)",
+            Self::Tapped(WhatsAppDevice::Same) => "tapped (here)",
+            Self::Tapped(WhatsAppDevice::Other) => "tapped (qr)",
             Self::Message => "message",
             Self::Verified { edited: false, unbound: false } => "verified",
             Self::Verified { edited: true, unbound: false } => "verified (edited text)",
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_text_leads_back_to_its_event() {
-        for event in TimelineEvent::PLAIN.iter().cloned().chain(compound()) {
+        for event in TimelineEvent::FIXED.iter().cloned().chain(compound()) {
             assert_eq!(TimelineEvent::parse(&event.to_string()), event);
         }
     }
@@ -219,7 +219,7 @@ mod tests {
     fn each_text_is_plain_or_of_one_pattern() {
         let patterns: Vec<_> = TimelineEvent::PATTERNS.iter().map(|one| regex::Regex::new(one).unwrap()).collect();
         let fits = |event: &TimelineEvent| patterns.iter().filter(|one| one.is_match(&event.to_string())).count();
-        assert!(TimelineEvent::PLAIN.iter().all(|event| fits(event) == 0));
+        assert!(TimelineEvent::FIXED.iter().all(|event| fits(event) == 0));
         assert!(compound().all(|event| fits(&event) == 1));
     }
 }

@@ -8,7 +8,7 @@ use super::{id::VerificationId, keys::KeyId};
 
 /// What a token gives access to. A token of one kind is invalid as any other kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum TokenKind {
     /// `/o/{token}`: the link in the reply.
     Link,
     /// `/l/{handle}`: the start page.
@@ -19,7 +19,7 @@ pub enum Kind {
     Poll,
 }
 
-impl Kind {
+impl TokenKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Link => "link",
@@ -31,9 +31,9 @@ impl Kind {
 }
 
 /// Number of MAC bytes that cover only the uuid. The remaining bytes also cover the record's nonce.
-const DOOR: usize = 6;
+const ID_MAC_BYTES: usize = 6;
 
-/// Key id, uuid and MAC. The first `DOOR` bytes of the MAC cover only the uuid, so they can be checked before the
+/// Key id, uuid and MAC. The first `ID_MAC_BYTES` bytes of the MAC cover only the uuid, so they can be checked before the
 /// record is read; the others require the record. A parsed token is untrusted until the key ring has verified it.
 #[derive(Clone)]
 pub struct Token {
@@ -48,13 +48,13 @@ pub struct InvalidToken;
 
 impl Token {
     pub fn new(key: KeyId, id: VerificationId, door: &[u8; 32], proof: &[u8; 32]) -> Self {
-        let mac = std::array::from_fn(|index| if index < DOOR { door[index] } else { proof[index] });
+        let mac = std::array::from_fn(|index| if index < ID_MAC_BYTES { door[index] } else { proof[index] });
         Self { key, id, mac }
     }
 
     /// Compares the bytes of the MAC that cover only the uuid, in constant time.
-    pub fn has_door(&self, door: &[u8; 32]) -> bool {
-        subtle::ConstantTimeEq::ct_eq(&self.mac[..DOOR], &door[..DOOR]).into()
+    pub fn has_id_mac(&self, door: &[u8; 32]) -> bool {
+        subtle::ConstantTimeEq::ct_eq(&self.mac[..ID_MAC_BYTES], &door[..ID_MAC_BYTES]).into()
     }
 
     pub fn id(&self) -> VerificationId {

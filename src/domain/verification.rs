@@ -7,14 +7,14 @@ use super::{
     keys::KeyId,
     link::{Link, Proof},
     sent_code::SentCode,
-    timeline::Entry,
+    timeline::TimelineEntry,
 };
 
 /// Maximum number of timeline entries. Later ones are dropped, because the first ones matter most.
 const TIMELINE_LENGTH: usize = 40;
 
 /// The record. Its kind is [`Link`] or [`SentCode`] where the type is known. It changes only through their
-/// [`Protocol::decide`](super::Protocol::decide).
+/// [`StateMachine::decide`](super::StateMachine::decide).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verification<K = AnyKind> {
     pub id: VerificationId,
@@ -31,34 +31,34 @@ pub struct Verification<K = AnyKind> {
     pub attempts: u32,
     pub request: Request,
     /// The fields that only links or only codes have.
-    pub kind: K,
-    pub timeline: Vec<Entry>,
+    pub details: K,
+    pub timeline: Vec<TimelineEntry>,
     /// Fields that a later version of this program has stored; kept unchanged.
     pub unknown: Vec<u8>,
 }
 
 /// The values of a new record, besides the request.
 #[derive(Clone, Copy)]
-pub struct Birth {
+pub struct NewVerification {
     pub id: VerificationId,
     pub instance: InstanceId,
     pub key: KeyId,
     pub nonce: [u8; 16],
-    pub now: Timestamp,
+    pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub max_attempts: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
-pub enum Typed {
+pub enum TypedVerification {
     Link(Verification<Link>),
     Code(Verification<SentCode>),
 }
 
 impl<K> Verification<K> {
-    pub fn new(birth: Birth, request: Request, kind: K) -> Self {
-        let Birth { id, instance, key, nonce, now, expires_at, max_attempts } = birth;
+    pub fn new(new: NewVerification, request: Request, kind: K) -> Self {
+        let NewVerification { id, instance, key, nonce, created_at: now, expires_at, max_attempts } = new;
         Self {
             id,
             instance,
@@ -69,8 +69,8 @@ impl<K> Verification<K> {
             max_attempts: max_attempts.max(1),
             attempts: 0,
             request,
-            kind,
-            timeline: vec![Entry::new(now, TimelineEvent::Created, None)],
+            details: kind,
+            timeline: vec![TimelineEntry::new(now, TimelineEvent::Created, None)],
             unknown: Vec::new(),
         }
     }
@@ -87,29 +87,29 @@ impl<K> Verification<K> {
             max_attempts: self.max_attempts,
             attempts: self.attempts,
             request: self.request,
-            kind,
+            details: kind,
             timeline: self.timeline,
             unknown: self.unknown,
         };
-        (record, self.kind)
+        (record, self.details)
     }
 
     /// Adds an entry, unless the timeline is full.
-    pub(super) fn note(&mut self, at: Timestamp, event: TimelineEvent, reason: Option<Reason>) {
+    pub(super) fn add_event(&mut self, at: Timestamp, event: TimelineEvent, reason: Option<Reason>) {
         if self.timeline.len() < TIMELINE_LENGTH {
-            self.timeline.push(Entry::new(at, event, reason));
+            self.timeline.push(TimelineEntry::new(at, event, reason));
         }
     }
 
     /// Records `by` as the cause of the timeline entries from index `from` on.
-    pub fn sign(&mut self, from: usize, by: &str) {
+    pub fn attribute(&mut self, from: usize, by: &str) {
         self.timeline.iter_mut().skip(from).for_each(|entry| entry.by = Some(by.to_owned()));
     }
 }
 
 impl<K: Kind> Verification<K> {
     pub fn otp_type(&self) -> OtpType {
-        match self.kind.by_ref() {
+        match self.details.by_ref() {
             KindRef::Link(_) => OtpType::Link,
             KindRef::Code(_) => OtpType::Code,
         }
@@ -117,7 +117,7 @@ impl<K: Kind> Verification<K> {
 
     /// The status at `now`: an open record past its expiry is expired, whether or not that has been stored.
     pub fn status(&self, now: Timestamp) -> Status {
-        let written = match self.kind.by_ref() {
+        let written = match self.details.by_ref() {
             KindRef::Link(link) => link.status(),
             KindRef::Code(code) => code.status(),
         };
@@ -126,7 +126,7 @@ impl<K: Kind> Verification<K> {
 
     /// When it ended, if it has.
     pub fn ended_at(&self) -> Option<Timestamp> {
-        match self.kind.by_ref() {
+        match self.details.by_ref() {
             KindRef::Link(link) => link.ended_at(),
             KindRef::Code(code) => code.ended_at(),
         }
@@ -134,7 +134,7 @@ impl<K: Kind> Verification<K> {
 
     /// Why it ended without success, if it did.
     pub fn reason(&self) -> Option<Reason> {
-        match self.kind.by_ref() {
+        match self.details.by_ref() {
             KindRef::Link(link) => link.reason(),
             KindRef::Code(code) => code.reason(),
         }
@@ -153,7 +153,7 @@ impl<K: Kind> Verification<K> {
 
     /// The fields of a link; `None` for a code.
     pub fn as_link(&self) -> Option<&Link> {
-        match self.kind.by_ref() {
+        match self.details.by_ref() {
             KindRef::Link(link) => Some(link),
             KindRef::Code(_) => None,
         }
@@ -161,7 +161,7 @@ impl<K: Kind> Verification<K> {
 
     /// The fields of a code; `None` for a link.
     pub fn as_code(&self) -> Option<&SentCode> {
-        match self.kind.by_ref() {
+        match self.details.by_ref() {
             KindRef::Link(_) => None,
             KindRef::Code(code) => Some(code),
         }
@@ -183,11 +183,11 @@ impl<K: Kind> Verification<K> {
 }
 
 impl Verification {
-    pub fn typed(self) -> Typed {
+    pub fn into_typed(self) -> TypedVerification {
         let (rest, kind) = self.replace(());
         match kind {
-            AnyKind::Link(link) => Typed::Link(rest.replace(link).0),
-            AnyKind::Code(code) => Typed::Code(rest.replace(code).0),
+            AnyKind::Link(link) => TypedVerification::Link(rest.replace(link).0),
+            AnyKind::Code(code) => TypedVerification::Code(rest.replace(code).0),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{code::LinkCode, phone::Phone};
 
 /// Maximum length of a WhatsApp text message, in characters.
-pub const LONGEST_TEXT: usize = 4096;
+pub const MAX_TEXT_LENGTH: usize = 4096;
 
 /// `<prompt> [<CODE>] - <warning>`.
 pub fn prefilled(prompt: &str, code: &LinkCode, warning: &str) -> String {

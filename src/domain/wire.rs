@@ -40,7 +40,7 @@ pub(crate) use wire_enum;
 #[cfg(test)]
 mod tests {
     use crate::domain::{
-        Channel, DeliveryFailure, Event, Mode, OtpType, Reason, Status, binding::Place, link::Reached,
+        Channel, DeliveryFailure, Event, Mode, OtpType, Reason, Status, binding::WhatsAppDevice, link::LoginProgress,
     };
 
     #[test]
@@ -54,6 +54,6 @@ mod tests {
                 assert_eq!($list::parse("nothing"), None);
             )*};
         }
-        check!(Channel, DeliveryFailure, Event, Mode, OtpType, Place, Reached, Reason, Status);
+        check!(Channel, DeliveryFailure, Event, Mode, OtpType, WhatsAppDevice, LoginProgress, Reason, Status);
     }
 }

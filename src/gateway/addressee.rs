@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{IgnoreReason, WebhookEvent};
-use crate::domain::{Phone, subject::phone_of_jid, written};
+use crate::domain::{Phone, phone_input, subject::phone_from_jid};
 
 /// The recipient of an event, collected from the fields that name it.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -29,7 +29,9 @@ impl Addressee {
 
     /// Records the recipient's number: digits, E.164 or a JID. A LID contains no number.
     pub(super) fn with_phone(mut self, named: Option<&str>) -> Self {
-        let read = |named: &str| if named.contains('@') { phone_of_jid(named) } else { written::phone(named).ok() };
+        let read = |named: &str| {
+            if named.contains('@') { phone_from_jid(named) } else { phone_input::parse_phone(named).ok() }
+        };
         let phone = named.and_then(read);
         self.phone = self.phone.or(phone);
         self

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{IgnoreReason, LidLookup, WebhookEvent, json::text, sender_ids::SenderIds};
 use crate::domain::{
     Phone, Subject,
-    subject::{lid_of_jid, phone_of_jid},
+    subject::{lid_from_jid, phone_from_jid},
 };
 
 /// Nested messages deeper than this are not read.
@@ -107,19 +107,19 @@ pub(super) fn texts_at<'a>(value: &'a Value, pointers: &[&str]) -> Vec<&'a str> 
 /// The recipient of a reply: `<digits><suffix>` if the phone is known, because some gateway releases cannot reply to a
 /// LID, else `<id>@lid`. A chat on the phone server whose digits are those of the LID is a LID too.
 pub(super) fn recipient(chat_id: &str, subject: Option<&Subject>, suffix: &str) -> String {
-    let chat = phone_of_jid(chat_id).or_else(|| chat_id.parse().ok());
+    let chat = phone_from_jid(chat_id).or_else(|| chat_id.parse().ok());
     let at = |phone: &Phone| format!("{}{suffix}", phone.digits());
     match (&chat, subject) {
         (Some(phone), Some(hidden @ Subject::Lid(id))) if phone.digits() == id => hidden.chat_id(),
         (Some(phone), _) | (_, Some(Subject::Phone(phone))) => at(phone),
-        _ => lid_of_jid(chat_id).map_or_else(|| chat_id.to_owned(), |id| Subject::Lid(id).chat_id()),
+        _ => lid_from_jid(chat_id).map_or_else(|| chat_id.to_owned(), |id| Subject::Lid(id).chat_id()),
     }
 }
 
 /// Parses the JID that a gateway returns as the phone of a LID; some return the LID itself.
 pub(super) fn parse_lookup_jid(jid: &str) -> LidLookup {
-    let hidden = || lid_of_jid(jid).map_or(LidLookup::Failed, |_| LidLookup::Unavailable);
-    phone_of_jid(jid).map_or_else(hidden, LidLookup::Phone)
+    let hidden = || lid_from_jid(jid).map_or(LidLookup::Failed, |_| LidLookup::Unavailable);
+    phone_from_jid(jid).map_or_else(hidden, LidLookup::Phone)
 }
 
 /// WhatsApp's error 463: this account is temporarily barred from starting chats.

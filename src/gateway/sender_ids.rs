@@ -4,7 +4,7 @@
 use super::{IgnoreReason, WebhookEvent};
 use crate::domain::{
     Phone, Sender,
-    subject::{lid_of_jid, phone_of_jid},
+    subject::{lid_from_jid, phone_from_jid},
 };
 
 /// The sender ids of a message, by kind, the most trusted first.
@@ -19,8 +19,8 @@ pub(super) struct SenderIds {
 impl SenderIds {
     /// Adds a JID. Its device is dropped; JIDs of other servers, such as groups, are ignored.
     pub(super) fn jid(mut self, id: &str) -> Self {
-        self.phones.extend(phone_of_jid(id));
-        self.lids.extend(lid_of_jid(id));
+        self.phones.extend(phone_from_jid(id));
+        self.lids.extend(lid_from_jid(id));
         self
     }
 

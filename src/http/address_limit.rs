@@ -30,13 +30,13 @@ use super::{
     route::Access,
 };
 use crate::{
-    config::Edge,
+    config::ProxyConfig,
     domain::{
         KeyRing, VerificationId,
-        quota::{Allowance, Name, Quota},
-        token::{InvalidToken, Kind as Bearer, Token},
+        quota::{Allowance, LimitName, Quota},
+        token::{InvalidToken, Token, TokenKind as Bearer},
     },
-    service::{RequestContext, Standing, subscriber_network},
+    service::{LimitStatus, RequestContext, subscriber_network},
 };
 
 /// Cached refusals; about a megabyte.
@@ -59,11 +59,11 @@ pub(super) enum RequestKind {
 
 impl RequestKind {
     /// The configured limits.
-    fn limits(self, edge: &Edge) -> Vec<(Name, Quota)> {
+    fn limits(self, edge: &ProxyConfig) -> Vec<(LimitName, Quota)> {
         let all = match self {
-            Self::Read => &[(Name::Pages, edge.pages)][..],
-            Self::Submit => &[(Name::Pages, edge.pages), (Name::Taps, edge.taps)],
-            Self::WrongToken => &[(Name::Authentication, edge.wrong_tokens)],
+            Self::Read => &[(LimitName::Pages, edge.pages)][..],
+            Self::Submit => &[(LimitName::Pages, edge.pages), (LimitName::Taps, edge.taps)],
+            Self::WrongToken => &[(LimitName::Authentication, edge.wrong_tokens)],
         };
         all.iter().filter_map(|&(name, quota)| Some((name, quota?))).collect()
     }
@@ -82,7 +82,7 @@ enum CountedFor {
 pub(super) struct CountResult {
     /// How long the client must wait, if a limit is exceeded.
     pub(super) retry_after: Option<Duration>,
-    pub(super) standings: Vec<Standing>,
+    pub(super) limit_statuses: Vec<LimitStatus>,
 }
 
 /// Caches which addresses were refused, so that a flood of requests does not become a flood of the store, and whether
@@ -100,7 +100,7 @@ type Key = (IpAddr, Option<VerificationId>, RequestKind);
 
 #[derive(Clone, Copy)]
 struct CachedRefusal {
-    name: Name,
+    name: LimitName,
     quota: Quota,
     /// The earliest time at which a request can be allowed again: other requests only take more.
     blocked_until: Timestamp,
@@ -127,18 +127,18 @@ impl AddressLimiter {
         if let Some(shut) = self.cached_refusal(key, now, &limits) {
             let retry_after = Duration::try_from(shut.blocked_until.duration_since(now)).unwrap_or_default();
             let allowance = Allowance::Exhausted { retry_after };
-            let standing = Standing { name: shut.name, quota: shut.quota, allowance };
-            return CountResult { retry_after: state.service.wait(standing), standings: vec![standing] };
+            let status = LimitStatus { name: shut.name, quota: shut.quota, allowance };
+            return CountResult { retry_after: state.service.retry_after(status), limit_statuses: vec![status] };
         }
-        let standings = self.count_in_store(state, cx, address, link, &limits).await.unwrap_or_default();
+        let limit_statuses = self.count_in_store(state, cx, address, link, &limits).await.unwrap_or_default();
         let mut longest = None;
-        for standing in &standings {
-            if let Some(wait) = state.service.wait(*standing) {
+        for status in &limit_statuses {
+            if let Some(wait) = state.service.retry_after(*status) {
                 longest = longest.max(Some(wait));
-                self.cache_refusal(key, *standing, now, wait);
+                self.cache_refusal(key, *status, now, wait);
             }
         }
-        CountResult { retry_after: longest, standings }
+        CountResult { retry_after: longest, limit_statuses }
     }
 
     async fn count_in_store(
@@ -147,25 +147,25 @@ impl AddressLimiter {
         cx: &RequestContext,
         address: IpAddr,
         link: Option<VerificationId>,
-        limits: &[(Name, Quota)],
-    ) -> Option<Vec<Standing>> {
+        limits: &[(LimitName, Quota)],
+    ) -> Option<Vec<LimitStatus>> {
         let ask_again = || self.store_retry_at.lock().unwrap_or_else(PoisonError::into_inner);
         if ask_again().is_some_and(|again| Instant::now() < again) {
             return None;
         }
-        let asked = state.service.admit_address(cx, address, link, limits);
+        let asked = state.service.take_for_address(cx, address, link, limits);
         let answer = timeout(STORE_TIMEOUT, asked).await.ok().and_then(Result::ok);
         *ask_again() = answer.is_none().then(|| Instant::now() + STORE_RETRY_DELAY);
         answer
     }
 
-    fn cached_refusal(&self, key: Key, now: Timestamp, limits: &[(Name, Quota)]) -> Option<CachedRefusal> {
+    fn cached_refusal(&self, key: Key, now: Timestamp, limits: &[(LimitName, Quota)]) -> Option<CachedRefusal> {
         let shut = *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
         let as_configured = limits.contains(&(shut.name, shut.quota));
         (now < shut.blocked_until.min(shut.expires_at) && as_configured).then_some(shut)
     }
 
-    fn cache_refusal(&self, key: Key, standing: Standing, now: Timestamp, wait: Duration) {
+    fn cache_refusal(&self, key: Key, status: LimitStatus, now: Timestamp, wait: Duration) {
         let mut known = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_CACHED_REFUSALS {
             known.retain(|_, shut| now < shut.blocked_until.min(shut.expires_at));
@@ -175,8 +175,8 @@ impl AddressLimiter {
             }
         }
         let shut = CachedRefusal {
-            name: standing.name,
-            quota: standing.quota,
+            name: status.name,
+            quota: status.quota,
             blocked_until: now + wait,
             expires_at: now + MAX_REFUSAL_AGE,
         };
@@ -190,7 +190,7 @@ impl AddressLimiter {
 /// The token was not created with one of our keys.
 fn link_of_path(keys: &KeyRing, path: &str, kind: Bearer) -> Result<VerificationId, InvalidToken> {
     let token: Token = path.split('/').nth(2).unwrap_or_default().parse()?;
-    if keys.admits(&token, kind) { Ok(token.id()) } else { Err(InvalidToken) }
+    if keys.verify_id_mac(&token, kind) { Ok(token.id()) } else { Err(InvalidToken) }
 }
 
 /// What a request for `path`, decoded as by the router, is counted for.
@@ -218,7 +218,7 @@ pub(super) async fn limit_by_address(
     let kind = if reads { RequestKind::Read } else { RequestKind::Submit };
     let cx = request.extensions().get::<Context>().cloned();
     let cx = cx.unwrap_or_else(|| state.service.request().into());
-    let CountResult { retry_after: wait, standings } =
+    let CountResult { retry_after: wait, limit_statuses } =
         state.address_limiter.count(&state, &cx, request.request(), link, kind).await;
     let mut response = match wait {
         Some(wait) => {
@@ -227,7 +227,7 @@ pub(super) async fn limit_by_address(
         }
         None => next.call(request).await?.map_into_left_body(),
     };
-    limits::add_headers(response.headers_mut(), &standings);
+    limits::add_headers(response.headers_mut(), &limit_statuses);
     Ok(response)
 }
 
@@ -249,12 +249,15 @@ mod tests {
     fn what_is_remembered_is_bounded_and_only_for_a_while() {
         let gate = AddressLimiter::default();
         let quota = Quota::per(1, Duration::from_mins(1));
-        let standing =
-            Standing { name: Name::Pages, quota, allowance: Allowance::Exhausted { retry_after: Duration::ZERO } };
+        let status = LimitStatus {
+            name: LimitName::Pages,
+            quota,
+            allowance: Allowance::Exhausted { retry_after: Duration::ZERO },
+        };
         let key = |number: u32| (IpAddr::V4(number.into()), None, RequestKind::Read);
-        let (now, wait, limits) = (Timestamp::UNIX_EPOCH, Duration::from_mins(1), [(Name::Pages, quota)]);
+        let (now, wait, limits) = (Timestamp::UNIX_EPOCH, Duration::from_mins(1), [(LimitName::Pages, quota)]);
         for number in 0..50_000 {
-            gate.cache_refusal(key(number), standing, now, wait);
+            gate.cache_refusal(key(number), status, now, wait);
             assert!(gate.cached_refusal(key(number), now, &limits).is_some(), "the last one always is");
             assert!(gate.refusals.lock().unwrap().len() <= MAX_CACHED_REFUSALS);
         }
@@ -262,9 +265,9 @@ mod tests {
         assert!(gate.cached_refusal(last, now + MAX_REFUSAL_AGE - Duration::from_millis(1), &limits).is_some());
         assert!(gate.cached_refusal(last, now + MAX_REFUSAL_AGE, &limits).is_none(), "then the store is asked again");
         assert!(gate.cached_refusal((last.0, None, RequestKind::Submit), now, &limits).is_none());
-        let raised = [(Name::Pages, Quota::per(2, Duration::from_mins(1)))];
+        let raised = [(LimitName::Pages, Quota::per(2, Duration::from_mins(1)))];
         assert!(gate.cached_refusal(last, now, &raised).is_none(), "a reload has changed the limit");
-        gate.cache_refusal(last, standing, now, Duration::from_secs(1));
+        gate.cache_refusal(last, status, now, Duration::from_secs(1));
         assert!(gate.cached_refusal(last, now + Duration::from_secs(1), &limits).is_none(), "a unit may be back");
     }
 
@@ -293,7 +296,7 @@ mod tests {
             assert_eq!(found, expected, "{path}: no bearer of ours");
         }
         let id = VerificationId::new(1, [3; 10]);
-        let handle = keys.token(keys.current(), Bearer::Handle, id, &[2; 16]).unwrap();
+        let handle = keys.token(keys.current_id(), Bearer::Handle, id, &[2; 16]).unwrap();
         assert_eq!(counted_for(&keys, &format!("/l/{handle}/code")), CountedFor::Link(id));
         for other in [format!("/o/{handle}"), format!("/l/{handle}/nothing"), "/nothing".to_owned()] {
             assert_eq!(counted_for(&keys, &other), CountedFor::Nothing, "{other}");

@@ -15,7 +15,10 @@ use crate::{
     },
     domain::{Chat, OtpType, Status, VerificationId, scope::Scope, token::RedeemToken},
     reader::{Format, Reader},
-    service::{Filter, Idempotency, Mint, RequestContext, ServiceError, TypedElsewhere, decode_cursor, input},
+    service::{
+        Filter, Idempotency, LinkRequest, ReplyCodeRedemption, RequestContext, ServiceError, decode_cursor,
+        link_request,
+    },
 };
 
 pub(super) type ApiResult = Result<HttpResponse, Problem>;
@@ -31,10 +34,10 @@ pub(super) async fn generate_link(
     let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Mint).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::fields(&request, payload).await?;
-    let mint: Mint = input::mint(&body, &caller.instance)?;
+    let mint: LinkRequest = link_request::parse(&body, &caller.instance)?;
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let warnings = mint.warnings.clone();
-    let minted = state.service.mint(&cx, &caller.instance, &caller.token, mint, idempotency).await;
+    let minted = state.service.create_link(&cx, &caller.instance, &caller.token, mint, idempotency).await;
     limits::respond(minted, |record| {
         let data = view::link(&state.service, &caller.instance, &record, &warnings);
         view::success("OTP link request created successfully", &data)
@@ -167,7 +170,7 @@ pub(super) async fn redeem(
         (None, Some(uuid), Some(code)) => {
             let id: VerificationId = uuid.parse().map_err(|_| refused())?;
             let user_agent = user_agent.as_deref();
-            let typed = TypedElsewhere { id, code: &code, verifier, client_ip, user_agent };
+            let typed = ReplyCodeRedemption { id, code: &code, verifier, client_ip, user_agent };
             state.service.redeem_code(&cx, &caller.instance, &typed, idempotency).await?
         }
         _ => return Err(refused()),

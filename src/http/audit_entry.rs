@@ -5,24 +5,24 @@ use serde_json::json;
 
 use super::client;
 use crate::{
-    config::Edge,
+    config::ProxyConfig,
     domain::time::rfc3339,
-    service::{Deed, Service},
+    service::{Action, Service},
 };
 
 /// Writes an entry for `deed`, if auditing is on and the actor is known. `did` is the method with the route's template,
 /// never the path or the query, which hold personal data.
 pub(super) fn write_entry(
     service: &Service,
-    edge: &Edge,
+    edge: &ProxyConfig,
     request: &HttpRequest,
-    deed: &Deed,
+    deed: &Action,
     action: &str,
     status: u16,
 ) {
-    let Some(actor) = deed.by.as_ref().filter(|_| service.audit.is_enabled()) else { return };
+    let Some(actor) = deed.actor.as_ref().filter(|_| service.audit.is_enabled()) else { return };
     let path_parameter = |name: &str| request.match_info().get(name);
-    let uuid = deed.about.map(|id| id.to_string());
+    let uuid = deed.verification.map(|id| id.to_string());
     service.audit.write(&json!({
         "at": rfc3339(service.clock.wall()),
         "by": actor.to_string(),

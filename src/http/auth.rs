@@ -15,7 +15,7 @@ use crate::{
         scope::{Scope, Scopes},
         token::Token,
     },
-    service::{Denied, Grant, Instance, RequestContext},
+    service::{AccessDenied, Grant, Instance, RequestContext},
     trace_context,
 };
 
@@ -30,7 +30,7 @@ pub(super) struct Caller {
 impl Caller {
     /// Whether responses may contain codes and links that are still usable.
     pub(super) fn may_read_secrets(&self) -> bool {
-        self.scopes.hold(Scope::ReadSecrets)
+        self.scopes.contains(Scope::ReadSecrets)
     }
 }
 
@@ -60,19 +60,19 @@ pub(super) async fn authenticate_token(
     token: &str,
     scope: Scope,
 ) -> Result<Caller, Problem> {
-    let (instance, Grant { by, scopes }) = match state.service.instances.authorize(instance, token, state.service.now())
-    {
-        Ok(opened) => opened,
-        Err(Denied::NotFound) => return Err(Problem::not_found()),
-        Err(Denied::Unauthorized) => return Err(count_wrong_token(state, cx, request).await),
-        Err(Denied::Ended { id }) => {
-            tracing::warn!(token = id, "an expired API token was used");
-            return Err(Problem::new(Code::Unauthenticated, format!("the token {id:?} has reached its end date")));
-        }
-    };
-    cx.acts_as(by, Some(instance.config.id));
+    let (instance, Grant { actor: by, scopes }) =
+        match state.service.instances.authorize(instance, token, state.service.now()) {
+            Ok(opened) => opened,
+            Err(AccessDenied::NotFound) => return Err(Problem::not_found()),
+            Err(AccessDenied::Unauthorized) => return Err(count_wrong_token(state, cx, request).await),
+            Err(AccessDenied::Expired { id }) => {
+                tracing::warn!(token = id, "an expired API token was used");
+                return Err(Problem::new(Code::Unauthenticated, format!("the token {id:?} has reached its end date")));
+            }
+        };
+    cx.set_actor(by, Some(instance.config.id));
     trace_context::accept_parent();
-    if !scopes.hold(scope) {
+    if !scopes.contains(scope) {
         return Err(Problem::insufficient_scope(scope, scopes));
     }
     Ok(Caller { instance, token: token.to_owned(), scopes })
@@ -91,11 +91,11 @@ pub(super) fn poll_token(request: &HttpRequest) -> Option<Token> {
 
 /// The problem for a wrong token. Counts it for the client's address; after too many the answer is `rate_limited`.
 pub(super) async fn count_wrong_token(state: &PublicState, cx: &RequestContext, request: &HttpRequest) -> Problem {
-    let CountResult { retry_after: wait, standings } =
+    let CountResult { retry_after: wait, limit_statuses } =
         state.address_limiter.count(state, cx, request, None, RequestKind::WrongToken).await;
     let problem = match wait {
         Some(_) => Problem::new(Code::RateLimited, "too many wrong tokens from this address"),
         None => Problem::unauthenticated(),
     };
-    Problem { retry_after: wait, standings, ..problem }
+    Problem { retry_after: wait, limit_statuses, ..problem }
 }

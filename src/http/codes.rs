@@ -1,4 +1,4 @@
-//! `request-code`, `validate-code` and `resend`.
+//! `parse-code`, `validate-code` and `resend`.
 
 use actix_web::{
     HttpRequest,
@@ -15,14 +15,14 @@ use super::{
 };
 use crate::{
     api::verification::Validated,
-    domain::{scope::Scope, target::Guard},
+    domain::{chat_state::LockoutPolicy, scope::Scope},
     service::{
         Idempotency,
-        input_code::{self, Whose},
+        code_request::{self, CodeSelector},
     },
 };
 
-/// `POST …/request-code`
+/// `POST …/parse-code`
 pub(super) async fn request(
     state: Data<PublicState>,
     cx: Cx,
@@ -33,7 +33,7 @@ pub(super) async fn request(
     let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Send).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::fields(&request, payload).await?;
-    let input = input_code::request(&body, &caller.instance)?;
+    let input = code_request::parse(&body, &caller.instance)?;
     // The prefix distinguishes this request from one for a link with the same key and body.
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
     let warnings = input.warnings.clone();
@@ -55,21 +55,21 @@ pub(super) async fn validate(
     let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Validate).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::fields(&request, payload).await?;
-    let typed = input_code::typed(&body)?;
-    let guard = Guard {
-        misses: caller.instance.config.limits.wrong_codes,
-        anew: false,
-        locked_for: caller.instance.config.codes.locked_for,
+    let typed = code_request::parse_validation(&body)?;
+    let policy = LockoutPolicy {
+        max_per_window: caller.instance.config.limits.wrong_codes,
+        full_window: false,
+        lockout: caller.instance.config.codes.locked_for,
     };
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
-    let validated = state.service.validate(&cx, &caller.instance, &caller.token, &typed, guard, idempotency).await;
+    let validated = state.service.validate(&cx, &caller.instance, &caller.token, &typed, policy, idempotency).await;
     limits::respond(validated, |record| {
         let data = Validated {
             uuid: record.id,
-            chat_id: match &typed.whose {
-                Whose::Chat(chat) => chat.as_given().to_owned(),
+            chat_id: match &typed.selector {
+                CodeSelector::Chat(chat) => chat.as_given().to_owned(),
                 // An erased request has no chat, and none of its codes is valid.
-                Whose::Request(_) => record.chat_id().unwrap_or_default(),
+                CodeSelector::Request(_) => record.chat_id().unwrap_or_default(),
             },
             status: record.status(state.service.now()),
             validated_at: record.ended_at().unwrap_or_else(|| state.service.now()).into(),

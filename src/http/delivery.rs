@@ -17,7 +17,7 @@ use crate::{
     reader::{Faults, Format, Reader},
     service::{
         Instance,
-        delivery::{Cursor, STANDINGS, word},
+        callback_log::{CallbackCursor, JOB_STATES, state_name},
     },
 };
 
@@ -29,18 +29,18 @@ pub(super) async fn list(state: Data<PublicState>, cx: Cx, instance: Path<String
     let query = query::parse_query(&request);
     let mut f = query::reader(&query);
     let status = f.read("status", |text| {
-        let standing = STANDINGS.into_iter().find(|standing| word(*standing) == text);
+        let standing = JOB_STATES.into_iter().find(|standing| state_name(*standing) == text);
         standing.ok_or("expected pending, delivered or dead")
     });
     let limit = query::page_size(&mut f, CALLBACKS_DEFAULT);
-    let cursor = f.read("cursor", |text| Cursor::parse(text).ok_or("expected next_cursor of the page before"));
+    let cursor = f.read("cursor", |text| CallbackCursor::parse(text).ok_or("expected next_cursor of the page before"));
     let id = f.parsed("uuid", "the uuid of a request");
     f.finish(Some(()))?;
     let (callbacks, next) = match id {
         Some(id) => {
             let record = state.service.get(&cx, &caller.instance, id).await?;
             let mut callbacks = state.service.callbacks_of(&cx, &caller.instance, &record).await?;
-            callbacks.retain(|callback| status.is_none_or(|standing| callback.status == word(standing)));
+            callbacks.retain(|callback| status.is_none_or(|standing| callback.status == state_name(standing)));
             callbacks.truncate(limit);
             (callbacks, None)
         }

@@ -56,7 +56,7 @@ pub(super) async fn respond(
     let Some(connection) = request.conn_data::<Connection>().cloned() else {
         return Err(Problem::new(super::problem::Code::InternalError, "this listener has no streams"));
     };
-    let reservation = connection.budget().reserve_stream().map_err(|_| ServiceError::Crowded)?;
+    let reservation = connection.budget().reserve_stream().map_err(|_| ServiceError::TooManyWatchers)?;
     let tracker = tracker.clone();
     let on_takeover = move |stream: Box<dyn ClientStream>| {
         drop(rt::spawn(tracker.track_future(write_events(stream, events, reservation))));

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{limits, verification::Watched},
-    domain::{AnyKind, Verification, VerificationId, scope::Scope, token::Kind},
+    domain::{AnyKind, Verification, VerificationId, scope::Scope, token::TokenKind},
     hash::sha256,
     service::{self, Instance, RequestContext, Service, ServiceError},
 };
@@ -82,8 +82,10 @@ async fn try_events(
     match wait {
         Some(wait) => {
             let budget = request.conn_data::<Connection>().map(Connection::budget);
-            let _reservation =
-                budget.map(|budget| budget.reserve_long_poll()).transpose().map_err(|_| ServiceError::Crowded)?;
+            let _reservation = budget
+                .map(|budget| budget.reserve_long_poll())
+                .transpose()
+                .map_err(|_| ServiceError::TooManyWatchers)?;
             Ok(long_poll(&viewer, watched, wait).await)
         }
         None => stream(state, viewer, watched, request).await,
@@ -115,7 +117,7 @@ async fn authorize(
     if let (Some(token), Ok(id)) = (auth::poll_token(request), &id)
         && token.id() == *id
     {
-        return match state.service.by_token(cx, &token, Kind::Poll).await {
+        return match state.service.record_by_token(cx, &token, TokenKind::Poll).await {
             Ok(record) if instance.parse() == Ok(record.instance) => Ok((Visibility::Status, *id)),
             Ok(_) | Err(ServiceError::NotFound) => Err(auth::count_wrong_token(state, cx, request).await),
             Err(error) => Err(error.into()),
@@ -144,7 +146,7 @@ impl Viewer {
 
 /// Responds as soon as the caller's view has changed, at once if nothing more will change, and at the latest after
 /// `wait`.
-async fn long_poll(viewer: &Viewer, mut watched: service::Watched, wait: Duration) -> HttpResponse {
+async fn long_poll(viewer: &Viewer, mut watched: service::VerificationWatch, wait: Duration) -> HttpResponse {
     let deadline = tokio::time::Instant::now() + wait;
     let first = viewer.view(watched.record().clone());
     let mut now = first.clone();
@@ -160,7 +162,7 @@ async fn long_poll(viewer: &Viewer, mut watched: service::Watched, wait: Duratio
 async fn stream(
     state: &PublicState,
     viewer: Viewer,
-    watched: service::Watched,
+    watched: service::VerificationWatch,
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     // An `EventSource` reconnects whenever a stream ends; 204 makes it stop.
@@ -176,7 +178,7 @@ async fn stream(
 /// A stream in progress.
 struct StatusEvents {
     viewer: Viewer,
-    watched: service::Watched,
+    watched: service::VerificationWatch,
     /// Digest of the last event, instead of its data: thousands of streams may be open.
     last_digest: Option<[u8; 32]>,
     count: u32,
@@ -185,7 +187,7 @@ struct StatusEvents {
 impl WatchSource for StatusEvents {
     type Kind = AnyKind;
 
-    fn watched(&mut self) -> &mut service::Watched {
+    fn watched(&mut self) -> &mut service::VerificationWatch {
         &mut self.watched
     }
 

@@ -11,7 +11,7 @@ use actix_web::{
 use super::problem::Problem;
 use crate::{
     domain::quota::Allowance,
-    service::{Limited, Standing},
+    service::{LimitStatus, Limited},
 };
 
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -22,24 +22,24 @@ pub(super) fn respond<T>(
     limited: Limited<T>,
     to_response: impl FnOnce(T) -> HttpResponse,
 ) -> Result<HttpResponse, Problem> {
-    let Limited { outcome, standings } = limited;
+    let Limited { outcome, limit_statuses } = limited;
     match outcome {
         Ok(value) => {
             let mut response = to_response(value);
-            add_headers(response.headers_mut(), &standings);
+            add_headers(response.headers_mut(), &limit_statuses);
             Ok(response)
         }
-        Err(error) => Err(Problem { standings, ..error.into() }),
+        Err(error) => Err(Problem { limit_statuses, ..error.into() }),
     }
 }
 
 /// Adds both headers, with one item per limit, before the items that are already there.
-pub(super) fn add_headers(headers: &mut HeaderMap, standings: &[Standing]) {
-    if standings.is_empty() {
+pub(super) fn add_headers(headers: &mut HeaderMap, limit_statuses: &[LimitStatus]) {
+    if limit_statuses.is_empty() {
         return;
     }
     let (mut policies, mut limits) = (String::new(), String::new());
-    for Standing { name, quota, allowance } in standings {
+    for LimitStatus { name, quota, allowance } in limit_statuses {
         let comma = if policies.is_empty() { "" } else { ", " };
         let name = name.as_str();
         let window = quota.window().as_secs_f64().round().max(1.0);

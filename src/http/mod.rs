@@ -54,13 +54,13 @@ use self::{
         RouteEntry, delete, get, get_and_head, not_found, options, post,
     },
 };
-use crate::{config::Edge, domain::token::Kind, service::Service};
+use crate::{config::ProxyConfig, domain::token::TokenKind, service::Service};
 
 /// State shared by the handlers of the public listener.
 pub struct PublicState {
     pub service: Arc<Service>,
     /// Replaced by a reload.
-    edge: Arc<ArcSwap<Edge>>,
+    edge: Arc<ArcSwap<ProxyConfig>>,
     address_limiter: AddressLimiter,
     renderings: Renderings,
     guides: Guides,
@@ -69,7 +69,7 @@ pub struct PublicState {
 }
 
 impl PublicState {
-    pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<Edge>>, streams: TaskTracker) -> Self {
+    pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<ProxyConfig>>, streams: TaskTracker) -> Self {
         Self {
             service,
             edge,
@@ -112,16 +112,16 @@ pub const ROUTES: &[RouteEntry] = &[
     post(Gateway, "/webhooks/{instance}/{secret}", || to(webhook::receive)),
     post(Gateway, "/webhooks/{instance}/{secret}/{tail}", || to(webhook::receive)),
 
-    get_and_head(Bearer(Kind::Handle), "/l/{handle}", || to(pages::start_page)),
-    post(Bearer(Kind::Handle), "/l/{handle}", || to(pages::tap)),
-    post(Bearer(Kind::Handle), "/l/{handle}/code", || to(pages::submit_code)),
-    get(Bearer(Kind::Handle), "/l/{handle}/events", || to(pages::events)),
-    get_and_head(Bearer(Kind::Handle), "/l/{handle}/go", || to(pages::go_to_whatsapp)),
-    get_and_head(Bearer(Kind::Handle), "/l/{handle}/qr.svg", || to(pages::qr_code)),
-    get_and_head(Bearer(Kind::Link), "/o/{token}", || to(pages::open)),
-    post(Bearer(Kind::Link), "/o/{token}", || to(pages::complete)),
-    get_and_head(Bearer(Kind::Dispute), "/d/{token}", || to(pages::dispute_form)),
-    post(Bearer(Kind::Dispute), "/d/{token}", || to(pages::dispute)),
+    get_and_head(Bearer(TokenKind::Handle), "/l/{handle}", || to(pages::start_page)),
+    post(Bearer(TokenKind::Handle), "/l/{handle}", || to(pages::tap)),
+    post(Bearer(TokenKind::Handle), "/l/{handle}/code", || to(pages::submit_code)),
+    get(Bearer(TokenKind::Handle), "/l/{handle}/events", || to(pages::events)),
+    get_and_head(Bearer(TokenKind::Handle), "/l/{handle}/go", || to(pages::go_to_whatsapp)),
+    get_and_head(Bearer(TokenKind::Handle), "/l/{handle}/qr.svg", || to(pages::qr_code)),
+    get_and_head(Bearer(TokenKind::Link), "/o/{token}", || to(pages::open)),
+    post(Bearer(TokenKind::Link), "/o/{token}", || to(pages::complete)),
+    get_and_head(Bearer(TokenKind::Dispute), "/d/{token}", || to(pages::dispute_form)),
+    post(Bearer(TokenKind::Dispute), "/d/{token}", || to(pages::dispute)),
     get_and_head(Static, "/widget.js", || to(pages::widget)),
 
     get_and_head(Open, "/openapi.json", || to(contract::serve::openapi_json)),

@@ -20,7 +20,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 
 use crate::{
-    config::{Access, Edge},
+    config::{Access, ProxyConfig},
     ops::Ops,
     service::Service,
 };
@@ -60,7 +60,7 @@ pub struct OperatorState {
     /// The operators who may log in, and the allowed host names. Replaced by a reload.
     pub access: Arc<ArcSwap<Access>>,
     /// Replaced by a reload.
-    pub edge: Arc<ArcSwap<Edge>>,
+    pub edge: Arc<ArcSwap<ProxyConfig>>,
     /// Held while a password is compared, so that at most one core is busy with it.
     pub password_check: Arc<Mutex<()>>,
 }

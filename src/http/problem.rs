@@ -18,7 +18,7 @@ use crate::{
         scope::{Scope, Scopes},
     },
     reader::{Fault, Faults},
-    service::{ServiceError, Standing},
+    service::{LimitStatus, ServiceError},
     store::StoreError,
 };
 
@@ -34,7 +34,7 @@ pub struct Problem {
     /// With [`Code::InsufficientScope`]: the scope that the token lacks.
     pub missing_scope: Option<Scope>,
     /// State of the rate limits that the request was counted for.
-    pub standings: Vec<Standing>,
+    pub limit_statuses: Vec<LimitStatus>,
 }
 
 impl Problem {
@@ -46,7 +46,7 @@ impl Problem {
             retry_after: None,
             attempts_remaining: None,
             missing_scope: None,
-            standings: Vec::new(),
+            limit_statuses: Vec::new(),
         }
     }
 
@@ -112,7 +112,7 @@ impl ResponseError for Problem {
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
         let mut response = response.body(to_json(&self.body()));
-        limits::add_headers(response.headers_mut(), &self.standings);
+        limits::add_headers(response.headers_mut(), &self.limit_statuses);
         response
     }
 }
@@ -140,7 +140,7 @@ impl From<ServiceError> for Problem {
                 retry_after: Some(retry_after),
                 ..Self::new(Code::RateLimited, "wait as long as Retry-After says")
             },
-            ServiceError::RoomUsed { retry_after } => Self {
+            ServiceError::StorageQuotaExceeded { retry_after } => Self {
                 retry_after: Some(retry_after),
                 ..Self::new(
                     Code::InstanceFull,
@@ -163,9 +163,9 @@ impl From<ServiceError> for Problem {
             ServiceError::NothingToSend => {
                 Self::new(Code::NothingToSend, "only codes are sent; pass the link on yourself")
             }
-            ServiceError::Spent => Self::new(Code::TokenSpent, "it was used or revoked, or it has expired"),
+            ServiceError::TokenSpent => Self::new(Code::TokenSpent, "it was used or revoked, or it has expired"),
             ServiceError::Refused => Self::new(Code::TokenRefused, "the token is unknown, or the verifier is wrong"),
-            ServiceError::Crowded => Self {
+            ServiceError::TooManyWatchers => Self {
                 retry_after: Some(Duration::from_secs(5)),
                 ..Self::new(
                     Code::TemporaryReducedCapacity,

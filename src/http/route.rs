@@ -7,7 +7,7 @@ use actix_web::{
 };
 
 use super::problem::{Code, Problem};
-use crate::domain::token::Kind;
+use crate::domain::token::TokenKind;
 
 /// Who may call a route. Decides which requests of unauthenticated addresses are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,7 +18,7 @@ pub enum Access {
     /// behind the same address. It costs no more than a path that does not exist.
     Static,
     /// Holders of the token in the path, which is part of our links: every request is counted, per link.
-    Bearer(Kind),
+    Bearer(TokenKind),
     /// Holders of an API token: wrong tokens are counted.
     Token,
     /// Gateways, which authenticate their webhooks: nothing is counted, because all messages come from one address.

@@ -6,7 +6,7 @@ use actix_web::{HttpResponseBuilder, http::header, web::Bytes};
 use tokio::time::timeout;
 
 use super::event_stream::EventSource;
-use crate::{domain::Kind, service::Watched};
+use crate::{domain::Kind, service::VerificationWatch};
 
 /// Interval of heartbeats: proxies close a stream that stays silent.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -36,7 +36,7 @@ impl Event {
 pub(super) trait WatchSource: 'static {
     type Kind: Kind;
 
-    fn watched(&mut self) -> &mut Watched<Self::Kind>;
+    fn watched(&mut self) -> &mut VerificationWatch<Self::Kind>;
 
     /// The next event, if there is one that the reader has not seen.
     fn next_event(&mut self) -> Option<Event>;

@@ -11,7 +11,7 @@ use crate::{
         verification::{Code, CodeRequest, Completion, Details, Link, LinkRequest, Progress, Request},
     },
     config::LinkStyle,
-    domain::{Kind, OtpType, Typed, Verification, link, sent_code::SentCode, token::Kind as TokenKind, whatsapp},
+    domain::{Kind, OtpType, TypedVerification, Verification, link, sent_code::SentCode, token::TokenKind, whatsapp},
     service::{Instance, Service},
 };
 
@@ -58,13 +58,13 @@ pub(super) fn link(
         created_at: record.created_at.into(),
         code: code.map(|code| code.as_str().to_owned()),
         whatsapp_link: match (instance.config.link_style, &handle) {
-            (LinkStyle::Go, Some(handle)) => Some(service.public(&format!("/l/{handle}/go"))),
+            (LinkStyle::Go, Some(handle)) => Some(service.public_url(&format!("/l/{handle}/go"))),
             _ => text.as_deref().map(|text| whatsapp::wa_me(number, text)),
         },
         app_url: text.as_deref().map(|text| whatsapp::app_url(number, text)),
         text,
-        start_url: handle.as_ref().map(|handle| service.public(&format!("/l/{handle}"))),
-        qr_url: handle.as_ref().map(|handle| service.public(&format!("/l/{handle}/qr.svg"))),
+        start_url: handle.as_ref().map(|handle| service.public_url(&format!("/l/{handle}"))),
+        qr_url: handle.as_ref().map(|handle| service.public_url(&format!("/l/{handle}/qr.svg"))),
         poll_token: service.token(record, TokenKind::Poll).map(|token| token.to_string()),
         warnings: warnings.to_vec(),
     }
@@ -77,7 +77,7 @@ pub(super) fn code(
     record: &Verification<SentCode>,
     warnings: &[Warning],
 ) -> Code {
-    let code = instance.config.codes.in_response.then(|| service.otp(record)).flatten();
+    let code = instance.config.codes.in_response.then(|| service.otp_code(record)).flatten();
     Code {
         uuid: record.id,
         chat_id: record.chat_id(),
@@ -132,16 +132,16 @@ fn completion<K: Kind>(record: &Verification<K>) -> Option<Completion> {
 /// person has begun.
 pub(super) fn request(service: &Service, instance: &Instance, record: Verification, secrets: bool) -> Request {
     let details = Details::of(&record);
-    match record.typed() {
-        Typed::Link(record) => {
+    match record.into_typed() {
+        TypedVerification::Link(record) => {
             let link = link(service, instance, &record, &[]);
             let link = if secrets { link } else { without_secrets(link) };
-            let completion = Completion::of(&record.kind, &record.request);
+            let completion = Completion::of(&record.details, &record.request);
             Request::Link(Box::new(LinkRequest { link, details, completion }))
         }
-        Typed::Code(record) => {
+        TypedVerification::Code(record) => {
             let code = code(service, instance, &record, &[]);
-            let otp = &record.kind.otp;
+            let otp = &record.details.delivery;
             Request::Code(Box::new(CodeRequest {
                 code: if secrets { code } else { Code { code: None, poll_token: None, ..code } },
                 details,

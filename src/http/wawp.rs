@@ -24,11 +24,11 @@ use crate::{
         limits::{FOOTER, TYPED},
         wawp::{WawpSent, WawpVerified},
     },
-    domain::{Chat, Language, scope::Scope, subject::InvalidChat, target::Guard, template},
+    domain::{Chat, Language, chat_state::LockoutPolicy, scope::Scope, subject::InvalidChat, template},
     reader::{Format, Reader},
     service::{
         RequestContext,
-        input_code::{self, Typed, Whose},
+        code_request::{self, CodeSelector, ValidationRequest},
     },
 };
 
@@ -36,7 +36,7 @@ use crate::{
 const CODE_TTL_SECS: u32 = 300;
 /// Minimum time between two codes for one recipient.
 const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
-/// Wrong attempts, after which the recipient is locked for `codes.locked_for`.
+/// Wrong attempts, after which the recipient is locked for `codes.lockout`.
 const MAX_WRONG_CODES: u32 = 5;
 
 /// `GET` and `POST /v2/auth/otp/send`
@@ -51,12 +51,12 @@ pub(super) async fn send(
     let mut f = Reader::new(Format::Form, "", &input.values);
     let chat = chat(&mut f);
     let language = f.text("lang").and_then(|tag| Language::find(&tag)).unwrap_or(Language::ENGLISH);
-    let footer = f.text("footer").map(|text| template::clean(&text)).filter(|text| !text.is_empty());
+    let footer = f.text("footer").map(|text| template::remove_control(&text)).filter(|text| !text.is_empty());
     if footer.as_ref().is_some_and(|text| text.chars().count() > FOOTER) {
         f.fault("footer", format!("is longer than {FOOTER} characters"));
     }
     let chat = f.finish(chat)?;
-    let mut code_request = input_code::plain(chat, language, CODE_TTL_SECS, &caller.instance)?;
+    let mut code_request = code_request::for_chat(chat, language, CODE_TTL_SECS, &caller.instance)?;
     code_request.footer = footer;
     code_request.cooldown = Some(COOLDOWN);
     let requested = state.service.request_code(&cx, &caller.instance, &caller.token, code_request, None).await;
@@ -80,13 +80,13 @@ pub(super) async fn verify(
     }
     let (chat, code) = f.finish(chat.zip(code))?;
     let guarded = caller.instance.config.limits.wrong_codes.is_some();
-    let guard = Guard {
-        misses: guarded.then_some(MAX_WRONG_CODES),
-        anew: true,
-        locked_for: caller.instance.config.codes.locked_for,
+    let policy = LockoutPolicy {
+        max_per_window: guarded.then_some(MAX_WRONG_CODES),
+        full_window: true,
+        lockout: caller.instance.config.codes.locked_for,
     };
-    let typed = Typed { whose: Whose::Chat(chat), code };
-    let validated = state.service.validate(&cx, &caller.instance, &caller.token, &typed, guard, None).await;
+    let typed = ValidationRequest { selector: CodeSelector::Chat(chat), code };
+    let validated = state.service.validate(&cx, &caller.instance, &caller.token, &typed, policy, None).await;
     limits::respond(validated, |_| json_response(&WawpVerified::new()))
 }
 

@@ -72,12 +72,12 @@ pub(super) async fn receive(
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
     trace_context::accept_parent();
-    state.service.heard(&instance);
+    state.service.record_inbound(&instance);
     match instance.gateway.parse(&webhook) {
         Ok(events) => {
             for event in &events {
                 let owner = instance_of_event(&state, &instance, event, &webhook);
-                state.service.heard(&owner);
+                state.service.record_inbound(&owner);
                 process(&state, &cx, &owner, event).await?;
             }
         }
@@ -99,7 +99,7 @@ fn authenticate(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>)
     state.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
     let failed = ByReason { instance: rejected.instance, reason: Reason::WebhookUnauthenticated.as_str() };
     state.service.metrics.attempts_failed.get_or_create(&failed).inc();
-    if let Some(count) = state.service.vitals.failed(id, "webhook", why.0, state.service.clock.wall()) {
+    if let Some(count) = state.service.health.record_failure(id, "webhook", why.0, state.service.clock.wall()) {
         tracing::warn!(gateway = kind, instance = %id, reason = why.0, count, "refused a webhook that failed authentication");
     }
     Err(unauthenticated(webhook.method))
@@ -121,7 +121,7 @@ fn instance_of_event(
     state
         .service
         .instances
-        .numbered(instance.gateway.kind(), id)
+        .by_number_id(instance.gateway.kind(), id)
         .filter(is_authentic)
         .unwrap_or_else(|| Arc::clone(instance))
 }

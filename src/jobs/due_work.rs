@@ -143,7 +143,7 @@ mod tests {
 
     fn due(partition: u8, second: i64) -> DueLane {
         let lane = Lane("a".to_owned());
-        DueLane { partition: Partition::of(partition), lane, since: from_millis(second * 1000) }
+        DueLane { partition: Partition::from_byte(partition), lane, since: from_millis(second * 1000) }
     }
 
     #[test]
@@ -166,12 +166,12 @@ mod tests {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
         for partition in 0..32 {
-            backlog.add(&lane, Partition::of(partition), from_millis(i64::from(partition)));
+            backlog.add(&lane, Partition::from_byte(partition), from_millis(i64::from(partition)));
         }
         for (count, partitions) in [(1, 1), (10, 10), (16, 16), (32, 16), (64, 16), (100, 25), (500, 32)] {
             let spread = backlog.spread(&lane, count);
             assert_eq!(spread.len(), partitions, "{count}");
-            assert_eq!(spread[0].0, Partition::of(0), "the oldest first");
+            assert_eq!(spread[0].0, Partition::from_byte(0), "the oldest first");
             assert_eq!(spread.iter().map(|(_, count)| count).sum::<usize>(), count);
         }
     }
@@ -180,12 +180,12 @@ mod tests {
     fn what_came_while_the_store_was_looked_at_is_kept() {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
-        backlog.add(&lane, Partition::of(1), from_millis(1));
+        backlog.add(&lane, Partition::from_byte(1), from_millis(1));
         let mark = backlog.version();
-        backlog.add(&lane, Partition::of(2), from_millis(2));
+        backlog.add(&lane, Partition::from_byte(2), from_millis(2));
         backlog.replace(mark, Vec::new());
-        assert_eq!(backlog.spread(&lane, 9), [(Partition::of(2), 9)]);
-        backlog.record_grant(&lane, Partition::of(2), 1, None, false);
+        assert_eq!(backlog.spread(&lane, 9), [(Partition::from_byte(2), 9)]);
+        backlog.record_grant(&lane, Partition::from_byte(2), 1, None, false);
         assert_eq!(backlog.lanes(), []);
     }
 
@@ -194,12 +194,12 @@ mod tests {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
         for _ in 0..5 {
-            backlog.add(&lane, Partition::of(1), from_millis(1));
+            backlog.add(&lane, Partition::from_byte(1), from_millis(1));
         }
-        backlog.add(&lane, Partition::of(2), from_millis(1));
+        backlog.add(&lane, Partition::from_byte(2), from_millis(1));
         assert_eq!(backlog.least(&lane), 6);
-        backlog.record_grant(&lane, Partition::of(1), 3, Some(from_millis(2)), false);
-        backlog.record_grant(&lane, Partition::of(2), 1, Some(from_millis(2)), false);
+        backlog.record_grant(&lane, Partition::from_byte(1), 3, Some(from_millis(2)), false);
+        backlog.record_grant(&lane, Partition::from_byte(2), 1, Some(from_millis(2)), false);
         assert_eq!(backlog.least(&lane), 3, "there is more in both");
     }
 
@@ -207,8 +207,8 @@ mod tests {
     fn what_waits_for_a_job_in_hand_is_not_asked_for() {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
-        backlog.add(&lane, Partition::of(1), from_millis(1));
-        backlog.record_grant(&lane, Partition::of(1), 0, Some(from_millis(1)), true);
+        backlog.add(&lane, Partition::from_byte(1), from_millis(1));
+        backlog.record_grant(&lane, Partition::from_byte(1), 0, Some(from_millis(1)), true);
         assert_eq!(backlog.lanes(), []);
         backlog.unblock(&lane);
         assert_eq!(backlog.lanes(), [lane]);

@@ -35,17 +35,20 @@ pub struct CallbackJob {
 /// Send a reply in a chat; the text is rendered when it is sent.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ReplyJob {
-    pub about: Option<VerificationId>,
+    #[serde(rename = "about")]
+    pub verification: Option<VerificationId>,
     pub reply: Reply,
     pub chat_id: String,
     pub subject: Option<Subject>,
 }
 
-/// Send the code over the channel of this leg; the text is rendered when it is sent.
+/// Send the code over the channel of this message; the text is rendered when it is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CodeJob {
-    pub about: VerificationId,
-    pub leg: usize,
+    #[serde(rename = "about")]
+    pub verification: VerificationId,
+    #[serde(rename = "leg")]
+    pub message: usize,
 }
 
 impl JobPayload {
@@ -109,8 +112,8 @@ pub fn callback_of_send_id(id: VerificationId, event: Event, send: u16) -> JobId
     JobId(format!("{}:{}:{send}", id.simple(), event.as_str()))
 }
 
-pub fn code_id(id: VerificationId, leg: usize) -> JobId {
-    JobId(format!("{}:code:{leg}", id.simple()))
+pub fn code_id(id: VerificationId, message: usize) -> JobId {
+    JobId(format!("{}:code:{message}", id.simple()))
 }
 
 /// Ids of all callbacks that this verification can have had.
@@ -119,7 +122,7 @@ pub fn callback_ids(record: &Verification) -> Vec<JobId> {
     let once =
         Event::ALL.iter().filter(|event| event.otp_type() == its_type).map(|event| callback_id(record.id, *event));
     let Some(code) = record.as_code() else { return once.collect() };
-    let sends = code.otp.legs.iter().map(|leg| leg.send).max().unwrap_or_default();
+    let sends = code.delivery.messages.iter().map(|message| message.send).max().unwrap_or_default();
     let each = |event| (0..=sends).map(move |send| callback_of_send_id(record.id, event, send));
     once.chain([Event::CodeSent, Event::CodeDelivered].into_iter().flat_map(each)).collect()
 }
@@ -155,7 +158,8 @@ mod tests {
             url: "https://app.example.org".to_owned(),
             body: "{}".to_owned(),
         };
-        let reply = ReplyJob { about: Some(about), reply: Reply::Success, chat_id: "1@c.us".to_owned(), subject: None };
+        let reply =
+            ReplyJob { verification: Some(about), reply: Reply::Success, chat_id: "1@c.us".to_owned(), subject: None };
         for (payload, stored) in [
             (
                 JobPayload::Callback(callback),
@@ -168,7 +172,10 @@ mod tests {
                 JobPayload::Reply(reply),
                 json!({ "do": "reply", "about": id, "reply": "success", "chat_id": "1@c.us", "subject": null }),
             ),
-            (JobPayload::Code(CodeJob { about, leg: 2 }), json!({ "do": "code", "about": id, "leg": 2 })),
+            (
+                JobPayload::Code(CodeJob { verification: about, message: 2 }),
+                json!({ "do": "code", "about": id, "leg": 2 }),
+            ),
         ] {
             assert_eq!(serde_json::to_value(&payload).unwrap(), stored);
             assert_eq!(serde_json::from_value::<JobPayload>(stored).unwrap(), payload);

@@ -25,7 +25,7 @@ use self::label::{
     ByReason, ByReloadResult, ByResult, ByRoute, ByVersion, GatewayReason, GatewayResult, InstanceInfo, InstanceLabel,
     KindReason, OperationCause, RouteStatus,
 };
-use crate::domain::{InstanceId, Reason, quota::Name};
+use crate::domain::{InstanceId, Reason, quota::LimitName};
 
 /// Up to this number of instances, all series of an instance exist from the start.
 pub const MAX_INITIALIZED_INSTANCES: usize = 32;
@@ -291,7 +291,7 @@ impl Metrics {
         for reason in ["gone", "forbidden_target", "instance_removed"] {
             drop(self.jobs_dead.get_or_create(&KindReason { kind: "callback", reason }));
         }
-        for limit in Name::ALL {
+        for limit in LimitName::ALL {
             drop(self.limited.get_or_create(&ByLimit { limit: limit.as_str() }));
         }
         for cause in ["refused", "evicted"] {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     domain::time::rfc3339,
     metrics::label::{ByInstance, ByKind, InstanceLabel, KindReason},
-    service::vitals::Failure,
+    service::health::Failure,
     store::StoreDescription,
 };
 
@@ -21,7 +21,7 @@ impl Ops {
     /// The status report, without a request to the store; data from the store comes with its age.
     pub fn status(&self, ready: bool) -> Status {
         let now = self.store.now();
-        let seen = self.vitals.seen.load();
+        let seen = self.vitals.snapshot.load();
         let wall = self.clock.wall();
         let mut gateways: Vec<GatewayStatus> = self
             .instances
@@ -29,7 +29,7 @@ impl Ops {
             .iter()
             .map(|instance| {
                 let id = instance.config.id;
-                let last = self.vitals.last_heard(id);
+                let last = self.vitals.last_inbound_of(id);
                 let refused = self.metrics.numbers_refused.get(&ByInstance { instance: InstanceLabel(id) });
                 GatewayStatus {
                     instance: id,
@@ -77,7 +77,7 @@ impl Ops {
             store: self.store_status(),
             config: ConfigStatus {
                 current: self.metrics.config_current.get() == 1,
-                waiting: self.vitals.waiting.load().iter().map(|key| (*key).to_owned()).collect(),
+                waiting: self.vitals.restart_required.load().iter().map(|key| (*key).to_owned()).collect(),
                 read_at: self.metrics.config_read_timestamp_seconds.get(),
             },
             keys: self.service.keys_status(),
@@ -123,7 +123,7 @@ impl Ops {
 
     /// The current failures of this process, merged with those that other replicas last reported.
     fn latest_failures(&self) -> Vec<FailureStatus> {
-        let seen = self.vitals.seen.load();
+        let seen = self.vitals.snapshot.load();
         let others = seen.iter().flat_map(|seen| &seen.replicas).filter(|(one, _)| one.replica != self.vitals.replica);
         let mut all = self.vitals.own_failures();
         for failure in others.flat_map(|(_, said)| &said.failures) {

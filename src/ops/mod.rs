@@ -13,7 +13,7 @@ use self::store_watch::StoreWatch;
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    service::{Instances, Service, Vitals},
+    service::{Instances, ReplicaHealth, Service},
     store::Store,
 };
 
@@ -23,7 +23,7 @@ pub struct Ops {
     instances: Arc<Instances>,
     metrics: Arc<Metrics>,
     clock: Clock,
-    vitals: Arc<Vitals>,
+    vitals: Arc<ReplicaHealth>,
     service: Arc<Service>,
     store_watch: Mutex<StoreWatch>,
 }
@@ -35,7 +35,7 @@ impl Ops {
             instances: Arc::clone(&service.instances),
             metrics: Arc::clone(&service.metrics),
             clock: service.clock.clone(),
-            vitals: Arc::clone(&service.vitals),
+            vitals: Arc::clone(&service.health),
             service: Arc::clone(service),
             store_watch: Mutex::default(),
         }

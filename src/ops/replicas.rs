@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Ops;
 use crate::{
     metrics::label::{ByKind, ByVersion},
-    service::vitals::{Said, Seen},
+    service::health::{HeartbeatBody, StoreSnapshot},
     store::{Backlog, ReplicaHeartbeat, StoreError},
 };
 
@@ -26,7 +26,7 @@ impl Ops {
 
     /// Reads the heartbeats of all replicas and the backlog of jobs.
     pub async fn observe(&self) -> Result<(), StoreError> {
-        let replicas: Vec<(ReplicaHeartbeat, Said)> = self
+        let replicas: Vec<(ReplicaHeartbeat, HeartbeatBody)> = self
             .store
             .heartbeats()
             .await?
@@ -36,39 +36,39 @@ impl Ops {
                 (one, said)
             })
             .collect();
-        self.service.watch_keys().await?;
+        self.service.refresh_keys().await?;
         let backlog = self.store.backlog().await?;
         self.measure(&backlog);
         self.count_versions(&replicas);
         // Adopt what other replicas, or this one before a restart, received: a restart must not make a gateway look
         // silent.
         for instance in self.instances.all() {
-            let last = replicas.iter().filter_map(|(_, said)| said.heard.get(&instance.config.id)).max();
+            let last = replicas.iter().filter_map(|(_, said)| said.last_inbound.get(&instance.config.id)).max();
             if let Some(last) = last {
-                self.service.heard_at(&instance, *last);
+                self.service.record_inbound_at(&instance, *last);
             }
         }
-        self.vitals.seen.store(Some(Arc::new(Seen { at: Instant::now(), backlog, replicas })));
+        self.vitals.snapshot.store(Some(Arc::new(StoreSnapshot { at: Instant::now(), backlog, replicas })));
         Ok(())
     }
 
     /// Announces a clean shutdown, so that peers need not wait for the heartbeat timeout.
     pub async fn say_goodbye(&self) {
-        self.service.traces.written().await;
+        self.service.message_log.flushed().await;
         if let Err(error) = self.say(false, true).await {
             tracing::debug!(%error, "the others were not told that this process ends");
         }
     }
 
     async fn say(&self, ready: bool, stopped: bool) -> Result<(), StoreError> {
-        let said = Said {
+        let said = HeartbeatBody {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: Some(self.vitals.started),
             ready,
             stopped,
             config_current: self.metrics.config_current.get() == 1,
             look_up: self.service.look_up_number(),
-            heard: self.vitals.all_heard(),
+            last_inbound: self.vitals.all_last_inbound(),
             failures: self.vitals.own_failures(),
         };
         let words = serde_json::to_string(&said).expect("what is said has only string keys");
@@ -90,9 +90,9 @@ impl Ops {
         }
     }
 
-    fn count_versions(&self, replicas: &[(ReplicaHeartbeat, Said)]) {
+    fn count_versions(&self, replicas: &[(ReplicaHeartbeat, HeartbeatBody)]) {
         let mut versions: HashMap<&str, i64> = HashMap::new();
-        let before = self.vitals.seen.load();
+        let before = self.vitals.snapshot.load();
         // Remove the metric of a version once none of its heartbeats is left; without a live replica it is 0 until
         // then.
         for (_, said) in before.iter().flat_map(|before| &before.replicas) {
@@ -108,7 +108,7 @@ impl Ops {
         }
     }
 
-    pub(super) fn is_alive(&self, one: &ReplicaHeartbeat, said: &Said) -> bool {
+    pub(super) fn is_alive(&self, one: &ReplicaHeartbeat, said: &HeartbeatBody) -> bool {
         self.service.is_alive(one, said)
     }
 }

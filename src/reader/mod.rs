@@ -17,7 +17,7 @@ pub use self::{
 };
 use crate::{
     api::Warning,
-    domain::template::{clean, nearest},
+    domain::template::{nearest, remove_control},
 };
 
 /// The input format, which decides how unknown keys are treated.
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
             match self.format {
                 Format::Toml => self.fault(name, format!("is not a key{near}")),
                 Format::Json => {
-                    let field = self.key(&clean(name).chars().take(60).collect::<String>());
+                    let field = self.key(&remove_control(name).chars().take(60).collect::<String>());
                     self.warn("unknown_field", format!("{field} is not a field and was ignored{near}"));
                 }
                 Format::Form | Format::Query => {}

@@ -9,20 +9,20 @@ use crate::{
     },
     domain::{
         Event, Kind, KindRef, OtpType, Verification,
-        link::{self, Link, Reached},
+        link::{self, Link, LoginProgress},
     },
 };
 
 /// The body of `event` about a record, as of `at`. Never contains the code or a token.
 pub fn body<K: Kind>(event: Event, record: &Verification<K>, at: Timestamp) -> String {
     let (status, common, request) = (record.status(at), Common::of(record), &record.request);
-    let data = match record.kind.by_ref() {
+    let data = match record.details.by_ref() {
         KindRef::Code(code) => CallbackData::Code(Box::new(CodeEvent {
             otp_type: OtpType::Code,
             status,
             common,
-            send: code.otp.send(),
-            channel: code.otp.channel(),
+            send: code.delivery.send(),
+            channel: code.delivery.channel(),
         })),
         KindRef::Link(link) => CallbackData::Link(Box::new(LinkEvent {
             otp_type: OtpType::Link,
@@ -31,7 +31,7 @@ pub fn body<K: Kind>(event: Event, record: &Verification<K>, at: Timestamp) -> S
             renews: request.renews.map(|id| id.to_string()),
             text_changed: record.proof().map(|_| link.text_changed),
             risk: link.risk.as_ref().map(Risk::from),
-            after: reached(link),
+            after: progress_at_dispute(link),
             completion: Completion::of(link, request),
         })),
     };
@@ -47,7 +47,7 @@ pub fn envelope(event: Event, at: Timestamp, data: CallbackData) -> String {
 }
 
 /// How far the login had progressed when it was disputed; `None` if it was not disputed.
-fn reached(link: &Link) -> Option<Reached> {
+fn progress_at_dispute(link: &Link) -> Option<LoginProgress> {
     match link.completion()? {
         link::Completion::Disputed { after, .. } => Some(*after),
         link::Completion::Offered { .. }

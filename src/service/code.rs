@@ -5,17 +5,19 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CONFLICTS, Idempotency, Instance, Limited, RequestContext, Service, ServiceError, Standing,
+    Idempotency, Instance, LimitStatus, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
+    code_request::CodeRequest,
     draft::VerificationDraft,
-    input_code::CodeRequest,
     loaded::{Loaded, LoadedTyped},
 };
 use crate::{
     domain::{
-        InstanceId, Kind, Partition, Protocol as _, Reason, Typed, Verification, VerificationId,
-        quota::{Name, Quota},
-        sent_code::{COOLDOWN, CodeCommand, CodeVerdict, DeliveryReport, Fate, Leg, Otp, SentCode},
-        target::Target,
+        InstanceId, Kind, Partition, Reason, StateMachine as _, TypedVerification, Verification, VerificationId,
+        chat_state::ChatState,
+        quota::{LimitName, Quota},
+        sent_code::{
+            COOLDOWN, CodeCommand, CodeMessage, CodeVerdict, Delivery, DeliveryReport, MessageStatus, SentCode,
+        },
         template::{self, Values},
     },
     jobs::payload::{self, CodeJob, JobPayload},
@@ -25,8 +27,8 @@ use crate::{
 };
 
 /// A code message, ready to send through a gateway.
-pub struct Outgoing {
-    pub leg: Leg,
+pub struct OutgoingCode {
+    pub message: CodeMessage,
     pub code: String,
     pub text: String,
     pub record: Verification<SentCode>,
@@ -43,82 +45,82 @@ impl Service {
         input: CodeRequest,
         idempotency: Option<Idempotency>,
     ) -> Limited<Verification<SentCode>> {
-        let mut standings = Vec::new();
-        let outcome = self.make_code(cx, instance, token, input, idempotency, &mut standings).await;
-        Limited { outcome, standings }
+        let mut limit_statuses = Vec::new();
+        let outcome = self.try_request_code(cx, instance, token, input, idempotency, &mut limit_statuses).await;
+        Limited { outcome, limit_statuses }
     }
 
-    async fn make_code(
+    async fn try_request_code(
         &self,
         cx: &RequestContext,
         instance: &Arc<Instance>,
         token: &str,
         input: CodeRequest,
         idempotency: Option<Idempotency>,
-        standings: &mut Vec<Standing>,
+        limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<Verification<SentCode>, ServiceError> {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
         }
         let subject = input.chat.subject();
-        let partition = self.target_partition(instance, subject);
+        let partition = self.chat_partition(instance, subject);
         let mut draft = self.draft_code(partition);
         if let Some(cooldown) = input.cooldown {
-            let aimed = self.target(cx, instance, subject).await?;
-            self.cool(&aimed.target, cooldown, self.now(), standings)?;
+            let versioned = self.load_chat_state(cx, instance, subject).await?;
+            self.check_cooldown(&versioned.state, cooldown, self.now(), limit_statuses)?;
         }
         let mut limits = self.mint_limits(instance, token);
         limits.extend(self.sending_limits(instance, &input.request));
-        limits.extend(self.room_limits(instance, &input.request));
-        limits.extend(self.chat_limit(instance, Name::Codes, subject));
-        let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, draft.write()));
-        let entered = self.enter(cx, instance, &limits, reserve.as_ref(), standings).await?;
+        limits.extend(self.storage_limits(instance, &input.request));
+        limits.extend(self.chat_limit(instance, LimitName::Codes, subject));
+        let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
+        let entered = self.admit(cx, instance, &limits, reserve.as_ref(), limit_statuses).await?;
         if let Some(record) = entered.existing {
             return Verification::from_any(record).ok_or(ServiceError::KeyReused);
         }
-        self.refuse_more_jobs(instance)?;
+        self.check_pending_jobs(instance)?;
         draft = entered.draft.unwrap_or(draft);
-        let record = self.create_code(cx, instance, input, draft, standings).await?;
+        let record = self.commit_code(cx, instance, input, draft, limit_statuses).await?;
         self.metrics.codes_requested.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
         Ok(record)
     }
 
-    async fn create_code(
+    async fn commit_code(
         &self,
         cx: &RequestContext,
         instance: &Arc<Instance>,
         input: CodeRequest,
         draft: VerificationDraft,
-        standings: &mut Vec<Standing>,
+        limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<Verification<SentCode>, ServiceError> {
         let id = draft.id;
         let CodeRequest { request, chat, shape, expires, channels, footer, cooldown, .. } = input;
         let mut late = None;
-        for _ in 0..CONFLICTS {
-            let mut aimed = self.target(cx, instance, chat.subject()).await?;
+        for _ in 0..MAX_COMMIT_ATTEMPTS {
+            let mut versioned = self.load_chat_state(cx, instance, chat.subject()).await?;
             let now = late.take().unwrap_or_else(|| self.now());
             if let Some(cooldown) = cooldown {
-                self.cool(&aimed.target, cooldown, now, standings)?;
+                self.check_cooldown(&versioned.state, cooldown, now, limit_statuses)?;
             }
-            self.reopen(cx, instance, &chat, &mut aimed.target, now, standings).await?;
-            let birth = Self::birth(instance, draft, now, expires, instance.config.codes.attempts);
-            let otp = Otp::new(shape, channels.clone(), footer.clone(), now);
-            let mut record = Verification::code(birth, otp, request.clone());
-            cx.acts_on(id);
-            cx.sign(&mut record, 0);
-            let mut change = self.birth_change(instance, &record);
+            self.check_lockout(cx, instance, &chat, &mut versioned.state, now, limit_statuses).await?;
+            let new = Self::new_verification(instance, draft, now, expires, instance.config.codes.attempts);
+            let otp = Delivery::new(shape, channels.clone(), footer.clone(), now);
+            let mut record = Verification::code(new, otp, request.clone());
+            cx.set_verification(id);
+            cx.attribute(&mut record, 0);
+            let mut change = self.creation_change(instance, &record);
             change.jobs.push(self.code_job(instance, &record, 0));
-            let replaced = match aimed.target.active {
-                Some(old) => self.replace(cx, instance, old, &mut change, now).await?,
+            let replaced = match versioned.state.active {
+                Some(old) => self.cancel_previous(cx, instance, old, &mut change, now).await?,
                 None => None,
             };
-            aimed.target.asked(id, now);
+            versioned.state.code_requested(id, now);
             let retain_until = change.records[0].retain_until;
-            change.records.extend(self.target_changes(aimed, retain_until, now));
-            match self.send_with(cx, change, Some(&record), now).await? {
+            change.records.extend(self.chat_state_changes(versioned, retain_until, now));
+            match self.commit_with_record(cx, change, Some(&record), now).await? {
                 CommitOutcome::Applied { .. } => {
                     if let Some(old) = &replaced {
-                        self.count(old);
+                        self.count_ended(old);
                     }
                     return Ok(record);
                 }
@@ -138,12 +140,12 @@ impl Service {
 
     /// The id lies in the partition of the chat, like everything else about the chat.
     fn draft_code(&self, partition: Partition) -> VerificationDraft {
-        let id = VerificationId::new(self.millis(), random::bytes()).within(partition);
-        VerificationDraft { key: self.keys.current(), nonce: random::bytes(), code_length: 0, id }
+        let id = VerificationId::new(self.now_millis(), random::bytes()).in_partition(partition);
+        VerificationDraft { key: self.keys.current_id(), nonce: random::bytes(), code_length: 0, id }
     }
 
     /// Ends the previous code of the chat in the commit of the new one. `None` if there is nothing to end.
-    async fn replace(
+    async fn cancel_previous(
         &self,
         cx: &RequestContext,
         instance: &Arc<Instance>,
@@ -158,9 +160,9 @@ impl Service {
         };
         let mut decision = SentCode::decide(&loaded.record, CodeCommand::Replace, now);
         let Some(next) = &mut decision.next else { return Ok(None) };
-        cx.sign(next, loaded.record.timeline.len());
+        cx.attribute(next, loaded.record.timeline.len());
         let next = next.clone();
-        let end = self.change(&loaded, &decision, None, now);
+        let end = self.change_for(&loaded, &decision, None, now);
         change.records.extend(end.records);
         change.jobs.extend(end.jobs);
         change.valid_until = end.valid_until;
@@ -174,17 +176,17 @@ impl Service {
         instance: &Arc<Instance>,
         id: VerificationId,
     ) -> Limited<Verification<SentCode>> {
-        let mut standings = Vec::new();
-        let outcome = self.send_again(cx, instance, id, &mut standings).await;
-        Limited { outcome, standings }
+        let mut limit_statuses = Vec::new();
+        let outcome = self.try_resend(cx, instance, id, &mut limit_statuses).await;
+        Limited { outcome, limit_statuses }
     }
 
-    async fn send_again(
+    async fn try_resend(
         &self,
         cx: &RequestContext,
         instance: &Arc<Instance>,
         id: VerificationId,
-        standings: &mut Vec<Standing>,
+        limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<Verification<SentCode>, ServiceError> {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
@@ -195,81 +197,85 @@ impl Service {
         };
         let record = &loaded.record;
         // A resend that comes too early does not count against the limit of the chat.
-        let early = record.kind.otp.asked_at + COOLDOWN > self.now();
+        let early = record.details.delivery.requested_at + COOLDOWN > self.now();
         if let (false, None, Some(chat)) = (early, record.ended_at(), &record.request.chat) {
             let mut limits = self.sending_limits(instance, &record.request);
-            limits.extend(self.chat_limit(instance, Name::Codes, chat.subject()));
-            self.enter(cx, instance, &limits, None, standings).await?;
+            limits.extend(self.chat_limit(instance, LimitName::Codes, chat.subject()));
+            self.admit(cx, instance, &limits, None, limit_statuses).await?;
         }
         let applied = self.apply(cx, loaded, CodeCommand::Resend, None).await?;
         match applied.verdict {
             CodeVerdict::Resent => Ok(applied.record),
-            CodeVerdict::TooSoon(again) => Err(self.too_soon(again.duration_since(self.now()), COOLDOWN, standings)),
+            CodeVerdict::TooSoon(again) => {
+                Err(self.too_soon(again.duration_since(self.now()), COOLDOWN, limit_statuses))
+            }
             CodeVerdict::Expired => Err(ServiceError::Code(Reason::CodeExpired)),
             CodeVerdict::Failed(reason) => Err(ServiceError::Code(reason)),
             CodeVerdict::Validated
             | CodeVerdict::Repeated
             | CodeVerdict::RepeatedFailure(_)
             | CodeVerdict::Canceled
-            | CodeVerdict::Forgotten
+            | CodeVerdict::Erased
             | CodeVerdict::Unchanged
             | CodeVerdict::Refused => Err(ServiceError::NothingToSend),
         }
     }
 
-    /// The job of a leg, in the lane of the number that carries its channel.
-    pub(super) fn code_job<K: Kind>(&self, instance: &Instance, record: &Verification<K>, leg: usize) -> Job {
-        let channel = record.as_code().and_then(|code| code.otp.legs.get(leg)).map(|leg| leg.channel);
+    /// The job of a message, in the lane of the number that carries its channel.
+    pub(super) fn code_job<K: Kind>(&self, instance: &Instance, record: &Verification<K>, message: usize) -> Job {
+        let channel =
+            record.as_code().and_then(|code| code.delivery.messages.get(message)).map(|message| message.channel);
         let carrier = channel.and_then(|channel| self.instances.carrier_id(instance, channel));
-        let work = JobPayload::Code(CodeJob { about: record.id, leg });
+        let work = JobPayload::Code(CodeJob { verification: record.id, message });
         let lane = Lane::codes(carrier.unwrap_or(instance.config.id));
-        self.job(instance, payload::code_id(record.id, leg), lane, None, &work)
+        self.job(instance, payload::code_id(record.id, message), lane, None, &work)
     }
 
-    /// The message that a job has to send. `None` if nothing is left to send, because the code or this leg has ended.
-    pub async fn outgoing(
+    /// The message that a job has to send. `None` if nothing is left to send, because the code or this message has ended.
+    pub async fn outgoing_code(
         &self,
         cx: &RequestContext,
         instance: &Instance,
         about: VerificationId,
         known: Option<&Verification>,
-        leg: usize,
-    ) -> Result<Option<Outgoing>, ServiceError> {
-        let record = match self.record(cx, about, known).await.map(Verification::typed) {
-            Ok(Typed::Code(record)) => record,
-            Ok(Typed::Link(_)) | Err(ServiceError::NotFound) => return Ok(None),
+        message: usize,
+    ) -> Result<Option<OutgoingCode>, ServiceError> {
+        let record = match self.record(cx, about, known).await.map(Verification::into_typed) {
+            Ok(TypedVerification::Code(record)) => record,
+            Ok(TypedVerification::Link(_)) | Err(ServiceError::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
         let live = record.status(self.now()).is_open();
-        let queued = record.kind.otp.legs.get(leg).filter(|leg| leg.fate == Fate::Queued);
-        let (true, Some(&leg), Some(code)) = (live, queued, self.otp(&record)) else { return Ok(None) };
+        let queued =
+            record.details.delivery.messages.get(message).filter(|message| message.status == MessageStatus::Queued);
+        let (true, Some(&message), Some(code)) = (live, queued, self.otp_code(&record)) else { return Ok(None) };
         let values = Values { name: &record.request.name, code: code.as_str(), ..Values::default() };
         let mut text = template::render(instance.code_text(&record.request), values);
-        if let Some(footer) = record.kind.otp.footer.as_deref() {
+        if let Some(footer) = record.details.delivery.footer.as_deref() {
             text = format!("{text}\n\n{footer}");
         }
-        Ok(Some(Outgoing { leg, code: code.as_str().to_owned(), text, record }))
+        Ok(Some(OutgoingCode { message, code: code.as_str().to_owned(), text, record }))
     }
 
     /// The id of the message that a job sends: the same in every attempt, in the format of WhatsApp's own clients.
     pub fn message_id(&self, number: InstanceId, job: &JobId) -> String {
-        let digest = self.keys.permanent("message id", number, job.0.as_bytes()).hex();
+        let digest = self.keys.permanent_digest("message id", number, job.0.as_bytes()).hex();
         format!("3EB0{}", digest[..18].to_ascii_uppercase())
     }
 
     /// Records a delivery report. Ignored if the code no longer exists.
-    pub async fn fared(
+    pub async fn record_delivery_report(
         &self,
         cx: &RequestContext,
         instance: &Arc<Instance>,
         about: VerificationId,
-        leg: usize,
+        message: usize,
         report: DeliveryReport,
     ) -> Result<(), ServiceError> {
         let noted = async {
             let (version, record) = self.load_as(cx, about).await?;
             let loaded = Loaded { instance: Arc::clone(instance), record, version };
-            self.apply::<SentCode>(cx, loaded, CodeCommand::Report { leg, report }, None).await
+            self.apply::<SentCode>(cx, loaded, CodeCommand::Report { message, report }, None).await
         };
         match noted.await {
             Ok(_) | Err(ServiceError::NotFound) => Ok(()),
@@ -277,18 +283,23 @@ impl Service {
         }
     }
 
-    fn cool(
+    fn check_cooldown(
         &self,
-        target: &Target,
+        target: &ChatState,
         cooldown: SignedDuration,
         now: Timestamp,
-        standings: &mut Vec<Standing>,
+        limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<(), ServiceError> {
-        target.cooling(now, cooldown).map_or(Ok(()), |left| Err(self.too_soon(left, cooldown, standings)))
+        target.cooldown_left(now, cooldown).map_or(Ok(()), |left| Err(self.too_soon(left, cooldown, limit_statuses)))
     }
 
-    fn too_soon(&self, left: SignedDuration, cooldown: SignedDuration, standings: &mut Vec<Standing>) -> ServiceError {
+    fn too_soon(
+        &self,
+        left: SignedDuration,
+        cooldown: SignedDuration,
+        limit_statuses: &mut Vec<LimitStatus>,
+    ) -> ServiceError {
         let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
-        self.limited(standings, Name::Cooldown, Quota::per(1, duration(cooldown)), duration(left))
+        self.rate_limited(limit_statuses, LimitName::Cooldown, Quota::per(1, duration(cooldown)), duration(left))
     }
 }

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{CONFLICTS, Instance, RequestContext, Service, ServiceError, loaded::Loaded};
+use super::{Instance, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError, loaded::Loaded};
 use crate::{
-    domain::{Decision, Effect, InstanceId, Kind, LookUp, Protocol, Status, Subject, Verification, link::Link},
+    domain::{Decision, Effect, InstanceId, Kind, LookUp, StateMachine, Status, Subject, Verification, link::Link},
     jobs::{
         payload,
         permits::{Permit, StartableJob},
@@ -18,7 +18,7 @@ use crate::{
 
 /// The gateway message that a decision answers.
 #[derive(Clone, Debug)]
-pub(super) struct Incoming {
+pub(super) struct InboundMessage {
     /// Look-up of the gateway's message id.
     pub(super) id: LookUp,
     /// Address of the reply.
@@ -27,57 +27,57 @@ pub(super) struct Incoming {
 }
 
 /// Result of a command.
-pub(super) struct Applied<K: Protocol> {
+pub(super) struct CommandOutcome<K: StateMachine> {
     pub(super) verdict: K::Verdict,
     /// The record after the command.
     pub(super) record: Verification<K>,
-    pub(super) written: Written,
+    pub(super) write: WriteOutcome,
 }
 
 /// Whether a command wrote anything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Written {
+pub(super) enum WriteOutcome {
     /// The decision was to change nothing.
-    Nothing,
-    Done,
+    Unchanged,
+    Committed,
     /// The gateway message had been answered before; nothing was written.
     Duplicate,
 }
 
 impl Service {
-    /// Decides and commits. After a conflict, loads the record and decides again, for at most `CONFLICTS` rounds.
-    pub(super) async fn apply<K: Protocol>(
+    /// Decides and commits. After a conflict, loads the record and decides again, for at most `MAX_COMMIT_ATTEMPTS` rounds.
+    pub(super) async fn apply<K: StateMachine>(
         &self,
         cx: &RequestContext,
         mut loaded: Loaded<K>,
         command: K::Command,
-        incoming: Option<&Incoming>,
-    ) -> Result<Applied<K>, ServiceError> {
+        incoming: Option<&InboundMessage>,
+    ) -> Result<CommandOutcome<K>, ServiceError> {
         let id = loaded.record.id;
-        cx.acts_on(id);
+        cx.set_verification(id);
         let mut now = self.now();
-        for _ in 0..CONFLICTS {
+        for _ in 0..MAX_COMMIT_ATTEMPTS {
             let mut decision = K::decide(&loaded.record, command.clone(), now);
             let verdict = decision.verdict;
             if decision.next.is_none() && decision.effects.is_empty() {
-                return Ok(Applied { verdict, record: loaded.record, written: Written::Nothing });
+                return Ok(CommandOutcome { verdict, record: loaded.record, write: WriteOutcome::Unchanged });
             }
             if let Some(next) = &mut decision.next {
-                cx.sign(next, loaded.record.timeline.len());
+                cx.attribute(next, loaded.record.timeline.len());
             }
-            let change = self.change(&loaded, &decision, incoming, now);
+            let change = self.change_for(&loaded, &decision, incoming, now);
             let after = decision.next.as_ref().unwrap_or(&loaded.record);
-            match self.send_with(cx, change, Some(after), now).await? {
+            match self.commit_with_record(cx, change, Some(after), now).await? {
                 CommitOutcome::Applied { .. } => {
                     let had_ended = loaded.record.ended_at().is_some();
                     let record = decision.next.unwrap_or(loaded.record);
                     if !had_ended {
-                        self.count(&record);
+                        self.count_ended(&record);
                     }
-                    return Ok(Applied { verdict, record, written: Written::Done });
+                    return Ok(CommandOutcome { verdict, record, write: WriteOutcome::Committed });
                 }
                 CommitOutcome::Duplicate => {
-                    return Ok(Applied { verdict, record: loaded.record, written: Written::Duplicate });
+                    return Ok(CommandOutcome { verdict, record: loaded.record, write: WriteOutcome::Duplicate });
                 }
                 CommitOutcome::Conflict | CommitOutcome::Collision => {
                     (loaded.version, loaded.record) = self.load_as(cx, id).await?;
@@ -93,29 +93,29 @@ impl Service {
     }
 
     /// Commits a change. Jobs that get a permit start in this process at once.
-    pub(super) async fn send(
+    pub(super) async fn commit(
         &self,
         cx: &RequestContext,
         change: Change,
         now: Timestamp,
     ) -> Result<CommitOutcome, StoreError> {
-        self.send_with(cx, change, None::<&Verification<Link>>, now).await
+        self.commit_with_record(cx, change, None::<&Verification<Link>>, now).await
     }
 
-    /// As [`Service::send`]. Jobs that start at once receive `record`, as this change writes it, and need not load it.
-    pub(super) async fn send_with<K: Protocol>(
+    /// As [`Service::commit`]. Jobs that start at once receive `record`, as this change writes it, and need not load it.
+    pub(super) async fn commit_with_record<K: StateMachine>(
         &self,
         cx: &RequestContext,
         mut change: Change,
         record: Option<&Verification<K>>,
         now: Timestamp,
     ) -> Result<CommitOutcome, StoreError> {
-        let permits = &self.handoff.permits;
+        let permits = &self.local_dispatch.permits;
         let taken: Vec<Option<Permit>> = change
             .jobs
             .iter_mut()
             .map(|job| {
-                let paced = self.rate(&job.lane).is_some();
+                let paced = self.send_rate(&job.lane).is_some();
                 let permit = job.due.is_none().then(|| permits.try_take(&job.lane, job.id.group(), paced)).flatten();
                 job.lease = permit.is_some();
                 permit
@@ -132,7 +132,7 @@ impl Service {
                         let (since, fence) = (now, 1);
                         let leased =
                             Leased { partition, id, instance, lane, fence, attempts: 0, lapsed: 0, since, body };
-                        self.handoff.give(StartableJob { leased, permit, record: record.clone() });
+                        self.local_dispatch.give(StartableJob { leased, permit, record: record.clone() });
                     }
                     None if job.due.is_none() => permits.record_waiting(&job.lane, partition, now),
                     _ => {}
@@ -144,7 +144,7 @@ impl Service {
 
     /// Most messages per second that a lane may send; `None` for lanes without messages, and if the operator set no
     /// limit.
-    pub fn rate(&self, lane: &Lane) -> Option<u32> {
+    pub fn send_rate(&self, lane: &Lane) -> Option<u32> {
         let number = lane.instance().filter(|_| lane.kind().is_message())?;
         self.instances.get(number)?.config.limits.replies_per_second
     }
@@ -153,17 +153,17 @@ impl Service {
     pub fn message_delay(&self, number: InstanceId) -> Duration {
         let oldest = [Lane::replies(number), Lane::codes(number)]
             .iter()
-            .filter_map(|lane| self.handoff.permits.oldest(lane))
+            .filter_map(|lane| self.local_dispatch.permits.oldest(lane))
             .min();
         oldest
             .map_or(Duration::ZERO, |oldest| Duration::try_from(self.now().duration_since(oldest)).unwrap_or_default())
     }
 
-    pub(super) fn change<K: Protocol>(
+    pub(super) fn change_for<K: StateMachine>(
         &self,
         loaded: &Loaded<K>,
         decision: &Decision<K>,
-        incoming: Option<&Incoming>,
+        incoming: Option<&InboundMessage>,
         now: Timestamp,
     ) -> Change {
         let Loaded { instance, record: before, version } = loaded;
@@ -177,11 +177,11 @@ impl Service {
                     let id = payload::callback_id(before.id, *event);
                     self.callback_job(instance, after, *event, id, 0, now)
                 }
-                Effect::CallbackOfSend { event, send } => {
+                Effect::CallbackForSend { event, send } => {
                     let id = payload::callback_of_send_id(before.id, *event, *send);
                     self.callback_job(instance, after, *event, id, u32::from(*send), now)
                 }
-                Effect::Code { leg } => Some(self.code_job(instance, after, *leg)),
+                Effect::SendCode { message } => Some(self.code_job(instance, after, *message)),
                 Effect::Reply(reply) => {
                     incoming.map(|incoming| self.reply_job(instance, Some(before.id), incoming, *reply))
                 }
@@ -208,13 +208,13 @@ impl Service {
         record: &Verification<K>,
         version: u64,
     ) -> RecordChange {
-        let retain_until = super::timers::removed_at(instance, record) + super::timers::LATEST;
+        let retain_until = super::timers::removed_at(instance, record) + super::timers::MAX_TIMER_DELAY;
         let bytes = record::encode(&self.keys, record);
         RecordChange { created_at: record.created_at, ..RecordChange::new(record.id, version, bytes, retain_until) }
     }
 
     /// Counts a verification that has just ended.
-    pub(super) fn count<K: Kind>(&self, record: &Verification<K>) {
+    pub(super) fn count_ended<K: Kind>(&self, record: &Verification<K>) {
         let Some(at) = record.ended_at() else { return };
         let (otp_type, status) = (record.otp_type().as_str(), record.status(at));
         let ended = ByFinalState { instance: InstanceLabel(record.instance), otp_type, result: status.as_str() };

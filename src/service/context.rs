@@ -17,15 +17,15 @@ use crate::{
 
 /// Budget for all LID look-ups of one request at a gateway. It is short because a person waits for the reply to their
 /// message.
-const LOOK_UPS: Duration = Duration::from_secs(3);
+const LID_LOOK_UP_BUDGET: Duration = Duration::from_secs(3);
 
 /// Created where a request enters, and passed to every use case.
 pub struct RequestContext {
     /// The store, limited by the time budget of the request.
     pub(super) store: Arc<dyn Store>,
     /// Time budget for LID look-ups at gateways.
-    pub(super) look_ups: TimeBudget,
-    deed: Mutex<Deed>,
+    pub(super) lid_look_ups: TimeBudget,
+    action: Mutex<Action>,
 }
 
 impl Service {
@@ -43,53 +43,53 @@ impl Service {
 
 impl RequestContext {
     fn over(store: Arc<dyn Store>) -> Self {
-        Self { store, look_ups: TimeBudget::new(LOOK_UPS), deed: Mutex::default() }
+        Self { store, lid_look_ups: TimeBudget::new(LID_LOOK_UP_BUDGET), action: Mutex::default() }
     }
 
     /// Records the caller.
-    pub fn acts_as(&self, by: By, instance: Option<InstanceId>) {
+    pub fn set_actor(&self, by: Actor, instance: Option<InstanceId>) {
         let mut deed = self.lock();
-        (deed.by, deed.instance) = (Some(by), instance);
+        (deed.actor, deed.instance) = (Some(by), instance);
     }
 
     /// Records the verification that is acted on.
-    pub(super) fn acts_on(&self, id: VerificationId) {
-        self.lock().about = Some(id);
+    pub(super) fn set_verification(&self, id: VerificationId) {
+        self.lock().verification = Some(id);
     }
 
-    pub(super) fn replays(&self, callback: &str) {
+    pub(super) fn set_replayed(&self, callback: &str) {
         self.lock().replayed = Some(callback.to_owned());
     }
 
     /// Signs the entries of a record's timeline from index `from` on with the id of the caller. A token without a
     /// configured id is left out, to save space in every record.
-    pub(super) fn sign<K>(&self, record: &mut Verification<K>, from: usize) {
-        match &self.lock().by {
-            None | Some(By::Token { named: false, .. }) => {}
-            Some(by) => record.sign(from, &by.to_string()),
+    pub(super) fn attribute<K>(&self, record: &mut Verification<K>, from: usize) {
+        match &self.lock().actor {
+            None | Some(Actor::Token { named: false, .. }) => {}
+            Some(by) => record.attribute(from, &by.to_string()),
         }
     }
 
     /// What the request has done so far.
-    pub fn deed(&self) -> Deed {
+    pub fn action(&self) -> Action {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Deed> {
-        self.deed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Action> {
+        self.action.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// An authenticated caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum By {
+pub enum Actor {
     /// An API token. `named`: the operator configured its id.
     Token { id: String, named: bool },
     /// A user of the operator page.
     Operator { name: String },
 }
 
-impl fmt::Display for By {
+impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token { id, .. } => write!(f, "token:{id}"),
@@ -100,11 +100,11 @@ impl fmt::Display for By {
 
 /// What one request did, for the log and the audit stream.
 #[derive(Clone, Default, Debug)]
-pub struct Deed {
+pub struct Action {
     /// `None` while the caller is not authenticated.
-    pub by: Option<By>,
+    pub actor: Option<Actor>,
     pub instance: Option<InstanceId>,
-    pub about: Option<VerificationId>,
+    pub verification: Option<VerificationId>,
     /// The callback that was queued again.
     pub replayed: Option<String>,
 }

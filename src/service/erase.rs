@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Instance, RequestContext, Service, ServiceError, requests::created_at, trace};
+use super::{Instance, RequestContext, Service, ServiceError, message_log, requests::created_at};
 use crate::{
     api::explanation::Removed,
     domain::{Chat, Event, Partition, Subject, Verification, VerificationId, keys::Digest},
@@ -13,11 +13,11 @@ use crate::{
 /// Records of one chat read at a time.
 const BATCH: usize = 100;
 /// Most jobs of one instance searched, per state.
-const JOBS: usize = 50_000;
+const MAX_JOBS: usize = 50_000;
 
 /// Receivers that were sent data about a person, and the jobs that sent it.
 #[derive(Default)]
-struct Told {
+struct DataRecipients {
     receivers: HashSet<Lane>,
     jobs: Vec<JobId>,
 }
@@ -26,7 +26,7 @@ impl Service {
     /// Removes everything kept about a chat of this instance. Pending verifications are removed without a callback.
     pub async fn erase(&self, cx: &RequestContext, instance: &Instance, chat: &Chat) -> Result<Removed, ServiceError> {
         let mut erased = Removed { requests: 0, jobs: 0, traces: 0 };
-        let mut told = Told::default();
+        let mut told = DataRecipients::default();
         let lists = self.chat_indexes(instance, chat.subject());
         let mut after = None;
         loop {
@@ -34,7 +34,7 @@ impl Service {
             let Some(last) = page.last() else { break };
             after = Some(Position { created_at: created_at(last), id: last.id });
             for stored in &page {
-                let Some(record) = self.readable(instance, stored) else {
+                let Some(record) = self.decode_or_report(instance, stored) else {
                     cx.store.remove(&sealed_removal(instance, stored, &lists)).await?;
                     erased.requests += 1;
                     continue;
@@ -51,10 +51,10 @@ impl Service {
             }
         }
         erased.jobs = self.erase_jobs(cx, instance, chat.subject(), &mut told).await?;
-        self.erase_answers(cx, instance, &told).await?;
-        erased.traces = self.erase_traces(cx, instance, chat.subject()).await?;
+        self.erase_responses(cx, instance, &told).await?;
+        erased.traces = self.erase_log_entries(cx, instance, chat.subject()).await?;
         if let Subject::Phone(phone) = chat.subject() {
-            self.phones.forget(phone);
+            self.lid_resolver.remove(phone);
         }
         tracing::info!(instance = %instance.config.id, ?erased, "a chat was erased");
         Ok(erased)
@@ -64,8 +64,8 @@ impl Service {
         let mut indexes = self.indexes(instance, record);
         indexes.extend(lists.iter().filter(|list| !indexes.contains(list)).cloned().collect::<Vec<_>>());
         let mut jobs = payload::callback_ids(record);
-        let legs = record.as_code().map_or(0, |code| code.otp.legs.len() + code.otp.channels.len());
-        jobs.extend((0..legs).map(|leg| payload::code_id(record.id, leg)));
+        let messages = record.as_code().map_or(0, |code| code.delivery.messages.len() + code.delivery.channels.len());
+        jobs.extend((0..messages).map(|message| payload::code_id(record.id, message)));
         let removal = Removal::new(instance.config.id, record.id.partition());
         Removal { record: Some((record.id.into(), indexes)), jobs, ..removal }
     }
@@ -76,13 +76,13 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         subject: &Subject,
-        told: &mut Told,
+        told: &mut DataRecipients,
     ) -> Result<usize, ServiceError> {
         let mut removals: Vec<Removal> =
             Partition::all().map(|partition| Removal::new(instance.config.id, partition)).collect();
         let mut erased = 0;
-        for standing in super::delivery::STANDINGS {
-            for job in cx.store.jobs(instance.config.id, standing, JOBS).await? {
+        for state in super::callback_log::JOB_STATES {
+            for job in cx.store.jobs(instance.config.id, state, MAX_JOBS).await? {
                 // A job that no key opens discloses nothing, and can stay.
                 if JobPayload::open(&self.keys, instance.config.id, &job.id, &job.body)
                     .is_ok_and(|work| work.is_about(subject))
@@ -96,7 +96,7 @@ impl Service {
         }
         let chats: Vec<String> = spellings(subject)
             .iter()
-            .flat_map(|chat_id| self.chat_of(instance, chat_id).all())
+            .flat_map(|chat_id| self.chat_look_up(instance, chat_id).all())
             .map(Digest::hex)
             .collect();
         for mut removal in removals {
@@ -108,30 +108,35 @@ impl Service {
     }
 
     /// Responses of receivers may repeat what callbacks contained.
-    async fn erase_answers(&self, cx: &RequestContext, instance: &Instance, told: &Told) -> Result<(), ServiceError> {
+    async fn erase_responses(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        told: &DataRecipients,
+    ) -> Result<(), ServiceError> {
         for receiver in &told.receivers {
-            for (journal, note) in self.answers_to(cx, receiver, &told.jobs).await? {
-                let mut removal = Removal::new(instance.config.id, note.partition);
-                removal.log_entries.push((journal, note.bytes));
+            for (stream, entry) in self.responses_to(cx, receiver, &told.jobs).await? {
+                let mut removal = Removal::new(instance.config.id, entry.partition);
+                removal.log_entries.push((stream, entry.bytes));
                 cx.store.remove(&removal).await?;
             }
         }
         Ok(())
     }
 
-    async fn erase_traces(
+    async fn erase_log_entries(
         &self,
         cx: &RequestContext,
         instance: &Instance,
         subject: &Subject,
     ) -> Result<usize, ServiceError> {
-        let journal = trace::journal(instance.config.id);
-        let about = self.trace_of(instance, subject);
+        let stream = message_log::stream(instance.config.id);
+        let about = self.sender_look_up(instance, subject);
         let mut erased = 0;
-        for (_, trace, note) in self.traces(cx, instance).await? {
+        for (_, trace, entry) in self.logged_messages(cx, instance).await? {
             if trace.chat.is_some_and(|chat| about.contains(chat)) {
-                let mut removal = Removal::new(instance.config.id, note.partition);
-                removal.log_entries.push((journal.clone(), note.bytes));
+                let mut removal = Removal::new(instance.config.id, entry.partition);
+                removal.log_entries.push((stream.clone(), entry.bytes));
                 cx.store.remove(&removal).await?;
                 erased += 1;
             }

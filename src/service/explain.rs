@@ -4,7 +4,7 @@ mod sentence;
 
 use jiff::Timestamp;
 
-use super::{Instance, RequestContext, Service, ServiceError, trace::Trace};
+use super::{Instance, RequestContext, Service, ServiceError, message_log::LoggedMessage};
 use crate::{
     api::{callback::CallbackEntry, explanation::Message},
     domain::{Chat, LookUp, Subject, Verification, VerificationId},
@@ -12,9 +12,9 @@ use crate::{
 };
 
 /// Most messages, and most requests, in one answer.
-const MOST: usize = 20;
+const MAX_RESULTS: usize = 20;
 /// Newest requests searched for the ending of a phone number.
-const READ: usize = 1_000;
+const MAX_RECORDS_READ: usize = 1_000;
 
 /// What to explain.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,7 +23,7 @@ pub enum Question {
     /// The gateway's id of a message.
     Message(String),
     /// The last two to six digits of a phone number.
-    Ending(String),
+    PhoneEnding(String),
     Chat(Subject),
 }
 
@@ -36,7 +36,7 @@ impl Question {
         }
         let digits = text.trim_start_matches(['…', '.', '*', '•']);
         if (2..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Self::Ending(digits.to_owned());
+            return Self::PhoneEnding(digits.to_owned());
         }
         match text.parse::<Chat>() {
             Ok(chat) => Self::Chat(chat.subject().clone()),
@@ -49,7 +49,7 @@ impl Question {
         match self {
             Self::Request(_) => "request",
             Self::Message(_) => "message",
-            Self::Ending(_) => "phone_ending",
+            Self::PhoneEnding(_) => "phone_ending",
             Self::Chat(_) => "chat",
         }
     }
@@ -71,44 +71,44 @@ impl Service {
         instance: &Instance,
         question: &Question,
     ) -> Result<Explanation, ServiceError> {
-        let traces = self.matching_traces(cx, instance, question).await?;
+        let traces = self.matching_messages(cx, instance, question).await?;
         let mut ids: Vec<VerificationId> = traces.iter().filter_map(|(_, trace)| trace.uuid).collect();
         ids.extend(self.matching_requests(cx, instance, question).await?);
         ids.sort_by(|a, b| b.cmp(a));
         ids.dedup();
         let mut requests = Vec::new();
-        for id in ids.into_iter().take(MOST) {
+        for id in ids.into_iter().take(MAX_RESULTS) {
             let Some(stored) = cx.store.load(id.into()).await? else { continue };
-            let record = self.readable(instance, &stored);
+            let record = self.decode_or_report(instance, &stored);
             if let Some(record) = record.filter(|record| record.instance == instance.config.id) {
                 let callbacks = self.callbacks_of(cx, instance, &record).await?;
                 requests.push((record, callbacks));
             }
         }
-        let messages: Vec<Message> = traces.iter().take(MOST).map(|(at, trace)| message(*at, trace)).collect();
-        let sentence = sentence::of(question, &traces, &requests, self.now());
+        let messages: Vec<Message> = traces.iter().take(MAX_RESULTS).map(|(at, trace)| message(*at, trace)).collect();
+        let sentence = sentence::summary(question, &traces, &requests, self.now());
         Ok(Explanation { sentence, messages, requests })
     }
 
-    async fn matching_traces(
+    async fn matching_messages(
         &self,
         cx: &RequestContext,
         instance: &Instance,
         question: &Question,
-    ) -> Result<Vec<(Timestamp, Trace)>, ServiceError> {
+    ) -> Result<Vec<(Timestamp, LoggedMessage)>, ServiceError> {
         let asked: Option<LookUp> = match question {
             Question::Message(id) => Some(self.message_look_up(instance, id)),
-            Question::Chat(subject) => Some(self.trace_of(instance, subject)),
-            Question::Request(_) | Question::Ending(_) => None,
+            Question::Chat(subject) => Some(self.sender_look_up(instance, subject)),
+            Question::Request(_) | Question::PhoneEnding(_) => None,
         };
-        let fits = |trace: &Trace| match question {
+        let fits = |trace: &LoggedMessage| match question {
             Question::Request(id) => trace.uuid == Some(*id),
             Question::Message(_) => asked.is_some_and(|asked| trace.ids.iter().any(|id| asked.contains(*id))),
             Question::Chat(_) => asked.zip(trace.chat).is_some_and(|(asked, chat)| asked.contains(chat)),
-            Question::Ending(ending) => trace.ending.as_deref().is_some_and(|kept| same_ending(kept, ending)),
+            Question::PhoneEnding(ending) => trace.ending.as_deref().is_some_and(|kept| same_ending(kept, ending)),
         };
-        let traces = self.traces(cx, instance).await?.into_iter();
-        Ok(traces.filter(|(_, trace, _)| fits(trace)).map(|(at, trace, _)| (at, trace)).take(MOST).collect())
+        let traces = self.logged_messages(cx, instance).await?.into_iter();
+        Ok(traces.filter(|(_, trace, _)| fits(trace)).map(|(at, trace, _)| (at, trace)).take(MAX_RESULTS).collect())
     }
 
     async fn matching_requests(
@@ -125,19 +125,23 @@ impl Service {
             }
             Question::Chat(subject) => {
                 let lists = self.chat_indexes(instance, subject);
-                Ok(cx.store.list(&lists, None, MOST).await?.into_iter().map(|stored| stored.id.into()).collect())
+                Ok(cx.store.list(&lists, None, MAX_RESULTS).await?.into_iter().map(|stored| stored.id.into()).collect())
             }
-            Question::Ending(ending) => {
-                let newest = cx.store.list(&[Index::all(instance.config.id)], None, READ).await?;
-                let records = newest.iter().filter_map(|stored| self.readable(instance, stored));
-                Ok(records.filter(|record| ends_with(record, ending)).take(MOST).map(|record| record.id).collect())
+            Question::PhoneEnding(ending) => {
+                let newest = cx.store.list(&[Index::all(instance.config.id)], None, MAX_RECORDS_READ).await?;
+                let records = newest.iter().filter_map(|stored| self.decode_or_report(instance, stored));
+                Ok(records
+                    .filter(|record| has_phone_ending(record, ending))
+                    .take(MAX_RESULTS)
+                    .map(|record| record.id)
+                    .collect())
             }
         }
     }
 }
 
 /// Whether the phone number that a record asks for, or was proved by, has this ending.
-pub(super) fn ends_with(record: &Verification, ending: &str) -> bool {
+pub(super) fn has_phone_ending(record: &Verification, ending: &str) -> bool {
     let proved = record.proof().map(|proof| &proof.subject);
     let asked = record.request.chat.as_ref().map(Chat::subject);
     proved.into_iter().chain(asked).any(|subject| match subject {
@@ -151,7 +155,7 @@ fn same_ending(kept: &str, asked: &str) -> bool {
     kept.ends_with(asked) || asked.ends_with(kept)
 }
 
-fn message(at: Timestamp, trace: &Trace) -> Message {
+fn message(at: Timestamp, trace: &LoggedMessage) -> Message {
     Message {
         at: at.into(),
         outcome: trace.outcome.as_str().to_owned(),

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use subtle::ConstantTimeEq as _;
 
-use super::By;
+use super::Actor;
 use crate::{
     config::{ApiToken, InstanceConfig},
     domain::{Channel, InstanceId, Language, Mode, Request, decision::Reply, request::Texts, scope::Scopes},
@@ -20,9 +20,9 @@ pub struct Instance {
     pub config: InstanceConfig,
     pub gateway: Arc<dyn Gateway>,
     /// For callbacks to the app.
-    pub callbacks: Egress,
+    pub callback_egress: Egress,
     /// For requests to the gateway.
-    pub sending: Egress,
+    pub gateway_egress: Egress,
 }
 
 impl fmt::Debug for Instance {
@@ -33,20 +33,20 @@ impl fmt::Debug for Instance {
 
 /// Why access to an instance is denied.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Denied {
+pub enum AccessDenied {
     /// No instance accepts this token.
     Unauthorized,
     /// The token is valid, but not for this instance.
     NotFound,
     /// The token belongs to this instance, but has expired.
-    Ended { id: String },
+    Expired { id: String },
 }
 
 /// What a token grants.
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// Identifies the token.
-    pub by: By,
+    pub actor: Actor,
     pub scopes: Scopes,
 }
 
@@ -56,7 +56,7 @@ pub struct Grant {
 pub struct Instances {
     table: ArcSwap<Table>,
     /// Targets closed to callbacks, in addition to those of the configuration.
-    closed: ArcSwap<DeniedTargets>,
+    denied_targets: ArcSwap<DeniedTargets>,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ struct Table {
 
 /// Difference between the sets before and after a reload.
 #[derive(Debug)]
-pub struct Replaced {
+pub struct InstanceChanges {
     pub added: Vec<InstanceId>,
     pub removed: Vec<Arc<Instance>>,
 }
@@ -80,7 +80,7 @@ impl Instances {
             table.aliases.extend(instance.config.aliases.iter().map(|alias| (alias.clone(), id)));
             table.by_id.insert(id, Arc::new(instance));
         }
-        Self { table: ArcSwap::from_pointee(table), closed: ArcSwap::default() }
+        Self { table: ArcSwap::from_pointee(table), denied_targets: ArcSwap::default() }
     }
 
     pub fn get(&self, id: InstanceId) -> Option<Arc<Instance>> {
@@ -122,7 +122,7 @@ impl Instances {
     }
 
     /// Whether there is more than one instance.
-    pub fn several(&self) -> bool {
+    pub fn has_several(&self) -> bool {
         self.table.load().by_id.len() > 1
     }
 
@@ -132,25 +132,25 @@ impl Instances {
     }
 
     /// The instance whose gateway is of this kind and has this number id.
-    pub fn numbered(&self, kind: &str, id: &str) -> Option<Arc<Instance>> {
+    pub fn by_number_id(&self, kind: &str, id: &str) -> Option<Arc<Instance>> {
         let table = self.table.load();
         let fits = |one: &&Arc<Instance>| one.gateway.kind() == kind && one.gateway.number_id() == Some(id);
         table.by_id.values().filter(fits).min_by_key(|one| one.config.id).map(Arc::clone)
     }
 
     /// Denies callbacks to targets that were found after the configuration was read.
-    pub fn close(&self, closed: DeniedTargets) {
+    pub fn deny_targets(&self, closed: DeniedTargets) {
         let closed = Arc::new(closed);
-        self.closed.store(Arc::clone(&closed));
-        self.all().iter().for_each(|instance| instance.callbacks.deny(&closed));
+        self.denied_targets.store(Arc::clone(&closed));
+        self.all().iter().for_each(|instance| instance.callback_egress.deny(&closed));
     }
 
     /// Replaces all instances by those of `next`, atomically.
-    pub fn replace(&self, next: &Self) -> Replaced {
+    pub fn replace(&self, next: &Self) -> InstanceChanges {
         let next = next.table.load_full();
-        next.by_id.values().for_each(|instance| instance.callbacks.deny(&self.closed.load()));
+        next.by_id.values().for_each(|instance| instance.callback_egress.deny(&self.denied_targets.load()));
         let before = self.table.swap(Arc::clone(&next));
-        Replaced {
+        InstanceChanges {
             added: next.by_id.keys().filter(|id| !before.by_id.contains_key(id)).copied().collect(),
             removed: before
                 .by_id
@@ -168,7 +168,7 @@ impl Instances {
         id: Option<InstanceId>,
         token: &str,
         now: Timestamp,
-    ) -> Result<(Arc<Instance>, Grant), Denied> {
+    ) -> Result<(Arc<Instance>, Grant), AccessDenied> {
         let digest = sha256(token.as_bytes());
         let table = self.table.load();
         // Compares all tokens, so that the time taken reveals nothing.
@@ -184,13 +184,13 @@ impl Instances {
             }
         }
         match wanted {
-            Some((_, token)) if token.has_ended(now) => Err(Denied::Ended { id: token.id.clone() }),
+            Some((_, token)) if token.has_ended(now) => Err(AccessDenied::Expired { id: token.id.clone() }),
             Some((instance, token)) => {
-                let by = By::Token { id: token.id.clone(), named: token.named };
-                Ok((Arc::clone(instance), Grant { by, scopes: token.scopes }))
+                let by = Actor::Token { id: token.id.clone(), named: token.named };
+                Ok((Arc::clone(instance), Grant { actor: by, scopes: token.scopes }))
             }
-            None if known => Err(Denied::NotFound),
-            None => Err(Denied::Unauthorized),
+            None if known => Err(AccessDenied::NotFound),
+            None => Err(AccessDenied::Unauthorized),
         }
     }
 }
@@ -210,14 +210,15 @@ impl Instance {
         };
         let proves = request.is_some_and(|request| request.completion == Some(Mode::ProvePhone));
         match reply {
-            Reply::Success => {
-                pick(|texts| texts.success.as_deref(), if proves { language.confirm() } else { language.success() })
-            }
-            Reply::Proved => language.proved(),
-            Reply::TextChanged => language.changed(),
+            Reply::Success => pick(
+                |texts| texts.success.as_deref(),
+                if proves { language.prove_phone_success() } else { language.success() },
+            ),
+            Reply::NoActionNeeded => language.no_action_needed(),
+            Reply::TextChanged => language.text_changed(),
             Reply::Failed => pick(|texts| texts.failed.as_deref(), language.failed()),
             Reply::Expired => pick(|texts| texts.expired.as_deref(), language.expired()),
-            Reply::OtherDevice => language.other_device(),
+            Reply::WithCode => language.with_code(),
             Reply::Unidentified => language.unidentified(),
             Reply::Unknown => language.unknown(),
         }
@@ -245,7 +246,7 @@ impl Instance {
         let requested = request.texts.prompt.as_deref();
         requested.or(self.config.texts.of(language).prompt.as_deref()).unwrap_or_else(|| {
             let proves = request.completion == Some(Mode::ProvePhone);
-            if proves { language.prove() } else { language.prompt() }
+            if proves { language.prove_phone_prompt() } else { language.prompt() }
         })
     }
 }

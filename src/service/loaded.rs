@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Instance, RequestContext, Service, ServiceError};
-use crate::domain::{AnyKind, Kind, Typed, Verification, VerificationId, link::Link, sent_code::SentCode};
+use crate::domain::{AnyKind, Kind, TypedVerification, Verification, VerificationId, link::Link, sent_code::SentCode};
 
 /// A record as it was read, and its instance.
 pub(super) struct Loaded<K = AnyKind> {
@@ -81,9 +81,9 @@ pub(super) enum LoadedTyped {
 impl Loaded {
     pub(super) fn typed(self) -> LoadedTyped {
         let Self { instance, record, version } = self;
-        match record.typed() {
-            Typed::Link(record) => LoadedTyped::Link(Loaded { instance, record, version }),
-            Typed::Code(record) => LoadedTyped::Code(Loaded { instance, record, version }),
+        match record.into_typed() {
+            TypedVerification::Link(record) => LoadedTyped::Link(Loaded { instance, record, version }),
+            TypedVerification::Code(record) => LoadedTyped::Code(Loaded { instance, record, version }),
         }
     }
 }

@@ -4,43 +4,43 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-pub mod answer;
 pub mod callback;
+pub mod callback_log;
 mod code;
+pub mod code_request;
 mod commit;
 mod complete;
 mod context;
-pub mod delivery;
 mod draft;
 mod erase;
 pub mod explain;
-mod facts;
-mod identity;
-pub mod input;
-pub mod input_code;
 mod instance;
 mod keys;
+mod lid_resolver;
+pub mod link_request;
+mod login_details;
+pub mod receiver_response;
 
-mod landing;
-mod limit;
+mod app_redirect;
+mod chat_state;
+mod create_link;
+mod geoip;
+pub mod health;
 mod loaded;
-mod login;
-mod mint;
+mod message_log;
+mod operator_login;
 mod outbox;
 mod outcome;
-mod places;
+mod rate_limit;
 mod receipt;
 mod receive;
 mod redeem;
 mod requests;
-mod room;
-mod stage;
-mod start;
-mod target;
+mod start_page;
+mod start_page_actions;
+mod storage_quota;
 mod timers;
-mod trace;
 mod validate;
-pub mod vitals;
 mod watch;
 
 use std::{
@@ -55,26 +55,26 @@ use jiff::Timestamp;
 use url::Url;
 
 pub use self::{
-    complete::{Opened, OpenedAs, Tapped},
-    context::{By, Deed, RequestContext},
-    identity::Phones,
-    input::Mint,
-    instance::{Denied, Grant, Instance, Instances, Replaced},
+    app_redirect::redirect_target,
+    complete::{CompletionResult, ReplyLinkPage, ReplyLinkState},
+    context::{Action, Actor, RequestContext},
+    create_link::Idempotency,
+    geoip::GeoIp,
+    health::ReplicaHealth,
+    instance::{AccessDenied, Grant, Instance, InstanceChanges, Instances},
     keys::{KeyState, KeysStatus, MasterStatus},
-    landing::landing,
-    limit::{Limited, Standing, subscriber_network},
-    mint::Idempotency,
+    lid_resolver::LidResolver,
+    link_request::LinkRequest,
+    message_log::MessageLog,
     outcome::{Outcome, Unmatched},
-    places::Places,
-    receipt::SentLeg,
-    redeem::{Redeemed, TypedElsewhere},
+    rate_limit::{LimitStatus, Limited, subscriber_network},
+    receipt::SentMessage,
+    redeem::{Redeemed, ReplyCodeRedemption},
     requests::{Filter, Page, decode_cursor},
-    stage::{Stage, Start},
-    start::{Browser, Typed},
-    timers::Rung,
-    trace::Traces,
-    vitals::Vitals,
-    watch::Watched,
+    start_page::{StartPage, StartPageState},
+    start_page_actions::{Browser, EnteredCode},
+    timers::TimerOutcome,
+    watch::VerificationWatch,
 };
 use crate::{
     audit::Audit,
@@ -83,14 +83,14 @@ use crate::{
         KeyRing, Mode, Reason, Verification,
         binding::ReplyCode,
         code::LinkCode,
-        extract,
-        facts::Facts,
         keys::Digest,
         link::Link,
+        login_details::LoginDetails,
+        message_codes,
         otp::OtpCode,
         sent_code::SentCode,
         template::{self, Values},
-        token::{Kind, Token},
+        token::{Token, TokenKind},
         whatsapp,
     },
     jobs::permits::LocalDispatch,
@@ -107,14 +107,14 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
     pub public_url: Url,
-    pub handoff: LocalDispatch,
-    pub phones: Phones,
+    pub local_dispatch: LocalDispatch,
+    pub lid_resolver: LidResolver,
     /// Geolocation of addresses, if the operator has configured a database.
-    pub places: Option<Places>,
+    pub geoip: Option<GeoIp>,
     /// Number of codes that this process is currently handing to a gateway.
-    pub sending: AtomicUsize,
-    pub vitals: Arc<Vitals>,
-    pub traces: Traces,
+    pub codes_in_flight: AtomicUsize,
+    pub health: Arc<ReplicaHealth>,
+    pub message_log: MessageLog,
     pub key_state: KeyState,
     pub audit: Audit,
 }
@@ -133,7 +133,7 @@ pub enum ServiceError {
     RateLimited { retry_after: Duration },
     /// The instance's records use up its share of the store.
     #[error("the instance has used its room")]
-    RoomUsed { retry_after: Duration },
+    StorageQuotaExceeded { retry_after: Duration },
     #[error("the instance takes no new requests")]
     Disabled,
     /// The typed code cannot be accepted, or the operation is not possible for this code; see the reason.
@@ -150,13 +150,13 @@ pub enum ServiceError {
     NothingToSend,
     /// The one-time token was used or revoked, or has expired.
     #[error("the token is spent")]
-    Spent,
+    TokenSpent,
     /// The token is unknown, or the verifier is wrong.
     #[error("the token is not accepted")]
     Refused,
     /// Too many requests are waiting for changes already.
     #[error("no place to wait is free")]
-    Crowded,
+    TooManyWatchers,
     /// The gateway did not resolve the sender's LID to a phone number.
     #[error("the sender could not be identified now")]
     NotIdentified,
@@ -165,15 +165,15 @@ pub enum ServiceError {
 }
 
 /// Maximum attempts at a decision when concurrent changes conflict with it.
-const CONFLICTS: usize = 8;
+const MAX_COMMIT_ATTEMPTS: usize = 8;
 
 impl Service {
     pub fn now(&self) -> Timestamp {
         self.store.now()
     }
 
-    pub(crate) fn codes_on_their_way(&self) -> usize {
-        self.sending.load(Ordering::Relaxed)
+    pub(crate) fn codes_in_flight(&self) -> usize {
+        self.codes_in_flight.load(Ordering::Relaxed)
     }
 
     fn decode(&self, stored: &StoredRecord) -> Result<Verification, StoreError> {
@@ -181,14 +181,14 @@ impl Service {
     }
 
     /// The decoded record. A record that this process cannot read is counted, reported and left out of the answer.
-    fn readable(&self, instance: &Instance, stored: &StoredRecord) -> Option<Verification> {
-        self.decode(stored).map_err(|error| self.unreadable(instance, "record", &error)).ok()
+    fn decode_or_report(&self, instance: &Instance, stored: &StoredRecord) -> Option<Verification> {
+        self.decode(stored).map_err(|error| self.report_unreadable(instance, "record", &error)).ok()
     }
 
-    /// Like [`Service::readable`], for callers that draw conclusions from a missing record. Only a record sealed with a
+    /// Like [`Service::decode_or_report`], for callers that draw conclusions from a missing record. Only a record sealed with a
     /// removed key yields `None`. It is an error if other replicas use a key that this process lacks, as is any other
     /// failure.
-    async fn legible(
+    async fn read_unless_sealed(
         &self,
         cx: &RequestContext,
         instance: &Instance,
@@ -196,29 +196,29 @@ impl Service {
     ) -> Result<Option<Verification>, StoreError> {
         match self.read(cx, stored).await {
             Err(error @ StoreError::Sealed(_)) => {
-                self.unreadable(instance, "record", &error);
+                self.report_unreadable(instance, "record", &error);
                 Ok(None)
             }
             read => read.map(Some),
         }
     }
 
-    fn unreadable(&self, instance: &Instance, kind: &'static str, error: &StoreError) {
+    fn report_unreadable(&self, instance: &Instance, kind: &'static str, error: &StoreError) {
         self.metrics.unreadable.get_or_create(&ByKind { kind }).inc();
         let instance = instance.config.id;
-        if let Some(count) = self.vitals.failed(instance, kind, "unreadable", self.clock.wall()) {
+        if let Some(count) = self.health.record_failure(instance, kind, "unreadable", self.clock.wall()) {
             tracing::error!(%instance, kind, count, %error, "left out of an answer: it cannot be read here");
         }
     }
 
     /// The code of a link; `None` if the key that derived it was removed.
     pub fn link_code(&self, link: &Verification<Link>) -> Option<LinkCode> {
-        self.keys.link_code(link.key, link.instance, &link.nonce, link.kind.code_length)
+        self.keys.link_code(link.key, link.instance, &link.nonce, link.details.code_length)
     }
 
     /// The code that is sent to the chat; `None` if the key that derived it was removed.
-    pub fn otp(&self, code: &Verification<SentCode>) -> Option<OtpCode> {
-        self.keys.otp_code(code.key, code.instance, code.id, &code.nonce, code.kind.otp.shape)
+    pub fn otp_code(&self, code: &Verification<SentCode>) -> Option<OtpCode> {
+        self.keys.otp_code(code.key, code.instance, code.id, &code.nonce, code.details.delivery.format)
     }
 
     /// The code to type on the start page if the message was sent from another device; `None` if the key that derived
@@ -227,12 +227,12 @@ impl Service {
         self.keys.reply_code(link.key, link.id, &link.nonce)
     }
 
-    pub fn token<K>(&self, record: &Verification<K>, kind: Kind) -> Option<Token> {
+    pub fn token<K>(&self, record: &Verification<K>, kind: TokenKind) -> Option<Token> {
         self.keys.token(record.key, kind, record.id, &record.nonce)
     }
 
     /// The absolute URL of `path`, below the public URL.
-    pub fn public(&self, path: &str) -> String {
+    pub fn public_url(&self, path: &str) -> String {
         format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
     }
 
@@ -243,8 +243,8 @@ impl Service {
         let (name, purpose) = (request.name.as_str(), request.purpose.as_deref().unwrap_or_default());
         let prompt = instance.prompt(request);
         let prompt = if request.completion == Some(Mode::ProvePhone) {
-            let facts = Facts { name: name.to_owned(), purpose: purpose.to_owned(), ..Facts::default() };
-            facts.name_in_prompt(prompt)
+            let facts = LoginDetails { name: name.to_owned(), purpose: purpose.to_owned(), ..LoginDetails::default() };
+            facts.render_prompt(prompt)
         } else {
             template::render(prompt, Values { name, purpose, ..Values::default() })
         };
@@ -252,7 +252,7 @@ impl Service {
     }
 
     /// Digest of a message text without its code, to detect that the text was edited.
-    fn words_around(&self, instance: &Instance, text: &str, code: &LinkCode) -> Digest {
-        self.keys.permanent("text", instance.config.id, extract::around(text, code).as_bytes())
+    fn digest_without_code(&self, instance: &Instance, text: &str, code: &LinkCode) -> Digest {
+        self.keys.permanent_digest("text", instance.config.id, message_codes::text_without_code(text, code).as_bytes())
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Instance, RequestContext, Service, callback, commit::Incoming};
+use super::{Instance, RequestContext, Service, callback, commit::InboundMessage};
 use crate::{
     domain::{Event, Kind, LookUp, Partition, Request, Subject, Verification, VerificationId, decision::Reply},
     jobs::payload::{self, CallbackJob, JobPayload, ReplyJob},
@@ -51,18 +51,18 @@ impl Service {
     pub(super) fn callback_lane(&self, instance: &Instance, url: &str) -> Lane {
         let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
         let id = instance.config.id;
-        Lane::callbacks(id, self.keys.permanent("origin", id, origin.as_bytes()))
+        Lane::callbacks(id, self.keys.permanent_digest("origin", id, origin.as_bytes()))
     }
 
     /// The lane of test callbacks to a receiver. It is separate, so that a test runs while other callbacks to the
     /// origin are held back.
     pub(super) fn test_lane(&self, instance: &Instance, url: &str) -> Lane {
         let (id, Lane(origin)) = (instance.config.id, self.callback_lane(instance, url));
-        Lane::callbacks(id, self.keys.permanent("test", id, origin.as_bytes()))
+        Lane::callbacks(id, self.keys.permanent_digest("test", id, origin.as_bytes()))
     }
 
     /// Identifies the group of replies to one chat. They are sent in order, and one process never sends two at once.
-    pub(super) fn chat_of(&self, instance: &Instance, chat_id: &str) -> LookUp {
+    pub(super) fn chat_look_up(&self, instance: &Instance, chat_id: &str) -> LookUp {
         self.keys.look_up("chat", instance.config.id, chat_id.as_bytes())
     }
 
@@ -74,12 +74,12 @@ impl Service {
         &self,
         instance: &Instance,
         about: Option<VerificationId>,
-        incoming: &Incoming,
+        incoming: &InboundMessage,
         reply: Reply,
     ) -> Job {
         let (chat_id, subject) = (incoming.chat_id.clone(), incoming.subject.clone());
-        let id = payload::reply_id(self.chat_of(instance, &chat_id).current(), incoming.id.current());
-        let work = JobPayload::Reply(ReplyJob { about, reply, chat_id, subject });
+        let id = payload::reply_id(self.chat_look_up(instance, &chat_id).current(), incoming.id.current());
+        let work = JobPayload::Reply(ReplyJob { verification: about, reply, chat_id, subject });
         self.job(instance, id, reply_lane(instance, reply), None, &work)
     }
 
@@ -89,11 +89,11 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         partition: Partition,
-        incoming: &Incoming,
+        incoming: &InboundMessage,
         reply: Reply,
     ) -> Result<CommitOutcome, StoreError> {
         let job = self.reply_job(instance, None, incoming, reply);
-        self.send(cx, Change::new(partition).answers(incoming.id).job(job), self.now()).await
+        self.commit(cx, Change::new(partition).answers(incoming.id).job(job), self.now()).await
     }
 }
 

@@ -36,12 +36,12 @@ wire_enum! {
 
 /// The outcome of an event, and the record that it matched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Received {
+pub(super) struct ReceiveResult {
     pub(super) outcome: Outcome,
     pub(super) record: Option<VerificationId>,
 }
 
-impl From<Outcome> for Received {
+impl From<Outcome> for ReceiveResult {
     fn from(outcome: Outcome) -> Self {
         Self { outcome, record: None }
     }

@@ -6,18 +6,18 @@ use jiff::SignedDuration;
 
 use super::{
     Instance, Outcome, RequestContext, Service, ServiceError,
-    commit::{Incoming, Written},
-    limit::LimitBucket,
+    commit::{InboundMessage, WriteOutcome},
     loaded::Loaded,
-    outcome::{Received, Unmatched},
+    outcome::{ReceiveResult, Unmatched},
+    rate_limit::LimitBucket,
 };
 use crate::{
     domain::{
-        Chat, LookUp, Partition, Protocol as _, Reason, Sender, Status, Subject, Verification,
+        Chat, LookUp, Partition, Reason, Sender, StateMachine as _, Status, Subject, Verification,
         decision::Reply,
-        extract::{Candidates, candidates},
-        link::{Link, LinkCommand, LinkVerdict, Sent},
-        quota::{Allowance, Name, Quota},
+        link::{Link, LinkCommand, LinkVerdict, MessageChecks},
+        message_codes::{FoundCodes, find_codes},
+        quota::{Allowance, LimitName, Quota},
         template,
     },
     gateway::{IgnoreReason, WebhookEvent},
@@ -26,20 +26,20 @@ use crate::{
 };
 
 /// Allowance for gateway clock error and retries, on top of the longest lifetime of a code.
-const SLACK: SignedDuration = SignedDuration::from_mins(10);
+const TIMESTAMP_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 /// At most one reply to unknown codes per sender in this time.
-const UNKNOWN_REPLIES: Duration = Duration::from_mins(10);
+const UNKNOWN_REPLY_INTERVAL: Duration = Duration::from_mins(10);
 
 /// The sender of a message, for limits and replies.
-struct From<'a> {
+struct MessageOrigin<'a> {
     sender: &'a Sender,
     /// Identifies the sender in bucket names.
     identity: LookUp,
     partition: Partition,
-    incoming: Incoming,
+    incoming: InboundMessage,
 }
 
-impl From<'_> {
+impl MessageOrigin<'_> {
     /// A bucket of this sender.
     fn bucket(&self, what: &'static str, quota: Quota) -> LimitBucket {
         LimitBucket::new(self.partition, what, self.identity, quota)
@@ -54,12 +54,12 @@ impl Service {
         instance: &Arc<Instance>,
         event: &WebhookEvent,
     ) -> Result<Outcome, ServiceError> {
-        let received = match self.handle(cx, instance, event).await {
+        let received = match self.process_event(cx, instance, event).await {
             // The record was erased, or lost in a failover, after it was read. The redelivery sees the current state.
             Err(ServiceError::NotFound) => return Err(StoreError::Unavailable("a record vanished".to_owned()).into()),
             received => received?,
         };
-        self.trace(instance, event, received);
+        self.log_message(instance, event, received);
         self.count_received(instance, received.outcome);
         Ok(received.outcome)
     }
@@ -69,7 +69,7 @@ impl Service {
         if let Some(reason) = outcome.failure() {
             let failed = ByReason { instance: InstanceLabel(id), reason: reason.as_str() };
             self.metrics.attempts_failed.get_or_create(&failed).inc();
-            self.vitals.failed(id, "message", reason.as_str(), self.clock.wall());
+            self.health.record_failure(id, "message", reason.as_str(), self.clock.wall());
         }
         match outcome {
             Outcome::Unmatched(unmatched) => {
@@ -78,7 +78,7 @@ impl Service {
             }
             Outcome::Ignored(reason @ (IgnoreReason::AnotherNumber | IgnoreReason::SendersDiffer)) => {
                 let reason = reason.as_str();
-                if let Some(count) = self.vitals.failed(id, "message", reason, self.clock.wall()) {
+                if let Some(count) = self.health.record_failure(id, "message", reason, self.clock.wall()) {
                     tracing::warn!(instance = %id, reason, count, "a message verifies nobody");
                 }
             }
@@ -91,15 +91,15 @@ impl Service {
         }
     }
 
-    async fn handle(
+    async fn process_event(
         &self,
         cx: &RequestContext,
         instance: &Arc<Instance>,
         event: &WebhookEvent,
-    ) -> Result<Received, ServiceError> {
+    ) -> Result<ReceiveResult, ServiceError> {
         let for_us = event.is_for(&*instance.gateway, &instance.config.number);
         if let Some(receipt) = event.receipt.as_ref().filter(|_| for_us) {
-            return self.report(cx, instance, receipt).await.map(Received::from);
+            return self.apply_receipt(cx, instance, receipt).await.map(ReceiveResult::from);
         }
         if let Some(why) = event.ignored {
             return Ok(Outcome::Ignored(why).into());
@@ -110,29 +110,29 @@ impl Service {
         let (Some(text), Some(id), Some(chat_id)) = (&event.text, event.stable_id(), &event.chat_id) else {
             return Ok(Outcome::Ignored(IgnoreReason::Incomplete).into());
         };
-        if self.is_too_old(instance, event) {
+        if self.has_implausible_timestamp(instance, event) {
             return Ok(Outcome::Failed(Reason::MessageTooOld).into());
         }
-        let Candidates { codes, edited } = candidates(text, usize::from(instance.config.code_length));
+        let FoundCodes { codes, edited } = find_codes(text, usize::from(instance.config.code_length));
         if codes.is_empty() {
             return Ok(Outcome::Unmatched(Unmatched::NoCode).into());
         }
-        let from = self.from(instance, event, id, chat_id);
+        let from = self.message_origin(instance, event, id, chat_id);
         let places: Vec<Locator> = codes
             .iter()
             .flat_map(|code| self.keys.link_ids(instance.config.id, code))
             .map(|id| RecordId::from(id).locator())
             .collect();
         let guesses = instance.config.limits.guesses.map(|quota| from.bucket("guesses", quota));
-        let peek = guesses.as_ref().map(LimitBucket::oldest);
+        let peek = guesses.as_ref().map(LimitBucket::peek);
         let found = cx.store.find(peek.as_ref(), &places).await?;
         if matches!(found.allowance, Some(Allowance::Exhausted { .. })) {
-            self.count_limit(Name::Guesses);
+            self.count_limit(LimitName::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited).into());
         }
         let mut known: Vec<(Verification<Link>, u64)> = Vec::new();
         for stored in found.records.into_iter().flatten() {
-            let record = self.legible(cx, instance, &stored).await?;
+            let record = self.read_unless_sealed(cx, instance, &stored).await?;
             known.extend(record.and_then(Verification::from_any).map(|link| (link, stored.version)));
         }
         // A record's locator is a digest shorter than the code, so compare the codes themselves.
@@ -141,8 +141,8 @@ impl Service {
         let place_of = |wanted: fn(Status) -> bool| known.iter().position(|(link, _)| wanted(link.status(now)));
         let open = known.iter().filter(|(link, _)| link.status(now).is_open()).count();
         if open > 1 {
-            let reply = self.refusal_reply(cx, instance, &from).await?;
-            return self.refuse(cx, instance, &from, reply, Outcome::Failed(Reason::SeveralCodes)).await;
+            let reply = self.failure_reply(cx, instance, &from).await?;
+            return self.finish_without_record(cx, instance, &from, reply, Outcome::Failed(Reason::SeveralCodes)).await;
         }
         // Prefer an open record, then one that has not expired: a redelivered message must match the record that it
         // ended, not another one that had expired before.
@@ -151,22 +151,22 @@ impl Service {
             let (record, version) = known.swap_remove(found.unwrap_or(0));
             let id = record.id;
             let loaded = Loaded { instance: Arc::clone(instance), record, version };
-            let outcome = self.matched(cx, loaded, from, event, edited).await?;
-            return Ok(Received { outcome, record: Some(id) });
+            let outcome = self.apply_message(cx, loaded, from, event, edited).await?;
+            return Ok(ReceiveResult { outcome, record: Some(id) });
         }
-        self.all_keys_known(cx).await?;
+        self.check_keys_complete(cx).await?;
         if let Some(bucket) = guesses {
             self.take(cx, &[&bucket], None).await?;
         }
         let reply = self.unknown_reply(cx, instance, &from).await?;
-        self.refuse(cx, instance, &from, reply, Outcome::Unmatched(Unmatched::CodeUnknown)).await
+        self.finish_without_record(cx, instance, &from, reply, Outcome::Unmatched(Unmatched::CodeUnknown)).await
     }
 
-    async fn matched(
+    async fn apply_message(
         &self,
         cx: &RequestContext,
         loaded: Loaded<Link>,
-        mut from: From<'_>,
+        mut from: MessageOrigin<'_>,
         event: &WebhookEvent,
         edited: bool,
     ) -> Result<Outcome, ServiceError> {
@@ -176,36 +176,40 @@ impl Service {
         let sender = match asked {
             Some(Subject::Lid(_) | Subject::Bsuid(_)) => from.sender.clone(),
             Some(Subject::Phone(_)) | None => {
-                self.phones.resolve(cx, instance, from.sender, from.identity.current()).await?
+                self.lid_resolver.resolve(cx, instance, from.sender, from.identity.current()).await?
             }
         };
         from.incoming.subject = sender.subject();
-        let push_name = event.push_name.as_deref().and_then(template::person);
+        let push_name = event.push_name.as_deref().and_then(template::sanitize_name);
         let sent = event.text.as_deref().zip(self.link_code(record));
-        let words = sent.map(|(text, code)| self.words_around(instance, text, &code));
-        let changed = record.kind.prefilled.zip(words).is_some_and(|(prefilled, words)| !prefilled.matches(words));
-        let text = Sent { edited, changed, weak: event.forgeable };
-        let risk = self.risk_of_start(record);
+        let words = sent.map(|(text, code)| self.digest_without_code(instance, text, &code));
+        let changed = record.details.prefilled.zip(words).is_some_and(|(prefilled, words)| !prefilled.matches(words));
+        let text = MessageChecks { brackets_missing: edited, text_changed: changed, forgeable: event.forgeable };
+        let risk = self.risk_at_start(record);
         let command = |may_reply| {
             let (sender, push_name, risk) = (sender.clone(), push_name.clone(), risk.clone());
-            LinkCommand::Receive { sender, push_name, text, risk, may_reply }
+            LinkCommand::Receive { sender, push_name, checks: text, risk, may_reply }
         };
         let limits = &instance.config.limits;
         let may_reply = match Link::decide(record, command(true), self.now()).verdict {
             // A successful verification is always answered.
             LinkVerdict::Verified => true,
-            LinkVerdict::Repeated => self.may_reply(cx, &from, Name::SuccessReplies, limits.success_replies).await?,
+            LinkVerdict::Repeated => {
+                self.take_reply_quota(cx, &from, LimitName::SuccessReplies, limits.success_replies).await?
+            }
             LinkVerdict::Failed(_)
             | LinkVerdict::Expired
             | LinkVerdict::Canceled
             | LinkVerdict::Bound
-            | LinkVerdict::Forgotten
+            | LinkVerdict::Erased
             | LinkVerdict::Unchanged
-            | LinkVerdict::Finish(_) => self.may_reply(cx, &from, Name::FailureReplies, limits.failure_replies).await?,
+            | LinkVerdict::Finish(_) => {
+                self.take_reply_quota(cx, &from, LimitName::FailureReplies, limits.failure_replies).await?
+            }
         };
         let command = command(may_reply);
         let applied = self.apply(cx, loaded, command, Some(&from.incoming)).await?;
-        if applied.written == Written::Duplicate {
+        if applied.write == WriteOutcome::Duplicate {
             return Ok(Outcome::Duplicate);
         }
         Ok(match applied.verdict {
@@ -215,7 +219,7 @@ impl Service {
             LinkVerdict::Failed(reason) => Outcome::Failed(reason),
             LinkVerdict::Canceled
             | LinkVerdict::Bound
-            | LinkVerdict::Forgotten
+            | LinkVerdict::Erased
             | LinkVerdict::Unchanged
             | LinkVerdict::Finish(_) => Outcome::Unchanged,
         })
@@ -223,14 +227,14 @@ impl Service {
 
     /// The reply to a message with several live codes, none of which is accepted. It counts against the limit of
     /// failure replies.
-    async fn refusal_reply(
+    async fn failure_reply(
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        from: &From<'_>,
+        from: &MessageOrigin<'_>,
     ) -> Result<Option<Reply>, ServiceError> {
         let quota = instance.config.limits.failure_replies;
-        Ok(self.may_reply(cx, from, Name::FailureReplies, quota).await?.then_some(Reply::Failed))
+        Ok(self.take_reply_quota(cx, from, LimitName::FailureReplies, quota).await?.then_some(Reply::Failed))
     }
 
     /// The reply to an unknown code: none, unless the instance is configured to reply and the sender's limit allows it.
@@ -238,24 +242,24 @@ impl Service {
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        from: &From<'_>,
+        from: &MessageOrigin<'_>,
     ) -> Result<Option<Reply>, ServiceError> {
         if !instance.config.reply_to_unknown {
             return Ok(None);
         }
-        let bucket = from.bucket("unknown", Quota::per(1, UNKNOWN_REPLIES));
-        Ok(self.allows(cx, &bucket).await?.then_some(Reply::Unknown))
+        let bucket = from.bucket("unknown", Quota::per(1, UNKNOWN_REPLY_INTERVAL));
+        Ok(self.try_take(cx, &bucket).await?.then_some(Reply::Unknown))
     }
 
     /// Ends the handling of a message that is applied to no record.
-    async fn refuse(
+    async fn finish_without_record(
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        from: &From<'_>,
+        from: &MessageOrigin<'_>,
         reply: Option<Reply>,
         outcome: Outcome,
-    ) -> Result<Received, ServiceError> {
+    ) -> Result<ReceiveResult, ServiceError> {
         if let Some(reply) = reply {
             let sent = self.reply_without_record(cx, instance, from.partition, &from.incoming, reply).await?;
             if sent == CommitOutcome::Duplicate {
@@ -265,48 +269,54 @@ impl Service {
         Ok(outcome.into())
     }
 
-    async fn may_reply(
+    async fn take_reply_quota(
         &self,
         cx: &RequestContext,
-        from: &From<'_>,
-        name: Name,
+        from: &MessageOrigin<'_>,
+        name: LimitName,
         quota: Option<Quota>,
     ) -> Result<bool, ServiceError> {
         let Some(quota) = quota else { return Ok(true) };
-        let allowed = self.allows(cx, &from.bucket(name.as_str(), quota)).await?;
+        let allowed = self.try_take(cx, &from.bucket(name.as_str(), quota)).await?;
         if !allowed {
             self.count_limit(name);
         }
         Ok(allowed)
     }
 
-    async fn allows(&self, cx: &RequestContext, bucket: &LimitBucket) -> Result<bool, ServiceError> {
+    async fn try_take(&self, cx: &RequestContext, bucket: &LimitBucket) -> Result<bool, ServiceError> {
         let admission = self.take(cx, &[bucket], None).await?;
         Ok(matches!(admission.allowances[..], [Allowance::Allowed { .. }]))
     }
 
-    fn from<'a>(&self, instance: &Instance, event: &'a WebhookEvent, id: &str, chat_id: &str) -> From<'a> {
+    fn message_origin<'a>(
+        &self,
+        instance: &Instance,
+        event: &'a WebhookEvent,
+        id: &str,
+        chat_id: &str,
+    ) -> MessageOrigin<'a> {
         let subject = event.sender.subject();
         let instance_id = instance.config.id;
         let canonical = subject.as_ref().map_or_else(|| format!("chat:{chat_id}"), Subject::canonical);
         let identity = self.keys.look_up("sender", instance_id, canonical.as_bytes());
-        let incoming = Incoming {
+        let incoming = InboundMessage {
             id: self.keys.look_up("message", instance_id, id.as_bytes()),
             chat_id: chat_id.to_owned(),
             subject,
         };
-        let partition = self.keys.place("sender", instance_id, canonical.as_bytes());
-        From { sender: &event.sender, identity, partition, incoming }
+        let partition = self.keys.partition_for("sender", instance_id, canonical.as_bytes());
+        MessageOrigin { sender: &event.sender, identity, partition, incoming }
     }
 
     /// Whether the gateway's timestamp is older than any live code, invalid, or too far in the future. Message ids are
     /// remembered for much longer than this, so no message is handled twice.
-    fn is_too_old(&self, instance: &Instance, event: &WebhookEvent) -> bool {
+    fn has_implausible_timestamp(&self, instance: &Instance, event: &WebhookEvent) -> bool {
         let Some(sent) = event.timestamp.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) else {
             return event.timestamp.is_some();
         };
         let longest = SignedDuration::try_from(instance.config.longest_life()).unwrap_or(SignedDuration::MAX);
         let age = self.now().duration_since(sent);
-        age > longest + SLACK || age < -SLACK
+        age > longest + TIMESTAMP_TOLERANCE || age < -TIMESTAMP_TOLERANCE
     }
 }

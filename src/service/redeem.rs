@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{Idempotency, Instance, RequestContext, Service, ServiceError, facts::Side, loaded::Loaded};
+use super::{Idempotency, Instance, RequestContext, Service, ServiceError, loaded::Loaded, login_details::LoginSide};
 use crate::{
     domain::{
         Verification, VerificationId,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A reply code that was typed on a page of the app.
-pub struct TypedElsewhere<'a> {
+pub struct ReplyCodeRedemption<'a> {
     pub id: VerificationId,
     pub code: &'a str,
     pub verifier: Option<&'a str>,
@@ -40,8 +40,11 @@ impl Service {
         idempotency: Option<Idempotency>,
     ) -> Result<Redeemed, ServiceError> {
         let claim = self.claim(cx, instance, "redeem", idempotency, token.id().partition()).await?;
-        let command =
-            LinkCommand::Redeem { token: self.keys.secret(token.secret()), challenge: challenge(verifier), claim };
+        let command = LinkCommand::Redeem {
+            token: self.keys.secret_digest(token.secret()),
+            challenge: challenge(verifier),
+            claim,
+        };
         self.exchange(cx, instance, token.id(), |_| command).await
     }
 
@@ -51,15 +54,15 @@ impl Service {
         &self,
         cx: &RequestContext,
         instance: &Arc<Instance>,
-        typed: &TypedElsewhere<'_>,
+        typed: &ReplyCodeRedemption<'_>,
         idempotency: Option<Idempotency>,
     ) -> Result<Redeemed, ServiceError> {
-        let TypedElsewhere { id, code, verifier, client_ip, user_agent } = *typed;
+        let ReplyCodeRedemption { id, code, verifier, client_ip, user_agent } = *typed;
         let claim = self.claim(cx, instance, "redeem", idempotency, id.partition()).await?;
         let command = |record: &Verification<Link>| {
-            let right = self.reply_code(record).is_some_and(|known| known.is(code));
-            let risk = self.risk_of_end(record, Side { ip: client_ip, user_agent });
-            FinishCommand::RedeemCode { right, challenge: challenge(verifier), claim, risk }.into()
+            let right = self.reply_code(record).is_some_and(|known| known.matches(code));
+            let risk = self.risk_at_end(record, LoginSide { ip: client_ip, user_agent });
+            FinishCommand::RedeemCode { correct: right, challenge: challenge(verifier), claim, risk }.into()
         };
         self.exchange(cx, instance, id, command).await
     }
@@ -81,10 +84,10 @@ impl Service {
             FinishVerdict::Completed
             | FinishVerdict::CompletedAgain
             | FinishVerdict::Agreed
-            | FinishVerdict::Told
+            | FinishVerdict::CodeRevealed
             | FinishVerdict::WrongBrowser
             | FinishVerdict::Disputed
-            | FinishVerdict::Gone => Err(ServiceError::Spent),
+            | FinishVerdict::Gone => Err(ServiceError::TokenSpent),
         }
     }
 }

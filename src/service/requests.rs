@@ -5,19 +5,19 @@ use std::{fmt::Write as _, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
-use super::{Instance, RequestContext, Service, ServiceError, explain::ends_with, loaded::LoadedTyped};
+use super::{Instance, RequestContext, Service, ServiceError, explain::has_phone_ending, loaded::LoadedTyped};
 use crate::{
     domain::{
-        Chat, OtpType, Protocol as _, Status, Verification, VerificationId, link::Link, sent_code::SentCode,
+        Chat, OtpType, StateMachine as _, Status, Verification, VerificationId, link::Link, sent_code::SentCode,
         time::from_millis,
     },
     store::{Index, Position, RecordId, StoredRecord},
 };
 
 /// Maximum records read for one page. Filters beyond the index are applied after reading.
-const READ: usize = 1_000;
+const MAX_RECORDS_READ: usize = 1_000;
 /// Records per read when a filter may reject most of them, to keep the number of round trips low.
-const STEP: usize = 250;
+const FILTERED_BATCH: usize = 250;
 
 /// Selects the records of a list.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +79,7 @@ impl Service {
         };
         let by_chat = filter.chat.is_some() && filter.client_ref.is_some();
         let narrowed = by_chat || filter.status.is_some() || filter.otp_type.is_some() || filter.phone_last.is_some();
-        let step = if narrowed { STEP.max(limit + 1) } else { limit + 1 };
+        let step = if narrowed { FILTERED_BATCH.max(limit + 1) } else { limit + 1 };
         let mut after = cursor.or_else(|| filter.created_before.map(before));
         let mut records = Vec::new();
         let mut read = 0;
@@ -87,18 +87,18 @@ impl Service {
             let batch = cx.store.list(&lists, after.as_ref(), step).await?;
             let last_batch = batch.len() < step;
             for stored in batch {
-                let readable = self.readable(instance, &stored);
+                let readable = self.decode_or_report(instance, &stored);
                 let created_at = readable.as_ref().map_or_else(|| created_at(&stored), |record| record.created_at);
                 if filter.created_after.is_some_and(|after| created_at < after) {
                     return Ok(Page { records, next_cursor: None });
                 }
-                if records.len() == limit || read == READ {
+                if records.len() == limit || read == MAX_RECORDS_READ {
                     return Ok(Page { records, next_cursor: after.as_ref().map(encode_cursor) });
                 }
                 read += 1;
                 after = Some(Position { created_at, id: stored.id });
                 records
-                    .extend(readable.filter(|record| belongs(instance, filter, record) && self.shows(filter, record)));
+                    .extend(readable.filter(|record| belongs(instance, filter, record) && self.passes(filter, record)));
             }
             if last_batch {
                 return Ok(Page { records, next_cursor: None });
@@ -106,11 +106,11 @@ impl Service {
         }
     }
 
-    fn shows(&self, filter: &Filter, record: &Verification) -> bool {
+    fn passes(&self, filter: &Filter, record: &Verification) -> bool {
         let status = filter.status.is_none_or(|status| record.status(self.now()) == status);
         let otp_type = filter.otp_type.is_none_or(|otp_type| record.otp_type() == otp_type);
         let client_ref = filter.client_ref.is_none() || record.request.client_ref == filter.client_ref;
-        let phone = filter.phone_last.as_deref().is_none_or(|digits| ends_with(record, digits));
+        let phone = filter.phone_last.as_deref().is_none_or(|digits| has_phone_ending(record, digits));
         status
             && otp_type
             && client_ref
@@ -149,5 +149,5 @@ pub fn decode_cursor(cursor: &str) -> Option<Position> {
 
 /// When a record was created, according to its id.
 pub(super) fn created_at(stored: &StoredRecord) -> Timestamp {
-    from_millis(VerificationId::from(stored.id).millis())
+    from_millis(VerificationId::from(stored.id).created_millis())
 }

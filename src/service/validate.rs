@@ -7,24 +7,24 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CONFLICTS, Idempotency, Instance, Limited, RequestContext, Service, ServiceError, Standing,
-    input_code::{Typed, Whose},
+    Idempotency, Instance, LimitStatus, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
+    code_request::{CodeSelector, ValidationRequest},
     loaded::Loaded,
     requests::Filter,
 };
 use crate::{
     domain::{
-        Chat, OtpType, Protocol as _, Reason, Status, Verification,
-        quota::{Name, Quota},
+        Chat, OtpType, Reason, StateMachine as _, Status, Verification,
+        chat_state::{ATTEMPT_WINDOW, ChatState, LockoutPolicy, MAX_CONSECUTIVE_FAILURES},
+        quota::{LimitName, Quota},
         sent_code::{CodeCommand, CodeVerdict, SentCode},
-        target::{FAILURES, Guard, Target, WINDOW},
     },
     metrics::label::{ByReason, InstanceLabel},
     store::{CommitOutcome, StoreError},
 };
 
 /// How many of a chat's most recent verified links are examined for one verified since the lock.
-const PROOFS: usize = 10;
+const MAX_PROOFS_READ: usize = 10;
 
 impl Service {
     /// Checks a typed code against the chat's active one. An error that reveals whether the code was right is returned
@@ -34,15 +34,15 @@ impl Service {
         cx: &RequestContext,
         instance: &Arc<Instance>,
         token: &str,
-        typed: &Typed,
-        guard: Guard,
+        typed: &ValidationRequest,
+        policy: LockoutPolicy,
         idempotency: Option<Idempotency>,
     ) -> Limited<Verification<SentCode>> {
-        let mut standings = Vec::new();
-        let limit = self.token_limit(instance, Name::Validate, token);
-        let outcome = match self.enter(cx, instance, limit.as_slice(), None, &mut standings).await {
-            Ok(_) => self.compare(cx, instance, typed, guard, idempotency, &mut standings).await,
-            Err(refused) => return Limited { outcome: Err(refused), standings },
+        let mut limit_statuses = Vec::new();
+        let limit = self.token_limit(instance, LimitName::Validate, token);
+        let outcome = match self.admit(cx, instance, limit.as_slice(), None, &mut limit_statuses).await {
+            Ok(_) => self.compare(cx, instance, typed, policy, idempotency, &mut limit_statuses).await,
+            Err(refused) => return Limited { outcome: Err(refused), limit_statuses },
         };
         let reason = match outcome {
             Err(ServiceError::Code(reason)) => Some(reason),
@@ -54,45 +54,45 @@ impl Service {
             let failed = ByReason { instance: InstanceLabel(instance.config.id), reason: reason.as_str() };
             self.metrics.attempts_failed.get_or_create(&failed).inc();
         }
-        Limited { outcome, standings }
+        Limited { outcome, limit_statuses }
     }
 
     async fn compare(
         &self,
         cx: &RequestContext,
         instance: &Arc<Instance>,
-        typed: &Typed,
-        guard: Guard,
+        typed: &ValidationRequest,
+        policy: LockoutPolicy,
         idempotency: Option<Idempotency>,
-        standings: &mut Vec<Standing>,
+        limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<Verification<SentCode>, ServiceError> {
-        let named = match &typed.whose {
-            Whose::Chat(_) => None,
-            Whose::Request(id) => Some(self.get(cx, instance, *id).await?),
+        let named = match &typed.selector {
+            CodeSelector::Chat(_) => None,
+            CodeSelector::Request(id) => Some(self.get(cx, instance, *id).await?),
         };
         let not_active = ServiceError::Code(Reason::CodeNotActive);
-        let chat = match (&typed.whose, &named) {
-            (Whose::Chat(chat), _) => Some(chat),
-            (Whose::Request(_), record) => record.as_ref().and_then(|record| record.request.chat.as_ref()),
+        let chat = match (&typed.selector, &named) {
+            (CodeSelector::Chat(chat), _) => Some(chat),
+            (CodeSelector::Request(_), record) => record.as_ref().and_then(|record| record.request.chat.as_ref()),
         };
         let Some(chat) = chat.filter(|_| named.as_ref().is_none_or(|record| record.otp_type() == OtpType::Code)) else {
             return Err(not_active);
         };
-        let partition = self.target_partition(instance, chat.subject());
+        let partition = self.chat_partition(instance, chat.subject());
         let claim = self.claim(cx, instance, "validate", idempotency, partition).await?;
         let mut late = None;
-        for _ in 0..CONFLICTS {
-            let mut aimed = self.target(cx, instance, chat.subject()).await?;
+        for _ in 0..MAX_COMMIT_ATTEMPTS {
+            let mut versioned = self.load_chat_state(cx, instance, chat.subject()).await?;
             let now = late.take().unwrap_or_else(|| self.now());
             // While the chat is locked, only a repeat of an earlier attempt is answered. A repeat is not compared
             // again.
-            let reopened = self.reopen(cx, instance, chat, &mut aimed.target, now, standings).await;
-            let barred = match self.barred(reopened, &aimed.target, guard, now, standings)? {
+            let lockout = self.check_lockout(cx, instance, chat, &mut versioned.state, now, limit_statuses).await;
+            let barred = match self.lock_error(lockout, &versioned.state, policy, now, limit_statuses)? {
                 Some(barred) if claim.is_none() => return Err(barred),
                 barred => barred,
             };
             // Only the latest code of a chat is live; an older one is refused because of its own state.
-            let Some(active) = named.as_ref().map(|record| record.id).or(aimed.target.active) else {
+            let Some(active) = named.as_ref().map(|record| record.id).or(versioned.state.active) else {
                 return Err(not_active);
             };
             let Some(stored) = cx.store.load(active.into()).await? else {
@@ -103,11 +103,11 @@ impl Service {
             };
             let loaded = Loaded { instance: Arc::clone(instance), record, version: stored.version };
             let before: &Verification<SentCode> = &loaded.record;
-            let right = self.otp(before).is_some_and(|code| code.is(&typed.code));
-            cx.acts_on(before.id);
-            let mut decision = SentCode::decide(before, CodeCommand::Try { right, claim }, now);
+            let right = self.otp_code(before).is_some_and(|code| code.matches(&typed.code));
+            cx.set_verification(before.id);
+            let mut decision = SentCode::decide(before, CodeCommand::Validate { correct: right, claim }, now);
             if let Some(next) = &mut decision.next {
-                cx.sign(next, before.timeline.len());
+                cx.attribute(next, before.timeline.len());
             }
             let verdict = decision.verdict;
             match (verdict, barred) {
@@ -117,17 +117,17 @@ impl Service {
                 _ => {}
             }
             let Some(next) = decision.next.clone() else { return Err(refusal(verdict)) };
-            let mut change = self.change(&loaded, &decision, None, now);
+            let mut change = self.change_for(&loaded, &decision, None, now);
             if verdict == CodeVerdict::Validated {
-                aimed.target.proved();
+                versioned.state.reset_failures();
             } else if next.attempts > before.attempts {
-                aimed.target.missed(guard, now);
+                versioned.state.record_failure(policy, now);
             }
             let retain_until = change.records[0].retain_until;
-            change.records.extend(self.target_changes(aimed, retain_until, now));
-            match self.send(cx, change, now).await? {
+            change.records.extend(self.chat_state_changes(versioned, retain_until, now));
+            match self.commit(cx, change, now).await? {
                 CommitOutcome::Applied { .. } => {
-                    self.count(&next);
+                    self.count_ended(&next);
                     return if verdict == CodeVerdict::Validated { Ok(next) } else { Err(outcome(verdict, &next)) };
                 }
                 CommitOutcome::Late(now) => late = Some(now),
@@ -138,52 +138,57 @@ impl Service {
     }
 
     /// The error to return while no code may be compared for this chat.
-    fn barred(
+    fn lock_error(
         &self,
-        reopened: Result<(), ServiceError>,
-        target: &Target,
-        guard: Guard,
+        lockout: Result<(), ServiceError>,
+        target: &ChatState,
+        policy: LockoutPolicy,
         now: Timestamp,
-        standings: &mut Vec<Standing>,
+        limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<Option<ServiceError>, ServiceError> {
-        match reopened {
+        match lockout {
             Err(locked @ ServiceError::CodeLocked { .. }) => return Ok(Some(locked)),
             outcome => outcome?,
         }
-        let Some(left) = target.locked(now) else { return Ok(None) };
+        let Some(left) = target.window_lock(now) else { return Ok(None) };
         let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
-        let quota = Quota::per(guard.misses.unwrap_or(1), duration(WINDOW));
-        Ok(Some(self.limited(standings, Name::WrongCodes, quota, duration(left))))
+        let quota = Quota::per(policy.max_per_window.unwrap_or(1), duration(ATTEMPT_WINDOW));
+        Ok(Some(self.rate_limited(limit_statuses, LimitName::WrongCodes, quota, duration(left))))
     }
 
     /// Fails if there were too many wrong codes in a row, unless the chat has verified a link since the lock began.
-    pub(super) async fn reopen(
+    pub(super) async fn check_lockout(
         &self,
         cx: &RequestContext,
         instance: &Instance,
         chat: &Chat,
-        target: &mut Target,
+        target: &mut ChatState,
         now: Timestamp,
-        standings: &mut Vec<Standing>,
+        limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<(), ServiceError> {
-        let Some(shut) = target.shut(now) else { return Ok(()) };
+        let Some(lockout) = target.lockout(now) else { return Ok(()) };
         let life = SignedDuration::try_from(instance.config.longest_life()).unwrap_or(SignedDuration::MAX);
-        let proofs = Filter {
+        let verified_links = Filter {
             status: Some(Status::Verified),
             otp_type: Some(OtpType::Link),
             chat: Some(chat.clone()),
-            created_after: shut.since.checked_sub(life).ok(),
+            created_after: lockout.since.checked_sub(life).ok(),
             ..Filter::default()
         };
-        let proofs = self.list(cx, instance, &proofs, None, PROOFS).await?.records;
-        if proofs.iter().any(|record| record.ended_at().is_some_and(|at| at > shut.since)) {
-            target.proved();
+        let verified_links = self.list(cx, instance, &verified_links, None, MAX_PROOFS_READ).await?.records;
+        if verified_links.iter().any(|record| record.ended_at().is_some_and(|at| at > lockout.since)) {
+            target.reset_failures();
             return Ok(());
         }
         let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
         let window = instance.config.codes.locked_for.map_or(Duration::ZERO, duration);
-        let _ = self.limited(standings, Name::CodeFailures, Quota::per(FAILURES, window), duration(shut.left));
-        Err(ServiceError::CodeLocked { retry_after: duration(shut.left) })
+        let _ = self.rate_limited(
+            limit_statuses,
+            LimitName::CodeFailures,
+            Quota::per(MAX_CONSECUTIVE_FAILURES, window),
+            duration(lockout.left),
+        );
+        Err(ServiceError::CodeLocked { retry_after: duration(lockout.left) })
     }
 }
 
@@ -208,7 +213,7 @@ fn refusal(verdict: CodeVerdict) -> ServiceError {
         | CodeVerdict::Canceled
         | CodeVerdict::Resent
         | CodeVerdict::TooSoon(_)
-        | CodeVerdict::Forgotten
+        | CodeVerdict::Erased
         | CodeVerdict::Unchanged
         | CodeVerdict::Refused => Reason::CodeNotActive,
     })

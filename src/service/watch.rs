@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// Polling interval of waiters, in case a notification is lost.
-const LOOK: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A watched record. Dropping it ends the watch.
-pub struct Watched<K = AnyKind> {
+pub struct VerificationWatch<K = AnyKind> {
     service: Arc<Service>,
     /// Each store call has a time budget of its own.
     cx: RequestContext,
@@ -24,29 +24,29 @@ pub struct Watched<K = AnyKind> {
     version: u64,
     status: Status,
     /// A notification arrived or the polling interval ended, and the record has not been read since.
-    rung: bool,
+    notified: bool,
 }
 
 impl Service {
-    /// Watches a record, including one that has ended. Fails with [`ServiceError::Crowded`] if all watch slots are
+    /// Watches a record, including one that has ended. Fails with [`ServiceError::TooManyWatchers`] if all watch slots are
     /// taken.
     pub async fn watch<K: Kind>(
         self: &Arc<Self>,
         cx: &RequestContext,
         id: VerificationId,
-    ) -> Result<Watched<K>, ServiceError> {
+    ) -> Result<VerificationWatch<K>, ServiceError> {
         let watch = self.store.changes().watch(id.into()).map_err(|busy| match busy {
-            WatchError::Full => ServiceError::Crowded,
+            WatchError::Full => ServiceError::TooManyWatchers,
             WatchError::Closed => stopping(),
         })?;
         let (version, record): (u64, Verification<K>) = self.load_as(cx, id).await?;
         let status = record.status(self.now());
         let (service, cx) = (Arc::clone(self), self.background());
-        Ok(Watched { service, cx, watch, record, version, status, rung: false })
+        Ok(VerificationWatch { service, cx, watch, record, version, status, notified: false })
     }
 }
 
-impl<K: Kind> Watched<K> {
+impl<K: Kind> VerificationWatch<K> {
     /// The record as last read.
     pub fn record(&self) -> &Verification<K> {
         &self.record
@@ -73,21 +73,21 @@ impl<K: Kind> Watched<K> {
                 self.status = self.record.status(now);
                 return Ok(());
             }
-            if !self.rung && !self.wait(now).await {
+            if !self.notified && !self.wait(now).await {
                 return Err(stopping());
             }
-            self.rung = true;
+            self.notified = true;
             // Boxed to keep this future small: thousands wait, but only a few read at the same time.
             match Box::pin(self.service.load_as(&self.cx, self.record.id)).await {
                 Ok((version, record)) if version != self.version => {
-                    self.rung = false;
+                    self.notified = false;
                     self.status = record.status(self.service.now());
                     (self.version, self.record) = (version, record);
                     return Ok(());
                 }
                 Ok(_)
                 | Err(ServiceError::Store(StoreError::Unavailable(_) | StoreError::Full | StoreError::Refused(_))) => {
-                    self.rung = false;
+                    self.notified = false;
                 }
                 Err(error) => return Err(error),
             }
@@ -96,7 +96,7 @@ impl<K: Kind> Watched<K> {
 
     /// Waits for a notification or the polling interval. Returns `false` if the process is stopping.
     async fn wait(&mut self, now: Timestamp) -> bool {
-        let mut patience = LOOK.mul_f64(0.9 + 0.2 * random::fraction());
+        let mut patience = POLL_INTERVAL.mul_f64(0.9 + 0.2 * random::fraction());
         if self.status.is_open()
             && let Ok(left) = Duration::try_from(self.record.expires_at.duration_since(now))
         {

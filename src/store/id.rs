@@ -32,7 +32,7 @@ impl RecordId {
     /// The same id in another partition.
     #[must_use]
     pub fn within(self, partition: Partition) -> Self {
-        VerificationId::from(self).within(partition).into()
+        VerificationId::from(self).in_partition(partition).into()
     }
 
     pub fn locator(self) -> Locator {
@@ -69,7 +69,7 @@ impl Locator {
     }
 
     pub fn partition(self) -> Partition {
-        Partition::of(self.0[LOCATOR - 1])
+        Partition::from_byte(self.0[LOCATOR - 1])
     }
 }
 

@@ -70,7 +70,7 @@ impl Leased {
         Self {
             partition: locator.partition(),
             id: JobId(format!("timer:{locator:?}")),
-            instance: InstanceId::NOBODY,
+            instance: InstanceId::NONE,
             lane: Lane::timer(),
             fence,
             attempts: 0,

@@ -25,7 +25,7 @@ use crate::{
         keys::{Digest, KeyId},
         link::{Link, LinkState},
         request::{Callbacks, Texts},
-        sent_code::{CodeState, Otp, SentCode},
+        sent_code::{CodeState, Delivery, SentCode},
         time::from_millis,
     },
     random,
@@ -119,7 +119,7 @@ fn write<K: Kind>(record: &Verification<K>) -> Vec<u8> {
     fields.bytes(number::NONCE, &record.nonce);
     let (link, sent_code) = (record.as_link(), record.as_code());
     fields.number(number::CODE_LENGTH, link.map_or(0, |link| link.code_length.into()));
-    fields.number(number::CREATED, zigzag(record.created_at.as_millisecond().wrapping_sub(record.id.millis())));
+    fields.number(number::CREATED, zigzag(record.created_at.as_millisecond().wrapping_sub(record.id.created_millis())));
     let lives = record.expires_at.as_millisecond().wrapping_sub(record.created_at.as_millisecond());
     fields.number(number::EXPIRES, zigzag(lives));
     fields.number(number::MAX_ATTEMPTS, record.max_attempts.into());
@@ -159,7 +159,7 @@ fn write<K: Kind>(record: &Verification<K>) -> Vec<u8> {
     }
     fields.number(number::TEXT_CHANGED, link.is_some_and(|link| link.text_changed).into());
     json(&mut fields, number::RISK, link.and_then(|link| link.risk.as_ref()));
-    json(&mut fields, number::OTP, sent_code.map(|code| &code.otp));
+    json(&mut fields, number::OTP, sent_code.map(|code| &code.delivery));
     json(&mut fields, number::BINDING, link.and_then(|link| link.binding.as_ref()));
     json(&mut fields, number::STATE, link.map(|link| &link.state).filter(|state| **state != LinkState::Pending));
     json(&mut fields, number::STATE, sent_code.map(|code| &code.state).filter(|state| **state != CodeState::Pending));
@@ -181,7 +181,7 @@ fn json<T: Serialize>(fields: &mut FieldWriter, field: u8, value: Option<&T>) {
 
 fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
     let mut fields = FieldMap::read(plain)?;
-    let created = id.millis().checked_add(unzigzag(fields.number(number::CREATED)?))?;
+    let created = id.created_millis().checked_add(unzigzag(fields.number(number::CREATED)?))?;
     let expires = created.checked_add(unzigzag(fields.number(number::EXPIRES)?))?;
     let request = Request {
         name: fields.text(number::NAME).unwrap_or_default(),
@@ -215,14 +215,14 @@ fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
         final_expiry: fields.number(number::FINAL_EXPIRY)? != 0,
         exact: fields.number(number::EXACT)? != 0,
     };
-    let kind = match from_json::<Otp>(fields.bytes(number::OTP))? {
+    let kind = match from_json::<Delivery>(fields.bytes(number::OTP))? {
         Some(otp) => {
             let state = from_json(fields.bytes(number::STATE))?.unwrap_or(CodeState::Pending);
-            AnyKind::Code(SentCode { otp, state })
+            AnyKind::Code(SentCode { delivery: otp, state })
         }
         None => AnyKind::Link(Link {
             code_length: fields.number(number::CODE_LENGTH)?.try_into().ok()?,
-            prefilled: fields.array(number::PREFILLED).map(Digest::presented),
+            prefilled: fields.array(number::PREFILLED).map(Digest::from_bytes),
             text_changed: fields.number(number::TEXT_CHANGED)? != 0,
             binding: from_json(fields.bytes(number::BINDING))?,
             risk: from_json(fields.bytes(number::RISK))?,
@@ -239,7 +239,7 @@ fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
         max_attempts: fields.number(number::MAX_ATTEMPTS)?.try_into().ok()?,
         attempts: fields.number(number::ATTEMPTS)?.try_into().ok()?,
         request,
-        kind,
+        details: kind,
         timeline: Vec::new(),
         unknown: Vec::new(),
     };

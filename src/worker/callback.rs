@@ -75,7 +75,7 @@ pub(super) async fn deliver(
     let Err(failure) = outcome else { return Settlement::Delivered };
     let mut note = format!("{host}: {}", failure.text);
     note.truncate(note.floor_char_boundary(NOTE));
-    service.vitals.failed(instance.config.id, "callback", &note, service.clock.wall());
+    service.health.record_failure(instance.config.id, "callback", &note, service.clock.wall());
     if let Some(reason) = if test { Some(DeadReason::Test) } else { failure.ends } {
         return Settlement::Dead { reason, note };
     }
@@ -118,11 +118,11 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, job: Cal
         None => request,
     };
     let request = request.body(body.into_bytes()).map_err(|_| forbidden())?;
-    let response = instance.callbacks.send(request).await?;
+    let response = instance.callback_egress.send(request).await?;
     if response.status().is_success() {
         return Ok(());
     }
-    if let Err(error) = service.keep_answer(&worker.cx, &leased.lane, &leased.id, &response).await {
+    if let Err(error) = service.store_response(&worker.cx, &leased.lane, &leased.id, &response).await {
         tracing::debug!(%error, "the answer of a receiver was not kept");
     }
     Err(refused(&url, &response, service.now()))

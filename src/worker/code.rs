@@ -18,7 +18,7 @@ use crate::{
     gateway::{CodeMessage, Refusal, SendResult},
     jobs::{payload::CodeJob, permits::Permit},
     metrics::label::{GatewayResult, InstanceLabel},
-    service::{Instance, SentLeg, ServiceError},
+    service::{Instance, SentMessage, ServiceError},
     store::{Leased, Settlement},
 };
 
@@ -31,17 +31,17 @@ pub(super) async fn send(
     instance: &Arc<Instance>,
     leased: &Leased,
     permit: &Permit,
-    CodeJob { about, leg }: CodeJob,
+    CodeJob { verification: about, message }: CodeJob,
     known: Option<&Verification>,
 ) -> Result<Settlement, ServiceError> {
     let service = &worker.service;
-    let Some(outgoing) = service.outgoing(&worker.cx, instance, about, known, leg).await? else {
+    let Some(outgoing) = service.outgoing_code(&worker.cx, instance, about, known, message).await? else {
         return Ok(Settlement::Done);
     };
-    let channel = outgoing.leg.channel;
+    let channel = outgoing.message.channel;
     let undelivered = async |why: DeliveryFailure| {
         tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why = why.as_str(), "a code was not delivered");
-        note(worker, instance, about, leg, DeliveryReport::Undelivered(why)).await?;
+        note(worker, instance, about, message, DeliveryReport::Undelivered(why)).await?;
         Ok(Settlement::Done)
     };
     let subject = outgoing.record.request.chat.as_ref().map(|chat| chat.subject().clone());
@@ -51,20 +51,20 @@ pub(super) async fn send(
     let Some(carrier) = service.instances.carrier(instance, channel) else {
         return undelivered(DeliveryFailure::NoCarrier).await;
     };
-    let message = CodeMessage {
+    let content = CodeMessage {
         subject: &subject,
         code: &outgoing.code,
         text: &outgoing.text,
         language: instance.language(Some(&outgoing.record.request)),
     };
-    let Some(request) = carrier.gateway.code_message(&message) else {
+    let Some(request) = carrier.gateway.code_message(&content) else {
         return undelivered(DeliveryFailure::CannotWriteFirst).await;
     };
     let count = |result| {
         let (gateway, instance) = (carrier.gateway.kind(), InstanceLabel(carrier.config.id));
         service.metrics.codes_sent.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
-    let _sending = Sending::begin(&service.sending);
+    let _sending = Sending::begin(&service.codes_in_flight);
     let refused = worker.permits.refused_until(&leased.lane).is_some_and(|until| service.now() < until);
     let GatewayResponse { sent, after, repeatable } = if refused {
         // Fail at once instead of waiting for the hold to end: another channel may still be in time.
@@ -76,14 +76,14 @@ pub(super) async fn send(
         SendResult::Accepted { id } => {
             count("sent");
             if let Some(id) = id.filter(|id| !id.is_empty()) {
-                let sent = SentLeg { instance: instance.config.id, about, leg };
+                let sent = SentMessage { instance: instance.config.id, verification: about, message };
                 let expires_at = outgoing.record.expires_at;
-                let noted = service.remember_message(&worker.cx, &carrier, &id, &sent, expires_at).await;
+                let noted = service.store_sent_message(&worker.cx, &carrier, &id, &sent, expires_at).await;
                 if let Err(error) = noted {
                     tracing::warn!(%error, "reports about a message will not be understood");
                 }
             }
-            note(worker, instance, about, leg, DeliveryReport::Accepted).await?;
+            note(worker, instance, about, message, DeliveryReport::Accepted).await?;
             return Ok(Settlement::Done);
         }
         SendResult::Refused(refusal) => {
@@ -97,11 +97,11 @@ pub(super) async fn send(
     let perhaps = async || {
         let name = channel.as_str();
         tracing::info!(instance = %instance.config.id, channel = name, why = why.as_str(), "a code was perhaps not delivered");
-        note(worker, instance, about, leg, DeliveryReport::Unknown(why)).await?;
+        note(worker, instance, about, message, DeliveryReport::Unknown(why)).await?;
         Ok(Settlement::Done)
     };
     // If there is another channel, use it instead of sending a second message over this one.
-    let next_channel = outgoing.record.kind.otp.next_channel(channel);
+    let next_channel = outgoing.record.details.delivery.next_channel(channel);
     if unknown && next_channel.is_some() {
         return perhaps().await;
     }
@@ -137,14 +137,14 @@ async fn note(
     worker: &Worker,
     instance: &Arc<Instance>,
     about: VerificationId,
-    leg: usize,
+    message: usize,
     report: DeliveryReport,
 ) -> Result<(), ServiceError> {
     for pause in PATIENCE {
-        match worker.service.fared(&worker.cx, instance, about, leg, report).await {
+        match worker.service.record_delivery_report(&worker.cx, instance, about, message, report).await {
             Err(ServiceError::Store(_)) => tokio::time::sleep(pause).await,
             outcome => return outcome,
         }
     }
-    worker.service.fared(&worker.cx, instance, about, leg, report).await
+    worker.service.record_delivery_report(&worker.cx, instance, about, message, report).await
 }

@@ -42,7 +42,7 @@ pub(super) async fn send_message(
     let repeatable = number.gateway.set_message_id(&mut request, &service.message_id(id, &leased.id));
     permit.spend();
     let start = Instant::now();
-    let (sent, after) = match number.sending.send(request).await {
+    let (sent, after) = match number.gateway_egress.send(request).await {
         Ok(response) => (number.gateway.parse_send_response(&response), retry_after(response.headers(), service.now())),
         Err(EgressError { cause, may_have_arrived: false }) => (SendResult::Retryable { reason: cause.into() }, None),
         Err(EgressError { cause, may_have_arrived: true }) => (SendResult::Unknown { reason: cause.into() }, None),

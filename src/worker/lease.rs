@@ -91,7 +91,7 @@ impl Worker {
             // that is left.
             self.refresh_due().await?;
         }
-        let requests = ready.iter().flat_map(|lane| self.permits.request(lane, self.service.rate(lane).is_some()));
+        let requests = ready.iter().flat_map(|lane| self.permits.request(lane, self.service.send_rate(lane).is_some()));
         let (requests, permits): (Vec<_>, Vec<_>) = requests.unzip();
         if !requests.is_empty() {
             let granted = self.service.store.lease(&requests).await?;
@@ -109,7 +109,7 @@ impl Worker {
 
     /// Draws send tokens for a lane that needs them.
     async fn draw_send_tokens(&self, lane: &Lane) -> DrawOutcome {
-        let Some(rate) = self.service.rate(lane) else { return DrawOutcome::default() };
+        let Some(rate) = self.service.send_rate(lane) else { return DrawOutcome::default() };
         let units = self.permits.units_to_draw(lane, rate);
         if units > 0 {
             match self.service.store.draw(&buckets(lane, rate), units).await {
@@ -159,7 +159,7 @@ struct DrawOutcome {
 /// strangers who send rubbish cannot delay the replies that other people expect.
 fn buckets(lane: &Lane, rate: u32) -> Vec<TokenRequest> {
     let Some(number) = lane.instance() else { return Vec::new() };
-    let partition = Partition::of(number.as_bytes()[15]);
+    let partition = Partition::from_byte(number.as_bytes()[15]);
     let take = |name: &str, rate| {
         let bucket = format!("{name}:{}", number.simple());
         TokenRequest { partition, bucket, quota: Quota::sustained(rate, rate) }

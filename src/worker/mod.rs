@@ -61,7 +61,7 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
-        let permits = Arc::clone(&service.handoff.permits);
+        let permits = Arc::clone(&service.local_dispatch.permits);
         let (tasks, release) = (TaskTracker::new(), CancellationToken::new());
         let (waiting, stepped) = (Waiting::default(), Mutex::new(Instant::now()));
         let cx = service.background();

@@ -9,11 +9,11 @@ use super::{
 };
 use crate::{
     domain::{
-        Reason, Typed, Verification,
+        Reason, TypedVerification, Verification,
         decision::Reply,
         link::Link,
         template::{self, Values},
-        token::Kind,
+        token::TokenKind,
         whatsapp,
     },
     gateway::SendResult,
@@ -44,12 +44,12 @@ pub(super) async fn send(
         count("too_late");
         return Ok(given_up("too late"));
     }
-    let record = match job.about {
+    let record = match job.verification {
         None => None,
-        Some(about) => match service.record(&worker.cx, about, known).await.map(Verification::typed) {
-            Ok(Typed::Link(record)) => Some(record),
+        Some(about) => match service.record(&worker.cx, about, known).await.map(Verification::into_typed) {
+            Ok(TypedVerification::Link(record)) => Some(record),
             // The record was erased meanwhile, so there is nothing left to say. Codes have no replies.
-            Ok(Typed::Code(_)) | Err(ServiceError::NotFound) => return Ok(Settlement::Done),
+            Ok(TypedVerification::Code(_)) | Err(ServiceError::NotFound) => return Ok(Settlement::Done),
             Err(error) => return Err(error),
         },
     };
@@ -62,14 +62,14 @@ pub(super) async fn send(
             return Ok(Settlement::Done);
         }
         SendResult::Refused(refusal) => {
-            service.vitals.failed(instance.config.id, "reply", refusal.as_str(), service.clock.wall());
+            service.health.record_failure(instance.config.id, "reply", refusal.as_str(), service.clock.wall());
             count(refusal.as_str());
             return Ok(given_up(refusal.as_str()));
         }
         SendResult::Retryable { reason: why } => (why, false),
         SendResult::Unknown { reason: why } => (why, true),
     };
-    service.vitals.failed(instance.config.id, "reply", why.as_str(), service.clock.wall());
+    service.health.record_failure(instance.config.id, "reply", why.as_str(), service.clock.wall());
     let failed = FailedAttempt { why, after, unknown, repeatable };
     let next = resend::next_attempt(worker, leased, failed, leased.since + LATEST).await?;
     count(match next {
@@ -97,7 +97,7 @@ fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&
     };
     let link_code = service.link_code(record);
     let code = match reply {
-        Reply::OtherDevice => service.reply_code(record).map(|code| code.as_str().to_owned()),
+        Reply::WithCode => service.reply_code(record).map(|code| code.as_str().to_owned()),
         _ => link_code.as_ref().map(|code| code.as_str().to_owned()),
     };
     let link = match (reply, &record.request.link) {
@@ -105,7 +105,7 @@ fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&
             link_code.map(|code| whatsapp::wa_me(&instance.config.number, &service.prefilled(instance, record, &code)))
         }
         (_, Some(own)) => Some(own.clone()),
-        (_, None) => service.token(record, Kind::Link).map(|token| service.public(&format!("/o/{token}"))),
+        (_, None) => service.token(record, TokenKind::Link).map(|token| service.public_url(&format!("/o/{token}"))),
     };
     let values = Values {
         link: &link.unwrap_or_default(),
@@ -115,12 +115,12 @@ fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&
     };
     let mut text = template::render(instance.reply_text(reply, Some(&record.request)), values);
     if reply.is_expected() {
-        let mut facts = service.facts(instance, record);
+        let mut facts = service.login_details(instance, record);
         if reply == Reply::TextChanged {
             // Nothing has been proved yet, so there is nothing to dispute.
             facts.dispute.clear();
         }
-        facts.add_to(&mut text, instance.language(Some(&record.request)).facts());
+        facts.append_to(&mut text, instance.language(Some(&record.request)).login_details());
     }
     text
 }

@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::{
-    service::{Rung, ServiceError},
+    service::{ServiceError, TimerOutcome},
     store::{Leased, Locator, Settlement, StoreError},
     trace_context::{self, TraceContext},
 };
@@ -11,11 +11,12 @@ pub(super) async fn fire(worker: &Worker, leased: &Leased) -> Result<Settlement,
     let place = Locator::from_slice(&leased.body);
     let place = place.ok_or_else(|| StoreError::Corrupt("a timer of no record".to_owned()))?;
     let rung =
-        trace_context::in_trace(TraceContext::new_root(), Box::pin(worker.service.ring(&worker.cx, place))).await?;
+        trace_context::in_trace(TraceContext::new_root(), Box::pin(worker.service.fire_timer(&worker.cx, place)))
+            .await?;
     Ok(match rung {
         // A timer that was set anew keeps its new time. Its lease is settled rather than left to expire, since expired
         // leases are put back one by one.
-        Rung::Done | Rung::Set => Settlement::Done,
-        Rung::Again(at) => Settlement::Postpone { at },
+        TimerOutcome::Done | TimerOutcome::AlreadySet => Settlement::Done,
+        TimerOutcome::Reschedule(at) => Settlement::Postpone { at },
     })
 }

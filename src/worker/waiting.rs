@@ -113,10 +113,10 @@ mod tests {
 
     /// Jobs with permits that have not begun, as a lease returns them.
     fn leased(permits: &Arc<Permits>, jobs: &[(&str, i64)]) -> Vec<StartableJob> {
-        permits.record_waiting(&lane(), Partition::of(1), from_millis(0));
+        permits.record_waiting(&lane(), Partition::from_byte(1), from_millis(0));
         let (request, held) = permits.request(&lane(), false).remove(0);
         let jobs = jobs.iter().map(|(id, since)| Leased {
-            partition: Partition::of(1),
+            partition: Partition::from_byte(1),
             id: JobId((*id).to_owned()),
             instance: InstanceId::from_random([1; 16]),
             lane: lane(),

@@ -51,9 +51,9 @@ impl Filler {
     /// Held back until [`Filler::release`].
     pub(crate) async fn callbacks(&self, instance: InstanceId, url: &str, count: usize) -> Lane {
         let origin = url::Url::parse(url).unwrap().origin().ascii_serialization();
-        let lane = Lane::callbacks(instance, self.keys.permanent("origin", instance, origin.as_bytes()));
+        let lane = Lane::callbacks(instance, self.keys.permanent_digest("origin", instance, origin.as_bytes()));
         let job = |_| {
-            let seed = self.keys.permanent("test callback", instance, &random::bytes::<16>());
+            let seed = self.keys.permanent_digest("test callback", instance, &random::bytes::<16>());
             let work = JobPayload::Callback(CallbackJob {
                 event: Event::Test,
                 verification: None,
@@ -70,9 +70,10 @@ impl Filler {
     pub(crate) async fn replies(&self, instance: InstanceId, count: usize) -> Lane {
         let job = |place| {
             let chat_id = format!("4479{place:08}@c.us");
-            let chat = self.keys.permanent("chat", instance, chat_id.as_bytes());
-            let message = self.keys.permanent("message", instance, &random::bytes::<16>());
-            let work = JobPayload::Reply(ReplyJob { about: None, reply: Reply::Success, chat_id, subject: None });
+            let chat = self.keys.permanent_digest("chat", instance, chat_id.as_bytes());
+            let message = self.keys.permanent_digest("message", instance, &random::bytes::<16>());
+            let work =
+                JobPayload::Reply(ReplyJob { verification: None, reply: Reply::Success, chat_id, subject: None });
             (payload::reply_id(chat, message), work)
         };
         self.write(instance, Lane::replies(instance), (0..count).map(job)).await
@@ -90,7 +91,7 @@ impl Filler {
         while jobs.peek().is_some() {
             place = place.wrapping_add(1);
             changes.push(Change {
-                partition: Partition::of(place),
+                partition: Partition::from_byte(place),
                 records: Vec::new(),
                 answers: None,
                 jobs: jobs.by_ref().take(TOGETHER).collect(),

@@ -7,7 +7,7 @@
 use std::{cell::OnceCell, sync::Arc};
 
 use countersign::{
-    domain::extract::candidates,
+    domain::message_codes::find_codes,
     gateway::{self, Gateway, Purpose, Webhook},
     reader::Table,
 };
@@ -54,7 +54,7 @@ pub fn webhook(kind: &str, body: &[u8]) {
         let Ok(events) = gateway.parse(&webhook) else { return };
         for event in events.iter().filter(|event| event.ignored.is_none()) {
             assert!(!event.from_me && !event.group && event.text.is_some());
-            candidates(event.text.as_deref().unwrap_or_default(), 14);
+            find_codes(event.text.as_deref().unwrap_or_default(), 14);
         }
     });
 }
@@ -96,12 +96,12 @@ pub fn proofs(bytes: &[u8]) {
 pub fn extract(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for length in [8, 14, 16] {
-        let found = candidates(&text, length);
+        let found = find_codes(&text, length);
         assert!(found.codes.len() <= 3);
         assert!(!found.edited || found.codes.len() == 1);
         for code in &found.codes {
             assert!((8..=16).contains(&code.as_str().len()) || found.edited);
-            let again = candidates(&format!("[{}]", code.as_str()), length);
+            let again = find_codes(&format!("[{}]", code.as_str()), length);
             assert_eq!(again.codes, [code.clone()]);
         }
     }

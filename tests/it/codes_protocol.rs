@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use countersign::domain::{
-    Birth, Channel, Decision, DeliveryFailure, Effect, Event, InstanceId, KeyRing, Protocol as _, Reason, Request,
-    Status, TimelineEvent, Verification, VerificationId,
-    otp::Shape,
-    sent_code::{COOLDOWN, CodeCommand, CodeState, CodeVerdict, DeliveryReport, Fate, Otp, SentCode},
+    Channel, Decision, DeliveryFailure, Effect, Event, InstanceId, KeyRing, NewVerification, Reason, Request,
+    StateMachine as _, Status, TimelineEvent, Verification, VerificationId,
+    otp::CodeFormat,
+    sent_code::{COOLDOWN, CodeCommand, CodeState, CodeVerdict, Delivery, DeliveryReport, MessageStatus, SentCode},
     time::from_millis,
 };
 use proptest::prelude::*;
@@ -16,60 +16,60 @@ const LIFETIME: i64 = 600_000;
 
 fn code(channels: &[Channel], max_attempts: u32) -> Verification<SentCode> {
     let now = from_millis(START);
-    let birth = Birth {
+    let birth = NewVerification {
         id: VerificationId::new(1, [1; 10]),
         instance: InstanceId::from_random([1; 16]),
-        key: KeyRing::new(&[[1; 32]]).unwrap().current(),
+        key: KeyRing::new(&[[1; 32]]).unwrap().current_id(),
         nonce: [1; 16],
-        now,
+        created_at: now,
         expires_at: from_millis(START + LIFETIME),
         max_attempts,
     };
     let request = Request { chat: Some("447700900123".parse().unwrap()), ..Request::default() };
-    Verification::code(birth, Otp::new(Shape::USUAL, channels.to_vec(), None, now), request)
+    Verification::code(birth, Delivery::new(CodeFormat::SIX_DIGITS, channels.to_vec(), None, now), request)
 }
 
 const BOTH: &[Channel] = &[Channel::WhatsApp, Channel::Sms];
 
-const fn report(leg: usize, report: DeliveryReport) -> CodeCommand {
-    CodeCommand::Report { leg, report }
+const fn report(message: usize, report: DeliveryReport) -> CodeCommand {
+    CodeCommand::Report { message, report }
 }
 
-const fn accepted(leg: usize) -> CodeCommand {
-    report(leg, DeliveryReport::Accepted)
+const fn accepted(message: usize) -> CodeCommand {
+    report(message, DeliveryReport::Accepted)
 }
 
-const fn delivered(leg: usize) -> CodeCommand {
-    report(leg, DeliveryReport::Delivered)
+const fn delivered(message: usize) -> CodeCommand {
+    report(message, DeliveryReport::Delivered)
 }
 
-const fn undelivered(leg: usize, why: DeliveryFailure) -> CodeCommand {
-    report(leg, DeliveryReport::Undelivered(why))
+const fn undelivered(message: usize, why: DeliveryFailure) -> CodeCommand {
+    report(message, DeliveryReport::Undelivered(why))
 }
 
-const fn unknown(leg: usize) -> CodeCommand {
-    report(leg, DeliveryReport::Unknown(DeliveryFailure::Timeout))
+const fn unknown(message: usize) -> CodeCommand {
+    report(message, DeliveryReport::Unknown(DeliveryFailure::Timeout))
 }
 
 fn command() -> impl Strategy<Value = CodeCommand> {
     prop_oneof![
-        2 => any::<bool>().prop_map(|right| CodeCommand::Try { right, claim: None }),
-        2 => Just(CodeCommand::Try { right: false, claim: None }),
+        2 => any::<bool>().prop_map(|correct| CodeCommand::Validate { correct, claim: None }),
+        2 => Just(CodeCommand::Validate { correct: false, claim: None }),
         3 => Just(CodeCommand::Resend),
         1 => Just(CodeCommand::Replace),
         3 => (0usize..8).prop_map(accepted),
         3 => (0usize..8).prop_map(delivered),
-        3 => (0usize..8).prop_map(|leg| undelivered(leg, DeliveryFailure::NotOnWhatsApp)),
+        3 => (0usize..8).prop_map(|message| undelivered(message, DeliveryFailure::NotOnWhatsApp)),
         3 => (0usize..8).prop_map(unknown),
         1 => Just(CodeCommand::Cancel),
         2 => Just(CodeCommand::Expire),
-        1 => Just(CodeCommand::Forget),
+        1 => Just(CodeCommand::Erase),
     ]
 }
 
 /// Every message there is belongs to an effect, and the other way round.
-fn legs(record: &Verification<SentCode>) -> usize {
-    record.kind.otp.legs.len()
+fn messages(record: &Verification<SentCode>) -> usize {
+    record.details.delivery.messages.len()
 }
 
 proptest! {
@@ -93,14 +93,14 @@ proptest! {
             for effect in effects {
                 match effect {
                     Effect::Callback(event) => *told.entry((event, 0)).or_default() += 1,
-                    Effect::CallbackOfSend { event, send } => {
+                    Effect::CallbackForSend { event, send } => {
                         *told.entry((event, send)).or_default() += 1;
                         if event == Event::CodeDelivered {
                             prop_assert!(told.contains_key(&(Event::CodeSent, send)), "delivered before it was sent");
                         }
                     }
-                    Effect::Code { leg } => {
-                        prop_assert_eq!(leg, queued, "each leg is queued once, in order");
+                    Effect::SendCode { message } => {
+                        prop_assert_eq!(message, queued, "each message is queued once, in order");
                         queued += 1;
                     }
                     Effect::Reply(_) => prop_assert!(false, "nobody wrote"),
@@ -112,18 +112,18 @@ proptest! {
                 CodeVerdict::Validated => {
                     validated += 1;
                     prop_assert!(now < START + LIFETIME, "validated after its time");
-                    let right = matches!(command, CodeCommand::Try { right: true, .. });
+                    let right = matches!(command, CodeCommand::Validate { correct: true, .. });
                     prop_assert!(right && wrong < max_attempts, "validated by a wrong code, or after too many");
                 }
                 _ => {}
             }
             if let Some(next) = next {
                 let ended = record.ended_at().is_some();
-                prop_assert!(!ended || next.kind.state == record.kind.state, "a terminal state was left");
-                let unsent = matches!((&record.kind.state, &next.kind.state), (CodeState::Sent { .. }, CodeState::Pending));
+                prop_assert!(!ended || next.details.state == record.details.state, "a terminal state was left");
+                let unsent = matches!((&record.details.state, &next.details.state), (CodeState::Sent { .. }, CodeState::Pending));
                 prop_assert!(!unsent, "what is sent stays sent");
-                prop_assert_eq!(legs(&next), queued);
-                prop_assert!(legs(&next) <= 40 && next.timeline.len() <= 40);
+                prop_assert_eq!(messages(&next), queued);
+                prop_assert!(messages(&next) <= 40 && next.timeline.len() <= 40);
                 let readable = |event: &TimelineEvent| TimelineEvent::parse(&event.to_string()) == *event;
                 prop_assert!(next.timeline.iter().all(|entry| readable(&entry.event)));
                 record = next;
@@ -147,8 +147,8 @@ fn step(record: &mut Verification<SentCode>, command: CodeCommand, seconds: i64)
 
 #[test]
 fn the_last_allowed_try_works_and_the_next_does_not() {
-    let wrong = CodeCommand::Try { right: false, claim: None };
-    let right = CodeCommand::Try { right: true, claim: None };
+    let wrong = CodeCommand::Validate { correct: false, claim: None };
+    let right = CodeCommand::Validate { correct: true, claim: None };
     let mut record = code(BOTH, 5);
     for _ in 0..4 {
         assert_eq!(step(&mut record, wrong, 1).0, CodeVerdict::Failed(Reason::CodeWrong));
@@ -165,10 +165,10 @@ fn the_last_allowed_try_works_and_the_next_does_not() {
 #[test]
 fn a_used_code_is_reported_as_used() {
     let mut record = code(BOTH, 5);
-    step(&mut record, CodeCommand::Try { right: true, claim: None }, 1);
-    for right in [true, false] {
+    step(&mut record, CodeCommand::Validate { correct: true, claim: None }, 1);
+    for correct in [true, false] {
         assert_eq!(
-            step(&mut record, CodeCommand::Try { right, claim: None }, 700).0,
+            step(&mut record, CodeCommand::Validate { correct, claim: None }, 700).0,
             CodeVerdict::Failed(Reason::CodeUsed)
         );
     }
@@ -177,10 +177,10 @@ fn a_used_code_is_reported_as_used() {
 #[test]
 fn the_next_channel_is_used_until_none_is_left() {
     let mut record = code(BOTH, 5);
-    let lost = |leg| undelivered(leg, DeliveryFailure::NotOnWhatsApp);
-    assert_eq!(step(&mut record, lost(0), 1).1, [Effect::Code { leg: 1 }]);
+    let lost = |message| undelivered(message, DeliveryFailure::NotOnWhatsApp);
+    assert_eq!(step(&mut record, lost(0), 1).1, [Effect::SendCode { message: 1 }]);
     assert_eq!(step(&mut record, lost(0), 1).1, [], "told twice");
-    let sent = Effect::CallbackOfSend { event: Event::CodeSent, send: 1 };
+    let sent = Effect::CallbackForSend { event: Event::CodeSent, send: 1 };
     assert_eq!(step(&mut record, accepted(1), 2).1, [sent]);
     assert_eq!(step(&mut record, lost(1), 3).1, [Effect::Callback(Event::CodeFailed)]);
     assert_eq!(record.reason(), Some(Reason::ReplyUndeliverable));
@@ -189,14 +189,14 @@ fn the_next_channel_is_used_until_none_is_left() {
 #[test]
 fn an_uncertain_delivery_moves_on_once_and_ends_nothing() {
     let mut record = code(BOTH, 5);
-    let lost = |leg| undelivered(leg, DeliveryFailure::Permanent);
-    assert_eq!(step(&mut record, unknown(0), 1).1, [Effect::Code { leg: 1 }]);
+    let lost = |message| undelivered(message, DeliveryFailure::Permanent);
+    assert_eq!(step(&mut record, unknown(0), 1).1, [Effect::SendCode { message: 1 }]);
     assert_eq!(step(&mut record, unknown(0), 1).1, [], "told twice");
     assert_eq!(step(&mut record, lost(1), 2).1, []);
     assert_eq!((record.ended_at(), record.status(from_millis(START + 2))), (None, Status::Pending));
     let mut late = record.clone();
-    let sent = Effect::CallbackOfSend { event: Event::CodeSent, send: 1 };
-    let arrived = Effect::CallbackOfSend { event: Event::CodeDelivered, send: 1 };
+    let sent = Effect::CallbackForSend { event: Event::CodeSent, send: 1 };
+    let arrived = Effect::CallbackForSend { event: Event::CodeDelivered, send: 1 };
     assert_eq!(step(&mut late, delivered(0), 3).1, [sent, arrived]);
     // Only a report that it will not arrive ends it, and nothing is sent a third time.
     assert_eq!(step(&mut record, lost(0), 3).1, [Effect::Callback(Event::CodeFailed)]);
@@ -207,11 +207,14 @@ fn a_late_failure_does_not_affect_a_resend() {
     let mut record = code(&BOTH[..1], 5);
     step(&mut record, accepted(0), 1);
     assert_eq!(step(&mut record, CodeCommand::Resend, 59).0, CodeVerdict::TooSoon(from_millis(START) + COOLDOWN));
-    assert_eq!(step(&mut record, CodeCommand::Resend, 60), (CodeVerdict::Resent, vec![Effect::Code { leg: 1 }]));
+    assert_eq!(
+        step(&mut record, CodeCommand::Resend, 60),
+        (CodeVerdict::Resent, vec![Effect::SendCode { message: 1 }])
+    );
     assert_eq!(step(&mut record, undelivered(0, DeliveryFailure::Permanent), 61).1, []);
     assert_eq!(record.ended_at(), None);
     let effects = step(&mut record, delivered(1), 62).1;
-    let told = |event| Effect::CallbackOfSend { event, send: 2 };
+    let told = |event| Effect::CallbackForSend { event, send: 2 };
     assert_eq!(effects, [told(Event::CodeSent), told(Event::CodeDelivered)]);
 }
 
@@ -221,6 +224,6 @@ fn a_send_starts_at_the_first_channel_that_has_not_failed() {
     step(&mut record, undelivered(0, DeliveryFailure::NotOnWhatsApp), 1);
     step(&mut record, accepted(1), 1);
     step(&mut record, CodeCommand::Resend, 70);
-    let leg = record.kind.otp.legs[2];
-    assert_eq!((leg.channel, leg.send, leg.fate), (Channel::Sms, 2, Fate::Queued));
+    let message = record.details.delivery.messages[2];
+    assert_eq!((message.channel, message.send, message.status), (Channel::Sms, 2, MessageStatus::Queued));
 }

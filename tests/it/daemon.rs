@@ -346,7 +346,7 @@ impl Daemon {
     pub(crate) async fn is_denied(&self, url: &str) -> bool {
         let instance = self.service.instances.get(WAHA.parse().unwrap()).unwrap();
         let request = Request::post(url).body(b"{}".to_vec()).unwrap();
-        instance.callbacks.send(request).await.is_err_and(|error| error.cause == Cause::Forbidden)
+        instance.callback_egress.send(request).await.is_err_and(|error| error.cause == Cause::Forbidden)
     }
 
     /// Works off everything that is due now and waits for it.

@@ -53,7 +53,7 @@ async fn hanging_receivers_do_not_delay_others(test_store: TestStore) {
     verified(&daemon, 999, json!({})).await;
     world.receiver.wait_for(1).await;
     // Each of the others has an attempt in flight still, and no more than its share.
-    let hanging = daemon.service.handoff.permits.in_hand();
+    let hanging = daemon.service.local_dispatch.permits.in_hand();
     assert!((20..=128).contains(&hanging), "{hanging} attempts hang");
     drop(receivers);
     daemon.stop().await;
@@ -124,7 +124,7 @@ async fn a_job_whose_leases_always_expire_is_given_up() {
     let id: InstanceId = WAHA.parse().unwrap();
     let clock: Clock = world.clock.clone();
     let store = RedisStore::new(&world.test_store.url(), Durability::Standard, clock.clone()).unwrap();
-    let (lane, partition) = (Lane::replies(id), Partition::of(3));
+    let (lane, partition) = (Lane::replies(id), Partition::from_byte(3));
     let job = Job {
         id: JobId("poison".to_owned()),
         instance: id,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use countersign::{
-    domain::token::Kind,
+    domain::token::TokenKind,
     http::{ROUTES, route::Access},
 };
 use http::Request;
@@ -60,7 +60,7 @@ async fn every_public_page_is_limited_by_address(test_store: TestStore) {
         entries.map(|entry| entry.path.to_owned())
     };
     let files: Vec<String> = looked_at(Access::Open).map(|path| path.replace("{guide}", "limits")).collect();
-    let below = looked_at(Access::Bearer(Kind::Handle)).map(|path| path.replace("/l/{handle}", &start));
+    let below = looked_at(Access::Bearer(TokenKind::Handle)).map(|path| path.replace("/l/{handle}", &start));
     let below = below.map(|path| path.replace("/events", "/events?now=1"));
     let spelt_otherwise = start.replace("/l/", "/%6C/");
     let below: Vec<String> = below.chain([spelt_otherwise]).collect();

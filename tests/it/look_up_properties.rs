@@ -6,12 +6,13 @@ use std::{collections::HashMap, pin::pin, sync::Arc, task::Poll, time::Duration}
 use countersign::{
     app::Application,
     config::{self, Config},
-    domain::{Reason, Sender, target::Guard},
+    domain::{Reason, Sender, chat_state::LockoutPolicy},
     gateway::WebhookEvent,
     ops::Ops,
     service::{
-        Idempotency, Instance, Mint, Outcome, Service, ServiceError, input, input_code,
-        input_code::{Typed, Whose},
+        Idempotency, Instance, LinkRequest, Outcome, Service, ServiceError, code_request,
+        code_request::{CodeSelector, ValidationRequest},
+        link_request,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -146,7 +147,7 @@ impl Fleet {
             Step::Ask { by } => {
                 self.asked += 1;
                 self.config.look_up_key_number = self.asked;
-                self.replicas[by].service.key_state.ask_for(self.asked);
+                self.replicas[by].service.key_state.request_look_up_key(self.asked);
             }
             // Never exactly at an end of something.
             Step::Minutes(minutes) => self.world.clock.advance(Duration::from_secs(minutes * 60 + 7)),
@@ -169,7 +170,8 @@ impl Fleet {
             Some((text, _)) => text.clone(),
             None => {
                 let input = mint(&instance, &Map::new());
-                let record = service.mint(&service.request(), &instance, "walk", input, None).await.outcome.unwrap();
+                let record =
+                    service.create_link(&service.request(), &instance, "walk", input, None).await.outcome.unwrap();
                 format!("[{}]", service.link_code(&record).unwrap().as_str())
             }
         };
@@ -201,7 +203,7 @@ impl Fleet {
         let input = mint(&instance, body.as_object().unwrap());
         let idempotency = Idempotency { key: format!("key {key}"), body: body.to_string() };
         let record =
-            service.mint(&service.request(), &instance, "walk", input, Some(idempotency)).await.outcome.unwrap();
+            service.create_link(&service.request(), &instance, "walk", input, Some(idempotency)).await.outcome.unwrap();
         let (uuid, now) = (record.id.to_string(), service.now());
         let held = self.model.claims.get(&key).filter(|(_, at)| now < *at + Duration::from_hours(24));
         if let Some((first, _)) = held {
@@ -214,7 +216,7 @@ impl Fleet {
     async fn code(&mut self, by: usize, chat: usize) {
         let (service, instance) = self.service(by);
         let body = json!({"chatId": chat_id(chat)});
-        let mut input = input_code::request(body.as_object().unwrap(), &instance).unwrap();
+        let mut input = code_request::parse(body.as_object().unwrap(), &instance).unwrap();
         input.cooldown = Some(COOLDOWN);
         let asked = service.request_code(&service.request(), &instance, "walk", input, None).await.outcome;
         let now = service.now();
@@ -222,7 +224,7 @@ impl Fleet {
         match asked {
             Ok(record) => {
                 assert!(!cooling, "chat {chat} has been given a code too early");
-                let code = service.otp(&record).unwrap().as_str().to_owned();
+                let code = service.otp_code(&record).unwrap().as_str().to_owned();
                 self.model.chats.insert(chat, ChatModel { asked_at: now, code, misses: Some(0) });
             }
             Err(ServiceError::RateLimited { .. }) => assert!(cooling, "chat {chat} may ask"),
@@ -234,8 +236,8 @@ impl Fleet {
         let (service, instance) = self.service(by);
         let Some(model) = self.model.chats.get_mut(&chat) else { return };
         let code = if right { model.code.clone() } else { crate::codes::wrong(&model.code) };
-        let typed = Typed { whose: Whose::Chat(chat_id(chat).parse().unwrap()), code };
-        let guard = Guard { locked_for: None, misses: None, anew: false };
+        let typed = ValidationRequest { selector: CodeSelector::Chat(chat_id(chat).parse().unwrap()), code };
+        let guard = LockoutPolicy { lockout: None, max_per_window: None, full_window: false };
         let outcome = service.validate(&service.request(), &instance, "walk", &typed, guard, None).await.outcome;
         let live = service.now() < model.asked_at + Duration::from_mins(30);
         match (model.misses, outcome) {
@@ -265,8 +267,8 @@ fn chat_id(chat: usize) -> String {
     format!("44770090045{chat}@c.us")
 }
 
-fn mint(instance: &Instance, body: &Map<String, serde_json::Value>) -> Mint {
-    input::mint(body, instance).unwrap_or_else(|faults| panic!("{faults:?}"))
+fn mint(instance: &Instance, body: &Map<String, serde_json::Value>) -> LinkRequest {
+    link_request::parse(body, instance).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use countersign::domain::{Phone, written};
+use countersign::domain::{Phone, phone_input};
 use serde_json::json;
 
 use crate::{
@@ -124,7 +124,7 @@ fn no_two_valid_numbers_are_equal() {
         count += 1;
         assert_eq!(phone.current().parse::<Phone>().unwrap(), phone);
         if matches!(kind, "fixed_line" | "mobile") {
-            assert!(written::phone(&format!("+{digits}")).is_ok(), "{line} is refused");
+            assert!(phone_input::parse_phone(&format!("+{digits}")).is_ok(), "{line} is refused");
             // Mexico's 1 and the old form of Benin are no numbers any more: what is valid is of today.
             assert_eq!(phone.current(), format!("+{digits}"), "{line} is not of today");
         }

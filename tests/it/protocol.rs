@@ -1,16 +1,16 @@
 //! Random walks through `decide`: what must hold whatever happens, in whatever order.
 
 use countersign::domain::{
-    Birth, ClaimId, Decision, Effect, Event, InstanceId, KeyRing, Mode, Protocol as _, Reason, Request, Sender, Status,
-    Subject, TimelineEvent, Verification, VerificationId,
-    binding::{Binding, CODE_TRIES, Place},
+    ClaimId, Decision, Effect, Event, InstanceId, KeyRing, Mode, NewVerification, Reason, Request, Sender,
+    StateMachine as _, Status, Subject, TimelineEvent, Verification, VerificationId,
+    binding::{Binding, MAX_REPLY_CODE_ATTEMPTS, WhatsAppDevice},
     decision::Reply,
     keys::Digest,
     link::{
-        Completion, FinishCommand, FinishVerdict, Link, LinkCommand, LinkState, LinkVerdict, REDEEM_TOKENS, Reached,
-        Sent,
+        Completion, FinishCommand, FinishVerdict, Link, LinkCommand, LinkState, LinkVerdict, LoginProgress,
+        MAX_REDEEM_TOKENS, MessageChecks,
     },
-    renewal::renewed,
+    renewal::renewed_request,
     time::from_millis,
 };
 use proptest::prelude::*;
@@ -47,12 +47,12 @@ fn verification(bound: bool, challenge: bool, max_attempts: u32) -> Verification
 }
 
 fn request(RequestOptions { bound, challenge, max_attempts, mode, exact }: RequestOptions) -> Verification<Link> {
-    let birth = Birth {
+    let birth = NewVerification {
         id: VerificationId::new(1, [1; 10]),
         instance: InstanceId::from_random([1; 16]),
-        key: ring().current(),
+        key: ring().current_id(),
         nonce: [1; 16],
-        now: from_millis(START),
+        created_at: from_millis(START),
         expires_at: from_millis(START + LIFETIME),
         max_attempts,
     };
@@ -76,11 +76,11 @@ fn sender(kind: u8) -> Sender {
 }
 
 fn cookie(which: u8) -> Option<Digest> {
-    (which > 0).then(|| ring().secret(&[b'c', which]))
+    (which > 0).then(|| ring().secret_digest(&[b'c', which]))
 }
 
-fn binding(which: u8, place: Place, gently: bool) -> Binding {
-    Binding { browser: cookie(which).unwrap(), place, ip: None, user_agent: None, gently }
+fn binding(which: u8, place: WhatsAppDevice, gently: bool) -> Binding {
+    Binding { browser: cookie(which).unwrap(), whatsapp_device: place, ip: None, user_agent: None, automatic: gently }
 }
 
 fn presented_verifier(proof: u8) -> Option<String> {
@@ -97,29 +97,29 @@ fn claim_of(caller: u8) -> Option<ClaimId> {
 }
 
 fn command() -> impl Strategy<Value = LinkCommand> {
-    let token = |which: u8| ring().secret(&[which]);
+    let token = |which: u8| ring().secret_digest(&[which]);
     prop_oneof![
-        4 => (0u8..4, any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(who, edited, changed, may_reply, weak)| {
-            let text = Sent { edited, changed, weak };
-            LinkCommand::Receive { sender: sender(who), push_name: None, text, risk: None, may_reply }
+        4 => (0u8..4, any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(who, brackets_missing, text_changed, may_reply, forgeable)| {
+            let checks = MessageChecks { brackets_missing, text_changed, forgeable };
+            LinkCommand::Receive { sender: sender(who), push_name: None, checks, risk: None, may_reply }
         }),
         1 => Just(LinkCommand::Cancel),
         2 => Just(LinkCommand::Expire),
-        4 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, may_tell)| FinishCommand::Complete {
-            token: token(which), browser: cookie(browser), may_tell, risk: None,
+        4 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, may_reveal_code)| FinishCommand::Complete {
+            token: token(which), browser: cookie(browser), may_reveal_code, risk: None,
         }.into()),
-        3 => (1u8..3, any::<bool>(), any::<bool>()).prop_map(|(browser, qr, gently)| LinkCommand::Bind {
-            binding: binding(browser, if qr { Place::Qr } else { Place::Here }, gently),
+        3 => (1u8..3, any::<bool>(), any::<bool>()).prop_map(|(browser, qr, automatic)| LinkCommand::BindBrowser {
+            binding: binding(browser, if qr { WhatsAppDevice::Other } else { WhatsAppDevice::Same }, automatic),
         }),
-        1 => Just(FinishCommand::Tell.into()),
+        1 => Just(FinishCommand::RevealCode.into()),
         1 => (0u8..6, 0u8..3).prop_map(move |(which, browser)| FinishCommand::Continue {
             token: token(which), browser: cookie(browser), risk: None,
         }.into()),
-        2 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, right)| FinishCommand::Type {
-            token: token(which), browser: cookie(browser), right, risk: None,
+        2 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, correct)| FinishCommand::EnterCode {
+            token: token(which), browser: cookie(browser), correct, risk: None,
         }.into()),
-        1 => (any::<bool>(), 0u8..3, 0u8..3).prop_map(|(right, proof, caller)| FinishCommand::RedeemCode {
-            right, challenge: presented_verifier(proof), claim: claim_of(caller), risk: None,
+        1 => (any::<bool>(), 0u8..3, 0u8..3).prop_map(|(correct, proof, caller)| FinishCommand::RedeemCode {
+            correct, challenge: presented_verifier(proof), claim: claim_of(caller), risk: None,
         }.into()),
         3 => (0u8..7, 0u8..3, 0u8..3).prop_map(move |(which, proof, caller)| LinkCommand::Redeem {
             token: token(which),
@@ -127,19 +127,19 @@ fn command() -> impl Strategy<Value = LinkCommand> {
             claim: claim_of(caller),
         }),
         1 => Just(LinkCommand::Dispute),
-        1 => Just(LinkCommand::Forget),
+        1 => Just(LinkCommand::Erase),
     ]
 }
 
 /// How far along a state is; nothing ever goes back.
 fn rank(record: &Verification<Link>) -> u8 {
-    match &record.kind.state {
+    match &record.details.state {
         LinkState::Pending => 0,
         LinkState::Failed { .. } | LinkState::Expired { .. } | LinkState::Canceled { .. } => 9,
         LinkState::Verified { completion, .. } => match completion {
             Completion::Offered { .. } => 1,
             Completion::Released { tokens, .. } => {
-                assert!((1..=REDEEM_TOKENS).contains(&tokens.len()));
+                assert!((1..=MAX_REDEEM_TOKENS).contains(&tokens.len()));
                 2
             }
             Completion::Redeemed { .. } | Completion::Lapsed { .. } => 3,
@@ -184,17 +184,17 @@ proptest! {
                         prop_assert!(next.is_some(), "an event without a change could occur twice");
                         told.push(*event);
                     }
-                    Effect::CallbackOfSend { .. } | Effect::Code { .. } => prop_assert!(false, "a link sends no code"),
+                    Effect::CallbackForSend { .. } | Effect::SendCode { .. } => prop_assert!(false, "a link sends no code"),
                     Effect::Reply(reply) => {
                         let received = matches!(command, LinkCommand::Receive { .. });
                         prop_assert!(received, "only a message is answered");
                         let succeeded = matches!(verdict, LinkVerdict::Verified | LinkVerdict::Repeated);
-                        prop_assert_eq!(matches!(reply, Reply::Success | Reply::OtherDevice | Reply::Proved), succeeded);
-                        if *reply == Reply::Proved {
+                        prop_assert_eq!(matches!(reply, Reply::Success | Reply::WithCode | Reply::NoActionNeeded), succeeded);
+                        if *reply == Reply::NoActionNeeded {
                             prop_assert!(exact && mode == Mode::ProvePhone, "nothing to tap, and nothing was read");
                         }
                         if *reply == Reply::Success && !challenge && mode == Mode::SameBrowser {
-                            let qr = record.kind.binding.as_ref().is_some_and(|held| held.place == Place::Qr);
+                            let qr = record.details.binding.as_ref().is_some_and(|held| held.whatsapp_device == WhatsAppDevice::Other);
                             prop_assert!(!qr, "a scanning phone got a link");
                         }
                     }
@@ -205,11 +205,11 @@ proptest! {
                 let replied = effects.iter().any(|effect| matches!(effect, Effect::Reply(_)));
                 prop_assert_eq!(replied, may_reply || verdict == LinkVerdict::Verified, "a success is always answered");
             }
-            if let (true, LinkCommand::Receive { text, .. }) = (exact, &command) {
-                prop_assert!(!text.changed || verdict != LinkVerdict::Verified, "another text counted");
+            if let (true, LinkCommand::Receive { checks, .. }) = (exact, &command) {
+                prop_assert!(!checks.text_changed || verdict != LinkVerdict::Verified, "another text counted");
             }
-            if let (Mode::ProvePhone, LinkCommand::Receive { text, .. }) = (mode, &command) {
-                prop_assert!(!text.weak || verdict != LinkVerdict::Verified, "a sender that can be forged proved a number");
+            if let (Mode::ProvePhone, LinkCommand::Receive { checks, .. }) = (mode, &command) {
+                prop_assert!(!checks.forgeable || verdict != LinkVerdict::Verified, "a sender that can be forged proved a number");
             }
             if verdict == LinkVerdict::Failed(Reason::TextChanged) {
                 prop_assert_eq!(next.as_ref().map(|next| next.attempts), Some(record.attempts), "it costs nothing");
@@ -219,15 +219,15 @@ proptest! {
                 prop_assert!(now < START + LIFETIME, "verified after its time");
                 if let (true, LinkCommand::Receive { sender, .. }) = (bound, &command) {
                     let subject = Subject::Phone("447700900123".parse().unwrap());
-                    prop_assert_eq!(sender.is(&subject), Some(true), "verified for somebody else");
+                    prop_assert_eq!(sender.matches(&subject), Some(true), "verified for somebody else");
                 }
             }
-            let held = record.kind.binding.as_ref().map(|held| held.browser);
+            let held = record.details.binding.as_ref().map(|held| held.browser);
             if matches!(verdict, LinkVerdict::Finish(FinishVerdict::Completed | FinishVerdict::CompletedAgain)) {
                 let LinkCommand::Finish(
                     FinishCommand::Complete { token, browser, .. }
                     | FinishCommand::Continue { token, browser, .. }
-                    | FinishCommand::Type { token, browser, .. },
+                    | FinishCommand::EnterCode { token, browser, .. },
                 ) = command
                 else { panic!("{command:?} completes") };
                 match (verdict, first) {
@@ -248,40 +248,40 @@ proptest! {
             }
             if verdict == LinkVerdict::Finish(FinishVerdict::Disputed) && next.is_some() {
                 disputed = true;
-                let reached = next.as_ref().map(|next| next.kind.state.clone());
+                let reached = next.as_ref().map(|next| next.details.state.clone());
                 let Some(LinkState::Verified { completion: Completion::Disputed { after, .. }, .. }) = reached else {
                     panic!("{reached:?} is not disputed")
                 };
-                prop_assert_eq!(after == Reached::Redeemed, redeemed == 1, "the app is told whether it let somebody in");
+                prop_assert_eq!(after == LoginProgress::Redeemed, redeemed == 1, "the app is told whether it let somebody in");
             } else if disputed {
                 let worth = matches!(verdict, LinkVerdict::Finish(
                     FinishVerdict::Completed | FinishVerdict::CompletedAgain | FinishVerdict::Redeemed
-                    | FinishVerdict::RedeemedAgain | FinishVerdict::Agreed | FinishVerdict::Told
+                    | FinishVerdict::RedeemedAgain | FinishVerdict::Agreed | FinishVerdict::CodeRevealed
                 ));
                 prop_assert!(!worth, "{verdict:?} after a dispute");
             }
-            if let (LinkVerdict::Finish(FinishVerdict::Completed), LinkCommand::Finish(FinishCommand::Complete { browser, .. } | FinishCommand::Type { browser, .. })) = (verdict, &command) {
+            if let (LinkVerdict::Finish(FinishVerdict::Completed), LinkCommand::Finish(FinishCommand::Complete { browser, .. } | FinishCommand::EnterCode { browser, .. })) = (verdict, &command) {
                 let free = mode == Mode::Anywhere || challenge && mode == Mode::SameBrowser;
                 let own = held.is_none() || free || *browser == held;
                 prop_assert!(own, "another browser finished");
-                if let LinkCommand::Finish(FinishCommand::Type { browser, right, .. }) = &command {
-                    prop_assert!(*right && *browser == held, "a code opened what it should not");
+                if let LinkCommand::Finish(FinishCommand::EnterCode { browser, correct, .. }) = &command {
+                    prop_assert!(*correct && *browser == held, "a code opened what it should not");
                 }
             }
-            if matches!(command, LinkCommand::Finish(FinishCommand::Type { right: false, .. } | FinishCommand::RedeemCode { right: false, .. })) {
+            if matches!(command, LinkCommand::Finish(FinishCommand::EnterCode { correct: false, .. } | FinishCommand::RedeemCode { correct: false, .. })) {
                 prop_assert!(!matches!(verdict, LinkVerdict::Finish(FinishVerdict::Completed | FinishVerdict::CompletedAgain | FinishVerdict::Redeemed)));
             }
-            if !matches!(record.kind.state, LinkState::Pending) && let Some(next) = &next {
-                prop_assert_eq!(next.kind.binding.as_ref().map(|held| held.browser), held, "the match freezes the browser");
+            if !matches!(record.details.state, LinkState::Pending) && let Some(next) = &next {
+                prop_assert_eq!(next.details.binding.as_ref().map(|held| held.browser), held, "the match freezes the browser");
             }
             if verdict == LinkVerdict::Finish(FinishVerdict::WrongCode) {
                 misses += 1;
-                prop_assert!(misses < CODE_TRIES, "more tries than there are");
+                prop_assert!(misses < MAX_REPLY_CODE_ATTEMPTS, "more tries than there are");
             }
             if verdict == LinkVerdict::Finish(FinishVerdict::Redeemed) {
                 redeemed += 1;
                 if let LinkCommand::Redeem { token, .. } = command {
-                    let newest = out.iter().rev().take(REDEEM_TOKENS);
+                    let newest = out.iter().rev().take(MAX_REDEEM_TOKENS);
                     let live = newest.filter(|(_, until)| now < *until).any(|(out, _)| *out == token);
                     prop_assert!(live, "a token that is not out was redeemed");
                 }
@@ -296,7 +296,7 @@ proptest! {
                 prop_assert!(challenge || claim.is_some() && *claim == redeemer, "repeated to another caller");
             }
             if let Some(next) = next {
-                prop_assert!(rank(&next) >= rank(&record), "{:?} after {:?}", next.kind.state, record.kind.state);
+                prop_assert!(rank(&next) >= rank(&record), "{:?} after {:?}", next.details.state, record.details.state);
                 let ended = record.ended_at().is_some();
                 prop_assert!(!ended || status(&next) == status(&record), "a terminal state was left");
                 prop_assert!(next.timeline.len() <= 40);
@@ -310,7 +310,7 @@ proptest! {
                 prop_assert_eq!(&again.effects, &[], "{:?} again", command);
                 let by = match &command {
                     LinkCommand::Finish(
-                        FinishCommand::Complete { browser, .. } | FinishCommand::Continue { browser, .. } | FinishCommand::Type { browser, .. },
+                        FinishCommand::Complete { browser, .. } | FinishCommand::Continue { browser, .. } | FinishCommand::EnterCode { browser, .. },
                     ) => *browser,
                     _ => None,
                 };
@@ -346,14 +346,14 @@ proptest! {
         record.request.final_expiry = last;
         let (mut now, mut made) = (START, 0);
         for (tapped, asking, late, canceled) in taps {
-            record.kind.binding = (tapped > 0).then(|| binding(tapped, Place::Here, false));
+            record.details.binding = (tapped > 0).then(|| binding(tapped, WhatsAppDevice::Same, false));
             if canceled && asking == 0 {
                 record = Link::decide(&record, LinkCommand::Cancel, from_millis(now)).next.unwrap_or(record);
             }
             now += LIFETIME + late;
-            let Some(next) = renewed(&record, cookie(asking), most, from_millis(now)) else {
+            let Some(next) = renewed_request(&record, cookie(asking), most, from_millis(now)) else {
                 let allowed = asking > 0 && asking == tapped && (0..3_600_000).contains(&late);
-                prop_assert!(!allowed || purpose || last || made == most || !matches!(record.kind.state, LinkState::Pending));
+                prop_assert!(!allowed || purpose || last || made == most || !matches!(record.details.state, LinkState::Pending));
                 break;
             };
             prop_assert!(!purpose && !last && (0..3_600_000).contains(&late));
@@ -363,12 +363,12 @@ proptest! {
             prop_assert_eq!(&before, &next, "what was asked for");
             made += 1;
             prop_assert!(made <= most);
-            let birth = Birth {
+            let birth = NewVerification {
                 id: VerificationId::new(u64::from(made) + 1, [1; 10]),
                 instance: record.instance,
                 key: record.key,
                 nonce: record.nonce,
-                        now: from_millis(now),
+                        created_at: from_millis(now),
                 expires_at: from_millis(now + LIFETIME),
                 max_attempts: 3,
             };
@@ -386,7 +386,7 @@ fn wrong_senders_end_a_link_only_after_the_allowed_attempts() {
             LinkCommand::Receive {
                 sender: sender(1),
                 push_name: None,
-                text: Sent::default(),
+                checks: MessageChecks::default(),
                 risk: None,
                 may_reply: true,
             },
@@ -399,7 +399,13 @@ fn wrong_senders_end_a_link_only_after_the_allowed_attempts() {
     let mut once = verification(true, false, 1);
     let decision = Link::decide(
         &once,
-        LinkCommand::Receive { sender: sender(1), push_name: None, text: Sent::default(), risk: None, may_reply: true },
+        LinkCommand::Receive {
+            sender: sender(1),
+            push_name: None,
+            checks: MessageChecks::default(),
+            risk: None,
+            may_reply: true,
+        },
         from_millis(START),
     );
     once = decision.next.unwrap();
@@ -411,7 +417,7 @@ fn a_link_is_valid_until_exactly_its_expiry() {
     let receive = || LinkCommand::Receive {
         sender: sender(0),
         push_name: None,
-        text: Sent::default(),
+        checks: MessageChecks::default(),
         risk: None,
         may_reply: true,
     };
@@ -427,11 +433,17 @@ fn a_link_is_valid_until_exactly_its_expiry() {
 #[test]
 fn five_wrong_verifiers_end_a_redeem_token() {
     let at = |offset: i64| from_millis(START + offset);
-    let token = ring().secret(b"t");
+    let token = ring().secret_digest(b"t");
     let mut record = verification(false, true, 1);
     for command in [
-        LinkCommand::Receive { sender: sender(0), push_name: None, text: Sent::default(), risk: None, may_reply: true },
-        FinishCommand::Complete { token, browser: None, may_tell: true, risk: None }.into(),
+        LinkCommand::Receive {
+            sender: sender(0),
+            push_name: None,
+            checks: MessageChecks::default(),
+            risk: None,
+            may_reply: true,
+        },
+        FinishCommand::Complete { token, browser: None, may_reveal_code: true, risk: None }.into(),
     ] {
         record = Link::decide(&record, command, at(1)).next.unwrap();
     }
@@ -454,12 +466,12 @@ fn five_wrong_verifiers_end_a_redeem_token() {
 #[test]
 fn the_last_three_redeem_tokens_are_valid() {
     let at = |offset: i64| from_millis(START + offset);
-    let token = |which: u8| ring().secret(&[which]);
+    let token = |which: u8| ring().secret_digest(&[which]);
     let complete = |which: u8, browser: u8| {
         LinkCommand::from(FinishCommand::Complete {
             token: token(which),
             browser: cookie(browser),
-            may_tell: true,
+            may_reveal_code: true,
             risk: None,
         })
     };
@@ -467,7 +479,13 @@ fn the_last_three_redeem_tokens_are_valid() {
     let mut record = verification(false, false, 1);
     record = Link::decide(
         &record,
-        LinkCommand::Receive { sender: sender(0), push_name: None, text: Sent::default(), risk: None, may_reply: true },
+        LinkCommand::Receive {
+            sender: sender(0),
+            push_name: None,
+            checks: MessageChecks::default(),
+            risk: None,
+            may_reply: true,
+        },
         at(0),
     )
     .next

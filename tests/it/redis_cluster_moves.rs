@@ -199,12 +199,12 @@ async fn a_killed_master_is_replaced_during_logins() {
     let observer = (killed + 1) % 3;
     let replica = || RedisStore::new(&cluster.url(), Durability::Standard, Clock::default()).unwrap();
     let (here, there) = (replica(), replica());
-    crate::store::wait_until_notified(&here, &there, Partition::of(0)).await;
+    crate::store::wait_until_notified(&here, &there, Partition::from_byte(0)).await;
     cluster.nodes[killed].signal("-KILL");
     until("a replica takes over", async || cluster.owner(observer, slot) != killed).await;
     // Whoever wants no confirmation is served at once, and hears again what others do.
     until("the new master is found", async || here.probe().await.is_ok()).await;
-    crate::store::wait_until_notified(&here, &there, Partition::of(0)).await;
+    crate::store::wait_until_notified(&here, &there, Partition::from_byte(0)).await;
     // The new master has no replica until the old one comes back; then it is whole.
     cluster.nodes[killed].restart();
     cluster.wait_until_healthy();
@@ -255,7 +255,7 @@ async fn a_migrating_slot_is_served_consistently() {
     let to = (from + 1) % 3;
     let take = async |bucket: &str, partition: u8| {
         let quota = Quota::per(5, Duration::from_secs(50_000));
-        let takes = [TokenRequest { partition: Partition::of(partition), bucket: bucket.to_owned(), quota }];
+        let takes = [TokenRequest { partition: Partition::from_byte(partition), bucket: bucket.to_owned(), quota }];
         match store.admit(&takes, None).await.unwrap().allowances[..] {
             [Allowance::Allowed { remaining }] => Some(remaining),
             _ => None,
@@ -271,13 +271,13 @@ async fn a_migrating_slot_is_served_consistently() {
     let quota = || Quota::per(5, Duration::from_secs(50_000));
     let takes: Vec<TokenRequest> = [("x", 0), ("old", 7), ("x", 22), ("x", 9)]
         .map(|(bucket, partition)| TokenRequest {
-            partition: Partition::of(partition),
+            partition: Partition::from_byte(partition),
             bucket: bucket.to_owned(),
             quota: quota(),
         })
         .into();
     let key = ReservationRequest {
-        partition: Partition::of(7),
+        partition: Partition::from_byte(7),
         key: crate::store::digest().into(),
         fingerprint: crate::store::digest().into(),
         claim: vec![7; 37],
@@ -292,10 +292,10 @@ async fn a_migrating_slot_is_served_consistently() {
     assert_eq!(admitted.reservation.unwrap().claim, key.claim);
 
     // Work of the other partitions is found meanwhile, without a wait.
-    applied(&store.commit(&crate::store::one_job(Partition::of(9))).await);
+    applied(&store.commit(&crate::store::one_job(Partition::from_byte(9))).await);
     let begun = Instant::now();
     let due = store.due().await.unwrap();
-    assert!(matches!(&due[..], [due] if due.partition == Partition::of(9)), "{due:?}");
+    assert!(matches!(&due[..], [due] if due.partition == Partition::from_byte(9)), "{due:?}");
     assert!(begun.elapsed() < Duration::from_millis(1_500), "it waited for the slot");
     let (refused, whole) = (cluster.errors("TRYAGAIN"), AtomicBool::new(false));
 
@@ -322,13 +322,13 @@ async fn change_notifications_follow_their_slot() {
     let cluster = cluster_server::start();
     let replica = || RedisStore::new(&cluster.url(), Durability::Standard, Clock::default()).unwrap();
     let (here, there) = (replica(), replica());
-    crate::store::wait_until_notified(&here, &there, Partition::of(7)).await;
+    crate::store::wait_until_notified(&here, &there, Partition::from_byte(7)).await;
     let slot = cluster.slot_of(TAGS[1]);
     let from = cluster.owner(0, slot);
     cluster.begin_move(slot, from, (from + 1) % 3);
     cluster.end_move(slot, from, (from + 1) % 3);
     // At the new master, and unmoved ones at the old one.
-    crate::store::wait_until_notified(&here, &there, Partition::of(7)).await;
+    crate::store::wait_until_notified(&here, &there, Partition::from_byte(7)).await;
     for partition in Partition::all() {
         crate::store::wait_until_notified(&here, &there, partition).await;
     }
@@ -374,7 +374,7 @@ async fn an_idempotency_claim_is_confirmed_by_its_own_master() {
     let cluster = cluster_server::start_with_replicas(Duration::from_secs(10));
     let store = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
     let key = || ReservationRequest {
-        partition: Partition::of(7),
+        partition: Partition::from_byte(7),
         key: crate::store::digest().into(),
         fingerprint: crate::store::digest().into(),
         claim: vec![7; 37],

@@ -72,7 +72,7 @@ async fn many_requests_to_a_silent_redis_time_out_and_later_ones_are_served() {
     let server = redis_server::start();
     let store = store(&server, Durability::Standard);
     let take = [TokenRequest {
-        partition: Partition::of(3),
+        partition: Partition::from_byte(3),
         bucket: "crowd".to_owned(),
         quota: Quota::per(1000, Duration::from_secs(1000)),
     }];
@@ -199,7 +199,7 @@ async fn a_durable_write_is_confirmed_by_a_replica() {
     wait_for_replica(&master);
     let store = store(&master, Durability::Durable);
     let take = || TokenRequest {
-        partition: Partition::of(1),
+        partition: Partition::from_byte(1),
         bucket: "b".to_owned(),
         quota: Quota::per(5, Duration::from_secs(50)),
     };

@@ -9,7 +9,7 @@ pub enum LinkCommand {
     Receive {
         sender: Sender,
         push_name: Option<String>,
-        text: Sent,
+        checks: MessageChecks,
         risk: Option<Risk>,
         /// Whether the sender's budget of replies allows a reply. The first success is answered regardless.
         may_reply: bool,
@@ -19,9 +19,9 @@ pub enum LinkCommand {
     /// End of the validity period.
     Expire,
     /// The start page binds its browser, either because the person is about to send the message or by script.
-    Bind { binding: Binding },
+    BindBrowser { binding: Binding },
     /// Erasure of the person's data.
-    Forget,
+    Erase,
     /// The person proceeds from the reply.
     Finish(FinishCommand),
     /// The app's server presents a redeem token and, if it sent one, the S256 challenge of its verifier. `claim` is the
@@ -33,22 +33,22 @@ pub enum LinkCommand {
 
 /// A command that uses the link or the code in the reply. `token` is the digest of the redeem token to issue.
 ///
-/// `Complete`, `Continue` and `Type` may be repeated by the same browser while such a token is valid, because a
+/// `Complete`, `Continue` and `EnterCode` may be repeated by the same browser while such a token is valid, because a
 /// response can be lost.
 #[derive(Clone, Debug)]
 pub enum FinishCommand {
     /// The button behind the link was tapped. A browser other than the bound one is shown the reply code if
-    /// `may_tell` is set.
-    Complete { token: Digest, browser: Option<Digest>, may_tell: bool, risk: Option<Risk> },
+    /// `may_reveal_code` is set.
+    Complete { token: Digest, browser: Option<Digest>, may_reveal_code: bool, risk: Option<Risk> },
     /// The person behind the link says that the login was started elsewhere, so the reply code may be shown.
-    Tell,
+    RevealCode,
     /// The waiting page of a person who is already signed in proceeds automatically.
     Continue { token: Digest, browser: Option<Digest>, risk: Option<Risk> },
-    /// The reply code was typed on the start page. `right` says whether it was correct.
-    Type { token: Digest, browser: Option<Digest>, right: bool, risk: Option<Risk> },
+    /// The reply code was typed on the start page. `correct` says whether it was correct.
+    EnterCode { token: Digest, browser: Option<Digest>, correct: bool, risk: Option<Risk> },
     /// The app's server presents the reply code that was typed on a page of its own. `risk` compares the browser that
     /// typed it, if the app identifies it.
-    RedeemCode { right: bool, challenge: Option<String>, claim: Option<ClaimId>, risk: Option<Risk> },
+    RedeemCode { correct: bool, challenge: Option<String>, claim: Option<ClaimId>, risk: Option<Risk> },
 }
 
 impl From<FinishCommand> for LinkCommand {
@@ -59,13 +59,13 @@ impl From<FinishCommand> for LinkCommand {
 
 /// Properties of a message other than its sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Sent {
+pub struct MessageChecks {
     /// The brackets around the code were lost.
-    pub edited: bool,
+    pub brackets_missing: bool,
     /// The words around the code differ from the prefilled ones.
-    pub changed: bool,
+    pub text_changed: bool,
     /// The sender's identity can be forged.
-    pub weak: bool,
+    pub forgeable: bool,
 }
 
 /// The result of a command.
@@ -81,7 +81,7 @@ pub enum LinkVerdict {
     Canceled,
     /// The browser is bound.
     Bound,
-    Forgotten,
+    Erased,
     /// The command had no effect: the state already covers it, or it came too early.
     Unchanged,
     /// Verdict on the steps that follow the match.
@@ -97,7 +97,7 @@ pub enum FinishVerdict {
     /// The person agreed behind the link; the waiting browser may now proceed.
     Agreed,
     /// The reply code may be shown to the browser that requested it.
-    Told,
+    CodeRevealed,
     /// The link is bound to another browser, and only that one may finish.
     WrongBrowser,
     /// The reply code was wrong; the attempt counts.

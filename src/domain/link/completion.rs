@@ -3,16 +3,16 @@
 use jiff::{SignedDuration, Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{ClaimId, Sender, Subject, binding::Told, keys::Digest, wire::wire_enum};
+use crate::domain::{ClaimId, Sender, Subject, binding::ReplyCodeState, keys::Digest, wire::wire_enum};
 
 /// How long after the match the link in the reply can be completed.
 pub const COMPLETION_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 /// How long a redeem token is valid.
 pub const REDEEM_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 /// Number of wrong verifiers after which the redeem tokens of one login are revoked.
-pub const REDEEM_MISSES: u8 = 5;
+pub const MAX_WRONG_VERIFIERS: u8 = 5;
 /// Maximum number of valid redeem tokens of one login.
-pub const REDEEM_TOKENS: usize = 3;
+pub const MAX_REDEEM_TOKENS: usize = 3;
 
 /// Who proved the chat.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -31,20 +31,21 @@ pub enum Completion {
         #[serde(with = "millis")]
         until: Timestamp,
         /// State of the reply code, once it was shown.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        told: Option<Told>,
+        #[serde(rename = "told", default, skip_serializing_if = "Option::is_none")]
+        reply_code: Option<ReplyCodeState>,
         /// The person behind the link agreed, so the waiting page may proceed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         agreed: bool,
     },
     /// Completed: redeem tokens are issued, and the first exchange invalidates the others.
     Released {
-        /// Oldest first, at most [`REDEEM_TOKENS`].
-        tokens: Vec<Issued>,
+        /// Oldest first, at most [`MAX_REDEEM_TOKENS`].
+        tokens: Vec<IssuedToken>,
         /// The browser that completed the link, if it was recognised. Only this browser may repeat the completion.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Digest>,
-        misses: u8,
+        #[serde(rename = "misses")]
+        wrong_verifiers: u8,
     },
     Redeemed {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,13 +60,13 @@ pub enum Completion {
     Disputed {
         #[serde(with = "millis")]
         at: Timestamp,
-        after: Reached,
+        after: LoginProgress,
     },
 }
 
 wire_enum! {
     /// The state of the login when the person selected "this wasn't me".
-    Reached {
+    LoginProgress {
         /// No browser had completed the login.
         Offered = "offered",
         /// A redeem token was issued; it is revoked.
@@ -79,7 +80,7 @@ wire_enum! {
 
 /// A redeem token that was issued.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Issued {
+pub struct IssuedToken {
     pub digest: Digest,
     #[serde(with = "millis")]
     pub until: Timestamp,
@@ -113,6 +114,6 @@ impl Completion {
 }
 
 /// The expiry of the token that is valid the longest.
-pub(super) fn last_end(tokens: &[Issued]) -> Timestamp {
+pub(super) fn latest_expiry(tokens: &[IssuedToken]) -> Timestamp {
     tokens.iter().map(|issued| issued.until).max().unwrap_or_default()
 }

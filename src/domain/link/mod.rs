@@ -12,14 +12,15 @@ use jiff::{Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    command::{FinishCommand, FinishVerdict, LinkCommand, LinkVerdict, Sent},
+    command::{FinishCommand, FinishVerdict, LinkCommand, LinkVerdict, MessageChecks},
     completion::{
-        COMPLETION_WINDOW, Completion, Issued, Proof, REDEEM_MISSES, REDEEM_TOKENS, REDEEM_WINDOW, Reached, Redemption,
+        COMPLETION_WINDOW, Completion, IssuedToken, LoginProgress, MAX_REDEEM_TOKENS, MAX_WRONG_VERIFIERS, Proof,
+        REDEEM_WINDOW, Redemption,
     },
 };
 use super::{
-    AnyKind, Birth, Kind, KindRef, Mode, Protocol, Reason, Request, Status, Verification,
-    binding::{Binding, Place},
+    AnyKind, Kind, KindRef, Mode, NewVerification, Reason, Request, StateMachine, Status, Verification,
+    binding::{Binding, WhatsAppDevice},
     decision::Decision,
     keys::Digest,
     risk::Risk,
@@ -30,7 +31,7 @@ use super::{
 pub struct Link {
     /// Number of characters of the code.
     pub code_length: u8,
-    /// Digest of the prefilled text without its code ([`super::extract::around`]).
+    /// Digest of the prefilled text without its code ([`super::message_codes::text_without_code`]).
     pub prefilled: Option<Digest>,
     /// The words around the code that proved the chat differed from the prefilled ones.
     pub text_changed: bool,
@@ -87,13 +88,13 @@ impl Kind for Link {
     }
 }
 
-impl Protocol for Link {
+impl StateMachine for Link {
     type Command = LinkCommand;
     type Verdict = LinkVerdict;
 
     const CANCEL: LinkCommand = LinkCommand::Cancel;
     const EXPIRE: LinkCommand = LinkCommand::Expire;
-    const FORGET: LinkCommand = LinkCommand::Forget;
+    const ERASE: LinkCommand = LinkCommand::Erase;
 
     fn decide(before: &Verification<Self>, command: LinkCommand, now: Timestamp) -> Decision<Self> {
         decide::decide(before, command, now)
@@ -186,7 +187,7 @@ impl Link {
     }
 
     /// Whether this browser waits, or completed the link.
-    pub fn knows(&self, browser: Digest) -> bool {
+    pub fn is_known_browser(&self, browser: Digest) -> bool {
         let by = match self.completion() {
             Some(Completion::Released { by, .. }) => *by,
             Some(
@@ -203,36 +204,37 @@ impl Link {
 
 impl Verification<Link> {
     /// A new link whose code has `code_length` characters.
-    pub fn link(birth: Birth, code_length: u8, request: Request) -> Self {
-        Self::new(birth, request, Link::new(code_length))
+    pub fn link(new: NewVerification, code_length: u8, request: Request) -> Self {
+        Self::new(new, request, Link::new(code_length))
     }
 
     /// See [`Link::mode`].
     pub fn mode(&self) -> Mode {
-        self.kind.mode(&self.request)
+        self.details.mode(&self.request)
     }
 
     /// Whether the link is meant for one browser, but neither the app nor the start page has bound one.
     pub fn is_unbound(&self) -> bool {
-        self.kind.is_unbound(&self.request)
+        self.details.is_unbound(&self.request)
     }
 
     /// The only browser that may finish the link. `None` if the app itself binds the login or nothing does.
     pub fn bound_browser(&self) -> Option<&Binding> {
         let cookie = self.request.completion == Some(Mode::SameBrowser) && self.request.challenge.is_none();
-        self.kind.binding.as_ref().filter(|_| cookie)
+        self.details.binding.as_ref().filter(|_| cookie)
     }
 
     /// Whether the message comes from another device than the browser that waits, so the reply contains a code.
-    pub fn expects_code(&self) -> bool {
-        let scanned = self.kind.binding.as_ref().is_some_and(|binding| binding.place == Place::Qr);
+    pub fn needs_reply_code(&self) -> bool {
+        let scanned =
+            self.details.binding.as_ref().is_some_and(|binding| binding.whatsapp_device == WhatsAppDevice::Other);
         let app_scanned = self.request.qr && self.request.challenge.is_some();
         self.request.completion == Some(Mode::SameBrowser) && (scanned || app_scanned)
     }
 
     /// Whether the waiting page proceeds without a tap: the person stated the number before, and the message text
     /// itself says what is agreed to.
-    pub fn finishes_by_itself(&self) -> bool {
-        self.request.completion == Some(Mode::ProvePhone) && self.request.exact && self.kind.binding.is_some()
+    pub fn finishes_automatically(&self) -> bool {
+        self.request.completion == Some(Mode::ProvePhone) && self.request.exact && self.details.binding.is_some()
     }
 }

@@ -4,17 +4,17 @@ use jiff::Timestamp;
 use subtle::ConstantTimeEq as _;
 
 use super::{
-    Completion, FinishCommand, FinishVerdict, Link, LinkState, REDEEM_MISSES, Redemption, completion::last_end,
-    finish::Offer,
+    Completion, FinishCommand, FinishVerdict, Link, LinkState, MAX_WRONG_VERIFIERS, Redemption,
+    completion::latest_expiry, finish::Offer,
 };
 use crate::domain::{
     ClaimId, Event, TimelineEvent,
-    decision::{Decision, Draft, Effect},
+    decision::{Decision, Effect, Transition},
     keys::Digest,
     risk::Risk,
 };
 
-impl Draft<Link> {
+impl Transition<Link> {
     pub(super) fn redeem(
         self,
         completion: &Completion,
@@ -23,12 +23,12 @@ impl Draft<Link> {
         claim: Option<ClaimId>,
     ) -> Decision<Link> {
         match completion {
-            Completion::Released { tokens, misses, .. } => {
+            Completion::Released { tokens, wrong_verifiers: misses, .. } => {
                 let Some(issued) = tokens.iter().find(|issued| issued.digest.matches(token)) else {
                     return self.unchanged(FinishVerdict::Refused);
                 };
                 let by = Redemption { token: Some(token), claim, until: issued.until };
-                self.redeem_issued(challenge, by, last_end(tokens), *misses)
+                self.redeem_issued(challenge, by, latest_expiry(tokens), *misses)
             }
             Completion::Offered { .. } => self.unchanged(FinishVerdict::Refused),
             Completion::Redeemed { by: Some(by), .. } if by.token.is_some_and(|known| known.matches(token)) => {
@@ -48,13 +48,15 @@ impl Draft<Link> {
         if self.now >= by.until {
             return self.unchanged(FinishVerdict::Gone);
         }
-        if self.proves(presented) {
+        if self.matches_challenge(presented) {
             return self.redeemed(by, None);
         }
-        if misses + 1 >= REDEEM_MISSES {
+        if misses + 1 >= MAX_WRONG_VERIFIERS {
             return self.lapse(TimelineEvent::TokenSpent);
         }
-        if let LinkState::Verified { completion: Completion::Released { misses, .. }, .. } = &mut self.next.kind.state {
+        if let LinkState::Verified { completion: Completion::Released { wrong_verifiers: misses, .. }, .. } =
+            &mut self.next.details.state
+        {
             *misses += 1;
         }
         self.changed(FinishVerdict::Refused)
@@ -64,7 +66,7 @@ impl Draft<Link> {
     pub(super) fn redeem_code(
         self,
         offer: Offer,
-        right: bool,
+        correct: bool,
         challenge: Option<&str>,
         claim: Option<ClaimId>,
         risk: Option<Risk>,
@@ -73,17 +75,17 @@ impl Draft<Link> {
             return self.unchanged(FinishVerdict::Refused);
         }
         match offer.live_code(self.now) {
-            Some(told) if right && self.proves(challenge) => {
-                self.redeemed(Redemption { token: None, claim, until: offer.until.min(told.until) }, risk)
+            Some(reply_code) if correct && self.matches_challenge(challenge) => {
+                self.redeemed(Redemption { token: None, claim, until: offer.until.min(reply_code.until) }, risk)
             }
-            Some(told) => self.miss(offer, told),
+            Some(reply_code) => self.record_wrong_code(offer, reply_code),
             None => self.unchanged(FinishVerdict::Gone),
         }
     }
 
     /// Repeats the answer to a reply code that was already exchanged.
     pub(super) fn code_redeemed_again(self, by: &Redemption, command: &FinishCommand) -> Decision<Link> {
-        if let FinishCommand::RedeemCode { right: true, challenge, claim, .. } = command
+        if let FinishCommand::RedeemCode { correct: true, challenge, claim, .. } = command
             && by.token.is_none()
         {
             return self.redeem_again(challenge.as_deref(), *claim, by);
@@ -95,20 +97,20 @@ impl Draft<Link> {
     /// token, but neither the verifier nor the caller's idempotency key.
     fn redeem_again(self, presented: Option<&str>, claim: Option<ClaimId>, by: &Redemption) -> Decision<Link> {
         let same_caller = self.next.request.challenge.is_some() || claim.is_some() && claim == by.claim;
-        let repeated = self.now < by.until && same_caller && self.proves(presented);
+        let repeated = self.now < by.until && same_caller && self.matches_challenge(presented);
         self.unchanged(if repeated { FinishVerdict::RedeemedAgain } else { FinishVerdict::Gone })
     }
 
     fn redeemed(mut self, by: Redemption, risk: Option<Risk>) -> Decision<Link> {
-        self.next.note(self.now, TimelineEvent::Redeemed, None);
-        self.next.kind.risk = risk.or(self.next.kind.risk.take());
+        self.next.add_event(self.now, TimelineEvent::Redeemed, None);
+        self.next.details.risk = risk.or(self.next.details.risk.take());
         self.effects.push(Effect::Callback(Event::LinkRedeemed));
         let (at, until) = (self.now, by.until);
         let decision = self.complete(Completion::Redeemed { by: Some(by), at }, FinishVerdict::Redeemed);
         Decision { valid_until: Some(until), ..decision }
     }
 
-    fn proves(&self, presented: Option<&str>) -> bool {
+    fn matches_challenge(&self, presented: Option<&str>) -> bool {
         self.next.request.challenge.as_deref().is_none_or(|wanted| {
             presented.is_some_and(|presented| presented.as_bytes().ct_eq(wanted.as_bytes()).into())
         })

@@ -1,98 +1,135 @@
-//! Delivery status of the messages that carry a code, and the fallback to the next channel.
+//! The messages that carry a code: channels, number of sends, and delivery status.
 
-use super::{CodeState, CodeVerdict, DeliveryReport, Fate, Leg, SentCode};
-use crate::domain::{
-    DeliveryFailure, Event, Reason, TimelineEvent,
-    decision::{Decision, Draft, Effect},
-};
+use jiff::{Timestamp, fmt::serde::timestamp::millisecond::required as millis};
+use serde::{Deserialize, Serialize};
 
-impl Draft<SentCode> {
-    pub(super) fn reported(self, leg: usize, report: DeliveryReport) -> Decision<SentCode> {
-        match report {
-            DeliveryReport::Accepted => self.arrived(leg, Fate::Accepted),
-            DeliveryReport::Delivered => self.arrived(leg, Fate::Delivered),
-            DeliveryReport::Undelivered(why) => self.undelivered(leg, why),
-            DeliveryReport::Unknown(why) => self.unknown(leg, why),
+use crate::domain::{Channel, ClaimId, Reason, otp::CodeFormat};
+
+/// Shape of a code, and the messages that carry it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Delivery {
+    #[serde(rename = "shape")]
+    pub format: CodeFormat,
+    /// Channels in the order in which they are tried.
+    pub channels: Vec<Channel>,
+    /// Line from the caller, shown below the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footer: Option<String>,
+    /// All messages so far, oldest first.
+    #[serde(rename = "legs", default)]
+    pub messages: Vec<CodeMessage>,
+    /// When the last send was requested.
+    #[serde(rename = "asked_at", with = "millis")]
+    pub requested_at: Timestamp,
+    /// Bit sets of the sends that were reported to the app as sent and as delivered.
+    #[serde(rename = "told_sent", default)]
+    reported_sent: u32,
+    #[serde(rename = "told_delivered", default)]
+    reported_delivered: u32,
+    /// Attempts with an idempotency key, by the id that it maps to, with the reason if they failed.
+    #[serde(rename = "tried", default, skip_serializing_if = "Vec::is_empty")]
+    attempts_by_claim: Vec<(ClaimId, Option<Reason>)>,
+}
+
+/// Maximum number of sends of one code.
+pub const MAX_SENDS: u16 = 20;
+
+/// One message over one channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CodeMessage {
+    /// 1 for the request itself, one more for each later request to send again.
+    pub send: u16,
+    pub channel: Channel,
+    #[serde(rename = "fate")]
+    pub status: MessageStatus,
+}
+
+/// Delivery status of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageStatus {
+    /// The message is queued by us.
+    Queued,
+    /// The gateway accepted the message.
+    Accepted,
+    /// The message reached the phone.
+    Delivered,
+    /// The message will never arrive.
+    Failed,
+    /// The message was handed to the gateway, which did not answer: it may still arrive.
+    Unknown,
+}
+
+impl CodeMessage {
+    pub(super) const fn queued(send: u16, channel: Channel) -> Self {
+        Self { send, channel, status: MessageStatus::Queued }
+    }
+}
+
+impl Delivery {
+    /// Starts with the first send over the first channel.
+    pub fn new(shape: CodeFormat, channels: Vec<Channel>, footer: Option<String>, now: Timestamp) -> Self {
+        let first = channels.first().map(|&channel| CodeMessage::queued(1, channel));
+        let messages = first.into_iter().collect();
+        Self {
+            format: shape,
+            channels,
+            footer,
+            messages,
+            requested_at: now,
+            reported_sent: 0,
+            reported_delivered: 0,
+            attempts_by_claim: Vec::new(),
         }
     }
 
-    pub(super) fn queue(&mut self, leg: Leg) {
-        self.effects.push(Effect::Code { leg: self.next.kind.otp.legs.len() });
-        self.next.kind.otp.legs.push(leg);
+    /// The outcome of an earlier attempt under this claim, if there was one.
+    pub(super) fn attempt_under(&self, claim: ClaimId) -> Option<Result<(), Reason>> {
+        let (_, failed) = self.attempts_by_claim.iter().find(|(known, _)| *known == claim)?;
+        Some(failed.map_or(Ok(()), Err))
     }
 
-    /// However many channels and reports there are, the app gets at most one report of each kind per send, in order.
-    fn arrived(mut self, index: usize, fate: Fate) -> Decision<SentCode> {
-        let code = &mut self.next.kind;
-        let Some(leg) = code.otp.legs.get_mut(index) else { return self.unchanged(CodeVerdict::Refused) };
-        let news = match leg.fate {
-            Fate::Queued | Fate::Unknown => true,
-            Fate::Accepted => fate == Fate::Delivered,
-            Fate::Delivered | Fate::Failed => false,
+    /// Records an attempt. The list is bounded by the number of attempts that are allowed.
+    pub(super) fn record_attempt(&mut self, claim: Option<ClaimId>, failed: Option<Reason>) {
+        self.attempts_by_claim.extend(claim.map(|claim| (claim, failed)));
+    }
+
+    /// Records that this send was reported as sent; returns `true` only the first time.
+    pub(super) fn mark_sent(&mut self, send: u16) -> bool {
+        first(&mut self.reported_sent, send)
+    }
+
+    pub(super) fn mark_delivered(&mut self, send: u16) -> bool {
+        first(&mut self.reported_delivered, send)
+    }
+
+    /// Number of the latest send; 0 if there is none.
+    pub fn send(&self) -> u16 {
+        self.messages.last().map_or(0, |message| message.send)
+    }
+
+    /// The channel of the latest message.
+    pub fn channel(&self) -> Option<Channel> {
+        self.messages.last().map(|message| message.channel)
+    }
+
+    /// The channel for the next send: the first that has not failed before, or else the first of all.
+    pub(super) fn first_channel(&self) -> Option<Channel> {
+        let failed = |channel| {
+            self.messages.iter().any(|message| message.channel == channel && message.status == MessageStatus::Failed)
         };
-        if !news {
-            return self.unchanged(CodeVerdict::Unchanged);
-        }
-        leg.fate = fate;
-        let Leg { send, channel, .. } = *leg;
-        if code.state == CodeState::Pending {
-            code.state = CodeState::Sent { at: self.now };
-        }
-        let sent = code.otp.tell_sent(send);
-        let delivered = fate == Fate::Delivered && code.otp.tell_delivered(send);
-        if sent {
-            self.next.note(self.now, TimelineEvent::Sent(channel), None);
-            self.effects.push(Effect::CallbackOfSend { event: Event::CodeSent, send });
-        }
-        if delivered {
-            self.next.note(self.now, TimelineEvent::Delivered(channel), None);
-            self.effects.push(Effect::CallbackOfSend { event: Event::CodeDelivered, send });
-        }
-        self.changed(CodeVerdict::Unchanged)
+        let open = self.channels.iter().copied().find(|&channel| !failed(channel));
+        open.or(self.channels.first().copied())
     }
 
-    /// Switches to the next channel unless a later send exists or this message was already replaced. If every message
-    /// failed and no channel is left, the verification ends.
-    fn undelivered(mut self, index: usize, why: DeliveryFailure) -> Decision<SentCode> {
-        let (now, expired) = (self.now, self.is_expired());
-        let otp = &mut self.next.kind.otp;
-        let latest = otp.send();
-        let Some(leg) = otp.legs.get_mut(index) else { return self.unchanged(CodeVerdict::Refused) };
-        let replaced = match leg.fate {
-            Fate::Failed | Fate::Delivered => return self.unchanged(CodeVerdict::Unchanged),
-            Fate::Unknown => true,
-            Fate::Queued | Fate::Accepted => false,
-        };
-        leg.fate = Fate::Failed;
-        let Leg { send, channel, .. } = *leg;
-        let lost = otp.legs.iter().all(|leg| leg.fate == Fate::Failed);
-        let next = otp.next_channel(channel).filter(|_| send == latest && !expired && !replaced);
-        let reason = Reason::ReplyUndeliverable;
-        self.next.note(now, TimelineEvent::NotDelivered(channel, why), Some(reason));
-        match next {
-            Some(channel) => self.queue(Leg::queued(send, channel)),
-            None if lost && !expired => return self.fail(reason),
-            None => {}
-        }
-        self.changed(CodeVerdict::Unchanged)
+    /// The channel after `failed`, if there is one.
+    pub fn next_channel(&self, failed: Channel) -> Option<Channel> {
+        self.channels.iter().copied().skip_while(|&channel| channel != failed).nth(1)
     }
+}
 
-    /// Switches to the next channel as well. Without one, the verification waits for the person to type the code.
-    fn unknown(mut self, index: usize, why: DeliveryFailure) -> Decision<SentCode> {
-        let (now, expired) = (self.now, self.is_expired());
-        let otp = &mut self.next.kind.otp;
-        let latest = otp.send();
-        let Some(leg) = otp.legs.get_mut(index) else { return self.unchanged(CodeVerdict::Refused) };
-        if leg.fate != Fate::Queued {
-            return self.unchanged(CodeVerdict::Unchanged);
-        }
-        leg.fate = Fate::Unknown;
-        let Leg { send, channel, .. } = *leg;
-        let next = otp.next_channel(channel).filter(|_| send == latest && !expired);
-        self.next.note(now, TimelineEvent::PerhapsSent(channel, why), None);
-        if let Some(channel) = next {
-            self.queue(Leg::queued(send, channel));
-        }
-        self.changed(CodeVerdict::Unchanged)
-    }
+fn first(reported: &mut u32, send: u16) -> bool {
+    let before = *reported;
+    *reported |= 1 << send.min(31);
+    *reported != before
 }

@@ -4,15 +4,15 @@
 
 mod decide;
 mod delivery;
-mod otp;
+mod report;
 
 use jiff::{SignedDuration, Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-pub use self::otp::{Fate, Leg, MOST_SENDS, Otp};
+pub use self::delivery::{CodeMessage, Delivery, MAX_SENDS, MessageStatus};
 use super::{
-    AnyKind, Birth, ClaimId, DeliveryFailure, Kind, KindRef, Protocol, Reason, Request, Status, Verification,
-    decision::Decision,
+    AnyKind, ClaimId, DeliveryFailure, Kind, KindRef, NewVerification, Reason, Request, StateMachine, Status,
+    Verification, decision::Decision,
 };
 
 /// Minimum time between two sends of one code.
@@ -22,7 +22,7 @@ pub const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SentCode {
     /// Shape of the code, and the messages that carry it.
-    pub otp: Otp,
+    pub delivery: Delivery,
     pub state: CodeState,
 }
 
@@ -60,7 +60,7 @@ pub enum CodeState {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CodeCommand {
     /// The app presents what the person typed. `claim` is the id that the caller's idempotency key maps to.
-    Try { right: bool, claim: Option<ClaimId> },
+    Validate { correct: bool, claim: Option<ClaimId> },
     /// The app requests another send of the same code.
     Resend,
     /// Another code was requested for the same chat.
@@ -70,9 +70,9 @@ pub enum CodeCommand {
     /// End of the validity period.
     Expire,
     /// Erasure of the person's data.
-    Forget,
-    /// Delivery status of the message of leg `leg`.
-    Report { leg: usize, report: DeliveryReport },
+    Erase,
+    /// Delivery status of the message of message `message`.
+    Report { message: usize, report: DeliveryReport },
 }
 
 /// Delivery status reported by a gateway.
@@ -104,7 +104,7 @@ pub enum CodeVerdict {
     Resent,
     /// The command is not allowed before this time.
     TooSoon(Timestamp),
-    Forgotten,
+    Erased,
     /// The command had no effect, and this is not an error.
     Unchanged,
     /// There is no such message, or no channel.
@@ -128,13 +128,13 @@ impl Kind for SentCode {
     }
 }
 
-impl Protocol for SentCode {
+impl StateMachine for SentCode {
     type Command = CodeCommand;
     type Verdict = CodeVerdict;
 
     const CANCEL: CodeCommand = CodeCommand::Cancel;
     const EXPIRE: CodeCommand = CodeCommand::Expire;
-    const FORGET: CodeCommand = CodeCommand::Forget;
+    const ERASE: CodeCommand = CodeCommand::Erase;
 
     fn decide(before: &Verification<Self>, command: CodeCommand, now: Timestamp) -> Decision<Self> {
         decide::decide(before, command, now)
@@ -174,13 +174,13 @@ impl SentCode {
 
     /// Erases the data that identifies the person.
     pub(super) fn erase(&mut self) {
-        self.otp.footer = None;
+        self.delivery.footer = None;
     }
 }
 
 impl Verification<SentCode> {
     /// A new code whose first message is queued.
-    pub fn code(birth: Birth, otp: Otp, request: Request) -> Self {
-        Self::new(birth, request, SentCode { otp, state: CodeState::Pending })
+    pub fn code(new: NewVerification, otp: Delivery, request: Request) -> Self {
+        Self::new(new, request, SentCode { delivery: otp, state: CodeState::Pending })
     }
 }

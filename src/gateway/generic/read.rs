@@ -11,7 +11,7 @@ use super::{
     mapping::{FromMeRule, Mapping, TimeUnit},
     source::{any_holds, scalar, scalars, text},
 };
-use crate::domain::{Phone, subject::phone_of_jid};
+use crate::domain::{Phone, subject::phone_from_jid};
 
 /// The events in `body`. `account` is the configured account at the gateway, or empty.
 pub(super) fn parse_events(mapping: &Mapping, body: &Value, account: &str) -> Result<Vec<WebhookEvent>, Malformed> {
@@ -135,7 +135,7 @@ fn sender(mapping: &Mapping, item: &Value) -> SenderIds {
 /// after a `+`: without it, the text may be another kind of id.
 pub(super) fn phone(id: &str) -> Option<Phone> {
     if id.contains('@') {
-        return phone_of_jid(id);
+        return phone_from_jid(id);
     }
     match id.strip_prefix('+') {
         Some(written) => written.replace([' ', '\u{a0}', '-', '(', ')', '.'], "").parse().ok(),

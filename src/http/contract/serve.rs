@@ -50,7 +50,7 @@ impl Rendering {
 }
 
 fn url(state: &PublicState) -> String {
-    state.service.public("")
+    state.service.public_url("")
 }
 
 /// `GET /openapi.json`

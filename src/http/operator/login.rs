@@ -17,7 +17,7 @@ use crate::{
     config::{Access, UNNAMED},
     domain::quota::Quota,
     http::{audit_entry, client, context::Cx, pages::see_other, problem::Problem},
-    service::{By, Deed, RequestContext, subscriber_network},
+    service::{Action, Actor, RequestContext, subscriber_network},
 };
 
 pub(super) const LOGIN_PATH: &str = "/requests/login";
@@ -101,7 +101,7 @@ async fn try_log_in(
     };
     tracing::info!(operator = known.name, "an operator logged in");
     let value = Session::issue(&state.service.keys, &known, state.service.now());
-    let deed = Deed { by: Some(By::Operator { name: known.name }), ..Deed::default() };
+    let deed = Action { actor: Some(Actor::Operator { name: known.name }), ..Action::default() };
     audit_entry::write_entry(&state.service, &state.edge.load(), request, &deed, "POST /requests/login", 303);
     let mut response = see_other("/requests");
     set_cookie(&mut response, request, &value);
@@ -118,8 +118,8 @@ async fn count_attempt(
     let address = subscriber_network(client::ip_address(request, &state.edge.load()));
     let [per_address, in_total] =
         [ATTEMPTS_PER_ADDRESS, ATTEMPTS_IN_TOTAL].map(|(tries, window)| Quota::per(tries, window));
-    let standings = state.service.admit_login(cx, address, per_address, in_total).await?;
-    Ok(standings.into_iter().filter_map(|standing| state.service.wait(standing)).max())
+    let limit_statuses = state.service.take_for_login(cx, address, per_address, in_total).await?;
+    Ok(limit_statuses.into_iter().filter_map(|status| state.service.retry_after(status)).max())
 }
 
 /// `POST /requests/logout`

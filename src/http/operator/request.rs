@@ -150,8 +150,8 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
     let request = &record.request;
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     let time = |at: Option<jiff::Timestamp>| at.map(|at| DisplayTime::from(at).text).unwrap_or_default();
-    let (sent_by, completion) = match record.kind.by_ref() {
-        KindRef::Code(code) => (text(code.otp.channel().map(Channel::as_str)), String::new()),
+    let (sent_by, completion) = match record.details.by_ref() {
+        KindRef::Code(code) => (text(code.delivery.channel().map(Channel::as_str)), String::new()),
         KindRef::Link(link) => {
             let Completion { mode, state } = Completion::of(link, request);
             let suffix = state.map(|state| format!(", {state}")).unwrap_or_default();

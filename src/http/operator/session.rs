@@ -28,7 +28,7 @@ use crate::{
         problem::{Code, Problem},
     },
     random,
-    service::{By, RequestContext, Service},
+    service::{Actor, RequestContext, Service},
 };
 
 const COOKIE_NAME: &str = "cs-operator";
@@ -50,7 +50,7 @@ impl Session {
     /// The value of a new session's cookie.
     pub(super) fn issue(keys: &KeyRing, operator: &config::Operator, now: Timestamp) -> String {
         let (begun, nonce) = (now.as_second().to_be_bytes(), random::bytes::<16>());
-        let mac = keys.session(&mac_parts(&begun, &nonce, operator, &operator.password.print()));
+        let mac = keys.session_mac(&mac_parts(&begun, &nonce, operator, &operator.password.print()));
         URL_SAFE_NO_PAD.encode([&begun[..], &nonce, mac.as_bytes(), operator.name.as_bytes()].concat())
     }
 
@@ -60,7 +60,9 @@ impl Session {
         let (nonce, rest) = rest.split_first_chunk::<16>()?;
         let (mac, name) = rest.split_first_chunk::<16>()?;
         let operator = access.operator(std::str::from_utf8(name).ok()?)?;
-        if !keys.is_session(&mac_parts(begun, nonce, operator, &operator.password.print()), Digest::presented(*mac)) {
+        if !keys
+            .verify_session(&mac_parts(begun, nonce, operator, &operator.password.print()), Digest::from_bytes(*mac))
+        {
             return None;
         }
         let begun = Timestamp::from_second(i64::from_be_bytes(*begun)).ok()?;
@@ -74,12 +76,12 @@ impl Session {
 
     /// Ends the session for every holder of its cookie, on all replicas.
     pub(super) async fn end(&self, service: &Service, cx: &RequestContext) -> Result<(), Problem> {
-        Ok(service.end_login(cx, &self.nonce, self.expires_at + MAX_CLOCK_SKEW).await?)
+        Ok(service.revoke_login(cx, &self.nonce, self.expires_at + MAX_CLOCK_SKEW).await?)
     }
 
     /// The CSRF token that every form of this session carries.
     pub(super) fn csrf_token(&self, keys: &KeyRing) -> String {
-        keys.session(&[b"form", &self.nonce]).hex()
+        keys.session_mac(&[b"form", &self.nonce]).hex()
     }
 
     /// The fields of a form that a page of this session sent.
@@ -95,7 +97,7 @@ impl Session {
         let fields = same_origin_form(request, payload).await?;
         let given = fields.get("form").and_then(|field| Digest::from_hex(field));
         match given {
-            Some(given) if keys.is_session(&[b"form", &self.nonce], given) => Ok(fields),
+            Some(given) if keys.verify_session(&[b"form", &self.nonce], given) => Ok(fields),
             _ => Err(Problem::new(Code::CrossSite, "reload the page, then use its button")),
         }
     }
@@ -165,7 +167,7 @@ pub(super) async fn require_session(
         let page = login::login_page(StatusCode::UNAUTHORIZED, &access, "", "");
         return Ok(request.into_response(page).map_into_right_body());
     };
-    cx.acts_as(By::Operator { name: session.name.clone() }, None);
+    cx.set_actor(Actor::Operator { name: session.name.clone() }, None);
     request.extensions_mut().insert(session);
     let action = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
     let response = next.call(request).await?;
@@ -173,7 +175,7 @@ pub(super) async fn require_session(
         &state.service,
         &state.edge.load(),
         response.request(),
-        &cx.deed(),
+        &cx.action(),
         &action,
         response.status().as_u16(),
     );
@@ -189,7 +191,7 @@ async fn active_session(
 ) -> Result<Option<Session>, Problem> {
     let (keys, now) = (&state.service.keys, state.service.now());
     for session in cookie::values(headers, COOKIE_NAME).filter_map(|value| Session::verify(keys, access, now, value)) {
-        if !state.service.login_has_ended(cx, &session.nonce).await? {
+        if !state.service.is_login_revoked(cx, &session.nonce).await? {
             return Ok(Some(session));
         }
     }

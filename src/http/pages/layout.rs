@@ -116,7 +116,7 @@ pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) 
     let mut builder = PageResponse::new(style);
     builder.retry_after = problem.retry_after;
     let mut response = builder.render(status, &page);
-    limits::add_headers(response.headers_mut(), &problem.standings);
+    limits::add_headers(response.headers_mut(), &problem.limit_statuses);
     Ok(response)
 }
 

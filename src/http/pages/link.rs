@@ -16,12 +16,12 @@ use super::{
 use crate::{
     domain::{
         Subject, Verification,
-        facts::Facts,
-        link::{Completion, Link, Reached},
+        link::{Completion, Link, LoginProgress},
+        login_details::LoginDetails,
         token::Token,
     },
     http::{PublicState, context::Cx, problem::Problem},
-    service::{Opened, OpenedAs, RequestContext, ServiceError, Tapped, landing},
+    service::{CompletionResult, ReplyLinkPage, ReplyLinkState, RequestContext, ServiceError, redirect_target},
 };
 
 #[derive(Template)]
@@ -32,9 +32,9 @@ struct ConfirmPage<'a> {
     title: String,
     /// The masked number; empty when WhatsApp hides it.
     subject: String,
-    facts: &'a Facts,
+    facts: &'a LoginDetails,
     form_field: &'a str,
-    may_tell: bool,
+    may_reveal_code: bool,
 }
 
 #[derive(Template)]
@@ -44,7 +44,7 @@ struct CodePage<'a> {
     texts: &'static PageTexts,
     code: &'a str,
     subject: String,
-    facts: &'a Facts,
+    facts: &'a LoginDetails,
 }
 
 #[derive(Template)]
@@ -54,7 +54,7 @@ struct DisputePage<'a> {
     texts: &'static PageTexts,
     lead: String,
     subject: String,
-    facts: &'a Facts,
+    facts: &'a LoginDetails,
     form_field: &'a str,
 }
 
@@ -65,22 +65,22 @@ pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, 
     let mut visitor = Visitor::new(&state, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(gone_page(&state, &visitor)) };
     let new_cookie = visitor.ensure_cookie(&state);
-    let opened = match state.service.open(&cx, &token, &visitor.cookies).await {
+    let opened = match state.service.open_reply_link(&cx, &token, &visitor.cookies).await {
         Ok(opened) => opened,
         Err(ServiceError::NotFound) => return Ok(gone_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
     };
-    let Opened { instance, record, now, form_field, may_tell } = &opened;
+    let ReplyLinkPage { instance, record, state: now, form_field, may_reveal_code } = &opened;
     let style = PageStyle::for_record(&state, instance, record);
     let texts = style.texts;
-    let facts = state.service.facts(instance, record);
+    let facts = state.service.login_details(instance, record);
     match now {
-        OpenedAs::Open => {}
-        OpenedAs::Used => {
+        ReplyLinkState::Open => {}
+        ReplyLinkState::Used => {
             return Ok(note_page_with_dispute(&style, &texts.used_title, &texts.used_lead, &facts.dispute));
         }
-        OpenedAs::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, *late)),
-        OpenedAs::Over => {
+        ReplyLinkState::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, *late)),
+        ReplyLinkState::Closed => {
             return Ok(note_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead));
         }
     }
@@ -90,11 +90,11 @@ pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, 
         subject: masked_phone(record),
         facts: &facts,
         form_field,
-        may_tell: *may_tell,
+        may_reveal_code: *may_reveal_code,
         style: &style,
     };
     let mut builder = PageResponse::new(&style);
-    builder.redirects_to = landing(instance, &record.request);
+    builder.redirects_to = redirect_target(instance, &record.request);
     // A link without a binding is bound to the browser at its first tap, so that a lost response can be requested
     // again.
     builder.set_cookie = new_cookie;
@@ -153,21 +153,21 @@ async fn try_complete(
     let style = PageStyle::for_record(state, &instance, &record);
     let texts = style.texts;
     Ok(match tapped {
-        Tapped::Completed { redirect: Some(url) } => see_other(url.as_str()),
-        Tapped::Completed { redirect: None } | Tapped::Agreed => {
+        CompletionResult::Completed { redirect: Some(url) } => see_other(url.as_str()),
+        CompletionResult::Completed { redirect: None } | CompletionResult::Confirmed => {
             note_page(StatusCode::OK, &style, "ok", &texts.done_title, &texts.done_lead)
         }
-        Tapped::Told { code } => {
-            let facts = state.service.facts(&instance, &record);
+        CompletionResult::CodeRevealed { code } => {
+            let facts = state.service.login_details(&instance, &record);
             let page =
                 CodePage { style: &style, texts, code: code.as_str(), subject: masked_phone(&record), facts: &facts };
             PageResponse::new(&style).render(StatusCode::OK, &page)
         }
-        Tapped::Used => {
-            let facts = state.service.facts(&instance, &record);
+        CompletionResult::Used => {
+            let facts = state.service.login_details(&instance, &record);
             note_page_with_dispute(&style, &texts.used_title, &texts.used_lead, &facts.dispute)
         }
-        Tapped::WrongBrowser => {
+        CompletionResult::WrongBrowser => {
             note_page(StatusCode::FORBIDDEN, &style, "late", &texts.wrong_browser_title, &texts.wrong_browser_lead)
         }
     })
@@ -182,22 +182,22 @@ pub(crate) async fn dispute_form(
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(gone_page(&state, &visitor)) };
-    let (instance, record, now, form_field) = match state.service.disputable(&cx, &token).await {
+    let (instance, record, now, form_field) = match state.service.open_dispute(&cx, &token).await {
         Ok(found) => found,
         Err(ServiceError::NotFound) => return Ok(gone_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
     };
-    state.service.looked_at(&record, "dispute");
+    state.service.count_page_view(&record, "dispute");
     let style = PageStyle::for_record(&state, &instance, &record);
     let texts = style.texts;
     match now {
-        OpenedAs::Open => {}
-        OpenedAs::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, late)),
-        OpenedAs::Used | OpenedAs::Over => {
+        ReplyLinkState::Open => {}
+        ReplyLinkState::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, late)),
+        ReplyLinkState::Used | ReplyLinkState::Closed => {
             return Ok(note_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead));
         }
     }
-    let facts = state.service.facts(&instance, &record);
+    let facts = state.service.login_details(&instance, &record);
     let page = DisputePage {
         style: &style,
         texts,
@@ -234,6 +234,6 @@ async fn try_dispute(
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let (instance, record) = state.service.dispute(cx, &token, field).await?;
     let style = PageStyle::for_record(state, &instance, &record);
-    let late = matches!(record.kind.completion(), Some(Completion::Disputed { after: Reached::Redeemed, .. }));
+    let late = matches!(record.details.completion(), Some(Completion::Disputed { after: LoginProgress::Redeemed, .. }));
     Ok(disputed_page(StatusCode::OK, &style, late))
 }

@@ -19,7 +19,7 @@ use crate::{
         problem::Problem,
         sse::{self, Event, Sse, WatchSource},
     },
-    service::{Service, Stage, Watched},
+    service::{Service, StartPageState, VerificationWatch},
 };
 
 /// After this the stream ends, and the browser reconnects by itself.
@@ -27,9 +27,9 @@ const MAX_STREAM_DURATION: Duration = Duration::from_mins(5);
 
 struct StageEvents {
     service: std::sync::Arc<Service>,
-    watched: Watched<Link>,
+    watched: VerificationWatch<Link>,
     cookies: Vec<String>,
-    last: Option<Stage>,
+    last: Option<StartPageState>,
     deadline: Instant,
 }
 
@@ -42,11 +42,11 @@ pub(crate) async fn events(
 ) -> Result<HttpResponse, Problem> {
     let visitor = Visitor::new(&state, &request);
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let start = state.service.start(&cx, &handle, &visitor.cookies).await?;
+    let start = state.service.open_start_page(&cx, &handle, &visitor.cookies).await?;
     let mut response = HttpResponse::Ok();
     set_security_headers(&mut response, &[], None, None);
     if request.query_string().starts_with("now") {
-        let body = json!({ "state": start.stage.as_str() }).to_string();
+        let body = json!({ "state": start.state.as_str() }).to_string();
         return Ok(response.content_type("application/json").body(body));
     }
     let watched = state.service.watch(&cx, start.record.id).await?;
@@ -64,13 +64,13 @@ pub(crate) async fn events(
 impl WatchSource for StageEvents {
     type Kind = Link;
 
-    fn watched(&mut self) -> &mut Watched<Link> {
+    fn watched(&mut self) -> &mut VerificationWatch<Link> {
         &mut self.watched
     }
 
     fn next_event(&mut self) -> Option<Event> {
-        let stage = self.service.stage(self.watched.record(), &self.cookies);
-        let before = self.last.replace(stage).map(Stage::as_str);
+        let stage = self.service.start_page_state(self.watched.record(), &self.cookies);
+        let before = self.last.replace(stage).map(StartPageState::as_str);
         if before == Some(stage.as_str()) {
             return None;
         }
@@ -79,6 +79,6 @@ impl WatchSource for StageEvents {
     }
 
     fn has_ended(&self) -> bool {
-        self.last.is_some_and(Stage::is_last) || Instant::now() >= self.deadline
+        self.last.is_some_and(StartPageState::is_last) || Instant::now() >= self.deadline
     }
 }

@@ -1,4 +1,4 @@
-//! `/l/{handle}`: the start page of a login, with its button, QR code and live stage, and the form for the code from
+//! `/l/{handle}`: the start page of a login, with its button, QR code and live state, and the form for the code from
 //! the reply.
 
 use std::time::Duration;
@@ -17,9 +17,9 @@ use super::{
     visitor::{self, Visitor},
 };
 use crate::{
-    domain::{Mode, binding::Place, token::Token, whatsapp},
+    domain::{Mode, binding::WhatsAppDevice, token::Token, whatsapp},
     http::{PublicState, context::Cx, limits, problem::Problem, qr},
-    service::{RequestContext, ServiceError, Stage, Start, Typed, landing},
+    service::{EnteredCode, RequestContext, ServiceError, StartPage, StartPageState, redirect_target},
 };
 
 #[derive(Template)]
@@ -72,9 +72,9 @@ pub(crate) async fn start_page(
     let mut visitor = Visitor::new(&state, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(gone_page(&state, &visitor)) };
     let cookie = visitor.ensure_cookie(&state);
-    match state.service.start(&cx, &handle, &visitor.cookies).await {
+    match state.service.open_start_page(&cx, &handle, &visitor.cookies).await {
         Ok(start) => {
-            state.service.looked_at(&start.record, "start");
+            state.service.count_page_view(&start.record, "start");
             Ok(render_page(&state, &handle, &start, cookie, &PageUpdate::default()))
         }
         Err(ServiceError::NotFound) => Ok(gone_page(&state, &visitor)),
@@ -98,11 +98,11 @@ impl Default for PageUpdate {
 fn render_page(
     state: &PublicState,
     handle: &Token,
-    start: &Start,
+    start: &StartPage,
     set_cookie: Option<String>,
     update: &PageUpdate,
 ) -> HttpResponse {
-    let Start { instance, record, stage, form_field, .. } = start;
+    let StartPage { instance, record, state: page_state, form_field, .. } = start;
     let style = PageStyle::for_record(state, instance, record);
     let texts = style.texts;
     let service = &state.service;
@@ -111,8 +111,8 @@ fn render_page(
         style: &style,
         texts,
         script: SCRIPT,
-        stage: stage.as_str(),
-        is_final: stage.is_last(),
+        stage: page_state.as_str(),
+        is_final: page_state.is_last(),
         title: "",
         lead: "",
         icon: "late",
@@ -123,7 +123,11 @@ fn render_page(
         revealed: update.revealed,
         show_qr: false,
         renewable: false,
-        automatic: if record.kind.binding.as_ref().is_some_and(|place| !place.gently) { "data-automatic" } else { "" },
+        automatic: if record.details.binding.as_ref().is_some_and(|place| !place.automatic) {
+            "data-automatic"
+        } else {
+            ""
+        },
         purpose: record.request.purpose.as_deref().unwrap_or_default(),
         delay_notice: if service.message_delay(instance.config.id) > MIN_REPORTED_DELAY {
             &texts.delay_notice
@@ -137,19 +141,21 @@ fn render_page(
         qr: String::new(),
         error: update.tries_left.map(|left| texts.code_wrong.replace("<n>", &left.to_string())).unwrap_or_default(),
     };
-    let (title, lead): (&str, &str) = match stage {
-        Stage::Pending => (&texts.pending_title, ""),
-        Stage::Link => (&texts.link_title, ""),
-        Stage::Code { .. } => (&texts.code_title, ""),
-        Stage::Finish => (&texts.finish_title, ""),
-        Stage::Done => (&texts.done_title, &texts.done_lead),
-        Stage::Expired { renewable: true } => (&texts.expired_title, &texts.expired_lead),
-        Stage::Disputed => (&texts.disputed_title, &texts.disputed_lead),
-        Stage::Expired { renewable: false } | Stage::Over => (&texts.invalid_title, &texts.invalid_lead),
+    let (title, lead): (&str, &str) = match page_state {
+        StartPageState::Pending => (&texts.pending_title, ""),
+        StartPageState::AwaitingLink => (&texts.link_title, ""),
+        StartPageState::AwaitingCode { .. } => (&texts.code_title, ""),
+        StartPageState::AwaitingFinish => (&texts.finish_title, ""),
+        StartPageState::Done => (&texts.done_title, &texts.done_lead),
+        StartPageState::Expired { renewable: true } => (&texts.expired_title, &texts.expired_lead),
+        StartPageState::Disputed => (&texts.disputed_title, &texts.disputed_lead),
+        StartPageState::Expired { renewable: false } | StartPageState::Closed => {
+            (&texts.invalid_title, &texts.invalid_lead)
+        }
     };
     (page.title, page.lead) = (title, lead);
-    match stage {
-        Stage::Pending => {
+    match page_state {
+        StartPageState::Pending => {
             let Some(code) = service.link_code(record) else {
                 return note_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead);
             };
@@ -158,13 +164,13 @@ fn render_page(
             page.qr = qr::bmp_data_url(&page.whatsapp_link).unwrap_or_default();
             page.show_qr = !instance.config.strict_browser && !page.qr.is_empty();
         }
-        Stage::Code { until } => page.deadline = until.as_millisecond(),
-        Stage::Done => page.icon = "ok",
-        Stage::Expired { renewable } => page.renewable = *renewable,
+        StartPageState::AwaitingCode { until } => page.deadline = until.as_millisecond(),
+        StartPageState::Done => page.icon = "ok",
+        StartPageState::Expired { renewable } => page.renewable = *renewable,
         _ => {}
     }
     let mut builder = PageResponse::new(&style);
-    builder.redirects_to = landing(instance, &record.request);
+    builder.redirects_to = redirect_target(instance, &record.request);
     builder.set_cookie = set_cookie;
     builder.scripted = !page.is_final;
     builder.render(update.status, &page)
@@ -207,14 +213,20 @@ async fn try_tap(
         }
         _ => {}
     }
-    let place = if field("place") == "qr" { Place::Qr } else { Place::Here };
-    let gently = field("auto") == "1";
-    let start = service.tap(cx, &handle, visitor.browser(), field("form"), place, gently).await?;
-    let held = start.record.kind.binding.as_ref().filter(|_| start.ours).map(|binding| binding.place.as_str());
+    let place = if field("place") == "qr" { WhatsAppDevice::Other } else { WhatsAppDevice::Same };
+    let automatic = field("auto") == "1";
+    let start = service.bind_browser(cx, &handle, visitor.browser(), field("form"), place, automatic).await?;
+    let held = start
+        .record
+        .details
+        .binding
+        .as_ref()
+        .filter(|_| start.is_bound_browser)
+        .map(|binding| binding.whatsapp_device.as_str());
     if visitor.wants_json {
         let mut response = HttpResponse::Ok();
         set_security_headers(&mut response, &[], None, None);
-        let body = json!({ "state": start.stage.as_str(), "place": held }).to_string();
+        let body = json!({ "state": start.state.as_str(), "place": held }).to_string();
         return Ok(response.content_type("application/json").body(body));
     }
     Ok(render_page(state, &handle, &start, None, &PageUpdate { revealed: held, ..PageUpdate::default() }))
@@ -245,11 +257,11 @@ async fn try_code(
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &state.service;
-    match service.type_code(cx, &handle, visitor.browser(), field("form"), field("code")).await? {
-        Typed::Right { redirect: Some(url) } => Ok(see_other(url.as_str())),
-        Typed::Right { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),
-        Typed::Wrong { tries_left } => {
-            let start = service.start(cx, &handle, &visitor.cookies).await?;
+    match service.enter_code(cx, &handle, visitor.browser(), field("form"), field("code")).await? {
+        EnteredCode::Correct { redirect: Some(url) } => Ok(see_other(url.as_str())),
+        EnteredCode::Correct { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),
+        EnteredCode::Wrong { attempts_left: tries_left } => {
+            let start = service.open_start_page(cx, &handle, &visitor.cookies).await?;
             let shown = PageUpdate {
                 status: StatusCode::UNPROCESSABLE_ENTITY,
                 tries_left: Some(tries_left),
@@ -270,32 +282,32 @@ pub(crate) async fn go_to_whatsapp(
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(gone_page(&state, &visitor)) };
-    let start = match state.service.start(&cx, &handle, &[]).await {
+    let start = match state.service.open_start_page(&cx, &handle, &[]).await {
         Ok(start) => start,
         Err(ServiceError::NotFound) => return Ok(gone_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
     };
-    let Start { instance, record, stage, .. } = &start;
-    state.service.looked_at(record, "start");
+    let StartPage { instance, record, state: page_state, .. } = &start;
+    state.service.count_page_view(record, "start");
     let needs_binding = match record.request.completion {
         Some(Mode::SameBrowser) => record.request.challenge.is_none(),
         Some(Mode::ProvePhone) => true,
         Some(Mode::Anywhere) | None => false,
     };
-    let code = state.service.link_code(record).filter(|_| *stage == Stage::Pending && !needs_binding);
+    let code = state.service.link_code(record).filter(|_| *page_state == StartPageState::Pending && !needs_binding);
     Ok(match code {
         Some(code) => {
             let text = state.service.prefilled(instance, record, &code);
             see_other(&whatsapp::wa_me(&instance.config.number, &text))
         }
-        None => see_other(&state.service.public(&format!("/l/{handle}"))),
+        None => see_other(&state.service.public_url(&format!("/l/{handle}"))),
     })
 }
 
 /// `GET /l/{handle}/qr.svg`
 pub(crate) async fn qr_code(state: Data<PublicState>, cx: Cx, handle: Path<String>) -> PageResult {
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let Start { instance, record, .. } = state.service.start(&cx, &handle, &[]).await?;
+    let StartPage { instance, record, .. } = state.service.open_start_page(&cx, &handle, &[]).await?;
     let code = state.service.link_code(&record).ok_or_else(Problem::not_found)?;
     let text = state.service.prefilled(&instance, &record, &code);
     let label = &PageTexts::for_language(instance.language(Some(&record.request))).qr_label;

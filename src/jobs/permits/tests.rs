@@ -15,7 +15,7 @@ fn has_changed(permits: &Permits) -> bool {
 
 #[test]
 fn a_commit_does_not_overtake_what_is_due() {
-    let (permits, lane, here) = (Permits::new(), lane(), Partition::of(1));
+    let (permits, lane, here) = (Permits::new(), lane(), Partition::from_byte(1));
     assert!(permits.try_take(&lane, None, false).is_some());
     permits.record_waiting(&lane, here, from_millis(1));
     assert!(has_changed(&permits));
@@ -35,7 +35,7 @@ fn a_group_has_one_job_in_hand() {
     assert!(held.is_some());
     assert!(permits.try_take(&lane, Some("chat"), false).is_none());
     assert!(permits.try_take(&lane, Some("other"), false).is_some());
-    permits.record_waiting(&lane, Partition::of(1), from_millis(1));
+    permits.record_waiting(&lane, Partition::from_byte(1), from_millis(1));
     let (request, unused) = permits.request(&lane, false).remove(0);
     assert_eq!(request.busy[..], ["chat"]);
     let blocked = LeaseGrant { jobs: Vec::new(), more: Some(from_millis(1)) };
@@ -102,7 +102,7 @@ fn a_fast_lane_takes_in_hand_what_it_sends_in_a_moment() {
     let permits = Permits::new();
     let lane = fast_lane(&permits, 10);
     let width = permits.state().width(&lane);
-    permits.record_waiting(&lane, Partition::of(1), from_millis(1));
+    permits.record_waiting(&lane, Partition::from_byte(1), from_millis(1));
     let (request, mut held) = permits.request(&lane, false).remove(0);
     assert_eq!(request.limit, width + 10);
     assert!(held.iter().all(|permit| !permit.has_begun()));
@@ -153,10 +153,10 @@ fn a_permit_that_goes_unused_lets_what_waits_begin() {
 fn a_lane_without_room_is_looked_at_when_an_attempt_ends() {
     let (permits, lane) = (Permits::new(), lane());
     let mut held: Vec<Permit> = std::iter::from_fn(|| permits.try_take(&lane, None, false)).collect();
-    permits.record_waiting(&lane, Partition::of(1), from_millis(1));
+    permits.record_waiting(&lane, Partition::from_byte(1), from_millis(1));
     assert!(!has_changed(&permits));
     held.remove(0).end();
     assert!(has_changed(&permits));
-    permits.record_waiting(&lane, Partition::of(1), from_millis(1));
+    permits.record_waiting(&lane, Partition::from_byte(1), from_millis(1));
     assert!(has_changed(&permits), "there is room");
 }

@@ -11,13 +11,13 @@ use crate::{
         sent_code::CodeState,
     },
     gateway::IgnoreReason,
-    service::{Outcome, Unmatched, trace::Trace},
+    service::{Outcome, Unmatched, message_log::LoggedMessage},
 };
 
 /// One sentence or a few short ones, for support staff who have to answer a person now.
-pub(super) fn of(
+pub(super) fn summary(
     question: &Question,
-    traces: &[(Timestamp, Trace)],
+    traces: &[(Timestamp, LoggedMessage)],
     requests: &[(Verification, Vec<CallbackEntry>)],
     now: Timestamp,
 ) -> String {
@@ -29,7 +29,7 @@ pub(super) fn of(
                 0 => String::new(),
                 count => format!(" {count} of the last day's messages held its code."),
             };
-            format!("{}{heard}{}", standing(record, now), told(callbacks))
+            format!("{}{heard}{}", request_status(record, now), callbacks_status(callbacks))
         }
         (Question::Request(_), _, None) => {
             "No request of this instance has this id: it never was, or its retention is over, or it was erased."
@@ -37,12 +37,12 @@ pub(super) fn of(
         }
         (_, Some(trace), found) => {
             let about = found.filter(|(record, _)| Some(record.id) == trace.uuid);
-            let ending = about.map(|(record, callbacks)| format!(" {}{}", standing(record, now), told(callbacks)));
+            let ending = about.map(|(record, callbacks)| format!(" {}{}", request_status(record, now), callbacks_status(callbacks)));
             format!("The newest message {}{}", meaning(trace), ending.unwrap_or_default())
         }
         (_, None, Some((record, callbacks))) => {
             let heard = "No message has arrived in the last 24 hours; the newest request:";
-            format!("{heard} {}{}", standing(record, now), told(callbacks))
+            format!("{heard} {}{}", request_status(record, now), callbacks_status(callbacks))
         }
         (_, None, None) => {
             "Nothing of the last 24 hours fits. The message did not reach this instance, or its webhook was refused: look \
@@ -53,7 +53,7 @@ pub(super) fn of(
 }
 
 /// What became of a message, as a continuation of "the message".
-pub(super) fn meaning(trace: &Trace) -> String {
+pub(super) fn meaning(trace: &LoggedMessage) -> String {
     let meaning = match trace.outcome {
         Outcome::Verified => "held a live code and proved its chat.",
         Outcome::Repeated => "held a code that the same chat had proved already; the success reply was repeated.",
@@ -139,13 +139,13 @@ fn unread(why: IgnoreReason) -> Option<&'static str> {
 
 /// Whether the stored state is pending, regardless of the current time.
 fn is_pending(record: &Verification) -> bool {
-    match record.kind.by_ref() {
+    match record.details.by_ref() {
         KindRef::Link(link) => link.state == LinkState::Pending,
         KindRef::Code(code) => code.state == CodeState::Pending,
     }
 }
 
-fn standing(record: &Verification, now: Timestamp) -> String {
+fn request_status(record: &Verification, now: Timestamp) -> String {
     let wrong = match record.attempts {
         0 => String::new(),
         1 => " after one wrong try".to_owned(),
@@ -153,7 +153,7 @@ fn standing(record: &Verification, now: Timestamp) -> String {
     };
     let (id, status) = (record.id, record.status(now));
     let more = record.as_link().and_then(Link::completion).map_or("", |completion| match completion {
-        Completion::Offered { until, told: Some(told), .. } if now < *until && told.is_live(now) => {
+        Completion::Offered { until, reply_code: Some(told), .. } if now < *until && told.is_live(now) => {
             "; the code for the page that waits was told"
         }
         Completion::Offered { until, .. } if now < *until => "; the link in the reply waits to be tapped",
@@ -170,7 +170,7 @@ fn standing(record: &Verification, now: Timestamp) -> String {
     format!("Request {id} is {status}{why}{wrong}{more}.")
 }
 
-fn told(callbacks: &[CallbackEntry]) -> String {
+fn callbacks_status(callbacks: &[CallbackEntry]) -> String {
     callbacks.iter().fold(String::new(), |text, callback| {
         let event = callback.event;
         let attempts = callback.attempts;

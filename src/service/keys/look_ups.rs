@@ -18,8 +18,8 @@ use super::{
 use crate::{
     domain::{
         KeyRing,
+        chat_state::FAILURES_RETENTION,
         look_up::{LookUpKey, LookUpKeys},
-        target::FAILURES_KEPT,
     },
     random,
     store::{MESSAGE_ID_RETENTION, StoreError},
@@ -28,12 +28,12 @@ use crate::{
 const PERMANENT: &str = "permanent";
 const NUMBERED: &str = "look-up.";
 /// Field of the only look-up key in earlier builds, which could not change it.
-const FORMER: &str = "look-up";
+const LEGACY_FIELD: &str = "look-up";
 /// How much later than the others a replica may learn of a change.
-const LATE: SignedDuration = SignedDuration::from_hours(24);
+const REPLICA_LAG: SignedDuration = SignedDuration::from_hours(24);
 
 #[derive(Serialize, Deserialize)]
-struct Entry {
+struct MetaEntry {
     at: Timestamp,
     /// Until then, the previous key is used as well.
     until: Timestamp,
@@ -46,7 +46,7 @@ struct Entry {
 
 /// The current look-up key, as last read by this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::service) struct Known {
+pub(in crate::service) struct CurrentLookUpKey {
     pub(in crate::service) number: u32,
     pub(in crate::service) since: Timestamp,
     /// Until then, the previous key is used as well; `None` if it no longer is.
@@ -54,16 +54,16 @@ pub(in crate::service) struct Known {
 }
 
 /// A look-up key that none of this process's master keys opens.
-struct Lacking {
+struct MissingLookUpKey {
     field: String,
     number: u32,
     at: Timestamp,
     masters: Vec<String>,
 }
 
-impl Lacking {
-    fn words(&self) -> String {
-        let masters: Vec<&str> = self.masters.iter().map(|one| super::short(one)).collect();
+impl MissingLookUpKey {
+    fn message(&self) -> String {
+        let masters: Vec<&str> = self.masters.iter().map(|one| super::short_fingerprint(one)).collect();
         let masters = masters.join(", ");
         format!(
             "the key {} is sealed with master keys that key_file does not have here (fingerprints {masters})",
@@ -75,40 +75,40 @@ impl Lacking {
 impl Service {
     /// Reads the look-up keys from the store and uses them. Creates missing ones first, and the next one if the
     /// configuration asks for it.
-    pub(super) async fn learn_look_ups(&self) -> Result<Meta, StoreError> {
-        let meta = self.begin(self.store.meta().await?).await?;
-        match self.read_look_ups(&meta) {
+    pub(super) async fn load_look_up_keys(&self) -> Result<Meta, StoreError> {
+        let meta = self.create_missing_entries(self.store.meta().await?).await?;
+        match self.read_look_up_keys(&meta) {
             Ok((keys, known)) => {
-                self.keys.use_look_ups(&keys);
-                self.seal_look_ups(&self.keys, &meta).await?;
-                self.forget_former(&meta, &known).await?;
-                self.note_look_ups(known);
+                self.keys.set_look_up_keys(&keys);
+                self.seal_look_up_keys(&self.keys, &meta).await?;
+                self.delete_former(&meta, &known).await?;
+                self.adopt_look_up_key(known);
             }
-            Err(lacking) => self.lack_look_ups(&lacking)?,
+            Err(lacking) => self.handle_missing_key(&lacking)?,
         }
         Ok(meta)
     }
 
     /// Writes missing entries. Returns the meta as stored afterwards.
-    async fn begin(&self, meta: Meta) -> Result<Meta, StoreError> {
+    async fn create_missing_entries(&self, meta: Meta) -> Result<Meta, StoreError> {
         let (now, own) = (self.now(), self.key_state.look_ups.load_full());
-        let in_use = self.keys.look_ups();
+        let in_use = self.keys.look_up_keys();
         let mut made: Vec<(String, Arc<LookUpKey>, Timestamp)> = Vec::new();
         if !meta.contains_key(PERMANENT) {
             let key = if own.is_some() { Arc::clone(&in_use.permanent) } else { self.first_key(&meta)? };
             made.push((PERMANENT.to_owned(), key, now));
         }
-        let asked = self.key_state.asked();
+        let asked = self.key_state.requested();
         match (entries(&meta).next_back(), own) {
             (None, None) => made.push((field(asked), self.first_key(&meta)?, now)),
             (None, Some(own)) => made.push((field(own.number), in_use.current, now)),
             // The store was restored to a state before the change.
             (Some((number, _)), Some(own)) if own.number > number => {
-                made.push((field(own.number), in_use.current, now + self.look_up_life()));
+                made.push((field(own.number), in_use.current, now + self.look_up_lifetime()));
             }
             (Some((number, entry)), _) if asked > number && now >= entry.until => {
                 let key = Arc::new(LookUpKey::new(random::bytes()));
-                made.push((field(asked), key, now + self.look_up_life()));
+                made.push((field(asked), key, now + self.look_up_lifetime()));
             }
             (Some(_), _) => {}
         }
@@ -117,7 +117,7 @@ impl Service {
         }
         for (field, key, until) in made {
             let (master, sealed) = seal(&self.keys, &field, &key);
-            let entry = Entry { at: now, until, name: key.name(), master, sealed };
+            let entry = MetaEntry { at: now, until, name: key.name(), master, sealed };
             let entry = serde_json::to_string(&entry).expect("an entry has only string keys");
             self.store.set_meta(&field, &entry, false).await?;
         }
@@ -127,18 +127,20 @@ impl Service {
 
     /// The first look-up key of a store: the one of an earlier build if there is one, else a new one.
     fn first_key(&self, meta: &Meta) -> Result<Arc<LookUpKey>, StoreError> {
-        let Some(name) = meta.get(FORMER) else { return Ok(Arc::new(LookUpKey::new(random::bytes()))) };
+        let Some(name) = meta.get(LEGACY_FIELD) else { return Ok(Arc::new(LookUpKey::new(random::bytes()))) };
         let sealed = meta.iter().filter(|(field, _)| field.starts_with("look-up:")).map(|(_, text)| text);
-        let opened = sealed.filter_map(|text| self.keys.open_key(FORMER, &STANDARD.decode(text).ok()?).map(Arc::new));
-        let known = opened.chain([self.keys.look_ups().current]).find(|key| key.name() == *name);
-        known.ok_or_else(|| super::other_keys(super::makers(meta).map(|(fingerprint, _)| fingerprint)))
+        let opened =
+            sealed.filter_map(|text| self.keys.open_key(LEGACY_FIELD, &STANDARD.decode(text).ok()?).map(Arc::new));
+        let known = opened.chain([self.keys.look_up_keys().current]).find(|key| key.name() == *name);
+        known
+            .ok_or_else(|| super::unknown_keys_error(super::recorded_masters(meta).map(|(fingerprint, _)| fingerprint)))
     }
 
-    fn read_look_ups(&self, meta: &Meta) -> Result<(LookUpKeys, Known), Lacking> {
+    fn read_look_up_keys(&self, meta: &Meta) -> Result<(LookUpKeys, CurrentLookUpKey), MissingLookUpKey> {
         let mut all = entries(meta);
         let (Some((number, entry)), Some(permanent)) = (all.next_back(), read(meta, PERMANENT)) else {
             let masters = Vec::new();
-            return Err(Lacking { field: PERMANENT.to_owned(), number: 0, at: self.now(), masters });
+            return Err(MissingLookUpKey { field: PERMANENT.to_owned(), number: 0, at: self.now(), masters });
         };
         let until = Some(entry.until).filter(|until| self.now() < *until);
         let previous = all.next_back().filter(|_| until.is_some());
@@ -150,31 +152,37 @@ impl Service {
                 None => None,
             },
         };
-        Ok((keys, Known { number, since: entry.at, until: previous.and(until) }))
+        Ok((keys, CurrentLookUpKey { number, since: entry.at, until: previous.and(until) }))
     }
 
-    fn open_entry(&self, meta: &Meta, field: &str, number: u32, entry: &Entry) -> Result<Arc<LookUpKey>, Lacking> {
-        let LookUpKeys { permanent, current, previous } = self.keys.look_ups();
+    fn open_entry(
+        &self,
+        meta: &Meta,
+        field: &str,
+        number: u32,
+        entry: &MetaEntry,
+    ) -> Result<Arc<LookUpKey>, MissingLookUpKey> {
+        let LookUpKeys { permanent, current, previous } = self.keys.look_up_keys();
         let in_use = [Some(permanent), Some(current), previous];
         if let Some(known) = in_use.into_iter().flatten().find(|key| key.name() == entry.name) {
             return Ok(known);
         }
-        let added = added(meta, field).map(|(_, sealed)| sealed);
+        let added = sealed_copies(meta, field).map(|(_, sealed)| sealed);
         let opened = std::iter::once(entry.sealed.as_str()).chain(added).find_map(|sealed| {
             self.keys.open_key(field, &STANDARD.decode(sealed).ok()?).filter(|key| key.name() == entry.name)
         });
         opened.map(Arc::new).ok_or_else(|| {
-            let masters =
-                std::iter::once(entry.master.as_str()).chain(self::added(meta, field).map(|(master, _)| master));
+            let masters = std::iter::once(entry.master.as_str())
+                .chain(self::sealed_copies(meta, field).map(|(master, _)| master));
             let masters = masters.map(str::to_owned).collect();
-            Lacking { field: field.to_owned(), number, at: entry.at, masters }
+            MissingLookUpKey { field: field.to_owned(), number, at: entry.at, masters }
         })
     }
 
     /// Adds copies sealed with the current key of `ring`, so that every replica that has this key can read the look-up
     /// keys.
-    pub(super) async fn seal_look_ups(&self, ring: &KeyRing, meta: &Meta) -> Result<(), StoreError> {
-        let LookUpKeys { permanent, current, previous } = self.keys.look_ups();
+    pub(super) async fn seal_look_up_keys(&self, ring: &KeyRing, meta: &Meta) -> Result<(), StoreError> {
+        let LookUpKeys { permanent, current, previous } = self.keys.look_up_keys();
         let in_use: Vec<Arc<LookUpKey>> = [permanent, current].into_iter().chain(previous).collect();
         let numbered = entries(meta).map(|(number, entry)| (field(number), entry));
         let permanent = read(meta, PERMANENT).map(|entry| (PERMANENT.to_owned(), entry));
@@ -189,12 +197,12 @@ impl Service {
         Ok(())
     }
 
-    fn note_look_ups(&self, known: Known) {
+    fn adopt_look_up_key(&self, known: CurrentLookUpKey) {
         let ends = known.until.map_or(0, Timestamp::as_second);
         self.metrics.look_up_change_ends_timestamp_seconds.set(ends);
         let before = self.key_state.look_ups.swap(Some(Arc::new(known)));
         if before.as_deref() != Some(&known) {
-            let Known { number, since, until } = known;
+            let CurrentLookUpKey { number, since, until } = known;
             let until = until.map(tracing::field::display);
             tracing::info!(number, %since, until, "the key of look-ups; `until` then the one before it is used as well");
         }
@@ -203,20 +211,20 @@ impl Service {
 
     /// Shuts the gate if another replica uses the missing key, or may use it by now. Before that, look-ups with the
     /// previous key are correct, because all replicas still use it.
-    fn lack_look_ups(&self, lacking: &Lacking) -> Result<(), StoreError> {
+    fn handle_missing_key(&self, lacking: &MissingLookUpKey) -> Result<(), StoreError> {
         let Some(own) = self.key_state.look_ups.load_full() else {
-            return Err(super::other_keys(lacking.masters.iter().map(String::as_str)));
+            return Err(super::unknown_keys_error(lacking.masters.iter().map(String::as_str)));
         };
-        if self.is_used_by_others(lacking.number) || self.now() >= lacking.at + LATE {
-            self.key_state.gate.shut(lacking.words());
+        if self.is_used_by_others(lacking.number) || self.now() >= lacking.at + REPLICA_LAG {
+            self.key_state.gate.shut(lacking.message());
         } else {
-            tracing::warn!(number = own.number, "{}; look-ups go on with the one before", lacking.words());
+            tracing::warn!(number = own.number, "{}; look-ups go on with the one before", lacking.message());
         }
         Ok(())
     }
 
     /// Deletes the secrets of look-up keys that are no longer used.
-    async fn forget_former(&self, meta: &Meta, known: &Known) -> Result<(), StoreError> {
+    async fn delete_former(&self, meta: &Meta, known: &CurrentLookUpKey) -> Result<(), StoreError> {
         let used = 1 + usize::from(known.until.is_some());
         for (number, _) in entries(meta).rev().skip(used) {
             let own = field(number);
@@ -230,15 +238,16 @@ impl Service {
     }
 
     /// How long a value that was stored under a single look-up key may still be looked up.
-    pub(super) fn look_up_life(&self) -> SignedDuration {
+    pub(super) fn look_up_lifetime(&self) -> SignedDuration {
         let whole = |duration: Duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
         let instances = self.instances.all();
         let of_instances = instances.iter().map(|instance| {
             let config = &instance.config;
-            let stays = whole(config.longest_life() + config.retention.max(config.retention_unused)) + timers::LATEST;
+            let stays =
+                whole(config.longest_life() + config.retention.max(config.retention_unused)) + timers::MAX_TIMER_DELAY;
             stays.max(config.codes.locked_for.unwrap_or_default())
         });
-        of_instances.fold(whole(MESSAGE_ID_RETENTION).max(FAILURES_KEPT), SignedDuration::max) + LATE
+        of_instances.fold(whole(MESSAGE_ID_RETENTION).max(FAILURES_RETENTION), SignedDuration::max) + REPLICA_LAG
     }
 }
 
@@ -254,19 +263,19 @@ fn field(number: u32) -> String {
 }
 
 /// `None` also for a forgotten entry, which is empty.
-fn read(meta: &Meta, field: &str) -> Option<Entry> {
+fn read(meta: &Meta, field: &str) -> Option<MetaEntry> {
     serde_json::from_str(meta.get(field)?).ok()
 }
 
 /// Entries by number, the current one last.
-fn entries(meta: &Meta) -> impl DoubleEndedIterator<Item = (u32, Entry)> {
+fn entries(meta: &Meta) -> impl DoubleEndedIterator<Item = (u32, MetaEntry)> {
     let numbered = |name: &String| Some((name.strip_prefix(NUMBERED)?.parse().ok()?, read(meta, name)?));
-    let all: BTreeMap<u32, Entry> = meta.keys().filter_map(numbered).collect();
+    let all: BTreeMap<u32, MetaEntry> = meta.keys().filter_map(numbered).collect();
     all.into_iter()
 }
 
 /// Copies added by replicas with other master keys: fingerprint and sealed key.
-fn added<'a>(meta: &'a Meta, field: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+fn sealed_copies<'a>(meta: &'a Meta, field: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
     let prefix = format!("{field}:");
     meta.iter().filter_map(move |(name, sealed)| Some((name.strip_prefix(&prefix)?, sealed.as_str())))
 }

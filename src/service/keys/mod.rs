@@ -19,16 +19,16 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use self::look_ups::Known;
+use self::look_ups::CurrentLookUpKey;
 use super::{RequestContext, Service};
 use crate::{
     domain::{KeyRing, Verification, time::rfc3339},
     store::{KeyGate, StoreError, StoredRecord},
 };
 
-const MAKES: &str = "key:";
+const MASTER_PREFIX: &str = "key:";
 /// Resolution of the recorded last use of a master key: a mark older than this is refreshed.
-const MARK: SignedDuration = SignedDuration::from_mins(1);
+const USE_RESOLUTION: SignedDuration = SignedDuration::from_mins(1);
 /// Margin for gateways that deliver late: a value made with a key may come back this long after its end.
 const SLACK: SignedDuration = SignedDuration::from_mins(10);
 
@@ -40,9 +40,9 @@ pub struct KeyState {
     /// Shut while this process lacks a look-up key, because it would then miss records.
     pub gate: KeyGate,
     /// Number of the look-up key that the configuration asks for.
-    asked: AtomicU32,
-    pub(super) look_ups: ArcSwapOption<Known>,
-    makers: ArcSwap<Vec<(String, Timestamp)>>,
+    requested: AtomicU32,
+    pub(super) look_ups: ArcSwapOption<CurrentLookUpKey>,
+    masters: ArcSwap<Vec<(String, Timestamp)>>,
 }
 
 /// The keys that the store names, as last read by this replica.
@@ -78,12 +78,12 @@ pub struct MasterStatus {
 impl KeyState {
     /// Sets the number of the look-up key to use. A number above the store's creates a new key; a lower one has no
     /// effect.
-    pub fn ask_for(&self, number: u32) {
-        self.asked.store(number, Ordering::Relaxed);
+    pub fn request_look_up_key(&self, number: u32) {
+        self.requested.store(number, Ordering::Relaxed);
     }
 
-    fn asked(&self) -> u32 {
-        self.asked.load(Ordering::Relaxed)
+    fn requested(&self) -> u32 {
+        self.requested.load(Ordering::Relaxed)
     }
 }
 
@@ -91,9 +91,10 @@ impl Service {
     /// Loads the look-up keys, and records in the store that the current master key of this process is in use. Fails
     /// with [`StoreError::Misconfigured`] if the store was made with other keys.
     pub async fn prepare_keys(&self) -> Result<(), StoreError> {
-        let meta = self.learn_look_ups().await?;
-        self.mark(&self.keys, &meta).await?;
-        let lacks = self.masters(makers(&meta)).into_iter().filter(|master| !master.here && !master.over);
+        let meta = self.load_look_up_keys().await?;
+        self.record_key_use(&self.keys, &meta).await?;
+        let lacks =
+            self.master_statuses(recorded_masters(&meta)).into_iter().filter(|master| !master.here && !master.over);
         for MasterStatus { fingerprint, needed_until, .. } in lacks {
             tracing::warn!(fingerprint, needed_until, "key_file lacks a key; what it made is lost");
         }
@@ -101,36 +102,36 @@ impl Service {
     }
 
     /// Switches to the keys of `next`: reads with them at once, and makes values with them once the store names them.
-    pub async fn take_up_keys(&self, next: &KeyRing) -> Result<(), StoreError> {
-        self.keys.read_with(next);
+    pub async fn switch_keys(&self, next: &KeyRing) -> Result<(), StoreError> {
+        self.keys.add_for_verification(next);
         // Both the old and the new keys are active here. Look-up keys that only a removed key opens are sealed again
         // with a key that stays.
-        let meta = self.learn_look_ups().await?;
-        self.seal_look_ups(next, &meta).await?;
-        self.mark(next, &meta).await?;
-        self.keys.replace(next);
+        let meta = self.load_look_up_keys().await?;
+        self.seal_look_up_keys(next, &meta).await?;
+        self.record_key_use(next, &meta).await?;
+        self.keys.replace_master_keys(next);
         Ok(())
     }
 
     /// Records in the store that the current key of `ring` is in use.
-    async fn mark(&self, ring: &KeyRing, meta: &Meta) -> Result<(), StoreError> {
+    async fn record_key_use(&self, ring: &KeyRing, meta: &Meta) -> Result<(), StoreError> {
         let Some(current) = ring.fingerprints().into_iter().next() else { return Ok(()) };
-        let known = makers(meta).find(|(fingerprint, _)| *fingerprint == current).map(|(_, at)| at);
-        if known.is_some_and(|at| self.now().duration_since(at) < MARK) {
+        let known = recorded_masters(meta).find(|(fingerprint, _)| *fingerprint == current).map(|(_, at)| at);
+        if known.is_some_and(|at| self.now().duration_since(at) < USE_RESOLUTION) {
             return Ok(());
         }
-        let marked = self.store.set_meta(&format!("{MAKES}{current}"), &rfc3339(self.now()), true).await;
+        let marked = self.store.set_meta(&format!("{MASTER_PREFIX}{current}"), &rfc3339(self.now()), true).await;
         // A failed refresh is harmless: while the store takes no writes, no values are made either.
         if known.is_some() { Ok(()) } else { marked }
     }
 
     /// Reloads the look-up keys, refreshes the recorded use of the current master key, and counts keys that this
     /// process lacks.
-    pub(crate) async fn watch_keys(&self) -> Result<(), StoreError> {
-        let meta = self.learn_look_ups().await?;
-        self.mark(&self.keys, &meta).await?;
-        self.key_state.makers.store(Arc::new(makers(&meta).map(|(one, at)| (one.to_owned(), at)).collect()));
-        let lacks = self.lacking(&meta).count() + usize::from(self.key_state.gate.lacks().is_some());
+    pub(crate) async fn refresh_keys(&self) -> Result<(), StoreError> {
+        let meta = self.load_look_up_keys().await?;
+        self.record_key_use(&self.keys, &meta).await?;
+        self.key_state.masters.store(Arc::new(recorded_masters(&meta).map(|(one, at)| (one.to_owned(), at)).collect()));
+        let lacks = self.missing_masters(&meta).count() + usize::from(self.key_state.gate.lacks().is_some());
         self.metrics.keys_missing.set(i64::try_from(lacks).unwrap_or(i64::MAX));
         Ok(())
     }
@@ -142,17 +143,17 @@ impl Service {
             look_up: known.as_ref().map_or(0, |known| known.number),
             look_up_since: known.as_ref().map(|known| rfc3339(known.since)),
             previous_until: known.as_ref().and_then(|known| known.until).map(rfc3339),
-            asked: self.key_state.asked(),
-            lacks: self.lacks_key(),
-            masters: self.masters(self.key_state.makers.load().iter().map(|(one, at)| (one.as_str(), *at))),
+            asked: self.key_state.requested(),
+            lacks: self.missing_key(),
+            masters: self.master_statuses(self.key_state.masters.load().iter().map(|(one, at)| (one.as_str(), *at))),
         }
     }
 
     /// Status of the master keys, by last use, the latest first.
-    fn masters<'a>(&self, makers: impl Iterator<Item = (&'a str, Timestamp)>) -> Vec<MasterStatus> {
-        let (ours, now, life) = (self.keys.fingerprints(), self.now(), self.look_up_life());
+    fn master_statuses<'a>(&self, makers: impl Iterator<Item = (&'a str, Timestamp)>) -> Vec<MasterStatus> {
+        let (ours, now, life) = (self.keys.fingerprints(), self.now(), self.look_up_lifetime());
         let status = |(fingerprint, at): (&str, Timestamp)| MasterStatus {
-            fingerprint: short(fingerprint).to_owned(),
+            fingerprint: short_fingerprint(fingerprint).to_owned(),
             makes: ours.first().is_some_and(|own| own == fingerprint),
             here: ours.iter().any(|own| own == fingerprint),
             needed_until: rfc3339(at + life),
@@ -164,35 +165,35 @@ impl Service {
     }
 
     /// Which key this process lacks, so that it can find nothing while other replicas can.
-    pub fn lacks_key(&self) -> Option<String> {
+    pub fn missing_key(&self) -> Option<String> {
         self.key_state.gate.lacks().map(|why| why.as_str().to_owned())
     }
 
     /// Fails while this process lacks a key that may have made the value. To be called before a value is reported as
     /// unknown.
-    pub(super) async fn all_keys_known(&self, cx: &RequestContext) -> Result<(), StoreError> {
+    pub(super) async fn check_keys_complete(&self, cx: &RequestContext) -> Result<(), StoreError> {
         // Boxed because it is rare, and would otherwise enlarge the future of every request.
-        Box::pin(self.compare_keys(cx)).await
+        Box::pin(self.compare_with_store(cx)).await
     }
 
-    async fn compare_keys(&self, cx: &RequestContext) -> Result<(), StoreError> {
+    async fn compare_with_store(&self, cx: &RequestContext) -> Result<(), StoreError> {
         let meta = cx.store.meta().await?;
-        match self.lacking(&meta).next() {
+        match self.missing_masters(&meta).next() {
             None => Ok(()),
             Some(fingerprint) => Err(StoreError::Unavailable(format!(
                 "other replicas make with a key (fingerprint {}) that key_file does not have here",
-                short(fingerprint)
+                short_fingerprint(fingerprint)
             ))),
         }
     }
 
-    fn lacking<'a>(&self, meta: &'a Meta) -> impl Iterator<Item = &'a str> {
+    fn missing_masters<'a>(&self, meta: &'a Meta) -> impl Iterator<Item = &'a str> {
         let ours = self.keys.fingerprints();
         let instances = self.instances.all();
         let longest = instances.iter().map(|instance| instance.config.longest_life()).max();
         let longest = SignedDuration::try_from(longest.unwrap_or(Duration::ZERO)).unwrap_or(SignedDuration::MAX);
-        let since = self.now() - MARK - SLACK - longest;
-        makers(meta)
+        let since = self.now() - USE_RESOLUTION - SLACK - longest;
+        recorded_masters(meta)
             .filter(move |(fingerprint, at)| *at > since && !ours.iter().any(|own| own == fingerprint))
             .map(|(fingerprint, _)| fingerprint)
     }
@@ -203,7 +204,7 @@ impl Service {
         match self.decode(stored) {
             Ok(record) => Ok(record),
             Err(error) => {
-                self.all_keys_known(cx).await?;
+                self.check_keys_complete(cx).await?;
                 Err(error)
             }
         }
@@ -211,18 +212,18 @@ impl Service {
 }
 
 /// Master keys that are or were in use, by fingerprint, with the time of their last recorded use.
-fn makers(meta: &Meta) -> impl Iterator<Item = (&str, Timestamp)> {
-    meta.iter().filter_map(|(name, at)| Some((name.strip_prefix(MAKES)?, at.parse().ok()?)))
+fn recorded_masters(meta: &Meta) -> impl Iterator<Item = (&str, Timestamp)> {
+    meta.iter().filter_map(|(name, at)| Some((name.strip_prefix(MASTER_PREFIX)?, at.parse().ok()?)))
 }
 
 /// The part of a fingerprint that is shown to people.
-fn short(fingerprint: &str) -> &str {
+fn short_fingerprint(fingerprint: &str) -> &str {
     fingerprint.get(..8).unwrap_or(fingerprint)
 }
 
 /// Error for a store whose keys are sealed with master keys that this process does not have.
-fn other_keys<'a>(masters: impl Iterator<Item = &'a str>) -> StoreError {
-    let known: Vec<&str> = masters.map(short).collect();
+fn unknown_keys_error<'a>(masters: impl Iterator<Item = &'a str>) -> StoreError {
+    let known: Vec<&str> = masters.map(short_fingerprint).collect();
     StoreError::Misconfigured(format!(
         "this store was made with other keys (fingerprints {}): none of them is in key or key_file. Add one of them as a \
          further line of key_file, or start with an empty store",

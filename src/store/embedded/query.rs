@@ -92,7 +92,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
 }
 
 pub(super) fn partition(index: i64) -> Partition {
-    Partition::of(u8::try_from(index).unwrap_or(0))
+    Partition::from_byte(u8::try_from(index).unwrap_or(0))
 }
 
 pub(super) fn rows(limit: usize) -> i64 {

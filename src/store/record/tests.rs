@@ -3,12 +3,12 @@ use std::fmt::Write as _;
 use super::*;
 use crate::{
     domain::{
-        Birth, Channel, Sender, Subject,
-        binding::{Binding, Place},
-        link::{Completion, Proof, Reached},
-        otp::Shape,
+        Channel, NewVerification, Sender, Subject,
+        binding::{Binding, WhatsAppDevice},
+        link::{Completion, LoginProgress, Proof},
+        otp::CodeFormat,
         risk::Risk,
-        timeline::{Entry, TimelineEvent},
+        timeline::{TimelineEntry, TimelineEvent},
     },
     store::RecordId,
 };
@@ -21,14 +21,14 @@ fn keys() -> KeyRing {
     KeyRing::new(&[[7; 32]]).unwrap()
 }
 
-fn birth(place: u8) -> Birth {
+fn birth(place: u8) -> NewVerification {
     let now = from_millis(1_795_168_830_123);
-    Birth {
+    NewVerification {
         id: VerificationId::new(1_795_168_830_120, [place; 10]),
         instance: InstanceId::from_random([1; 16]),
-        key: keys().current(),
+        key: keys().current_id(),
         nonce: [3; 16],
-        now,
+        created_at: now,
         expires_at: now + std::time::Duration::from_secs(300),
         max_attempts: 5,
     }
@@ -63,9 +63,14 @@ fn rich() -> Verification<Link> {
         ..Request::default()
     };
     let mut record = Verification::link(birth(2), 14, request);
-    let browser = Digest::presented([5; 16]);
-    record.kind.binding =
-        Some(Binding { browser, place: Place::Qr, ip: text("192.0.2.2"), user_agent: None, gently: false });
+    let browser = Digest::from_bytes([5; 16]);
+    record.details.binding = Some(Binding {
+        browser,
+        whatsapp_device: WhatsAppDevice::Other,
+        ip: text("192.0.2.2"),
+        user_agent: None,
+        automatic: false,
+    });
     record
 }
 
@@ -75,7 +80,7 @@ fn finished() -> Verification<Link> {
     record.attempts = 1;
     let phone: crate::domain::Phone = "447700900123".parse().unwrap();
     let at = record.created_at + std::time::Duration::from_millis(9_001);
-    record.kind.state = LinkState::Verified {
+    record.details.state = LinkState::Verified {
         at,
         proof: Some(Proof {
             subject: Subject::Phone(phone.clone()),
@@ -85,16 +90,16 @@ fn finished() -> Verification<Link> {
         completion: Completion::Redeemed { at, by: None },
     };
     let reason = Some(crate::domain::Reason::CodeWrong);
-    record.timeline.push(Entry::new(at, TimelineEvent::Verified { edited: false, unbound: false }, reason));
+    record.timeline.push(TimelineEntry::new(at, TimelineEvent::Verified { edited: false, unbound: false }, reason));
     record
 }
 
 /// As written when codes had the length of a link's code, too: what is not known is kept.
 fn sent() -> Verification<SentCode> {
-    let shape = Shape { length: 6, letters: false, digits: true, capitals: false };
-    let otp = Otp::new(shape, vec![Channel::WhatsApp, Channel::Sms], None, birth(4).now);
+    let shape = CodeFormat { length: 6, letters: false, digits: true, upper_case: false };
+    let otp = Delivery::new(shape, vec![Channel::WhatsApp, Channel::Sms], None, birth(4).created_at);
     let mut record = Verification::code(birth(4), otp, Request::default());
-    record.kind.state = CodeState::Sent { at: record.created_at };
+    record.details.state = CodeState::Sent { at: record.created_at };
     record.unknown = vec![number::CODE_LENGTH, 1, 14];
     record
 }
@@ -104,19 +109,20 @@ fn disputed() -> Verification<Link> {
     let mut record = finished();
     record.id = birth(5).id;
     (record.request.final_expiry, record.request.exact) = (true, true);
-    record.kind.prefilled = Some(Digest::presented([6; 16]));
-    record.kind.risk = Some(Risk {
+    record.details.prefilled = Some(Digest::from_bytes([6; 16]));
+    record.details.risk = Some(Risk {
         same_network: Some(true),
         same_country: Some(false),
         same_device: None,
         started_country: Some("DE".to_owned()),
         finished_country: Some("FR".to_owned()),
     });
-    let browser = Digest::presented([5; 16]);
-    record.kind.binding = Some(Binding { browser, place: Place::Qr, ip: None, user_agent: None, gently: true });
-    record.kind.text_changed = true;
-    if let LinkState::Verified { at, completion, .. } = &mut record.kind.state {
-        *completion = Completion::Disputed { at: *at, after: Reached::Redeemed };
+    let browser = Digest::from_bytes([5; 16]);
+    record.details.binding =
+        Some(Binding { browser, whatsapp_device: WhatsAppDevice::Other, ip: None, user_agent: None, automatic: true });
+    record.details.text_changed = true;
+    if let LinkState::Verified { at, completion, .. } = &mut record.details.state {
+        *completion = Completion::Disputed { at: *at, after: LoginProgress::Redeemed };
     }
     record
 }
@@ -172,9 +178,9 @@ fn fields_of_a_later_version_survive_a_write_by_this_one() {
 fn names_in_the_timeline_come_back_and_cost_nothing_where_there_are_none() {
     let keys = keys();
     let mut record = finished();
-    record.sign(1, "operator:alice");
+    record.attribute(1, "operator:alice");
     let mut born = pending();
-    born.sign(0, "token:shop");
+    born.attribute(0, "token:shop");
     for named in [&record, &born] {
         let stored = StoredRecord { id: named.id.into(), version: 1, bytes: encode(&keys, named) };
         assert_eq!(decode(&keys, &stored).unwrap(), named.clone().into_any());

@@ -10,24 +10,24 @@ use super::{
 use crate::domain::{
     Verification,
     time::from_millis,
-    timeline::{Entry, TimelineEvent},
+    timeline::{TimelineEntry, TimelineEvent},
 };
 
 /// The timeline of a record to which nothing has happened.
-pub(super) fn default(created_at: Timestamp) -> Vec<Entry> {
-    vec![Entry::new(created_at, TimelineEvent::Created, None)]
+pub(super) fn default(created_at: Timestamp) -> Vec<TimelineEntry> {
+    vec![TimelineEntry::new(created_at, TimelineEvent::Created, None)]
 }
 
 pub(super) fn is_default<K>(record: &Verification<K>) -> bool {
     matches!(
         record.timeline.as_slice(),
-        [Entry { at, event: TimelineEvent::Created, reason: None, .. }] if *at == record.created_at
+        [TimelineEntry { at, event: TimelineEvent::Created, reason: None, .. }] if *at == record.created_at
     )
 }
 
 pub(super) fn write<K>(record: &Verification<K>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for Entry { at, event, reason, .. } in &record.timeline {
+    for TimelineEntry { at, event, reason, .. } in &record.timeline {
         put_number(&mut bytes, zigzag(at.as_millisecond() - record.created_at.as_millisecond()));
         put_bytes(&mut bytes, event.text().as_bytes());
         put_bytes(&mut bytes, reason.map_or("", |reason| reason.as_str()).as_bytes());
@@ -35,7 +35,7 @@ pub(super) fn write<K>(record: &Verification<K>) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn read(mut bytes: &[u8], created_at: Timestamp) -> Option<Vec<Entry>> {
+pub(super) fn read(mut bytes: &[u8], created_at: Timestamp) -> Option<Vec<TimelineEntry>> {
     let mut entries = Vec::new();
     while !bytes.is_empty() {
         let at = created_at.as_millisecond().checked_add(unzigzag(take_number(&mut bytes)?))?;
@@ -44,7 +44,7 @@ pub(super) fn read(mut bytes: &[u8], created_at: Timestamp) -> Option<Vec<Entry>
             [] => None,
             reason => Some(word(std::str::from_utf8(reason).ok()?)?),
         };
-        entries.push(Entry::new(from_millis(at), event, reason));
+        entries.push(TimelineEntry::new(from_millis(at), event, reason));
     }
     Some(entries)
 }
@@ -61,7 +61,7 @@ pub(super) fn write_names<K>(record: &Verification<K>) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn read_names(mut bytes: &[u8], entries: &mut [Entry]) -> Option<()> {
+pub(super) fn read_names(mut bytes: &[u8], entries: &mut [TimelineEntry]) -> Option<()> {
     while !bytes.is_empty() {
         let place = usize::try_from(take_number(&mut bytes)?).ok()?;
         let by = String::from_utf8_lossy(take_bytes(&mut bytes)?).into_owned();

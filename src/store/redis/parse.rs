@@ -119,5 +119,5 @@ pub(super) fn write_claim(fingerprint: Digest, claim: &[u8]) -> Vec<u8> {
 pub(super) fn read_claim(bytes: &[u8]) -> Result<Reservation, StoreError> {
     let (fingerprint, claim) =
         bytes.split_first_chunk().ok_or_else(|| StoreError::Corrupt("a reservation that is none".to_owned()))?;
-    Ok(Reservation { fingerprint: Digest::presented(*fingerprint), claim: claim.to_vec() })
+    Ok(Reservation { fingerprint: Digest::from_bytes(*fingerprint), claim: claim.to_vec() })
 }

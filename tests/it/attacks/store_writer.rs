@@ -82,7 +82,7 @@ impl Writer {
     fn enlist(&mut self, uuid: &str) {
         let own = self.record(uuid);
         let (partition, _) = own.split_once(":r:").unwrap();
-        let created = uuid.parse::<VerificationId>().unwrap().millis().to_string();
+        let created = uuid.parse::<VerificationId>().unwrap().created_millis().to_string();
         for list in self.keys(&format!("{partition}:n:*")) {
             self.command(&[b"ZADD", list.as_bytes(), created.as_bytes(), &locator(uuid)]);
         }

@@ -133,7 +133,7 @@ async fn walk(store: &dyn Store, state: JobState, size: usize) -> Vec<JobInfo> {
 pub(super) async fn every_job_is_listed_once_in_pages(store: &dyn Store, _: &Clock) {
     const TIMES: u64 = 3;
     let due = store.now() + Duration::from_secs(600);
-    for partition in [HERE, Partition::of(8)] {
+    for partition in [HERE, Partition::from_byte(8)] {
         let waits = (0..30u64).map(|number| Job {
             due: Some(due + Duration::from_millis(number % TIMES)),
             lane: Lane::callbacks(job("").instance, Digest::from_hex(&format!("{:032x}", number % 4)).unwrap()),
@@ -166,7 +166,7 @@ pub(super) async fn a_job_is_visible_only_to_its_instance(store: &dyn Store, _: 
     assert!(store.job(job("").instance, HERE, &id).await.unwrap().is_some());
     for (instance, partition, id) in [
         (instance(), HERE, id.clone()),
-        (job("").instance, Partition::of(8), id),
+        (job("").instance, Partition::from_byte(8), id),
         (job("").instance, HERE, JobId("b".to_owned())),
     ] {
         assert_eq!(store.job(instance, partition, &id).await.unwrap(), None);
@@ -175,8 +175,11 @@ pub(super) async fn a_job_is_visible_only_to_its_instance(store: &dyn Store, _: 
 
 pub(super) async fn log_entries_are_newest_first_bounded_and_kept_for_a_day(store: &dyn Store, clock: &Clock) {
     let journal = LogStream("here".to_owned());
-    let note =
-        |n: u16| LogEntry { partition: Partition::of(5), stream: journal.clone(), bytes: n.to_be_bytes().to_vec() };
+    let note = |n: u16| LogEntry {
+        partition: Partition::from_byte(5),
+        stream: journal.clone(),
+        bytes: n.to_be_bytes().to_vec(),
+    };
     for n in 0..3 {
         store.append_log(&[note(n)]).await.unwrap();
         clock.advance(Duration::from_secs(1));
@@ -186,12 +189,12 @@ pub(super) async fn log_entries_are_newest_first_bounded_and_kept_for_a_day(stor
     assert_eq!(kept.iter().map(|(_, note)| note.bytes[1]).collect::<Vec<_>>(), [2, 1]);
     assert!(kept[0].0 > kept[1].0 && kept[0].0 <= store.now());
     let mut removal = removal();
-    (removal.partition, removal.log_entries) = (Partition::of(5), vec![(journal.clone(), note(1).bytes)]);
+    (removal.partition, removal.log_entries) = (Partition::from_byte(5), vec![(journal.clone(), note(1).bytes)]);
     store.remove(&removal).await.unwrap();
     assert_eq!(store.read_log(&journal, 9).await.unwrap().len(), 2);
 
     let together: Vec<LogEntry> = (0..40)
-        .map(|n| LogEntry { partition: Partition::of(n), stream: LogStream("these".to_owned()), bytes: vec![n] })
+        .map(|n| LogEntry { partition: Partition::from_byte(n), stream: LogStream("these".to_owned()), bytes: vec![n] })
         .collect();
     store.append_log(&together).await.unwrap();
     let kept = store.read_log(&together[0].stream, 40).await.unwrap();

@@ -58,7 +58,7 @@ pub(super) async fn wait_until_subscribed(store: &dyn Store) {
 
 pub(super) fn digest() -> Digest {
     let ring = KeyRing::new(&[[1; 32]]).unwrap();
-    ring.permanent("test", InstanceId::from_random([1; 16]), &random::bytes::<16>())
+    ring.permanent_digest("test", InstanceId::from_random([1; 16]), &random::bytes::<16>())
 }
 
 /// What two replicas that run beside one another find one value by, made of its old digest and its new one.
@@ -164,7 +164,7 @@ pub(super) async fn lease_timers(store: &dyn Store, partition: Partition) -> Vec
 }
 
 /// The partition of cases that need only one.
-pub(super) const HERE: Partition = Partition::of(7);
+pub(super) const HERE: Partition = Partition::from_byte(7);
 
 pub(super) async fn queue(store: &dyn Store, jobs: Vec<Job>) -> Vec<bool> {
     let change = Change { jobs, ..empty_change(HERE) };

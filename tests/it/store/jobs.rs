@@ -139,7 +139,7 @@ pub(super) async fn only_a_dead_job_of_the_instance_is_replayed(store: &dyn Stor
     let stranger = instance();
     assert!(store.jobs(stranger, JobState::Dead, 10).await.unwrap().is_empty());
     assert!(!store.replay(stranger, HERE, &leased.id).await.unwrap());
-    assert!(!store.replay(leased.instance, Partition::of(8), &leased.id).await.unwrap());
+    assert!(!store.replay(leased.instance, Partition::from_byte(8), &leased.id).await.unwrap());
     assert!(!store.replay(leased.instance, HERE, &JobId("alive".to_owned())).await.unwrap());
     assert!(!store.replay(leased.instance, HERE, &JobId("unknown".to_owned())).await.unwrap());
     assert!(lease(store).await.is_empty());
@@ -150,7 +150,7 @@ pub(super) async fn only_a_dead_job_of_the_instance_is_replayed(store: &dyn Stor
 
 pub(super) async fn dead_jobs_are_listed_newest_first(store: &dyn Store, clock: &Clock) {
     for n in 0..6 {
-        let partition = Partition::of(n);
+        let partition = Partition::from_byte(n);
         let change = Change { jobs: vec![job(&format!("job {n}"))], ..empty_change(partition) };
         let _applied = store.commit(&change).await.unwrap();
         let leased = lease_of(store, partition, &lane(), 1).await;
@@ -159,5 +159,5 @@ pub(super) async fn dead_jobs_are_listed_newest_first(store: &dyn Store, clock: 
     }
     let dead = store.jobs(job("").instance, JobState::Dead, 4).await.unwrap();
     assert_eq!(dead.iter().map(|dead| dead.note.as_str()).collect::<Vec<_>>(), ["5", "4", "3", "2"]);
-    assert_eq!(dead[0].partition, Partition::of(5));
+    assert_eq!(dead[0].partition, Partition::from_byte(5));
 }

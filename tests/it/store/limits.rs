@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::fixture::{self, HERE, claim, create, digest, id, stored, unversioned};
 
 const MINUTE: Duration = Duration::from_secs(60);
-const OTHER_PARTITION: Partition = Partition::of(8);
+const OTHER_PARTITION: Partition = Partition::from_byte(8);
 
 fn bucket(name: &str, count: u32) -> TokenRequest {
     TokenRequest { partition: HERE, bucket: name.to_owned(), quota: Quota::per(count, MINUTE * count) }

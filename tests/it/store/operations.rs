@@ -20,7 +20,7 @@ pub(super) async fn the_backlog_is_reported_by_kind(store: &dyn Store, clock: &C
     let (receiver, chat) = (Lane::callbacks(number, digest()), Lane::replies(number));
     let first = store.now();
     let to = |lane: &Lane, id: &str| Job { lane: lane.clone(), ..job(id) };
-    for partition in [Partition::of(3), Partition::of(30)] {
+    for partition in [Partition::from_byte(3), Partition::from_byte(30)] {
         let jobs = vec![
             to(&receiver, "1"),
             Job { lease: true, ..to(&receiver, "2") },
@@ -96,7 +96,7 @@ pub(super) async fn a_store_describes_itself(store: &dyn Store, _: &Clock) {
 
 pub(super) async fn held_jobs_are_not_overdue(store: &dyn Store, clock: &Clock) {
     let receiver = Lane::callbacks(InstanceId::from_random([1; 16]), digest());
-    for partition in [HERE, Partition::of(8)] {
+    for partition in [HERE, Partition::from_byte(8)] {
         let jobs = vec![Job { lane: receiver.clone(), ..job("1") }];
         applied(store.commit(&Change { jobs, ..empty_change(partition) }).await.unwrap());
     }

@@ -47,7 +47,7 @@ pub(super) async fn due_names_the_lanes_with_due_work(store: &dyn Store, clock: 
 pub(super) async fn the_oldest_job_comes_first(store: &dyn Store, clock: &Clock) {
     for (partition, seconds) in [(7, 30), (3, 10), (19, 40), (11, 20)] {
         let jobs = vec![Job { due: Some(at(store, seconds)), ..on_lane("elsewhere", job("1")) }];
-        applied(store.commit(&Change { jobs, ..empty_change(Partition::of(partition)) }).await.unwrap());
+        applied(store.commit(&Change { jobs, ..empty_change(Partition::from_byte(partition)) }).await.unwrap());
     }
     clock.advance(Duration::from_secs(100));
     let partitions: Vec<u8> = due(store).await.iter().map(|(partition, _)| partition.index()).collect();
@@ -126,15 +126,15 @@ pub(super) async fn a_job_is_queued_once(store: &dyn Store, clock: &Clock) {
 }
 
 pub(super) async fn partitions_do_not_share_job_ids(store: &dyn Store, _: &Clock) {
-    for partition in [Partition::of(1), Partition::of(2)] {
+    for partition in [Partition::from_byte(1), Partition::from_byte(2)] {
         let change = Change { jobs: vec![Job { lease: true, ..job("a") }, job("b")], ..empty_change(partition) };
         assert_eq!(applied(store.commit(&change).await.unwrap()), [true, false]);
     }
-    let leased = lease_of(store, Partition::of(1), &lane(), 10).await;
+    let leased = lease_of(store, Partition::from_byte(1), &lane(), 10).await;
     assert_eq!(names(&leased), ["b"]);
-    assert_eq!(leased[0].partition, Partition::of(1));
+    assert_eq!(leased[0].partition, Partition::from_byte(1));
     assert!(store.settle(&leased[0], &Settlement::Done).await.unwrap());
-    assert_eq!(names(&lease_of(store, Partition::of(2), &lane(), 10).await), ["b"]);
+    assert_eq!(names(&lease_of(store, Partition::from_byte(2), &lane(), 10).await), ["b"]);
 }
 
 pub(super) async fn of_a_group_one_job_is_leased_at_a_time(store: &dyn Store, _: &Clock) {
@@ -154,7 +154,7 @@ pub(super) async fn of_a_group_one_job_is_leased_at_a_time(store: &dyn Store, _:
 }
 
 pub(super) async fn several_lanes_are_leased_at_once(store: &dyn Store, clock: &Clock) {
-    for partition in [HERE, Partition::of(8)] {
+    for partition in [HERE, Partition::from_byte(8)] {
         let jobs = vec![on_lane("one", job("1")), on_lane("other", job("2")), on_lane("other", job("3"))];
         applied(store.commit(&Change { jobs, ..empty_change(partition) }).await.unwrap());
     }
@@ -162,7 +162,7 @@ pub(super) async fn several_lanes_are_leased_at_once(store: &dyn Store, clock: &
     let request =
         |partition, lane: &str, limit| LeaseRequest { partition, lane: Lane(lane.to_owned()), limit, busy: [].into() };
     let requests = [
-        request(Partition::of(8), "other", 1),
+        request(Partition::from_byte(8), "other", 1),
         request(HERE, "one", 5),
         request(HERE, "nothing", 5),
         request(HERE, "other", 2),
@@ -171,7 +171,7 @@ pub(super) async fn several_lanes_are_leased_at_once(store: &dyn Store, clock: &
     let found: Vec<Vec<&str>> = granted.iter().map(|granted| names(&granted.jobs)).collect();
     assert_eq!(found, [vec!["2"], vec!["1"], vec![], vec!["2", "3"]]);
     assert_eq!(granted.iter().map(|granted| granted.more.is_some()).collect::<Vec<_>>(), [true, false, false, false]);
-    assert_eq!(granted[0].jobs[0].partition, Partition::of(8));
+    assert_eq!(granted[0].jobs[0].partition, Partition::from_byte(8));
 }
 
 pub(super) async fn consecutive_expired_leases_are_counted(store: &dyn Store, clock: &Clock) {

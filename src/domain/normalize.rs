@@ -9,13 +9,13 @@ use regex::Regex;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// Maximum length in characters: more than any code with a directional mark around each of its characters.
-pub const LONGEST: usize = 200;
+pub const MAX_INPUT_LENGTH: usize = 200;
 
 /// Characters that are not displayed: format characters (category Cf) and all others that Unicode declares ignorable,
 /// such as variation selectors.
 static INVISIBLE: LazyLock<Regex> = LazyLock::new(|| class(r"\p{Cf}\p{Default_Ignorable_Code_Point}"));
 /// Spaces and dashes, which people and messengers insert into codes.
-static BETWEEN: LazyLock<Regex> = LazyLock::new(|| class(r"\p{White_Space}\p{Z}\p{Cc}\p{Pd}\u{2043}\u{2212}"));
+static SEPARATORS: LazyLock<Regex> = LazyLock::new(|| class(r"\p{White_Space}\p{Z}\p{Cc}\p{Pd}\u{2043}\u{2212}"));
 
 fn class(of: &str) -> Regex {
     Regex::new(&format!("[{of}]+")).expect("a constant that the tests compile")
@@ -32,7 +32,7 @@ const ZEROS: &[u32] = &[
 ];
 
 /// Removes invisible characters, then applies NFKC, which folds compatibility forms such as full-width brackets.
-pub fn visible(text: &str) -> String {
+pub fn remove_invisible(text: &str) -> String {
     // ASCII contains no invisible characters and is already in NFKC.
     if text.is_ascii() {
         return text.to_owned();
@@ -42,8 +42,12 @@ pub fn visible(text: &str) -> String {
 
 /// The code without spaces and dashes, with the digits of all scripts as 0 to 9 and ASCII letters in upper case.
 pub fn code(typed: &str) -> String {
-    let typed: String = typed.chars().take(LONGEST).collect();
-    BETWEEN.replace_all(&visible(&typed), "").chars().map(|c| digit(c).unwrap_or(c.to_ascii_uppercase())).collect()
+    let typed: String = typed.chars().take(MAX_INPUT_LENGTH).collect();
+    SEPARATORS
+        .replace_all(&remove_invisible(&typed), "")
+        .chars()
+        .map(|c| digit(c).unwrap_or(c.to_ascii_uppercase()))
+        .collect()
 }
 
 fn digit(c: char) -> Option<char> {

@@ -16,23 +16,23 @@ use crate::{
 };
 
 /// Most bytes kept of a body.
-const BODY: usize = 2048;
+const MAX_BODY_BYTES: usize = 2048;
 /// Most bytes kept of the header names and values together; headers from the first that does not fit are dropped.
-const HEADERS: usize = 4096;
+const MAX_HEADER_BYTES: usize = 4096;
 
 /// A response, truncated.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Answer {
+pub struct ReceiverResponse {
     job: String,
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
-impl Answer {
-    fn of(job: &JobId, response: &Response<Vec<u8>>) -> Self {
+impl ReceiverResponse {
+    fn new(job: &JobId, response: &Response<Vec<u8>>) -> Self {
         let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut room = HEADERS;
+        let mut room = MAX_HEADER_BYTES;
         let headers = response.headers().iter().map(|(name, value)| (name.to_string(), lossy(value.as_bytes())));
         let headers = headers.take_while(|(name, value)| {
             let fits = name.len() + value.len() <= room;
@@ -44,13 +44,13 @@ impl Answer {
             job: job.0.clone(),
             status: response.status().as_u16(),
             headers: headers.collect(),
-            body: lossy(&body[..body.len().min(BODY)]),
+            body: lossy(&body[..body.len().min(MAX_BODY_BYTES)]),
         }
     }
 }
 
 /// One log stream per receiver, in a single partition, so that a receiver that fails often cannot fill the store.
-fn journal(receiver: &Lane) -> LogStream {
+fn stream(receiver: &Lane) -> LogStream {
     LogStream(format!("answers:{receiver}"))
 }
 
@@ -59,55 +59,55 @@ fn context(receiver: &Lane) -> String {
 }
 
 impl Service {
-    pub async fn keep_answer(
+    pub async fn store_response(
         &self,
         cx: &RequestContext,
         receiver: &Lane,
         job: &JobId,
         response: &Response<Vec<u8>>,
     ) -> Result<(), StoreError> {
-        let json = serde_json::to_vec(&Answer::of(job, response)).expect("an answer has only string keys");
+        let json = serde_json::to_vec(&ReceiverResponse::new(job, response)).expect("an answer has only string keys");
         let bytes = self.keys.seal(&context(receiver), &json, random::bytes());
-        let partition = self.partition_of_answers(receiver);
-        cx.store.append_log(&[LogEntry { partition, stream: journal(receiver), bytes }]).await
+        let partition = self.responses_partition(receiver);
+        cx.store.append_log(&[LogEntry { partition, stream: stream(receiver), bytes }]).await
     }
 
     /// The latest kept response to this job.
-    pub(super) async fn last_answer(
+    pub(super) async fn last_response(
         &self,
         cx: &RequestContext,
         job: &JobInfo,
-    ) -> Result<Option<(Timestamp, Answer)>, ServiceError> {
-        let answers = self.answers(cx, &job.lane).await?;
+    ) -> Result<Option<(Timestamp, ReceiverResponse)>, ServiceError> {
+        let answers = self.stored_responses(cx, &job.lane).await?;
         Ok(answers.into_iter().find(|(_, answer, _)| answer.job == job.id.0).map(|(at, answer, _)| (at, answer)))
     }
 
     /// The kept responses of a receiver to these jobs.
-    pub(super) async fn answers_to(
+    pub(super) async fn responses_to(
         &self,
         cx: &RequestContext,
         receiver: &Lane,
         jobs: &[JobId],
     ) -> Result<Vec<(LogStream, LogEntry)>, ServiceError> {
-        let answers = self.answers(cx, receiver).await?.into_iter();
+        let answers = self.stored_responses(cx, receiver).await?.into_iter();
         let theirs = answers.filter(|(_, answer, _)| jobs.iter().any(|job| job.0 == answer.job));
-        Ok(theirs.map(|(_, _, note)| (journal(receiver), note)).collect())
+        Ok(theirs.map(|(_, _, entry)| (stream(receiver), entry)).collect())
     }
 
     /// The kept responses of a receiver, newest first. Those that cannot be read are skipped.
-    async fn answers(
+    async fn stored_responses(
         &self,
         cx: &RequestContext,
         receiver: &Lane,
-    ) -> Result<Vec<(Timestamp, Answer, LogEntry)>, ServiceError> {
-        let open = |note: &LogEntry| -> Option<Answer> {
-            serde_json::from_slice(&self.keys.open(&context(receiver), &note.bytes).ok()?).ok()
+    ) -> Result<Vec<(Timestamp, ReceiverResponse, LogEntry)>, ServiceError> {
+        let open = |entry: &LogEntry| -> Option<ReceiverResponse> {
+            serde_json::from_slice(&self.keys.open(&context(receiver), &entry.bytes).ok()?).ok()
         };
-        let notes = cx.store.read_log(&journal(receiver), MAX_LOG_ENTRIES).await?;
-        Ok(notes.into_iter().filter_map(|(at, note)| Some((at, open(&note)?, note))).collect())
+        let entries = cx.store.read_log(&stream(receiver), MAX_LOG_ENTRIES).await?;
+        Ok(entries.into_iter().filter_map(|(at, entry)| Some((at, open(&entry)?, entry))).collect())
     }
 
-    fn partition_of_answers(&self, receiver: &Lane) -> Partition {
-        self.keys.place("answers", InstanceId::NOBODY, receiver.0.as_bytes())
+    fn responses_partition(&self, receiver: &Lane) -> Partition {
+        self.keys.partition_for("answers", InstanceId::NONE, receiver.0.as_bytes())
     }
 }

@@ -6,9 +6,9 @@ use std::{net::IpAddr, path::Path};
 use maxminddb::{MaxMindDbError, Reader, path};
 
 /// An open database, held in memory.
-pub struct Places(Reader<Vec<u8>>);
+pub struct GeoIp(Reader<Vec<u8>>);
 
-impl Places {
+impl GeoIp {
     pub fn open(file: &Path) -> Result<Self, MaxMindDbError> {
         Reader::open_readfile(file).map(Self)
     }
@@ -21,7 +21,7 @@ impl Places {
     }
 
     /// City and country, e.g. "Lisbon, Portugal": in `lang` where the database has that language, else in English.
-    pub(super) fn name(&self, ip: IpAddr, lang: &str) -> Option<String> {
+    pub(super) fn location_name(&self, ip: IpAddr, lang: &str) -> Option<String> {
         let found = self.0.lookup(ip).ok().filter(maxminddb::LookupResult::has_data)?;
         let text = |part: &'static str| -> Option<String> {
             let in_language = |lang| found.decode_path::<String>(&path![part, "names", lang]).ok().flatten();
@@ -42,8 +42,8 @@ mod tests {
 
     #[test]
     fn addresses_have_the_places_of_the_database() {
-        let places = Places::open(Path::new(FIXTURE)).unwrap();
-        let name = |ip: &str, lang: &str| places.name(ip.parse().unwrap(), lang);
+        let places = GeoIp::open(Path::new(FIXTURE)).unwrap();
+        let name = |ip: &str, lang: &str| places.location_name(ip.parse().unwrap(), lang);
         for (ip, lang, place) in [
             ("203.0.113.7", "en", Some("Northwind, Harbourland")),
             ("203.0.113.7", "de", Some("Nordwind, Hafenland")),
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn addresses_have_the_countries_of_the_database() {
-        let places = Places::open(Path::new(FIXTURE)).unwrap();
+        let places = GeoIp::open(Path::new(FIXTURE)).unwrap();
         for (ip, country) in [("203.0.113.7", Some("XA")), ("2001:db8:1::7", Some("XB")), ("10.0.0.1", None)] {
             assert_eq!(places.country(ip.parse().unwrap()).as_deref(), country, "{ip}");
         }
@@ -78,19 +78,19 @@ mod tests {
         let file = directory.path().join("broken.mmdb");
         let open = |bytes: &[u8]| {
             std::fs::write(&file, bytes).unwrap();
-            Places::open(&file)
+            GeoIp::open(&file)
         };
         for bytes in [&b""[..], b"no database", &whole[..whole.len() - 40]] {
             assert!(open(bytes).is_err());
         }
-        assert!(Places::open(&directory.path().join("missing.mmdb")).is_err());
+        assert!(GeoIp::open(&directory.path().join("missing.mmdb")).is_err());
         // A database damaged at any byte is refused or yields no data, but never causes a panic.
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] = !bytes[at];
             if let Ok(places) = open(&bytes) {
                 for ip in ["203.0.113.7", "2001:db8:1::7", "10.0.0.1"] {
-                    let _place = (places.name(ip.parse().unwrap(), "de"), places.country(ip.parse().unwrap()));
+                    let _place = (places.location_name(ip.parse().unwrap(), "de"), places.country(ip.parse().unwrap()));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Rate limits: which buckets a use case draws from, and their state afterwards.
 //!
 //! A use case builds its `Limit`s, takes one unit from each in one round trip to the store, and reports the resulting
-//! `Standing`s to its caller whether or not it succeeds.
+//! `LimitStatus`s to its caller whether or not it succeeds.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -13,60 +13,60 @@ use crate::{
     domain::{
         Chat, InstanceId, LookUp, Partition, Request, Subject, VerificationId, country,
         keys::Digest,
-        quota::{Allowance, Name, Quota},
+        quota::{Allowance, LimitName, Quota},
     },
     metrics::label::ByLimit,
     store::{Admission, ReservationRequest, StoreError, TokenRequest},
 };
 
 /// Stands in for an address in the bucket that all clients share; no address has this form.
-const EVERYBODY: &str = "everybody";
+const ALL_CLIENTS: &str = "everybody";
 
 /// One limit of one party. It is one bucket, or two while the look-up key is being rotated; both must then have a unit
 /// left.
 pub(super) struct LimitBucket {
     partition: Partition,
-    what: &'static str,
-    whose: LookUp,
+    limit: &'static str,
+    owner: LookUp,
     pub(super) quota: Quota,
 }
 
 impl LimitBucket {
-    pub(super) const fn new(partition: Partition, what: &'static str, whose: LookUp, quota: Quota) -> Self {
-        Self { partition, what, whose, quota }
+    pub(super) const fn new(partition: Partition, limit: &'static str, owner: LookUp, quota: Quota) -> Self {
+        Self { partition, limit, owner, quota }
     }
 
     fn takes(&self) -> impl Iterator<Item = TokenRequest> {
-        self.whose.all().map(|digest| self.take(digest))
+        self.owner.all().map(|digest| self.take(digest))
     }
 
     /// The bucket to read when nothing is to be taken.
-    pub(super) fn oldest(&self) -> TokenRequest {
-        self.take(self.whose.oldest())
+    pub(super) fn peek(&self) -> TokenRequest {
+        self.take(self.owner.oldest())
     }
 
     fn take(&self, digest: Digest) -> TokenRequest {
-        let bucket = format!("{}:{}", self.what, digest.hex());
+        let bucket = format!("{}:{}", self.limit, digest.hex());
         TokenRequest { partition: self.partition, bucket, quota: self.quota }
     }
 }
 
 /// A bucket and the name of its limit.
 pub(super) struct Limit {
-    pub(super) name: Name,
+    pub(super) name: LimitName,
     pub(super) bucket: LimitBucket,
 }
 
 impl Limit {
-    fn new(name: Name, partition: Partition, whose: LookUp, quota: Quota) -> Self {
-        Self { name, bucket: LimitBucket::new(partition, name.as_str(), whose, quota) }
+    fn new(name: LimitName, partition: Partition, owner: LookUp, quota: Quota) -> Self {
+        Self { name, bucket: LimitBucket::new(partition, name.as_str(), owner, quota) }
     }
 }
 
 /// The state of a limit after an attempt to take from it.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Standing {
-    pub name: Name,
+pub struct LimitStatus {
+    pub name: LimitName,
     pub quota: Quota,
     pub allowance: Allowance,
 }
@@ -75,53 +75,56 @@ pub struct Standing {
 #[must_use]
 pub struct Limited<T> {
     pub outcome: Result<T, ServiceError>,
-    pub standings: Vec<Standing>,
+    pub limit_statuses: Vec<LimitStatus>,
 }
 
 impl<T> Limited<T> {
     pub(super) fn and_then<U>(self, then: impl FnOnce(T) -> Result<U, ServiceError>) -> Limited<U> {
-        Limited { outcome: self.outcome.and_then(then), standings: self.standings }
+        Limited { outcome: self.outcome.and_then(then), limit_statuses: self.limit_statuses }
     }
 }
 
-fn standings(limits: &[Limit], allowances: &[Allowance]) -> impl Iterator<Item = Standing> {
-    let standing =
-        |(limit, &allowance): (&Limit, &Allowance)| Standing { name: limit.name, quota: limit.bucket.quota, allowance };
-    limits.iter().zip(allowances).map(standing)
+fn statuses(limits: &[Limit], allowances: &[Allowance]) -> impl Iterator<Item = LimitStatus> {
+    let status = |(limit, &allowance): (&Limit, &Allowance)| LimitStatus {
+        name: limit.name,
+        quota: limit.bucket.quota,
+        allowance,
+    };
+    limits.iter().zip(allowances).map(status)
 }
 
 /// The state of the rate limits only. Exhausted storage is reported as a separate error.
-pub(super) fn rates(limits: &[Limit], allowances: &[Allowance]) -> Vec<Standing> {
-    standings(limits, allowances).filter(|standing| !standing.name.is_room()).collect()
+pub(super) fn rate_limit_statuses(limits: &[Limit], allowances: &[Allowance]) -> Vec<LimitStatus> {
+    statuses(limits, allowances).filter(|status| !status.name.is_storage()).collect()
 }
 
 impl Service {
     /// Returns how long to wait until no limit is exhausted, and counts the exhausted ones in the metrics.
-    pub(super) fn judge(&self, limits: &[Limit], allowances: &[Allowance]) -> Option<Duration> {
-        standings(limits, allowances).filter_map(|standing| self.wait(standing)).max()
+    pub(super) fn longest_wait(&self, limits: &[Limit], allowances: &[Allowance]) -> Option<Duration> {
+        statuses(limits, allowances).filter_map(|status| self.retry_after(status)).max()
     }
 
     /// Returns how long to wait until the limit is no longer exhausted, and counts it in the metrics if it is.
-    pub fn wait(&self, standing: Standing) -> Option<Duration> {
-        let Allowance::Exhausted { retry_after } = standing.allowance else { return None };
-        self.count_limit(standing.name);
+    pub fn retry_after(&self, status: LimitStatus) -> Option<Duration> {
+        let Allowance::Exhausted { retry_after } = status.allowance else { return None };
+        self.count_limit(status.name);
         Some(retry_after)
     }
 
-    pub(super) fn count_limit(&self, name: Name) {
+    pub(super) fn count_limit(&self, name: LimitName) {
         self.metrics.limited.get_or_create(&ByLimit { limit: name.as_str() }).inc();
     }
 
-    /// The error for a limit that is not kept in a bucket. Counts it and adds its state to `standings`.
-    pub(super) fn limited(
+    /// The error for a limit that is not kept in a bucket. Counts it and adds its state to `limit_statuses`.
+    pub(super) fn rate_limited(
         &self,
-        standings: &mut Vec<Standing>,
-        name: Name,
+        limit_statuses: &mut Vec<LimitStatus>,
+        name: LimitName,
         quota: Quota,
         retry_after: Duration,
     ) -> ServiceError {
         self.count_limit(name);
-        standings.push(Standing { name, quota, allowance: Allowance::Exhausted { retry_after } });
+        limit_statuses.push(LimitStatus { name, quota, allowance: Allowance::Exhausted { retry_after } });
         ServiceError::RateLimited { retry_after }
     }
 
@@ -129,24 +132,24 @@ impl Service {
     /// the instance's chats, so that the store can take from all of them in one step.
     pub(super) fn mint_limits(&self, instance: &Instance, token: &str) -> Vec<Limit> {
         let limits = &instance.config.limits;
-        let whole = limits.instance.map(|quota| self.instance_limit(instance, Name::Instance, b"", quota));
-        self.token_limit(instance, Name::Mint, token).into_iter().chain(whole).collect()
+        let whole = limits.instance.map(|quota| self.instance_limit(instance, LimitName::Instance, b"", quota));
+        self.token_limit(instance, LimitName::Mint, token).into_iter().chain(whole).collect()
     }
 
-    pub(super) fn token_limit(&self, instance: &Instance, name: Name, token: &str) -> Option<Limit> {
+    pub(super) fn token_limit(&self, instance: &Instance, name: LimitName, token: &str) -> Option<Limit> {
         let quota = instance.config.limits.mint?;
         Some(self.instance_limit(instance, name, token.as_bytes(), quota))
     }
 
     pub(super) fn test_limit(&self, instance: &Instance) -> Option<Limit> {
         let quota = instance.config.limits.test_callbacks?;
-        Some(self.instance_limit(instance, Name::TestCallbacks, b"", quota))
+        Some(self.instance_limit(instance, LimitName::TestCallbacks, b"", quota))
     }
 
     /// The limit of one chat, independent of the token that is used.
-    pub(super) fn chat_limit(&self, instance: &Instance, name: Name, subject: &Subject) -> Option<Limit> {
+    pub(super) fn chat_limit(&self, instance: &Instance, name: LimitName, subject: &Subject) -> Option<Limit> {
         let limits = &instance.config.limits;
-        let quota = if name == Name::Links { limits.links } else { limits.codes }?;
+        let quota = if name == LimitName::Links { limits.links } else { limits.codes }?;
         Some(self.instance_limit(instance, name, subject.canonical().as_bytes(), quota))
     }
 
@@ -159,67 +162,67 @@ impl Service {
             all.extend(quota.map(|quota| self.instance_limit(instance, name, of.as_bytes(), quota)));
         };
         if let Some(address) = request.client_ip.as_deref().and_then(|text| text.parse().ok()) {
-            add(Name::CodesOfAddress, limits.codes_of_address, &subscriber_network(address).to_string());
+            add(LimitName::CodesOfAddress, limits.codes_of_address, &subscriber_network(address).to_string());
         }
         if let Some(Subject::Phone(phone)) = request.chat.as_ref().map(Chat::subject) {
-            add(Name::CodesOfCountry, limits.codes_of_country, country::calling_code(phone.digits()));
-            add(Name::CodesOfPrefix, limits.codes_of_prefix, country::prefix(phone.digits()));
+            add(LimitName::CodesOfCountry, limits.codes_of_country, country::calling_code(phone.digits()));
+            add(LimitName::CodesOfPrefix, limits.codes_of_prefix, country::prefix(phone.digits()));
         }
         all
     }
 
-    pub(super) fn instance_limit(&self, instance: &Instance, name: Name, of: &[u8], quota: Quota) -> Limit {
+    pub(super) fn instance_limit(&self, instance: &Instance, name: LimitName, of: &[u8], quota: Quota) -> Limit {
         let id = instance.config.id;
-        let partition = self.keys.place("limits", id, b"");
+        let partition = self.keys.partition_for("limits", id, b"");
         Limit::new(name, partition, self.keys.look_up(name.as_str(), id, of), quota)
     }
 
     /// Takes from limits of one client address, counted separately per link and for all other requests. For IPv6,
     /// `address` is the subscriber's network (see [`subscriber_network`]).
-    pub async fn admit_address(
+    pub async fn take_for_address(
         &self,
         cx: &RequestContext,
         address: IpAddr,
         link: Option<VerificationId>,
-        limits: &[(Name, Quota)],
-    ) -> Result<Vec<Standing>, StoreError> {
-        let whose = link.map_or_else(|| address.to_string(), |link| format!("{address} for {link}"));
-        let partition = self.place_of_stranger(&whose);
-        self.admit(cx, limits.iter().map(|&(name, quota)| self.stranger_limit(partition, name, &whose, quota))).await
+        limits: &[(LimitName, Quota)],
+    ) -> Result<Vec<LimitStatus>, StoreError> {
+        let owner = link.map_or_else(|| address.to_string(), |link| format!("{address} for {link}"));
+        let partition = self.address_partition(&owner);
+        self.take_all(cx, limits.iter().map(|&(name, quota)| self.address_limit(partition, name, &owner, quota))).await
     }
 
     /// Takes one attempt at the operator password from the limit of the address and from the limit shared by all
     /// addresses, or from neither.
-    pub async fn admit_login(
+    pub async fn take_for_login(
         &self,
         cx: &RequestContext,
         address: IpAddr,
         own: Quota,
         of_all: Quota,
-    ) -> Result<Vec<Standing>, StoreError> {
-        let partition = self.place_of_stranger(EVERYBODY);
-        let limit = |whose, quota| self.stranger_limit(partition, Name::OperatorLogin, whose, quota);
-        self.admit(cx, [limit(&address.to_string(), own), limit(EVERYBODY, of_all)]).await
+    ) -> Result<Vec<LimitStatus>, StoreError> {
+        let partition = self.address_partition(ALL_CLIENTS);
+        let limit = |owner, quota| self.address_limit(partition, LimitName::OperatorLogin, owner, quota);
+        self.take_all(cx, [limit(&address.to_string(), own), limit(ALL_CLIENTS, of_all)]).await
     }
 
-    fn stranger_limit(&self, partition: Partition, name: Name, whose: &str, quota: Quota) -> Limit {
+    fn address_limit(&self, partition: Partition, name: LimitName, owner: &str, quota: Quota) -> Limit {
         // Store a digest instead of the address.
-        Limit::new(name, partition, self.keys.look_up("address", InstanceId::NOBODY, whose.as_bytes()), quota)
+        Limit::new(name, partition, self.keys.look_up("address", InstanceId::NONE, owner.as_bytes()), quota)
     }
 
-    fn place_of_stranger(&self, whose: &str) -> Partition {
-        self.keys.place("address", InstanceId::NOBODY, whose.as_bytes())
+    fn address_partition(&self, owner: &str) -> Partition {
+        self.keys.partition_for("address", InstanceId::NONE, owner.as_bytes())
     }
 
-    async fn admit(
+    async fn take_all(
         &self,
         cx: &RequestContext,
         limits: impl IntoIterator<Item = Limit>,
-    ) -> Result<Vec<Standing>, StoreError> {
+    ) -> Result<Vec<LimitStatus>, StoreError> {
         let limits: Vec<Limit> = limits.into_iter().collect();
         let buckets: Vec<&LimitBucket> = limits.iter().map(|limit| &limit.bucket).collect();
         let allowances = self.take(cx, &buckets, None).await?.allowances;
-        Ok(standings(&limits, &allowances).collect())
+        Ok(statuses(&limits, &allowances).collect())
     }
 
     /// Takes a unit from each bucket and claims an idempotency key, in one round trip. Returns one allowance per
@@ -233,7 +236,7 @@ impl Service {
         let takes: Vec<TokenRequest> = buckets.iter().flat_map(|bucket| bucket.takes()).collect();
         let Admission { allowances, reservation } = cx.store.admit(&takes, reserve).await?;
         let mut found = allowances.into_iter();
-        let shortest = |bucket: &&LimitBucket| found.by_ref().take(bucket.whose.all().count()).reduce(shorter);
+        let shortest = |bucket: &&LimitBucket| found.by_ref().take(bucket.owner.all().count()).reduce(stricter);
         let allowances: Option<Vec<Allowance>> = buckets.iter().map(shortest).collect();
         let allowances = allowances.ok_or_else(|| StoreError::Corrupt("an allowance is missing".to_owned()))?;
         Ok(Admission { allowances, reservation })
@@ -241,7 +244,7 @@ impl Service {
 }
 
 /// The more restrictive of two allowances.
-fn shorter(one: Allowance, other: Allowance) -> Allowance {
+fn stricter(one: Allowance, other: Allowance) -> Allowance {
     match (one, other) {
         (Allowance::Allowed { remaining: a }, Allowance::Allowed { remaining: b }) => {
             Allowance::Allowed { remaining: a.min(b) }

@@ -6,29 +6,29 @@ use std::sync::Arc;
 use url::Url;
 
 use super::{
-    Idempotency, Instance, Limited, Mint, RequestContext, Service, ServiceError, Start,
-    complete::{check, is_used},
-    facts::Side,
+    Idempotency, Instance, Limited, LinkRequest, RequestContext, Service, ServiceError, StartPage,
+    complete::{check_form_field, is_completed},
     loaded::Loaded,
+    login_details::LoginSide,
 };
 use crate::{
     domain::{
-        binding::{Binding, CODE_TRIES, Place},
+        binding::{Binding, MAX_REPLY_CODE_ATTEMPTS, WhatsAppDevice},
         link::{Completion, FinishCommand, FinishVerdict, LinkCommand, LinkVerdict},
-        token::{Kind, RedeemToken, Token},
+        token::{RedeemToken, Token, TokenKind},
     },
     metrics::label::{ByInstance, InstanceLabel},
     random,
 };
 
 /// The result of a typed code.
-pub enum Typed {
+pub enum EnteredCode {
     /// `redirect` is `None` if there is no redirect URL or the login was already used.
-    Right {
+    Correct {
         redirect: Option<Url>,
     },
     Wrong {
-        tries_left: u8,
+        attempts_left: u8,
     },
 }
 
@@ -42,89 +42,89 @@ pub struct Browser<'a> {
 }
 
 impl Browser<'_> {
-    pub(super) fn side(&self) -> Side<'_> {
-        Side { ip: self.ip, user_agent: self.user_agent }
+    pub(super) fn login_side(&self) -> LoginSide<'_> {
+        LoginSide { ip: self.ip, user_agent: self.user_agent }
     }
 }
 
 impl Service {
-    /// The tap on the start page. `gently`: a script of the page sent it, so it does not replace another browser.
-    pub async fn tap(
+    /// The tap on the start page. `automatic`: a script of the page sent it, so it does not replace another browser.
+    pub async fn bind_browser(
         &self,
         cx: &RequestContext,
         handle: &Token,
         browser: Browser<'_>,
         form_field: &str,
-        place: Place,
-        gently: bool,
-    ) -> Result<Start, ServiceError> {
-        let loaded = self.recognise(cx, handle, Kind::Handle).await?;
+        place: WhatsAppDevice,
+        automatic: bool,
+    ) -> Result<StartPage, ServiceError> {
+        let loaded = self.load_by_token(cx, handle, TokenKind::Handle).await?;
         let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
-        let cookie = self.own(record, browser.cookies);
-        let digest = self.browser(record, cookie).ok_or(ServiceError::Refused)?;
-        check(form_field, &self.keys.form_field(handle, cookie))?;
-        let place = if instance.config.strict_browser { Place::Here } else { place };
+        let cookie = self.relevant_cookie(record, browser.cookies);
+        let digest = self.browser_digest(record, cookie).ok_or(ServiceError::Refused)?;
+        check_form_field(form_field, &self.keys.csrf_token(handle, cookie))?;
+        let place = if instance.config.strict_browser { WhatsAppDevice::Same } else { place };
         let binding = Binding {
             browser: digest,
-            place,
+            whatsapp_device: place,
             ip: browser.ip.map(|ip| ip.to_string()),
             user_agent: browser.user_agent.map(|agent| agent.chars().take(300).collect()),
-            gently,
+            automatic,
         };
-        let first = record.kind.binding.is_none();
-        let applied = self.apply(cx, loaded, LinkCommand::Bind { binding }, None).await?;
+        let first = record.details.binding.is_none();
+        let applied = self.apply(cx, loaded, LinkCommand::BindBrowser { binding }, None).await?;
         if first && applied.verdict == LinkVerdict::Bound {
             self.metrics
                 .links_clicked
                 .get_or_create(&ByInstance { instance: InstanceLabel(applied.record.instance) })
                 .inc();
         }
-        Ok(self.started(handle, applied.record, instance, browser.cookies))
+        Ok(self.start_page(handle, applied.record, instance, browser.cookies))
     }
 
     /// Checks the reply's code, typed on the start page.
-    pub async fn type_code(
+    pub async fn enter_code(
         &self,
         cx: &RequestContext,
         handle: &Token,
         browser: Browser<'_>,
         form_field: &str,
         typed: &str,
-    ) -> Result<Typed, ServiceError> {
-        let loaded = self.recognise(cx, handle, Kind::Handle).await?;
+    ) -> Result<EnteredCode, ServiceError> {
+        let loaded = self.load_by_token(cx, handle, TokenKind::Handle).await?;
         let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
-        let cookie = self.own(record, browser.cookies);
-        check(form_field, &self.keys.form_field(handle, cookie))?;
+        let cookie = self.relevant_cookie(record, browser.cookies);
+        check_form_field(form_field, &self.keys.csrf_token(handle, cookie))?;
         let redeem = RedeemToken::new(record.id, random::bytes());
-        let command = FinishCommand::Type {
-            token: self.keys.secret(redeem.secret()),
-            browser: self.browser(record, cookie),
-            right: self.reply_code(record).is_some_and(|code| code.is(typed)),
-            risk: self.risk_of_end(record, browser.side()),
+        let command = FinishCommand::EnterCode {
+            token: self.keys.secret_digest(redeem.secret()),
+            browser: self.browser_digest(record, cookie),
+            correct: self.reply_code(record).is_some_and(|code| code.matches(typed)),
+            risk: self.risk_at_end(record, browser.login_side()),
         };
         let (verdict, record) = self.apply_finish(cx, loaded, command).await?;
         match verdict {
             FinishVerdict::Completed | FinishVerdict::CompletedAgain => {
-                Ok(Typed::Right { redirect: self.redirect(&instance, &record, &redeem) })
+                Ok(EnteredCode::Correct { redirect: self.redirect(&instance, &record, &redeem) })
             }
             FinishVerdict::WrongCode => {
-                let misses = match record.kind.completion() {
-                    Some(Completion::Offered { told: Some(told), .. }) => told.misses,
-                    _ => CODE_TRIES,
+                let misses = match record.details.completion() {
+                    Some(Completion::Offered { reply_code: Some(told), .. }) => told.wrong_attempts,
+                    _ => MAX_REPLY_CODE_ATTEMPTS,
                 };
-                Ok(Typed::Wrong { tries_left: CODE_TRIES - misses })
+                Ok(EnteredCode::Wrong { attempts_left: MAX_REPLY_CODE_ATTEMPTS - misses })
             }
             FinishVerdict::WrongBrowser | FinishVerdict::Refused => Err(ServiceError::Refused),
             FinishVerdict::Agreed
-            | FinishVerdict::Told
+            | FinishVerdict::CodeRevealed
             | FinishVerdict::Redeemed
             | FinishVerdict::RedeemedAgain
             | FinishVerdict::Disputed
             | FinishVerdict::Gone => {
-                if is_used(&record) {
-                    Ok(Typed::Right { redirect: None })
+                if is_completed(&record) {
+                    Ok(EnteredCode::Correct { redirect: None })
                 } else {
-                    Err(ServiceError::Spent)
+                    Err(ServiceError::TokenSpent)
                 }
             }
         }
@@ -139,30 +139,30 @@ impl Service {
         browser: Browser<'_>,
         form_field: &str,
     ) -> Result<Option<Url>, ServiceError> {
-        let loaded = self.recognise(cx, handle, Kind::Handle).await?;
+        let loaded = self.load_by_token(cx, handle, TokenKind::Handle).await?;
         let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
-        let cookie = self.own(record, browser.cookies);
-        check(form_field, &self.keys.form_field(handle, cookie))?;
+        let cookie = self.relevant_cookie(record, browser.cookies);
+        check_form_field(form_field, &self.keys.csrf_token(handle, cookie))?;
         let redeem = RedeemToken::new(record.id, random::bytes());
-        let token = self.keys.secret(redeem.secret());
-        let risk = self.risk_of_end(record, browser.side());
-        let command = FinishCommand::Continue { token, browser: self.browser(record, cookie), risk };
+        let token = self.keys.secret_digest(redeem.secret());
+        let risk = self.risk_at_end(record, browser.login_side());
+        let command = FinishCommand::Continue { token, browser: self.browser_digest(record, cookie), risk };
         let (verdict, record) = self.apply_finish(cx, loaded, command).await?;
         match verdict {
             FinishVerdict::Completed | FinishVerdict::CompletedAgain => Ok(self.redirect(&instance, &record, &redeem)),
             FinishVerdict::Refused => Err(ServiceError::Refused),
             FinishVerdict::Agreed
-            | FinishVerdict::Told
+            | FinishVerdict::CodeRevealed
             | FinishVerdict::WrongBrowser
             | FinishVerdict::WrongCode
             | FinishVerdict::Redeemed
             | FinishVerdict::RedeemedAgain
             | FinishVerdict::Disputed
             | FinishVerdict::Gone => {
-                if is_used(&record) {
+                if is_completed(&record) {
                     Ok(None)
                 } else {
-                    Err(ServiceError::Spent)
+                    Err(ServiceError::TokenSpent)
                 }
             }
         }
@@ -179,10 +179,10 @@ impl Service {
     ) -> Limited<Token> {
         match self.renewal(cx, handle, cookies, form_field).await {
             Ok((instance, mint, idempotency)) => {
-                let minted = self.mint(cx, &instance, "renewals", mint, Some(idempotency)).await;
-                minted.and_then(|minted| self.token(&minted, Kind::Handle).ok_or(ServiceError::Spent))
+                let minted = self.create_link(cx, &instance, "renewals", mint, Some(idempotency)).await;
+                minted.and_then(|minted| self.token(&minted, TokenKind::Handle).ok_or(ServiceError::TokenSpent))
             }
-            Err(error) => Limited { outcome: Err(error), standings: Vec::new() },
+            Err(error) => Limited { outcome: Err(error), limit_statuses: Vec::new() },
         }
     }
 
@@ -192,14 +192,14 @@ impl Service {
         handle: &Token,
         cookies: &[String],
         form_field: &str,
-    ) -> Result<(Arc<Instance>, Mint, Idempotency), ServiceError> {
-        let Loaded { instance, record, .. } = self.recognise(cx, handle, Kind::Handle).await?;
-        let cookie = self.own(&record, cookies);
-        check(form_field, &self.keys.form_field(handle, cookie))?;
-        let request = self.renewed(&instance, &record, cookies, self.now()).ok_or(ServiceError::Spent)?;
+    ) -> Result<(Arc<Instance>, LinkRequest, Idempotency), ServiceError> {
+        let Loaded { instance, record, .. } = self.load_by_token(cx, handle, TokenKind::Handle).await?;
+        let cookie = self.relevant_cookie(&record, cookies);
+        check_form_field(form_field, &self.keys.csrf_token(handle, cookie))?;
+        let request = self.renewed_request(&instance, &record, cookies, self.now()).ok_or(ServiceError::TokenSpent)?;
         let life = record.expires_at.duration_since(record.created_at).as_secs();
         let (least, most) = instance.config.expires_bounds;
-        let mint = Mint {
+        let mint = LinkRequest {
             request,
             expires: u32::try_from(life).unwrap_or(most).clamp(least, most),
             max_attempts: record.max_attempts,

@@ -7,12 +7,12 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{code::LinkCode, typed};
+use super::{code::LinkCode, normalize};
 
 /// Inbound text can be 64 KiB. Prefilled messages have at most 4096 characters, which fit into this limit.
 const SCANNED_BYTES: usize = 4 * 4096;
 /// Maximum number of codes taken from one message; a genuine message contains one.
-const MOST_CANDIDATES: usize = 3;
+const MAX_CANDIDATES: usize = 3;
 
 /// WhatsApp's formatting marks.
 const FORMATTING: &str = "*_~`";
@@ -28,7 +28,7 @@ static DASH: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\p{Pd}").expect("a
 
 /// The codes found in a text.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Candidates {
+pub struct FoundCodes {
     /// Distinct codes in order of appearance, at most three.
     pub codes: Vec<LinkCode>,
     /// The brackets were lost: the code is a bare word of the text.
@@ -37,41 +37,43 @@ pub struct Candidates {
 
 /// Returns the codes in brackets. If there are none, returns the bare word that is a code of exactly `expected_length`
 /// characters, provided there is only one.
-pub fn candidates(text: &str, expected_length: usize) -> Candidates {
+pub fn find_codes(text: &str, expected_length: usize) -> FoundCodes {
     let plain = normalise(text);
     let mut codes = Vec::new();
     for group in BRACKETED.captures_iter(&plain) {
         let inner: String = group[1].chars().filter(|c| !FORMATTING.contains(*c)).collect();
-        if let Some(code) = LinkCode::parse(&typed::code(&inner))
+        if let Some(code) = LinkCode::parse(&normalize::code(&inner))
             && !codes.contains(&code)
         {
             codes.push(code);
         }
-        if codes.len() == MOST_CANDIDATES {
+        if codes.len() == MAX_CANDIDATES {
             break;
         }
     }
     if !codes.is_empty() {
-        return Candidates { codes, edited: false };
+        return FoundCodes { codes, edited: false };
     }
     let mut bare = WORD
         .find_iter(&plain)
         .filter(|word| word.len() == expected_length)
         .filter_map(|word| LinkCode::parse_strict(word.as_str()));
     match (bare.next(), bare.next()) {
-        (Some(code), None) => Candidates { codes: vec![code], edited: true },
-        _ => Candidates::default(),
+        (Some(code), None) => FoundCodes { codes: vec![code], edited: true },
+        _ => FoundCodes::default(),
     }
 }
 
 /// What a text says without its code: letters in lower case, digits, and the signs of amounts. Changes of spaces,
 /// punctuation and case by the sender, a phone or a gateway do not affect it, except between two digits: 90.00 is not
 /// 9,000.
-pub fn around(text: &str, code: &LinkCode) -> String {
+pub fn text_without_code(text: &str, code: &LinkCode) -> String {
     let plain = normalise(text);
     let bracketed = BRACKETED.captures_iter(&plain).find_map(|group| {
         let inner: String = group[1].chars().filter(|c| !FORMATTING.contains(*c)).collect();
-        LinkCode::parse(&typed::code(&inner)).filter(|found| found == code).and_then(|_| Some(group.get(0)?.range()))
+        LinkCode::parse(&normalize::code(&inner))
+            .filter(|found| found == code)
+            .and_then(|_| Some(group.get(0)?.range()))
     });
     let bare = || WORD.find_iter(&plain).find(|word| LinkCode::parse_strict(word.as_str()).as_ref() == Some(code));
     let range = bracketed.or_else(|| bare().map(|word| word.range())).unwrap_or_default();
@@ -114,7 +116,7 @@ fn normalise(text: &str) -> String {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    typed::visible(&text[..end])
+    normalize::remove_invisible(&text[..end])
 }
 
 #[cfg(test)]
@@ -124,7 +126,7 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Vec<String> {
-        candidates(text, 14).codes.iter().map(|code| code.as_str().to_owned()).collect()
+        find_codes(text, 14).codes.iter().map(|code| code.as_str().to_owned()).collect()
     }
 
     #[test]
@@ -157,8 +159,8 @@ mod tests {
     fn a_bare_code_of_the_exact_length_counts_as_edited() {
         let text = "hello K7QXM2PDK7QXM2 thanks";
         assert_eq!(
-            candidates(text, 14),
-            Candidates { codes: vec![LinkCode::parse("K7QXM2PDK7QXM2").unwrap()], edited: true }
+            find_codes(text, 14),
+            FoundCodes { codes: vec![LinkCode::parse("K7QXM2PDK7QXM2").unwrap()], edited: true }
         );
         assert_eq!(found("K7QXM2PDK7QXM2 K7QXM2PDK7QXM3"), Vec::<String>::new());
         assert_eq!(found("authentication"), Vec::<String>::new());
@@ -167,7 +169,7 @@ mod tests {
     #[test]
     fn the_text_around_a_code_is_what_its_words_say() {
         let code = LinkCode::parse("K7QXM2PD").unwrap();
-        let of = |text: &str| around(text, &code);
+        let of = |text: &str| text_without_code(text, &code);
         let minted = of("Sign me in to Harbour: Pay 9,000 € [K7QXM2PD] - DO NOT CHANGE");
         for same in [
             "sign me in to  harbour — pay 9,000 €\n[ k7qx m2pd ] do not change",
@@ -214,12 +216,12 @@ mod tests {
                                     before in "[^\\[\\]]{0,40}", after in "[^\\[\\]]{0,40}") {
             let code = LinkCode::from_bits(&secret, length);
             let text = format!("{before} [{}] {after}", code.as_str());
-            prop_assert_eq!(candidates(&text, usize::from(length)).codes, vec![code]);
+            prop_assert_eq!(find_codes(&text, usize::from(length)).codes, vec![code]);
         }
 
         #[test]
         fn any_text_is_read_without_a_panic(text in "\\PC{0,400}") {
-            let _ = candidates(&text, 14);
+            let _ = find_codes(&text, 14);
         }
     }
 }

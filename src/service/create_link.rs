@@ -8,16 +8,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    CONFLICTS, Instance, Limited, RequestContext, Service, ServiceError, Standing,
+    Instance, LimitStatus, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
     draft::VerificationDraft,
-    input::Mint,
-    limit::{self, Limit, LimitBucket},
+    link_request::LinkRequest,
+    rate_limit::{self, Limit, LimitBucket},
 };
 use crate::{
     domain::{
-        Birth, Chat, ClaimId, Kind, Partition, Verification, VerificationId,
+        Chat, ClaimId, Kind, NewVerification, Partition, Verification, VerificationId,
         link::Link,
-        quota::{Allowance, Name},
+        quota::{Allowance, LimitName},
     },
     metrics::label::{ByInstance, InstanceLabel},
     random,
@@ -26,7 +26,7 @@ use crate::{
 
 /// How many times, 50 ms apart, a repeat that exceeds a limit looks for the first request's record before it is
 /// refused.
-const PATIENCE: u32 = 10;
+const RECORD_LOOK_UPS: u32 = 10;
 
 /// An idempotency key, and the request body that a repeat must match.
 pub struct Idempotency {
@@ -37,7 +37,7 @@ pub struct Idempotency {
 
 /// Result of the admission check: rate limits and idempotency key.
 #[derive(Default)]
-pub(super) struct Entered {
+pub(super) struct AdmittedRequest {
     /// The record that an earlier request with this idempotency key has created.
     pub(super) existing: Option<Verification>,
     /// The draft stored under the idempotency key.
@@ -46,64 +46,65 @@ pub(super) struct Entered {
 
 impl Service {
     /// Creates a link. `token` identifies the caller for its rate limit.
-    pub async fn mint(
+    pub async fn create_link(
         &self,
         cx: &RequestContext,
         instance: &Instance,
         token: &str,
-        input: Mint,
+        input: LinkRequest,
         idempotency: Option<Idempotency>,
     ) -> Limited<Verification<Link>> {
-        let mut standings = Vec::new();
-        let outcome = self.make_link(cx, instance, token, input, idempotency, &mut standings).await;
-        Limited { outcome, standings }
+        let mut limit_statuses = Vec::new();
+        let outcome = self.try_create_link(cx, instance, token, input, idempotency, &mut limit_statuses).await;
+        Limited { outcome, limit_statuses }
     }
 
-    async fn make_link(
+    async fn try_create_link(
         &self,
         cx: &RequestContext,
         instance: &Instance,
         token: &str,
-        input: Mint,
+        input: LinkRequest,
         idempotency: Option<Idempotency>,
-        standings: &mut Vec<Standing>,
+        limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<Verification<Link>, ServiceError> {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
         }
         let mut draft = self.draft_link(instance);
         let mut limits = self.mint_limits(instance, token);
-        limits.extend(self.room_limits(instance, &input.request));
-        limits.extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, Name::Links, c.subject())));
-        let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, draft.write()));
-        let entered = self.enter(cx, instance, &limits, reserve.as_ref(), standings).await?;
+        limits.extend(self.storage_limits(instance, &input.request));
+        limits
+            .extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, LimitName::Links, c.subject())));
+        let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
+        let entered = self.admit(cx, instance, &limits, reserve.as_ref(), limit_statuses).await?;
         if let Some(record) = entered.existing {
             return Verification::from_any(record).ok_or(ServiceError::KeyReused);
         }
-        self.refuse_more_jobs(instance)?;
+        self.check_pending_jobs(instance)?;
         draft = entered.draft.unwrap_or(draft);
-        let record = self.create(cx, instance, input, draft, reserve).await?;
+        let record = self.commit_link(cx, instance, input, draft, reserve).await?;
         self.metrics.links_minted.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
         Ok(record)
     }
 
     /// Takes from the limits and claims the idempotency key, in one round trip. A repeat of a completed request
-    /// succeeds even if a limit is exhausted. Adds the state of the rate limits to `standings`.
-    pub(super) async fn enter(
+    /// succeeds even if a limit is exhausted. Adds the state of the rate limits to `limit_statuses`.
+    pub(super) async fn admit(
         &self,
         cx: &RequestContext,
         instance: &Instance,
         limits: &[Limit],
         reserve: Option<&ReservationRequest>,
-        standings: &mut Vec<Standing>,
-    ) -> Result<Entered, ServiceError> {
+        limit_statuses: &mut Vec<LimitStatus>,
+    ) -> Result<AdmittedRequest, ServiceError> {
         if limits.is_empty() && reserve.is_none() {
-            return Ok(Entered::default());
+            return Ok(AdmittedRequest::default());
         }
         let buckets: Vec<&LimitBucket> = limits.iter().map(|limit| &limit.bucket).collect();
         let admission = self.take(cx, &buckets, reserve).await?;
-        self.note_room(instance, limits, &admission.allowances);
-        let mut entered = Entered::default();
+        self.record_storage_use(instance, limits, &admission.allowances);
+        let mut entered = AdmittedRequest::default();
         if let (Some(holder), Some(ours)) = (admission.reservation, reserve) {
             if !ours.fingerprint.contains(holder.fingerprint) {
                 return Err(ServiceError::KeyReused);
@@ -112,20 +113,20 @@ impl Service {
             // If the process that claimed this key crashed before its commit, the same link is created here instead.
             if holder.claim != ours.claim {
                 let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
-                entered.existing = self.made_by(cx, draft.id, if refused { PATIENCE } else { 1 }).await?;
+                entered.existing = self.record_of(cx, draft.id, if refused { RECORD_LOOK_UPS } else { 1 }).await?;
             }
             entered.draft = Some(draft);
         }
-        standings.extend(limit::rates(limits, &admission.allowances));
+        limit_statuses.extend(rate_limit::rate_limit_statuses(limits, &admission.allowances));
         if entered.existing.is_some() {
             return Ok(entered);
         }
-        let Some(retry_after) = self.judge(limits, &admission.allowances) else { return Ok(entered) };
+        let Some(retry_after) = self.longest_wait(limits, &admission.allowances) else { return Ok(entered) };
         let short = |(limit, allowance): (&Limit, &Allowance)| {
-            limit.name.is_room() && matches!(allowance, Allowance::Exhausted { .. })
+            limit.name.is_storage() && matches!(allowance, Allowance::Exhausted { .. })
         };
         Err(if limits.iter().zip(&admission.allowances).any(short) {
-            ServiceError::RoomUsed { retry_after }
+            ServiceError::StorageQuotaExceeded { retry_after }
         } else {
             ServiceError::RateLimited { retry_after }
         })
@@ -133,7 +134,7 @@ impl Service {
 
     /// The record that an earlier request with the same idempotency key has created. Looks up to `looks` times, in case
     /// that request is still in progress.
-    async fn made_by(
+    async fn record_of(
         &self,
         cx: &RequestContext,
         id: VerificationId,
@@ -150,33 +151,33 @@ impl Service {
         Ok(None)
     }
 
-    async fn create(
+    async fn commit_link(
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        input: Mint,
+        input: LinkRequest,
         mut draft: VerificationDraft,
         mut reserve: Option<ReservationRequest>,
     ) -> Result<Verification<Link>, ServiceError> {
-        let Mint { request, expires, max_attempts, .. } = input;
-        for _ in 0..CONFLICTS {
+        let LinkRequest { request, expires, max_attempts, .. } = input;
+        for _ in 0..MAX_COMMIT_ATTEMPTS {
             let now = self.now();
-            let birth = Self::birth(instance, draft, now, expires, max_attempts);
-            let mut record = Verification::link(birth, draft.code_length, request.clone());
+            let new = Self::new_verification(instance, draft, now, expires, max_attempts);
+            let mut record = Verification::link(new, draft.code_length, request.clone());
             if let Some(code) = self.link_code(&record) {
                 let text = self.prefilled(instance, &record, &code);
-                record.kind.prefilled = Some(self.words_around(instance, &text, &code));
+                record.details.prefilled = Some(self.digest_without_code(instance, &text, &code));
             }
-            cx.acts_on(record.id);
-            cx.sign(&mut record, 0);
-            match self.send(cx, self.birth_change(instance, &record), now).await? {
+            cx.set_verification(record.id);
+            cx.attribute(&mut record, 0);
+            match self.commit(cx, self.creation_change(instance, &record), now).await? {
                 CommitOutcome::Applied { .. } => return Ok(record),
                 CommitOutcome::Late(_) => {}
                 // Another record has this code, or the key that derived it was removed.
-                CommitOutcome::Collision => draft = self.draw_again(cx, instance, draft, reserve.as_mut()).await?,
+                CommitOutcome::Collision => draft = self.redraw(cx, instance, draft, reserve.as_mut()).await?,
                 // A request with the same idempotency key was faster, or an earlier attempt of this one succeeded.
                 CommitOutcome::Conflict | CommitOutcome::Duplicate => {
-                    if let Some(existing) = self.made_by(cx, draft.id, 1).await? {
+                    if let Some(existing) = self.record_of(cx, draft.id, 1).await? {
                         return Verification::from_any(existing).ok_or(ServiceError::KeyReused);
                     }
                 }
@@ -187,7 +188,7 @@ impl Service {
 
     /// Draws another draft. With an idempotency key, the new draft replaces the refused one in the store, so that
     /// repeats of the request use the same draft.
-    async fn draw_again(
+    async fn redraw(
         &self,
         cx: &RequestContext,
         instance: &Instance,
@@ -203,39 +204,39 @@ impl Service {
 
     /// The code of a link is derived from its nonce, and its id from the code.
     fn draft_link(&self, instance: &Instance) -> VerificationDraft {
-        let (key, nonce, code_length) = (self.keys.current(), random::bytes(), instance.config.code_length);
+        let (key, nonce, code_length) = (self.keys.current_id(), random::bytes(), instance.config.code_length);
         let id = self
             .keys
             .link_code(key, instance.config.id, &nonce, code_length)
-            .and_then(|code| self.keys.link_id(key, instance.config.id, &code, self.millis()))
+            .and_then(|code| self.keys.link_id(key, instance.config.id, &code, self.now_millis()))
             .expect("the current key is there");
         VerificationDraft { key, nonce, code_length, id }
     }
 
-    pub(super) fn millis(&self) -> u64 {
+    pub(super) fn now_millis(&self) -> u64 {
         u64::try_from(self.now().as_millisecond()).unwrap_or_default()
     }
 
     /// The random and fixed properties of a new record. `expires` is its lifetime in seconds.
-    pub(super) fn birth(
+    pub(super) fn new_verification(
         instance: &Instance,
         VerificationDraft { id, key, nonce, .. }: VerificationDraft,
         now: Timestamp,
         expires: u32,
         max_attempts: u32,
-    ) -> Birth {
-        Birth {
+    ) -> NewVerification {
+        NewVerification {
             id,
             instance: instance.config.id,
             key,
             nonce,
-            now,
+            created_at: now,
             expires_at: now + Duration::from_secs(u64::from(expires)),
             max_attempts,
         }
     }
 
-    pub(super) fn birth_change<K: Kind>(&self, instance: &Instance, record: &Verification<K>) -> Change {
+    pub(super) fn creation_change<K: Kind>(&self, instance: &Instance, record: &Verification<K>) -> Change {
         let mut change = self.record_change(instance, record, 0);
         change.timer = Some(record.expires_at);
         change.indexes = self.indexes(instance, record);
@@ -259,10 +260,15 @@ impl Service {
         Index::by("ref", self.keys.look_up("ref", instance.config.id, client_ref.as_bytes()))
     }
 
-    pub(super) fn reserve(&self, instance: &Instance, idempotency: &Idempotency, claim: Vec<u8>) -> ReservationRequest {
+    pub(super) fn reservation(
+        &self,
+        instance: &Instance,
+        idempotency: &Idempotency,
+        claim: Vec<u8>,
+    ) -> ReservationRequest {
         let (id, key, body) = (instance.config.id, idempotency.key.as_bytes(), idempotency.body.as_bytes());
         ReservationRequest {
-            partition: self.keys.place("idempotency", id, key),
+            partition: self.keys.partition_for("idempotency", id, key),
             key: self.keys.look_up("idempotency", id, key),
             fingerprint: self.keys.look_up("body", id, body),
             claim,
@@ -271,7 +277,7 @@ impl Service {
     }
 
     /// Claims an idempotency key for operation `what` on an existing record, and returns the id stored under the key.
-    /// The claim lives in the `partition` of the operation, so the operation's commit confirms the claim as well.
+    /// The claim lives in the `partition_for` of the operation, so the operation's commit confirms the claim as well.
     /// Returns `None` without a key, or if the store is full: a full store takes no claims but must still let existing
     /// work finish.
     pub(super) async fn claim(
@@ -285,7 +291,7 @@ impl Service {
         let Some(Idempotency { key, body }) = idempotency else { return Ok(None) };
         let idempotency = Idempotency { key: format!("{what} {key}"), body };
         let id: [u8; 16] = random::bytes();
-        let reserve = ReservationRequest { partition, ..self.reserve(instance, &idempotency, id.to_vec()) };
+        let reserve = ReservationRequest { partition, ..self.reservation(instance, &idempotency, id.to_vec()) };
         let holder = match cx.store.admit(&[], Some(&reserve)).await {
             Ok(admission) => admission.reservation,
             Err(StoreError::Full) => return Ok(None),

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Instance, Limited, RequestContext, Service, ServiceError, answer::Answer, callback};
+use super::{Instance, Limited, RequestContext, Service, ServiceError, callback, receiver_response::ReceiverResponse};
 use crate::{
     api::callback::{CallbackData, CallbackEntry, TestEvent},
     domain::{Event, Partition, Verification, VerificationId, redirect},
@@ -16,68 +16,68 @@ use crate::{
 };
 
 /// Name of a state in the API.
-pub const fn word(standing: JobState) -> &'static str {
-    match standing {
+pub const fn state_name(state: JobState) -> &'static str {
+    match state {
         JobState::Waiting => "pending",
         JobState::Delivered => "delivered",
         JobState::Dead => "dead",
     }
 }
 
-pub const STANDINGS: [JobState; 3] = [JobState::Waiting, JobState::Delivered, JobState::Dead];
+pub const JOB_STATES: [JobState; 3] = [JobState::Waiting, JobState::Delivered, JobState::Dead];
 
 /// End of a page of callbacks. Its text form is opaque.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Cursor {
-    standing: JobState,
-    mark: JobCursor,
+pub struct CallbackCursor {
+    state: JobState,
+    position: JobCursor,
 }
 
-impl fmt::Display for Cursor {
+impl fmt::Display for CallbackCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let JobCursor { at, partition, id } = &self.mark;
-        let text = format!("{}.{}.{}.{}", word(self.standing), at.as_millisecond(), partition.index(), id.0);
+        let JobCursor { at, partition, id } = &self.position;
+        let text = format!("{}.{}.{}.{}", state_name(self.state), at.as_millisecond(), partition.index(), id.0);
         f.write_str(&URL_SAFE_NO_PAD.encode(text))
     }
 }
 
-impl Cursor {
+impl CallbackCursor {
     pub fn parse(text: &str) -> Option<Self> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let mut parts = text.splitn(4, '.');
         let mut part = || parts.next();
-        let standing = part()?;
-        let standing = STANDINGS.into_iter().find(|of| word(*of) == standing)?;
+        let state = part()?;
+        let state = JOB_STATES.into_iter().find(|of| state_name(*of) == state)?;
         let at = Timestamp::from_millisecond(part()?.parse().ok()?).ok()?;
-        let partition = Partition::of(part()?.parse().ok()?);
-        Some(Self { standing, mark: JobCursor { at, partition, id: JobId(part()?.to_owned()) } })
+        let partition = Partition::from_byte(part()?.parse().ok()?);
+        Some(Self { state, position: JobCursor { at, partition, id: JobId(part()?.to_owned()) } })
     }
 }
 
 impl Service {
     /// A page of an instance's callbacks after `cursor`, and the cursor of the next page. Waiting callbacks come first,
-    /// by next attempt; then delivered ones, then those given up, each by end, newest first. `standing` selects one
+    /// by next attempt; then delivered ones, then those given up, each by end, newest first. `state` selects one
     /// state.
     pub async fn callbacks(
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        standing: Option<JobState>,
-        cursor: Option<&Cursor>,
+        state: Option<JobState>,
+        cursor: Option<&CallbackCursor>,
         limit: usize,
-    ) -> Result<(Vec<CallbackEntry>, Option<Cursor>), ServiceError> {
+    ) -> Result<(Vec<CallbackEntry>, Option<CallbackCursor>), ServiceError> {
         let (mut callbacks, mut room) = (Vec::new(), limit);
-        let begun = cursor.map_or(0, |cursor| STANDINGS.iter().position(|of| *of == cursor.standing).unwrap_or(0));
-        for of in STANDINGS.into_iter().skip(begun).filter(|of| standing.is_none_or(|wanted| wanted == *of)) {
-            let mark = cursor.filter(|cursor| cursor.standing == of).map(|cursor| &cursor.mark);
+        let begun = cursor.map_or(0, |cursor| JOB_STATES.iter().position(|of| *of == cursor.state).unwrap_or(0));
+        for of in JOB_STATES.into_iter().skip(begun).filter(|of| state.is_none_or(|wanted| wanted == *of)) {
+            let mark = cursor.filter(|cursor| cursor.state == of).map(|cursor| &cursor.position);
             let jobs = cx.store.jobs_after(instance.config.id, of, mark, room).await?;
             for job in &jobs {
-                callbacks.extend(self.viewed(instance, job));
+                callbacks.extend(self.readable_entry(instance, job));
             }
             // Ended jobs include replies, which are not listed, so a full page may show fewer callbacks.
             room -= jobs.len();
             if room == 0 {
-                return Ok((callbacks, jobs.last().map(|job| Cursor { standing: of, mark: job.mark() })));
+                return Ok((callbacks, jobs.last().map(|job| CallbackCursor { state: of, position: job.mark() })));
             }
         }
         Ok((callbacks, None))
@@ -93,7 +93,7 @@ impl Service {
         let mut callbacks = Vec::new();
         for id in payload::callback_ids(record) {
             if let Some(job) = cx.store.job(instance.config.id, record.id.partition(), &id).await? {
-                callbacks.extend(self.viewed(instance, &job));
+                callbacks.extend(self.readable_entry(instance, &job));
             }
         }
         callbacks.sort_by_key(|callback| std::cmp::Reverse(callback.created_at));
@@ -106,11 +106,11 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         id: &str,
-    ) -> Result<(CallbackEntry, Value, Option<(Timestamp, Answer)>), ServiceError> {
+    ) -> Result<(CallbackEntry, Value, Option<(Timestamp, ReceiverResponse)>), ServiceError> {
         let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
         let job = cx.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
-        let (view, body) = self.view(instance, &job)?.ok_or(ServiceError::NotFound)?;
-        let answer = self.last_answer(cx, &job).await?;
+        let (view, body) = self.entry(instance, &job)?.ok_or(ServiceError::NotFound)?;
+        let answer = self.last_response(cx, &job).await?;
         Ok((view, Value::from_str(&body).unwrap_or_default(), answer))
     }
 
@@ -119,11 +119,11 @@ impl Service {
         let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
         // Ended jobs include replies, which are useless when they are late.
         let known = cx.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
-        if self.view(instance, &known)?.is_none() || !cx.store.replay(instance.config.id, partition, &job).await? {
+        if self.entry(instance, &known)?.is_none() || !cx.store.replay(instance.config.id, partition, &job).await? {
             return Err(ServiceError::NotFound);
         }
-        cx.replays(id);
-        self.handoff.permits.record_waiting(&known.lane, partition, self.now());
+        cx.set_replayed(id);
+        self.local_dispatch.permits.record_waiting(&known.lane, partition, self.now());
         Ok(())
     }
 
@@ -136,13 +136,13 @@ impl Service {
         url: &str,
         repeat: Option<&str>,
     ) -> Limited<CallbackEntry> {
-        let mut standings = Vec::new();
+        let mut limit_statuses = Vec::new();
         let limit = self.test_limit(instance);
-        let outcome = match self.enter(cx, instance, limit.as_slice(), None, &mut standings).await {
+        let outcome = match self.admit(cx, instance, limit.as_slice(), None, &mut limit_statuses).await {
             Ok(_) => self.queue_test(cx, instance, url, repeat).await,
             Err(refused) => Err(refused),
         };
-        Limited { outcome, standings }
+        Limited { outcome, limit_statuses }
     }
 
     async fn queue_test(
@@ -157,8 +157,10 @@ impl Service {
             None => random::bytes::<16>().to_vec(),
         };
         let (now, owner) = (self.now(), instance.config.id);
-        let (partition, seed) =
-            (self.keys.place("test callback", owner, &seed), self.keys.permanent("test callback", owner, &seed));
+        let (partition, seed) = (
+            self.keys.partition_for("test callback", owner, &seed),
+            self.keys.permanent_digest("test callback", owner, &seed),
+        );
         let id = payload::test_id(seed);
         let data = CallbackData::Test(TestEvent::new(instance.config.id));
         let work = JobPayload::Callback(CallbackJob {
@@ -170,7 +172,7 @@ impl Service {
         });
         let job = self.job(instance, id.clone(), self.test_lane(instance, url), None, &work);
         let change = Change::new(partition).job(job).starting();
-        match self.send(cx, change, now).await? {
+        match self.commit(cx, change, now).await? {
             CommitOutcome::Applied { .. } => {}
             other @ (CommitOutcome::Conflict
             | CommitOutcome::Duplicate
@@ -183,24 +185,24 @@ impl Service {
         match JobPayload::open(&self.keys, instance.config.id, &known.id, &known.body)? {
             JobPayload::Callback(first) if first.url != url => Err(ServiceError::KeyReused),
             JobPayload::Callback(_) | JobPayload::Reply(_) | JobPayload::Code(_) => {
-                self.view(instance, &known)?.map(|(view, _)| view).ok_or(ServiceError::NotFound)
+                self.entry(instance, &known)?.map(|(view, _)| view).ok_or(ServiceError::NotFound)
             }
         }
     }
 
-    /// As [`Service::view`], for lists: a job that cannot be read here is reported and left out.
-    fn viewed(&self, instance: &Instance, job: &JobInfo) -> Option<CallbackEntry> {
-        match self.view(instance, job) {
+    /// As [`Service::entry`], for lists: a job that cannot be read here is reported and left out.
+    fn readable_entry(&self, instance: &Instance, job: &JobInfo) -> Option<CallbackEntry> {
+        match self.entry(instance, job) {
             Ok(view) => view.map(|(view, _)| view),
             Err(error) => {
-                self.unreadable(instance, "job", &error);
+                self.report_unreadable(instance, "job", &error);
                 None
             }
         }
     }
 
     /// `None` for a job that is not a callback.
-    fn view(&self, instance: &Instance, job: &JobInfo) -> Result<Option<(CallbackEntry, String)>, StoreError> {
+    fn entry(&self, instance: &Instance, job: &JobInfo) -> Result<Option<(CallbackEntry, String)>, StoreError> {
         let JobPayload::Callback(payload) = JobPayload::open(&self.keys, instance.config.id, &job.id, &job.body)?
         else {
             return Ok(None);
@@ -213,7 +215,7 @@ impl Service {
             event: event.as_str(),
             uuid: verification.as_ref().map(VerificationId::to_string),
             url: redirect::parse(&url).map(|url| url.origin().ascii_serialization()).unwrap_or_default(),
-            status: word(job.state),
+            status: state_name(job.state),
             attempts: job.attempts,
             created_at: job.since.into(),
             next_attempt_at: waits.then(|| job.at.into()),
@@ -231,5 +233,5 @@ pub(super) fn encode_job(partition: Partition, id: &JobId) -> String {
 fn decode_job(id: &str) -> Option<(Partition, JobId)> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
     let (partition, job) = text.split_once('.')?;
-    Some((Partition::of(partition.parse().ok()?), JobId(job.to_owned())))
+    Some((Partition::from_byte(partition.parse().ok()?), JobId(job.to_owned())))
 }

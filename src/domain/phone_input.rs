@@ -1,14 +1,14 @@
 //! Phone numbers in the notations that people use.
 
-use super::{numbering, phone::Phone, typed};
+use super::{normalize, numbering, phone::Phone};
 
 /// Why a text is not an international phone number, worded for its author.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Misdialled {
+pub enum PhoneInputError {
     #[error("expected an international phone number: 7 to 15 digits, country code first")]
     Length,
     #[error("holds {0:?}; write an international phone number, such as +44 7700 900123")]
-    Letter(char),
+    Character(char),
     #[error(
         "has a 0 in brackets, which is only dialled within the country: write +44 7700 900123 for +44 (0)7700 900123"
     )]
@@ -25,11 +25,11 @@ pub enum Misdialled {
 
 /// Parses digits of any script with spaces, dots, dashes, slashes and brackets between them, after an optional `+`,
 /// `00` or `tel:`.
-pub fn phone(text: &str) -> Result<Phone, Misdialled> {
-    let plain = typed::code(text);
+pub fn parse_phone(text: &str) -> Result<Phone, PhoneInputError> {
+    let plain = normalize::code(text);
     let number = plain.strip_prefix("TEL:").unwrap_or(&plain);
     if number.contains("(0)") {
-        return Err(Misdialled::BracketedZero);
+        return Err(PhoneInputError::BracketedZero);
     }
     let (number, signed) = number.strip_prefix('+').map_or((number, false), |number| (number, true));
     let mut digits = String::with_capacity(number.len());
@@ -37,16 +37,16 @@ pub fn phone(text: &str) -> Result<Phone, Misdialled> {
         match c {
             '0'..='9' => digits.push(c),
             '.' | '/' | '(' | ')' => {}
-            other => return Err(Misdialled::Letter(other)),
+            other => return Err(PhoneInputError::Character(other)),
         }
     }
     let abroad = digits.strip_prefix("00").filter(|_| !signed);
     let digits = abroad.unwrap_or(&digits);
     if digits.starts_with('0') {
-        return Err(Misdialled::NoCountry);
+        return Err(PhoneInputError::NoCountry);
     }
-    let phone = digits.parse().map_err(|_| Misdialled::Length)?;
-    if numbering::has_trunk_zero(digits) { Err(Misdialled::TrunkZero) } else { Ok(phone) }
+    let phone = digits.parse().map_err(|_| PhoneInputError::Length)?;
+    if numbering::has_trunk_zero(digits) { Err(PhoneInputError::TrunkZero) } else { Ok(phone) }
 }
 
 #[cfg(test)]
@@ -71,35 +71,35 @@ mod tests {
             "٠٠٤٤ ٧٧٠٠ ٩٠٠١٢٣",
             "＋４４ ７７００ ９００１２３",
         ] {
-            assert_eq!(phone(text).map(|phone| phone.e164()).as_deref(), Ok("+447700900123"), "{text:?}");
+            assert_eq!(parse_phone(text).map(|phone| phone.e164()).as_deref(), Ok("+447700900123"), "{text:?}");
         }
     }
 
     #[test]
     fn what_is_dialled_at_home_is_refused_in_words() {
         for (text, why) in [
-            ("+44 (0)7700 900123", Misdialled::BracketedZero),
-            ("+4407700900123", Misdialled::TrunkZero),
-            ("07700 900123", Misdialled::NoCountry),
-            ("(07700) 900123", Misdialled::NoCountry),
-            ("+0044 7700 900123", Misdialled::NoCountry),
-            ("+44 7700 900123 ext. 7", Misdialled::Letter('E')),
-            ("++447700900123", Misdialled::Letter('+')),
-            ("tel:+447700900123;ext=7", Misdialled::Letter(';')),
-            ("", Misdialled::Length),
-            ("+44", Misdialled::Length),
+            ("+44 (0)7700 900123", PhoneInputError::BracketedZero),
+            ("+4407700900123", PhoneInputError::TrunkZero),
+            ("07700 900123", PhoneInputError::NoCountry),
+            ("(07700) 900123", PhoneInputError::NoCountry),
+            ("+0044 7700 900123", PhoneInputError::NoCountry),
+            ("+44 7700 900123 ext. 7", PhoneInputError::Character('E')),
+            ("++447700900123", PhoneInputError::Character('+')),
+            ("tel:+447700900123;ext=7", PhoneInputError::Character(';')),
+            ("", PhoneInputError::Length),
+            ("+44", PhoneInputError::Length),
         ] {
-            assert_eq!(phone(text).map(|phone| phone.e164()), Err(why), "{text:?}");
+            assert_eq!(parse_phone(text).map(|phone| phone.e164()), Err(why), "{text:?}");
         }
-        assert_eq!(phone("+39 06 1234 5678").unwrap().e164(), "+390612345678");
-        assert_eq!(phone("+229 01 61 12 34 56").unwrap().e164(), "+2290161123456");
+        assert_eq!(parse_phone("+39 06 1234 5678").unwrap().e164(), "+390612345678");
+        assert_eq!(parse_phone("+229 01 61 12 34 56").unwrap().e164(), "+2290161123456");
     }
 
     proptest! {
         #[test]
         fn never_panics_and_never_invents(text in "\\PC{0,40}") {
-            if let Ok(phone) = phone(&text) {
-                let digits: String = typed::code(&text).chars().filter(char::is_ascii_digit).collect();
+            if let Ok(phone) = parse_phone(&text) {
+                let digits: String = normalize::code(&text).chars().filter(char::is_ascii_digit).collect();
                 prop_assert!(digits.ends_with(phone.digits()));
             }
         }

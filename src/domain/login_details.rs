@@ -4,32 +4,32 @@ use super::template::{self, Values};
 
 /// A fact that is not known is empty.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Facts {
+pub struct LoginDetails {
     /// Display name of the app.
     pub name: String,
     pub purpose: String,
     /// Device on which the login was started, such as "Chrome · Windows".
     pub device: String,
-    pub place: String,
+    pub location: String,
     /// URL of the "this wasn't me" page.
     pub dispute: String,
 }
 
-impl Facts {
+impl LoginDetails {
     /// Appends a line to `text` for each known fact, using the lines of the language's `facts.txt`. The app's name is
     /// left out if `text` already contains it.
-    pub fn add_to(&self, text: &mut String, lines: &str) {
+    pub fn append_to(&self, text: &mut String, lines: &str) {
         let facts = [
             ("<name>", &self.name),
             ("<purpose>", &self.purpose),
             ("<device>", &self.device),
-            ("<place>", &self.place),
+            ("<place>", &self.location),
             ("<dispute>", &self.dispute),
         ];
         let mut gap = "\n\n";
         for line in lines.lines() {
             let Some((word, value)) = facts.iter().find(|(word, _)| line.contains(word)) else { continue };
-            let value = if *word == "<dispute>" { (*value).clone() } else { template::shown(value) };
+            let value = if *word == "<dispute>" { (*value).clone() } else { template::sanitize_value(value) };
             if value.is_empty() || *word == "<name>" && text.contains(&value) {
                 continue;
             }
@@ -41,10 +41,10 @@ impl Facts {
 
     /// Renders a prompt and makes sure that it contains the app's name and the purpose, so the sender can read what
     /// they confirm.
-    pub fn name_in_prompt(&self, prompt: &str) -> String {
+    pub fn render_prompt(&self, prompt: &str) -> String {
         let values = Values { name: &self.name, purpose: &self.purpose, ..Values::default() };
         let mut text = template::render(prompt, values);
-        let (name, purpose) = (template::shown(&self.name), template::shown(&self.purpose));
+        let (name, purpose) = (template::sanitize_value(&self.name), template::sanitize_value(&self.purpose));
         if !text.contains(&name) {
             text = format!("{name}: {text}");
         }
@@ -62,19 +62,19 @@ mod tests {
     const LINES: &str =
         "App: <name>\nFor: <purpose>\nStarted on: <device>\nPlace: <place>\nThis wasn't me: <dispute>\n";
 
-    fn facts(purpose: &str) -> Facts {
+    fn facts(purpose: &str) -> LoginDetails {
         let text = |text: &str| text.to_owned();
         let (device, dispute) = (text("Chrome · Windows"), text("https://x/d/a_b"));
-        Facts { name: text("Harbour"), purpose: text(purpose), device, place: String::new(), dispute }
+        LoginDetails { name: text("Harbour"), purpose: text(purpose), device, location: String::new(), dispute }
     }
 
     #[test]
     fn what_is_known_is_said_once() {
         let mut text = "Sign in to Harbour".to_owned();
-        facts("").add_to(&mut text, LINES);
+        facts("").append_to(&mut text, LINES);
         assert_eq!(text, "Sign in to Harbour\n\nStarted on: Chrome · Windows\nThis wasn't me: https://x/d/a_b");
         let mut text = "Hi".to_owned();
-        facts("Pay *9,000*\n[EUR]").add_to(&mut text, LINES);
+        facts("Pay *9,000*\n[EUR]").append_to(&mut text, LINES);
         assert!(text.starts_with("Hi\n\nApp: Harbour\nFor: Pay 9,000EUR\nStarted on"), "{text}");
     }
 
@@ -86,8 +86,8 @@ mod tests {
             ("Yes", "Harbour: Yes: Pay 9 EUR"),
             ("<purpose> at <name>", "Pay 9 EUR at Harbour"),
         ] {
-            assert_eq!(facts.name_in_prompt(prompt), text);
+            assert_eq!(facts.render_prompt(prompt), text);
         }
-        assert_eq!(Facts { purpose: String::new(), ..facts }.name_in_prompt("For <name>"), "For Harbour");
+        assert_eq!(LoginDetails { purpose: String::new(), ..facts }.render_prompt("For <name>"), "For Harbour");
     }
 }

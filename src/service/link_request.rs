@@ -10,14 +10,14 @@ use crate::{
     domain::{
         Channel, Chat, Language, Mode, Request, redirect,
         request::{Callbacks, Texts},
-        template::{self, Use},
+        template::{self, TemplateKind},
     },
     reader::{Faults, Format, Reader},
 };
 
 /// A validated request for a link.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Mint {
+pub struct LinkRequest {
     pub request: Request,
     /// In seconds.
     pub expires: u32,
@@ -26,14 +26,14 @@ pub struct Mint {
 }
 
 /// Validates a body against the rules of the instance.
-pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Faults> {
+pub fn parse(body: &Map<String, Value>, instance: &Instance) -> Result<LinkRequest, Faults> {
     let mut reader = Reader::new(Format::Json, "", body);
     let mint = read(&mut reader, instance);
     let (mint, warnings) = reader.finish_with_warnings(Some(mint))?;
-    Ok(Mint { warnings, ..mint })
+    Ok(LinkRequest { warnings, ..mint })
 }
 
-fn read(f: &mut Reader<'_>, instance: &Instance) -> Mint {
+fn read(f: &mut Reader<'_>, instance: &Instance) -> LinkRequest {
     let config = &instance.config;
     let name = app_name(f, &config.name);
     let chat = chat(f);
@@ -43,8 +43,8 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> Mint {
     let language = language(f, config.lang);
     let texts = f.nested("message", texts);
     let callbacks = f.nested("callback", |f| callbacks(f, config.allow_http_callbacks));
-    let link = f.read_short("link", limits::URL, |url| allowed(url, instance));
-    let redirect_url = f.read_short("redirect_url", limits::URL, |url| allowed(url, instance));
+    let link = f.read_short("link", limits::URL, |url| redirect_url(url, instance));
+    let redirect_url = f.read_short("redirect_url", limits::URL, |url| redirect_url(url, instance));
     let challenge = f.read_short("challenge", limits::CHALLENGE, challenge);
     let qr = f.flag("qr", false);
     let completion = completion(f, instance);
@@ -59,7 +59,7 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> Mint {
         redirect_url,
         challenge,
         completion: Some(completion),
-        purpose: shown(f, "purpose", limits::PURPOSE),
+        purpose: display_text(f, "purpose", limits::PURPOSE),
         client_ref: f.short_text("client_ref", limits::CLIENT_REF),
         metadata: f.json("metadata", limits::METADATA),
         state: f.short_text("state", limits::STATE),
@@ -77,12 +77,12 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> Mint {
     if prompt.chars().count() + shown + 80 > limits::TEXT {
         f.fault("message.prompt", "is too long: WhatsApp takes 4096 characters in all");
     }
-    bindings(f, &request, instance);
-    Mint { request, expires, max_attempts, warnings: Vec::new() }
+    check_binding(f, &request, instance);
+    LinkRequest { request, expires, max_attempts, warnings: Vec::new() }
 }
 
 /// Warns about protections that a request lacks, and refuses what the instance does not allow.
-fn bindings(f: &mut Reader<'_>, request: &Request, instance: &Instance) {
+fn check_binding(f: &mut Reader<'_>, request: &Request, instance: &Instance) {
     let config = &instance.config;
     let bound = request.challenge.is_some();
     match request.completion {
@@ -125,7 +125,7 @@ fn bindings(f: &mut Reader<'_>, request: &Request, instance: &Instance) {
 }
 
 fn texts(f: &mut Reader<'_>) -> Texts {
-    let mut text = |used_as: Use| {
+    let mut text = |used_as: TemplateKind| {
         let text = f.short_text(used_as.as_str(), limits::TEXT)?;
         let lint = template::lint(&text, used_as);
         for error in lint.errors {
@@ -138,10 +138,10 @@ fn texts(f: &mut Reader<'_>) -> Texts {
         Some(text)
     };
     Texts {
-        prompt: text(Use::Prompt),
-        success: text(Use::Success),
-        failed: text(Use::Failed),
-        expired: text(Use::Expired),
+        prompt: text(TemplateKind::Prompt),
+        success: text(TemplateKind::Success),
+        failed: text(TemplateKind::Failed),
+        expired: text(TemplateKind::Expired),
         code: None,
     }
 }
@@ -178,10 +178,10 @@ fn completion(f: &mut Reader<'_>, instance: &Instance) -> Mode {
 }
 
 /// The URL as given, if the instance allows sending a person there.
-fn allowed(text: &str, instance: &Instance) -> Result<String, String> {
-    let url = redirect::parse(text).filter(|url| redirect::allowed(url, &instance.config.redirect_urls));
+fn redirect_url(text: &str, instance: &Instance) -> Result<String, String> {
+    let url = redirect::parse(text).filter(|url| redirect::is_allowed(url, &instance.config.redirect_urls));
     let url = url.ok_or("is no entry of the instance's redirect_urls, and not below one that ends in /")?;
-    match redirect::reserved(&url) {
+    match redirect::reserved_parameter(&url) {
         Some(ours) => Err(format!("holds the parameter {ours}, which the redirect gets from here")),
         None => Ok(text.to_owned()),
     }
@@ -196,11 +196,11 @@ fn challenge(text: &str) -> Result<String, &'static str> {
 
 /// The application's name as shown in messages.
 pub(super) fn app_name(f: &mut Reader<'_>, default: &str) -> String {
-    shown(f, "name", limits::APP_NAME).unwrap_or_else(|| default.to_owned())
+    display_text(f, "name", limits::APP_NAME).unwrap_or_else(|| default.to_owned())
 }
 
 /// A text shown in messages; must not contain a link.
-fn shown(f: &mut Reader<'_>, name: &str, longest: usize) -> Option<String> {
+fn display_text(f: &mut Reader<'_>, name: &str, longest: usize) -> Option<String> {
     let text = f.short_text(name, longest)?;
     if text.contains("://") || text.to_lowercase().contains("www.") {
         f.fault(name, "holds an address; it is shown in messages and must not be a link");

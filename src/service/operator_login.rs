@@ -10,19 +10,24 @@ use crate::{
 
 impl Service {
     /// Revokes the login with this nonce. `until` is when the login expires anyway; the revocation is kept until then.
-    pub async fn end_login(&self, cx: &RequestContext, nonce: &[u8; 16], until: Timestamp) -> Result<(), StoreError> {
+    pub async fn revoke_login(
+        &self,
+        cx: &RequestContext,
+        nonce: &[u8; 16],
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
         // The existence of the record is the whole information.
         let bytes = self.keys.seal("login", &[], random::bytes());
-        let record = RecordChange::new(self.ended_login(nonce), 0, bytes, until);
+        let record = RecordChange::new(self.revocation_id(nonce), 0, bytes, until);
         let _ = cx.store.commit(&Change::of(record)).await?;
         Ok(())
     }
 
-    pub async fn login_has_ended(&self, cx: &RequestContext, nonce: &[u8; 16]) -> Result<bool, StoreError> {
-        Ok(cx.store.load(self.ended_login(nonce)).await?.is_some())
+    pub async fn is_login_revoked(&self, cx: &RequestContext, nonce: &[u8; 16]) -> Result<bool, StoreError> {
+        Ok(cx.store.load(self.revocation_id(nonce)).await?.is_some())
     }
 
-    fn ended_login(&self, nonce: &[u8; 16]) -> RecordId {
-        RecordId::new(*self.keys.secret(nonce).as_bytes())
+    fn revocation_id(&self, nonce: &[u8; 16]) -> RecordId {
+        RecordId::new(*self.keys.secret_digest(nonce).as_bytes())
     }
 }

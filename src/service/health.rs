@@ -19,28 +19,28 @@ use crate::{
 };
 
 /// Maximum distinct failures kept; a repeated failure only increases its count.
-const FAILURES: usize = 32;
+const MAX_FAILURES: usize = 32;
 /// A failure that has not occurred for this long is logged again.
-const QUIET: SignedDuration = SignedDuration::from_mins(1);
+const LOG_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 
 /// The state of this process, and the last snapshot read from the store.
-pub struct Vitals {
+pub struct ReplicaHealth {
     /// Host and operator port: stable across restarts, unique among running processes.
     pub replica: String,
     pub started: Timestamp,
     /// When each instance's gateway last proved to be alive.
-    heard: Mutex<HashMap<InstanceId, Timestamp>>,
+    last_inbound: Mutex<HashMap<InstanceId, Timestamp>>,
     failures: Mutex<Vec<Failure>>,
     /// Changed configuration keys that take effect only after a restart.
-    pub waiting: ArcSwap<Vec<&'static str>>,
-    pub(crate) seen: ArcSwapOption<Seen>,
+    pub restart_required: ArcSwap<Vec<&'static str>>,
+    pub(crate) snapshot: ArcSwapOption<StoreSnapshot>,
 }
 
 /// A snapshot read from the store.
-pub(crate) struct Seen {
+pub(crate) struct StoreSnapshot {
     pub(crate) at: Instant,
     pub(crate) backlog: Vec<Backlog>,
-    pub(crate) replicas: Vec<(ReplicaHeartbeat, Said)>,
+    pub(crate) replicas: Vec<(ReplicaHeartbeat, HeartbeatBody)>,
 }
 
 /// A replica whose last heartbeat is older than this is considered dead.
@@ -49,7 +49,7 @@ const MAX_HEARTBEAT_AGE: SignedDuration = SignedDuration::from_secs(30);
 /// The content of a heartbeat. Versions may add and remove fields.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Said {
+pub(crate) struct HeartbeatBody {
     pub(crate) version: String,
     pub(crate) started: Option<Timestamp>,
     pub(crate) ready: bool,
@@ -57,7 +57,8 @@ pub(crate) struct Said {
     pub(crate) config_current: bool,
     /// The number of the look-up key in use.
     pub(crate) look_up: u32,
-    pub(crate) heard: HashMap<InstanceId, Timestamp>,
+    #[serde(rename = "heard")]
+    pub(crate) last_inbound: HashMap<InstanceId, Timestamp>,
     pub(crate) failures: Vec<Failure>,
 }
 
@@ -73,24 +74,31 @@ pub struct Failure {
     pub count: u64,
 }
 
-impl Vitals {
+impl ReplicaHealth {
     pub fn new(replica: String, started: Timestamp) -> Self {
         let (heard, failures) = (Mutex::default(), Mutex::default());
-        Self { replica, started, heard, failures, waiting: ArcSwap::default(), seen: ArcSwapOption::empty() }
+        Self {
+            replica,
+            started,
+            last_inbound: heard,
+            failures,
+            restart_required: ArcSwap::default(),
+            snapshot: ArcSwapOption::empty(),
+        }
     }
 
     /// Records a failure. `reason` is a fixed word or a status, with the host for a callback, but never text from
     /// outside. Returns the number of occurrences if this one should be logged; others are suppressed, because
     /// outsiders can cause any number of failures.
-    pub fn failed(&self, instance: InstanceId, what: &str, reason: &str, at: Timestamp) -> Option<u64> {
+    pub fn record_failure(&self, instance: InstanceId, what: &str, reason: &str, at: Timestamp) -> Option<u64> {
         let mut failures = lock(&self.failures);
         let same = |one: &&mut Failure| one.instance == instance && one.what == what && one.reason == reason;
         if let Some(known) = failures.iter_mut().find(same) {
             known.count += 1;
             let quiet = at.duration_since(std::mem::replace(&mut known.at, at));
-            return (quiet >= QUIET || known.count.is_power_of_two()).then_some(known.count);
+            return (quiet >= LOG_INTERVAL || known.count.is_power_of_two()).then_some(known.count);
         }
-        if failures.len() == FAILURES {
+        if failures.len() == MAX_FAILURES {
             // A reason may name a host that API callers choose, so make room among the failures of the instance that
             // has the most: no instance displaces those of others.
             let of = |instance| failures.iter().filter(|one| one.instance == instance).count();
@@ -103,12 +111,12 @@ impl Vitals {
     }
 
     /// When each instance's gateway last proved to be alive.
-    pub(crate) fn all_heard(&self) -> HashMap<InstanceId, Timestamp> {
-        lock(&self.heard).clone()
+    pub(crate) fn all_last_inbound(&self) -> HashMap<InstanceId, Timestamp> {
+        lock(&self.last_inbound).clone()
     }
 
-    pub(crate) fn last_heard(&self, instance: InstanceId) -> Option<Timestamp> {
-        lock(&self.heard).get(&instance).copied()
+    pub(crate) fn last_inbound_of(&self, instance: InstanceId) -> Option<Timestamp> {
+        lock(&self.last_inbound).get(&instance).copied()
     }
 
     pub(crate) fn own_failures(&self) -> Vec<Failure> {
@@ -118,13 +126,13 @@ impl Vitals {
 
 impl Service {
     /// Records that the gateway of `instance` has proved to be alive.
-    pub fn heard(&self, instance: &Instance) {
-        self.heard_at(instance, self.clock.wall());
+    pub fn record_inbound(&self, instance: &Instance) {
+        self.record_inbound_at(instance, self.clock.wall());
     }
 
-    pub(crate) fn heard_at(&self, instance: &Instance, at: Timestamp) {
+    pub(crate) fn record_inbound_at(&self, instance: &Instance, at: Timestamp) {
         let id = instance.config.id;
-        let mut heard = lock(&self.vitals.heard);
+        let mut heard = lock(&self.health.last_inbound);
         let last = heard.entry(id).or_insert(at);
         *last = at.max(*last);
         let from = ByGateway { instance: InstanceLabel(id), gateway: instance.gateway.kind() };
@@ -134,13 +142,13 @@ impl Service {
 
     /// Whether another live replica uses the look-up key of this number or a later one, according to the last snapshot.
     pub(super) fn is_used_by_others(&self, number: u32) -> bool {
-        let seen = self.vitals.seen.load();
+        let seen = self.health.snapshot.load();
         let mut others = seen.iter().flat_map(|seen| &seen.replicas);
         others
-            .any(|(one, said)| one.replica != self.vitals.replica && self.is_alive(one, said) && said.look_up >= number)
+            .any(|(one, said)| one.replica != self.health.replica && self.is_alive(one, said) && said.look_up >= number)
     }
 
-    pub(crate) fn is_alive(&self, one: &ReplicaHeartbeat, said: &Said) -> bool {
+    pub(crate) fn is_alive(&self, one: &ReplicaHeartbeat, said: &HeartbeatBody) -> bool {
         !said.stopped && self.now().duration_since(one.at) < MAX_HEARTBEAT_AGE
     }
 
@@ -161,24 +169,24 @@ mod tests {
 
     #[test]
     fn failures_of_one_kind_are_one_and_the_oldest_makes_room() {
-        let vitals = Vitals::new("a".to_owned(), from_millis(0));
+        let vitals = ReplicaHealth::new("a".to_owned(), from_millis(0));
         let instance = InstanceId::from_random([1; 16]);
-        let fail = |second: i64| vitals.failed(instance, "callback", "status 503", from_millis(second * 1000));
+        let fail = |second: i64| vitals.record_failure(instance, "callback", "status 503", from_millis(second * 1000));
         let told: Vec<u64> = (0..99).filter_map(fail).collect();
         assert_eq!(told, [1, 2, 4, 8, 16, 32, 64]);
         assert_eq!(fail(98 + 60), Some(100), "news again");
         assert_eq!((vitals.own_failures().len(), vitals.own_failures()[0].count), (1, 100));
-        for number in 0..FAILURES {
-            vitals.failed(instance, "callback", &format!("status {number}"), from_millis(200_000));
+        for number in 0..MAX_FAILURES {
+            vitals.record_failure(instance, "callback", &format!("status {number}"), from_millis(200_000));
         }
-        assert_eq!(vitals.own_failures().len(), FAILURES);
+        assert_eq!(vitals.own_failures().len(), MAX_FAILURES);
         assert!(vitals.own_failures().iter().all(|one| one.reason != "status 503"));
         let other = InstanceId::from_random([2; 16]);
-        vitals.failed(other, "callback", "status 502", from_millis(0));
-        for number in 0..FAILURES {
-            vitals.failed(instance, "callback", &format!("host-{number}: tls"), from_millis(300_000));
+        vitals.record_failure(other, "callback", "status 502", from_millis(0));
+        for number in 0..MAX_FAILURES {
+            vitals.record_failure(instance, "callback", &format!("host-{number}: tls"), from_millis(300_000));
         }
-        assert_eq!(vitals.own_failures().len(), FAILURES);
+        assert_eq!(vitals.own_failures().len(), MAX_FAILURES);
         assert!(vitals.own_failures().iter().any(|one| one.instance == other), "one tenant displaces no other");
     }
 }

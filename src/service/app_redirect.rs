@@ -6,7 +6,7 @@ use super::{Instance, Service};
 use crate::domain::{Request, Verification, link::Link, token::RedeemToken};
 
 /// The redirect target without added query parameters: the request's `redirect_url`, else the instance's first one.
-pub fn landing(instance: &Instance, request: &Request) -> Option<Url> {
+pub fn redirect_target(instance: &Instance, request: &Request) -> Option<Url> {
     let requested = request.redirect_url.as_deref().and_then(|text| Url::parse(text).ok());
     requested.or_else(|| instance.config.redirect_urls.first().cloned())
 }
@@ -20,14 +20,16 @@ impl Service {
         record: &Verification<Link>,
         redeem: &RedeemToken,
     ) -> Option<Url> {
-        let mut url = landing(instance, &record.request)?;
+        let mut url = redirect_target(instance, &record.request)?;
         {
             let mut query = url.query_pairs_mut();
             query.append_pair("uuid", &record.id.to_string()).append_pair("token", &redeem.reveal());
             if let Some(state) = &record.request.state {
                 query.append_pair("state", state);
             }
-            query.append_pair("iss", self.public("").as_str()).append_pair("instance", &record.instance.to_string());
+            query
+                .append_pair("iss", self.public_url("").as_str())
+                .append_pair("instance", &record.instance.to_string());
         }
         Some(url)
     }

@@ -12,7 +12,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Instance, Outcome, RequestContext, Service, ServiceError, outcome::Received};
+use super::{Instance, Outcome, RequestContext, Service, ServiceError, outcome::ReceiveResult};
 use crate::{
     domain::{InstanceId, LookUp, PARTITIONS, Partition, Subject, VerificationId, keys::Digest},
     gateway::{IgnoreReason, WebhookEvent},
@@ -24,16 +24,16 @@ use crate::{
 };
 
 /// Traces waiting to be written. If the queue is full, further ones are dropped rather than delaying a login.
-const QUEUE: usize = 4_096;
+const QUEUE_CAPACITY: usize = 4_096;
 const BATCH: usize = 1_000;
 /// How long the first trace of a batch waits for others.
-const GATHER: Duration = Duration::from_millis(50);
+const BATCH_DELAY: Duration = Duration::from_millis(50);
 /// Number of trailing phone digits kept in a trace.
-const ENDING: usize = 4;
+const ENDING_DIGITS: usize = 4;
 
 /// What is stored about one message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Trace {
+pub(super) struct LoggedMessage {
     /// Digests of the gateway's message id: its part that is stable over redeliveries, and the whole id.
     pub(super) ids: Vec<Digest>,
     /// Digest of the sender, by which the trace can be erased.
@@ -50,54 +50,54 @@ pub(super) struct Trace {
 
 /// Sends traces to the background writer.
 #[derive(Clone)]
-pub struct Traces {
-    queue: mpsc::Sender<Entry>,
+pub struct MessageLog {
+    queue: mpsc::Sender<QueueItem>,
     /// Signals that a reader is waiting for the queue to be written.
-    hurry: Arc<Notify>,
+    flush: Arc<Notify>,
 }
 
-enum Entry {
-    Note(LogEntry),
+enum QueueItem {
+    Append(LogEntry),
     /// A reader's request: write all earlier traces, then signal.
-    Write(oneshot::Sender<()>),
+    Flush(oneshot::Sender<()>),
 }
 
-impl Traces {
+impl MessageLog {
     /// Returns the queue and the task that writes it. The task ends when all senders are dropped.
     pub fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
         let hurry = Arc::new(Notify::new());
         let write = write(store, waiting, Arc::clone(&hurry));
-        (Self { queue, hurry }, write)
+        (Self { queue, flush: hurry }, write)
     }
 
     /// Drops the trace if the queue is full: the store is slow then, and the traces already queued suffice.
-    fn put(&self, note: LogEntry) {
-        let _ = self.queue.try_send(Entry::Note(note));
+    fn enqueue(&self, entry: LogEntry) {
+        let _ = self.queue.try_send(QueueItem::Append(entry));
     }
 
     /// Waits until all earlier traces are written.
-    pub(crate) async fn written(&self) {
+    pub(crate) async fn flushed(&self) {
         let (sender, written) = oneshot::channel();
-        if self.queue.send(Entry::Write(sender)).await.is_ok() {
-            self.hurry.notify_one();
+        if self.queue.send(QueueItem::Flush(sender)).await.is_ok() {
+            self.flush.notify_one();
             let _ = written.await;
         }
     }
 }
 
-async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Entry>, hurry: Arc<Notify>) {
+async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<QueueItem>, hurry: Arc<Notify>) {
     let mut batch = Vec::new();
     while let Some(first) = waiting.recv().await {
         // Sleep instead of receiving: waking this task for each trace would cost more than the trace itself.
-        if matches!(first, Entry::Note(_)) {
-            tokio::select! { () = sleep(GATHER) => {}, () = hurry.notified() => {} }
+        if matches!(first, QueueItem::Append(_)) {
+            tokio::select! { () = sleep(BATCH_DELAY) => {}, () = hurry.notified() => {} }
         }
         let (mut next, mut reader) = (Some(first), None);
         while let Some(entry) = next {
             match entry {
-                Entry::Note(note) => batch.push(note),
-                Entry::Write(told) => reader = Some(told),
+                QueueItem::Append(entry) => batch.push(entry),
+                QueueItem::Flush(told) => reader = Some(told),
             }
             next = if batch.len() < BATCH && reader.is_none() { waiting.try_recv().ok() } else { None };
         }
@@ -111,7 +111,7 @@ async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Entry>, hurry:
     }
 }
 
-pub(super) fn journal(instance: InstanceId) -> LogStream {
+pub(super) fn stream(instance: InstanceId) -> LogStream {
     LogStream(format!("messages:{}", instance.simple()))
 }
 
@@ -120,7 +120,7 @@ fn context(instance: InstanceId) -> String {
 }
 
 impl Service {
-    pub(super) fn trace_of(&self, instance: &Instance, subject: &Subject) -> LookUp {
+    pub(super) fn sender_look_up(&self, instance: &Instance, subject: &Subject) -> LookUp {
         self.keys.look_up("trace", instance.config.id, subject.canonical().as_bytes())
     }
 
@@ -131,18 +131,23 @@ impl Service {
 
     /// Queues a trace of a message, unless it was ignored for a reason that explains nothing, such as our own or a
     /// group message.
-    pub(super) fn trace(&self, instance: &Instance, event: &WebhookEvent, Received { outcome, record }: Received) {
+    pub(super) fn log_message(
+        &self,
+        instance: &Instance,
+        event: &WebhookEvent,
+        ReceiveResult { outcome, record }: ReceiveResult,
+    ) {
         if matches!(outcome, Outcome::Ignored(why) if !explains(why)) {
             return;
         }
         let subject = event.sender.subject();
         let ids = [event.stable_id(), event.message_id.as_deref()].into_iter().flatten();
         let ids: Vec<Digest> = ids.map(|id| self.message_look_up(instance, id).current()).collect();
-        let partition = ids.first().map_or(Partition::of(0), |id| Partition::of(id.as_bytes()[0]));
+        let partition = ids.first().map_or(Partition::from_byte(0), |id| Partition::from_byte(id.as_bytes()[0]));
         let age = event.timestamp.map(|at| self.now().as_second() - at);
-        let trace = Trace {
+        let trace = LoggedMessage {
             ids,
-            chat: subject.as_ref().map(|subject| self.trace_of(instance, subject).current()),
+            chat: subject.as_ref().map(|subject| self.sender_look_up(instance, subject).current()),
             ending: event.sender.phone.as_ref().map(|phone| ending(phone.digits())),
             sender: subject.as_ref().map(|subject| subject.kind().to_owned()),
             outcome,
@@ -151,29 +156,29 @@ impl Service {
         };
         let id = instance.config.id;
         let json = serde_json::to_vec(&trace).expect("a trace has only string keys");
-        let note =
-            LogEntry { partition, stream: journal(id), bytes: self.keys.seal(&context(id), &json, random::bytes()) };
-        self.traces.put(note);
+        let entry =
+            LogEntry { partition, stream: stream(id), bytes: self.keys.seal(&context(id), &json, random::bytes()) };
+        self.message_log.enqueue(entry);
     }
 
     /// Traces of an instance, newest first.
-    pub(super) async fn traces(
+    pub(super) async fn logged_messages(
         &self,
         cx: &RequestContext,
         instance: &Instance,
-    ) -> Result<Vec<(Timestamp, Trace, LogEntry)>, ServiceError> {
-        self.traces.written().await;
+    ) -> Result<Vec<(Timestamp, LoggedMessage, LogEntry)>, ServiceError> {
+        self.message_log.flushed().await;
         let id = instance.config.id;
-        let notes = cx.store.read_log(&journal(id), MAX_LOG_ENTRIES * usize::from(PARTITIONS)).await?;
-        let open = |note: &LogEntry| -> Option<Trace> {
-            serde_json::from_slice(&self.keys.open(&context(id), &note.bytes).ok()?).ok()
+        let entries = cx.store.read_log(&stream(id), MAX_LOG_ENTRIES * usize::from(PARTITIONS)).await?;
+        let open = |entry: &LogEntry| -> Option<LoggedMessage> {
+            serde_json::from_slice(&self.keys.open(&context(id), &entry.bytes).ok()?).ok()
         };
-        Ok(notes.into_iter().filter_map(|(at, note)| Some((at, open(&note)?, note))).collect())
+        Ok(entries.into_iter().filter_map(|(at, entry)| Some((at, open(&entry)?, entry))).collect())
     }
 }
 
 fn ending(digits: &str) -> String {
-    digits[digits.len().saturating_sub(ENDING)..].to_owned()
+    digits[digits.len().saturating_sub(ENDING_DIGITS)..].to_owned()
 }
 
 /// Whether the reason can explain to a sender what happened to the message.

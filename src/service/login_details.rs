@@ -5,18 +5,20 @@ use std::net::IpAddr;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{Instance, Service};
-use crate::domain::{Language, Request, Verification, device, facts::Facts, link::Link, risk::Risk, token::Kind};
+use crate::domain::{
+    Language, Request, Verification, device, link::Link, login_details::LoginDetails, risk::Risk, token::TokenKind,
+};
 
 /// One side of a login, as far as it is known.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Side<'a> {
+pub(super) struct LoginSide<'a> {
     pub(super) ip: Option<IpAddr>,
     pub(super) user_agent: Option<&'a str>,
 }
 
-impl Side<'_> {
-    fn of<'a>(ip: Option<&str>, user_agent: Option<&'a str>) -> Side<'a> {
-        Side { ip: ip.and_then(|ip| ip.parse().ok()), user_agent }
+impl LoginSide<'_> {
+    fn new<'a>(ip: Option<&str>, user_agent: Option<&'a str>) -> LoginSide<'a> {
+        LoginSide { ip: ip.and_then(|ip| ip.parse().ok()), user_agent }
     }
 
     fn is_known(&self) -> bool {
@@ -25,14 +27,14 @@ impl Side<'_> {
 }
 
 /// The browser on the start page.
-fn waiting(record: &Verification<Link>) -> Side<'_> {
-    let held = record.kind.binding.as_ref();
-    held.map(|held| Side::of(held.ip.as_deref(), held.user_agent.as_deref())).unwrap_or_default()
+fn start_page_side(record: &Verification<Link>) -> LoginSide<'_> {
+    let held = record.details.binding.as_ref();
+    held.map(|held| LoginSide::new(held.ip.as_deref(), held.user_agent.as_deref())).unwrap_or_default()
 }
 
 /// The browser that the app named in its request.
-fn asked(request: &Request) -> Side<'_> {
-    Side::of(request.client_ip.as_deref(), request.user_agent.as_deref())
+fn requested_side(request: &Request) -> LoginSide<'_> {
+    LoginSide::new(request.client_ip.as_deref(), request.user_agent.as_deref())
 }
 
 /// Whether two addresses are in the same /24 (IPv4) or /48 (IPv6): one subscriber, or neighbors at one provider. `None`
@@ -47,39 +49,46 @@ fn same_network(one: IpAddr, other: IpAddr) -> Option<bool> {
 
 impl Service {
     /// The facts in the language of the request.
-    pub fn facts(&self, instance: &Instance, record: &Verification<Link>) -> Facts {
-        self.facts_in(record, instance.language(Some(&record.request)))
+    pub fn login_details(&self, instance: &Instance, record: &Verification<Link>) -> LoginDetails {
+        self.login_details_in(record, instance.language(Some(&record.request)))
     }
 
-    fn facts_in(&self, record: &Verification<Link>, language: Language) -> Facts {
-        let side = Some(waiting(record)).filter(Side::is_known).unwrap_or_else(|| asked(&record.request));
-        let place = side.ip.and_then(|ip| self.places.as_ref()?.name(ip, language.tag()));
-        let dispute = self.token(record, Kind::Dispute).map(|token| self.public(&format!("/d/{token}")));
-        Facts {
+    fn login_details_in(&self, record: &Verification<Link>, language: Language) -> LoginDetails {
+        let side = Some(start_page_side(record))
+            .filter(LoginSide::is_known)
+            .unwrap_or_else(|| requested_side(&record.request));
+        let place = side.ip.and_then(|ip| self.geoip.as_ref()?.location_name(ip, language.tag()));
+        let dispute = self.token(record, TokenKind::Dispute).map(|token| self.public_url(&format!("/d/{token}")));
+        LoginDetails {
             name: record.request.name.clone(),
             purpose: record.request.purpose.clone().unwrap_or_default(),
             device: side.user_agent.and_then(device::name).unwrap_or_default(),
-            place: place.unwrap_or_default(),
+            location: place.unwrap_or_default(),
             dispute: dispute.unwrap_or_default(),
         }
     }
 
     /// Compares the browser that the app named with the one on the start page.
-    pub(super) fn risk_of_start(&self, record: &Verification<Link>) -> Option<Risk> {
-        self.compared(asked(&record.request), waiting(record))
+    pub(super) fn risk_at_start(&self, record: &Verification<Link>) -> Option<Risk> {
+        self.compare_sides(requested_side(&record.request), start_page_side(record))
     }
 
     /// Compares the browser that started the login (named by the app, else on the start page) with the one that
     /// finishes it.
-    pub(super) fn risk_of_end(&self, record: &Verification<Link>, end: Side<'_>) -> Option<Risk> {
-        self.compared(Some(asked(&record.request)).filter(Side::is_known).unwrap_or_else(|| waiting(record)), end)
+    pub(super) fn risk_at_end(&self, record: &Verification<Link>, end: LoginSide<'_>) -> Option<Risk> {
+        self.compare_sides(
+            Some(requested_side(&record.request))
+                .filter(LoginSide::is_known)
+                .unwrap_or_else(|| start_page_side(record)),
+            end,
+        )
     }
 
-    fn compared(&self, start: Side<'_>, end: Side<'_>) -> Option<Risk> {
+    fn compare_sides(&self, start: LoginSide<'_>, end: LoginSide<'_>) -> Option<Risk> {
         if !start.is_known() || !end.is_known() {
             return None;
         }
-        let country = |side: &Side<'_>| self.places.as_ref()?.country(side.ip?);
+        let country = |side: &LoginSide<'_>| self.geoip.as_ref()?.country(side.ip?);
         let (started_country, finished_country) = (country(&start), country(&end));
         let systems = start.user_agent.and_then(device::system).zip(end.user_agent.and_then(device::system));
         Some(Risk {

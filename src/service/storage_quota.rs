@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use super::{Instance, Service, ServiceError, limit::Limit};
+use super::{Instance, Service, ServiceError, rate_limit::Limit};
 use crate::{
     domain::{
         InstanceId, Request,
-        quota::{Allowance, Name, Quota},
+        quota::{Allowance, LimitName, Quota},
     },
     metrics::label::{ByInstance, InstanceLabel},
 };
@@ -19,54 +19,55 @@ use crate::{
 /// unknown when it is made.
 const LOGIN_BYTES: u64 = 3_000;
 /// Pending jobs are recounted every few seconds.
-const RECOUNT: Duration = Duration::from_secs(10);
+const RECOUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// Text sizes are rounded up to this many bytes, so that requests of similar size share a weight.
-const STEP: u64 = 1024;
+const TEXT_ROUNDING: u64 = 1024;
 
 impl Service {
     /// The storage that a request takes from its instance, in the same partition as the instance's other limits.
-    pub(super) fn room_limits(&self, instance: &Instance, request: &Request) -> Vec<Limit> {
+    pub(super) fn storage_limits(&self, instance: &Instance, request: &Request) -> Vec<Limit> {
         let limits = &instance.config.limits;
         // The retention of a used login. An unused one is removed sooner, but its storage is not given back earlier.
         let stays = instance.config.longest_life() + instance.config.retention;
-        let records = limits.records.map(|most| (Name::Records, Quota::weighed(most, stays, 1)));
-        let bytes = self.share(instance).map(|most| (Name::Bytes, Quota::weighed(most, stays, weight(request))));
+        let records = limits.records.map(|most| (LimitName::Records, Quota::weighted(most, stays, 1)));
+        let bytes =
+            self.store_share(instance).map(|most| (LimitName::Bytes, Quota::weighted(most, stays, weight(request))));
         let of = |(name, quota)| self.instance_limit(instance, name, b"", quota);
         records.into_iter().chain(bytes).map(of).collect()
     }
 
     /// The instance's share of the store in bytes. `None` if no share is configured, if it is the only
     /// instance, or if the size of the store is unknown.
-    fn share(&self, instance: &Instance) -> Option<u64> {
+    fn store_share(&self, instance: &Instance) -> Option<u64> {
         let percent = u64::from(instance.config.limits.store_percent?);
         let room = u64::try_from(self.metrics.store_limit_bytes.get()).unwrap_or_default();
-        (room > 0 && self.instances.several()).then(|| room / 100 * percent)
+        (room > 0 && self.instances.has_several()).then(|| room / 100 * percent)
     }
 
     /// Pending jobs of an instance, as last counted by this replica.
     pub(crate) fn pending_jobs(&self, instance: InstanceId) -> u64 {
-        let seen = self.vitals.seen.load();
+        let seen = self.health.snapshot.load();
         seen.iter().flat_map(|seen| &seen.backlog).filter_map(|backlog| backlog.instances.get(&instance)).sum()
     }
 
     /// Fails if the instance has too many pending jobs to accept new work.
-    pub(super) fn refuse_more_jobs(&self, instance: &Instance) -> Result<(), ServiceError> {
+    pub(super) fn check_pending_jobs(&self, instance: &Instance) -> Result<(), ServiceError> {
         let Some(most) = instance.config.limits.pending_jobs else { return Ok(()) };
         if self.pending_jobs(instance.config.id) < most {
             return Ok(());
         }
-        self.count_limit(Name::PendingJobs);
-        Err(ServiceError::RoomUsed { retry_after: RECOUNT })
+        self.count_limit(LimitName::PendingJobs);
+        Err(ServiceError::StorageQuotaExceeded { retry_after: RECOUNT_INTERVAL })
     }
 
     /// Updates the metric of the instance's used storage.
-    pub(super) fn note_room(&self, instance: &Instance, limits: &[Limit], allowances: &[Allowance]) {
+    pub(super) fn record_storage_use(&self, instance: &Instance, limits: &[Limit], allowances: &[Allowance]) {
         let used = |(limit, allowance): (&Limit, &Allowance)| {
             let left = match allowance {
                 Allowance::Allowed { remaining } => *remaining,
                 Allowance::Exhausted { .. } => 0,
             };
-            limit.name.is_room().then(|| 1.0 - f64::from(left) / f64::from(limit.bucket.quota.burst()))
+            limit.name.is_storage().then(|| 1.0 - f64::from(left) / f64::from(limit.bucket.quota.burst()))
         };
         if let Some(used) = limits.iter().zip(allowances).filter_map(used).reduce(f64::max) {
             self.metrics
@@ -85,5 +86,5 @@ fn weight(request: &Request) -> u64 {
     // The callback contains these a second time.
     let told = [&request.metadata, &request.client_ref, &request.purpose];
     let all: u64 = texts.iter().chain(&urls).chain(&more).chain(&told).map(length).sum();
-    LOGIN_BYTES + all.next_multiple_of(STEP)
+    LOGIN_BYTES + all.next_multiple_of(TEXT_ROUNDING)
 }
