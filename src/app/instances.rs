@@ -2,6 +2,7 @@
 
 use secrecy::ExposeSecret as _;
 
+use super::open;
 use crate::{
     config::{self, Config, ConfigFiles, StoreConfig},
     domain::{Channel, InstanceId},
@@ -12,10 +13,13 @@ use crate::{
     store::redis,
 };
 
-/// Reads the configuration and builds the instances. Returns all faults at once, with the file and line of each.
+/// Reads the configuration, builds the instances and opens the `GeoIP` database. Returns all faults at once, with the
+/// file and line of each.
 pub fn load(files: &ConfigFiles) -> Result<(Config, Instances), Faults> {
-    let config = config::load(files, &[]);
-    config.and(|config| build_instances(config, Purpose::Serve)).into_result().map_err(|faults| files.locate(faults))
+    let loaded = config::load(files, &[])
+        .and(|config| build_instances(config, Purpose::Serve))
+        .and(|(config, _)| Checked::new(Some(()), open::geoip(config).err().unwrap_or_default()));
+    loaded.into_result().map(|(loaded, ())| loaded).map_err(|faults| files.locate(faults))
 }
 
 /// Builds every instance with its gateway. Faults name the key of the configuration.

@@ -24,7 +24,7 @@ use std::{
 
 use actix_web::web::Data;
 use anyhow::{Context as _, anyhow};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::FutureExt as _;
 use tokio::{
     sync::mpsc,
@@ -112,7 +112,7 @@ impl Application {
             public_url: config.public_url.clone(),
             local_dispatch: handoff,
             lid_resolver: LidResolver::default(),
-            geoip: open::geoip(config)?,
+            geoip: ArcSwapOption::new(open::geoip(config)?),
             codes_in_flight: AtomicUsize::new(0),
             health: Arc::new(ReplicaHealth::new(replica, started)),
             key_state,

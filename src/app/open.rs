@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     config::{Config, Durability, StoreConfig},
     metrics::Metrics,
+    reader::Faults,
     service::GeoIp,
     store::{Store, embedded::EmbeddedStore, redis, redis::RedisStore},
 };
@@ -45,8 +46,10 @@ pub(super) fn store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static 
 }
 
 /// The `GeoIP` database of `geoip_file`.
-pub(super) fn geoip(config: &Config) -> anyhow::Result<Option<GeoIp>> {
+pub(super) fn geoip(config: &Config) -> Result<Option<Arc<GeoIp>>, Faults> {
     let Some(file) = &config.geoip_file else { return Ok(None) };
-    let places = GeoIp::open(file).with_context(|| format!("geoip_file {}", file.display()))?;
-    Ok(Some(places))
+    match GeoIp::open(file) {
+        Ok(database) => Ok(Some(Arc::new(database))),
+        Err(error) => Err(Faults::of("geoip_file", format!("{} is no MaxMind DB: {error}", file.display()))),
+    }
 }

@@ -8,6 +8,7 @@
 //! swaps.
 
 use std::{
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     instance_metrics::{self, seconds},
-    instances,
+    instances, open,
 };
 use crate::{
     config::{self, Access, Config, ConfigFiles, ProxyConfig, StoreConfig},
@@ -32,7 +33,7 @@ use crate::{
     hash::sha256,
     metrics::label::{ByConfigKey, ByReloadResult},
     reader::Faults,
-    service::{InstanceChanges, Instances, Service},
+    service::{GeoIp, InstanceChanges, Instances, Service},
     store::StoreError,
     telemetry,
     worker::Worker,
@@ -43,7 +44,10 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the store may take to record new keys.
 const KEY_UPDATE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// SHA-256 over the contents of all files.
+/// Larger files, such as a `GeoIP` database, are not read every two seconds.
+const MAX_HASHED_LEN: u64 = 1024 * 1024;
+
+/// SHA-256 over all files.
 type FileFingerprint = [u8; 32];
 
 /// The file of a configuration, and the triggers of a reload.
@@ -157,7 +161,7 @@ impl ReloadTargets {
     /// Applies the file. Returns the keys that need a restart, or a text that says why it was refused.
     async fn reload(&mut self, path: PathBuf) -> Result<Vec<&'static str>, String> {
         let running = self.config.clone();
-        let Candidate { mut next, instances, mut restart_keys } =
+        let Candidate { mut next, instances, geoip, mut restart_keys } =
             tokio::task::spawn_blocking(move || load_candidate(&path, &running))
                 .await
                 .unwrap_or_else(|_| Err("reading it panicked".to_owned()))?;
@@ -181,6 +185,7 @@ impl ReloadTargets {
         instance_metrics::register_instances(metrics, &self.service.instances, self.service.clock.wall());
         instances::warn(&self.service.instances);
         self.worker.reset_holds().await;
+        self.service.geoip.store(geoip);
         self.edge.store(Arc::new(next.edge.clone()));
         self.access.store(Arc::new(next.access.clone()));
         telemetry::set_level(&next.log);
@@ -201,6 +206,7 @@ impl ReloadTargets {
 struct Candidate {
     next: Config,
     instances: Instances,
+    geoip: Option<Arc<GeoIp>>,
     restart_keys: Vec<&'static str>,
 }
 
@@ -213,17 +219,27 @@ fn load_candidate(path: &Path, running: &Config) -> Result<Candidate, String> {
         // Gateways and callback policies depend on this daemon's addresses: use those that stay.
         instances = instances::build_instances(&next, Purpose::Serve).into_result().map_err(words)?;
     }
-    Ok(Candidate { next, instances, restart_keys })
+    let geoip = open::geoip(&next).map_err(words)?;
+    Ok(Candidate { next, instances, geoip, restart_keys })
 }
 
-/// A digest of the contents of all files. A file that cannot be read differs from an empty one. The standard input has
-/// been read to its end, and does not change.
+/// A digest over all files: their contents, or of a large file its length and the time of its last change. A file that
+/// cannot be read differs from an empty one. The standard input has been read to its end, and does not change.
 fn fingerprint(path: &Path) -> FileFingerprint {
     if path == Path::new("-") {
         return FileFingerprint::default();
     }
-    let mut contents = vec![std::fs::read(path).ok()];
-    contents.extend(config::watched(path, config::environment()).iter().map(|path| std::fs::read(path).ok()));
-    let digests = contents.iter().map(|content| content.as_deref().map_or([0; 32], sha256));
+    let mut files = vec![path.to_owned()];
+    files.extend(config::watched(path, config::environment()));
+    let digests = files.iter().map(|file| file_digest(file).unwrap_or([0; 32]));
     sha256(&digests.collect::<Vec<_>>().concat())
+}
+
+fn file_digest(file: &Path) -> std::io::Result<FileFingerprint> {
+    let metadata = std::fs::metadata(file)?;
+    if metadata.len() <= MAX_HASHED_LEN {
+        return std::fs::read(file).map(|content| sha256(&content));
+    }
+    let version = (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    Ok(sha256(format!("{version:?}").as_bytes()))
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::Path};
 
 use maxminddb::{MaxMindDbError, Reader, path};
 
-/// An open database, held in memory.
+/// An open database, held in memory: a mapped file that another program truncates would end the process.
 pub struct GeoIp(Reader<Vec<u8>>);
 
 impl GeoIp {

@@ -57,7 +57,8 @@ impl Service {
         let side = Some(start_page_side(record))
             .filter(LoginSide::is_known)
             .unwrap_or_else(|| requested_side(&record.request));
-        let place = side.ip.and_then(|ip| self.geoip.as_ref()?.location_name(ip, language.tag()));
+        let geoip = self.geoip.load();
+        let place = side.ip.and_then(|ip| geoip.as_ref()?.location_name(ip, language.tag()));
         let dispute = self.token(record, TokenKind::Dispute).map(|token| self.public_url(&format!("/d/{token}")));
         LoginDetails {
             name: record.request.name.clone(),
@@ -88,7 +89,8 @@ impl Service {
         if !start.is_known() || !end.is_known() {
             return None;
         }
-        let country = |side: &LoginSide<'_>| self.geoip.as_ref()?.country(side.ip?);
+        let geoip = self.geoip.load();
+        let country = |side: &LoginSide<'_>| geoip.as_ref()?.country(side.ip?);
         let (started_country, finished_country) = (country(&start), country(&end));
         let systems = start.user_agent.and_then(device::system).zip(end.user_agent.and_then(device::system));
         Some(Risk {

@@ -51,6 +51,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use url::Url;
 
@@ -110,7 +111,8 @@ pub struct Service {
     pub local_dispatch: LocalDispatch,
     pub lid_resolver: LidResolver,
     /// Geolocation of addresses, if the operator has configured a database.
-    pub geoip: Option<GeoIp>,
+    /// Replaced by a reload.
+    pub geoip: ArcSwapOption<GeoIp>,
     /// Number of codes that this process is currently handing to a gateway.
     pub codes_in_flight: AtomicUsize,
     pub health: Arc<ReplicaHealth>,

@@ -232,3 +232,33 @@ async fn the_requests_page_exists_while_a_password_is_configured() {
     process.signal("-HUP");
     until("the page is gone", async || status().await == 404).await;
 }
+
+/// The place in a reply comes from the database that is configured at that moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_geoip_database_is_replaced_and_a_broken_one_is_refused() {
+    let database = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/geoip/places.mmdb");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("places.mmdb");
+    let mut world = World::new(TestStore::directory());
+    world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
+    let process = Process::start(&world).await;
+    let good = std::fs::read_to_string(process.config.path()).unwrap();
+    let with_places = format!("geoip_file = {file:?}\n{good}");
+    let place_is_shown = async |id: &str| {
+        let before = world.gateway.requests().len();
+        let link = process.mint(json!({"client_ip": "203.0.113.7", "completion": "anywhere"})).await.unwrap();
+        assert!(process.send_message("447700900123", id, &link.text_of("text")).await);
+        let replies = world.gateway.wait_for(before + 1).await;
+        String::from_utf8_lossy(&replies[before].body).contains("Northwind, Harbourland")
+    };
+    assert!(!place_is_shown("before").await);
+
+    std::fs::write(&file, "no database").unwrap();
+    write(process.config.path(), &with_places);
+    process.until_metric(&reloads("refused"), |count| count >= 1.0).await;
+    wait_for_log(&process, "is no MaxMind DB").await;
+
+    std::fs::copy(database, &file).unwrap();
+    process.until_metric(&reloads("applied"), |count| count >= 1.0).await;
+    assert!(place_is_shown("after").await);
+}
