@@ -213,7 +213,8 @@ fn alias(text: &str) -> Result<String, &'static str> {
 }
 
 fn redirect_url(text: &str) -> Result<Url, String> {
-    let url = redirect::parse(text).ok_or("expected an http:// or https:// URL")?;
+    let expected = "expected an http:// or https:// URL, or one of a native app, such as com.example.app:/login";
+    let url = redirect::parse_target(text).ok_or(expected)?;
     match redirect::reserved_parameter(&url) {
         Some(ours) => Err(format!("holds the parameter {ours}, which the redirect gets from here")),
         None => Ok(url),

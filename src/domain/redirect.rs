@@ -13,11 +13,40 @@ fn is_invisible(c: char) -> bool {
         | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Parses a URL of the allow-list or of a request. Rejects everything that URL parsers disagree about: whitespace,
+/// Characters that URL parsers treat differently.
+fn is_ambiguous(c: char) -> bool {
+    c.is_control() || c.is_whitespace() || is_invisible(c) || c == '\\'
+}
+
+/// Parses a URL of the allow-list or of a request: one of the web, or one of a native app, whose private-use scheme is a
+/// domain name in reverse order (RFC 8252, section 7.1). Any app on a device can claim such a scheme.
+pub fn parse_target(text: &str) -> Option<Url> {
+    parse(text).or_else(|| parse_private_use(text))
+}
+
+fn parse_private_use(text: &str) -> Option<Url> {
+    let (scheme, rest) = text.split_once(':')?;
+    let is_reverse_domain = scheme.contains('.')
+        && scheme.split('.').all(|label| {
+            label.starts_with(|c: char| c.is_ascii_lowercase())
+                && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        });
+    if text.len() > 2048 || text.contains(is_ambiguous) || !is_reverse_domain || !rest.starts_with('/') {
+        return None;
+    }
+    let url = Url::parse(text).ok()?;
+    (url.username().is_empty() && url.password().is_none() && url.port().is_none()).then_some(url)
+}
+
+/// Whether the URL belongs to a native app, by [`parse_target`].
+pub fn is_private_use(url: &Url) -> bool {
+    !is_web(url)
+}
+
+/// Parses a URL of the web. Rejects everything that URL parsers disagree about: whitespace,
 /// control and invisible characters, backslashes, credentials.
 pub fn parse(text: &str) -> Option<Url> {
-    let ambiguous = |c: char| c.is_control() || c.is_whitespace() || is_invisible(c) || c == '\\';
-    if text.len() > 2048 || text.contains(ambiguous) || !text.to_ascii_lowercase().starts_with("http") {
+    if text.len() > 2048 || text.contains(is_ambiguous) || !text.to_ascii_lowercase().starts_with("http") {
         return None;
     }
     let (_, rest) = text.split_once("://")?;
@@ -46,9 +75,14 @@ pub fn reserved_parameter(url: &Url) -> Option<&'static str> {
     RESERVED_PARAMETERS.iter().copied().find(|ours| names.iter().any(|name| is(name, ours)))
 }
 
-/// Whether `candidate` equals an entry apart from query and fragment, or lies below an entry that ends in `/`.
+/// Whether `candidate` equals an entry apart from query and fragment, or lies below an entry of the web that ends in
+/// `/`.
 pub fn is_allowed(candidate: &Url, entries: &[Url]) -> bool {
     entries.iter().any(|entry| {
+        if is_private_use(candidate) {
+            let parts = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.path().to_owned());
+            return parts(candidate) == parts(entry);
+        }
         let (path, declared) = (candidate.path(), entry.path());
         let below = || declared.ends_with('/') && path.starts_with(declared) && !is_ambiguous_path(path);
         candidate.origin() == entry.origin() && (path == declared || below())
@@ -87,6 +121,37 @@ mod tests {
         ] {
             assert!(ok(good), "{good}");
         }
+    }
+
+    #[test]
+    fn a_native_app_has_a_scheme_of_its_own() {
+        let entries = ["com.example.app:/cb", "com.example.app:/apps/"].map(|entry| parse_target(entry).unwrap());
+        let ok = |text: &str| parse_target(text).is_some_and(|url| is_allowed(&url, &entries));
+        assert!(ok("com.example.app:/cb") && ok("com.example.app:/cb?a=b") && ok("com.example.app:/apps/"));
+        for bad in [
+            "com.example.app:/cb/",
+            "com.example.app:/cb2",
+            "com.example.app:/apps/x",
+            "com.example.app://cb",
+            "com.example.app://evil/cb",
+            "com.example.app:cb",
+            "com.example.app.evil:/cb",
+            "COM.example.app:/cb",
+            "com.example.app:/c b",
+            "example:/cb",
+            "javascript:/cb",
+            "https:/cb",
+            "com..app:/cb",
+            ".com:/cb",
+            "com.1:/cb",
+        ] {
+            assert!(!ok(bad), "{bad}");
+        }
+        for bad in ["tel:/1", "sms:/1", "intent:/x", "file:/etc/passwd", "whatsapp:/send", "com.example.app://u:p@h/x"]
+        {
+            assert!(parse_target(bad).is_none(), "{bad}");
+        }
+        assert!(parse("com.example.app:/cb").is_none(), "no URL of the web");
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use serde_json::{Map, Value};
+use url::Url;
 
-use super::Instance;
+use super::{Instance, redirect_target};
 use crate::{
     api::{Warning, limits},
     domain::{
@@ -43,8 +44,9 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> LinkRequest {
     let language = language(f, config.lang);
     let texts = f.nested("message", texts);
     let callbacks = f.nested("callback", |f| callbacks(f, config.allow_http_callbacks));
-    let link = f.read_short("link", limits::URL, |url| redirect_url(url, instance));
-    let redirect_url = f.read_short("redirect_url", limits::URL, |url| redirect_url(url, instance));
+    let link = f.read_short("link", limits::URL, |url| redirect_url(redirect::parse(url), url, instance));
+    let redirect_url =
+        f.read_short("redirect_url", limits::URL, |url| redirect_url(redirect::parse_target(url), url, instance));
     let challenge = f.read_short("challenge", limits::CHALLENGE, challenge);
     let qr = f.flag("qr", false);
     let completion = completion(f, instance);
@@ -104,6 +106,10 @@ fn check_binding(f: &mut Reader<'_>, request: &Request, instance: &Instance) {
             f.fault("completion", "is anywhere, which binds nobody, and the instance has require_binding");
         }
         _ => {}
+    }
+    if !bound && redirect_target(instance, request).is_some_and(|url| redirect::is_private_use(&url)) {
+        let why = "is missing: any app on the phone can claim the scheme of redirect_url, so redeem needs a verifier";
+        f.fault("challenge", why);
     }
     if request.qr && !bound {
         f.fault("qr", "needs a challenge: the reply's code is redeemed with its verifier");
@@ -178,8 +184,8 @@ fn completion(f: &mut Reader<'_>, instance: &Instance) -> Mode {
 }
 
 /// The URL as given, if the instance allows sending a person there.
-fn redirect_url(text: &str, instance: &Instance) -> Result<String, String> {
-    let url = redirect::parse(text).filter(|url| redirect::is_allowed(url, &instance.config.redirect_urls));
+fn redirect_url(parsed: Option<Url>, text: &str, instance: &Instance) -> Result<String, String> {
+    let url = parsed.filter(|url| redirect::is_allowed(url, &instance.config.redirect_urls));
     let url = url.ok_or("is no entry of the instance's redirect_urls, and not below one that ends in /")?;
     match redirect::reserved_parameter(&url) {
         Some(ours) => Err(format!("holds the parameter {ours}, which the redirect gets from here")),

@@ -254,3 +254,28 @@ async fn a_login_can_be_disputed_after_it_was_redeemed(test_store: TestStore) {
     assert_eq!(daemon.get(&dispute).await.status, 410, "until it is erased");
     daemon.finish().await;
 }
+
+/// Any app on the phone could claim the scheme, so the token alone must be worth nothing there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_native_app_is_redirected_to_only_with_a_challenge() {
+    let mut world = World::new(TestStore::directory());
+    world.redirects = "[\"https://app.example.org/in\", \"com.example.app:/login\"]".to_owned();
+    let daemon = world.start().await;
+    let target = "com.example.app:/login?from=app";
+    let refused = daemon.mint(json!({ "redirect_url": target })).await;
+    assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("challenge")), "{}", refused.text);
+    let refused = daemon.mint(json!({ "link": "com.example.app:/login", "challenge": "x".repeat(43) })).await;
+    assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("link")), "{}", refused.text);
+    let challenge = URL_SAFE_NO_PAD.encode(sha256(b"a-verifier-of-the-native-app-with-forty-three-c"));
+    let (link, path) = verified(&world, &daemon, json!({ "redirect_url": target, "challenge": challenge })).await;
+    let page = daemon.get(&path).await;
+    assert!(
+        page.header("content-security-policy").contains("form-action 'self' com.example.app:;"),
+        "{:?}",
+        page.headers
+    );
+    let there = tap(&daemon, &path, &form_field(&page.text)).await;
+    let location = there.header("location");
+    assert!(location.starts_with(&format!("com.example.app:/login?from=app&uuid={}&token=", link.uuid)), "{location}");
+    daemon.finish().await;
+}

@@ -61,7 +61,7 @@ fn generate_body() -> Value {
                 },
             },
             "link": url("Your own URL for `<link>`, an entry of the instance's `redirect_urls`, or below one that ends in `/`."),
-            "redirect_url": url("Where the person lands: an entry of the instance's `redirect_urls`, or below one that ends in `/`. `uuid`, `token`, `state`, `iss` and `instance` are added and must not be there."),
+            "redirect_url": url("Where the person lands: an entry of the instance's `redirect_urls`, or below one that ends in `/`. `uuid`, `token`, `state`, `iss` and `instance` are added and must not be there. A URL of a native app (`com.example.app:/login`) needs a `challenge`."),
             "challenge": {
                 "type": ["string", "null"], "pattern": "^([A-Za-z0-9_-]{43})?$",
                 "description": "Base64url SHA-256 of a verifier that stays in the visitor's session (RFC 7636, S256).",

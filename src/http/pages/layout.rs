@@ -6,7 +6,7 @@ use actix_web::{
 };
 use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use url::Url;
+use url::{Origin, Url};
 
 use super::texts::PageTexts;
 use crate::{
@@ -170,7 +170,12 @@ pub(crate) fn set_security_headers(
     let styles: Vec<String> = styles.iter().map(|style| hash(style)).collect();
     let styles = if styles.is_empty() { "'none'".to_owned() } else { styles.join(" ") };
     let script = script.map_or_else(|| "'none'".to_owned(), hash);
-    let target = redirects_to.map(|url| format!(" {}", url.origin().ascii_serialization())).unwrap_or_default();
+    let target = redirects_to.map(|url| match url.origin() {
+        // The scheme of a native app.
+        Origin::Opaque(_) => format!(" {}:", url.scheme()),
+        origin => format!(" {}", origin.ascii_serialization()),
+    });
+    let target = target.unwrap_or_default();
     let csp = format!(
         "default-src 'none'; script-src {script}; style-src {styles}; img-src 'self' data:; connect-src 'self'; \
          form-action 'self'{target}; base-uri 'none'; frame-ancestors 'none'"
