@@ -360,7 +360,7 @@ async fn replicas_share_every_limit() {
     let chat = Some(json!({"chatId": CHAT}));
     assert_eq!(statuses(&format!("{api}/generate-link"), TOKEN, chat.clone()).await, [0, 1, 2, 3, 4]);
     assert_eq!(statuses(&format!("{api}/request-code"), TOKEN, chat).await, [0, 1, 2, 3]);
-    assert_eq!(statuses("/widget.js", TOKEN, None).await, [0]);
+    assert_eq!(statuses("/llms.txt", TOKEN, None).await, [0]);
     assert_eq!(statuses(&format!("{api}/requests"), "wrong", None).await, [0]);
 
     let link = replicas[0].mint(json!({})).await.unwrap();

@@ -254,17 +254,17 @@ async fn an_unavailable_store_is_retried_occasionally() {
         let line = "countersign_store_request_seconds_count{operation=\"admit\"} ";
         text.lines().find_map(|l| l.strip_prefix(line)?.parse::<f64>().ok()).unwrap_or(0.0)
     };
-    assert_eq!(daemon.get("/widget.js").await.status, 200);
+    assert_eq!(daemon.get("/llms.txt").await.status, 200);
     server.signal("-STOP");
     let (before, start) = (asked(), Instant::now());
     for _ in 0..60 {
-        let answer = daemon.get("/widget.js").await;
+        let answer = daemon.get("/llms.txt").await;
         assert_eq!((answer.status, limit_headers(&answer).len()), (200, 0));
     }
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     server.signal("-CONT");
     assert!(asked() - before < 30.0, "{}", asked() - before);
-    until("it counts again", async || !limit_headers(&daemon.get("/widget.js").await).is_empty()).await;
+    until("it counts again", async || !limit_headers(&daemon.get("/llms.txt").await).is_empty()).await;
     daemon.finish().await;
 }
 
