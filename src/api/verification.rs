@@ -100,10 +100,11 @@ wire! {
         /// The code in brackets in the person's message. It is not stored but derived whenever it is requested.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub code: Option<String>,
-        /// Opens WhatsApp with the message prefilled.
+        /// Opens WhatsApp with the message prefilled. Absent if the instance receives SMS.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub whatsapp_link: Option<String>,
-        /// Opens only the installed app with the message prefilled: `whatsapp://send?…`.
+        /// Opens only the installed app with the message prefilled: `whatsapp://send?…`; or `sms:…` if the instance
+        /// receives SMS.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub app_url: Option<String>,
         /// The prefilled message.

@@ -1,4 +1,4 @@
-//! The prefilled message, and the links that open WhatsApp with it.
+//! The prefilled message, and the links that open WhatsApp, or the phone's own messages, with it.
 
 use std::fmt::Write as _;
 
@@ -20,6 +20,12 @@ pub fn wa_me(number: &Phone, text: &str) -> String {
 /// A link that opens only the installed app, with `text` prefilled.
 pub fn app_url(number: &Phone, text: &str) -> String {
     format!("whatsapp://send?phone={}&text={}", number.digits(), percent_encode(text))
+}
+
+/// A link that opens the phone's messages, with `text` prefilled. `?&` is understood by Android, which expects a query
+/// (RFC 5724), and by iOS, which skips to the first `&`.
+pub fn sms_url(number: &Phone, text: &str) -> String {
+    format!("sms:{}?&body={}", number.e164(), percent_encode(text))
 }
 
 /// Encodes everything except unreserved characters. A space becomes `%20`, because some phones display a `+` literally.

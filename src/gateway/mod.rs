@@ -163,6 +163,11 @@ pub trait Gateway: Send + Sync + 'static {
         Channel::WhatsApp
     }
 
+    /// Whether a received message can verify a login. An SMS does so only with `sms_verifies`.
+    fn verifies(&self) -> bool {
+        self.channel() != Channel::Sms || self.sender_warning().is_some()
+    }
+
     /// The `chat_id` for [`Gateway::text_message`] when no message from this subject has been received.
     fn recipient(&self, subject: &Subject) -> String {
         subject.chat_id()

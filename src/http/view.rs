@@ -11,7 +11,9 @@ use crate::{
         verification::{Code, CodeRequest, Completion, Details, Link, LinkRequest, Progress, Request},
     },
     config::LinkStyle,
-    domain::{Kind, OtpType, TypedVerification, Verification, link, sent_code::SentCode, token::TokenKind, whatsapp},
+    domain::{
+        Channel, Kind, OtpType, TypedVerification, Verification, link, sent_code::SentCode, token::TokenKind, whatsapp,
+    },
     service::{Instance, Service},
 };
 
@@ -49,6 +51,7 @@ pub(super) fn link(
     let code = service.link_code(record);
     let text = code.as_ref().map(|code| service.prefilled(instance, record, code));
     let handle = service.token(record, TokenKind::Handle);
+    let on_whatsapp = instance.gateway.channel() == Channel::WhatsApp;
     Link {
         uuid: record.id,
         chat_id: record.chat_id(),
@@ -59,9 +62,11 @@ pub(super) fn link(
         code: code.map(|code| code.as_str().to_owned()),
         whatsapp_link: match (instance.config.link_style, &handle) {
             (LinkStyle::Go, Some(handle)) => Some(service.public_url(&format!("/l/{handle}/go"))),
-            _ => text.as_deref().map(|text| whatsapp::wa_me(number, text)),
+            _ => text.as_deref().filter(|_| on_whatsapp).map(|text| whatsapp::wa_me(number, text)),
         },
-        app_url: text.as_deref().map(|text| whatsapp::app_url(number, text)),
+        app_url: text
+            .as_deref()
+            .map(|text| if on_whatsapp { whatsapp::app_url(number, text) } else { whatsapp::sms_url(number, text) }),
         text,
         start_url: handle.as_ref().map(|handle| service.public_url(&format!("/l/{handle}"))),
         qr_url: handle.as_ref().map(|handle| service.public_url(&format!("/l/{handle}/qr.svg"))),

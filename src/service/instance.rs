@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq as _;
 use super::Actor;
 use crate::{
     config::{ApiToken, InstanceConfig},
-    domain::{Channel, InstanceId, Language, Mode, Request, decision::Reply, request::Texts, scope::Scopes},
+    domain::{Channel, InstanceId, Language, Mode, Request, decision::Reply, request::Texts, scope::Scopes, whatsapp},
     egress::{DeniedTargets, Egress},
     gateway::Gateway,
     hash::sha256,
@@ -23,6 +23,24 @@ pub struct Instance {
     pub callback_egress: Egress,
     /// For requests to the gateway.
     pub gateway_egress: Egress,
+}
+
+impl Instance {
+    /// The URL that opens WhatsApp with `text` prefilled, or the phone's own messages if the instance receives SMS.
+    pub fn message_url(&self, text: &str) -> String {
+        match self.gateway.channel() {
+            Channel::WhatsApp => whatsapp::wa_me(&self.config.number, text),
+            Channel::Sms => whatsapp::sms_url(&self.config.number, text),
+        }
+    }
+
+    /// The URL that opens the chat with this instance's number.
+    pub fn chat_url(&self) -> String {
+        match self.gateway.channel() {
+            Channel::WhatsApp => format!("https://wa.me/{}", self.config.number.digits()),
+            Channel::Sms => format!("sms:{}", self.config.number.e164()),
+        }
+    }
 }
 
 impl fmt::Debug for Instance {

@@ -86,6 +86,9 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> LinkRequest {
 /// Warns about protections that a request lacks, and refuses what the instance does not allow.
 fn check_binding(f: &mut Reader<'_>, request: &Request, instance: &Instance) {
     let config = &instance.config;
+    if !instance.gateway.verifies() {
+        f.fault("instance", "receives SMS, which do not count: set sms_verifies, or use an instance of WhatsApp");
+    }
     let bound = request.challenge.is_some();
     match request.completion {
         Some(Mode::SameBrowser) if !bound && config.require_binding => {

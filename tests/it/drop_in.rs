@@ -4,7 +4,7 @@
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::daemon::{Answer, Daemon, TOKEN, TestStore, WAHA, World};
+use crate::daemon::{Answer, Daemon, InstanceBlock, TOKEN, TestStore, WAHA, World};
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
@@ -143,5 +143,43 @@ async fn what_a_text_does_not_say_is_warned_of() {
         let minted = daemon.mint(body.clone()).await;
         assert_eq!(warnings(&minted).contains(&"no_link".to_owned()), expected, "{body}: {}", minted.text);
     }
+    daemon.finish().await;
+}
+
+/// A wa.me link to a number without WhatsApp leads nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_of_sms_mints_links_for_sms_or_none() {
+    let mut world = World::new(TestStore::directory());
+    let sms = |id, token, more: &str| {
+        let gateway = format!(
+            "kind = \"vonage\"\nurl = \"{}\"\nfrom = \"12025550143\"\napi_key = \"key\"\napi_secret = \"pass\"\n\
+             webhook_secret = \"vonage-signature-secret-0123456789\"\nchannel = \"sms\"\n{more}",
+            world.gateway.url
+        );
+        InstanceBlock { id, name: "Pier", number: "+12025550143", token, lines: "", gateway: &gateway }.to_string()
+    };
+    let (receives, sends) = ("5f0c2a90-0000-4000-8000-00000000000a", "5f0c2a90-0000-4000-8000-00000000000b");
+    world.more = sms(receives, "cst_token-of-the-sms-that-receives", "sms_verifies = true")
+        + &sms(sends, "cst_token-of-the-sms-that-only-sends", "");
+    let daemon = world.start().await;
+    let mint = async |id: &str, token: &str| {
+        let authorization = format!("Bearer {token}");
+        let path = format!("/api/otp/v2/{id}/generate-link");
+        daemon.post_with(&path, json!({}), &[("authorization", &authorization)]).await
+    };
+    let refused = mint(sends, "cst_token-of-the-sms-that-only-sends").await;
+    assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("instance")), "{}", refused.text);
+    let minted = mint(receives, "cst_token-of-the-sms-that-receives").await;
+    assert!(minted.json["data"].get("whatsapp_link").is_none(), "{}", minted.text);
+    let url = minted.text_of("app_url");
+    assert!(url.starts_with("sms:+12025550143?&body=Sign%20me%20in%20to%20Pier%20%5B"), "{url}");
+    let path = minted.text_of("start_url").replacen("http://127.0.0.1:1", "", 1);
+    let page = daemon.get(&path).await;
+    assert!(
+        page.text.contains("href=\"sms:+12025550143?&#38;body=") && page.text.contains("Open SMS"),
+        "{}",
+        page.text
+    );
+    assert!(!page.text.contains("WhatsApp") && !page.text.contains("wa.me"), "{}", page.text);
     daemon.finish().await;
 }

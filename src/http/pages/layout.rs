@@ -40,7 +40,9 @@ impl<'a> PageStyle<'a> {
     pub(super) fn for_record(state: &PublicState, instance: &'a Instance, record: &'a Verification<Link>) -> Self {
         let page = &instance.config.page;
         let name = page.name.as_deref().unwrap_or(&record.request.name);
-        Self::new(state, instance.language(Some(&record.request)), name, Some((page.color, page.logo.as_ref())))
+        let language = instance.language(Some(&record.request));
+        let style = Self::new(state, language, name, Some((page.color, page.logo.as_ref())));
+        Self { texts: PageTexts::for_channel(instance.gateway.channel(), language), ..style }
     }
 
     /// For pages that belong to no request.
@@ -173,7 +175,7 @@ pub(crate) fn set_security_headers(
     let target = redirects_to.map(|url| match url.origin() {
         // The scheme of a native app.
         Origin::Opaque(_) => format!(" {}:", url.scheme()),
-        origin => format!(" {}", origin.ascii_serialization()),
+        origin @ Origin::Tuple(..) => format!(" {}", origin.ascii_serialization()),
     });
     let target = target.unwrap_or_default();
     let csp = format!(

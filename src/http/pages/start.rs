@@ -17,7 +17,7 @@ use super::{
     visitor::{self, Visitor},
 };
 use crate::{
-    domain::{Mode, binding::WhatsAppDevice, token::Token, whatsapp},
+    domain::{Mode, binding::WhatsAppDevice, token::Token},
     http::{PublicState, context::Cx, limits, problem::Problem, qr},
     service::{EnteredCode, RequestContext, ServiceError, StartPage, StartPageState, redirect_target},
 };
@@ -135,7 +135,7 @@ fn render_page(
             ""
         },
         whatsapp_link: String::new(),
-        chat_url: format!("https://wa.me/{}", instance.config.number.digits()),
+        chat_url: instance.chat_url(),
         text: String::new(),
         manual_lead: texts.manual_lead.replace("<number>", &format!("\u{2066}{number}\u{2069}")),
         qr: String::new(),
@@ -160,7 +160,7 @@ fn render_page(
                 return note_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead);
             };
             page.text = service.prefilled(instance, record, &code);
-            page.whatsapp_link = whatsapp::wa_me(&instance.config.number, &page.text);
+            page.whatsapp_link = instance.message_url(&page.text);
             page.qr = qr::bmp_data_url(&page.whatsapp_link).unwrap_or_default();
             page.show_qr = !instance.config.strict_browser && !page.qr.is_empty();
         }
@@ -298,7 +298,7 @@ pub(crate) async fn go_to_whatsapp(
     Ok(match code {
         Some(code) => {
             let text = state.service.prefilled(instance, record, &code);
-            see_other(&whatsapp::wa_me(&instance.config.number, &text))
+            see_other(&instance.message_url(&text))
         }
         None => see_other(&state.service.public_url(&format!("/l/{handle}"))),
     })
@@ -310,8 +310,8 @@ pub(crate) async fn qr_code(state: Data<PublicState>, cx: Cx, handle: Path<Strin
     let StartPage { instance, record, .. } = state.service.open_start_page(&cx, &handle, &[]).await?;
     let code = state.service.link_code(&record).ok_or_else(Problem::not_found)?;
     let text = state.service.prefilled(&instance, &record, &code);
-    let label = &PageTexts::for_language(instance.language(Some(&record.request))).qr_label;
-    let svg = qr::svg(&whatsapp::wa_me(&instance.config.number, &text), label).ok_or_else(Problem::not_found)?;
+    let texts = PageTexts::for_channel(instance.gateway.channel(), instance.language(Some(&record.request)));
+    let svg = qr::svg(&instance.message_url(&text), &texts.qr_label).ok_or_else(Problem::not_found)?;
     let mut response = HttpResponse::Ok();
     set_security_headers(&mut response, &[], None, None);
     response.insert_header(("cross-origin-resource-policy", "cross-origin"));

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use serde::Deserialize;
 
-use crate::domain::Language;
+use crate::domain::{Channel, Language};
 
 macro_rules! page_texts {
     ($($key:ident)*) => {
@@ -40,12 +40,31 @@ macro_rules! files {
 
 const FILES: &[(&str, &str)] = files!("en" "ar" "es" "fr" "pt-BR" "id" "hi" "ur" "tr" "de" "ru" "zh");
 
-static ALL: LazyLock<HashMap<&str, PageTexts>> = LazyLock::new(|| {
-    let parse = |text| toml::from_str(text).expect("a test parses every file");
-    FILES.iter().map(|(tag, text)| (*tag, parse(text))).collect()
+/// The app's name in the texts of the languages.
+const WHATSAPP: [&str; 3] = ["WhatsApp", "واتساب", "واٹس ایپ"];
+
+/// The texts for instances that receive SMS.
+static SMS: LazyLock<HashMap<&str, PageTexts>> = LazyLock::new(|| {
+    let renamed = |text: &str| WHATSAPP.iter().fold(text.to_owned(), |text, name| text.replace(name, "SMS"));
+    FILES.iter().map(|(tag, text)| (*tag, parse(&renamed(text)))).collect()
 });
 
+fn parse(text: &str) -> PageTexts {
+    toml::from_str(text).expect("a test parses every file")
+}
+
+static ALL: LazyLock<HashMap<&str, PageTexts>> =
+    LazyLock::new(|| FILES.iter().map(|(tag, text)| (*tag, parse(text))).collect());
+
 impl PageTexts {
+    /// The texts of pages about an instance that receives messages over `channel`.
+    pub(super) fn for_channel(channel: Channel, language: Language) -> &'static Self {
+        match channel {
+            Channel::WhatsApp => Self::for_language(language),
+            Channel::Sms => SMS.get(language.tag()).unwrap_or(&SMS["en"]),
+        }
+    }
+
     pub(super) fn for_language(language: Language) -> &'static Self {
         ALL.get(language.tag()).unwrap_or(&ALL["en"])
     }
@@ -90,6 +109,15 @@ mod tests {
             }
         }
         assert_eq!(FILES.len(), Language::all().count());
+    }
+
+    #[test]
+    fn pages_of_an_sms_instance_do_not_mention_whatsapp() {
+        for language in Language::all() {
+            let texts = PageTexts::for_channel(Channel::Sms, language).all();
+            assert!(texts.iter().all(|(_, text)| !WHATSAPP.iter().any(|name| text.contains(name))), "{language:?}");
+            assert!(texts.iter().filter(|(_, text)| text.contains("SMS")).count() >= 8, "{language:?}");
+        }
     }
 
     #[test]
