@@ -21,9 +21,13 @@ static BRACKETED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\[([^\[\]]{1,64})\]").expect("a constant that the tests compile"));
 static WORD: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"[0-9A-Za-z]+").expect("a constant that the tests compile"));
-/// Signs that change what an amount is: currencies, mathematical symbols, percent.
-static SIGN: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"^[\p{Sc}\p{Sm}%‰&&[^~]]").expect("a constant that the tests compile"));
+/// Signs that change what is said: of currencies, of mathematics, percent; and what strikes characters through, which is
+/// `~` in WhatsApp, among the mathematical ones, and marks that are drawn over a character.
+static SIGN: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^[\p{Sc}\p{Sm}%‰\u{334}-\u{338}\u{20d0}-\u{20f0}]").expect("a constant that the tests compile")
+});
+/// Displays a text in another order than it is stored in.
+const OVERRIDES: [char; 2] = ['\u{202d}', '\u{202e}'];
 static DASH: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\p{Pd}").expect("a constant that the tests compile"));
 
 /// The codes found in a text.
@@ -64,9 +68,9 @@ pub fn find_codes(text: &str, expected_length: usize) -> FoundCodes {
     }
 }
 
-/// What a text says without its code: letters in lower case, digits, and the signs of amounts. Changes of spaces,
-/// punctuation and case by the sender, a phone or a gateway do not affect it, except between two digits: 90.00 is not
-/// 9,000.
+/// What a text says without its code: letters in lower case, digits, and signs that change what these say. Changes of
+/// spaces, punctuation and case by the sender, a phone or a gateway do not affect it, except between two digits: 90.00
+/// is not 9,000.
 pub fn text_without_code(text: &str, code: &LinkCode) -> String {
     let plain = normalise(text);
     let bracketed = BRACKETED.captures_iter(&plain).find_map(|group| {
@@ -78,8 +82,8 @@ pub fn text_without_code(text: &str, code: &LinkCode) -> String {
     let bare = || WORD.find_iter(&plain).find(|word| LinkCode::parse_strict(word.as_str()).as_ref() == Some(code));
     let range = bracketed.or_else(|| bare().map(|word| word.range())).unwrap_or_default();
     let mut words = words(plain[..range.start].chars().chain(plain[range.end..].chars()));
-    if text.len() > SCANNED_BYTES {
-        // What was cut off makes it a different text.
+    if text.len() > SCANNED_BYTES || text.contains(OVERRIDES) {
+        // The person may have read something else than these words.
         words.push('…');
     }
     words
@@ -176,6 +180,7 @@ mod tests {
             "\u{200f}*Sign me in to Harbour: Pay 9,000 €* [K7QXM2PD] – DO NOT CHANGE.",
             "Sign me in to Harbour: Pay 9,000 € K7QXM2PD - DO NOT CHANGE",
             "Sign me in to Harbour: Pay *9*,_000_ € [K7QXM2PD] - DO NOT CHANGE",
+            "\u{2068}Sign me in to Harbour: Pay 9,000 €\u{2069} [K7QXM2PD] - DO NOT CHANGE",
         ] {
             assert_eq!(of(same), minted, "{same}");
         }
@@ -186,6 +191,9 @@ mod tests {
             "Sign me in to Harbour: Pay 9 000 € [K7QXM2PD] - DO NOT CHANGE",
             "Sign me in to Harbour: Pay 9,000 ₹ [K7QXM2PD] - DO NOT CHANGE",
             "Sign me in to Harbour: Pay 9,000 % [K7QXM2PD] - DO NOT CHANGE",
+            "Sign me in to Harbour: ~Pay 9,000 €~ [K7QXM2PD] - DO NOT CHANGE",
+            "Sign me in to Harbour: Pay 9,0\u{336}0\u{336}0\u{336} € [K7QXM2PD] - DO NOT CHANGE",
+            "Sign me in to Harbour: Pay \u{202e}9,000 €\u{202c} [K7QXM2PD] - DO NOT CHANGE",
             &format!("Sign me in to Harbour: Pay 9,000 € [K7QXM2PD] - DO NOT CHANGE{}no", " ".repeat(SCANNED_BYTES)),
             "Free voucher! Sign me in to Harbour: Pay 9,000 € [K7QXM2PD] - DO NOT CHANGE",
             "Sign me in to Harbour: Pay 9,000 € [K7QXM2PD] [K7QXM2PE] - DO NOT CHANGE",

@@ -127,7 +127,8 @@ impl Service {
                 // Another request with the same idempotency key, or for the same chat, was committed first. With the
                 // same key, return its record; otherwise the next round replaces its code.
                 CommitOutcome::Conflict | CommitOutcome::Duplicate => match self.load_as(cx, id).await {
-                    Ok((_, existing)) => return Ok(existing),
+                    Ok((_, existing)) if existing.instance == instance.config.id => return Ok(existing),
+                    Ok(_) => return Err(ServiceError::KeyReused),
                     Err(ServiceError::NotFound) => {}
                     Err(error) => return Err(error),
                 },

@@ -113,7 +113,8 @@ impl Service {
             // If the process that claimed this key crashed before its commit, the same link is created here instead.
             if holder.claim != ours.claim {
                 let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
-                entered.existing = self.record_of(cx, draft.id, if refused { RECORD_LOOK_UPS } else { 1 }).await?;
+                entered.existing =
+                    self.record_of(cx, instance, draft.id, if refused { RECORD_LOOK_UPS } else { 1 }).await?;
             }
             entered.draft = Some(draft);
         }
@@ -134,15 +135,21 @@ impl Service {
 
     /// The record that an earlier request with the same idempotency key has created. Looks up to `looks` times, in case
     /// that request is still in progress.
+    ///
+    /// # Errors
+    /// `KeyReused` if the key stands for a record of another instance, which only a change in the store can cause.
     async fn record_of(
         &self,
         cx: &RequestContext,
+        instance: &Instance,
         id: VerificationId,
         looks: u32,
     ) -> Result<Option<Verification>, ServiceError> {
         for look in 1..=looks {
             if let Some(stored) = cx.store.load(id.into()).await? {
-                return Ok(Some(self.read(cx, &stored).await?));
+                let record = self.read(cx, &stored).await?;
+                let own = record.instance == instance.config.id;
+                return own.then_some(Some(record)).ok_or(ServiceError::KeyReused);
             }
             if look < looks {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -177,7 +184,7 @@ impl Service {
                 CommitOutcome::Collision => draft = self.redraw(cx, instance, draft, reserve.as_mut()).await?,
                 // A request with the same idempotency key was faster, or an earlier attempt of this one succeeded.
                 CommitOutcome::Conflict | CommitOutcome::Duplicate => {
-                    if let Some(existing) = self.record_of(cx, draft.id, 1).await? {
+                    if let Some(existing) = self.record_of(cx, instance, draft.id, 1).await? {
                         return Verification::from_any(existing).ok_or(ServiceError::KeyReused);
                     }
                 }

@@ -71,6 +71,28 @@ const scenarios = {
     return world;
   },
 
+  async crawler() {
+    const world = await World.start();
+    const minted = await world.mint(), crawler = await world.person("desktop"), page = await world.person("desktop");
+    const bound = async (page, act) => {
+      const response = page.waitForResponse((response) => response.request().method() === "POST");
+      await act();
+      return (await (await response).json()).place;
+    };
+    assert.equal(await bound(crawler, () => crawler.goto(minted.start_url)), "qr");
+    assert.equal(await bound(page, () => page.goto(minted.start_url)), null, "a script does not replace another browser");
+    assert.equal(await page.locator("#scan[open]").count(), 0, "no QR code whose reply this browser could not use");
+    assert.equal(await bound(page, () => page.click("#hand summary")), "qr", "a person does");
+    const reply = await world.says(minted.text);
+    await page.waitForSelector('main[data-stage="code"]');
+    await crawler.waitForSelector('main[data-stage="over"], main[data-stage="done"], main[data-stage="link"], main[data-stage="code"]');
+    assert.equal(await crawler.locator("#code").count(), 0);
+    await page.fill("#code", world.code(reply));
+    await page.keyboard.press("Enter");
+    await world.landed(page);
+    return world;
+  },
+
   async wrong_browser() {
     const world = await World.start();
     const minted = await world.mint(), owner = await world.person("phone"), other = await world.person("phone");

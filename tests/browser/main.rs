@@ -73,6 +73,7 @@ scenarios! {
     button
     scan
     phone_scan
+    crawler
     wrong_browser
     strict
     other_device

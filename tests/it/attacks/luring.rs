@@ -29,8 +29,8 @@ async fn luring_a_victim_into_sending_gives_no_access() {
     }
 }
 
-/// "Free vouchers! Just press Send" changes the text, and what Victor agrees to is never seen by him: the app is told,
-/// and where the message alone counts it does not.
+/// "Free vouchers! Just press Send" changes the text, so Victor does not see what he agrees to: the app is informed,
+/// and where the message alone counts, it is rejected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_message_text_is_reported_or_rejected() {
     for way in LOGIN_MODES {
@@ -46,15 +46,15 @@ async fn a_changed_message_text_is_reported_or_rejected() {
             let answer = mallory.browser.submit(&scene.daemon, &page, &page, &[("do", "finish")]).await;
             assert_eq!(redirect_parameters(&answer), None, "{}", answer.text);
         } else {
-            let told = scene.world.receiver.wait_for(1).await[0].json();
-            assert_eq!(told["data"]["text_changed"], true, "{}", way.name);
+            let callback = scene.world.receiver.wait_for(1).await[0].json();
+            assert_eq!(callback["data"]["text_changed"], true, "{}", way.name);
         }
         scene.daemon.finish().await;
     }
 }
 
-/// Whatever Mallory has begun, its answer tells Victor what it is, and one tap stops it: before she goes on, while her
-/// token is out, and after the app has let her in, which then knows.
+/// The reply to Mallory's login says what it is for, and one tap ends it: before she continues, while her token is valid,
+/// and after the app has redeemed it, which `link.disputed` then says.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_victim_can_dispute_at_any_time() {
     let mut world = World::new(TestStore::directory());
@@ -80,8 +80,8 @@ async fn the_victim_can_dispute_at_any_time() {
         let dispute = dispute_in(&said);
         assert_eq!(Browser::default().submit_link(&daemon, &dispute).await.status, 200);
         daemon.settle().await;
-        let told = world.receiver.requests().pop().unwrap().json();
-        assert_eq!((&told["type"], &told["data"]["after"]), (&json!("link.disputed"), &json!(reached)));
+        let callback = world.receiver.requests().pop().unwrap().json();
+        assert_eq!((&callback["type"], &callback["data"]["after"]), (&json!("link.disputed"), &json!(reached)));
         assert_eq!(redirect_parameters(&mallory.submit(&daemon, &page, &page, &finish).await), None);
         if let Some(token) = token {
             assert_ne!(redeem(&daemon, json!({"token": token})).await.status, 200);
@@ -90,8 +90,7 @@ async fn the_victim_can_dispute_at_any_time() {
     daemon.finish().await;
 }
 
-/// Mallory's page on the app's origin, or anywhere else, gets no redirect of ours.
-/// Ways around an allow-list that people have found, for an entry `https://app.example.org/in`.
+/// Known ways around an allow-list, for an entry `https://app.example.org/in`.
 fn url_variants() -> Vec<String> {
     let hosts = [
         "evil.example",

@@ -36,8 +36,10 @@ struct LoginMode {
     config: &'static str,
     /// Whether it binds a browser or a session.
     binds: bool,
-    /// Whether a code can be told that another browser takes.
-    tells: bool,
+    /// Whether the chat can show a code that the waiting browser accepts.
+    shows_code: bool,
+    /// Whether the app has stated the number (`chatId`).
+    states: bool,
 }
 
 fn verifier(who: &str) -> String {
@@ -51,27 +53,33 @@ fn challenged(who: &str) -> Value {
 const MODES: &str = "completions_allowed = [\"prove_phone\", \"anywhere\"]";
 
 const fn login_mode(name: &'static str, body: fn(&str) -> Value, tap: Option<&'static str>) -> LoginMode {
-    LoginMode { name, body, tap, config: MODES, binds: true, tells: true }
+    LoginMode { name, body, tap, config: MODES, binds: true, shows_code: true, states: false }
 }
 
 const LOGIN_MODES: &[LoginMode] = &[
     login_mode("same_browser, here", |_| json!({}), Some("here")),
     login_mode("same_browser, qr", |_| json!({}), Some("qr")),
+    LoginMode { states: true, ..login_mode("same_browser, stated", |who| json!({"chatId": who}), Some("qr")) },
     LoginMode {
         config: "strict_browser = true",
-        tells: false,
+        shows_code: false,
         ..login_mode("strict_browser", |_| json!({}), Some("here"))
     },
     login_mode("challenge", challenged, None),
     login_mode("challenge and start page", challenged, Some("here")),
     login_mode("challenge and scan", challenged, Some("qr")),
     LoginMode {
-        tells: false,
+        shows_code: false,
+        states: true,
         ..login_mode("prove_phone", |who| json!({"completion": "prove_phone", "chatId": who}), Some("here"))
     },
-    LoginMode { binds: false, tells: false, ..login_mode("anywhere", |_| json!({"completion": "anywhere"}), None) },
+    LoginMode {
+        binds: false,
+        shows_code: false,
+        ..login_mode("anywhere", |_| json!({"completion": "anywhere"}), None)
+    },
     // Hypersender's clients: named `anywhere` in callbacks, warned of at mint.
-    LoginMode { binds: false, tells: false, ..login_mode("unbound", |_| json!({}), None) },
+    LoginMode { binds: false, shows_code: false, ..login_mode("unbound", |_| json!({}), None) },
 ];
 
 /// One person, her browser and her chat.
@@ -129,7 +137,7 @@ impl Scene {
         minted
     }
 
-    /// Somebody sends the message; what the chat answers.
+    /// Sends the message from `number`, and returns the reply.
     async fn send(&mut self, number: &str, minted: &Answer) -> String {
         self.messages += 1;
         self.daemon.send_message(number, &format!("A{}", self.messages), &minted.text_of("text")).await;
@@ -159,7 +167,7 @@ impl Scene {
         }
     }
 
-    /// Somebody is where he does not belong.
+    /// Whether a browser is signed in to an account of another person.
     fn is_compromised(&self) -> bool {
         self.app.sessions.iter().any(|(owner, account)| owner != account)
     }

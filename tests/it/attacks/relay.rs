@@ -1,5 +1,5 @@
 //! Mallory's false page stands between Victor and the app, in real time: she begins at the app, shows Victor her link or QR
-//! code, and asks him for what the chat answers. Victor takes her page for the app's and types what he is told.
+//! code, and asks him for what the chat answers. Victor takes her page for the app's and types what it asks for.
 
 use super::{Actor, LOGIN_MODES, LoginMode, MALLORY, Scene, VICTOR, actors, verifier};
 use crate::{
@@ -48,10 +48,10 @@ async fn relay(way: LoginMode) -> bool {
     broken
 }
 
-/// What nothing on this side can stop: a person who types a code into the wrong page. Where no code is told, nobody gets in.
+/// The daemon cannot prevent that a person types a code into the wrong page. Without a code there is nothing to type.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_succeeds_only_in_modes_that_show_a_code() {
     for way in LOGIN_MODES {
-        assert_eq!(relay(*way).await, way.tells, "relayed in {}", way.name);
+        assert_eq!(relay(*way).await, way.shows_code, "relayed in {}", way.name);
     }
 }

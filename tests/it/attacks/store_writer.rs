@@ -130,7 +130,7 @@ async fn a_record_moved_under_another_code_verifies_nothing_and_blocks_nothing()
 async fn a_record_added_to_another_list_is_not_shown() {
     let (world, mut writer) = world();
     let daemon = world.start().await;
-    // Lists are kept by partition: somebody has links in enough of them.
+    // Lists are kept by partition, so create links in many of them.
     let mut minted = Vec::new();
     for _ in 0..40 {
         minted.push(daemon.create_link(json!({"chatId": VICTOR})).await);
@@ -147,6 +147,38 @@ async fn a_record_added_to_another_list_is_not_shown() {
     let of_mallory = requests(&daemon, TOKEN, WAHA, &format!("&chat_id={MALLORY}")).await;
     let found = |page: &str| minted.iter().filter(|link| page.contains(&link.uuid)).count();
     assert_eq!((found(&everything), found(&of_mallory)), (0, 0));
+    daemon.finish().await;
+}
+
+/// The keys' values are not encrypted: Mallory, who is a tenant, too, makes one of hers stand for Victor's request.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_does_not_return_a_request_of_another_instance() {
+    let (world, mut writer) = world();
+    let daemon = world.start().await;
+    for (path, body) in [("generate-link", json!({})), ("request-code", json!({"chatId": MALLORY}))] {
+        let headers = |token: &str, key: &str| {
+            [("authorization", format!("Bearer {token}")), ("idempotency-key", key.to_owned())]
+        };
+        let ask = async |instance: &str, token: &str, body: serde_json::Value| {
+            let headers = headers(token, path);
+            let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+            daemon.post_with(&format!("/api/otp/v2/{instance}/{path}"), body, &headers).await
+        };
+        assert_eq!(ask(META, META_TOKEN, body.clone()).await.status, 200, "{path}");
+        let hers = writer.keys("cs:*:k:*");
+        assert_eq!(ask(WAHA, TOKEN, json!({"chatId": VICTOR})).await.status, 200, "{path}");
+        let his = writer.keys("cs:*:k:*").into_iter().find(|key| !hers.contains(key)).unwrap();
+        let value = |writer: &mut Writer, key: &str| -> Vec<u8> {
+            redis::cmd("GET").arg(key).query(&mut writer.connection).unwrap()
+        };
+        let (own, found) = (value(&mut writer, &hers[0]), value(&mut writer, &his));
+        // The fingerprint of her request, and the record that his has created.
+        writer.command(&[b"SET", hers[0].as_bytes(), &[&own[..16], &found[16..]].concat()]);
+        let repeated = ask(META, META_TOKEN, body).await;
+        assert_eq!((repeated.status, &repeated.json["code"]), (422, &json!("idempotency_key_reused")), "{path}");
+        writer.command(&[b"DEL", hers[0].as_bytes()]);
+        writer.command(&[b"DEL", his.as_bytes()]);
+    }
     daemon.finish().await;
 }
 

@@ -44,7 +44,7 @@ async fn tokens_of_another_tenant_give_no_access_to_a_login() {
     assert!(!explained.text.contains("447700900123"), "{}", explained.text);
     assert_eq!(redeem(&daemon, json!({"token": query["token"]})).await.status, 200, "it was not touched");
 
-    // Nor do tokens of one kind open what another kind does, whoever holds them.
+    // A token of one kind is invalid as any other kind.
     let bearer = |path: &str| path.rsplit('/').next().unwrap().to_owned();
     let all = [bearer(&page), bearer(&link_in(&said)), bearer(&dispute_in(&said)), minted.text_of("poll_token")];
     for (own, below) in ["/l/", "/o/", "/d/"].into_iter().enumerate() {
