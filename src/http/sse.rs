@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use super::event_stream::EventSource;
 use crate::{domain::Kind, service::VerificationWatch};
 
-/// Interval of heartbeats: proxies close a stream that stays silent.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Interval of heartbeats: proxies close a stream that stays silent, some of them after 15 seconds.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a client that lost the stream waits before it reconnects.
 const RECONNECT_MS: u32 = 2_000;
 

@@ -92,6 +92,14 @@ fn fields(info: &str) -> HashMap<&str, &str> {
     info.lines().filter_map(|line| line.trim_end().split_once(':')).collect()
 }
 
+/// The name and the version of the server. Valkey also reports the version of Redis that it is compatible with.
+fn product<'a>(fields: &HashMap<&str, &'a str>) -> (&'static str, &'a str) {
+    match fields.get("valkey_version") {
+        Some(version) => ("Valkey", version),
+        None => ("Redis", fields.get("redis_version").copied().unwrap_or("?")),
+    }
+}
+
 /// Checks the `INFO` of one master.
 fn check(info: &str, durability: Durability) -> Result<Vec<String>, StoreError> {
     let fields = fields(info);
@@ -103,25 +111,25 @@ fn check(info: &str, durability: Durability) -> Result<Vec<String>, StoreError> 
             "store.url: Redis {version} is too old; 7.0 or newer is needed"
         )));
     }
+    let (name, _) = product(&fields);
     let policy = field("maxmemory_policy");
     if !policy.is_empty() && policy != "noeviction" {
         return Err(StoreError::Misconfigured(format!(
-            "store.url: Redis has maxmemory-policy {policy}, which deletes live codes and unsent callbacks when memory \
+            "store.url: {name} has maxmemory-policy {policy}, which deletes live codes and unsent callbacks when memory \
              is short; set `maxmemory-policy noeviction`"
         )));
     }
     let mut warnings = Vec::new();
     if field("aof_enabled") == "0" {
-        warnings.push(
-            "Redis has no append-only file: a crash of Redis loses the last writes; set `appendonly yes`".to_owned(),
-        );
+        warnings.push(format!(
+            "{name} has no append-only file: a crash of {name} loses the last writes; set `appendonly yes`"
+        ));
     }
     if field("connected_slaves") == "0" && durability != Durability::Standard {
-        warnings.push(
-            "Redis has no replica that could confirm a write: every write will be refused, unless store.durability is \
+        warnings.push(format!(
+            "{name} has no replica that could confirm a write: every write will be refused, unless store.durability is \
              \"standard\""
-                .to_owned(),
-        );
+        ));
     }
     if let Some(replicas @ 2..) = field("connected_slaves").parse().ok()
         && durability == Durability::Durable
@@ -140,6 +148,7 @@ fn check(info: &str, durability: Durability) -> Result<Vec<String>, StoreError> 
 /// Describes one master by its `INFO`.
 fn describe(info: &str, durability: Durability) -> String {
     let fields = fields(info);
+    let (name, version) = product(&fields);
     let field = |name: &str| fields.get(name).copied().unwrap_or("?");
     let file = match (field("aof_enabled"), field("aof_last_write_status")) {
         ("1", "ok") => "append-only file",
@@ -151,8 +160,7 @@ fn describe(info: &str, durability: Durability) -> String {
         limit => format!(" of {limit}"),
     };
     format!(
-        "Redis {}, {}, {} replicas{}, {}{limit} used, {file}",
-        field("redis_version"),
+        "{name} {version}, {}, {} replicas{}, {}{limit} used, {file}",
         field("role"),
         field("connected_slaves"),
         confirmers(field("connected_slaves"), durability),
@@ -172,6 +180,14 @@ fn confirmers(replicas: &str, durability: Durability) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn valkey_is_called_by_its_name() {
+        let info =
+            "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.1\r\nrole:master\r\naof_enabled:0\r\n";
+        assert!(describe(info, Durability::Standard).starts_with("Valkey 8.1.1, master, "));
+        assert!(check(info, Durability::Standard).unwrap()[0].starts_with("Valkey has no append-only file"));
+    }
 
     #[test]
     fn eviction_and_old_servers_are_refused() {
