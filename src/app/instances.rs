@@ -134,4 +134,11 @@ pub(super) fn log_instances(service: &Service) {
         );
     }
     warn(&service.instances);
+    if service.public_url.path() != "/" {
+        tracing::warn!(
+            public_url = %service.public_url,
+            "public_url has a path: pages of other programs on this host are of the same origin and could act for the \
+             person; use a host name of its own if they are not trusted"
+        );
+    }
 }

@@ -25,6 +25,7 @@ mod limits;
 pub mod operator;
 pub(crate) mod origin;
 mod pages;
+mod prefix;
 pub mod problem;
 pub mod qr;
 mod query;
@@ -137,5 +138,6 @@ pub const ROUTES: &[RouteEntry] = &[
 pub fn routes(config: &mut ServiceConfig) {
     let table: Vec<&'static RouteEntry> = ROUTES.iter().collect();
     let everything = route::register(web::scope(""), &table, "").default_service(web::to(not_found));
-    config.service(everything.wrap(from_fn(address_limit::limit_by_address)).wrap(from_fn(span::observe)));
+    let everything = everything.wrap(from_fn(address_limit::limit_by_address)).wrap(from_fn(span::observe));
+    config.service(everything.wrap(from_fn(prefix::strip)));
 }

@@ -238,6 +238,11 @@ impl Service {
         format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
     }
 
+    /// The path of `path` for browsers: below the path of the public URL, if it has one.
+    pub fn public_path(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url.path().trim_end_matches('/'))
+    }
+
     /// The prefilled message that the person sends. With `Mode::ProvePhone` the message alone expresses consent, so it
     /// must name the app and the purpose.
     pub fn prefilled(&self, instance: &Instance, record: &Verification<Link>, code: &LinkCode) -> String {

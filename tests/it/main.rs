@@ -75,6 +75,7 @@ mod page_weight;
 mod process;
 mod protocol;
 mod proxy;
+mod public_path;
 mod redis_cluster;
 mod redis_cluster_moves;
 mod redis_cost;

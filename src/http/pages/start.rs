@@ -116,7 +116,7 @@ fn render_page(
         title: "",
         lead: "",
         icon: "late",
-        path: format!("/l/{handle}"),
+        path: service.public_path(&format!("/l/{handle}")),
         form_field,
         now: service.now().as_millisecond(),
         deadline: record.expires_at.as_millisecond(),
@@ -205,11 +205,12 @@ async fn try_tap(
     match field("do") {
         "renew" => {
             let renewed = service.renew(cx, &handle, &visitor.cookies, field("form")).await;
-            return limits::respond(renewed, |fresh| see_other(&format!("/l/{fresh}")));
+            return limits::respond(renewed, |fresh| see_other(&state.service.public_path(&format!("/l/{fresh}"))));
         }
         "finish" => {
             let redirect = service.finish(cx, &handle, visitor.browser(), field("form")).await?;
-            return Ok(see_other(redirect.as_ref().map_or(&format!("/l/{handle}"), |url| url.as_str())));
+            let target = redirect.map_or_else(|| service.public_path(&format!("/l/{handle}")), String::from);
+            return Ok(see_other(&target));
         }
         _ => {}
     }
@@ -259,7 +260,7 @@ async fn try_code(
     let service = &state.service;
     match service.enter_code(cx, &handle, visitor.browser(), field("form"), field("code")).await? {
         EnteredCode::Correct { redirect: Some(url) } => Ok(see_other(url.as_str())),
-        EnteredCode::Correct { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),
+        EnteredCode::Correct { redirect: None } => Ok(see_other(&state.service.public_path(&format!("/l/{handle}")))),
         EnteredCode::Wrong { attempts_left: tries_left } => {
             let start = service.open_start_page(cx, &handle, &visitor.cookies).await?;
             let shown = PageUpdate {

@@ -86,7 +86,8 @@ impl Visitor {
         back: &str,
     ) -> Result<HttpResponse, Problem> {
         if self.reads_html {
-            layout::problem_page(&PageStyle::unbranded(state, self.language), problem, back)
+            let back = state.service.public_path(back);
+            layout::problem_page(&PageStyle::unbranded(state, self.language), problem, &back)
         } else {
             Err(problem)
         }

@@ -1,0 +1,50 @@
+//! A `public_url` with a path, behind a proxy that passes the path on and behind one that removes it.
+
+use serde_json::json;
+
+use crate::{
+    browser::{Browser, reply},
+    daemon::{TestStore, WAHA, World},
+    login_flow::link_in,
+};
+
+const PREFIX: &str = "/a/otp";
+
+/// The whole login in a browser. `passes`: whether the proxy passes the prefix on.
+async fn log_in(passes: bool) {
+    let mut world = World::new(TestStore::directory());
+    world.public_url = format!("http://127.0.0.1:1{PREFIX}/");
+    let daemon = world.start().await;
+    let path = |url: &str| {
+        let path = url.strip_prefix("http://127.0.0.1:1").unwrap_or(url);
+        let rest = path.strip_prefix(PREFIX).unwrap_or_else(|| panic!("{url} is not below the path"));
+        if passes { path.to_owned() } else { rest.to_owned() }
+    };
+    let minted = daemon.post(&path(&format!("{PREFIX}/api/otp/v2/{WAHA}/generate-link")), json!({})).await;
+    let start = path(&minted.text_of("start_url"));
+    let mut browser = Browser::default();
+    let page = browser.get(&daemon, &start).await.text;
+    assert!(page.contains(&format!("data-path=\"{PREFIX}/l/")), "{page}");
+    assert_eq!(browser.tap(&daemon, &start, "here").await.status, 200);
+    assert_eq!(daemon.get(&format!("{start}/qr.svg")).await.status, 200);
+    assert_eq!(daemon.send_message("447700900123", "m1", &minted.text_of("text")).await.status, 200);
+    let said = reply(&world, 1).await;
+    assert!(said.contains(&format!("http://127.0.0.1:1{PREFIX}/o/")), "{said}");
+    let link = link_in(&said);
+    let link = if passes { format!("{PREFIX}{link}") } else { link };
+    let done = browser.submit_link(&daemon, &link).await;
+    assert_eq!(done.status, 303, "{}", done.text);
+    assert!(done.header("location").starts_with("https://app.example.org/in?uuid="), "{:?}", done.headers);
+    assert_eq!(daemon.get(&path(&format!("{PREFIX}/docs"))).await.status, 200);
+    daemon.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_may_pass_the_prefix_on() {
+    log_in(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_may_remove_the_prefix() {
+    log_in(false).await;
+}
