@@ -74,6 +74,7 @@ mod operator_page;
 mod page_weight;
 mod process;
 mod protocol;
+mod proxies;
 mod proxy;
 mod public_path;
 mod redis_cluster;

@@ -28,7 +28,7 @@ macro_rules! guides {
 }
 
 guides! {
-    "log-in" "api" "callbacks" "limits" "gateways" "configuration" "redis" "production" "backups" "upgrades" "security"
+    "log-in" "api" "callbacks" "limits" "gateways" "configuration" "redis" "production" "proxies" "backups" "upgrades" "security"
     "runbook"
 }
 
