@@ -7,14 +7,12 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
-use sha2::Sha512;
 use tempfile::TempDir;
 
 use crate::{
     browser::field,
-    daemon::{TOKEN, TestStore, WAHA, WAHA_KEY, World},
+    daemon::{TOKEN, TestStore, WAHA, World, signed_waha},
     process::Process,
     redis_server::free_port,
     wait::until,
@@ -95,9 +93,10 @@ fn start(name: &str, port: u16, upstream: u16) -> Option<Proxy> {
             command
         }
     };
-    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
-    let found = path.split(':').any(|directory| Path::new(directory).join(command.get_program()).exists());
-    command.env("PATH", path).stdout(Stdio::null()).stderr(Stdio::null());
+    // Debian's directories, since /usr/sbin is not on every user's PATH.
+    let program = ["/usr/sbin", "/usr/bin"].map(|directory| Path::new(directory).join(command.get_program()));
+    let found = program.iter().any(|program| program.exists());
+    command.env("PATH", "/usr/sbin:/usr/bin").stdout(Stdio::null()).stderr(Stdio::null());
     found.then(|| Proxy { child: command.spawn().unwrap(), _directory: directory })
 }
 
@@ -140,16 +139,8 @@ async fn log_in_through(name: &str) -> Option<()> {
             "id": "false_447700900123@c.us_M1", "timestamp": world.clock.wall().as_second(), "from": "447700900123@c.us",
             "fromMe": false, "body": minted.text_of("text"), "_data": { "pushName": "Mara", "pad": "//%2F é".repeat(300_000) },
         },
-    })
-    .to_string();
-    let mut mac = Hmac::<Sha512>::new_from_slice(WAHA_KEY.as_bytes()).unwrap();
-    mac.update(message.as_bytes());
-    let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    let webhook = request("POST", &format!("{base}/webhooks/{WAHA}"))
-        .header("content-type", "application/json")
-        .header("x-webhook-hmac", signature)
-        .body(message.into_bytes())
-        .unwrap();
+    });
+    let webhook = signed_waha(base, &message);
     let taken = send(webhook).await;
     assert_eq!(taken.status, 200, "{name}: {}", taken.text);
     let said = world.gateway.wait_for(1).await[0].json()["text"].as_str().unwrap().to_owned();
