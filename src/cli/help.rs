@@ -8,7 +8,7 @@ use clap::Command;
 const GROUPS: &[(&str, &[&str])] = &[
     ("Try it", &["dev"]),
     ("Set up", &["init", "new-instance", "new-token", "hash-password", "check-config", "print-config"]),
-    ("Run", &["serve", "healthcheck", "status", "doctor"]),
+    ("Run", &["serve", "healthcheck", "status", "doctor", "backup"]),
     ("Use", &["mint", "request-code", "validate-code", "explain", "callbacks", "send-test-callback"]),
     ("Offline", &["inspect-webhook", "verify-signature", "openapi", "completions", "man"]),
 ];
@@ -49,6 +49,8 @@ const COMMANDS: &[CommandHelp] = &[
         exit: "0 if the daemon is ready, 1 if it is not or does not answer" },
     CommandHelp { path: "doctor", examples: &["countersign doctor --config countersign.toml", "countersign doctor Harbour --config countersign.toml --url https://wa.example.org --wait"],
         exit: "0 if every check passed, 1 if not, 2 for wrong arguments, 78 if the configuration is invalid" },
+    CommandHelp { path: "backup", examples: &["countersign backup --config countersign.toml /var/backups/countersign.sqlite"],
+        exit: "0 if the copy is complete, 1 if there is none, 78 if the configuration is invalid or its store is a Redis" },
     CommandHelp { path: "mint", examples: &["countersign mint --name Harbour --state a-random-value --qr", "countersign mint --json"], exit: API_EXIT },
     CommandHelp { path: "request-code", examples: &["countersign request-code +447700900123 --name Harbour"], exit: API_EXIT },
     CommandHelp { path: "validate-code", examples: &["countersign validate-code +447700900123 493021"],

@@ -1,6 +1,7 @@
 //! The subcommands. A command prints its result on standard output; logs, errors and secrets go to standard error.
 
 mod api_commands;
+mod backup;
 mod codes;
 mod hash_password;
 mod help;
@@ -70,6 +71,8 @@ enum Command {
     Status(status::StatusOptions),
     /// Send genuine, forged, replayed and stale webhooks to a running daemon, and print what passed.
     Doctor(crate::doctor::Options),
+    /// Copy the embedded store into a file, also while the daemon runs.
+    Backup(backup::BackupOptions),
     /// Create a login link.
     Mint(api_commands::MintOptions),
     /// Send a code to a chat.
@@ -125,6 +128,7 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Doctor(options) => {
             crate::doctor::run_blocking(parse_config(&read_config(&options.config)?)?, &options)
         }
+        Command::Backup(options) => backup::run(&options),
         Command::Mint(options) => api_commands::mint(&options),
         Command::RequestCode(options) => codes::request(&options),
         Command::ValidateCode(options) => codes::validate(&options),

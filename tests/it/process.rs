@@ -676,3 +676,26 @@ fn a_store_with_other_keys_is_refused() {
     let (status, _, error) = run(&["serve", "--config", other.path().to_str().unwrap()]);
     assert!(status == Some(78) && error.contains("other keys"), "{error}");
 }
+
+/// From the command line, beside the running daemon.
+#[tokio::test(flavor = "multi_thread")]
+async fn backup_copies_the_store_of_a_running_daemon() {
+    let world = World::new(TestStore::directory());
+    let process = Process::start(&world).await;
+    process.mint(json!({})).await.unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let file = target.path().join("copy.sqlite");
+    let arguments = ["backup", "--config", process.config.path().to_str().unwrap(), file.to_str().unwrap()];
+    let (status, printed, error) = run(&arguments);
+    assert_eq!(status, Some(0), "{error}");
+    assert!(printed.starts_with(&format!("{} holds the store: ", file.display())), "{printed}");
+    let (status, _, error) = run(&arguments);
+    assert_eq!(status, Some(1));
+    assert!(error.contains("exists already"), "{error}");
+    let redis = target.path().join("redis.toml");
+    let text = std::fs::read_to_string(process.config.path()).unwrap();
+    std::fs::write(&redis, text.replace(&world.test_store.url(), "redis://127.0.0.1/0")).unwrap();
+    let (status, _, error) = run(&["backup", "--config", redis.to_str().unwrap(), file.to_str().unwrap()]);
+    assert_eq!(status, Some(78), "{error}");
+    assert!(error.contains("its own tools"), "{error}");
+}
