@@ -49,8 +49,8 @@ fn command(framework: &str, directory: &Path, file: &Path, port: u16) -> Command
         let venv = tools.join("venv");
         if !venv.join("bin/uvicorn").exists() {
             succeed(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-            let pip = ["install", "--quiet", "--no-input", "fastapi", "uvicorn", "httpx", "django"];
-            succeed(Command::new(venv.join("bin/pip")).args(pip));
+            let pip = ["-m", "pip", "install", "--quiet", "--no-input", "fastapi", "uvicorn", "httpx", "django"];
+            succeed(Command::new(venv.join("bin/python3")).args(pip));
         }
         venv.join("bin")
     };
@@ -70,8 +70,8 @@ fn command(framework: &str, directory: &Path, file: &Path, port: u16) -> Command
             next
         }
         "FastAPI" => {
-            let mut uvicorn = Command::new(python().join("uvicorn"));
-            uvicorn.args(["login:app", "--port", &port.to_string()]);
+            let mut uvicorn = Command::new(python().join("python3"));
+            uvicorn.args(["-m", "uvicorn", "login:app", "--port", &port.to_string()]);
             uvicorn
         }
         "Django" => {

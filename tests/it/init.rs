@@ -79,6 +79,11 @@ fn the_token_is_shown_once_and_never_on_standard_output() {
     let (out, shown) = (String::from_utf8(made.stdout).unwrap(), String::from_utf8(made.stderr).unwrap());
     let token = shown.trim().rsplit_once("export COUNTERSIGN_TOKEN=").unwrap().1;
     assert!(token.starts_with("cst_") && !out.contains("cst_"), "{out} {shown}");
+    for next in
+        ["export COUNTERSIGN_URL=https://wa.example.org/cs\n", "export COUNTERSIGN_INSTANCE=", "under redirect_urls in"]
+    {
+        assert!(out.contains(next), "{next}: {out}");
+    }
     let config = fs::read_to_string(directory.path().join("a/countersign.toml")).unwrap();
     assert!(!config.contains("cst_") && config.contains(&countersign::config::credentials::token_digest(token)));
 
