@@ -1,5 +1,6 @@
 //! The pass/fail report, as text or JSON.
-#![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
+
+use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::json;
@@ -56,45 +57,47 @@ impl Report {
         self.checks.iter().filter(|check| !check.passed).count()
     }
 
-    pub(super) fn print(&self, title: &ReportHeader, as_json: bool) {
+    pub(super) fn render(&self, title: &ReportHeader, as_json: bool) -> String {
         if as_json {
             let report = json!({
                 "instance": title.instance, "gateway": title.gateway, "url": title.url, "proof": title.auth,
                 "weak": title.weak, "passed": self.passed(), "failed": self.failed(), "checks": self.checks,
                 "notes": self.notes, "advice": self.advice, "leaves": self.leaves,
             });
-            println!("{report}");
-            return;
+            return report.to_string();
         }
-        println!("{} ({}) at {}", title.instance, title.gateway, title.url);
-        println!("webhooks are authenticated by {}", title.auth);
+        let mut out = String::new();
+        let mut line = |text: String| writeln!(out, "{text}").expect("writing to a string does not fail");
+        line(format!("{} ({}) at {}", title.instance, title.gateway, title.url));
+        line(format!("webhooks are authenticated by {}", title.auth));
         let mut group = "";
         for check in &self.checks {
             if check.group != group {
                 group = check.group;
                 let (all, passed) = self.count(group);
-                println!("\n{group}: {passed} of {all}");
+                line(format!("\n{group}: {passed} of {all}"));
             }
             // Of the dozens of forgeries, only accepted ones are listed.
             if check.passed && group == "forged" {
                 continue;
             }
             let mark = if check.passed { "✓" } else { "✗" };
-            println!("  {mark} {:<52} {}", check.name, check.got);
+            line(format!("  {mark} {:<52} {}", check.name, check.got));
             if !check.passed {
-                println!("    expected: {}", check.expected);
+                line(format!("    expected: {}", check.expected));
             }
         }
         for (heading, lines) in [("note", &self.notes), ("to do", &self.advice), ("left behind", &self.leaves)] {
             if !lines.is_empty() {
-                println!();
+                line(String::new());
             }
-            for line in lines {
-                println!("{heading}: {line}");
+            for text in lines {
+                line(format!("{heading}: {text}"));
             }
         }
         let verdict = if self.passed() { "PASS" } else { "FAIL" };
-        println!("\n{verdict}: {} checks, {} failed", self.checks.len(), self.failed());
+        line(format!("\n{verdict}: {} checks, {} failed", self.checks.len(), self.failed()));
+        out
     }
 
     fn count(&self, group: &str) -> (usize, usize) {
