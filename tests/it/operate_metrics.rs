@@ -91,6 +91,8 @@ async fn every_metric_changes(test_store: TestStore) {
     let location = url::Url::parse(tapped.header("location")).unwrap();
     let token = location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
     assert_eq!(daemon.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({ "token": token })).await.status, 200);
+    // A route with series of its own, which other methods below must not add to.
+    assert_eq!(daemon.get("/").await.status, 303);
     send_as_doctor(&daemon).await;
     // Unknown, chatter, forged, too old, expired; a callback that fails and one that dies; too many mints.
     daemon.send_message("447700900155", "M2", "[ZZZZZZZZZZZZZZ]").await;
