@@ -71,6 +71,13 @@ impl Disk {
         }
     }
 
+    /// A connection that only copies the log into the database, and must close before the writer's.
+    pub(super) fn checkpointer(&self) -> Result<Connection, StoreError> {
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(|error| self.failed(&error))?;
+        Ok(connection)
+    }
+
     /// A read-only connection. Each statement sees what was committed when it began.
     pub(super) fn reader(&self) -> Result<Connection, StoreError> {
         self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)
