@@ -16,6 +16,7 @@ mod disk;
 mod error;
 mod jobs;
 mod limits;
+mod lookups;
 mod operations;
 mod query;
 mod queue;
@@ -35,13 +36,17 @@ pub use self::backup::{BackupError, backup};
 
 use super::{Background, ChangeNotifier, StoreError};
 
-use self::{ballast::Ballast, checkpoint::Checkpointer, disk::Disk, reader::Readers, time::Time, writer::Writer};
+use self::{
+    ballast::Ballast, checkpoint::Checkpointer, disk::Disk, lookups::Lookups, reader::Readers, time::Time,
+    writer::Writer,
+};
 
 /// Dropping it finishes queued writes and closes the database.
 ///
 /// Fields are dropped in this order: the writer's connection closes last, because only it can checkpoint the
 /// write-ahead log, and the lock outlives both.
 pub struct EmbeddedStore {
+    lookups: Lookups,
     readers: Readers,
     writer: Writer,
     time: Arc<Time>,
@@ -61,6 +66,7 @@ impl EmbeddedStore {
         let readers = Readers::new([disk.reader()?, disk.reader()?]);
         let background = Background::default();
         let no_thread = |error| StoreError::Unavailable(format!("cannot start a thread: {error}"));
+        let lookups = Lookups::start(disk.reader()?, background.running("store's lookups")).map_err(no_thread)?;
         let checkpointer = Checkpointer::spawn(disk.checkpointer()?, background.running("store's checkpoints"));
         let writer = Writer::start(
             connection,
@@ -70,6 +76,6 @@ impl EmbeddedStore {
             background.running("store's writer"),
         )
         .map_err(no_thread)?;
-        Ok(Self { readers, writer, time, changes: Arc::default(), background, _lock: disk.into_lock() })
+        Ok(Self { lookups, readers, writer, time, changes: Arc::default(), background, _lock: disk.into_lock() })
     }
 }
