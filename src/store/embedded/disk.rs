@@ -18,6 +18,8 @@ pub(super) const DATABASE: &str = "countersign.sqlite";
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of the write-ahead log kept for reuse after a checkpoint.
 const LOG_LIMIT: i64 = 64 * 1024 * 1024;
+/// Memory for pages of the writer, in KiB with a minus: the upper pages of its indexes and those it wrote lately.
+const CACHE: i64 = -8 * 1024;
 /// More than the number of statements, so that none is compiled twice.
 const STATEMENTS: usize = 64;
 
@@ -58,6 +60,7 @@ impl Disk {
             let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "temp_store", "MEMORY")?;
+            connection.pragma_update(None, "cache_size", CACHE)?;
             // The writer checkpoints itself: SQLite would do it inside a commit and hide its errors.
             connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
             connection.pragma_update_and_check(None, "journal_size_limit", LOG_LIMIT, |_| Ok(()))?;
