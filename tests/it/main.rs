@@ -62,6 +62,7 @@ mod look_up_change;
 mod look_up_properties;
 mod lost_responses;
 mod matching;
+mod mixed_versions;
 mod number_identity;
 mod operate_failure;
 mod operate_logs;
