@@ -66,6 +66,7 @@ mod look_up_properties;
 mod lost_responses;
 mod matching;
 mod mistakes;
+mod mixed_versions;
 mod number_identity;
 mod operate_failure;
 mod operate_logs;
