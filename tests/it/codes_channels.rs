@@ -351,7 +351,7 @@ fn meta_sends_codes_as_an_approved_template() {
     for (settings, url) in [
         (
             json!({ "kind": "cloud-api", "phone_number_id": "777", "access_token": "t", "template": "login_code" }),
-            "https://graph.facebook.com/v23.0/777/messages",
+            "https://graph.facebook.com/v26.0/777/messages",
         ),
         (
             json!({ "kind": "360dialog", "api_key": "k", "template": "login_code" }),

@@ -33,6 +33,7 @@ mod footprint;
 mod full_disk;
 mod gateways;
 mod gateways_answers;
+mod gateways_damaged;
 mod gateways_fuzz;
 mod gateways_generic;
 mod gateways_guide;

@@ -62,6 +62,7 @@ async fn has_field(daemon: &Daemon, link: &Link, field: u8, value: &[u8]) -> boo
     plain.windows(entry.len()).any(|window| window == entry)
 }
 
+#[expect(clippy::print_stdout, reason = "the figures of the test")]
 async fn fields_of_the_next_version_survive_a_login(test_store: TestStore) {
     let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
@@ -89,7 +90,7 @@ async fn fields_of_the_next_version_survive_a_login(test_store: TestStore) {
     }
     let lost = links.iter().filter(|link| !callbacks.contains_key(&link.uuid)).count();
     let double = callbacks.values().filter(|count| **count > 1).count();
-    eprintln!("{LOGINS} logins beside the next version: {lost} lost, {double} double");
+    println!("{LOGINS} logins beside the next version: {lost} lost, {double} double");
     assert_eq!((lost, double), (0, 0));
     for (index, link) in links.iter().enumerate() {
         assert_eq!(daemon.status(&link.uuid).await, "verified");

@@ -176,6 +176,6 @@ async fn a_login_passes_the_proxies_of_the_guide() {
             None => eprintln!("skipped: {name} is not installed"),
         }
     }
-    eprintln!("logged in through {}", ran.join(", "));
+    println!("logged in through {}", ran.join(", "));
     assert!(ran.contains(&"nginx") && ran.contains(&"haproxy"), "{ran:?}");
 }
