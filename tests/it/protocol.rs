@@ -312,7 +312,7 @@ proptest! {
                 };
                 let expected = if challenge { FinishVerdict::RedeemedAgain } else { FinishVerdict::Gone };
                 prop_assert_eq!(redeem(*token, claim_of(9)), LinkVerdict::Finish(expected));
-                prop_assert_eq!(redeem(ring().secret(&[9]), *claim), LinkVerdict::Finish(FinishVerdict::Gone));
+                prop_assert_eq!(redeem(ring().secret_digest(&[9]), *claim), LinkVerdict::Finish(FinishVerdict::Gone));
             }
             // The same form or call once more, because its answer was lost: nothing is told twice.
             if !matches!(command, LinkCommand::Receive { .. }) {
