@@ -29,34 +29,49 @@
 //! | [`dev`], [`doctor`] | the fake phone; test webhooks in every dialect, genuine and forged | how a message is matched |
 //! | [`cli`] | the subcommands | |
 //!
-//! # A message arrives
+//! # From a webhook to the callback
 //!
-//! 1. `http::webhook` reads at most 3 MiB and hands bytes and headers to the instance's [`gateway::Gateway`],
-//!    which authenticates the raw bytes before it parses them.
-//! 2. [`service::Service::receive`] extracts at most three codes, looks them up in one round trip, and asks
-//!    [`domain::StateMachine::decide`] how the message changes the record it found.
-//! 3. One [`store::Records::commit`] writes the record (if its version is unchanged), the message's id, and the jobs:
-//!    the reply, the callback. Only then does the gateway get its 200. Jobs for which this process has a
-//!    [`jobs::permits::Permit`] are leased to it in the same step. They start at once, or when an attempt of their lane
-//!    ends.
-//! 4. [`worker::Worker`] attempts them and settles them. Every replica looks for due jobs once a second, and leases as
-//!    many of each [`store::Lane`] as it has permits for. If a process dies, its leases expire and its jobs are leased
-//!    again.
+//! 1. [`http::webhook::receive`] authenticates the raw bytes with [`gateway::Gateway::authenticate`] and turns them into
+//!    events with [`gateway::Gateway::parse`].
+//! 2. [`service::Service::receive`] extracts at most three codes ([`domain::message_codes::find_codes`]) and finds their
+//!    links in one round trip ([`store::Records::find`]).
+//! 3. [`domain::StateMachine::decide`] returns the next record, and as effects the reply and the callback.
+//! 4. [`service::Service::apply`] makes one [`store::Change`] of them: the record, the message's id, and the jobs with
+//!    their bodies.
+//! 5. [`store::Records::commit`] writes the change if the record's version is still the one that was read; after a
+//!    conflict, step 3 is repeated. Only after the commit does the gateway get its 200.
+//! 6. [`jobs::permits::LocalDispatch::give`] starts the jobs that this process has a permit for. [`worker::Worker::poll`]
+//!    of any replica leases the others.
+//! 7. [`worker::callback::deliver`] signs the body and sends it through [`egress::Egress::send`].
 //!
-//! # A link is created
+//! # From a request to the stored link
 //!
-//! [`service::link_request::parse`] checks every field; [`service::Service::create_link`] takes from the quota and claims
-//! the idempotency key in one round trip, then commits the record with its expiry timer. The code is derived
-//! from the uuid, a nonce and the key, so the same link can be shown again and is stored nowhere.
+//! 1. [`http::api::generate_link`] authenticates the caller ([`http::auth::authenticate`]) and reads the body
+//!    ([`http::body::fields`]).
+//! 2. [`service::link_request::parse`] checks every field and reports all faults at once.
+//! 3. [`service::Service::create_link`] draws a nonce. Key and nonce yield the code ([`domain::KeyRing::link_code`]), and
+//!    the code yields the id, so the code is stored nowhere.
+//! 4. [`service::Service::admit`] takes from the limits and claims the idempotency key, in one round trip.
+//! 5. [`domain::Verification::link`] is the new record, and [`store::record::encode`] encrypts it.
+//! 6. [`store::Records::commit`] writes it with its expiry timer.
+//! 7. [`http::view::link`] renders the answer.
 //!
-//! # A code is sent
+//! # From a job to its end
 //!
-//! 1. [`service::Service::request_code`] commits three records at once: the new verification, the one it replaces, and
-//!    the chat's own, which names the code that counts and holds the wrong tries ([`domain::chat_state`]). A job sends it.
-//! 2. [`worker::Worker`] renders the message when it is sent, and records the result; [`domain::StateMachine::decide`]
-//!    says whether another channel is tried.
-//! 3. [`service::Service::validate`] compares the typed code, and commits the attempt with the chat's count before it
-//!    answers.
+//! 1. A commit hands the job over with its lease, or [`worker::Worker::poll`] leases it: [`jobs::permits::Permits`] limits
+//!    how many jobs of each [`store::Lane`] this process holds.
+//! 2. [`worker::Worker::start`] runs it as a task of its own, in the order of its lane.
+//! 3. [`worker::Worker::attempt_supervised`] makes a settlement of a panic, and of a shutdown.
+//! 4. [`worker::Worker::attempt`] decrypts the payload ([`jobs::payload::JobPayload::open_leased`]).
+//! 5. [`worker::callback::deliver`], [`worker::reply::send`], [`worker::code::send`] or [`worker::timer::fire`] does the
+//!    work. Replies and codes are rendered only now.
+//! 6. [`store::Jobs::settle`] records the [`store::Settlement`], unless the lease has expired and another worker has the
+//!    job.
+//! 7. [`worker::Worker::start_waiting_in`] starts the next job of the lane.
+//!
+//! A code to a chat takes the same walks: [`service::Service::request_code`] commits the new verification, the one that
+//! it replaces and the chat's own record ([`domain::chat_state`]) at once, and [`service::Service::validate`] commits
+//! each attempt before it answers.
 //!
 //! [`decisions`] explains the decisions that a newcomer would ask about.
 //!
@@ -67,6 +82,8 @@
 //! - GET changes nothing.
 //! - Personal data is stored encrypted; codes and tokens are stored only as keyed digests.
 //! - Everything is bounded: sizes, times, counts, retries, queues.
+
+#![allow(rustdoc::private_intra_doc_links, reason = "this page is read with --document-private-items")]
 
 pub mod api;
 pub mod app;

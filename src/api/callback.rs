@@ -5,13 +5,28 @@ use serde_json::{Value, json};
 
 use super::{
     Time,
-    schema::{Schema, constant, nullable, one_of, words},
+    schema::{Schema, constant, nullable, one_of},
     verification::{CODE_STATUSES, Completion, LINK_STATUSES, Risk, Subject, channel, from_one, reason, status},
 };
-use crate::domain::{Channel, Event, InstanceId, OtpType, Reason, Status, VerificationId, link::LoginProgress};
+use crate::domain::{
+    Channel, Event, InstanceId, OtpType, Reason, Status, VerificationId, link::LoginProgress, wire::wire_enum,
+};
 
-/// The statuses of a callback.
-pub const STANDINGS: &[&str] = &["pending", "delivered", "dead"];
+wire_enum! {
+    /// The status of a callback.
+    CallbackStatus {
+        /// An attempt is due or in progress.
+        Pending = "pending",
+        /// The receiver accepted it.
+        Delivered = "delivered",
+        /// The attempts are exhausted, or the receiver refused it for good.
+        Dead = "dead",
+    }
+}
+
+fn callback_status() -> Value {
+    one_of(CallbackStatus::ALL, |status| status.as_str())
+}
 
 fn event() -> Value {
     one_of(Event::ALL, |event| event.as_str())
@@ -105,8 +120,8 @@ wire! {
         pub uuid: Option<String>,
         /// The receiver's URL, without path and query.
         pub url: String,
-        #[schema(words(STANDINGS))]
-        pub status: &'static str,
+        #[schema(callback_status())]
+        pub status: CallbackStatus,
         pub attempts: u32,
         /// When the event was recorded.
         pub created_at: Time,
@@ -176,5 +191,12 @@ impl Schema for CallbackData {
 impl TestEvent {
     pub fn new(instance: InstanceId) -> Self {
         Self { test: true, instance: instance.to_string(), note: "sent by hand; belongs to nobody" }
+    }
+}
+
+impl CallbackEntry {
+    /// Whether an attempt is due or in progress.
+    pub fn is_pending(&self) -> bool {
+        self.status == CallbackStatus::Pending
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-use super::{code, keys::Digest, normalize, wire::wire_enum};
+use super::{code, digest::Digest, normalize, wire::wire_enum};
 
 /// How long the reply code is valid after it is first shown or sent.
 pub const REPLY_CODE_LIFETIME: SignedDuration = SignedDuration::from_mins(5);

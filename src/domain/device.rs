@@ -30,7 +30,7 @@ pub fn system(user_agent: &str) -> Option<&'static str> {
 }
 
 fn find(list: &[(&str, &'static str)], user_agent: &str) -> Option<&'static str> {
-    list.iter().find(|(mark, _)| user_agent.contains(mark)).map(|known| known.1)
+    list.iter().find(|(marker, _)| user_agent.contains(marker)).map(|known| known.1)
 }
 
 /// Browser and operating system, or the one that is recognised. `None` if neither is.

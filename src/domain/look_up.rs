@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use super::{
+    digest::{Digest, MacKey},
     id::InstanceId,
-    keys::{Digest, MacKey},
 };
 
 /// The digests that a value is stored under and found by: one, or two while the key is being changed.

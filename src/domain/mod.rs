@@ -12,16 +12,14 @@ mod channel;
 pub mod chat_state;
 pub mod code;
 pub mod country;
-pub mod decision;
 mod delivery_failure;
 pub mod device;
+mod digest;
 pub mod doctor_mark;
 pub mod event;
 pub mod id;
 pub mod keys;
-mod kind;
 pub mod language;
-pub mod link;
 pub mod login_details;
 pub mod look_up;
 pub mod message_codes;
@@ -37,7 +35,6 @@ pub mod renewal;
 pub mod request;
 pub mod risk;
 pub mod scope;
-pub mod sent_code;
 pub mod standard_webhooks;
 mod status;
 pub mod subject;
@@ -50,12 +47,10 @@ pub mod whatsapp;
 pub(crate) mod wire;
 
 pub use channel::Channel;
-pub use decision::{Decision, Effect};
 pub use delivery_failure::DeliveryFailure;
 pub use event::Event;
 pub use id::{ClaimId, InstanceId, PARTITIONS, Partition, VerificationId};
 pub use keys::KeyRing;
-pub use kind::{AnyKind, Kind, KindRef, StateMachine};
 pub use language::Language;
 pub use look_up::LookUp;
 pub use phone::Phone;
@@ -64,4 +59,8 @@ pub use request::{Mode, Request};
 pub use status::{OtpType, Status};
 pub use subject::{Chat, Sender, Subject};
 pub use timeline::TimelineEvent;
-pub use verification::{NewVerification, TypedVerification, Verification};
+pub use verification::{
+    AnyKind, Kind, KindRef, NewVerification, StateMachine, TypedVerification, Verification,
+    decision::{self, Decision, Effect},
+    link, sent_code,
+};

@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_is_dialled_at_home_is_refused_in_words() {
-        for (text, why) in [
+        for (text, reason) in [
             ("+44 (0)7700 900123", PhoneInputError::BracketedZero),
             ("+4407700900123", PhoneInputError::TrunkZero),
             ("07700 900123", PhoneInputError::NoCountry),
@@ -89,7 +89,7 @@ mod tests {
             ("", PhoneInputError::Length),
             ("+44", PhoneInputError::Length),
         ] {
-            assert_eq!(parse_phone(text).map(|phone| phone.e164()), Err(why), "{text:?}");
+            assert_eq!(parse_phone(text).map(|phone| phone.e164()), Err(reason), "{text:?}");
         }
         assert_eq!(parse_phone("+39 06 1234 5678").unwrap().e164(), "+390612345678");
         assert_eq!(parse_phone("+229 01 61 12 34 56").unwrap().e164(), "+2290161123456");

@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Request, Status, Verification, keys::Digest, link::Link};
+use super::{Request, Status, Verification, digest::Digest, link::Link};
 
 /// How long after its expiry a request can be renewed.
 pub const RENEWAL_WINDOW: SignedDuration = SignedDuration::from_hours(1);
@@ -18,7 +18,7 @@ pub fn renewed_request(
 ) -> Option<Request> {
     let request = &record.request;
     let waited =
-        record.details.binding.as_ref().zip(browser).is_some_and(|(held, browser)| held.browser.matches(browser));
+        record.details.binding.as_ref().zip(browser).is_some_and(|(binding, browser)| binding.browser.matches(browser));
     let fresh = now < record.expires_at + RENEWAL_WINDOW;
     let asked = !request.final_expiry && request.purpose.is_none() && u32::from(request.renewals) < most;
     let renewable = record.status(now) == Status::Expired && waited && fresh && asked;

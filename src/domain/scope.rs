@@ -63,9 +63,9 @@ impl FromIterator<Scope> for Scopes {
 /// Space-separated words, as in a `scope` parameter.
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let held: Vec<&str> =
+        let granted: Vec<&str> =
             Scope::ALL.iter().filter(|scope| self.contains(**scope)).map(|scope| scope.as_str()).collect();
-        f.write_str(&held.join(" "))
+        f.write_str(&granted.join(" "))
     }
 }
 
@@ -83,8 +83,8 @@ mod tests {
     fn a_token_holds_what_it_was_given_and_one_without_scopes_everything() {
         for scope in Scope::ALL {
             let alone: Scopes = [*scope].into_iter().collect();
-            let held: Vec<&Scope> = Scope::ALL.iter().filter(|other| alone.contains(**other)).collect();
-            assert_eq!((held, alone.to_string().as_str()), (vec![scope], scope.as_str()));
+            let granted: Vec<&Scope> = Scope::ALL.iter().filter(|other| alone.contains(**other)).collect();
+            assert_eq!((granted, alone.to_string().as_str()), (vec![scope], scope.as_str()));
             assert!(Scopes::EVERY.contains(*scope));
         }
     }

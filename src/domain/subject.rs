@@ -125,8 +125,8 @@ impl TryFrom<String> for Chat {
 
     /// Stored records may hold chats that are no longer accepted in new requests.
     fn try_from(given: String) -> Result<Self, Self::Error> {
-        given.parse().or_else(|why| {
-            let phone = phone_from_jid(&given).or_else(|| given.parse().ok()).ok_or(why)?;
+        given.parse().or_else(|error| {
+            let phone = phone_from_jid(&given).or_else(|| given.parse().ok()).ok_or(error)?;
             Ok(Self { given, subject: Subject::Phone(phone) })
         })
     }

@@ -131,11 +131,11 @@ impl TimelineEvent {
             return send.parse().ok().map(Self::Resend);
         }
         let of_channel = |prefix| {
-            let (channel, why) = text.strip_prefix(prefix)?.split_once(": ")?;
-            Some((Channel::parse(channel)?, DeliveryFailure::parse(why)?))
+            let (channel, failure) = text.strip_prefix(prefix)?.split_once(": ")?;
+            Some((Channel::parse(channel)?, DeliveryFailure::parse(failure)?))
         };
-        let not_delivered = of_channel(NOT_DELIVERED).map(|(channel, why)| Self::NotDelivered(channel, why));
-        not_delivered.or_else(|| of_channel(PERHAPS_SENT).map(|(channel, why)| Self::PerhapsSent(channel, why)))
+        let not_delivered = of_channel(NOT_DELIVERED).map(|(channel, failure)| Self::NotDelivered(channel, failure));
+        not_delivered.or_else(|| of_channel(PERHAPS_SENT).map(|(channel, failure)| Self::PerhapsSent(channel, failure)))
     }
 
     /// The text that the API returns and the store holds.
@@ -172,8 +172,8 @@ impl TimelineEvent {
             Self::Delivered(Channel::WhatsApp) => "delivered by whatsapp",
             Self::Delivered(Channel::Sms) => "delivered by sms",
             Self::Resend(send) => return format!("{}{send}{}", RESEND.0, RESEND.1).into(),
-            Self::NotDelivered(channel, why) => return format!("{NOT_DELIVERED}{channel}: {why}").into(),
-            Self::PerhapsSent(channel, why) => return format!("{PERHAPS_SENT}{channel}: {why}").into(),
+            Self::NotDelivered(channel, failure) => return format!("{NOT_DELIVERED}{channel}: {failure}").into(),
+            Self::PerhapsSent(channel, failure) => return format!("{PERHAPS_SENT}{channel}: {failure}").into(),
             Self::Unknown(text) => return text.clone().into(),
         };
         text.into()
@@ -193,8 +193,8 @@ mod tests {
     fn compound() -> impl Iterator<Item = TimelineEvent> {
         let resend = [1, 2, 20].map(TimelineEvent::Resend).into_iter();
         let failures = Channel::ALL.iter().flat_map(|&channel| {
-            DeliveryFailure::ALL.iter().flat_map(move |&why| {
-                [TimelineEvent::NotDelivered(channel, why), TimelineEvent::PerhapsSent(channel, why)]
+            DeliveryFailure::ALL.iter().flat_map(move |&failure| {
+                [TimelineEvent::NotDelivered(channel, failure), TimelineEvent::PerhapsSent(channel, failure)]
             })
         });
         resend.chain(failures)

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{id::VerificationId, keys::KeyId};
+use super::{digest::KeyId, id::VerificationId};
 
 /// What a token gives access to. A token of one kind is invalid as any other kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

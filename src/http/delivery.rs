@@ -10,15 +10,12 @@ use url::Url;
 use super::{PublicState, auth, body, context::Cx, limits, problem::Problem, query, view};
 use crate::{
     api::{
-        callback::{CallbackDetails, CallbackPage, Header, LastAnswer, Replayed},
+        callback::{CallbackDetails, CallbackPage, CallbackStatus, Header, LastAnswer, Replayed},
         limits::CALLBACKS_DEFAULT,
     },
     domain::{redirect, scope::Scope},
     reader::{Faults, Format, Reader},
-    service::{
-        Instance,
-        callback_log::{CallbackCursor, JOB_STATES, state_name},
-    },
+    service::{Instance, callback_log::CallbackCursor},
 };
 
 type ApiResult = Result<HttpResponse, Problem>;
@@ -28,10 +25,7 @@ pub(super) async fn list(state: Data<PublicState>, cx: Cx, instance: Path<String
     let caller = auth::authenticate(&state, &cx, &request, &instance, Scope::Read).await?;
     let query = query::parse_query(&request);
     let mut f = query::reader(&query);
-    let status = f.read("status", |text| {
-        let standing = JOB_STATES.into_iter().find(|standing| state_name(*standing) == text);
-        standing.ok_or("expected pending, delivered or dead")
-    });
+    let status = f.read("status", |text| CallbackStatus::parse(text).ok_or("expected pending, delivered or dead"));
     let limit = query::page_size(&mut f, CALLBACKS_DEFAULT);
     let cursor = f.read("cursor", |text| CallbackCursor::parse(text).ok_or("expected next_cursor of the page before"));
     let id = f.parsed("uuid", "the uuid of a request");
@@ -40,7 +34,7 @@ pub(super) async fn list(state: Data<PublicState>, cx: Cx, instance: Path<String
         Some(id) => {
             let record = state.service.get(&cx, &caller.instance, id).await?;
             let mut callbacks = state.service.callbacks_of(&cx, &caller.instance, &record).await?;
-            callbacks.retain(|callback| status.is_none_or(|standing| callback.status == state_name(standing)));
+            callbacks.retain(|callback| status.is_none_or(|status| callback.status == status));
             callbacks.truncate(limit);
             (callbacks, None)
         }

@@ -2,8 +2,10 @@
 
 use url::Url;
 
-use super::{Instance, Service};
-use crate::domain::{Request, Verification, link::Link, token::RedeemToken};
+use crate::{
+    domain::{Request, Verification, link::Link, token::RedeemToken},
+    service::{Instance, Service},
+};
 
 /// The redirect target without added query parameters: the request's `redirect_url`, else the instance's first one.
 pub fn redirect_target(instance: &Instance, request: &Request) -> Option<Url> {
@@ -14,7 +16,7 @@ pub fn redirect_target(instance: &Instance, request: &Request) -> Option<Url> {
 impl Service {
     /// The redirect to the app. The query carries the redeem token and, per RFC 9207, the issuer and the instance, so
     /// that an app with several daemons or instances can tell which one responded.
-    pub(super) fn redirect(
+    pub(in crate::service) fn redirect(
         &self,
         instance: &Instance,
         record: &Verification<Link>,

@@ -66,8 +66,8 @@ impl RequestContext {
 
     /// Records the caller.
     pub fn set_actor(&self, by: Actor, instance: Option<InstanceId>) {
-        let mut deed = self.lock();
-        (deed.actor, deed.instance) = (Some(by), instance);
+        let mut action = self.lock();
+        (action.actor, action.instance) = (Some(by), instance);
     }
 
     /// Records the verification that is acted on.

@@ -42,9 +42,9 @@ mod tests {
 
     #[test]
     fn addresses_have_the_places_of_the_database() {
-        let places = GeoIp::open(Path::new(FIXTURE)).unwrap();
-        let name = |ip: &str, lang: &str| places.location_name(ip.parse().unwrap(), lang);
-        for (ip, lang, place) in [
+        let geoip = GeoIp::open(Path::new(FIXTURE)).unwrap();
+        let name = |ip: &str, lang: &str| geoip.location_name(ip.parse().unwrap(), lang);
+        for (ip, lang, expected) in [
             ("203.0.113.7", "en", Some("Northwind, Harbourland")),
             ("203.0.113.7", "de", Some("Nordwind, Hafenland")),
             ("203.0.113.7", "zh", Some("北风, Harbourland")),
@@ -59,15 +59,15 @@ mod tests {
             ("::1", "en", None),
             ("fe80::1", "en", None),
         ] {
-            assert_eq!(name(ip, lang).as_deref(), place, "{ip} {lang}");
+            assert_eq!(name(ip, lang).as_deref(), expected, "{ip} {lang}");
         }
     }
 
     #[test]
     fn addresses_have_the_countries_of_the_database() {
-        let places = GeoIp::open(Path::new(FIXTURE)).unwrap();
+        let geoip = GeoIp::open(Path::new(FIXTURE)).unwrap();
         for (ip, country) in [("203.0.113.7", Some("XA")), ("2001:db8:1::7", Some("XB")), ("10.0.0.1", None)] {
-            assert_eq!(places.country(ip.parse().unwrap()).as_deref(), country, "{ip}");
+            assert_eq!(geoip.country(ip.parse().unwrap()).as_deref(), country, "{ip}");
         }
     }
 
@@ -88,9 +88,9 @@ mod tests {
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] = !bytes[at];
-            if let Ok(places) = open(&bytes) {
+            if let Ok(geoip) = open(&bytes) {
                 for ip in ["203.0.113.7", "2001:db8:1::7", "10.0.0.1"] {
-                    let _place = (places.location_name(ip.parse().unwrap(), "de"), places.country(ip.parse().unwrap()));
+                    let _place = (geoip.location_name(ip.parse().unwrap(), "de"), geoip.country(ip.parse().unwrap()));
                 }
             }
         }

@@ -76,11 +76,11 @@ pub struct Failure {
 
 impl ReplicaHealth {
     pub fn new(replica: String, started: Timestamp) -> Self {
-        let (heard, failures) = (Mutex::default(), Mutex::default());
+        let (last_inbound, failures) = (Mutex::default(), Mutex::default());
         Self {
             replica,
             started,
-            last_inbound: heard,
+            last_inbound,
             failures,
             restart_required: ArcSwap::default(),
             snapshot: ArcSwapOption::empty(),
@@ -102,8 +102,8 @@ impl ReplicaHealth {
             // A reason may name a host that API callers choose, so make room among the failures of the instance that
             // has the most: no instance displaces those of others.
             let of = |instance| failures.iter().filter(|one| one.instance == instance).count();
-            let place = |one: &Failure| (std::cmp::Reverse(of(one.instance)), one.at);
-            let oldest = (0..failures.len()).min_by_key(|&index| place(&failures[index]));
+            let rank = |one: &Failure| (std::cmp::Reverse(of(one.instance)), one.at);
+            let oldest = (0..failures.len()).min_by_key(|&index| rank(&failures[index]));
             failures.swap_remove(oldest.unwrap_or_default());
         }
         failures.push(Failure { at, instance, what: what.to_owned(), reason: reason.to_owned(), count: 1 });
@@ -132,8 +132,8 @@ impl Service {
 
     pub(crate) fn record_inbound_at(&self, instance: &Instance, at: Timestamp) {
         let id = instance.config.id;
-        let mut heard = lock(&self.health.last_inbound);
-        let last = heard.entry(id).or_insert(at);
+        let mut last_inbound = lock(&self.health.last_inbound);
+        let last = last_inbound.entry(id).or_insert(at);
         *last = at.max(*last);
         let from = ByGateway { instance: InstanceLabel(id), gateway: instance.gateway.kind() };
         let gauge = self.metrics.gateway_last_inbound_timestamp_seconds.get_or_create_owned(&from);
@@ -172,8 +172,8 @@ mod tests {
         let vitals = ReplicaHealth::new("a".to_owned(), from_millis(0));
         let instance = InstanceId::from_random([1; 16]);
         let fail = |second: i64| vitals.record_failure(instance, "callback", "status 503", from_millis(second * 1000));
-        let told: Vec<u64> = (0..99).filter_map(fail).collect();
-        assert_eq!(told, [1, 2, 4, 8, 16, 32, 64]);
+        let reported: Vec<u64> = (0..99).filter_map(fail).collect();
+        assert_eq!(reported, [1, 2, 4, 8, 16, 32, 64]);
         assert_eq!(fail(98 + 60), Some(100), "news again");
         assert_eq!((vitals.own_failures().len(), vitals.own_failures()[0].count), (1, 100));
         for number in 0..MAX_FAILURES {

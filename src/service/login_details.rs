@@ -28,8 +28,8 @@ impl LoginSide<'_> {
 
 /// The browser on the start page.
 fn start_page_side(record: &Verification<Link>) -> LoginSide<'_> {
-    let held = record.details.binding.as_ref();
-    held.map(|held| LoginSide::new(held.ip.as_deref(), held.user_agent.as_deref())).unwrap_or_default()
+    let binding = record.details.binding.as_ref();
+    binding.map(|binding| LoginSide::new(binding.ip.as_deref(), binding.user_agent.as_deref())).unwrap_or_default()
 }
 
 /// The browser that the app named in its request.
@@ -43,7 +43,7 @@ fn same_network(one: IpAddr, other: IpAddr) -> Option<bool> {
     match (one.to_canonical(), other.to_canonical()) {
         (IpAddr::V4(one), IpAddr::V4(other)) => Some(Ipv4Net::new(one, 24).ok()?.contains(&other)),
         (IpAddr::V6(one), IpAddr::V6(other)) => Some(Ipv6Net::new(one, 48).ok()?.contains(&other)),
-        _ => None,
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
     }
 }
 
@@ -58,13 +58,13 @@ impl Service {
             .filter(LoginSide::is_known)
             .unwrap_or_else(|| requested_side(&record.request));
         let geoip = self.geoip.load();
-        let place = side.ip.and_then(|ip| geoip.as_ref()?.location_name(ip, language.tag()));
+        let location = side.ip.and_then(|ip| geoip.as_ref()?.location_name(ip, language.tag()));
         let dispute = self.token(record, TokenKind::Dispute).map(|token| self.public_url(&format!("/d/{token}")));
         LoginDetails {
             name: record.request.name.clone(),
             purpose: record.request.purpose.clone().unwrap_or_default(),
             device: side.user_agent.and_then(device::name).unwrap_or_default(),
-            location: place.unwrap_or_default(),
+            location: location.unwrap_or_default(),
             dispute: dispute.unwrap_or_default(),
         }
     }

@@ -4,45 +4,22 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-pub mod callback;
-pub mod callback_log;
-mod code;
-pub mod code_request;
-mod commit;
-mod complete;
-mod context;
-mod draft;
-mod erase;
-pub mod explain;
-mod instance;
-mod keys;
-mod lid_resolver;
-pub mod link_request;
-mod login_details;
-pub mod receiver_response;
-
 mod app_redirect;
-mod chat_state;
-mod create_link;
+mod codes;
+mod completion;
+mod context;
 mod geoip;
 pub mod health;
-mod loaded;
-mod malformed;
-mod message_log;
+mod inbound;
+mod instance;
+mod keys;
+mod limits;
+mod links;
+mod login_details;
 mod operator_login;
-mod outbox;
-mod outcome;
-mod rate_limit;
-mod receipt;
-mod receive;
-mod redeem;
-mod requests;
-mod start_page;
-mod start_page_actions;
-mod storage_quota;
-mod timers;
-mod validate;
-mod watch;
+mod records;
+mod retention;
+mod support;
 
 use std::{
     sync::{
@@ -58,25 +35,21 @@ use url::Url;
 
 pub use self::{
     app_redirect::redirect_target,
-    complete::{CompletionResult, ReplyLinkPage, ReplyLinkState},
+    codes::code_request,
+    completion::{
+        Browser, CompletionResult, EnteredCode, Redeemed, ReplyCodeRedemption, ReplyLinkPage, ReplyLinkState,
+        StartPage, StartPageState,
+    },
     context::{Action, Actor, RequestContext},
-    create_link::Idempotency,
     geoip::GeoIp,
     health::ReplicaHealth,
+    inbound::{LidResolver, MessageLog, Outcome, SentMessage, Unmatched},
     instance::{AccessDenied, Grant, Instance, InstanceChanges, Instances},
     keys::{KeyState, KeysStatus, MasterStatus},
-    lid_resolver::LidResolver,
-    link_request::LinkRequest,
-    message_log::MessageLog,
-    outcome::{Outcome, Unmatched},
-    rate_limit::{LimitStatus, Limited, subscriber_network},
-    receipt::SentMessage,
-    redeem::{Redeemed, ReplyCodeRedemption},
-    requests::{Filter, Page, decode_cursor},
-    start_page::{StartPage, StartPageState},
-    start_page_actions::{Browser, EnteredCode},
-    timers::TimerOutcome,
-    watch::VerificationWatch,
+    limits::{LimitStatus, Limited, subscriber_network},
+    links::{LinkRequest, link_request},
+    records::{Filter, Idempotency, Page, TimerOutcome, VerificationWatch, decode_cursor},
+    support::{callback_log, explain, receiver_response},
 };
 use crate::{
     audit::Audit,
@@ -165,6 +138,29 @@ pub enum ServiceError {
     NotIdentified,
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl ServiceError {
+    /// Why a typed code was rejected. `None` for errors that say nothing about the code.
+    fn code_rejection(&self) -> Option<Reason> {
+        match self {
+            Self::Code(reason) => Some(*reason),
+            Self::CodeWrong { .. } => Some(Reason::CodeWrong),
+            Self::CodeLocked { .. } => Some(Reason::CodeLocked),
+            Self::NotFound
+            | Self::Invalid(_)
+            | Self::KeyReused
+            | Self::RateLimited { .. }
+            | Self::StorageQuotaExceeded { .. }
+            | Self::Disabled
+            | Self::NothingToSend
+            | Self::TokenSpent
+            | Self::Refused
+            | Self::TooManyWatchers
+            | Self::NotIdentified
+            | Self::Store(_) => None,
+        }
+    }
 }
 
 /// Maximum attempts at a decision when concurrent changes conflict with it.

@@ -1,12 +1,18 @@
-//! A module uses only modules of lower layers, as the crate's front page lists them.
+//! A module uses only modules of lower layers, as the crate's front page lists them, and siblings do not use each other
+//! in circles.
 //!
 //! The sources are parsed, so that renamed and nested imports, paths in expressions, and `super` are resolved. Macro
 //! invocations are not expanded; paths that begin with `crate::` in their tokens are checked as well.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use syn::{
-    Attribute, ExprAsync, ExprAwait, File, ItemMod, ItemUse, Macro, Signature, UseTree,
+    Attribute, Expr, ExprAsync, ExprAwait, ExprMethodCall, File, ImplItemFn, Item, ItemImpl, ItemMod, ItemUse, Macro,
+    Signature, Type, UseTree, Visibility,
     visit::{self, Visit},
 };
 
@@ -209,4 +215,172 @@ fn the_domain_uses_no_json_no_clock_no_io_and_no_async() {
             }
         }
     }
+}
+
+/// Modules in which no two siblings use each other, directly or through others. A parent and its child may.
+const WITHOUT_CIRCLES: &[&str] =
+    &["api", "app", "doctor", "domain", "egress", "jobs", "metrics", "ops", "reader", "service", "telemetry", "worker"];
+
+/// The full path of what `segments` name in `module`; `None` for paths into other crates or within the module.
+fn absolute(segments: &[String], module: &[String], inline: usize) -> Option<Vec<String>> {
+    let supers = segments.iter().take_while(|segment| *segment == "super").count();
+    let (base, rest) = match segments.first().map(String::as_str) {
+        Some("crate") => (&module[..0], &segments[1..]),
+        Some("self") if inline == 0 => (module, &segments[1..]),
+        Some("super") if supers > inline => {
+            (&module[..module.len().checked_sub(supers - inline)?], &segments[supers..])
+        }
+        _ => return None,
+    };
+    Some([base, rest].concat())
+}
+
+/// The child module that each re-exported name comes from.
+fn reexports(source: &Source) -> BTreeMap<String, String> {
+    let mut paths = Paths { skip_tests: true, inline: 0, found: Vec::new(), is_async: false };
+    for item in &source.file.items {
+        if let Item::Use(item) = item
+            && !matches!(item.vis, Visibility::Inherited)
+        {
+            paths.add_use(&item.tree, &[]);
+        }
+    }
+    let names = paths.found.into_iter().map(|(mut segments, _)| {
+        segments.retain(|segment| segment != "self");
+        segments
+    });
+    names.filter_map(|segments| Some((segments.last()?.clone(), segments.first()?.clone()))).collect()
+}
+
+/// The methods of `Service` that a file defines and those that it calls on `self`. Its use cases are spread over many
+/// files, so that calls connect modules without a path.
+#[derive(Default)]
+struct ServiceMethods {
+    inside: bool,
+    defined: BTreeSet<String>,
+    called: BTreeSet<String>,
+}
+
+impl<'ast> Visit<'ast> for ServiceMethods {
+    fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
+        let is_service = matches!(&*item.self_ty, Type::Path(path) if path.path.is_ident("Service"));
+        self.inside = is_service && item.trait_.is_none();
+        visit::visit_item_impl(self, item);
+        self.inside = false;
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast ImplItemFn) {
+        if self.inside {
+            self.defined.insert(function.sig.ident.to_string());
+        }
+        visit::visit_impl_item_fn(self, function);
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
+        if self.inside && matches!(&*call.receiver, Expr::Path(path) if path.path.is_ident("self")) {
+            self.called.insert(call.method.to_string());
+        }
+        visit::visit_expr_method_call(self, call);
+    }
+}
+
+/// Who uses whom among the children of each module.
+fn sibling_uses(all: &[Source]) -> BTreeMap<Vec<String>, BTreeMap<String, BTreeSet<String>>> {
+    let modules: BTreeSet<&[String]> = all.iter().map(|source| &*source.module).collect();
+    let reexports: BTreeMap<&[String], _> = all.iter().map(|source| (&*source.module, reexports(source))).collect();
+    let service: Vec<(&Source, ServiceMethods)> = all
+        .iter()
+        .filter(|source| source.module[0] == "service")
+        .map(|source| {
+            let mut methods = ServiceMethods::default();
+            methods.visit_file(&source.file);
+            (source, methods)
+        })
+        .collect();
+    let mut uses: Vec<(&[String], Vec<String>)> = Vec::new();
+    for source in all {
+        let paths = Paths::of(source, true).found;
+        let targets = paths.iter().filter_map(|(segments, inline)| absolute(segments, &source.module, *inline));
+        uses.extend(targets.map(|target| (&*source.module, target)));
+    }
+    for (caller, methods) in &service {
+        for (owner, _) in service.iter().filter(|(_, of)| !of.defined.is_disjoint(&methods.called)) {
+            uses.push((&caller.module, owner.module.clone()));
+        }
+    }
+    let mut found: BTreeMap<Vec<String>, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for (module, target) in uses {
+        for depth in 1..module.len() {
+            let parent = &module[..depth];
+            if target.len() <= depth || target[..depth] != *parent {
+                continue;
+            }
+            let name = &target[depth];
+            let is_module = modules.contains(&*[parent, std::slice::from_ref(name)].concat());
+            let child = if is_module { Some(name) } else { reexports.get(parent).and_then(|names| names.get(name)) };
+            if let Some(child) = child.filter(|child| **child != module[depth]) {
+                found
+                    .entry(parent.to_vec())
+                    .or_default()
+                    .entry(module[depth].clone())
+                    .or_default()
+                    .insert(child.clone());
+            }
+        }
+    }
+    found
+}
+
+/// A path from `start` back to itself.
+fn circle(start: &str, uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    let mut pending: Vec<Vec<String>> = vec![vec![start.to_owned()]];
+    let mut seen = BTreeSet::new();
+    while let Some(path) = pending.pop() {
+        for next in uses.get(path.last()?).into_iter().flatten() {
+            let longer = [&*path, std::slice::from_ref(next)].concat();
+            if next == start {
+                return Some(longer);
+            }
+            if seen.insert(next.clone()) {
+                pending.push(longer);
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn siblings_do_not_use_each_other_in_circles() {
+    for (parent, uses) in sibling_uses(&all_sources()) {
+        if WITHOUT_CIRCLES.contains(&&*parent[0]) {
+            for child in uses.keys() {
+                let found = circle(child, &uses).map(|path| path.join(" → "));
+                assert_eq!(found, None, "among the children of {}", parent.join("::"));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_circle_is_found() {
+    let source = |module: &str, text: &str| Source {
+        module: module.split("::").map(str::to_owned).collect(),
+        file: syn::parse_file(text).unwrap(),
+    };
+    let found = |sources: &[Source]| {
+        let uses = sibling_uses(sources).remove(&["service".to_owned()][..]).unwrap_or_default();
+        circle("a", &uses).map(|path| path.join(" "))
+    };
+    let parent = || source("service", "pub use self::b::Thing;");
+    let path = [parent(), source("service::a", "use super::b::X;"), source("service::b", "use crate::service::a::Y;")];
+    assert_eq!(found(&path).as_deref(), Some("a b a"));
+    let reexport = [parent(), source("service::a", "use super::Thing;"), source("service::b", "use super::a::Y;")];
+    assert_eq!(found(&reexport).as_deref(), Some("a b a"));
+    let call = "impl Service { fn f(&self) { self.g(); } }";
+    let method = [source("service::a", call), source("service::b", "use super::a::Y; impl Service { fn g(&self) {} }")];
+    assert_eq!(found(&method).as_deref(), Some("a b a"));
+    let nested = [source("service::a::x", "use crate::service::b;"), source("service::b", "use super::a;")];
+    assert_eq!(found(&nested).as_deref(), Some("a b a"));
+    let one_way = [parent(), source("service::a", "use super::Thing;"), source("service::b", "use super::super::x;")];
+    assert_eq!(found(&one_way), None);
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::{
-        callback::{CallbackDetails, CallbackEntry, CallbackPage, Header, LastAnswer, Replayed, STANDINGS},
+        callback::{CallbackDetails, CallbackEntry, CallbackPage, CallbackStatus, Header, LastAnswer, Replayed},
         limits,
     },
     domain::scope::Scope,
@@ -27,7 +27,7 @@ fn list() -> Operation {
     operation(Area::Callbacks, "GET", "/api/otp/v2/{instance}/callbacks", "listCallbacks", "List callbacks")
         .scope(Scope::Read)
         .about(about)
-        .query("status", json!({ "type": "string", "enum": STANDINGS }), Some("dead"))
+        .query("status", json!({ "type": "string", "enum": CallbackStatus::ALL }), Some("dead"))
         .query("uuid", json!({ "type": "string", "description": "Only those about this request." }), None)
         .query("limit", json!({ "type": "integer", "minimum": limits::PAGE.start(), "maximum": limits::PAGE.end(), "default": limits::CALLBACKS_DEFAULT }), None)
         .query("cursor", json!({ "type": "string", "description": "`next_cursor` of the page before." }), None)
@@ -70,7 +70,7 @@ fn test() -> Operation {
     let example = CallbackEntry {
         event: "callback.test",
         uuid: None,
-        status: "pending",
+        status: CallbackStatus::Pending,
         attempts: 0,
         next_attempt_at: Some(time(values::ENDED)),
         ended_at: None,

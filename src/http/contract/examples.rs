@@ -9,7 +9,7 @@ use super::values;
 use crate::{
     api::{
         Time,
-        callback::{Callback, CallbackData, CallbackEntry, Common, LinkEvent},
+        callback::{Callback, CallbackData, CallbackEntry, CallbackStatus, Common, LinkEvent},
         verification::{
             Code, Completion, Details, Link, LinkRequest, Redeemed, Request, Subject, TimelineEntry, Validated,
         },
@@ -169,7 +169,7 @@ pub(super) fn callback_entry() -> CallbackEntry {
         event: "link.verified",
         uuid: Some(values::UUID.to_owned()),
         url: "https://app.example.org".to_owned(),
-        status: "dead",
+        status: CallbackStatus::Dead,
         attempts: 13,
         created_at: time(values::ENDED),
         next_attempt_at: None,

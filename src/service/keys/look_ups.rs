@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::{Service, timers},
+    super::{Service, retention},
     Meta,
 };
 use crate::{
@@ -189,9 +189,9 @@ impl Service {
         for (field, entry) in permanent.into_iter().chain(numbered) {
             let Some(key) = in_use.iter().find(|key| key.name() == entry.name) else { continue };
             let (master, sealed) = seal(ring, &field, key);
-            let place = format!("{field}:{master}");
-            if entry.master != master && !meta.contains_key(&place) {
-                self.store.set_meta(&place, &sealed, false).await?;
+            let copy = format!("{field}:{master}");
+            if entry.master != master && !meta.contains_key(&copy) {
+                self.store.set_meta(&copy, &sealed, false).await?;
             }
         }
         Ok(())
@@ -243,8 +243,8 @@ impl Service {
         let instances = self.instances.all();
         let of_instances = instances.iter().map(|instance| {
             let config = &instance.config;
-            let stays =
-                whole(config.longest_life() + config.retention.max(config.retention_unused)) + timers::MAX_TIMER_DELAY;
+            let stays = whole(config.longest_life() + config.retention.max(config.retention_unused))
+                + retention::MAX_TIMER_DELAY;
             stays.max(config.codes.locked_for.unwrap_or_default())
         });
         of_instances.fold(whole(MESSAGE_ID_RETENTION).max(FAILURES_RETENTION), SignedDuration::max) + REPLICA_LAG

@@ -1,0 +1,118 @@
+//! Exchange of a redeem token or a reply code, once, by the app's server.
+
+use jiff::Timestamp;
+use subtle::ConstantTimeEq as _;
+
+use super::{
+    Completion, FinishCommand, FinishVerdict, Link, LinkState, MAX_WRONG_VERIFIERS, Redemption,
+    completion::latest_expiry, finish::Offer,
+};
+use crate::domain::{
+    ClaimId, Event, TimelineEvent,
+    decision::{Decision, Effect, Transition},
+    digest::Digest,
+    risk::Risk,
+};
+
+impl Transition<Link> {
+    pub(super) fn redeem(
+        self,
+        completion: &Completion,
+        token: Digest,
+        challenge: Option<&str>,
+        claim: Option<ClaimId>,
+    ) -> Decision<Link> {
+        match completion {
+            Completion::Released { tokens, wrong_verifiers: misses, .. } => {
+                let Some(issued) = tokens.iter().find(|issued| issued.digest.matches(token)) else {
+                    return self.unchanged(FinishVerdict::Refused);
+                };
+                let by = Redemption { token: Some(token), claim, until: issued.until };
+                self.redeem_issued(challenge, by, latest_expiry(tokens), *misses)
+            }
+            Completion::Offered { .. } => self.unchanged(FinishVerdict::Refused),
+            Completion::Redeemed { by: Some(by), .. } if by.token.is_some_and(|known| known.matches(token)) => {
+                self.redeem_again(challenge, claim, by)
+            }
+            Completion::Redeemed { .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => {
+                self.unchanged(FinishVerdict::Gone)
+            }
+        }
+    }
+
+    /// `last` is the expiry of the token that is valid the longest.
+    fn redeem_issued(mut self, presented: Option<&str>, by: Redemption, last: Timestamp, misses: u8) -> Decision<Link> {
+        if self.now >= last {
+            return self.lapse(TimelineEvent::TokenLapsed);
+        }
+        if self.now >= by.until {
+            return self.unchanged(FinishVerdict::Gone);
+        }
+        if self.matches_challenge(presented) {
+            return self.redeemed(by, None);
+        }
+        if misses + 1 >= MAX_WRONG_VERIFIERS {
+            return self.lapse(TimelineEvent::TokenSpent);
+        }
+        if let LinkState::Verified { completion: Completion::Released { wrong_verifiers: misses, .. }, .. } =
+            &mut self.next.details.state
+        {
+            *misses += 1;
+        }
+        self.changed(FinishVerdict::Refused)
+    }
+
+    /// Only allowed for apps that keep a verifier.
+    pub(super) fn redeem_code(
+        self,
+        offer: Offer,
+        correct: bool,
+        challenge: Option<&str>,
+        claim: Option<ClaimId>,
+        risk: Option<Risk>,
+    ) -> Decision<Link> {
+        if self.next.request.challenge.is_none() {
+            return self.unchanged(FinishVerdict::Refused);
+        }
+        match offer.live_code(self.now) {
+            Some(reply_code) if correct && self.matches_challenge(challenge) => {
+                self.redeemed(Redemption { token: None, claim, until: offer.until.min(reply_code.until) }, risk)
+            }
+            Some(reply_code) => self.record_wrong_code(offer, reply_code),
+            None => self.unchanged(FinishVerdict::Gone),
+        }
+    }
+
+    /// Repeats the answer to a reply code that was already exchanged.
+    pub(super) fn code_redeemed_again(self, by: &Redemption, command: &FinishCommand) -> Decision<Link> {
+        if let FinishCommand::RedeemCode { correct: true, challenge, claim, .. } = command
+            && by.token.is_none()
+        {
+            return self.redeem_again(challenge.as_deref(), *claim, by);
+        }
+        self.unchanged(FinishVerdict::Gone)
+    }
+
+    /// Repeats the answer for a caller that did not receive it. A copied redirect URL is not enough: it contains the
+    /// token, but neither the verifier nor the caller's idempotency key.
+    fn redeem_again(self, presented: Option<&str>, claim: Option<ClaimId>, by: &Redemption) -> Decision<Link> {
+        let same_caller = self.next.request.challenge.is_some() || claim.is_some() && claim == by.claim;
+        let repeated = self.now < by.until && same_caller && self.matches_challenge(presented);
+        self.unchanged(if repeated { FinishVerdict::RedeemedAgain } else { FinishVerdict::Gone })
+    }
+
+    fn redeemed(mut self, by: Redemption, risk: Option<Risk>) -> Decision<Link> {
+        self.next.add_event(self.now, TimelineEvent::Redeemed, None);
+        self.next.details.risk = risk.or(self.next.details.risk.take());
+        self.effects.push(Effect::Callback(Event::LinkRedeemed));
+        let (at, until) = (self.now, by.until);
+        let decision = self.complete(Completion::Redeemed { by: Some(by), at }, FinishVerdict::Redeemed);
+        Decision { valid_until: Some(until), ..decision }
+    }
+
+    fn matches_challenge(&self, presented: Option<&str>) -> bool {
+        self.next.request.challenge.as_deref().is_none_or(|wanted| {
+            presented.is_some_and(|presented| presented.as_bytes().ct_eq(wanted.as_bytes()).into())
+        })
+    }
+}

@@ -1,0 +1,294 @@
+//! Codes sent by this service: requesting, resending, rendering the message, and recording delivery reports.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::code_request::CodeRequest;
+use crate::{
+    domain::{
+        InstanceId, Partition, Reason, StateMachine as _, TypedVerification, Verification, VerificationId,
+        chat_state::ChatState,
+        quota::{LimitName, Quota},
+        sent_code::{
+            COOLDOWN, CodeCommand, CodeMessage, CodeVerdict, Delivery, DeliveryReport, MessageStatus, SentCode,
+        },
+        template::{self, Values},
+    },
+    metrics::label::{ByInstance, InstanceLabel},
+    random,
+    service::{
+        Idempotency, Instance, LimitStatus, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
+        records::{Loaded, LoadedTyped, VerificationDraft},
+    },
+    store::{Change, CommitOutcome, JobId, StoreError},
+};
+
+/// A code message, ready to send through a gateway.
+pub struct OutgoingCode {
+    pub message: CodeMessage,
+    pub code: String,
+    pub text: String,
+    pub record: Verification<SentCode>,
+}
+
+impl Service {
+    /// Creates a code and queues its message. It replaces the previous code of the chat. `token` selects the quota of
+    /// the caller.
+    pub async fn request_code(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        token: &str,
+        input: CodeRequest,
+        idempotency: Option<Idempotency>,
+    ) -> Limited<Verification<SentCode>> {
+        let mut limit_statuses = Vec::new();
+        let outcome = self.try_request_code(cx, instance, token, input, idempotency, &mut limit_statuses).await;
+        Limited { outcome, limit_statuses }
+    }
+
+    async fn try_request_code(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        token: &str,
+        input: CodeRequest,
+        idempotency: Option<Idempotency>,
+        limit_statuses: &mut Vec<LimitStatus>,
+    ) -> Result<Verification<SentCode>, ServiceError> {
+        if instance.config.disabled {
+            return Err(ServiceError::Disabled);
+        }
+        let subject = input.chat.subject();
+        let partition = self.chat_partition(instance, subject);
+        let mut draft = self.draft_code(partition);
+        if let Some(cooldown) = input.cooldown {
+            let versioned = self.load_chat_state(cx, instance, subject).await?;
+            self.check_cooldown(&versioned.state, cooldown, self.now(), limit_statuses)?;
+        }
+        let mut limits = self.mint_limits(instance, token);
+        limits.extend(self.sending_limits(instance, &input.request));
+        limits.extend(self.storage_limits(instance, &input.request));
+        limits.extend(self.chat_limit(instance, LimitName::Codes, subject));
+        let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
+        let entered = self.admit(cx, instance, &limits, reserve.as_ref(), limit_statuses).await?;
+        if let Some(record) = entered.existing {
+            return Verification::from_any(record).ok_or(ServiceError::KeyReused);
+        }
+        self.check_pending_jobs(instance)?;
+        draft = entered.draft.unwrap_or(draft);
+        let record = self.commit_code(cx, instance, input, draft, limit_statuses).await?;
+        self.metrics.codes_requested.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
+        Ok(record)
+    }
+
+    async fn commit_code(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        input: CodeRequest,
+        draft: VerificationDraft,
+        limit_statuses: &mut Vec<LimitStatus>,
+    ) -> Result<Verification<SentCode>, ServiceError> {
+        let id = draft.id;
+        let CodeRequest { request, chat, shape, expires, channels, footer, cooldown, .. } = input;
+        let mut late = None;
+        for _ in 0..MAX_COMMIT_ATTEMPTS {
+            let mut versioned = self.load_chat_state(cx, instance, chat.subject()).await?;
+            let now = late.take().unwrap_or_else(|| self.now());
+            if let Some(cooldown) = cooldown {
+                self.check_cooldown(&versioned.state, cooldown, now, limit_statuses)?;
+            }
+            self.check_lockout(cx, instance, &chat, &mut versioned.state, now, limit_statuses).await?;
+            let new = Self::new_verification(instance, draft, now, expires, instance.config.codes.attempts);
+            let otp = Delivery::new(shape, channels.clone(), footer.clone(), now);
+            let mut record = Verification::code(new, otp, request.clone());
+            cx.set_verification(id);
+            cx.attribute(&mut record, 0);
+            let mut change = self.creation_change(instance, &record);
+            change.jobs.push(self.code_job(instance, &record, 0));
+            let replaced = match versioned.state.active {
+                Some(old) => self.cancel_previous(cx, instance, old, &mut change, now).await?,
+                None => None,
+            };
+            versioned.state.code_requested(id, now);
+            let retain_until = change.records[0].retain_until;
+            change.records.extend(self.chat_state_changes(versioned, retain_until, now));
+            match self.commit_with_record(cx, change, Some(&record), now).await? {
+                CommitOutcome::Applied { .. } => {
+                    if let Some(old) = &replaced {
+                        self.count_ended(old);
+                    }
+                    return Ok(record);
+                }
+                // Another request with the same idempotency key, or for the same chat, was committed first. With the
+                // same key, return its record; otherwise the next round replaces its code.
+                CommitOutcome::Conflict | CommitOutcome::Duplicate => match self.load_as(cx, id).await {
+                    Ok((_, existing)) if existing.instance == instance.config.id => return Ok(existing),
+                    Ok(_) => return Err(ServiceError::KeyReused),
+                    Err(ServiceError::NotFound) => {}
+                    Err(error) => return Err(error),
+                },
+                CommitOutcome::Late(now) => late = Some(now),
+                CommitOutcome::Collision => {}
+            }
+        }
+        Err(StoreError::Unavailable("too many codes for one chat at once".to_owned()).into())
+    }
+
+    /// The id lies in the partition of the chat, like everything else about the chat.
+    fn draft_code(&self, partition: Partition) -> VerificationDraft {
+        let id = VerificationId::new(self.now_millis(), random::bytes()).in_partition(partition);
+        VerificationDraft { key: self.keys.current_id(), nonce: random::bytes(), code_length: 0, id }
+    }
+
+    /// Ends the previous code of the chat in the commit of the new one. `None` if there is nothing to end.
+    async fn cancel_previous(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        old: VerificationId,
+        change: &mut Change,
+        now: Timestamp,
+    ) -> Result<Option<Verification<SentCode>>, ServiceError> {
+        let loaded = match self.load_as(cx, old).await {
+            Ok((version, record)) => Loaded { instance: Arc::clone(instance), record, version },
+            Err(ServiceError::NotFound | ServiceError::Store(StoreError::Sealed(_))) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut decision = SentCode::decide(&loaded.record, CodeCommand::Replace, now);
+        let Some(next) = &mut decision.next else { return Ok(None) };
+        cx.attribute(next, loaded.record.timeline.len());
+        let next = next.clone();
+        let end = self.change_for(&loaded, &decision, None, now);
+        change.records.extend(end.records);
+        change.jobs.extend(end.jobs);
+        change.valid_until = end.valid_until;
+        Ok(Some(next))
+    }
+
+    /// Sends the same code again, at the earliest `COOLDOWN` after the previous request.
+    pub async fn resend(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        id: VerificationId,
+    ) -> Limited<Verification<SentCode>> {
+        let mut limit_statuses = Vec::new();
+        let outcome = self.try_resend(cx, instance, id, &mut limit_statuses).await;
+        Limited { outcome, limit_statuses }
+    }
+
+    async fn try_resend(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        id: VerificationId,
+        limit_statuses: &mut Vec<LimitStatus>,
+    ) -> Result<Verification<SentCode>, ServiceError> {
+        if instance.config.disabled {
+            return Err(ServiceError::Disabled);
+        }
+        let loaded = match self.load_of(cx, instance, id).await?.typed() {
+            LoadedTyped::Code(code) => code,
+            LoadedTyped::Link(_) => return Err(ServiceError::NothingToSend),
+        };
+        let record = &loaded.record;
+        // A resend that comes too early does not count against the limit of the chat.
+        let early = record.details.delivery.requested_at + COOLDOWN > self.now();
+        if let (false, None, Some(chat)) = (early, record.ended_at(), &record.request.chat) {
+            let mut limits = self.sending_limits(instance, &record.request);
+            limits.extend(self.chat_limit(instance, LimitName::Codes, chat.subject()));
+            self.admit(cx, instance, &limits, None, limit_statuses).await?;
+        }
+        let applied = self.apply(cx, loaded, CodeCommand::Resend, None).await?;
+        match applied.verdict {
+            CodeVerdict::Resent => Ok(applied.record),
+            CodeVerdict::TooSoon(again) => {
+                Err(self.too_soon(again.duration_since(self.now()), COOLDOWN, limit_statuses))
+            }
+            CodeVerdict::Expired => Err(ServiceError::Code(Reason::CodeExpired)),
+            CodeVerdict::Failed(reason) => Err(ServiceError::Code(reason)),
+            CodeVerdict::Validated
+            | CodeVerdict::Repeated
+            | CodeVerdict::RepeatedFailure(_)
+            | CodeVerdict::Canceled
+            | CodeVerdict::Erased
+            | CodeVerdict::Unchanged
+            | CodeVerdict::Refused => Err(ServiceError::NothingToSend),
+        }
+    }
+
+    /// The message that a job has to send. `None` if nothing is left to send, because the code or this message has ended.
+    pub async fn outgoing_code(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        about: VerificationId,
+        known: Option<&Verification>,
+        message: usize,
+    ) -> Result<Option<OutgoingCode>, ServiceError> {
+        let record = match self.record(cx, about, known).await.map(Verification::into_typed) {
+            Ok(TypedVerification::Code(record)) => record,
+            Ok(TypedVerification::Link(_)) | Err(ServiceError::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let live = record.status(self.now()).is_open();
+        let queued =
+            record.details.delivery.messages.get(message).filter(|message| message.status == MessageStatus::Queued);
+        let (true, Some(&message), Some(code)) = (live, queued, self.otp_code(&record)) else { return Ok(None) };
+        let values = Values { name: &record.request.name, code: code.as_str(), ..Values::default() };
+        let mut text = template::render(instance.code_text(&record.request), values);
+        if let Some(footer) = record.details.delivery.footer.as_deref() {
+            text = format!("{text}\n\n{footer}");
+        }
+        Ok(Some(OutgoingCode { message, code: code.as_str().to_owned(), text, record }))
+    }
+
+    /// The id of the message that a job sends: the same in every attempt, in the format of WhatsApp's own clients.
+    pub fn message_id(&self, number: InstanceId, job: &JobId) -> String {
+        let digest = self.keys.permanent_digest("message id", number, job.0.as_bytes()).hex();
+        format!("3EB0{}", digest[..18].to_ascii_uppercase())
+    }
+
+    /// Records a delivery report. Ignored if the code no longer exists.
+    pub async fn record_delivery_report(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        about: VerificationId,
+        message: usize,
+        report: DeliveryReport,
+    ) -> Result<(), ServiceError> {
+        let applied = async {
+            let (version, record) = self.load_as(cx, about).await?;
+            let loaded = Loaded { instance: Arc::clone(instance), record, version };
+            self.apply::<SentCode>(cx, loaded, CodeCommand::Report { message, report }, None).await
+        };
+        match applied.await {
+            Ok(_) | Err(ServiceError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check_cooldown(
+        &self,
+        target: &ChatState,
+        cooldown: SignedDuration,
+        now: Timestamp,
+        limit_statuses: &mut Vec<LimitStatus>,
+    ) -> Result<(), ServiceError> {
+        target.cooldown_left(now, cooldown).map_or(Ok(()), |left| Err(self.too_soon(left, cooldown, limit_statuses)))
+    }
+
+    fn too_soon(
+        &self,
+        left: SignedDuration,
+        cooldown: SignedDuration,
+        limit_statuses: &mut Vec<LimitStatus>,
+    ) -> ServiceError {
+        let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
+        self.rate_limited(limit_statuses, LimitName::Cooldown, Quota::per(1, duration(cooldown)), duration(left))
+    }
+}

@@ -1,0 +1,205 @@
+//! Message traces: the outcome of each incoming message, kept for a day to explain why it had an effect or none.
+//!
+//! Traces hold no text, code or full number. They are queued and written in batches by a background task, so that no
+//! login waits for them.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::sleep,
+};
+
+use super::outcome::ReceiveResult;
+use crate::{
+    domain::{InstanceId, LookUp, PARTITIONS, Partition, Subject, VerificationId, keys::Digest},
+    gateway::{IgnoreReason, WebhookEvent},
+    random,
+    service::{Instance, Outcome, RequestContext, Service, ServiceError},
+    store::{
+        Store,
+        archive::{LogEntry, LogStream, MAX_LOG_ENTRIES},
+    },
+};
+
+/// Traces waiting to be written. If the queue is full, further ones are dropped rather than delaying a login.
+const QUEUE_CAPACITY: usize = 4_096;
+const BATCH: usize = 1_000;
+/// How long the first trace of a batch waits for others.
+const BATCH_DELAY: Duration = Duration::from_millis(50);
+/// Number of trailing phone digits kept in a trace.
+const ENDING_DIGITS: usize = 4;
+
+/// What is stored about one message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(in crate::service) struct LoggedMessage {
+    /// Digests of the gateway's message id: its part that is stable over redeliveries, and the whole id.
+    pub(in crate::service) ids: Vec<Digest>,
+    /// Digest of the sender, by which the trace can be erased.
+    pub(in crate::service) chat: Option<Digest>,
+    /// The last digits of the sender's phone.
+    pub(in crate::service) ending: Option<String>,
+    /// `phone`, `lid` or `bsuid`.
+    pub(in crate::service) sender: Option<String>,
+    pub(in crate::service) outcome: Outcome,
+    pub(in crate::service) uuid: Option<VerificationId>,
+    /// Seconds between the gateway's timestamp and our clock.
+    pub(in crate::service) age: Option<i64>,
+}
+
+/// Sends traces to the background writer.
+#[derive(Clone)]
+pub struct MessageLog {
+    queue: mpsc::Sender<QueueItem>,
+    /// Signals that a reader is waiting for the queue to be written.
+    flush: Arc<Notify>,
+}
+
+enum QueueItem {
+    Append(LogEntry),
+    /// A reader's request: write all earlier traces, then signal.
+    Flush(oneshot::Sender<()>),
+}
+
+impl MessageLog {
+    /// Returns the queue and the task that writes it. The task ends when all senders are dropped.
+    pub fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
+        let hurry = Arc::new(Notify::new());
+        let write = write(store, waiting, Arc::clone(&hurry));
+        (Self { queue, flush: hurry }, write)
+    }
+
+    /// Drops the trace if the queue is full: the store is slow then, and the traces already queued suffice.
+    fn enqueue(&self, entry: LogEntry) {
+        let _ = self.queue.try_send(QueueItem::Append(entry));
+    }
+
+    /// Waits until all earlier traces are written.
+    pub(crate) async fn flushed(&self) {
+        let (sender, written) = oneshot::channel();
+        if self.queue.send(QueueItem::Flush(sender)).await.is_ok() {
+            self.flush.notify_one();
+            let _ = written.await;
+        }
+    }
+}
+
+async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<QueueItem>, hurry: Arc<Notify>) {
+    let mut batch = Vec::new();
+    while let Some(first) = waiting.recv().await {
+        // Sleep instead of receiving: waking this task for each trace would cost more than the trace itself.
+        if matches!(first, QueueItem::Append(_)) {
+            tokio::select! { () = sleep(BATCH_DELAY) => {}, () = hurry.notified() => {} }
+        }
+        let (mut next, mut reader) = (Some(first), None);
+        while let Some(entry) = next {
+            match entry {
+                QueueItem::Append(entry) => batch.push(entry),
+                QueueItem::Flush(done) => reader = Some(done),
+            }
+            next = if batch.len() < BATCH && reader.is_none() { waiting.try_recv().ok() } else { None };
+        }
+        if !batch.is_empty()
+            && let Err(error) = store.append_log(&batch).await
+        {
+            tracing::debug!(%error, "traces were not kept");
+        }
+        batch.clear();
+        reader.map(|done| done.send(()));
+    }
+}
+
+pub(in crate::service) fn message_stream(instance: InstanceId) -> LogStream {
+    LogStream(format!("messages:{}", instance.simple()))
+}
+
+fn context(instance: InstanceId) -> String {
+    format!("trace:{}", instance.simple())
+}
+
+impl Service {
+    pub(in crate::service) fn sender_look_up(&self, instance: &Instance, subject: &Subject) -> LookUp {
+        self.keys.look_up("trace", instance.config.id, subject.canonical().as_bytes())
+    }
+
+    /// The digests under which a gateway's message id is stored.
+    pub(in crate::service) fn message_look_up(&self, instance: &Instance, id: &str) -> LookUp {
+        self.keys.look_up("message", instance.config.id, id.as_bytes())
+    }
+
+    /// Queues a trace of a message, unless it was ignored for a reason that explains nothing, such as our own or a
+    /// group message.
+    pub(super) fn log_message(
+        &self,
+        instance: &Instance,
+        event: &WebhookEvent,
+        ReceiveResult { outcome, record }: ReceiveResult,
+    ) {
+        if matches!(outcome, Outcome::Ignored(reason) if !explains(reason)) {
+            return;
+        }
+        let subject = event.sender.subject();
+        let ids = [event.stable_id(), event.message_id.as_deref()].into_iter().flatten();
+        let ids: Vec<Digest> = ids.map(|id| self.message_look_up(instance, id).current()).collect();
+        let partition = ids.first().map_or(Partition::from_byte(0), |id| Partition::from_byte(id.as_bytes()[0]));
+        let age = event.timestamp.map(|at| self.now().as_second() - at);
+        let trace = LoggedMessage {
+            ids,
+            chat: subject.as_ref().map(|subject| self.sender_look_up(instance, subject).current()),
+            ending: event.sender.phone.as_ref().map(|phone| ending(phone.digits())),
+            sender: subject.as_ref().map(|subject| subject.kind().to_owned()),
+            outcome,
+            uuid: record,
+            age,
+        };
+        let id = instance.config.id;
+        let json = serde_json::to_vec(&trace).expect("a trace has only string keys");
+        let entry = LogEntry {
+            partition,
+            stream: message_stream(id),
+            bytes: self.keys.seal(&context(id), &json, random::bytes()),
+        };
+        self.message_log.enqueue(entry);
+    }
+
+    /// Traces of an instance, newest first.
+    pub(in crate::service) async fn logged_messages(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+    ) -> Result<Vec<(Timestamp, LoggedMessage, LogEntry)>, ServiceError> {
+        self.message_log.flushed().await;
+        let id = instance.config.id;
+        let entries = cx.store.read_log(&message_stream(id), MAX_LOG_ENTRIES * usize::from(PARTITIONS)).await?;
+        let open = |entry: &LogEntry| -> Option<LoggedMessage> {
+            serde_json::from_slice(&self.keys.open(&context(id), &entry.bytes).ok()?).ok()
+        };
+        Ok(entries.into_iter().filter_map(|(at, entry)| Some((at, open(&entry)?, entry))).collect())
+    }
+}
+
+fn ending(digits: &str) -> String {
+    digits[digits.len().saturating_sub(ENDING_DIGITS)..].to_owned()
+}
+
+/// Whether the reason can explain to a sender what happened to the message.
+const fn explains(reason: IgnoreReason) -> bool {
+    match reason {
+        // A malformed event names nobody; `malformed` keeps it.
+        IgnoreReason::FromMe
+        | IgnoreReason::Group
+        | IgnoreReason::Broadcast
+        | IgnoreReason::Status
+        | IgnoreReason::Malformed => false,
+        IgnoreReason::Event
+        | IgnoreReason::NonText
+        | IgnoreReason::Edit
+        | IgnoreReason::AnotherNumber
+        | IgnoreReason::SendersDiffer
+        | IgnoreReason::Sms
+        | IgnoreReason::Incomplete => true,
+    }
+}

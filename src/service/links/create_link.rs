@@ -1,0 +1,123 @@
+//! Minting a link: take from the limits, claim the idempotency key, create the record.
+//!
+//! Two requests with the same idempotency key must end with the same record: the key stores a draft, from which every
+//! repeat derives the same id, code and tokens.
+
+use super::link_request::LinkRequest;
+use crate::{
+    domain::{Verification, link::Link, quota::LimitName},
+    metrics::label::{ByInstance, InstanceLabel},
+    random,
+    service::{
+        Instance, LimitStatus, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
+        records::{Idempotency, VerificationDraft},
+    },
+    store::{CommitOutcome, ReservationRequest, StoreError},
+};
+
+impl Service {
+    /// Creates a link. `token` identifies the caller for its rate limit.
+    pub async fn create_link(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        token: &str,
+        input: LinkRequest,
+        idempotency: Option<Idempotency>,
+    ) -> Limited<Verification<Link>> {
+        let mut limit_statuses = Vec::new();
+        let outcome = self.try_create_link(cx, instance, token, input, idempotency, &mut limit_statuses).await;
+        Limited { outcome, limit_statuses }
+    }
+
+    async fn try_create_link(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        token: &str,
+        input: LinkRequest,
+        idempotency: Option<Idempotency>,
+        limit_statuses: &mut Vec<LimitStatus>,
+    ) -> Result<Verification<Link>, ServiceError> {
+        if instance.config.disabled {
+            return Err(ServiceError::Disabled);
+        }
+        let mut draft = self.draft_link(instance);
+        let mut limits = self.mint_limits(instance, token);
+        limits.extend(self.storage_limits(instance, &input.request));
+        limits
+            .extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, LimitName::Links, c.subject())));
+        let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
+        let entered = self.admit(cx, instance, &limits, reserve.as_ref(), limit_statuses).await?;
+        if let Some(record) = entered.existing {
+            return Verification::from_any(record).ok_or(ServiceError::KeyReused);
+        }
+        self.check_pending_jobs(instance)?;
+        draft = entered.draft.unwrap_or(draft);
+        let record = self.commit_link(cx, instance, input, draft, reserve).await?;
+        self.metrics.links_minted.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
+        Ok(record)
+    }
+
+    async fn commit_link(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        input: LinkRequest,
+        mut draft: VerificationDraft,
+        mut reserve: Option<ReservationRequest>,
+    ) -> Result<Verification<Link>, ServiceError> {
+        let LinkRequest { request, expires, max_attempts, .. } = input;
+        for _ in 0..MAX_COMMIT_ATTEMPTS {
+            let now = self.now();
+            let new = Self::new_verification(instance, draft, now, expires, max_attempts);
+            let mut record = Verification::link(new, draft.code_length, request.clone());
+            if let Some(code) = self.link_code(&record) {
+                let text = self.prefilled(instance, &record, &code);
+                record.details.prefilled = Some(self.digest_without_code(instance, &text, &code));
+            }
+            cx.set_verification(record.id);
+            cx.attribute(&mut record, 0);
+            match self.commit(cx, self.creation_change(instance, &record), now).await? {
+                CommitOutcome::Applied { .. } => return Ok(record),
+                CommitOutcome::Late(_) => {}
+                // Another record has this code, or the key that derived it was removed.
+                CommitOutcome::Collision => draft = self.redraw(cx, instance, draft, reserve.as_mut()).await?,
+                // A request with the same idempotency key was faster, or an earlier attempt of this one succeeded.
+                CommitOutcome::Conflict | CommitOutcome::Duplicate => {
+                    if let Some(existing) = self.record_of(cx, instance, draft.id, 1).await? {
+                        return Verification::from_any(existing).ok_or(ServiceError::KeyReused);
+                    }
+                }
+            }
+        }
+        Err(StoreError::Unavailable("no free code was found".to_owned()).into())
+    }
+
+    /// Draws another draft. With an idempotency key, the new draft replaces the refused one in the store, so that
+    /// repeats of the request use the same draft.
+    async fn redraw(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        refused: VerificationDraft,
+        reserve: Option<&mut ReservationRequest>,
+    ) -> Result<VerificationDraft, ServiceError> {
+        let draft = self.draft_link(instance);
+        let Some(reserve) = reserve else { return Ok(draft) };
+        (reserve.claim, reserve.replaces) = (draft.write(), Some(refused.write()));
+        let holder = cx.store.admit(&[], Some(reserve)).await?.reservation;
+        holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.claim)?))
+    }
+
+    /// The code of a link is derived from its nonce, and its id from the code.
+    fn draft_link(&self, instance: &Instance) -> VerificationDraft {
+        let (key, nonce, code_length) = (self.keys.current_id(), random::bytes(), instance.config.code_length);
+        let id = self
+            .keys
+            .link_code(key, instance.config.id, &nonce, code_length)
+            .and_then(|code| self.keys.link_id(key, instance.config.id, &code, self.now_millis()))
+            .expect("the current key is there");
+        VerificationDraft { key, nonce, code_length, id }
+    }
+}

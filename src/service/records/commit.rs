@@ -1,0 +1,219 @@
+//! Turns a decision into one atomic change, commits it, and hands jobs that can start now to the worker of this
+//! process.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{loaded::Loaded, outbox::InboundMessage};
+use crate::{
+    domain::{Decision, Effect, InstanceId, Kind, StateMachine, Status, Verification, link::Link},
+    jobs::{
+        payload,
+        permits::{Permit, StartableJob},
+    },
+    metrics::label::{ByFinalState, InstanceLabel},
+    service::{Instance, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError},
+    store::{Change, CommitOutcome, Job, Lane, Leased, RecordChange, StoreError, record},
+};
+
+/// Result of a command.
+pub(in crate::service) struct CommandOutcome<K: StateMachine> {
+    pub(in crate::service) verdict: K::Verdict,
+    /// The record after the command.
+    pub(in crate::service) record: Verification<K>,
+    pub(in crate::service) write: WriteOutcome,
+}
+
+/// Whether a command wrote anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::service) enum WriteOutcome {
+    /// The decision was to change nothing.
+    Unchanged,
+    Committed,
+    /// The gateway message had been answered before; nothing was written.
+    Duplicate,
+}
+
+impl Service {
+    /// Decides and commits. After a conflict, loads the record and decides again, for at most `MAX_COMMIT_ATTEMPTS` rounds.
+    pub(in crate::service) async fn apply<K: StateMachine>(
+        &self,
+        cx: &RequestContext,
+        mut loaded: Loaded<K>,
+        command: K::Command,
+        incoming: Option<&InboundMessage>,
+    ) -> Result<CommandOutcome<K>, ServiceError> {
+        let id = loaded.record.id;
+        cx.set_verification(id);
+        let mut now = self.now();
+        for _ in 0..MAX_COMMIT_ATTEMPTS {
+            let mut decision = K::decide(&loaded.record, command.clone(), now);
+            let verdict = decision.verdict;
+            if decision.next.is_none() && decision.effects.is_empty() {
+                return Ok(CommandOutcome { verdict, record: loaded.record, write: WriteOutcome::Unchanged });
+            }
+            if let Some(next) = &mut decision.next {
+                cx.attribute(next, loaded.record.timeline.len());
+            }
+            let change = self.change_for(&loaded, &decision, incoming, now);
+            let after = decision.next.as_ref().unwrap_or(&loaded.record);
+            match self.commit_with_record(cx, change, Some(after), now).await? {
+                CommitOutcome::Applied { .. } => {
+                    let had_ended = loaded.record.ended_at().is_some();
+                    let record = decision.next.unwrap_or(loaded.record);
+                    if !had_ended {
+                        self.count_ended(&record);
+                    }
+                    return Ok(CommandOutcome { verdict, record, write: WriteOutcome::Committed });
+                }
+                CommitOutcome::Duplicate => {
+                    return Ok(CommandOutcome { verdict, record: loaded.record, write: WriteOutcome::Duplicate });
+                }
+                CommitOutcome::Conflict | CommitOutcome::Collision => {
+                    (loaded.version, loaded.record) = self.load_as(cx, id).await?;
+                    now = self.now();
+                }
+                CommitOutcome::Late(at) => {
+                    (loaded.version, loaded.record) = self.load_as(cx, id).await?;
+                    now = at;
+                }
+            }
+        }
+        Err(StoreError::Unavailable("too many conflicting changes".to_owned()).into())
+    }
+
+    /// Commits a change. Jobs that get a permit start in this process at once.
+    pub(in crate::service) async fn commit(
+        &self,
+        cx: &RequestContext,
+        change: Change,
+        now: Timestamp,
+    ) -> Result<CommitOutcome, StoreError> {
+        self.commit_with_record(cx, change, None::<&Verification<Link>>, now).await
+    }
+
+    /// As [`Service::commit`]. Jobs that start at once receive `record`, as this change writes it, and need not load it.
+    pub(in crate::service) async fn commit_with_record<K: StateMachine>(
+        &self,
+        cx: &RequestContext,
+        mut change: Change,
+        record: Option<&Verification<K>>,
+        now: Timestamp,
+    ) -> Result<CommitOutcome, StoreError> {
+        let permits = &self.local_dispatch.permits;
+        let taken: Vec<Option<Permit>> = change
+            .jobs
+            .iter_mut()
+            .map(|job| {
+                let paced = self.send_rate(&job.lane).is_some();
+                let permit = job.due.is_none().then(|| permits.try_take(&job.lane, job.id.group(), paced)).flatten();
+                job.lease = permit.is_some();
+                permit
+            })
+            .collect();
+        let committed = cx.store.commit(&change).await?;
+        if let CommitOutcome::Applied { leased } = &committed {
+            let record = record.filter(|_| leased.contains(&true)).map(|record| Arc::new(record.clone().into_any()));
+            for ((job, permit), leased) in change.jobs.into_iter().zip(taken).zip(leased) {
+                let partition = change.partition;
+                match permit {
+                    Some(permit) if *leased => {
+                        let Job { id, instance, lane, body, .. } = job;
+                        let (since, fence) = (now, 1);
+                        let leased =
+                            Leased { partition, id, instance, lane, fence, attempts: 0, lapsed: 0, since, body };
+                        self.local_dispatch.give(StartableJob { leased, permit, record: record.clone() });
+                    }
+                    None if job.due.is_none() => permits.record_waiting(&job.lane, partition, now),
+                    Some(_) | None => {}
+                }
+            }
+        }
+        Ok(committed)
+    }
+
+    /// Most messages per second that a lane may send; `None` for lanes without messages, and if the operator set no
+    /// limit.
+    pub fn send_rate(&self, lane: &Lane) -> Option<u32> {
+        let number = lane.instance().filter(|_| lane.kind().is_message())?;
+        self.instances.get(number)?.config.limits.replies_per_second
+    }
+
+    /// How long the oldest waiting reply or code of this number has been due.
+    pub fn message_delay(&self, number: InstanceId) -> Duration {
+        let oldest = [Lane::replies(number), Lane::codes(number)]
+            .iter()
+            .filter_map(|lane| self.local_dispatch.permits.oldest(lane))
+            .min();
+        oldest
+            .map_or(Duration::ZERO, |oldest| Duration::try_from(self.now().duration_since(oldest)).unwrap_or_default())
+    }
+
+    pub(in crate::service) fn change_for<K: StateMachine>(
+        &self,
+        loaded: &Loaded<K>,
+        decision: &Decision<K>,
+        incoming: Option<&InboundMessage>,
+        now: Timestamp,
+    ) -> Change {
+        let Loaded { instance, record: before, version } = loaded;
+        let after = decision.next.as_ref().unwrap_or(before);
+        let ends = before.ended_at().is_none() && after.ended_at().is_some();
+        let jobs: Vec<Job> = decision
+            .effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Callback(event) => {
+                    let id = payload::callback_id(before.id, *event);
+                    self.callback_job(instance, after, *event, id, 0, now)
+                }
+                Effect::CallbackForSend { event, send } => {
+                    let id = payload::callback_of_send_id(before.id, *event, *send);
+                    self.callback_job(instance, after, *event, id, u32::from(*send), now)
+                }
+                Effect::SendCode { message } => Some(self.code_job(instance, after, *message)),
+                Effect::Reply(reply) => {
+                    incoming.map(|incoming| self.reply_job(instance, Some(before.id), incoming, *reply))
+                }
+            })
+            .collect();
+        let mut record = self.record_change(instance, after, *version);
+        if decision.next.is_none() {
+            record.bytes = None;
+        }
+        record.indexes = match after.proof() {
+            Some(proof) if ends && after.request.chat.is_none() => self.chat_indexes(instance, &proof.subject),
+            Some(_) | None => Vec::new(),
+        };
+        if ends {
+            record.timer = Some(crate::service::retention::after_end(instance, after, now));
+        }
+        Change::of(record).answers(incoming.map(|incoming| incoming.id)).jobs(jobs).valid_until(decision.valid_until)
+    }
+
+    /// The change that writes `record` over `version`; version 0 creates it.
+    pub(super) fn record_change<K: Kind>(
+        &self,
+        instance: &Instance,
+        record: &Verification<K>,
+        version: u64,
+    ) -> RecordChange {
+        let retain_until =
+            crate::service::retention::removed_at(instance, record) + crate::service::retention::MAX_TIMER_DELAY;
+        let bytes = record::encode(&self.keys, record);
+        RecordChange { created_at: record.created_at, ..RecordChange::new(record.id, version, bytes, retain_until) }
+    }
+
+    /// Counts a verification that has just ended.
+    pub(in crate::service) fn count_ended<K: Kind>(&self, record: &Verification<K>) {
+        let Some(at) = record.ended_at() else { return };
+        let (otp_type, status) = (record.otp_type().as_str(), record.status(at));
+        let ended = ByFinalState { instance: InstanceLabel(record.instance), otp_type, result: status.as_str() };
+        self.metrics.verifications.get_or_create(&ended).inc();
+        if status == Status::Verified {
+            let elapsed = Duration::try_from(at.duration_since(record.created_at)).unwrap_or_default();
+            self.metrics.time_to_verification_seconds.observe(elapsed.as_secs_f64());
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Admission and creation: the limits and the idempotency key of a request, and the change that creates its record.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::draft::VerificationDraft;
+use crate::{
+    domain::{Chat, ClaimId, Kind, NewVerification, Partition, Verification, VerificationId, quota::Allowance},
+    random,
+    service::{
+        Instance, LimitStatus, RequestContext, Service, ServiceError,
+        limits::{Limit, LimitBucket, rate_limit_statuses},
+    },
+    store::{Change, Index, ReservationRequest, StoreError},
+};
+
+/// How many times, 50 ms apart, a repeat that exceeds a limit looks for the first request's record before it is
+/// refused.
+const RECORD_LOOK_UPS: u32 = 10;
+
+/// An idempotency key, and the request body that a repeat must match.
+pub struct Idempotency {
+    pub key: String,
+    /// The request body in canonical form.
+    pub body: String,
+}
+
+/// Result of the admission check: rate limits and idempotency key.
+#[derive(Default)]
+pub(in crate::service) struct AdmittedRequest {
+    /// The record that an earlier request with this idempotency key has created.
+    pub(in crate::service) existing: Option<Verification>,
+    /// The draft stored under the idempotency key.
+    pub(in crate::service) draft: Option<VerificationDraft>,
+}
+
+impl Service {
+    /// Takes from the limits and claims the idempotency key, in one round trip. A repeat of a completed request
+    /// succeeds even if a limit is exhausted. Adds the state of the rate limits to `limit_statuses`.
+    pub(in crate::service) async fn admit(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        limits: &[Limit],
+        reserve: Option<&ReservationRequest>,
+        limit_statuses: &mut Vec<LimitStatus>,
+    ) -> Result<AdmittedRequest, ServiceError> {
+        if limits.is_empty() && reserve.is_none() {
+            return Ok(AdmittedRequest::default());
+        }
+        let buckets: Vec<&LimitBucket> = limits.iter().map(|limit| &limit.bucket).collect();
+        let admission = self.take(cx, &buckets, reserve).await?;
+        self.record_storage_use(instance, limits, &admission.allowances);
+        let mut entered = AdmittedRequest::default();
+        if let (Some(holder), Some(ours)) = (admission.reservation, reserve) {
+            if !ours.fingerprint.contains(holder.fingerprint) {
+                return Err(ServiceError::KeyReused);
+            }
+            let draft = VerificationDraft::read(&holder.claim)?;
+            // If the process that claimed this key crashed before its commit, the same link is created here instead.
+            if holder.claim != ours.claim {
+                let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
+                entered.existing =
+                    self.record_of(cx, instance, draft.id, if refused { RECORD_LOOK_UPS } else { 1 }).await?;
+            }
+            entered.draft = Some(draft);
+        }
+        limit_statuses.extend(rate_limit_statuses(limits, &admission.allowances));
+        if entered.existing.is_some() {
+            return Ok(entered);
+        }
+        let Some(retry_after) = self.longest_wait(limits, &admission.allowances) else { return Ok(entered) };
+        let short = |(limit, allowance): (&Limit, &Allowance)| {
+            limit.name.is_storage() && matches!(allowance, Allowance::Exhausted { .. })
+        };
+        Err(if limits.iter().zip(&admission.allowances).any(short) {
+            ServiceError::StorageQuotaExceeded { retry_after }
+        } else {
+            ServiceError::RateLimited { retry_after }
+        })
+    }
+
+    /// The record that an earlier request with the same idempotency key has created. Looks up to `looks` times, in case
+    /// that request is still in progress.
+    ///
+    /// # Errors
+    /// `KeyReused` if the key stands for a record of another instance, which only a change in the store can cause.
+    pub(in crate::service) async fn record_of(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        id: VerificationId,
+        looks: u32,
+    ) -> Result<Option<Verification>, ServiceError> {
+        for look in 1..=looks {
+            if let Some(stored) = cx.store.load(id.into()).await? {
+                let record = self.read(cx, &stored).await?;
+                let own = record.instance == instance.config.id;
+                return own.then_some(Some(record)).ok_or(ServiceError::KeyReused);
+            }
+            if look < looks {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(None)
+    }
+
+    pub(in crate::service) fn now_millis(&self) -> u64 {
+        u64::try_from(self.now().as_millisecond()).unwrap_or_default()
+    }
+
+    /// The random and fixed properties of a new record. `expires` is its lifetime in seconds.
+    pub(in crate::service) fn new_verification(
+        instance: &Instance,
+        VerificationDraft { id, key, nonce, .. }: VerificationDraft,
+        now: Timestamp,
+        expires: u32,
+        max_attempts: u32,
+    ) -> NewVerification {
+        NewVerification {
+            id,
+            instance: instance.config.id,
+            key,
+            nonce,
+            created_at: now,
+            expires_at: now + Duration::from_secs(u64::from(expires)),
+            max_attempts,
+        }
+    }
+
+    pub(in crate::service) fn creation_change<K: Kind>(&self, instance: &Instance, record: &Verification<K>) -> Change {
+        let mut change = self.record_change(instance, record, 0);
+        change.timer = Some(record.expires_at);
+        change.indexes = self.indexes(instance, record);
+        Change::of(change).starting()
+    }
+
+    /// The lists that contain a record. After erasure the record no longer yields the lists of its chat and client
+    /// reference.
+    pub(in crate::service) fn indexes<K: Kind>(&self, instance: &Instance, record: &Verification<K>) -> Vec<Index> {
+        let asked = record.request.chat.as_ref().map(Chat::subject);
+        let chat = asked.or_else(|| record.proof().map(|proof| &proof.subject));
+        let client_ref = record.request.client_ref.as_ref();
+        [Index::all(instance.config.id)]
+            .into_iter()
+            .chain(chat.into_iter().flat_map(|chat| self.chat_indexes(instance, chat)))
+            .chain(client_ref.into_iter().flat_map(|client_ref| self.ref_indexes(instance, client_ref)))
+            .collect()
+    }
+
+    pub(super) fn ref_indexes(&self, instance: &Instance, client_ref: &str) -> Vec<Index> {
+        Index::by("ref", self.keys.look_up("ref", instance.config.id, client_ref.as_bytes()))
+    }
+
+    pub(in crate::service) fn reservation(
+        &self,
+        instance: &Instance,
+        idempotency: &Idempotency,
+        claim: Vec<u8>,
+    ) -> ReservationRequest {
+        let (id, key, body) = (instance.config.id, idempotency.key.as_bytes(), idempotency.body.as_bytes());
+        ReservationRequest {
+            partition: self.keys.partition_for("idempotency", id, key),
+            key: self.keys.look_up("idempotency", id, key),
+            fingerprint: self.keys.look_up("body", id, body),
+            claim,
+            replaces: None,
+        }
+    }
+
+    /// Claims an idempotency key for operation `what` on an existing record, and returns the id stored under the key.
+    /// The claim lives in the `partition_for` of the operation, so the operation's commit confirms the claim as well.
+    /// Returns `None` without a key, or if the store is full: a full store takes no claims but must still let existing
+    /// work finish.
+    pub(in crate::service) async fn claim(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        what: &str,
+        idempotency: Option<Idempotency>,
+        partition: Partition,
+    ) -> Result<Option<ClaimId>, ServiceError> {
+        let Some(Idempotency { key, body }) = idempotency else { return Ok(None) };
+        let idempotency = Idempotency { key: format!("{what} {key}"), body };
+        let id: [u8; 16] = random::bytes();
+        let reserve = ReservationRequest { partition, ..self.reservation(instance, &idempotency, id.to_vec()) };
+        let holder = match cx.store.admit(&[], Some(&reserve)).await {
+            Ok(admission) => admission.reservation,
+            Err(StoreError::Full) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        match holder {
+            Some(holder) if !reserve.fingerprint.contains(holder.fingerprint) => Err(ServiceError::KeyReused),
+            holder => Ok(holder.and_then(|holder| holder.claim.try_into().ok()).map(ClaimId::from_bytes)),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The text of an explanation.
+
+use jiff::Timestamp;
+
+use super::Question;
+use crate::{
+    api::callback::{CallbackEntry, CallbackStatus},
+    domain::{
+        Kind as _, KindRef, Reason, Verification,
+        link::{Completion, Link, LinkState},
+        sent_code::CodeState,
+    },
+    gateway::IgnoreReason,
+    service::{Outcome, Unmatched, inbound::LoggedMessage},
+};
+
+/// One sentence or a few short ones, for support staff who have to answer a person now.
+pub(super) fn summary(
+    question: &Question,
+    traces: &[(Timestamp, LoggedMessage)],
+    requests: &[(Verification, Vec<CallbackEntry>)],
+    now: Timestamp,
+) -> String {
+    let newest = traces.first().map(|(_, trace)| trace);
+    match (question, newest, requests.first()) {
+        (Question::Request(_), _, Some((record, callbacks))) => {
+            let heard = match traces.len() {
+                0 if is_pending(record) => " No message with its code has arrived.".to_owned(),
+                0 => String::new(),
+                count => format!(" {count} of the last day's messages held its code."),
+            };
+            format!("{}{heard}{}", request_status(record, now), callbacks_status(callbacks))
+        }
+        (Question::Request(_), _, None) => {
+            "No request of this instance has this id: it never was, or its retention is over, or it was erased."
+                .to_owned()
+        }
+        (_, Some(trace), found) => {
+            let about = found.filter(|(record, _)| Some(record.id) == trace.uuid);
+            let ending = about.map(|(record, callbacks)| format!(" {}{}", request_status(record, now), callbacks_status(callbacks)));
+            format!("The newest message {}{}", meaning(trace), ending.unwrap_or_default())
+        }
+        (_, None, Some((record, callbacks))) => {
+            let heard = "No message has arrived in the last 24 hours; the newest request:";
+            format!("{heard} {}{}", request_status(record, now), callbacks_status(callbacks))
+        }
+        (_, None, None) => {
+            "Nothing of the last 24 hours fits. The message did not reach this instance, or its webhook was refused: look \
+             at the gateway's own log, at its webhook URL and secret, and at countersign's log for webhooks answered 401. \
+             The question `malformed` shows the webhooks that could not be parsed."
+                .to_owned()
+        }
+    }
+}
+
+/// About webhooks that could not be parsed.
+pub(super) fn of_malformed(count: usize) -> String {
+    match count {
+        0 => "All webhooks of the last 24 hours could be parsed.".to_owned(),
+        1 => "One webhook of the last 24 hours could not be parsed. Its readable messages were handled.".to_owned(),
+        count => {
+            format!("{count} webhooks of the last 24 hours could not be parsed. Their readable messages were handled.")
+        }
+    }
+}
+
+/// What became of a message, as a continuation of "the message".
+pub(super) fn meaning(trace: &LoggedMessage) -> String {
+    let meaning = match trace.outcome {
+        Outcome::Verified => "held a live code and proved its chat.",
+        Outcome::Repeated => "held a code that the same chat had proved already; the success reply was repeated.",
+        Outcome::Duplicate => "was delivered again by the gateway and had been answered before.",
+        Outcome::Unchanged => return ignored(trace.outcome),
+        Outcome::Unmatched(Unmatched::CodeUnknown) => {
+            "held a code that is not known here: it was changed, its request was erased, or it belongs to another \
+             instance or environment."
+        }
+        Outcome::Unmatched(Unmatched::NoCode) => "held no code: the text was changed, or something else was written.",
+        Outcome::Failed(reason) => match failed(reason) {
+            Some(meaning) => meaning,
+            None => return ignored(trace.outcome),
+        },
+        Outcome::Ignored(reason) => match unread(reason) {
+            Some(meaning) => meaning,
+            None => return ignored(trace.outcome),
+        },
+    };
+    match trace.age {
+        Some(age) if age.abs() > 120 => format!("{meaning} It took {age} s to get here, by the gateway's clock."),
+        Some(_) | None => meaning.to_owned(),
+    }
+}
+
+fn ignored(outcome: Outcome) -> String {
+    format!("was ignored ({outcome}).")
+}
+
+/// For a message with a code.
+fn failed(reason: Reason) -> Option<&'static str> {
+    Some(match reason {
+        Reason::CodeExpired => "held a code that was too old; the person needs a new link.",
+        Reason::CodeUsed => "held a code that had been used already.",
+        Reason::CodeCanceled => "held a code whose request the app had canceled.",
+        Reason::CodeNotActive => "held a code whose request had ended as failed.",
+        Reason::SenderMismatch => "held the right code and came from another chat than the request names.",
+        Reason::SenderUnidentified => {
+            "held the right code, and WhatsApp hid the number that the request asks for; leave chatId out, or let the \
+             gateway resolve LIDs."
+        }
+        Reason::TextChanged => {
+            "held the right code in another text than the prefilled one, which require_exact_text does not take."
+        }
+        Reason::SeveralCodes => "held several live codes, so that none counts.",
+        Reason::RateLimited => "was not looked at: its sender had sent too many unknown codes.",
+        Reason::MessageTooOld => "was older than any code can be when the gateway delivered it, or its clock is wrong.",
+        Reason::CodeUnknown
+        | Reason::CodeWrong
+        | Reason::NotDirectText
+        | Reason::AttemptsExhausted
+        | Reason::CodeLocked
+        | Reason::WrongBrowser
+        | Reason::RedeemExpired
+        | Reason::ReplyUndeliverable
+        | Reason::WebhookUnauthenticated
+        | Reason::InstanceRemoved => return None,
+    })
+}
+
+/// For a message that was not searched for a code.
+fn unread(reason: IgnoreReason) -> Option<&'static str> {
+    Some(match reason {
+        IgnoreReason::NonText => "was no text, but a picture, a sticker or the like.",
+        IgnoreReason::Edit => "was an edit of an earlier message, which never counts.",
+        IgnoreReason::AnotherNumber => {
+            "came to another number or account of the gateway than this instance's, and was left to that one."
+        }
+        IgnoreReason::SendersDiffer => {
+            "named two different senders, so that it proves neither; this is a fault of the gateway."
+        }
+        IgnoreReason::Sms => {
+            "was an SMS, whose sender can be forged; sms_verifies = true in the gateway's table believes it."
+        }
+        IgnoreReason::Incomplete => "came without an id, a chat or a text.",
+        IgnoreReason::FromMe
+        | IgnoreReason::Group
+        | IgnoreReason::Broadcast
+        | IgnoreReason::Status
+        | IgnoreReason::Malformed
+        | IgnoreReason::Event => return None,
+    })
+}
+
+/// Whether the stored state is pending, regardless of the current time.
+fn is_pending(record: &Verification) -> bool {
+    match record.details.by_ref() {
+        KindRef::Link(link) => link.state == LinkState::Pending,
+        KindRef::Code(code) => code.state == CodeState::Pending,
+    }
+}
+
+fn request_status(record: &Verification, now: Timestamp) -> String {
+    let wrong = match record.attempts {
+        0 => String::new(),
+        1 => " after one wrong try".to_owned(),
+        count => format!(" after {count} wrong tries"),
+    };
+    let (id, status) = (record.id, record.status(now));
+    let more = record.as_link().and_then(Link::completion).map_or("", |completion| match completion {
+        Completion::Offered { until, reply_code: Some(reply_code), .. } if now < *until && reply_code.is_live(now) => {
+            "; the code for the page that waits was told"
+        }
+        Completion::Offered { until, .. } if now < *until => "; the link in the reply waits to be tapped",
+        Completion::Offered { .. } => "; the link in the reply was never tapped",
+        Completion::Released { tokens, .. } if tokens.iter().any(|issued| now < issued.until) => {
+            "; the app has not redeemed the token yet"
+        }
+        Completion::Released { .. } => "; the app did not redeem the token in time",
+        Completion::Redeemed { .. } => "; the app redeemed the token",
+        Completion::Lapsed { .. } => "; the link or its token lapsed",
+        Completion::Disputed { .. } => "; the person said that it was not them",
+    });
+    let reason = record.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    format!("Request {id} is {status}{reason}{wrong}{more}.")
+}
+
+fn callbacks_status(callbacks: &[CallbackEntry]) -> String {
+    callbacks.iter().fold(String::new(), |text, callback| {
+        let event = callback.event;
+        let attempts = callback.attempts;
+        let error = callback.last_error.as_deref().unwrap_or("no attempt yet");
+        text + &match callback.status {
+            CallbackStatus::Delivered => format!(" The app took {event}."),
+            CallbackStatus::Dead => format!(" {event} was given up after {attempts} attempts ({error})."),
+            CallbackStatus::Pending => format!(" {event} waits for the app ({attempts} attempts, {error})."),
+        }
+    })
+}
