@@ -42,7 +42,8 @@ pub struct Options {
     #[arg(short, long, env = "COUNTERSIGN_CONFIG", value_name = "FILE", default_value = "countersign.toml")]
     pub config: PathBuf,
     /// URL of the daemon; the public one also tests the proxies in between [default: that of `listen`]
-    #[arg(long, env = "COUNTERSIGN_URL")]
+    // Not from `COUNTERSIGN_URL`, the public one of other commands: the first run is without the proxies.
+    #[arg(long)]
     url: Option<String>,
     /// URL of the operator listener, for metrics [default: that of `operator_listen`]
     #[arg(long, env = "COUNTERSIGN_OPERATOR_URL", value_name = "URL")]

@@ -2,6 +2,7 @@
 //!
 //! `/livez` depends on nothing outside the process: an unavailable store is no reason to restart it.
 
+mod home;
 mod hosts;
 mod layout;
 mod list;
@@ -84,11 +85,13 @@ pub fn routes(config: &mut ServiceConfig) {
     config.service(
         scope("")
             .wrap(from_fn(hosts::check_host))
+            .service(resource("/").route(get().to(home::home)))
             .service(resource("/livez").route(get().to(HttpResponse::Ok)))
             .service(resource("/readyz").route(get().to(ready)))
             .service(resource("/metrics").route(get().to(metrics)))
             .service(resource("/status").route(get().to(status)))
-            .service(requests),
+            .service(requests)
+            .default_service(to(home::not_found)),
     );
 }
 

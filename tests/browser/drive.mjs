@@ -439,6 +439,8 @@ const scenarios = {
     await world.call("POST", "/request-code", { chatId: "447700900456", purpose: "step up" });
     const mine = await world.mint({ client_ref: "cart 14", chatId: "447700900123" });
     const url = `http://127.0.0.1:${world.operator}/requests`, page = await world.person("desktop");
+    await page.goto(url.replace("/requests", "/"));
+    await world.inspect(page, "operator-home");
     assert.equal((await page.goto(url)).status(), 401);
     await world.inspect(page, "operator-login");
     await page.fill("#password", "wrong horse battery");

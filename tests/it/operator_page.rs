@@ -15,6 +15,7 @@ use crate::{
 
 on_both_stores! {
     without_a_password_the_pages_are_disabled
+    the_root_says_what_the_listener_has
     nothing_is_shown_without_a_login
     only_the_password_logs_in_and_attempts_are_limited
     attempts_are_limited_over_all_addresses
@@ -111,6 +112,27 @@ async fn without_a_password_the_pages_are_disabled(test_store: TestStore) {
         assert_eq!(browser.post(path, &[("password", "")], &[]).await.status, 404, "{path}");
     }
     assert_eq!(daemon.get("/requests").await.status, 404, "nor on the public listener");
+    daemon.finish().await;
+}
+
+async fn the_root_says_what_the_listener_has(test_store: TestStore) {
+    let ask = async |daemon: &Daemon, path: &str| {
+        daemon.send(http::Request::get(format!("{}{path}", daemon.operator)).body(Vec::new()).unwrap()).await
+    };
+    let mut world = world(test_store);
+    let daemon = world.start().await;
+    let home = ask(&daemon, "/").await;
+    assert_eq!((home.status, home.header("content-type")), (200, "text/html; charset=utf-8"));
+    for path in ["/status", "/metrics", "/readyz", "/livez", "/requests"] {
+        assert!(home.text.contains(&format!("href=\"{path}\"")), "{path}: {}", home.text);
+    }
+    let nowhere = ask(&daemon, "/nowhere").await;
+    assert!(nowhere.status == 404 && nowhere.text.contains("There is no such page"), "{}", nowhere.text);
+    daemon.finish().await;
+    world.top = String::new();
+    let daemon = world.start().await;
+    let home = ask(&daemon, "/").await;
+    assert!(home.status == 200 && !home.text.contains("href=\"/requests\""), "{}", home.text);
     daemon.finish().await;
 }
 

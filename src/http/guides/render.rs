@@ -118,7 +118,8 @@ pub(super) fn render(source: &str) -> RenderedGuide {
     }
     let mut rendered = String::with_capacity(source.len() * 2);
     html::push_html(&mut rendered, out.into_iter());
-    RenderedGuide { html: rendered, sections }
+    // A header without text names nothing; Markdown has no other way to leave the corner of a table empty.
+    RenderedGuide { html: rendered.replace("<th></th>", "<td></td>"), sections }
 }
 
 /// The first line of a fenced block: the language, and `tab=NAME` for one of several blocks in a row that are shown as
@@ -197,6 +198,12 @@ mod tests {
         let (group, rest) = html.split_once("<p>text</p>").unwrap();
         assert!(group.contains("data-sample=\"Express\"") && group.contains("data-language=\"py\""), "{html}");
         assert!(!rest.contains("data-sample"), "{html}");
+    }
+
+    #[test]
+    fn the_empty_corner_of_a_table_is_no_header() {
+        let html = render("| | a |\n|---|---|\n| b | |\n").html;
+        assert!(html.contains("<td></td><th>a</th>") && !html.contains("<th></th>"), "{html}");
     }
 
     #[test]
