@@ -10,6 +10,7 @@ mod serve;
 mod status;
 mod verify;
 
+use anyhow::Context as _;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -130,7 +131,11 @@ pub fn run() -> Result<ExitCode, Failure> {
         }
         Command::InspectWebhook(options) => inspect::run(&options),
         Command::Doctor(options) => {
-            crate::doctor::run_blocking(parse_config(&read_config(&options.config)?)?, &options)
+            if let Some(checked) = crate::doctor::run_oidc(&options) {
+                return checked;
+            }
+            let path = options.config.as_deref().context("--config is missing")?;
+            crate::doctor::run_blocking(parse_config(&read_config(path)?)?, &options)
         }
         Command::Status(options) => status::run(&options),
         Command::Mint(options) => api_commands::mint(&options),

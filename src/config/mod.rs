@@ -10,6 +10,7 @@ mod edge;
 mod files;
 mod instance;
 mod limits;
+mod oidc;
 mod operator;
 mod page;
 pub mod password;
@@ -33,6 +34,7 @@ pub use self::{
     files::{ConfigFiles, watched},
     instance::{InstanceConfig, LinkStyle},
     limits::Limits,
+    oidc::{DEV_KEY_ID, OidcConfig},
     operator::{Access, Operator, Password, UNNAMED},
     page::{Color, Logo, PageConfig},
     store::{Durability, StoreConfig},
@@ -69,6 +71,8 @@ pub struct Config {
     pub audit: Option<PathBuf>,
     pub otlp: Option<OtlpConfig>,
     pub shutdown: ShutdownConfig,
+    /// The keys of the OpenID provider; `None` if no instance is one.
+    pub oidc: Option<OidcConfig>,
     pub instances: Vec<InstanceConfig>,
 }
 
@@ -174,7 +178,8 @@ fn read(s: &mut Reader<'_>) -> Option<Config> {
     let otlp = s.nested("otlp", OtlpConfig::read);
     let shutdown =
         s.nested("shutdown", |s| ShutdownConfig { drain_delay: s.duration("drain_delay"), grace: s.duration("grace") });
-    let instances = instances(s);
+    let oidc = s.nested("oidc", OidcConfig::read);
+    let instances = instances(s, oidc.as_ref());
     Some(Config {
         public_url: public_url?,
         listen: listen?,
@@ -189,11 +194,12 @@ fn read(s: &mut Reader<'_>) -> Option<Config> {
         audit,
         otlp,
         shutdown,
+        oidc,
         instances,
     })
 }
 
-fn instances(s: &mut Reader<'_>) -> Vec<InstanceConfig> {
+fn instances(s: &mut Reader<'_>, oidc: Option<&OidcConfig>) -> Vec<InstanceConfig> {
     let defaults = s.table("instance_default");
     if !s.has("instance") {
         s.fault("instance", "is missing: write [[instance]]; `countersign new-instance` makes one");
@@ -211,6 +217,7 @@ fn instances(s: &mut Reader<'_>) -> Vec<InstanceConfig> {
                 s.fault(&format!("instance.{index}.aliases"), format!("{alias:?} occurs twice"));
             }
         }
+        oidc::check_clients(s, &format!("instance.{index}"), &instance.clients, oidc);
     }
     read.into_iter().flatten().collect()
 }

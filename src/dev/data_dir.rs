@@ -4,7 +4,7 @@ use std::{
     fs::{DirBuilder, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
@@ -55,13 +55,25 @@ impl DataDir {
 
     /// Replaces the settings atomically; the file is readable by the owner only.
     pub(super) fn write_settings(&self, text: &str) -> anyhow::Result<()> {
-        let file = self.settings_file();
+        self.write(&self.settings_file(), text)
+    }
+
+    /// The file of this name, created with `text` if there is none.
+    pub(super) fn secret_file(&self, name: &str, text: impl FnOnce() -> String) -> anyhow::Result<PathBuf> {
+        let file = self.directory.join(name);
+        if !file.exists() {
+            self.write(&file, &text())?;
+        }
+        Ok(file)
+    }
+
+    fn write(&self, file: &Path, text: &str) -> anyhow::Result<()> {
         let temporary = self.directory.join(format!(".dev.toml.{:016x}", u64::from_be_bytes(random::bytes())));
         let write = || -> io::Result<()> {
             let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             out.write_all(text.as_bytes())?;
             out.sync_all()?;
-            std::fs::rename(&temporary, &file)
+            std::fs::rename(&temporary, file)
         };
         write().with_context(|| format!("cannot write {}", file.display()))
     }

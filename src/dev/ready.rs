@@ -4,7 +4,11 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use super::{data_dir::DataDir, phone::FakePhone};
+use super::{
+    data_dir::DataDir,
+    phone::FakePhone,
+    settings::{CLIENT_ID, CLIENT_SECRET},
+};
 
 pub(super) struct ReadyInfo<'a> {
     pub(super) data_dir: &'a DataDir,
@@ -27,6 +31,9 @@ pub(super) fn print_json(info: &ReadyInfo<'_>) {
         "instance": phone.identity.instance,
         "token": token.expose_secret(),
         "callback_secret": callback_secret,
+        "issuer": phone.daemon.issuer(),
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
         "webhook_url": phone.daemon.webhook_url(),
         "phone_url": phone.identity.origin,
         "webhook_secret": phone.identity.webhook_secret.expose_secret(),
@@ -44,10 +51,14 @@ pub(super) fn print_text(info: &ReadyInfo<'_>) {
          \x20 Fake phone       {}/   <- open in a browser\n\
          \x20 API              {}\n\
          \x20 Operator         {operator}   /livez /readyz /metrics\n\
+         \x20 OpenID issuer    {}   client {CLIENT_ID}, secret {CLIENT_SECRET}\n\
+         \x20                  {}/oidc   each step of a login\n\
          \x20 Settings         {settings}\n\n\
          \x20 Instance         {}",
         phone.identity.origin,
         phone.daemon.api_url(),
+        phone.daemon.issuer(),
+        phone.identity.origin,
         phone.identity.instance,
     );
     match new_token {

@@ -9,6 +9,7 @@ mod checks;
 mod composer;
 mod forge;
 mod live;
+mod oidc;
 mod probe;
 mod report;
 mod target;
@@ -38,9 +39,19 @@ const EX_USAGE: u8 = 64;
 #[derive(Debug, Args)]
 pub struct Options {
     /// The id of the instance, or its name.
-    instance: String,
-    #[arg(long)]
-    pub config: PathBuf,
+    #[arg(required_unless_present = "oidc")]
+    instance: Option<String>,
+    #[arg(long, required_unless_present = "oidc")]
+    pub config: Option<PathBuf>,
+    /// Check an OpenID provider from outside instead, by its issuer URL.
+    #[arg(long, value_name = "ISSUER", conflicts_with_all = ["instance", "config", "token", "phone", "wait"])]
+    oidc: Option<String>,
+    /// With --oidc: a client whose requests are checked.
+    #[arg(long, requires = "oidc", requires = "redirect_uri")]
+    client_id: Option<String>,
+    /// With --client-id: one of its redirect URIs.
+    #[arg(long, requires = "client_id")]
+    redirect_uri: Option<String>,
     /// URL of the daemon; the public one also tests the proxies in between. Default: `listen`.
     #[arg(long)]
     url: Option<String>,
@@ -67,11 +78,10 @@ pub struct Options {
 ///
 /// The instance is unknown, the configuration is invalid, or `--phone` is required.
 pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure> {
-    let wanted = |instance: &InstanceConfig| {
-        instance.id.to_string() == options.instance.to_lowercase() || instance.name == options.instance
-    };
+    let name = options.instance.as_deref().unwrap_or_default();
+    let wanted = |instance: &InstanceConfig| instance.id.to_string() == name.to_lowercase() || instance.name == name;
     let Some(instance) = config.instances.iter().find(|instance| wanted(instance)) else {
-        return Err(usage_error(format!("{:?} is not an instance of {}", options.instance, options.config.display())));
+        return Err(usage_error(format!("{name:?} is not an instance of the configuration")));
     };
     if instance.reply_to_unknown && options.phone.is_none() {
         return Err(usage_error(
@@ -94,7 +104,7 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
     if let (Some(token), Some(_), true) = (&options.token, &options.phone, report.passed() && matches) {
         live::check_link(&target, token, &mut report).await;
     }
-    let title = ReportHeader {
+    let title = ReportHeader::Instance {
         instance: instance.id.to_string(),
         gateway: target.gateway.kind(),
         url: base,
@@ -128,6 +138,23 @@ fn loopback_url(mut address: SocketAddr) -> String {
 
 /// [`run`] for callers without a runtime.
 pub fn run_blocking(config: Config, options: &Options) -> Result<ExitCode, Failure> {
+    block_on(run(config, options))
+}
+
+/// Checks the provider of `--oidc` and prints the report; `None` if the options name an instance instead.
+pub fn run_oidc(options: &Options) -> Option<Result<ExitCode, Failure>> {
+    let issuer = options.oidc.as_deref()?;
+    let client = options.client_id.as_deref().zip(options.redirect_uri.as_deref());
+    let client = client.map(|(id, redirect_uri)| oidc::KnownClient { id, redirect_uri });
+    Some(block_on(async {
+        let mut report = Report::default();
+        oidc::run_all(issuer, client, &mut report).await;
+        report.print(&ReportHeader::Provider { issuer: issuer.to_owned() }, options.json);
+        Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }))
+}
+
+fn block_on(checks: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start a runtime")?.block_on(run(config, options))
+    runtime.context("cannot start a runtime")?.block_on(checks)
 }

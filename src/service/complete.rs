@@ -188,6 +188,7 @@ impl Service {
             FinishVerdict::WrongCode
             | FinishVerdict::Redeemed
             | FinishVerdict::RedeemedAgain
+            | FinishVerdict::Revoked
             | FinishVerdict::Disputed
             | FinishVerdict::Gone => {
                 if !is_completed(&record) {
@@ -254,6 +255,7 @@ impl Service {
             | FinishVerdict::WrongBrowser
             | FinishVerdict::WrongCode
             | FinishVerdict::RedeemedAgain
+            | FinishVerdict::Revoked
             | FinishVerdict::Gone
             | FinishVerdict::Refused => None,
         };

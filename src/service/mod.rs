@@ -28,6 +28,7 @@ mod geoip;
 pub mod health;
 mod loaded;
 mod message_log;
+pub mod oidc;
 mod operator_login;
 mod outbox;
 mod outcome;
@@ -67,6 +68,7 @@ pub use self::{
     lid_resolver::LidResolver,
     link_request::LinkRequest,
     message_log::MessageLog,
+    oidc::OidcState,
     outcome::{Outcome, Unmatched},
     rate_limit::{LimitStatus, Limited, subscriber_network},
     receipt::SentMessage,
@@ -118,6 +120,7 @@ pub struct Service {
     pub health: Arc<ReplicaHealth>,
     pub message_log: MessageLog,
     pub key_state: KeyState,
+    pub oidc: OidcState,
     pub audit: Audit,
 }
 

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     domain::{
         binding::{Binding, MAX_REPLY_CODE_ATTEMPTS, WhatsAppDevice},
+        keys::Digest,
         link::{Completion, FinishCommand, FinishVerdict, LinkCommand, LinkVerdict},
         token::{RedeemToken, Token, TokenKind},
     },
@@ -45,6 +46,17 @@ impl Browser<'_> {
     pub(super) fn login_side(&self) -> LoginSide<'_> {
         LoginSide { ip: self.ip, user_agent: self.user_agent }
     }
+
+    /// The binding of this browser, whose cookie has the digest `browser`.
+    pub(super) fn binding(&self, browser: Digest, place: WhatsAppDevice) -> Binding {
+        Binding {
+            browser,
+            whatsapp_device: place,
+            ip: self.ip.map(|ip| ip.to_string()),
+            user_agent: self.user_agent.map(|agent| agent.chars().take(300).collect()),
+            automatic: false,
+        }
+    }
 }
 
 impl Service {
@@ -64,13 +76,7 @@ impl Service {
         let digest = self.browser_digest(record, cookie).ok_or(ServiceError::Refused)?;
         check_form_field(form_field, &self.keys.csrf_token(handle, cookie))?;
         let place = if instance.config.strict_browser { WhatsAppDevice::Same } else { place };
-        let binding = Binding {
-            browser: digest,
-            whatsapp_device: place,
-            ip: browser.ip.map(|ip| ip.to_string()),
-            user_agent: browser.user_agent.map(|agent| agent.chars().take(300).collect()),
-            automatic,
-        };
+        let binding = Binding { automatic, ..browser.binding(digest, place) };
         let first = record.details.binding.is_none();
         let applied = self.apply(cx, loaded, LinkCommand::BindBrowser { binding }, None).await?;
         if first && applied.verdict == LinkVerdict::Bound {
@@ -119,6 +125,7 @@ impl Service {
             | FinishVerdict::CodeRevealed
             | FinishVerdict::Redeemed
             | FinishVerdict::RedeemedAgain
+            | FinishVerdict::Revoked
             | FinishVerdict::Disputed
             | FinishVerdict::Gone => {
                 if is_completed(&record) {
@@ -157,6 +164,7 @@ impl Service {
             | FinishVerdict::WrongCode
             | FinishVerdict::Redeemed
             | FinishVerdict::RedeemedAgain
+            | FinishVerdict::Revoked
             | FinishVerdict::Disputed
             | FinishVerdict::Gone => {
                 if is_completed(&record) {
@@ -203,6 +211,8 @@ impl Service {
             request,
             expires: u32::try_from(life).unwrap_or(most).clamp(least, most),
             max_attempts: record.max_attempts,
+            // `renewed` has recognised the browser.
+            binding: record.details.binding.clone().filter(|_| record.request.authorization.is_some()),
             warnings: Vec::new(),
         };
         let idempotency = Idempotency { key: format!("renewal of {}", record.id), body: String::new() };

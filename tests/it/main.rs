@@ -63,6 +63,7 @@ mod look_up_properties;
 mod lost_responses;
 mod matching;
 mod number_identity;
+mod oidc;
 mod operate_failure;
 mod operate_logs;
 mod operate_metrics;

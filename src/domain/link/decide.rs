@@ -8,7 +8,7 @@ use super::{
     COMPLETION_WINDOW, Completion, FinishVerdict, Link, LinkCommand, LinkState, LinkVerdict, MessageChecks, Proof,
 };
 use crate::domain::{
-    Event, Mode, Reason, Sender, TimelineEvent, Verification,
+    Event, Mode, Reason, Sender, Subject, TimelineEvent, Verification,
     binding::{Binding, ReplyCodeState},
     decision::{Decision, Effect, Reply, Transition},
     risk::Risk,
@@ -60,7 +60,7 @@ impl Transition<Link> {
                 self.changed(LinkVerdict::Canceled)
             }
             LinkCommand::Expire | LinkCommand::Erase => return self.unchanged(LinkVerdict::Unchanged),
-            LinkCommand::Finish(_) | LinkCommand::Redeem { .. } | LinkCommand::Dispute => {
+            LinkCommand::Finish(_) | LinkCommand::Redeem { .. } | LinkCommand::Exchange(_) | LinkCommand::Dispute => {
                 return self.unchanged(FinishVerdict::Refused);
             }
         };
@@ -78,6 +78,7 @@ impl Transition<Link> {
             LinkCommand::Redeem { token, challenge, claim } => {
                 self.redeem(completion, token, challenge.as_deref(), claim)
             }
+            LinkCommand::Exchange(exchange) => self.exchange(completion, &exchange),
             LinkCommand::Dispute => self.dispute(proof, completion),
         }
     }
@@ -92,7 +93,7 @@ impl Transition<Link> {
             LinkCommand::Cancel | LinkCommand::Expire | LinkCommand::BindBrowser { .. } => {
                 self.unchanged(LinkVerdict::Unchanged)
             }
-            LinkCommand::Finish(_) | LinkCommand::Redeem { .. } | LinkCommand::Dispute => {
+            LinkCommand::Finish(_) | LinkCommand::Redeem { .. } | LinkCommand::Exchange(_) | LinkCommand::Dispute => {
                 self.unchanged(FinishVerdict::Refused)
             }
             LinkCommand::Erase => self.forget(),
@@ -107,9 +108,11 @@ impl Transition<Link> {
         risk: Option<Risk>,
     ) -> Decision<Link> {
         // A sender whose identity can be forged must not prove a number.
-        if text.forgeable && self.next.request.completion == Some(Mode::ProvePhone) {
+        let authorization = self.next.request.authorization.as_ref();
+        if text.forgeable && (authorization.is_some() || self.next.request.completion == Some(Mode::ProvePhone)) {
             return self.reject_unidentified();
         }
+        let needs_phone = authorization.is_some_and(|authorization| !authorization.allow_hidden);
         let bound = self.next.request.chat.as_ref().map(|chat| chat.subject().clone());
         let subject = match (&bound, sender.subject()) {
             (_, None) => None,
@@ -122,7 +125,9 @@ impl Transition<Link> {
             (None, Some(subject)) => Some(subject),
         };
         // A sender whose identity is hidden may be the correct one, so this does not count as an attempt.
-        let Some(subject) = subject else { return self.reject_unidentified() };
+        let Some(subject) = subject.filter(|subject| !needs_phone || matches!(subject, Subject::Phone(_))) else {
+            return self.reject_unidentified();
+        };
         if text.text_changed && self.next.request.exact {
             return self.reject_changed_text();
         }
@@ -216,7 +221,14 @@ impl Transition<Link> {
 
     /// A later tap replaces an earlier one until the match. The timeline keeps only the last of several consecutive
     /// taps, so they leave room for later events.
+    ///
+    /// For a client of the OpenID provider the browser never changes: only the one that the authorization request came
+    /// from may get the code. It can still say that WhatsApp is on another device.
     fn bind(mut self, binding: Binding) -> Decision<Link> {
+        let is_frozen = self.next.request.authorization.is_some();
+        if is_frozen && !self.next.details.binding.as_ref().is_some_and(|held| held.browser.matches(binding.browser)) {
+            return self.unchanged(LinkVerdict::Unchanged);
+        }
         let same = |held: &Binding| {
             held.whatsapp_device == binding.whatsapp_device && !held.automatic && held.browser.matches(binding.browser)
         };

@@ -28,7 +28,7 @@ macro_rules! guides {
 }
 
 guides! {
-    "log-in" "api" "callbacks" "limits" "gateways" "configuration" "redis" "production" "backups" "upgrades" "security"
+    "log-in" "openid" "api" "callbacks" "limits" "gateways" "configuration" "redis" "production" "backups" "upgrades" "security"
     "runbook"
 }
 
