@@ -104,13 +104,9 @@ impl OidcState {
 impl Service {
     /// Finds out which keys may sign, before the first request. Fails with [`StoreError::Misconfigured`] if the subject
     /// key is not the one that the store was used with: all people would become strangers.
-    pub(in crate::service) async fn prepare_oidc_keys(&self, meta: &HashMap<String, String>) -> Result<(), StoreError> {
-        let Some(keys) = self.oidc.keys.load_full() else { return Ok(()) };
-        let own = keys.subject.fingerprint();
-        match meta.get(SUBJECT_KEY) {
-            Some(known) if *known == own => {}
-            Some(_) => return Err(other_subject_key()),
-            None => self.store.set_meta(SUBJECT_KEY, &own, false).await?,
+    pub(in crate::service) async fn prepare_oidc_keys(&self) -> Result<(), StoreError> {
+        if self.oidc.keys.load().is_none() {
+            return Ok(());
         }
         let heartbeats = self.store.heartbeats().await?.into_iter();
         let heartbeats: Vec<(ReplicaHeartbeat, HeartbeatBody)> = heartbeats.map(HeartbeatBody::of).collect();
@@ -131,13 +127,18 @@ impl Service {
         }
     }
 
-    /// Compares what the live replicas publish, and records since when all of them publish a key.
+    /// Compares what the live replicas publish, and records since when all of them publish a key. With another subject
+    /// key than the store's nothing is signed.
     pub(crate) async fn refresh_oidc_keys(
         &self,
         heartbeats: &[(ReplicaHeartbeat, HeartbeatBody)],
     ) -> Result<(), StoreError> {
         let Some(keys) = self.oidc.keys.load_full() else { return Ok(()) };
         let meta = self.store.meta().await?;
+        if let Err(error) = self.record_subject_key(&keys, &meta).await {
+            self.note_signers(&keys, Vec::new());
+            return Err(error);
+        }
         let (is_first, now) = (!meta.keys().any(|name| name.starts_with(PUBLISHED)), self.now());
         let others =
             heartbeats.iter().filter(|(one, said)| one.replica != self.health.replica && self.is_alive(one, said));
@@ -162,6 +163,16 @@ impl Service {
         }
         self.note_signers(&keys, signing);
         Ok(())
+    }
+
+    /// Records the subject key at its first use.
+    async fn record_subject_key(&self, keys: &OidcKeys, meta: &HashMap<String, String>) -> Result<(), StoreError> {
+        let own = keys.subject.fingerprint();
+        match meta.get(SUBJECT_KEY) {
+            Some(known) if *known == own => Ok(()),
+            Some(_) => Err(other_subject_key()),
+            None => self.store.set_meta(SUBJECT_KEY, &own, false).await,
+        }
     }
 
     fn note_signers(&self, keys: &OidcKeys, signing: Vec<String>) {
