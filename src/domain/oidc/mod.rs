@@ -21,3 +21,6 @@ pub use self::{
     signing::{Announced, may_sign},
     subject_key::SubjectKey,
 };
+
+#[cfg(test)]
+mod tests;
