@@ -10,12 +10,12 @@ mod serve;
 mod status;
 mod verify;
 
-use anyhow::Context as _;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::{

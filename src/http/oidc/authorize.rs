@@ -1,5 +1,7 @@
 //! The authorization endpoint, and the page between the request and the link.
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::StatusCode,
@@ -96,7 +98,7 @@ pub(super) async fn tap(
 async fn try_tap(
     state: &PublicState,
     cx: &RequestContext,
-    instance: &std::sync::Arc<Instance>,
+    instance: &Arc<Instance>,
     visitor: &Visitor,
     request: &HttpRequest,
     payload: Payload,
