@@ -38,7 +38,7 @@ fn login(authorization: Option<Authorization>) -> Verification<Link> {
     let new = NewVerification {
         id: VerificationId::from_bytes([7; 16]),
         instance: InstanceId::from_random([1; 16]),
-        key: KeyRing::new(&[[7; 32]]).unwrap().current(),
+        key: KeyRing::new(&[[7; 32]]).unwrap().current_id(),
         nonce: [3; 16],
         created_at: at(0),
         expires_at: at(0) + SignedDuration::from_mins(30),
