@@ -1,9 +1,14 @@
 //! The exit status of a command that fails.
 
-use std::io::{self, ErrorKind};
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+};
 
-use crate::{reader::Faults, store::StoreError};
+use crate::{reader::Faults, store::StoreError, telemetry::stdout::OutputError};
 
+/// The arguments cannot be used, as with arguments that clap refuses.
+pub const EX_ARGUMENTS: u8 = 2;
 /// sysexits.h: the operator has to change something. A restart does not help.
 pub const EX_CONFIG: u8 = 78;
 /// sysexits.h: it may succeed later without any change.
@@ -17,6 +22,16 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// For arguments that are well-formed, but cannot be used.
+    pub fn arguments(why: impl fmt::Display) -> Self {
+        Self { status: EX_ARGUMENTS, error: anyhow::anyhow!("{why}") }
+    }
+
+    /// The reader of the output has closed it, which is no failure.
+    pub fn is_closed_pipe(&self) -> bool {
+        self.error.downcast_ref().is_some_and(OutputError::is_closed_pipe)
+    }
+
     /// For a daemon that could not start, or that ended without being asked to.
     pub fn from_daemon_error(error: anyhow::Error) -> Self {
         let status = error.chain().find_map(|cause| {
@@ -55,6 +70,12 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let unfit = error.downcast_ref().is_some_and(|error| matches!(error, StoreError::Misconfigured(_)));
         Self { status: if unfit { EX_CONFIG } else { 1 }, error }
+    }
+}
+
+impl From<OutputError> for Failure {
+    fn from(error: OutputError) -> Self {
+        anyhow::Error::from(error).into()
     }
 }
 

@@ -136,7 +136,7 @@ pub(super) fn warn(instances: &Instances) {
 /// Logs each instance with the authentication of its webhooks, and its [`warnings`].
 pub(super) fn log_instances(service: &Service) {
     for instance in service.instances.all() {
-        tracing::info!(
+        tracing::debug!(
             instance = %instance.config.id,
             gateway = instance.gateway.kind(),
             authenticity = instance.gateway.webhook_auth().describe(),

@@ -85,11 +85,13 @@ impl Application {
     pub async fn build(config: &Config, instances: Instances, clock: Clock) -> anyhow::Result<Self> {
         let keys = KeyRing::new(&config.keys.0).context("no key is configured")?;
         let metrics = Metrics::new();
+        let version = env!("CARGO_PKG_VERSION");
+        tracing::info!(version, instances = config.instances.len(), store = open::describe(&config.store), "starting");
         let (kind, store) = open::store(config, &clock)?;
         let key_state = KeyState::default();
         key_state.request_look_up_key(config.look_up_key_number);
         let store = Arc::new(MeteredStore::new(store, Arc::clone(&metrics), key_state.gate.clone()));
-        metrics.init_process_series(env!("CARGO_PKG_VERSION"), kind, seconds(clock.wall()));
+        metrics.init_process_series(version, kind, seconds(clock.wall()));
         metrics.config_current.set(1);
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
         instance_metrics::register_instances(&metrics, &instances, clock.wall());
@@ -190,7 +192,11 @@ impl Application {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
         // With port 0 nothing else names what the kernel chose.
-        tracing::info!(listen = %addresses.0, operator_listen = %addresses.1, "listening");
+        let public_url = service.public_url("");
+        tracing::info!(listen = %addresses.0, operator_listen = %addresses.1, public_url, "listening");
+        if readiness.is_ready() {
+            readiness::log_ready(&service);
+        }
         let (public_handle, operator_handle) = (public.handle(), operator.handle());
         tasks.spawn(PUBLIC_LISTENER, async { Ok(public.await?) });
         tasks.spawn(OPERATOR_LISTENER, async { Ok(operator.await?) });

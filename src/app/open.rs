@@ -24,17 +24,8 @@ pub(super) fn audit(config: &Config, metrics: &Metrics) -> anyhow::Result<Audit>
 /// The store, and its kind for the metric `build_info`.
 pub(super) fn store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static str, Arc<dyn Store>)> {
     Ok(match &config.store {
-        StoreConfig::Embedded { directory } => {
-            tracing::info!(store = "embedded", directory = %directory.display(), "a write counts when it is on the disk");
-            ("embedded", Arc::new(EmbeddedStore::open(directory, clock.clone())?))
-        }
+        StoreConfig::Embedded { directory } => ("embedded", Arc::new(EmbeddedStore::open(directory, clock.clone())?)),
         StoreConfig::Redis { url, tls, durability } => {
-            let promise = match durability {
-                Durability::Standard => "a write counts when Redis has it",
-                Durability::Durable => "a write counts when a replica has it; with one replica, when all have it",
-                Durability::Everywhere => "a write counts when every replica has it",
-            };
-            tracing::info!(store = "redis", ?durability, promise);
             let durability = match durability {
                 Durability::Standard => redis::Durability::Standard,
                 Durability::Durable => redis::Durability::Durable,
@@ -43,6 +34,21 @@ pub(super) fn store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static 
             ("redis", Arc::new(RedisStore::with_tls(url.expose_secret(), tls, durability, clock.clone())?))
         }
     })
+}
+
+/// What the store is and when a write counts, without its credentials.
+pub(super) fn describe(store: &StoreConfig) -> String {
+    let promise = match store {
+        StoreConfig::Embedded { directory } => {
+            return format!("embedded in {}, a write counts when it is on the disk", directory.display());
+        }
+        StoreConfig::Redis { durability: Durability::Standard, .. } => "Redis has it",
+        StoreConfig::Redis { durability: Durability::Durable, .. } => {
+            "a replica has it; with one replica, when all have it"
+        }
+        StoreConfig::Redis { durability: Durability::Everywhere, .. } => "every replica has it",
+    };
+    format!("redis, a write counts when {promise}")
 }
 
 /// The `GeoIP` database of `geoip_file`.

@@ -51,6 +51,12 @@ fn missing(key: Option<String>, error: Option<&StoreError>, reached: Duration, s
     }
 }
 
+/// Says where the daemon can be used from now on.
+pub(super) fn log_ready(service: &Service) {
+    let [docs, webhooks] = ["/docs", "/webhooks/{instance}"].map(|path| service.public_url(path));
+    tracing::info!(docs, webhooks, "ready");
+}
+
 /// Probes until `draining`, and keeps `readiness` up to date.
 ///
 /// # Errors
@@ -88,7 +94,7 @@ pub(super) async fn run_probe(
         match missing(service.missing_key(), outcome.as_ref().err(), last.elapsed(), worker.step_elapsed()) {
             // Logged again if the reason changes.
             Some(why) if readiness.set_not_ready(&why) => tracing::error!(why, "not ready"),
-            None if prepared && readiness.set_ready() => tracing::info!("ready"),
+            None if prepared && readiness.set_ready() => log_ready(&service),
             _ => {}
         }
     }

@@ -50,9 +50,14 @@ const MAX_HASHED_LEN: u64 = 1024 * 1024;
 /// SHA-256 over all files.
 type FileFingerprint = [u8; 32];
 
-/// The file of a configuration, and the triggers of a reload.
+/// Reads the configuration at a path, and builds its instances.
+type Load = dyn Fn(&Path) -> Result<(Config, Instances), Faults> + Send + Sync;
+
+/// The file of a configuration, how it is read, and the triggers of a reload.
 pub struct ConfigSource {
     path: PathBuf,
+    load: Arc<Load>,
+    purpose: Purpose,
     hangup: Signal,
     /// When the process started.
     fingerprint: FileFingerprint,
@@ -64,7 +69,23 @@ impl ConfigSource {
     /// # Errors
     /// If the signal handler cannot be installed.
     pub fn new(path: &Path) -> std::io::Result<Self> {
-        Ok(Self { path: path.to_owned(), hangup: signal(SignalKind::hangup())?, fingerprint: fingerprint(path) })
+        Ok(Self {
+            path: path.to_owned(),
+            load: Arc::new(|path| instances::load(&ConfigFiles::read(path, config::environment())?)),
+            purpose: Purpose::Serve,
+            hangup: signal(SignalKind::hangup())?,
+            fingerprint: fingerprint(path),
+        })
+    }
+
+    /// Reads the file with `load`, and allows the gateways of `purpose`.
+    #[must_use]
+    pub fn read_with(
+        self,
+        purpose: Purpose,
+        load: impl Fn(&Path) -> Result<(Config, Instances), Faults> + Send + Sync + 'static,
+    ) -> Self {
+        Self { load: Arc::new(load), purpose, ..self }
     }
 }
 
@@ -105,7 +126,7 @@ pub(super) async fn watch(mut source: ConfigSource, mut targets: ReloadTargets, 
             tracing::info!("reload requested: the configuration has not changed");
             "unchanged"
         } else {
-            match targets.reload(source.path.clone()).await {
+            match targets.reload(&source).await {
                 Ok(restart_keys) => {
                     applied = current;
                     targets.report_restart_keys(&restart_keys)
@@ -159,10 +180,11 @@ impl ReloadTargets {
     }
 
     /// Applies the file. Returns the keys that need a restart, or a text that says why it was refused.
-    async fn reload(&mut self, path: PathBuf) -> Result<Vec<&'static str>, String> {
+    async fn reload(&mut self, source: &ConfigSource) -> Result<Vec<&'static str>, String> {
         let running = self.config.clone();
+        let (path, load, purpose) = (source.path.clone(), Arc::clone(&source.load), source.purpose);
         let Candidate { mut next, instances, geoip, mut restart_keys } =
-            tokio::task::spawn_blocking(move || load_candidate(&path, &running))
+            tokio::task::spawn_blocking(move || load_candidate(&path, &*load, purpose, &running))
                 .await
                 .unwrap_or_else(|_| Err("reading it panicked".to_owned()))?;
         if let StoreConfig::Redis { url, tls, .. } = &next.store {
@@ -212,14 +234,13 @@ struct Candidate {
     restart_keys: Vec<&'static str>,
 }
 
-fn load_candidate(path: &Path, running: &Config) -> Result<Candidate, String> {
+fn load_candidate(path: &Path, load: &Load, purpose: Purpose, running: &Config) -> Result<Candidate, String> {
     let words = |faults: Faults| faults.to_string().trim_end().to_owned();
-    let files = ConfigFiles::read(path, config::environment()).map_err(words)?;
-    let (file, mut instances) = instances::load(&files).map_err(words)?;
+    let (file, mut instances) = load(path).map_err(words)?;
     let (next, restart_keys) = (running.taking_up(&file), running.needs_restart(&file));
     if !restart_keys.is_empty() {
         // Gateways and callback policies depend on this daemon's addresses: use those that stay.
-        instances = instances::build_instances(&next, Purpose::Serve).into_result().map_err(words)?;
+        instances = instances::build_instances(&next, purpose).into_result().map_err(words)?;
     }
     let geoip = open::geoip(&next).map_err(words)?;
     Ok(Candidate { next, instances, geoip, restart_keys })

@@ -1,6 +1,12 @@
 //! Commands that call the API of a running daemon: `mint`, `explain`, `callbacks`, `send-test-callback`.
 
-use std::{collections::HashSet, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    collections::HashSet,
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
@@ -12,10 +18,13 @@ use crate::{
     app::exit::Failure,
     domain::InstanceId,
     egress::{Egress, Policy},
+    http::qr,
+    telemetry::stdout::print,
 };
 
 /// Holds the token if no file is given: command-line arguments are visible to every user of the machine.
 const TOKEN_VARIABLE: &str = "COUNTERSIGN_TOKEN";
+const INSTANCE_VARIABLE: &str = "COUNTERSIGN_INSTANCE";
 /// Callbacks in one page of the list.
 const PAGE_SIZE: usize = 200;
 /// Bytes of a response: a page of callbacks contains URLs of any length.
@@ -26,14 +35,14 @@ const TEST_CALLBACK_TIMEOUT: Duration = Duration::from_secs(20);
 /// The daemon and the instance, with the credentials.
 #[derive(Debug, Args)]
 pub(super) struct ApiClient {
-    /// URL of the public listener.
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    /// URL of the daemon.
+    #[arg(long, env = "COUNTERSIGN_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
     /// The id of the instance.
-    #[arg(long)]
-    instance: InstanceId,
+    #[arg(long, env = INSTANCE_VARIABLE, value_name = "ID")]
+    instance: Option<InstanceId>,
     /// A file with the API token. Default: the environment variable `COUNTERSIGN_TOKEN`.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
@@ -54,6 +63,27 @@ pub(super) struct MintOptions {
     /// Your own reference, which callbacks repeat.
     #[arg(long)]
     client_ref: Option<String>,
+    /// A random value of the browser's session, which the redirect repeats.
+    #[arg(long)]
+    state: Option<String>,
+    /// The base64url SHA-256 of a verifier that stays in the session.
+    #[arg(long)]
+    challenge: Option<String>,
+    /// Where the person lands after the login.
+    #[arg(long, value_name = "URL")]
+    redirect_url: Option<String>,
+    /// The language of messages and pages, such as pt-BR.
+    #[arg(long, value_name = "TAG")]
+    lang: Option<String>,
+    /// What the person agrees to, as messages and pages name it.
+    #[arg(long)]
+    purpose: Option<String>,
+    /// Also print the WhatsApp link as a QR code.
+    #[arg(long)]
+    qr: bool,
+    /// Open the start page in the browser.
+    #[arg(long)]
+    open: bool,
     /// Print the whole response as JSON.
     #[arg(long)]
     json: bool,
@@ -77,6 +107,9 @@ pub(super) struct TestCallbackOptions {
     /// The URL to send to. Default: the instance's `callback_url`.
     #[arg(long)]
     to: Option<String>,
+    /// Print the callback as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -91,6 +124,9 @@ pub(super) enum CallbacksCommand {
         /// Maximum number of lines; 0: no maximum.
         #[arg(long, default_value_t = 1000)]
         limit: usize,
+        /// Print one line of JSON for each callback.
+        #[arg(long)]
+        json: bool,
     },
     /// Send one callback again, or all that were given up.
     Replay {
@@ -102,48 +138,91 @@ pub(super) enum CallbacksCommand {
         /// Send all callbacks again that were given up.
         #[arg(long)]
         all_dead: bool,
+        /// Print the ids as JSON.
+        #[arg(long)]
+        json: bool,
     },
+}
+
+/// Adds a member to a request's body, if there is a value.
+pub(super) fn put(body: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    body.extend(value.map(|value| (name.to_owned(), value.into())));
+}
+
+/// Prints members of a response, one a line, and its warnings. Absent ones are skipped.
+pub(super) fn print_fields(data: &Value, names: &[&str]) -> Result<(), Failure> {
+    for name in names.iter().filter(|name| !data[**name].is_null()) {
+        print(format_args!("{name:<14} {}", printable(&data[*name])))?;
+    }
+    for warning in data["warnings"].as_array().into_iter().flatten() {
+        print(format_args!("{:<14} {}: {}", "warning", printable(&warning["code"]), printable(&warning["detail"])))?;
+    }
+    Ok(())
 }
 
 pub(super) fn mint(options: &MintOptions) -> Result<ExitCode, Failure> {
     let mut body = Map::new();
-    let mut put = |name: &str, value: Option<Value>| body.extend(value.map(|value| (name.to_owned(), value)));
-    put("name", options.name.as_ref().map(|text| json!(text)));
-    put("chatId", options.chat.as_ref().map(|text| json!(text)));
-    put("expires", options.expires.map(|seconds| json!(seconds)));
-    put("client_ref", options.client_ref.as_ref().map(|text| json!(text)));
+    put(&mut body, "name", options.name.as_deref());
+    put(&mut body, "chatId", options.chat.as_deref());
+    put(&mut body, "expires", options.expires);
+    put(&mut body, "client_ref", options.client_ref.as_deref());
+    put(&mut body, "state", options.state.as_deref());
+    put(&mut body, "challenge", options.challenge.as_deref());
+    put(&mut body, "redirect_url", options.redirect_url.as_deref());
+    put(&mut body, "lang", options.lang.as_deref());
+    put(&mut body, "purpose", options.purpose.as_deref());
     let data = options.api.call(&Method::POST, "generate-link", Some(&Value::Object(body)))?;
     if options.json {
-        println!("{data:#}");
-        return Ok(ExitCode::SUCCESS);
+        print(format_args!("{data:#}"))?;
+    } else {
+        print_fields(&data, &["uuid", "code", "whatsapp_link", "start_url", "expires_at"])?;
     }
-    for name in ["uuid", "code", "whatsapp_link", "start_url", "expires_at"] {
-        println!("{name:<14} {}", printable(&data[name]));
+    if options.qr {
+        let link = data["whatsapp_link"].as_str().unwrap_or_default();
+        let code = qr::terminal(link).context("the message is too long for a QR code")?;
+        // Beside JSON, the code is for the person at the terminal.
+        if options.json { show_to_person(&code)? } else { print(code)? }
     }
-    for warning in data["warnings"].as_array().into_iter().flatten() {
-        println!("{:<14} {}: {}", "warning", printable(&warning["code"]), printable(&warning["detail"]));
+    if options.open {
+        open_in_browser(data["start_url"].as_str().unwrap_or_default())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_to_person(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stderr(), "{text}").context("cannot write to standard error")
+}
+
+fn open_in_browser(url: &str) -> anyhow::Result<()> {
+    let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let mut command = Command::new(program);
+    command.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let opened = command.status().with_context(|| format!("cannot run {program}; open {url} yourself"))?;
+    anyhow::ensure!(opened.success(), "{program} failed; open {url} yourself");
+    Ok(())
 }
 
 pub(super) fn explain(options: &ExplainOptions) -> Result<ExitCode, Failure> {
     let question: String = byte_serialize(options.question.as_bytes()).collect();
     let data = options.api.call(&Method::GET, &format!("explain?q={question}"), None)?;
     if options.json {
-        println!("{data:#}");
+        print(format_args!("{data:#}"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}", printable(&data["sentence"]));
-    let mut lines: Vec<(String, String)> = Vec::new();
+    print(printable(&data["sentence"]))?;
+    // Times have whole seconds: a request comes before its message, and callbacks come last.
+    let mut lines: Vec<(String, u8, String)> = Vec::new();
     for message in data["messages"].as_array().into_iter().flatten() {
         let from = message["phone_ending"].as_str().map(|end| format!(" from …{end}")).unwrap_or_default();
-        lines.push((printable(&message["at"]), format!("message{from}: {}", printable(&message["outcome"]))));
+        lines.push((printable(&message["at"]), 1, format!("message{from}: {}", printable(&message["outcome"]))));
     }
     for request in data["requests"].as_array().into_iter().flatten() {
         let uuid = printable(&request["uuid"]);
         for entry in request["timeline"].as_array().into_iter().flatten() {
             let reason = entry["reason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
-            lines.push((printable(&entry["at"]), format!("request {uuid}: {}{reason}", printable(&entry["event"]))));
+            let rank = if entry["event"] == "created" { 0 } else { 2 };
+            let what = format!("request {uuid}: {}{reason}", printable(&entry["event"]));
+            lines.push((printable(&entry["at"]), rank, what));
         }
         for callback in request["callbacks"].as_array().into_iter().flatten() {
             let at = if callback["ended_at"].is_null() { &callback["created_at"] } else { &callback["ended_at"] };
@@ -151,13 +230,13 @@ pub(super) fn explain(options: &ExplainOptions) -> Result<ExitCode, Failure> {
             let (kind, status, url) =
                 (printable(&callback["type"]), printable(&callback["status"]), printable(&callback["url"]));
             let what = format!("callback {kind} {status} at {url}{why}");
-            lines.push((printable(at), what));
+            lines.push((printable(at), 3, what));
         }
     }
     // RFC 3339 timestamps in one time zone sort as text.
-    lines.sort();
-    for (at, what) in lines {
-        println!("  {at}  {what}");
+    lines.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    for (at, _, what) in lines {
+        print(format_args!("  {at}  {what}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -171,8 +250,12 @@ pub(super) fn send_test_callback(options: &TestCallbackOptions) -> Result<ExitCo
     loop {
         let callback = options.api.call(&Method::GET, &format!("callbacks/{id}"), None)?;
         if callback["status"] != "pending" || std::time::Instant::now() > deadline {
-            println!("{}", callback_line(&callback));
-            print_last_answer(&callback["last_answer"]);
+            if options.json {
+                print(format_args!("{callback:#}"))?;
+            } else {
+                print(callback_line(&callback))?;
+                print_last_answer(&callback["last_answer"])?;
+            }
             let delivered = callback["status"] == "delivered";
             return Ok(if delivered { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
@@ -182,20 +265,20 @@ pub(super) fn send_test_callback(options: &TestCallbackOptions) -> Result<ExitCo
 
 pub(super) fn callbacks(command: &CallbacksCommand) -> Result<ExitCode, Failure> {
     match command {
-        CallbacksCommand::List { remote, status, limit } => {
+        CallbacksCommand::List { remote, status, limit, json } => {
             let limit = if *limit == 0 { usize::MAX } else { *limit };
-            let (mut shown, mut out) = (0, std::io::stdout().lock());
+            let (mut shown, mut written) = (0, Ok(()));
             let more = remote.for_each_callback(status.as_deref(), |callback| {
-                // The reader of a pipe may have closed it, as `head` does.
-                let is_open = writeln!(out, "{}", callback_line(callback)).is_ok();
+                written = if *json { print(callback) } else { print(callback_line(callback)) };
                 shown += 1;
-                is_open && shown < limit
+                written.is_ok() && shown < limit
             })?;
+            written?;
             if more {
-                let _ = writeln!(std::io::stderr(), "countersign: there are more; --limit 0 shows all");
+                show_to_person("countersign: there are more; --limit 0 shows all")?;
             }
         }
-        CallbacksCommand::Replay { remote, id, all_dead: _ } => {
+        CallbacksCommand::Replay { remote, id, all_dead: _, json } => {
             let ids = match id {
                 Some(id) => vec![id.clone()],
                 None => {
@@ -211,7 +294,14 @@ pub(super) fn callbacks(command: &CallbacksCommand) -> Result<ExitCode, Failure>
             };
             for id in &ids {
                 remote.call(&Method::POST, &format!("callbacks/{id}/replay"), None)?;
-                println!("queued again: {id}");
+                if !json {
+                    print(format_args!("queued again: {id}"))?;
+                }
+            }
+            if *json {
+                print(json!({ "queued": ids }))?;
+            } else if ids.is_empty() {
+                print("no callback was given up")?;
             }
         }
     }
@@ -220,8 +310,10 @@ pub(super) fn callbacks(command: &CallbacksCommand) -> Result<ExitCode, Failure>
 
 fn callback_line(callback: &Value) -> String {
     let error = callback["last_error"].as_str().map(|error| format!("  ({error})")).unwrap_or_default();
+    let next = callback["next_attempt_at"].as_str().map(|at| format!("  next at {at}")).unwrap_or_default();
+    let attempts = if callback["attempts"] == 1 { "attempt" } else { "attempts" };
     format!(
-        "{}  {:<9} {:<15} {} attempts  {}  {}{error}",
+        "{}  {:<9} {:<15} {} {attempts}  {}  {}{error}{next}",
         printable(&callback["created_at"]),
         printable(&callback["status"]),
         printable(&callback["type"]),
@@ -232,18 +324,19 @@ fn callback_line(callback: &Value) -> String {
 }
 
 /// Prints the last response of the receiver, without control characters.
-fn print_last_answer(answer: &Value) {
+fn print_last_answer(answer: &Value) -> Result<(), Failure> {
     if answer.is_null() {
-        return;
+        return Ok(());
     }
-    println!("it answered {} at {}:", answer["status"], printable(&answer["at"]));
+    print(format_args!("it answered {} at {}:", answer["status"], printable(&answer["at"])))?;
     for header in answer["headers"].as_array().into_iter().flatten() {
-        println!("  {}: {}", printable(&header["name"]), printable(&header["value"]));
+        print(format_args!("  {}: {}", printable(&header["name"]), printable(&header["value"])))?;
     }
-    println!();
+    print("")?;
     for line in answer["body"].as_str().unwrap_or_default().lines() {
-        println!("  {}", printable(&json!(line)));
+        print(format_args!("  {}", printable(&json!(line))))?;
     }
+    Ok(())
 }
 
 impl ApiClient {
@@ -268,17 +361,23 @@ impl ApiClient {
     }
 
     /// Calls the API and returns `data` of a successful response.
-    fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    pub(super) fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         Ok(super::serve::runtime()?.block_on(self.request(method, path, body))?)
     }
 
     async fn request(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let token = match &self.token_file {
             Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?,
-            None => super::environment_secret(TOKEN_VARIABLE)
-                .with_context(|| format!("set {TOKEN_VARIABLE}, or give --token-file"))?,
+            None => super::environment_secret(TOKEN_VARIABLE).with_context(|| {
+                format!("there is no API token: set {TOKEN_VARIABLE}, or name a file with --token-file")
+            })?,
         };
-        let url = format!("{}/api/otp/v2/{}/{path}", self.url.trim_end_matches('/'), self.instance);
+        let instance = self.instance.with_context(|| {
+            format!(
+                "there is no instance: set {INSTANCE_VARIABLE} or --instance; `countersign check-config` lists the ids"
+            )
+        })?;
+        let url = format!("{}/api/otp/v2/{instance}/{path}", self.url.trim_end_matches('/'));
         let mut request = http::Request::builder()
             .method(method)
             .uri(url)
@@ -290,7 +389,9 @@ impl ApiClient {
         let egress = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() })
             .with_max_response_len(MAX_RESPONSE_LEN);
         let response = egress.send(request.context("--url, or the token, cannot be sent")?).await;
-        let response = response.with_context(|| format!("no answer from {}; is the daemon running?", self.url))?;
+        let response = response.with_context(|| {
+            format!("no answer from {}: is the daemon running there? --url or COUNTERSIGN_URL names another", self.url)
+        })?;
         let answer: Value = serde_json::from_slice(response.body())
             .with_context(|| format!("{} did not answer with JSON; is it countersign's public listener?", self.url))?;
         if !response.status().is_success() {
@@ -298,12 +399,12 @@ impl ApiClient {
             let faults: String = faults.fold(String::new(), |out, f| {
                 format!("{out}\n  {}: {}", printable(&f["field"]), printable(&f["detail"]))
             });
-            bail!(
-                "{} ({}): {}{faults}",
-                printable(&answer["title"]),
-                printable(&answer["code"]),
-                printable(&answer["detail"])
-            );
+            // The API speaks of its header, which the command writes.
+            let detail = match answer["code"].as_str() {
+                Some("unauthenticated") => format!("{TOKEN_VARIABLE} or --token-file holds no token of this instance"),
+                _ => printable(&answer["detail"]),
+            };
+            bail!("{} ({}): {detail}{faults}", printable(&answer["title"]), printable(&answer["code"]));
         }
         Ok(answer["data"].clone())
     }

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::ConfigFile;
 use crate::{
     app::{
         self,
@@ -17,17 +18,18 @@ use crate::{
     config::LogConfig,
     domain::{InstanceId, Phone, message_codes},
     gateway::{self, Gateway, Purpose, Webhook, WebhookEvent},
-    telemetry,
+    telemetry::{self, stdout::print},
 };
 
 /// The recorded request.
 #[derive(Debug, Args)]
 pub(super) struct InspectOptions {
-    #[arg(long)]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// The instance whose gateway sent the request.
-    #[arg(long)]
+    #[arg(long, env = "COUNTERSIGN_INSTANCE")]
     instance: InstanceId,
+    /// The method of the request.
     #[arg(long, default_value = "POST")]
     method: String,
     /// The URL of the request, with its query.
@@ -64,12 +66,12 @@ pub(super) fn run(options: &InspectOptions) -> Result<ExitCode, Failure> {
         body: if is_get { &[] } else { &body },
         now,
     };
-    println!("{}", serde_json::to_string_pretty(&verdict(&*gateway, &number, &webhook)).context("printing")?);
+    print(format_args!("{:#}", verdict(&*gateway, &number, &webhook)))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn build_gateway(options: &InspectOptions) -> Result<(std::sync::Arc<dyn Gateway>, Phone), Failure> {
-    let config = super::parse_config(&super::read_config(&options.config)?)?;
+    let config = super::parse_config(&super::read_config(&options.config.path)?)?;
     let public_url = config.public_url;
     let instance = config.instances.into_iter().find(|instance| instance.id == options.instance);
     let instance = instance.ok_or_else(|| Failure {

@@ -1,11 +1,16 @@
-//! The subcommands. A command prints its result on standard output; logs and errors go to standard error.
-#![expect(clippy::print_stdout, reason = "commands print their results on standard output")]
+//! The subcommands. A command prints its result on standard output; logs, errors and secrets go to standard error.
 
 mod api_commands;
+mod backup;
+mod codes;
 mod hash_password;
+mod help;
+mod init;
 mod inspect;
+mod manual;
 mod new_instance;
 mod new_token;
+mod scaffold;
 mod serve;
 mod status;
 mod verify;
@@ -15,121 +20,111 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
-    app::exit::Failure,
+    app::exit::{EX_CONFIG, Failure},
     config::{self, Config, ConfigFiles},
+    telemetry::stdout::print,
 };
 
 /// WhatsApp login links and codes, self-hosted.
 #[derive(Debug, Parser)]
-#[command(version, about)]
-pub struct Cli {
+#[command(name = "countersign", version, about)]
+struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+/// Where `init` writes it, in the working directory.
+pub const DEFAULT_CONFIG: &str = "countersign.toml";
+
+/// The configuration of the daemon.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration, a TOML file, or - for standard input; `countersign print-config` shows every key.
+    #[arg(short = 'c', long = "config", env = "COUNTERSIGN_CONFIG", value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    path: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run everything on this machine, without a configuration and with a fake phone in the browser.
     Dev(crate::dev::Options),
-    /// Run the daemon.
-    Serve {
-        /// A TOML file; `countersign print-config` shows every key.
-        #[arg(long)]
-        config: PathBuf,
-    },
-    /// Print an `[[instance]]` block with a new API token and new secrets.
-    NewInstance {
-        /// The application's name in messages.
-        #[arg(long, default_value = "My app")]
-        name: String,
-        /// The WhatsApp number that receives the messages.
-        #[arg(long, default_value = "+447700900999")]
-        number: String,
-    },
-    /// Print a new API token, and the entry of `tokens` with its digest.
+    /// Write a whole configuration with new secrets, for one number behind one gateway.
+    Init(init::InitOptions),
+    /// Print an `[[instance]]` block for another number, and write its secrets into files.
+    NewInstance(new_instance::NewInstanceOptions),
+    /// Print a new entry of `tokens`, and show its API token once.
     NewToken(new_token::NewTokenOptions),
-    /// Read a password from standard input, and print its digest for `operator_password`.
+    /// Read a password, and print its digest for `operator_password`.
     HashPassword,
     /// Read a configuration and report every fault.
-    CheckConfig {
-        #[arg(long)]
-        config: PathBuf,
-        /// Also ask the daemon that runs with it whether it needs a key that the file lacks; then exit 1.
-        #[arg(long)]
-        running: bool,
-    },
+    CheckConfig(serve::CheckConfigOptions),
     /// Print every key with its default and meaning.
     PrintConfig,
-    /// Print the HTTP contract as OpenAPI 3.1.
-    Openapi {
-        /// The base URL of the API in the document.
-        #[arg(long, default_value = "http://127.0.0.1:8080")]
-        url: String,
-    },
-    /// Show how the daemon would handle a recorded webhook request. Works offline.
-    InspectWebhook(inspect::InspectOptions),
-    /// Send genuine, forged, replayed and stale webhooks to a running daemon and print what passed; exit 0 or 1.
-    Doctor(crate::doctor::Options),
-    /// Show the status of a running daemon: gateways, queues, failures, replicas; exit 0 if ready, else 1.
+    /// Run the daemon.
+    Serve(ConfigFile),
+    /// Check whether a running daemon is ready.
+    Healthcheck(serve::HealthcheckOptions),
+    /// Show the status of a running daemon: gateways, queues, failures, replicas.
     Status(status::StatusOptions),
+    /// Send genuine, forged, replayed and stale webhooks to a running daemon, and print what passed.
+    Doctor(crate::doctor::Options),
+    /// Copy the embedded store into a file, also while the daemon runs.
+    Backup(backup::BackupOptions),
     /// Create a login link.
     Mint(api_commands::MintOptions),
+    /// Send a code to a chat.
+    RequestCode(codes::RequestCodeOptions),
+    /// Check a code that a person typed.
+    ValidateCode(codes::ValidateCodeOptions),
     /// Explain what happened to a message, a request or a login attempt.
     Explain(api_commands::ExplainOptions),
-    /// Send a signed test callback to the app and print its response; exit 0 or 1.
+    /// Send a signed test callback to the app, and print its response.
     SendTestCallback(api_commands::TestCallbackOptions),
     /// List callbacks, or send them again.
     #[command(subcommand)]
     Callbacks(api_commands::CallbacksCommand),
-    /// Verify the signature of a callback and explain a mismatch; exit 0 or 1. Works offline.
+    /// Show how the daemon would handle a recorded webhook request.
+    InspectWebhook(inspect::InspectOptions),
+    /// Verify the signature of a callback, and explain a mismatch.
     VerifySignature(verify::VerifyOptions),
+    /// Print the HTTP contract as OpenAPI 3.1.
+    Openapi {
+        /// The base URL of the API in the document.
+        #[arg(long, env = "COUNTERSIGN_URL", default_value = "http://127.0.0.1:8080")]
+        url: String,
+    },
     /// Print a shell completion script.
     Completions {
-        /// bash, zsh, fish, elvish or powershell.
+        /// The shell that reads it.
         shell: clap_complete::Shell,
     },
-    /// Check whether a running daemon is ready; exit 0 or 1.
-    Healthcheck {
-        /// URL of the operator listener.
-        #[arg(long, default_value = "http://127.0.0.1:9090")]
-        url: String,
-        /// Check every address that the host name resolves to, for a name that stands for several replicas.
-        #[arg(long)]
-        each: bool,
-    },
+    /// Print the manual page, or write one page for each command.
+    Man(manual::ManOptions),
+}
+
+/// The command line with grouped help, examples and exit statuses.
+fn command_line() -> clap::Command {
+    help::add(Cli::command())
 }
 
 /// Parses the arguments and runs the command.
 pub fn run() -> Result<ExitCode, Failure> {
-    match Cli::parse().command {
-        Command::Dev(options) => Ok(crate::dev::run(options)?),
-        Command::Serve { config } => serve::serve(&config),
-        Command::NewInstance { name, number } => {
-            println!("{}", new_instance::instance_block(&name, &number)?);
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::NewToken(options) => {
-            println!("{}", new_token::token_entry(&options)?);
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::HashPassword => {
-            println!("{}", hash_password::read_and_hash()?);
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::CheckConfig { config, running } => serve::check_config(&read_config(&config)?, running),
-        Command::PrintConfig => {
-            print!("{}", config::REFERENCE);
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Openapi { url } => {
-            println!("{:#}", crate::http::contract::openapi(url.trim_end_matches('/')));
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::InspectWebhook(options) => inspect::run(&options),
+    let matches = command_line().get_matches();
+    let parsed = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match parsed.command {
+        Command::Dev(options) => crate::dev::run(options),
+        Command::Init(options) => init::run(&options),
+        Command::NewInstance(options) => new_instance::run(&options),
+        Command::NewToken(options) => new_token::run(&options),
+        Command::HashPassword => Ok(print(hash_password::read_and_hash()?)?).map(|()| ExitCode::SUCCESS),
+        Command::CheckConfig(options) => serve::check_config(&options),
+        Command::PrintConfig => Ok(print(config::REFERENCE.trim_end())?).map(|()| ExitCode::SUCCESS),
+        Command::Serve(ConfigFile { path }) => serve::serve(&path),
+        Command::Healthcheck(options) => serve::healthcheck(&options),
+        Command::Status(options) => status::run(&options),
         Command::Doctor(options) => {
             if let Some(checked) = crate::doctor::run_oidc(&options) {
                 return checked;
@@ -137,22 +132,32 @@ pub fn run() -> Result<ExitCode, Failure> {
             let path = options.config.as_deref().context("--config is missing")?;
             crate::doctor::run_blocking(parse_config(&read_config(path)?)?, &options)
         }
-        Command::Status(options) => status::run(&options),
+        Command::Backup(options) => backup::run(&options),
         Command::Mint(options) => api_commands::mint(&options),
+        Command::RequestCode(options) => codes::request(&options),
+        Command::ValidateCode(options) => codes::validate(&options),
         Command::Explain(options) => api_commands::explain(&options),
         Command::SendTestCallback(options) => api_commands::send_test_callback(&options),
         Command::Callbacks(command) => api_commands::callbacks(&command),
+        Command::InspectWebhook(options) => inspect::run(&options),
         Command::VerifySignature(options) => verify::run(&options),
-        Command::Completions { shell } => {
-            let mut command = <Cli as clap::CommandFactory>::command();
-            clap_complete::generate(shell, &mut command, "countersign", &mut std::io::stdout());
+        Command::Openapi { url } => {
+            print(format_args!("{:#}", crate::http::contract::openapi(url.trim_end_matches('/'))))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Healthcheck { url, each } => serve::healthcheck(&url, each),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man(options) => manual::run(&options),
     }
 }
 
 fn read_config(path: &Path) -> Result<ConfigFiles, Failure> {
+    if path != Path::new("-") && !path.exists() {
+        let error = anyhow::anyhow!(
+            "there is no file {}: `countersign init` writes one, and --config or COUNTERSIGN_CONFIG names another",
+            path.display()
+        );
+        return Err(Failure { status: EX_CONFIG, error });
+    }
     Ok(ConfigFiles::read(path, config::environment())?)
 }
 
@@ -163,14 +168,4 @@ fn environment_secret(name: &str) -> Option<String> {
 
 fn parse_config(files: &ConfigFiles) -> Result<Config, Failure> {
     Ok(config::load(files, &[]).into_result().map_err(|faults| files.locate(faults))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        super::Cli::command().debug_assert();
-    }
 }

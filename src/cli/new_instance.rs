@@ -1,33 +1,41 @@
-//! `new-instance`: an `[[instance]]` block with new secrets.
+//! `new-instance`: an `[[instance]]` block for a configuration that exists.
 
-use anyhow::Context as _;
-
-use crate::{
-    config::credentials::{InstanceCredentials, token_digest},
-    domain::phone_input,
+use std::{
+    io::{Write as _, stderr},
+    path::PathBuf,
+    process::ExitCode,
 };
 
-/// TOML for the configuration, with the API token in a comment: the configuration holds only its digest.
-pub(super) fn instance_block(name: &str, number: &str) -> anyhow::Result<String> {
-    let number = phone_input::parse_phone(number).context("--number")?;
-    let InstanceCredentials { id, token, callback_secret, webhook_secret } = InstanceCredentials::generate();
-    let name = toml::Value::from(name);
-    Ok(format!(
-        r#"# API token, shown only now: {token}
-[[instance]]
-id = "{id}"
-name = {name}
-number = "{number}"
-tokens = ["{digest}"]
-callback_secrets = ["{callback_secret}"]
-redirect_urls = ["https://app.example.org/"]
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
 
-[instance.gateway]
-kind = "waha"
-url = "http://waha:3000"
-api_key = "the X-Api-Key of WAHA"
-webhook_secret = "{webhook_secret}""#,
-        number = number.e164(),
-        digest = token_digest(&token),
-    ))
+use super::scaffold::{self, InstanceOptions, SecretDir};
+use crate::{app::exit::Failure, telemetry::stdout::print};
+
+#[derive(Debug, Args)]
+pub(super) struct NewInstanceOptions {
+    #[command(flatten)]
+    instance: InstanceOptions,
+    /// The directory for the secrets of this instance; existing files in it are not overwritten.
+    #[arg(long, value_name = "DIR")]
+    secrets: PathBuf,
+}
+
+/// The block goes to standard output, everything else to standard error, so that `>> countersign.toml` takes the block
+/// alone.
+pub(super) fn run(options: &NewInstanceOptions) -> Result<ExitCode, Failure> {
+    let secrets = SecretDir::create(&options.secrets)?;
+    let made = scaffold::instance(&options.instance, &secrets)?;
+    let steps = scaffold::next_steps(&made, &options.instance.gateway, "the configuration");
+    if options.instance.json {
+        print(json!({ "instance": made.id, "toml": made.block, "example_settings": made.examples, "next": steps }))?;
+    } else {
+        print(format_args!("\n{}", made.block.trim_end()))?;
+        for step in steps {
+            writeln!(stderr(), "next: {step}").context("cannot write to standard error")?;
+        }
+    }
+    scaffold::hand_over_token(&made.token, options.instance.token_file.as_deref())?;
+    Ok(ExitCode::SUCCESS)
 }

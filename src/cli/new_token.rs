@@ -1,14 +1,20 @@
 //! `new-token`: an API token, and its entry for the configuration.
 
-use clap::Args;
+use std::{path::PathBuf, process::ExitCode};
 
+use clap::Args;
+use serde_json::json;
+
+use super::scaffold;
 use crate::{
+    app::exit::Failure,
     config::{
         credentials::{generate_token, token_digest},
         read_tokens,
     },
     domain::scope::Scope,
     reader::{Faults, Format, Reader},
+    telemetry::stdout::print,
 };
 
 /// Properties of the new token.
@@ -22,14 +28,33 @@ pub(super) struct NewTokenOptions {
     /// The last day on which it is valid, such as 2027-01-31 (UTC), or a time in RFC 3339. Default: no end.
     #[arg(long)]
     until: Option<String>,
+    /// Write the token into this new file instead of showing it.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Print the entry as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The entry goes to standard output, the token to the terminal or into its file.
+pub(super) fn run(options: &NewTokenOptions) -> Result<ExitCode, Failure> {
+    let (token, entry) = token_entry(options)?;
+    if options.json {
+        print(json!(entry))?;
+    } else {
+        let pairs: Vec<String> = entry.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        print(format_args!("{{ {} }},", pairs.join(", ")))?;
+    }
+    scaffold::hand_over_token(&token, options.token_file.as_deref())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn scope_names() -> String {
     Scope::ALL.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// An entry for `tokens` in TOML, checked by the code that reads the configuration.
-pub(super) fn token_entry(options: &NewTokenOptions) -> Result<String, Faults> {
+/// A token and its entry of `tokens`, checked by the code that reads the configuration.
+fn token_entry(options: &NewTokenOptions) -> Result<(String, toml::Table), Faults> {
     let token = generate_token();
     let mut table = toml::Table::new();
     table.insert("id".to_owned(), options.id.clone().into());
@@ -41,10 +66,9 @@ pub(super) fn token_entry(options: &NewTokenOptions) -> Result<String, Faults> {
         table.insert("until".to_owned(), until.clone().into());
     }
     let mut tokens = serde_json::Map::new();
-    tokens.insert("tokens".to_owned(), serde_json::json!([table]));
+    tokens.insert("tokens".to_owned(), json!([table]));
     let mut reader = Reader::new(Format::Toml, "", &tokens);
     let read = read_tokens(&mut reader);
     reader.finish(Some(read))?;
-    let pairs: Vec<String> = table.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-    Ok(format!("# API token, shown only now: {token}\n{{ {} }},", pairs.join(", ")))
+    Ok((token, table))
 }

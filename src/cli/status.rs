@@ -14,22 +14,25 @@ use crate::{
         FailureStatus, GatewayStatus, QueueStatus, RefusalStatus, RefusingStatus, ReplicaStatus, Status, StoreStatus,
     },
     service::{KeysStatus, MasterStatus},
+    telemetry::stdout::print,
 };
 
 /// The daemon, and the output format.
 #[derive(Debug, Args)]
 pub(super) struct StatusOptions {
     /// Use the operator listener of this configuration.
-    #[arg(long, conflicts_with = "operator")]
+    #[arg(short, long, env = "COUNTERSIGN_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// URL of the operator listener of any replica.
-    #[arg(long, default_value = "http://127.0.0.1:9090")]
-    operator: String,
+    /// URL of the operator listener of any replica [default: that of the configuration, or <http://127.0.0.1:9090>]
+    #[arg(long, env = "COUNTERSIGN_OPERATOR_URL", value_name = "URL")]
+    operator_url: Option<String>,
     /// Print everything as JSON.
     #[arg(long)]
     json: bool,
 }
 
+/// Where the operator listener is by default.
+pub(super) const DEFAULT_OPERATOR_URL: &str = "http://127.0.0.1:9090";
 /// Seconds without a webhook after which a gateway is marked.
 const MAX_INBOUND_AGE: f64 = 900.0;
 /// Seconds overdue after which a queue is marked.
@@ -54,18 +57,19 @@ pub(super) fn run(options: &StatusOptions) -> Result<ExitCode, Failure> {
     let body = super::serve::runtime()?.block_on(fetch(&operator_url(options)?))?;
     let status = read(&body)?;
     if options.json {
-        println!("{}", String::from_utf8_lossy(&body));
+        print(String::from_utf8_lossy(&body))?;
     } else {
-        print!("{}", render(&status));
+        print(render(&status).trim_end())?;
     }
     Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn operator_url(options: &StatusOptions) -> Result<String, Failure> {
-    if let Some(path) = &options.config {
-        return Ok(listener(&super::parse_config(&super::read_config(path)?)?));
+    match (&options.operator_url, &options.config) {
+        (Some(url), _) => Ok(url.trim_end_matches('/').to_owned()),
+        (None, Some(path)) => Ok(listener(&super::parse_config(&super::read_config(path)?)?)),
+        (None, None) => Ok(DEFAULT_OPERATOR_URL.to_owned()),
     }
-    Ok(options.operator.trim_end_matches('/').to_owned())
 }
 
 /// Where the daemon of this configuration tells its status.
@@ -92,9 +96,11 @@ fn read(body: &[u8]) -> anyhow::Result<Status> {
 async fn fetch(operator: &str) -> anyhow::Result<Vec<u8>> {
     let egress = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() })
         .with_max_response_len(MAX_RESPONSE_LEN);
-    let request = http::Request::get(format!("{operator}/status")).body(Vec::new()).context("--operator")?;
+    let request = http::Request::get(format!("{operator}/status")).body(Vec::new()).context("--operator-url")?;
     let response = egress.send(request).await;
-    let response = response.with_context(|| format!("no answer from {operator}; is the daemon running?"))?;
+    let response = response.with_context(|| {
+        format!("no answer from {operator}: is the daemon running there? --operator-url names another address")
+    })?;
     if !response.status().is_success() {
         bail!("{operator}/status answered {}", response.status());
     }

@@ -5,16 +5,18 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
+use serde_json::json;
 
-use crate::{app::exit::Failure, clock::Clock, domain::standard_webhooks};
+use crate::{app::exit::Failure, clock::Clock, domain::standard_webhooks, telemetry::stdout::print};
 
-const SECRET_VARIABLE: &str = "CALLBACK_SECRET";
+const SECRET_VARIABLE: &str = "COUNTERSIGN_CALLBACK_SECRET";
 
 /// The callback as it was received.
 #[derive(Debug, Args)]
 pub(super) struct VerifyOptions {
-    /// A file with the secret, `whsec_…`. Default: the environment variable `CALLBACK_SECRET`.
-    #[arg(long)]
+    /// A file with the secret, `whsec_…`. Default: the environment variable
+    /// `COUNTERSIGN_CALLBACK_SECRET`.
+    #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
     /// The header `webhook-id`.
     #[arg(long)]
@@ -30,6 +32,9 @@ pub(super) struct VerifyOptions {
     tolerance: i64,
     /// A file with the exact bytes of the body.
     body: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Exit status 0 if the callback is genuine, else 1.
@@ -41,16 +46,15 @@ pub(super) fn run(options: &VerifyOptions) -> Result<ExitCode, Failure> {
     };
     let body = std::fs::read(&options.body).with_context(|| format!("cannot read {}", options.body.display()))?;
     let age = Clock::default().wall().as_second() - options.timestamp;
-    match verify(secret.trim(), options, &body, age) {
-        Ok(()) => {
-            println!("genuine: signed with this secret over exactly this body, {age} s ago");
-            Ok(ExitCode::SUCCESS)
+    let result = verify(secret.trim(), options, &body, age);
+    match &result {
+        outcome if options.json => {
+            print(json!({ "genuine": outcome.is_ok(), "age_seconds": age, "reason": outcome.as_ref().err() }))?;
         }
-        Err(why) => {
-            println!("not genuine: {why}");
-            Ok(ExitCode::FAILURE)
-        }
+        Ok(()) => print(format_args!("genuine: signed with this secret over exactly this body, {age} s ago"))?,
+        Err(why) => print(format_args!("not genuine: {why}"))?,
     }
+    Ok(if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn verify(secret: &str, options: &VerifyOptions, body: &[u8], age: i64) -> Result<(), String> {

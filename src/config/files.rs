@@ -8,6 +8,7 @@ use std::{
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
+use super::misplaced::explain_misplaced;
 use crate::reader::Faults;
 
 /// The only table that an included file may contain.
@@ -112,10 +113,11 @@ impl ConfigFiles {
         if faults.is_empty() { Ok(merged.into()) } else { Err(faults) }
     }
 
-    /// Adds to each fault the file and line, or the variable, that its value comes from.
+    /// Adds to each fault the file and line, or the variable, that its value comes from, and to an unknown key the table
+    /// that it belongs to.
     #[must_use]
     pub fn locate(&self, faults: Faults) -> Faults {
-        faults.located(|key| self.origin(key))
+        explain_misplaced(faults).located(|key| self.origin(key))
     }
 
     fn origin(&self, key: &str) -> Option<String> {

@@ -10,6 +10,7 @@ mod edge;
 mod files;
 mod instance;
 mod limits;
+mod misplaced;
 mod oidc;
 mod operator;
 mod page;
@@ -20,6 +21,7 @@ mod store;
 mod texts;
 mod tls;
 mod token;
+mod warnings;
 mod weak;
 
 use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -34,6 +36,7 @@ pub use self::{
     files::{ConfigFiles, watched},
     instance::{InstanceConfig, LinkStyle},
     limits::Limits,
+    misplaced::explain_misplaced,
     oidc::{DEV_KEY_ID, OidcConfig},
     operator::{Access, Operator, Password, UNNAMED},
     page::{Color, Logo, PageConfig},
@@ -41,9 +44,13 @@ pub use self::{
     texts::OwnTexts,
     tls::{ClientCertificate, TlsConfig, handshake_failure},
     token::{ApiToken, is_id, read as read_tokens},
+    warnings::warnings,
     weak::weakness,
 };
-use crate::reader::{Checked, Faults, Reader, Table, not_one_of};
+use crate::{
+    domain::redirect,
+    reader::{Checked, Faults, Reader, Table, not_one_of},
+};
 
 /// All keys with their defaults and documentation. It is the lowest layer and the only reference.
 pub const REFERENCE: &str = include_str!("default.toml");
@@ -117,7 +124,7 @@ pub fn load(files: &ConfigFiles, overrides: &[(&str, String)]) -> Checked<Config
             let table = Table::new("", values);
             let mut reader = table.reader();
             let config = read(&mut reader);
-            reader.check(config)
+            reader.check(Some(config))
         }
         Ok(_) => Checked::new(None, Faults::of("configuration", "expected a table")),
         Err(faults) => Checked::new(None, faults),
@@ -141,7 +148,8 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether the URL names this machine.
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
@@ -150,20 +158,32 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn read(s: &mut Reader<'_>) -> Option<Config> {
+/// Where people and gateways reach the daemon. Other URLs are this one and a path.
+pub fn parse_public_url(text: &str) -> Result<Url, &'static str> {
+    let url = redirect::parse(text).ok_or("expected an http:// or https:// URL without credentials")?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(
+            "has a query or a fragment; links are made of it by adding a path, so give scheme, host and path only",
+        );
+    }
+    if url.scheme() == "http" && !is_loopback(&url) {
+        return Err("is not encrypted: whoever is on the way reads codes, and browsers keep no login there; use \
+                    https://, or a loopback host such as http://127.0.0.1:8080 to try things");
+    }
+    Ok(url)
+}
+
+fn read(s: &mut Reader<'_>) -> Config {
     // Already read: the files are part of the merged table.
     let _ = s.texts("include");
-    let public_url = s.required("public_url", "where people and gateways reach this daemon", |s| s.url("public_url"));
-    if public_url.as_ref().is_some_and(|url| url.scheme() == "http" && !is_loopback(url)) {
-        let why = "is not encrypted: whoever is on the way reads codes, and browsers keep no login there; use https://, or \
-            a loopback host such as http://127.0.0.1:8080 to try things";
-        s.fault("public_url", why);
-    }
-    if public_url.as_ref().is_some_and(|url| url.query().is_some() || url.fragment().is_some()) {
-        s.fault("public_url", "has a query or a fragment, which the links built from it cannot keep");
-    }
+    let public_url = s.required("public_url", "where people and gateways reach this daemon", |s| {
+        s.read("public_url", parse_public_url)
+    });
     let listen = s.required("listen", LISTEN, |s| s.address("listen"));
     let operator_listen = s.required("operator_listen", LISTEN, |s| s.address("operator_listen"));
+    if listen.is_some() && listen == operator_listen && listen.is_some_and(|address| address.port() != 0) {
+        s.fault("operator_listen", "is the address of listen; people must not reach the operator listener");
+    }
     let access = Access::read(s);
     let keys = keys(s);
     let look_up_key_number = s.setting("look_up_key_number", 1..=u32::MAX);
@@ -180,23 +200,25 @@ fn read(s: &mut Reader<'_>) -> Option<Config> {
         s.nested("shutdown", |s| ShutdownConfig { drain_delay: s.duration("drain_delay"), grace: s.duration("grace") });
     let oidc = s.nested("oidc", OidcConfig::read);
     let instances = instances(s, oidc.as_ref());
-    Some(Config {
-        public_url: public_url?,
-        listen: listen?,
-        operator_listen: operator_listen?,
+    // Placeholders for values with a fault, so that the gateways are still checked.
+    let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+    Config {
+        public_url: public_url.unwrap_or_else(|| "https://localhost/".parse().expect("a constant URL is valid")),
+        listen: listen.unwrap_or(unknown),
+        operator_listen: operator_listen.unwrap_or(unknown),
         access,
         keys: MasterKeys(keys),
         look_up_key_number,
         edge,
         geoip_file,
-        store: store?,
+        store: store.unwrap_or_else(|| StoreConfig::Embedded { directory: PathBuf::new() }),
         log,
         audit,
         otlp,
         shutdown,
         oidc,
         instances,
-    })
+    }
 }
 
 fn instances(s: &mut Reader<'_>, oidc: Option<&OidcConfig>) -> Vec<InstanceConfig> {

@@ -8,9 +8,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use secrecy::SecretString;
 
 use super::RunMode;
-use crate::random;
+use crate::{config::credentials::generate_token, random};
 
 const DEFAULT_DIR: &str = ".countersign";
 
@@ -38,6 +39,22 @@ impl DataDir {
         self.directory.join("dev.toml")
     }
 
+    /// The API token, in a file beside the settings. With `renew`, or if there is none, a new one.
+    pub(super) fn token(&self, renew: bool) -> anyhow::Result<SecretString> {
+        let file = self.token_file();
+        let found = if renew { None } else { Self::read(&file)? };
+        if let Some(token) = found.map(|text| text.trim().to_owned()).filter(|token| !token.is_empty()) {
+            return Ok(token.into());
+        }
+        let token = generate_token();
+        self.write(&file, &format!("{token}\n"))?;
+        Ok(token.into())
+    }
+
+    pub(super) fn token_file(&self) -> PathBuf {
+        self.directory.join("token")
+    }
+
     /// The value of `store.url`.
     pub(super) fn store_url(&self) -> String {
         format!("embedded:{}", self.directory.join("store").display())
@@ -45,17 +62,20 @@ impl DataDir {
 
     /// `None` before the first run.
     pub(super) fn read_settings(&self) -> anyhow::Result<Option<String>> {
-        let file = self.settings_file();
-        match std::fs::read_to_string(&file) {
+        Self::read(&self.settings_file())
+    }
+
+    pub(super) fn write_settings(&self, text: &str) -> anyhow::Result<()> {
+        self.write(&self.settings_file(), text)
+    }
+
+    /// `None`: there is no such file.
+    fn read(file: &Path) -> anyhow::Result<Option<String>> {
+        match std::fs::read_to_string(file) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
         }
-    }
-
-    /// Replaces the settings atomically; the file is readable by the owner only.
-    pub(super) fn write_settings(&self, text: &str) -> anyhow::Result<()> {
-        self.write(&self.settings_file(), text)
     }
 
     /// The file of this name, created with `text` if there is none.
@@ -67,8 +87,9 @@ impl DataDir {
         Ok(file)
     }
 
+    /// Replaces a file atomically; it is readable by the owner only.
     fn write(&self, file: &Path, text: &str) -> anyhow::Result<()> {
-        let temporary = self.directory.join(format!(".dev.toml.{:016x}", u64::from_be_bytes(random::bytes())));
+        let temporary = self.directory.join(format!(".new.{:016x}", u64::from_be_bytes(random::bytes())));
         let write = || -> io::Result<()> {
             let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             out.write_all(text.as_bytes())?;
@@ -97,6 +118,8 @@ fn temporary_path() -> PathBuf {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     fn mode(path: &std::path::Path) -> u32 {
@@ -111,6 +134,10 @@ mod tests {
         data_dir.write_settings("b").unwrap();
         assert_eq!(data_dir.read_settings().unwrap().as_deref(), Some("b"));
         assert_eq!((mode(&data_dir.directory), mode(&data_dir.settings_file())), (0o700, 0o600));
+        let token = data_dir.token(false).unwrap();
+        assert_eq!(mode(&data_dir.token_file()), 0o600);
+        assert_eq!(data_dir.token(false).unwrap().expose_secret(), token.expose_secret(), "it is kept");
+        assert_ne!(data_dir.token(true).unwrap().expose_secret(), token.expose_secret());
         let directory = data_dir.directory.clone();
         drop(data_dir);
         assert!(!directory.exists());

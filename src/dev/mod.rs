@@ -28,11 +28,11 @@ pub struct Options {
     /// Address of the API, loopback only [default: 127.0.0.1:8080; with --json or --once any free port]
     #[arg(long, value_name = "ADDR", value_parser = parse_loopback)]
     listen: Option<SocketAddr>,
-    /// Further allowed redirect URL, besides the fake phone's own page; may be repeated
+    /// Further allowed redirect URL, besides those of this machine; may be repeated
     #[arg(long = "redirect-url", value_name = "URL", value_parser = parse_redirect_url)]
     redirect_urls: Vec<Url>,
-    /// Create another API token and show it
-    #[arg(long, conflicts_with_all = ["json", "once"])]
+    /// Replace the API token
+    #[arg(long)]
     new_token: bool,
     /// Print one JSON line when ready, for the test suite of an app
     #[arg(long, conflicts_with = "once")]

@@ -27,15 +27,16 @@ const READY_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_TIMEOUT: Duration = Duration::from_millis(600);
 
 pub(super) async fn run(mode: RunMode, data_dir: &DataDir, ports: Ports, setup: Setup) -> anyhow::Result<ExitCode> {
-    let Setup { config, instances, phone, listener, token, new_token, first_run } = setup;
+    let Setup { config, instances, phone, listener, token, reload } = setup;
     let stop = signals::shutdown_token().context("cannot listen for signals")?;
     let clock = Clock::default();
     let (base, operator) = (format!("http://{}", ports.public), format!("http://{}", ports.operator));
     ports.release();
-    let application = Application::build(&config, instances, clock.clone()).await?;
+    let source = reload.watch().context("cannot listen for SIGHUP")?;
+    let application = Application::build(&config, instances, clock.clone()).await?.with_reload(source);
     let daemon = DaemonClient::new(base, phone.instance, token.clone());
     let phone = FakePhone::new(phone, daemon, clock);
-    let info = ready::ReadyInfo { data_dir, phone: &phone, operator: &operator, token: &token, new_token, first_run };
+    let info = ready::ReadyInfo { data_dir, phone: &phone, operator: &operator, token: &token };
     let task = async {
         wait_until_ready(&phone, &operator).await?;
         match mode {

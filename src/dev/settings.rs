@@ -1,23 +1,20 @@
 //! `dev.toml`: created on the first run, edited by the developer afterwards. Values that change with each run, such as
 //! ports, override it in memory.
 
-use std::net::TcpListener;
+use std::{io, net::TcpListener, path::PathBuf};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{data_dir::DataDir, phone::PhoneIdentity, ports::Ports};
 use crate::{
-    app::{self, exit::Failure},
-    config::{
-        self, Config,
-        credentials::{generate_token, token_digest},
-    },
+    app::{self, ConfigSource, exit::Failure},
+    config::{self, Config, ConfigFiles, credentials::token_digest},
     gateway::Purpose,
     random,
-    reader::Table,
+    reader::{Faults, Table},
     service::Instances,
 };
 
@@ -36,11 +33,20 @@ pub(super) struct Setup {
     pub(super) instances: Instances,
     pub(super) phone: PhoneIdentity,
     pub(super) listener: TcpListener,
-    /// Valid for this process only.
     pub(super) token: SecretString,
-    /// A new token in the settings. Only its digest is stored, so it can be shown only now.
-    pub(super) new_token: Option<SecretString>,
-    pub(super) first_run: bool,
+    pub(super) reload: SettingsReader,
+}
+
+/// Reads the settings as `serve` reads its configuration, with the simulator allowed and with the addresses, the token
+/// and the redirect URLs of this run.
+#[derive(Clone)]
+pub(super) struct SettingsReader {
+    file: PathBuf,
+    /// The fake phone's.
+    origin: String,
+    digest: String,
+    redirect_urls: Vec<Url>,
+    overrides: Vec<(&'static str, String)>,
 }
 
 pub(super) fn prepare(
@@ -51,57 +57,62 @@ pub(super) fn prepare(
     mode: super::RunMode,
 ) -> Result<Setup, Failure> {
     let found = data_dir.read_settings()?;
-    let first_run = found.is_none();
     let before = found.as_deref().map(phone_port).transpose()?.flatten();
     let listener = ports.bind_phone(before, mode)?;
     let origin = format!("http://{}", listener.local_addr().context("the fake phone has no address")?);
-    let mut created_token = None;
     let text = match found {
-        Some(text) if new_token => {
-            let token = generate_token();
-            let text = with_token(&text, &token_digest(&token))?;
-            data_dir.write_settings(&text)?;
-            created_token = Some(token);
-            text
-        }
         Some(text) => text,
         None => {
-            let (text, token) = first::settings(&origin);
+            let text = first::settings(&origin);
             data_dir.write_settings(&text)?;
-            created_token = Some(token);
             text
         }
     };
-    let token = generate_token();
-    let layered = with_overrides(&text, &origin, &token_digest(&token), redirect_urls)?;
-    let (config, instances) = load(&layered, data_dir, ports)?;
-    let phone = phone_identity(&config, &origin)?;
-    let new_token = created_token.map(SecretString::from);
-    Ok(Setup { config, instances, phone, listener, token: token.into(), new_token, first_run })
-}
-
-/// Loads the settings as `serve` does, with the simulator allowed and with the addresses of this run. Of the
-/// environment, only `COUNTERSIGN__LOG__…` is used: settings for production must not affect `dev`.
-fn load(text: &str, data_dir: &DataDir, ports: &Ports) -> Result<(Config, Instances), Failure> {
+    let token = data_dir.token(new_token)?;
     let oidc_key = data_dir.secret_file("oidc-rs256.pem", || SIGNING_KEY.to_owned())?;
     let subject_key = data_dir.secret_file("oidc-subject-key", || STANDARD.encode(random::bytes::<32>()))?;
-    let overrides = [
-        ("oidc.signing_key_files", oidc_key.display().to_string()),
-        ("oidc.subject_key_file", subject_key.display().to_string()),
-        ("public_url", format!("http://{}/", ports.public)),
-        ("listen", ports.public.to_string()),
-        ("operator_listen", ports.operator.to_string()),
-        ("store.url", data_dir.store_url()),
-    ];
-    let environment = config::environment().filter(|(name, _)| name.starts_with("COUNTERSIGN__LOG__"));
-    let built = config::load_text(text, environment, &overrides)
-        .and(|config| app::build_instances(config, Purpose::Develop))
-        .into_result();
-    built.map_err(|faults| {
-        let file = data_dir.settings_file();
-        let error = anyhow!("{} is invalid; fix or delete it:\n{faults}", file.display());
-        Failure { error, ..Failure::from(faults) }
-    })
+    let reload = SettingsReader {
+        file: data_dir.settings_file(),
+        digest: token_digest(token.expose_secret()),
+        redirect_urls: redirect_urls.to_vec(),
+        overrides: vec![
+            ("oidc.signing_key_files", oidc_key.display().to_string()),
+            ("oidc.subject_key_file", subject_key.display().to_string()),
+            ("public_url", format!("http://{}/", ports.public)),
+            ("listen", ports.public.to_string()),
+            ("operator_listen", ports.operator.to_string()),
+            ("store.url", data_dir.store_url()),
+        ],
+        origin,
+    };
+    let (config, instances) = reload.load(&text).map_err(|faults| {
+        let file = reload.file.display();
+        Failure { error: anyhow!("{file} is invalid; fix or delete it:\n{faults}"), ..Failure::from(faults) }
+    })?;
+    let phone = phone_identity(&config, &reload.origin)?;
+    Ok(Setup { config, instances, phone, listener, token, reload })
+}
+
+impl SettingsReader {
+    /// Of the environment, only `COUNTERSIGN__LOG__…` is used: settings for production must not affect `dev`.
+    fn load(&self, text: &str) -> Result<(Config, Instances), Faults> {
+        let layered = with_overrides(text, &self.origin, &self.digest, &self.redirect_urls)
+            .map_err(|error| Faults::of("dev.toml", format!("{error:#}")))?;
+        let environment = config::environment().filter(|(name, _)| name.starts_with("COUNTERSIGN__LOG__"));
+        let files = ConfigFiles::of(&layered, environment)?;
+        config::load(&files, &self.overrides)
+            .and(|config| app::build_instances(config, Purpose::Develop))
+            .into_result()
+            .map_err(config::explain_misplaced)
+    }
+
+    /// Applies changes of the file while the daemon runs.
+    pub(super) fn watch(self) -> io::Result<ConfigSource> {
+        Ok(ConfigSource::new(&self.file)?.read_with(Purpose::Develop, move |path| {
+            let unreadable = |error| Faults::of("dev.toml", format!("cannot read {}: {error}", path.display()));
+            self.load(&std::fs::read_to_string(path).map_err(unreadable)?)
+        }))
+    }
 }
 
 fn parse(text: &str) -> anyhow::Result<toml::Table> {
@@ -135,7 +146,7 @@ fn phone_port(text: &str) -> anyhow::Result<Option<u16>> {
     Ok(origin.and_then(|origin| Url::parse(&origin).ok()?.port()))
 }
 
-/// Replaces the fake phone's URL of an earlier run by the current one, and adds this process's token and redirect URLs.
+/// Replaces the fake phone's URL of an earlier run by the current one, and adds the token and the redirect URLs.
 fn with_overrides(text: &str, origin: &str, digest: &str, redirect_urls: &[Url]) -> anyhow::Result<String> {
     let mut table = parse(text)?;
     for instance in simulated_instances(&mut table) {
@@ -194,22 +205,6 @@ fn replace_origin(value: &mut toml::Value, before: &str, now: &str) {
         toml::Value::Array(values) => values.iter_mut().for_each(|value| replace_origin(value, before, now)),
         toml::Value::Table(table) => table.iter_mut().for_each(|(_, value)| replace_origin(value, before, now)),
         _ => {}
-    }
-}
-
-/// Adds a token by editing the text, which keeps the developer's comments.
-fn with_token(text: &str, digest: &str) -> anyhow::Result<String> {
-    let (head, tail) = text
-        .split_once("\ntokens = [")
-        .context("dev.toml has no line that begins `tokens = [`, so --new-token cannot add to it")?;
-    let text = format!("{head}\ntokens = [\n  \"{digest}\",{tail}");
-    let holds = |table: &toml::Table| {
-        let tokens = table.get("tokens").and_then(toml::Value::as_array);
-        tokens.is_some_and(|tokens| tokens.iter().any(|token| token.as_str() == Some(digest)))
-    };
-    match text.parse().ok().as_mut().map(fake_phone_instance) {
-        Some(Ok(instance)) if holds(instance) => Ok(text),
-        _ => bail!("--new-token cannot find the fake phone's tokens in dev.toml; put its instance first"),
     }
 }
 

@@ -67,6 +67,7 @@ async fn check_result(
     let status = target.probe.post(tail, webhook).await;
     let after = target.probe.counters().await;
     let results = new_results(before.as_ref(), after.as_ref());
+    let cause = if status == Ok(200) { String::new() } else { new_cause(before.as_ref(), after.as_ref()) };
     let only_sends = group != "harmless" && target.is_send_only();
     let words = if only_sends { &["sms"][..] } else { words };
     let limited =
@@ -77,7 +78,8 @@ async fn check_result(
     let expected =
         limited || results.as_ref().is_none_or(|results| results.iter().any(|word| words.contains(&word.as_str())));
     let got = match (&status, &results) {
-        (Ok(status), Some(results)) => format!("{status} {}", results.join(", ")),
+        (Ok(200), Some(results)) => format!("200 {}", results.join(", ")),
+        (Ok(status), Some(_)) => format!("{status} {cause}").trim_end().to_owned(),
         (Ok(status), None) => status.to_string(),
         (Err(error), _) => error.clone(),
     };
@@ -86,6 +88,12 @@ async fn check_result(
 
 fn new_results(before: Option<&Counters>, after: Option<&Counters>) -> Option<Vec<String>> {
     Some(after?.increased(before?, "webhook_events"))
+}
+
+/// Why the daemon refused the webhook, or nothing if the refusal is not the daemon's.
+fn new_cause(before: Option<&Counters>, after: Option<&Counters>) -> String {
+    let causes = before.zip(after).map(|(before, after)| after.increased(before, "webhooks_rejected"));
+    causes.unwrap_or_default().join(", ")
 }
 
 async fn check_genuine(target: &CheckTarget<'_>, report: &mut Report) {
@@ -177,7 +185,11 @@ async fn check_handshake(target: &CheckTarget<'_>, report: &mut Report) {
             .extend_pairs([("hub.mode", "subscribe"), ("hub.verify_token", token), ("hub.challenge", "4815162342")])
             .finish();
         let url = format!("{}/webhooks/{}?{query}", target.probe.base, target.config.id);
-        let Ok(request) = Request::get(url).body(Vec::new()) else { continue };
+        let mut request = Request::get(url);
+        if let Some((name, value)) = target.probe.mark(&[]) {
+            request = request.header(name, value);
+        }
+        let Ok(request) = request.body(Vec::new()) else { continue };
         let answer = target.probe.send(request).await;
         let (status, body) = answer.map_or((0, Vec::new()), |answer| (answer.status().as_u16(), answer.into_body()));
         let passed = status == wanted.0 && (wanted.1.is_empty() || body == wanted.1.as_bytes());
@@ -216,17 +228,31 @@ fn add_advice(target: &CheckTarget<'_>, report: &mut Report) {
     let answered = |group: &str, answer: &str| {
         report.checks.iter().filter(|check| check.group == group && check.got.starts_with(answer)).count()
     };
-    let (refused, accepted) = (answered("genuine", "401"), answered("forged", "2"));
+    let (genuine, refused, accepted) = (answered("genuine", ""), answered("genuine", "401"), answered("forged", "2"));
     let mut advice = Vec::new();
-    if refused > 0 && refused == answered("genuine", "") {
-        advice.push(format!(
-            "genuine webhooks are refused: the daemon at {} has other secrets (restart or reload it), or a proxy in \
-             between changes bodies or drops headers (try --url with the daemon's own address)",
-            target.probe.base
-        ));
-    } else if refused > 0 {
-        advice.push("some genuine webhooks are refused: a proxy in between changes some bodies".to_owned());
+    if refused > 0 {
+        let caused_by = |cause: &str| {
+            report
+                .checks
+                .iter()
+                .any(|check| check.group == "genuine" && check.got.starts_with("401") && check.got.contains(cause))
+        };
+        let base = &target.probe.base;
+        advice.push(if caused_by("changed body") {
+            format!("something between here and the daemon changes bodies, so that signatures cannot be right: let {base} pass them on unchanged")
+        } else if caused_by("no signature") {
+            let location = target.gateway.webhook_auth().describe();
+            format!("something between here and the daemon drops a header: webhooks are authenticated by {location}, which arrived without it")
+        } else if refused == genuine {
+            format!(
+                "genuine webhooks are refused, although they arrive unchanged: the daemon at {base} has other secrets than this \
+                 configuration (restart or reload it)"
+            )
+        } else {
+            "some genuine webhooks are refused: a proxy in between changes some of them".to_owned()
+        });
     }
+    advice.extend(proxy_advice(target, report));
     if accepted > 0 {
         advice.push(format!(
             "forged webhooks are accepted: the server at {} is not this daemon, or another version of it",
@@ -234,4 +260,36 @@ fn add_advice(target: &CheckTarget<'_>, report: &mut Report) {
         ));
     }
     report.advice.extend(advice);
+}
+
+/// What to do if every webhook gets an answer that is not one of the daemon's.
+fn proxy_advice(target: &CheckTarget<'_>, report: &Report) -> Option<String> {
+    let base = &target.probe.base;
+    let genuine: Vec<&str> =
+        report.checks.iter().filter(|check| check.group == "genuine").map(|check| check.got.as_str()).collect();
+    let first = genuine.first().and_then(|got| got.split(' ').next())?;
+    if !genuine.iter().all(|got| got.starts_with(first)) {
+        return None;
+    }
+    Some(match first {
+        "301" | "302" | "307" | "308" => format!(
+            "{base} answers with a redirect ({first}), which gateways do not follow: enter the address that it leads to at \
+             the gateway, and as public_url"
+        ),
+        "403" => format!(
+            "something before the daemon refuses webhooks (403), such as a firewall or a login of the proxy: let POST \
+             /webhooks/{} through",
+            target.config.id
+        ),
+        "404" => format!(
+            "{base} does not know this instance (404): the daemon there has another configuration, or the proxy another path"
+        ),
+        "405" => format!("{base} is no countersign (405): a proxy serves something else at /webhooks"),
+        "413" => "a proxy refuses the size of webhooks (413): allow bodies of a mebibyte".to_owned(),
+        "502" | "503" | "504" => format!(
+            "{base} answers {first}: if that is the proxy, it cannot reach the daemon; if it is the daemon, `countersign \
+             status` says why"
+        ),
+        _ => return None,
+    })
 }

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{probe::Counters, report::Report, target::CheckTarget};
-use crate::gateway::{SampleSender, WebhookRequest};
+use crate::{
+    gateway::{SampleSender, WebhookRequest},
+    http::qr,
+};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Replies are sent immediately, unless the gateway is slow or down.
@@ -95,11 +98,9 @@ async fn wait_for_message(
     let minted = probe.call(token, "POST", "/generate-link", &mint).await?;
     let uuid = string_field(&minted, "uuid");
     report.leaves.push(format!("the verification {uuid} (purpose \"doctor\"), its callbacks, and its reply"));
-    print_progress(&format!(
-        "\nsend this from a phone, within {} s:\n  {}",
-        patience.as_secs(),
-        string_field(&minted, "whatsapp_link")
-    ));
+    let link = string_field(&minted, "whatsapp_link");
+    let code = qr::terminal(&link).unwrap_or_default();
+    print_progress(&format!("\nsend this from a phone, within {} s:\n{code}\n  {link}", patience.as_secs()));
     let first = probe.counters().await.unwrap_or_default();
     let mut last = first.clone();
     let deadline = Instant::now() + patience;

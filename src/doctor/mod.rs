@@ -2,8 +2,8 @@
 //! prints a pass/fail report.
 //!
 //! Webhooks are composed ([`compose`]), signed with the secrets of the configuration, and contain codes that were never
-//! issued. The daemon's response and its metrics show how each was handled. Only counters change, unless `--token` is
-//! given.
+//! issued. The daemon's response and its metrics show how each was handled. Only counters change, unless there
+//! is an API token.
 
 mod checks;
 mod composer;
@@ -27,36 +27,35 @@ use self::{
 };
 use crate::{
     app::{self, exit::Failure},
-    config::{Config, InstanceConfig},
-    domain::Phone,
+    config::{self, Config, InstanceConfig},
+    domain::{Phone, keys::KeyRing},
     gateway::{self, Gateway, Purpose},
+    telemetry::stdout::print,
 };
-
-/// `EX_USAGE` of sysexits.h.
-const EX_USAGE: u8 = 64;
 
 /// The arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The id of the instance, or its name.
-    #[arg(required_unless_present = "oidc")]
+    /// The id of the instance, or its name [default: the only instance of the configuration]
+    #[arg(env = "COUNTERSIGN_INSTANCE")]
     instance: Option<String>,
-    #[arg(long, required_unless_present = "oidc")]
-    pub config: Option<PathBuf>,
-    /// Check an OpenID provider from outside instead, by its issuer URL.
-    #[arg(long, value_name = "ISSUER", conflicts_with_all = ["instance", "config", "token", "phone", "wait"])]
+    /// The configuration of the daemon, a TOML file.
+    #[arg(short, long, env = "COUNTERSIGN_CONFIG", value_name = "FILE", default_value = "countersign.toml")]
+    pub config: PathBuf,
+    /// Check an OpenID provider from outside instead, by its issuer URL; needs no configuration.
+    #[arg(long, value_name = "ISSUER")]
     oidc: Option<String>,
     /// With --oidc: a client whose requests are checked.
-    #[arg(long, requires = "oidc", requires = "redirect_uri")]
+    #[arg(long, requires = "oidc", requires = "redirect_uri", value_name = "ID")]
     client_id: Option<String>,
     /// With --client-id: one of its redirect URIs.
-    #[arg(long, requires = "client_id")]
+    #[arg(long, requires = "client_id", value_name = "URI")]
     redirect_uri: Option<String>,
-    /// URL of the daemon; the public one also tests the proxies in between. Default: `listen`.
-    #[arg(long)]
+    /// URL of the daemon; the public one also tests the proxies in between [default: that of `listen`]
+    #[arg(long, env = "COUNTERSIGN_URL")]
     url: Option<String>,
-    /// URL of the operator listener, for metrics. Default: `operator_listen`.
-    #[arg(long)]
+    /// URL of the operator listener, for metrics [default: that of `operator_listen`]
+    #[arg(long, env = "COUNTERSIGN_OPERATOR_URL", value_name = "URL")]
     operator_url: Option<String>,
     /// Print the report as one line of JSON.
     #[arg(long)]
@@ -64,11 +63,12 @@ pub struct Options {
     /// Your own number in E.164: messages come from it, and replies may be sent to it.
     #[arg(long)]
     phone: Option<Phone>,
-    /// An API token of the instance: with --phone, a link is minted and verified; required for --wait.
-    #[arg(long, env = "COUNTERSIGN_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    /// A file with an API token of the instance. Default: the environment variable `COUNTERSIGN_TOKEN`. With --phone, a
+    /// link is minted and verified; required for --wait.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Finally mint a link, and wait this many seconds for a person to send it from a real phone.
-    #[arg(long, num_args = 0..=1, default_missing_value = "300", requires = "token")]
+    #[arg(long, num_args = 0..=1, default_missing_value = "300", value_name = "SECONDS")]
     wait: Option<u64>,
 }
 
@@ -78,16 +78,11 @@ pub struct Options {
 ///
 /// The instance is unknown, the configuration is invalid, or `--phone` is required.
 pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure> {
-    let name = options.instance.as_deref().unwrap_or_default();
-    let wanted = |instance: &InstanceConfig| instance.id.to_string() == name.to_lowercase() || instance.name == name;
-    let Some(instance) = config.instances.iter().find(|instance| wanted(instance)) else {
-        return Err(usage_error(format!("{name:?} is not an instance of the configuration")));
-    };
+    let instance = find_instance(&config, options)?;
     if instance.reply_to_unknown && options.phone.is_none() {
-        return Err(usage_error(
+        return Err(Failure::arguments(
             "this instance replies to unknown codes (reply_to_unknown), so it would reply to a made-up number; give \
-             your own with --phone"
-                .to_owned(),
+             your own with --phone",
         ));
     }
     let gateway = build(&config, instance)?;
@@ -95,13 +90,14 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
     let others: Vec<Arc<dyn Gateway>> = others.filter_map(|other| build(&config, other).ok()).collect();
     let base = options.url.clone().unwrap_or_else(|| loopback_url(config.listen));
     let operator = options.operator_url.clone().unwrap_or_else(|| loopback_url(config.operator_listen));
-    let probe = Probe::new(&base, &operator, instance.id);
+    let probe = Probe::new(&base, &operator, instance.id, KeyRing::new(&config.keys.0));
     let mut target = CheckTarget::new(gateway, instance, others, probe, options.phone.as_ref());
     let mut report = Report::default();
     checks::run_all(&target, &mut report).await;
     target.use_operator_phone();
     let matches = !target.is_send_only();
-    if let (Some(token), Some(_), true) = (&options.token, &options.phone, report.passed() && matches) {
+    let token = api_token(options)?;
+    if let (Some(token), Some(_), true) = (&token, &options.phone, report.passed() && matches) {
         live::check_link(&target, token, &mut report).await;
     }
     let title = ReportHeader::Instance {
@@ -111,20 +107,50 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
         auth: target.gateway.webhook_auth().describe(),
         weak: target.gateway.webhook_auth().is_weak(),
     };
-    if let (Some(token), Some(seconds), true) = (&options.token, options.wait, report.passed()) {
+    if let (Some(token), Some(seconds), true) = (&token, options.wait, report.passed()) {
         live::check_real_phone(&target, token, Duration::from_secs(seconds), &mut report).await;
     }
-    report.print(&title, options.json);
+    print(report.render(&title, options.json).trim_end())?;
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// From the file, else from the environment.
+fn api_token(options: &Options) -> Result<Option<String>, Failure> {
+    let token = match &options.token_file {
+        Some(file) => {
+            let read = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Some(read.trim().to_owned())
+        }
+        None => config::environment().find(|(name, _)| name == "COUNTERSIGN_TOKEN").map(|(_, value)| value),
+    };
+    let token = token.filter(|token| !token.is_empty());
+    if options.wait.is_some() && token.is_none() {
+        return Err(Failure::arguments("--wait mints a link: set COUNTERSIGN_TOKEN, or name a file with --token-file"));
+    }
+    Ok(token)
+}
+
+fn find_instance<'a>(config: &'a Config, options: &Options) -> Result<&'a InstanceConfig, Failure> {
+    let all = &config.instances;
+    let found = match (&options.instance, all.as_slice()) {
+        (None, [only]) => Some(only),
+        (None, _) => None,
+        (Some(wanted), _) => all.iter().find(|one| one.id.to_string() == wanted.to_lowercase() || one.name == *wanted),
+    };
+    found.ok_or_else(|| {
+        let file = options.config.display();
+        let names: Vec<String> = all.iter().map(|one| format!("{} ({})", one.name, one.id)).collect();
+        let names = names.join(", ");
+        Failure::arguments(match &options.instance {
+            Some(wanted) => format!("{wanted:?} is not an instance of {file}, which has {names}"),
+            None => format!("name one of the instances of {file}: {names}"),
+        })
+    })
 }
 
 fn build(config: &Config, instance: &InstanceConfig) -> Result<Arc<dyn Gateway>, Failure> {
     let url = app::webhook_url(&config.public_url, instance.id);
     Ok(gateway::build(&instance.gateway, Purpose::Inspect, &url)?)
-}
-
-fn usage_error(why: String) -> Failure {
-    Failure { status: EX_USAGE, error: anyhow::anyhow!(why) }
 }
 
 /// The URL of a listener on this host.
@@ -149,7 +175,8 @@ pub fn run_oidc(options: &Options) -> Option<Result<ExitCode, Failure>> {
     Some(block_on(async {
         let mut report = Report::default();
         oidc::run_all(issuer, client, &mut report).await;
-        report.print(&ReportHeader::Provider { issuer: issuer.to_owned() }, options.json);
+        let title = ReportHeader::Provider { issuer: issuer.to_owned() };
+        print(report.render(&title, options.json).trim_end())?;
         Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }))
 }

@@ -7,7 +7,8 @@ use http::{Request, Response};
 use serde_json::Value;
 
 use crate::{
-    domain::InstanceId,
+    clock::Clock,
+    domain::{InstanceId, doctor_mark, keys::KeyRing},
     egress::{Egress, EgressError, Policy},
     gateway::WebhookRequest,
 };
@@ -22,6 +23,8 @@ pub(super) struct Probe {
     pub(super) base: String,
     operator: String,
     instance: InstanceId,
+    /// Those of the configuration, which mark the webhooks.
+    keys: Option<KeyRing>,
 }
 
 /// The counters of one instance, by metric and label value, such as `webhook_events` and `group`.
@@ -47,11 +50,11 @@ impl Counters {
 }
 
 impl Probe {
-    pub(super) fn new(base: &str, operator: &str, instance: InstanceId) -> Self {
+    pub(super) fn new(base: &str, operator: &str, instance: InstanceId, keys: Option<KeyRing>) -> Self {
         let policy = Policy { any_address: true, allow_http: true, ..Policy::default() };
         let egress = Egress::new(policy).with_max_response_len(MAX_METRICS_LEN);
         let trim = |url: &str| url.trim_end_matches('/').to_owned();
-        Self { egress, base: trim(base), operator: trim(operator), instance }
+        Self { egress, base: trim(base), operator: trim(operator), instance, keys }
     }
 
     /// Posts a webhook and returns the response's status. `tail` is appended to the path.
@@ -65,8 +68,17 @@ impl Probe {
         for (name, value) in &webhook.headers {
             request = request.header(name, value);
         }
+        if let Some((name, value)) = self.mark(&webhook.body) {
+            request = request.header(name, value);
+        }
         let request = request.body(webhook.body.clone()).map_err(|_| "cannot be sent as an HTTP request".to_owned())?;
         self.send(request).await.map(|response| response.status().as_u16()).map_err(|error| error.to_string())
+    }
+
+    /// The header by which the daemon counts a request apart.
+    pub(super) fn mark(&self, body: &[u8]) -> Option<(&'static str, String)> {
+        let keys = self.keys.as_ref()?;
+        Some((doctor_mark::HEADER, doctor_mark::sign(keys, self.instance, Clock::default().wall(), body)))
     }
 
     pub(super) async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, EgressError> {
@@ -101,7 +113,7 @@ impl Probe {
     }
 }
 
-/// Parses lines such as `countersign_webhook_events_total{instance_id="…",gateway="waha",result="group"} 3`.
+/// What `doctor` causes is counted apart, and is the same here. Parses lines such as `countersign_webhook_events_total{instance_id="…",gateway="waha",result="group"} 3`.
 fn parse_metrics(text: &str, instance: InstanceId) -> Counters {
     let ours = format!("instance_id=\"{instance}\"");
     let mut counters = Counters::default();
@@ -109,6 +121,7 @@ fn parse_metrics(text: &str, instance: InstanceId) -> Counters {
         let Some((family, rest)) = line.strip_prefix("countersign_").and_then(|line| line.split_once('{')) else {
             continue;
         };
+        let family = family.strip_prefix("doctor_").unwrap_or(family);
         let Some((labels, value)) = rest.rsplit_once("} ") else { continue };
         let label_value = |name: &str| labels.split(',').find_map(|one| one.strip_prefix(name)?.strip_prefix("=\""));
         let label =
@@ -131,7 +144,8 @@ mod tests {
             countersign_webhook_events_total{instance_id=\"5f0c2a90-0000-4000-8000-000000000001\",gateway=\"waha\",result=\"group\"} 3\n\
             countersign_webhook_events_total{instance_id=\"5f0c2a90-0000-4000-8000-000000000002\",gateway=\"waha\",result=\"group\"} 9\n\
             countersign_webhooks_rejected_total{instance_id=\"5f0c2a90-0000-4000-8000-000000000001\",gateway=\"waha\",reason=\"no signature\"} 2\n";
-        let counters = parse_metrics(text, instance);
+        let text = text.replace("countersign_webhooks_rejected_total{", "countersign_doctor_webhooks_rejected_total{");
+        let counters = parse_metrics(&text, instance);
         assert!((counters.value("webhook_events", "group") - 3.0).abs() < 0.1);
         assert!((counters.value("webhooks_rejected", "no signature") - 2.0).abs() < 0.1);
         assert_eq!(counters.increased(&Counters::default(), "webhook_events"), ["group"]);

@@ -1,5 +1,6 @@
 //! The pass/fail report, as text or JSON.
-#![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
+
+use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::json;
@@ -53,7 +54,7 @@ impl Report {
         self.checks.iter().filter(|check| !check.passed).count()
     }
 
-    pub(super) fn print(&self, title: &ReportHeader, as_json: bool) {
+    pub(super) fn render(&self, title: &ReportHeader, as_json: bool) -> String {
         if as_json {
             let mut report = json!({
                 "passed": self.passed(), "failed": self.failed(), "checks": self.checks,
@@ -69,43 +70,45 @@ impl Report {
                 }
                 ReportHeader::Provider { issuer } => report["issuer"] = issuer.as_str().into(),
             }
-            println!("{report}");
-            return;
+            return report.to_string();
         }
+        let mut out = String::new();
+        let mut line = |text: String| writeln!(out, "{text}").expect("writing to a string does not fail");
         match title {
             ReportHeader::Instance { instance, gateway, url, auth, .. } => {
-                println!("{instance} ({gateway}) at {url}");
-                println!("webhooks are authenticated by {auth}");
+                line(format!("{instance} ({gateway}) at {url}"));
+                line(format!("webhooks are authenticated by {auth}"));
             }
-            ReportHeader::Provider { issuer } => println!("OpenID provider {issuer}"),
+            ReportHeader::Provider { issuer } => line(format!("OpenID provider {issuer}")),
         }
         let mut group = "";
         for check in &self.checks {
             if check.group != group {
                 group = check.group;
                 let (all, passed) = self.count(group);
-                println!("\n{group}: {passed} of {all}");
+                line(format!("\n{group}: {passed} of {all}"));
             }
             // Of the dozens of forgeries, only accepted ones are listed.
             if check.passed && group == "forged" {
                 continue;
             }
             let mark = if check.passed { "✓" } else { "✗" };
-            println!("  {mark} {:<52} {}", check.name, check.got);
+            line(format!("  {mark} {:<52} {}", check.name, check.got));
             if !check.passed {
-                println!("    expected: {}", check.expected);
+                line(format!("    expected: {}", check.expected));
             }
         }
         for (heading, lines) in [("note", &self.notes), ("to do", &self.advice), ("left behind", &self.leaves)] {
             if !lines.is_empty() {
-                println!();
+                line(String::new());
             }
-            for line in lines {
-                println!("{heading}: {line}");
+            for text in lines {
+                line(format!("{heading}: {text}"));
             }
         }
         let verdict = if self.passed() { "PASS" } else { "FAIL" };
-        println!("\n{verdict}: {} checks, {} failed", self.checks.len(), self.failed());
+        line(format!("\n{verdict}: {} checks, {} failed", self.checks.len(), self.failed()));
+        out
     }
 
     fn count(&self, group: &str) -> (usize, usize) {

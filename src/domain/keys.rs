@@ -282,6 +282,16 @@ impl KeyRing {
         self.0.load().all.iter().fold(false, |any, key| any | key.session_mac(parts).matches(given))
     }
 
+    /// Marks the webhooks that `doctor` sends: see [`crate::domain::doctor_mark`].
+    pub fn doctor_mark(&self, instance: InstanceId, seconds: i64) -> Digest {
+        self.session_mac(&[b"doctor".as_slice(), instance.as_bytes(), &seconds.to_be_bytes()])
+    }
+
+    /// Whether `given` is what [`KeyRing::doctor_mark`] returns under any key. Constant-time.
+    pub fn is_doctor_mark(&self, instance: InstanceId, seconds: i64, given: Digest) -> bool {
+        self.verify_session(&[b"doctor".as_slice(), instance.as_bytes(), &seconds.to_be_bytes()], given)
+    }
+
     /// The `webhook-id` of an event. It is derived from the event rather than random, so a repeated or rolled-back
     /// event has the same id and receivers can deduplicate.
     pub fn event_id(&self, key: KeyId, id: VerificationId, event: &str, send: u32) -> String {

@@ -15,6 +15,7 @@ pub mod country;
 pub mod decision;
 mod delivery_failure;
 pub mod device;
+pub mod doctor_mark;
 pub mod event;
 pub mod id;
 pub mod keys;

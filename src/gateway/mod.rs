@@ -85,6 +85,11 @@ const KINDS: &[(&str, BuildFn)] = &[
     (simulator::KIND, simulator::build),
 ];
 
+/// The kinds that `serve` accepts.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|(name, _)| *name).filter(|name| Purpose::Serve.allows(name))
+}
+
 /// Builds the gateway of an `[instance.gateway]` table. `webhook_url` is where this instance's webhooks arrive, for
 /// schemes that sign the URL.
 pub fn build(table: &Table, purpose: Purpose, webhook_url: &str) -> Result<Arc<dyn Gateway>, Faults> {
@@ -156,6 +161,11 @@ pub trait Gateway: Send + Sync + 'static {
     /// Content type and body of the response to a webhook that was processed.
     fn acknowledgement(&self) -> (&'static str, &'static str) {
         ("text/plain; charset=utf-8", "")
+    }
+
+    /// The page of `dev`'s fake phone with `text` typed, which stands in for WhatsApp. `None` with every real gateway.
+    fn fake_phone(&self, _text: &str) -> Option<String> {
+        None
     }
 
     /// The channel this gateway sends messages over.

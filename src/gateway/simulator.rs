@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use url::form_urlencoded::byte_serialize;
 
 use super::{
     CodeMessage, Gateway, IgnoreReason, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
@@ -124,6 +125,10 @@ impl Gateway for Simulator {
 
     fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         self.message(chat_id, text, false)
+    }
+
+    fn fake_phone(&self, text: &str) -> Option<String> {
+        Some(format!("{}/?text={}", self.url, byte_serialize(text.as_bytes()).collect::<String>()))
     }
 
     fn channel(&self) -> Channel {

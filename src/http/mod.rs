@@ -126,6 +126,7 @@ pub const ROUTES: &[RouteEntry] = &[
     post(Bearer(TokenKind::Dispute), "/d/{token}", || to(pages::dispute)),
     get_and_head(Static, "/widget.js", || to(pages::widget)),
 
+    get_and_head(Open, "/", || to(contract::serve::root)),
     get_and_head(Open, "/openapi.json", || to(contract::serve::openapi_json)),
     get_and_head(Open, "/docs", || to(contract::serve::docs)),
     get_and_head(Open, "/docs/search", || to(guides::search)),
@@ -144,6 +145,6 @@ fn all_routes() -> impl Iterator<Item = &'static RouteEntry> {
 pub fn routes(config: &mut ServiceConfig) {
     let table: Vec<&'static RouteEntry> = all_routes().collect();
     let everything = route::register(web::scope(""), &table, "").default_service(web::to(not_found));
-    let everything = everything.wrap(from_fn(address_limit::limit_by_address)).wrap(from_fn(span::observe));
-    config.service(everything.wrap(from_fn(prefix::strip)));
+    let everything = everything.wrap(from_fn(address_limit::limit_by_address)).wrap(from_fn(pages::as_pages));
+    config.service(everything.wrap(from_fn(span::observe)).wrap(from_fn(prefix::strip)));
 }

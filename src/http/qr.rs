@@ -17,6 +17,11 @@ fn encode(text: &str) -> Option<QRCode> {
     QRBuilder::new(text).ecl(level).build().ok()
 }
 
+/// The code in block characters, for a terminal. `None` when the text is too long.
+pub fn terminal(text: &str) -> Option<String> {
+    Some(encode(text)?.to_str())
+}
+
 /// A `data:` URL of a BMP with one bit per module: a fifth of the SVG's size. `None` when the text is too long for a QR
 /// code.
 pub fn bmp_data_url(text: &str) -> Option<String> {

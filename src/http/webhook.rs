@@ -18,12 +18,18 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    domain::Reason,
+    domain::{
+        Reason,
+        doctor_mark::{self, Mark},
+    },
     gateway::{Webhook, WebhookEvent},
     metrics::label::{ByReason, GatewayReason, GatewayResult, InstanceLabel},
     service::{Instance, Outcome, RequestContext},
     trace_context,
 };
+
+/// The reason that `doctor` reports if something on the way changed the body.
+const CHANGED_BODY: &str = "changed body";
 
 /// `GET` and `POST /webhooks/{instance}` and `/webhooks/{instance}/{secret}`
 pub(super) async fn receive(
@@ -52,7 +58,7 @@ pub(super) async fn receive(
     };
     let covers_body = instance.gateway.auth_covers_body();
     if !covers_body {
-        authenticate(&state, &instance, &head)?;
+        authenticate(&state, &instance, &head, mark(&state, &instance, &head))?;
     }
     let body = match (&method, covers_body) {
         (&http::Method::GET, _) => Body::default(),
@@ -63,7 +69,8 @@ pub(super) async fn receive(
     };
     // Reading the body may have taken seconds, so that the time is read again.
     let webhook = Webhook { body: &body, now: state.service.clock.wall(), ..head };
-    authenticate(&state, &instance, &webhook)?;
+    let mark = mark(&state, &instance, &webhook);
+    authenticate(&state, &instance, &webhook, mark)?;
     let kind = instance.gateway.kind();
     if method == http::Method::GET {
         let answer = instance.gateway.handshake(&webhook).ok_or_else(Problem::not_found)?;
@@ -72,18 +79,24 @@ pub(super) async fn receive(
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
     trace_context::accept_parent();
-    state.service.record_inbound(&instance);
+    if mark.is_some() {
+        cx.count_apart();
+    } else {
+        state.service.record_inbound(&instance);
+    }
     match instance.gateway.parse(&webhook) {
         Ok(events) => {
             for event in &events {
                 let owner = instance_of_event(&state, &instance, event, &webhook);
-                state.service.record_inbound(&owner);
+                if mark.is_none() {
+                    state.service.record_inbound(&owner);
+                }
                 process(&state, &cx, &owner, event).await?;
             }
         }
         // Answered with 200: the gateway would only deliver the same bytes again.
         Err(error) => {
-            count_event(&state, &instance, "malformed");
+            count_event(&state, &cx, &instance, "malformed");
             tracing::warn!(gateway = kind, instance = %instance.config.id, %error, "could not parse an authenticated webhook; it is dropped");
         }
     }
@@ -91,14 +104,32 @@ pub(super) async fn receive(
     Ok(HttpResponse::Ok().content_type(content_type).body(body))
 }
 
+/// Says whether `doctor` sent the webhook.
+fn mark(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Option<Mark> {
+    let header = webhook.headers.get(doctor_mark::HEADER)?.to_str().ok()?;
+    doctor_mark::read(&state.service.keys, instance.config.id, webhook.now, header, webhook.body)
+}
+
 /// Authenticates the webhook. A failure is counted, and logged at a bounded rate.
-fn authenticate(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Result<(), Problem> {
+fn authenticate(
+    state: &PublicState,
+    instance: &Instance,
+    webhook: &Webhook<'_>,
+    mark: Option<Mark>,
+) -> Result<(), Problem> {
     let Err(why) = instance.gateway.authenticate(webhook) else { return Ok(()) };
     let (id, kind) = (instance.config.id, instance.gateway.kind());
-    let rejected = GatewayReason { instance: InstanceLabel(id), gateway: kind, reason: why.0 };
-    state.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
-    let failed = ByReason { instance: rejected.instance, reason: Reason::WebhookUnauthenticated.as_str() };
-    state.service.metrics.attempts_failed.get_or_create(&failed).inc();
+    let covers_body = instance.gateway.auth_covers_body();
+    let (metrics, instance) = (&state.service.metrics, InstanceLabel(id));
+    if let Some(mark) = mark {
+        let changed = covers_body && !mark.body_is_intact;
+        let reason = if changed { CHANGED_BODY } else { why.0 };
+        metrics.doctor_webhooks_rejected.get_or_create(&GatewayReason { instance, gateway: kind, reason }).inc();
+        return Err(unauthenticated(webhook.method));
+    }
+    metrics.webhooks_rejected.get_or_create(&GatewayReason { instance, gateway: kind, reason: why.0 }).inc();
+    let failed = ByReason { instance, reason: Reason::WebhookUnauthenticated.as_str() };
+    metrics.attempts_failed.get_or_create(&failed).inc();
     if let Some(count) = state.service.health.record_failure(id, "webhook", why.0, state.service.clock.wall()) {
         tracing::warn!(gateway = kind, instance = %id, reason = why.0, count, "refused a webhook that failed authentication");
     }
@@ -135,14 +166,16 @@ async fn process(
     let outcome: Outcome = state.service.receive(cx, instance, event).await?;
     let gateway = instance.gateway.kind();
     let result = outcome.as_str();
-    count_event(state, instance, result);
+    count_event(state, cx, instance, result);
     tracing::debug!(gateway, instance = %instance.config.id, result, "event");
     Ok(())
 }
 
-fn count_event(state: &PublicState, instance: &Instance, result: &'static str) {
+fn count_event(state: &PublicState, cx: &RequestContext, instance: &Instance, result: &'static str) {
+    let metrics = &state.service.metrics;
+    let family = if cx.counts_apart() { &metrics.doctor_webhook_events } else { &metrics.webhook_events };
     let event = GatewayResult { instance: InstanceLabel(instance.config.id), gateway: instance.gateway.kind(), result };
-    state.service.metrics.webhook_events.get_or_create(&event).inc();
+    family.get_or_create(&event).inc();
 }
 
 /// The same for every failure, so that it gives no hint to an attacker. Meta expects 403 for a wrong verify token.

@@ -117,6 +117,10 @@ metrics! {
     webhook_events: Family<GatewayResult, Counter> = Family::default(),
     /// Webhooks that failed authentication, by cause.
     webhooks_rejected: Family<GatewayReason, Counter> = Family::default(),
+    /// Events in webhooks of `countersign doctor`, by result. They are in no other metric of webhooks and messages.
+    doctor_webhook_events: Family<GatewayResult, Counter> = Family::default(),
+    /// Webhooks of `countersign doctor` that failed authentication, by cause.
+    doctor_webhooks_rejected: Family<GatewayReason, Counter> = Family::default(),
     /// Unix time of the last authenticated webhook of an instance; before the first one, when the instance was loaded.
     gateway_last_inbound_timestamp_seconds: Family<ByGateway, FloatGauge> = Family::default(),
     /// Attempts to send a reply, by result.

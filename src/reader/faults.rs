@@ -49,6 +49,17 @@ impl Faults {
         self
     }
 
+    /// Replaces the problems for which `reword` returns a better one.
+    #[must_use]
+    pub fn reworded(mut self, reword: impl Fn(&Fault) -> Option<String>) -> Self {
+        for fault in &mut self.0 {
+            if let Some(problem) = reword(fault) {
+                fault.problem = problem;
+            }
+        }
+        self
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,7 @@ pub struct RequestContext {
     /// Time budget for LID look-ups at gateways.
     pub(super) lid_look_ups: TimeBudget,
     action: Mutex<Action>,
+    counts_apart: AtomicBool,
 }
 
 impl Service {
@@ -43,7 +47,21 @@ impl Service {
 
 impl RequestContext {
     fn over(store: Arc<dyn Store>) -> Self {
-        Self { store, lid_look_ups: TimeBudget::new(LID_LOOK_UP_BUDGET), action: Mutex::default() }
+        Self {
+            store,
+            lid_look_ups: TimeBudget::new(LID_LOOK_UP_BUDGET),
+            action: Mutex::default(),
+            counts_apart: AtomicBool::new(false),
+        }
+    }
+
+    /// The request is one of `doctor`: it must not look like traffic or like an attack.
+    pub fn count_apart(&self) {
+        self.counts_apart.store(true, Ordering::Relaxed);
+    }
+
+    pub fn counts_apart(&self) -> bool {
+        self.counts_apart.load(Ordering::Relaxed)
     }
 
     /// Records the caller.

@@ -34,12 +34,17 @@ impl Instance {
         }
     }
 
-    /// The URL that opens the chat with this instance's number.
+    /// [`Instance::message_url`], or with `dev` the fake phone: what pages and replies lead to.
+    pub fn page_message_url(&self, text: &str) -> String {
+        self.gateway.fake_phone(text).unwrap_or_else(|| self.message_url(text))
+    }
+
+    /// The URL that opens the chat with this instance's number, or with `dev` the fake phone.
     pub fn chat_url(&self) -> String {
-        match self.gateway.channel() {
+        self.gateway.fake_phone("").unwrap_or_else(|| match self.gateway.channel() {
             Channel::WhatsApp => format!("https://wa.me/{}", self.config.number.digits()),
             Channel::Sms => format!("sms:{}", self.config.number.e164()),
-        }
+        })
     }
 }
 

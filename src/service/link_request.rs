@@ -8,6 +8,7 @@ use url::Url;
 use super::{Instance, redirect_target};
 use crate::{
     api::{Warning, limits},
+    config::is_loopback,
     domain::{
         Channel, Chat, Language, Mode, Request,
         binding::Binding,
@@ -17,6 +18,9 @@ use crate::{
     },
     reader::{Faults, Format, Reader},
 };
+
+/// Entries of `redirect_urls` that a fault names.
+const MAX_NAMED_REDIRECTS: usize = 3;
 
 /// A validated request for a link.
 #[derive(Clone, PartialEq, Debug)]
@@ -98,9 +102,10 @@ fn check_binding(f: &mut Reader<'_>, request: &Request, instance: &Instance) {
         Some(Mode::SameBrowser) if !bound && config.require_binding => {
             f.fault("challenge", "is missing, and the instance has require_binding: send the S256 of a verifier");
         }
-        Some(Mode::SameBrowser) if !bound => {
-            let detail = "no challenge was given: hand out start_url, which binds the browser that uses it; with \
-                          whatsapp_link alone whoever opens the link in the reply completes this login";
+        // With a `state`, the app itself refuses a browser that did not start the login.
+        Some(Mode::SameBrowser) if !bound && request.state.is_none() => {
+            let detail = "neither challenge nor state was given: hand out start_url, which binds the browser that uses \
+                          it; with whatsapp_link alone whoever opens the link in the reply completes this login";
             f.warn("unbound_completion", detail);
         }
         Some(Mode::ProvePhone) if request.chat.is_none() => {
@@ -192,12 +197,29 @@ fn completion(f: &mut Reader<'_>, instance: &Instance) -> Mode {
 
 /// The URL as given, if the instance allows sending a person there.
 fn redirect_url(parsed: Option<Url>, text: &str, instance: &Instance) -> Result<String, String> {
-    let url = parsed.filter(|url| redirect::is_allowed(url, &instance.config.redirect_urls));
-    let url = url.ok_or("is no entry of the instance's redirect_urls, and not below one that ends in /")?;
+    let entries = &instance.config.redirect_urls;
+    // `dev` is for apps under development, which run on this machine.
+    let on_this_machine = |url: &Url| instance.gateway.fake_phone("").is_some() && is_loopback(url);
+    let url = parsed.filter(|url| redirect::is_allowed(url, entries) || on_this_machine(url));
+    let url = url.ok_or_else(|| not_allowed(entries))?;
     match redirect::reserved_parameter(&url) {
         Some(ours) => Err(format!("holds the parameter {ours}, which the redirect gets from here")),
         None => Ok(text.to_owned()),
     }
+}
+
+/// Names the allowed addresses, as far as a sentence can.
+fn not_allowed(entries: &[Url]) -> String {
+    let shown: Vec<&str> = entries.iter().take(MAX_NAMED_REDIRECTS).map(Url::as_str).collect();
+    let allowed = match entries.len() - shown.len() {
+        _ if entries.is_empty() => "it is empty".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    };
+    format!(
+        "is no entry of the instance's redirect_urls, and not below one that ends in / ({allowed}); add it to \
+         redirect_urls in the configuration"
+    )
 }
 
 fn challenge(text: &str) -> Result<String, &'static str> {

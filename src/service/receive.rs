@@ -60,7 +60,9 @@ impl Service {
             received => received?,
         };
         self.log_message(instance, event, received);
-        self.count_received(instance, received.outcome);
+        if !cx.counts_apart() {
+            self.count_received(instance, received.outcome);
+        }
         Ok(received.outcome)
     }
 

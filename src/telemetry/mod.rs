@@ -6,6 +6,7 @@
 #[cfg(feature = "otlp")]
 mod otlp;
 pub mod stderr;
+pub mod stdout;
 
 use std::{io::IsTerminal as _, sync::OnceLock};
 
@@ -53,8 +54,11 @@ fn filter(log: &LogConfig) -> EnvFilter {
         less @ ("warn" | "error" | "off") => less,
         _ => "info",
     };
-    // actix-http logs every malformed request at ERROR, so clients could flood the log.
-    EnvFilter::try_new(format!("{others},actix_http=off,{own}")).unwrap_or_else(|_| EnvFilter::new("info"))
+    // actix-http logs every malformed request at ERROR, so clients could flood the log. actix-server describes its
+    // workers at each start.
+    let server = if others == "info" { "warn" } else { others };
+    EnvFilter::try_new(format!("{others},actix_http=off,actix_server={server},{own}"))
+        .unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
 #[cfg(test)]
@@ -64,11 +68,11 @@ mod tests {
     #[test]
     fn dependencies_log_at_info_at_most_and_never_more_than_this_crate() {
         for (level, shown) in [
-            ("trace", "countersign=trace,actix_http=off,info"),
-            ("info", "countersign=info,actix_http=off,info"),
-            ("warn", "countersign=warn,actix_http=off,warn"),
-            ("off", "countersign=off,actix_http=off,off"),
-            ("countersign::worker=debug", "countersign::worker=debug,actix_http=off,info"),
+            ("trace", "actix_server=warn,countersign=trace,actix_http=off,info"),
+            ("info", "actix_server=warn,countersign=info,actix_http=off,info"),
+            ("warn", "actix_server=warn,countersign=warn,actix_http=off,warn"),
+            ("off", "actix_server=off,countersign=off,actix_http=off,off"),
+            ("countersign::worker=debug", "countersign::worker=debug,actix_server=warn,actix_http=off,info"),
         ] {
             assert_eq!(filter(&LogConfig { json: false, level: level.to_owned() }).to_string(), shown);
         }

@@ -101,7 +101,7 @@ fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&
     };
     let link = match (reply, &record.request.link) {
         (Reply::TextChanged, _) => {
-            link_code.map(|code| instance.message_url(&service.prefilled(instance, record, &code)))
+            link_code.map(|code| instance.page_message_url(&service.prefilled(instance, record, &code)))
         }
         (_, Some(own)) => Some(own.clone()),
         (_, None) => service.token(record, TokenKind::Link).map(|token| service.public_url(&format!("/o/{token}"))),

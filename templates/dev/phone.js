@@ -185,7 +185,7 @@ $('trouble').addEventListener('click', async (event) => {
   const button = event.target.closest('button[data-do]');
   if (!button) return;
   if (button.dataset.do !== 'again' && !currentText()) {
-    $('composer-note').textContent = 'Write a message first, or mint a link.';
+    $('composer-note').textContent = 'Write a message first, or sign in.';
     return;
   }
   const text = currentText();
@@ -217,6 +217,8 @@ $('sender-other').addEventListener('input', nameReceiver);
 $('mint-form').addEventListener('submit', async (event) => {
   event.preventDefault();
   const note = $('mint-note');
+  // Opened before the request: later, browsers would block it.
+  const tab = window.open('', '_blank');
   const fields = { lang: $('mint-lang').value, expires: Number($('mint-expires').value), state: crypto.randomUUID() };
   if ($('mint-name').value.trim()) fields.name = $('mint-name').value.trim();
   if ($('mint-bound').checked) fields.chatId = sender().from;
@@ -224,12 +226,14 @@ $('mint-form').addEventListener('submit', async (event) => {
     const { status, body } = await ask('/mint', fields);
     if (status !== 200) {
       note.textContent = faultOf({ status, body });
+      tab?.close();
       return;
     }
     fresh = body.data.uuid;
-    note.textContent = 'Minted. The message is written: press Send.';
-    compose(body.data.text);
-  } catch (error) { note.textContent = error.message; }
+    if (tab) tab.location = body.data.start_url;
+    else location.assign(body.data.start_url);
+    note.textContent = 'The start page is open in another tab.';
+  } catch (error) { tab?.close(); note.textContent = error.message; }
 });
 
 // Who was sent the last code.
@@ -329,6 +333,14 @@ async function follow() {
       await pause(1000);
     }
   }
+}
+
+// The start page opens `/?text=…` instead of WhatsApp.
+const written = new URLSearchParams(location.search).get('text');
+if (location.search) history.replaceState(null, '', '/');
+if (written) {
+  compose(written);
+  $('composer-note').textContent = 'The message is written, as in WhatsApp: press Send.';
 }
 
 follow();

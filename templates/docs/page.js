@@ -1,75 +1,11 @@
-"use strict";
+// After samples.js.
 {
-  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  // One language for the whole page, remembered in this tab.
-  const remembered = (name) => { try { return sessionStorage.getItem(name); } catch { return null; } };
-  const remember = (name, value) => { try { sessionStorage.setItem(name, value); } catch { /* a saved page */ } };
-
-  const choose = (label) => {
-    for (const group of all(".samples")) {
-      const samples = all("[data-sample]", group);
-      const shown = samples.find((sample) => sample.dataset.sample === label) ?? samples[0];
-      for (const sample of samples) sample.hidden = sample !== shown;
-      for (const tab of all("[role=tab]", group)) {
-        const selected = tab.textContent === shown.dataset.sample;
-        tab.setAttribute("aria-selected", String(selected));
-        tab.tabIndex = selected ? 0 : -1;
-      }
-    }
-    remember("language", label);
-  };
-  all(".samples").forEach((group, number) => {
-    const bar = document.createElement("div");
-    bar.className = "tabs";
-    const tabs = document.createElement("div");
-    bar.append(tabs);
-    tabs.setAttribute("role", "tablist");
-    tabs.setAttribute("aria-label", group.getAttribute("aria-label"));
-    all("[data-sample]", group).forEach((sample, index) => {
-      const tab = document.createElement("button");
-      tab.type = "button";
-      tab.textContent = sample.dataset.sample;
-      tab.setAttribute("role", "tab");
-      tab.id = `tab-${number}-${index}`;
-      sample.id = `sample-${number}-${index}`;
-      tab.setAttribute("aria-controls", sample.id);
-      sample.setAttribute("role", "tabpanel");
-      sample.setAttribute("aria-labelledby", tab.id);
-      tab.addEventListener("click", () => choose(sample.dataset.sample));
-      tabs.append(tab);
-    });
-    tabs.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (!step) return;
-      const list = all("[role=tab]", tabs);
-      const next = list[(list.indexOf(document.activeElement) + step + list.length) % list.length];
-      next.click();
-      next.focus();
-    });
-    if (navigator.clipboard) {
-      const copy = document.createElement("button");
-      copy.type = "button";
-      copy.className = "copy";
-      copy.textContent = "Copy";
-      copy.addEventListener("click", async () => {
-        const shown = all("[data-sample]", group).find((sample) => !sample.hidden);
-        await navigator.clipboard.writeText(shown.querySelector("code").textContent);
-        copy.textContent = "Copied";
-        setTimeout(() => { copy.textContent = "Copy"; }, 1500);
-      });
-      bar.append(copy);
-    }
-    group.classList.add("tabbed");
-    group.prepend(bar);
-  });
-  choose(remembered("language") ?? "curl");
-
   const instance = document.getElementById("instance");
   const token = document.getElementById("token");
   document.getElementById("credentials").addEventListener("submit", (event) => event.preventDefault());
   for (const field of [instance, token]) {
     field.value = remembered(field.id) ?? "";
-    field.addEventListener("input", () => remember(field.id, field.value));
+    field.addEventListener("input", () => { remember(field.id, field.value); fill(); });
   }
 
   const filter = document.getElementById("filter");
@@ -106,6 +42,16 @@
     const output = form.querySelector("pre");
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
+      const missing = [
+        form.dataset.path.includes("{instance}") && !instance.value.trim() && "Instance",
+        "token" in form.dataset && !token.value.trim() && "API token",
+      ].filter(Boolean);
+      if (missing.length) {
+        status.className = "bad";
+        status.textContent = `Fill in ${missing.join(" and ")} at the top of this page first.`;
+        output.hidden = true;
+        return;
+      }
       status.className = "";
       status.textContent = "…";
       const start = performance.now();

@@ -1,6 +1,6 @@
 // One scenario: node drive.mjs NAME. COUNTERSIGN, CHROMIUM and MODULES say where things are; SHOTS takes pictures.
 import assert from "node:assert/strict";
-import { INSTANCE, World, pbkdf2, s256, until } from "./world.mjs";
+import { Dev, INSTANCE, World, pbkdf2, s256, until } from "./world.mjs";
 
 const here = (page) => page.locator("#open");
 
@@ -9,6 +9,11 @@ async function tap(page) {
   await here(page).tap();
   await page.waitForURL(/^https:\/\/wa\.me\//);
   await World.last.bound(decodeURIComponent(page.url()), "here");
+}
+
+/** Takes a picture of the README anew, if PICTURES names its directory. */
+async function picture(page, name, options) {
+  if (process.env.PICTURES) await page.screenshot({ path: `${process.env.PICTURES}/${name}`, ...options });
 }
 
 const scenarios = {
@@ -41,6 +46,7 @@ const scenarios = {
     await page.waitForSelector("#scan[open] .qr img");
     assert.equal(await world.scan(page), minted.whatsapp_link);
     await world.inspect(page, "desktop-pending");
+    await picture(page, "start-page.png", { clip: { x: 390, y: 0, width: 500, height: 640 } });
     const reply = await world.says(minted.text);
     assert(!reply.includes("/o/"), reply);
     await page.waitForSelector('main[data-stage="code"]');
@@ -363,6 +369,64 @@ const scenarios = {
       assert.match(await page.locator(":target").textContent(), /Retry-After/);
     }
     return world;
+  },
+
+  // What the README tells a newcomer to do.
+  async first_steps() {
+    const dev = await Dev.start();
+    const page = await dev.person({ reducedMotion: "reduce" });
+    await page.goto(dev.ready.phone_url);
+    await dev.inspect(page, "dev-phone");
+    const [start] = await Promise.all([page.waitForEvent("popup"), page.click("#mint-form .primary")]);
+    await start.waitForSelector("#scan[open]");
+    assert.match(await start.locator("main").textContent(), /a fake phone stands in for WhatsApp/);
+    await dev.inspect(start, "dev-start");
+    const [phone] = await Promise.all([start.waitForEvent("popup"), start.click("#open")]);
+    assert.equal(new URL(phone.url()).origin, new URL(dev.ready.phone_url).origin, "not real WhatsApp");
+    await phone.waitForFunction(() => document.getElementById("composer-text").value);
+    await phone.click(".send");
+    await phone.waitForSelector(".bubble:not(.person) .words a");
+    await phone.waitForSelector("#callbacks .badge.good");
+    await dev.inspect(phone, "dev-phone-answered");
+    await picture(phone, "fake-phone.jpg", { type: "jpeg", quality: 45, clip: { x: 368, y: 80, width: 892, height: 720 } });
+    const link = await phone.locator(".bubble:not(.person) .words a").first().getAttribute("href");
+    await start.goto(link);
+    await start.click("button.go");
+    await start.waitForURL(/\/landed\?/);
+    await dev.inspect(start, "dev-landed");
+    await start.click("#redeem-form .primary");
+    await start.waitForFunction(() => /\+447700900123/.test(document.getElementById("answer").textContent));
+    return dev;
+  },
+
+  // The documentation shows the reader's own values and language, on every page of it.
+  async samples() {
+    const dev = await Dev.start();
+    const page = await dev.person();
+    const home = await page.goto(dev.ready.base_url + "/");
+    assert.match(home.url(), /\/docs$/);
+    await page.fill("#instance", dev.ready.instance);
+    await page.fill("#token", dev.ready.token);
+    const filled = await page.locator("pre code").allTextContents();
+    assert(!filled.some((code) => /\$COUNTERSIGN_(URL|INSTANCE|TOKEN)/.test(code)), "every sample is filled in");
+    assert(filled.some((code) => code.includes(`${dev.ready.base_url}/api/otp/v2/${dev.ready.instance}/generate-link`)));
+    await page.locator("[role=tab]", { hasText: /^Python$/ }).first().click();
+    await page.click('.guides a[href="docs/log-in"]');
+    assert.equal(await page.locator("[role=tab][aria-selected=true]").first().textContent(), "FastAPI");
+    await page.locator("[role=tab]", { hasText: /^PHP$/ }).first().click();
+    await page.goto(dev.ready.base_url + "/docs/confirm-a-number");
+    const command = await page.locator("pre code", { hasText: "generate-link" }).first().textContent();
+    assert(command.includes(dev.ready.token) && command.includes(dev.ready.instance), command);
+    await page.goto(dev.ready.base_url + "/docs/callbacks");
+    assert.equal(await page.locator("[role=tab][aria-selected=true]").first().textContent(), "PHP");
+    // Without values, nothing is sent, and the page says what is missing.
+    const stranger = await dev.person();
+    await stranger.goto(dev.ready.base_url + "/docs#generateLink");
+    const form = stranger.locator(".try form").first();
+    await form.locator("xpath=ancestor::details").evaluate((details) => { details.open = true; });
+    await form.locator("button[type=submit]").click();
+    await until("the sentence", async () => /Instance and API token/.test(await form.locator("[role=status]").textContent()));
+    return dev;
   },
 
   async operator() {

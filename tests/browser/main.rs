@@ -89,5 +89,7 @@ scenarios! {
     polling
     brand
     documentation
+    first_steps
+    samples
     operator
 }

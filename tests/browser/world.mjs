@@ -48,6 +48,64 @@ async function freePort() {
   }
 }
 
+/** No violation of WCAG's rules, then a picture. */
+export async function inspect(page, name) {
+  await page.evaluate(() => document.fonts.ready);
+  // The page's policy forbids a script tag; the debugger may evaluate.
+  await page.evaluate(axe + ";0");
+  const found = await page.evaluate(async () => {
+    const report = await window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
+    return report.violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html + " " + node.failureSummary).join(" | ")}`);
+  });
+  if (process.env.SHOTS) {
+    mkdirSync(process.env.SHOTS, { recursive: true });
+    await page.screenshot({ path: path.join(process.env.SHOTS, name + ".png"), fullPage: true });
+  }
+  if (found.length) throw new Error(`${name}: ${found.join("\n")}`);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+  if (wide) throw new Error(`${name}: wider than the window`);
+}
+
+/** `countersign dev` with its fake phone, and a browser of an app's developer. */
+export class Dev {
+  faults = [];
+  sizes = new Map();
+
+  static async start() {
+    World.last = new Dev();
+    await World.last.begin();
+    return World.last;
+  }
+
+  async begin() {
+    this.directory = mkdtempSync(path.join(tmpdir(), "countersign-dev-"));
+    const options = ["dev", "--json", "--data", path.join(this.directory, "data")];
+    this.child = spawn(process.env.COUNTERSIGN, options, { stdio: ["ignore", "pipe", "inherit"] });
+    let output = "";
+    this.child.stdout.on("data", (chunk) => output += chunk);
+    this.ready = JSON.parse(await until("the line of dev", () => output.includes("\n") && output));
+    this.browser = await chromium.launch({
+      executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+    });
+  }
+
+  async person(options = {}) {
+    const context = await this.browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+    context.on("weberror", (error) => this.faults.push(String(error.error())));
+    const page = await context.newPage();
+    page.setDefaultTimeout(120_000);
+    return page;
+  }
+
+  inspect(page, name) { return inspect(page, name); }
+
+  async stop() {
+    await this.browser?.close();
+    this.child?.kill("SIGTERM");
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
 export class World {
   replies = [];
   faults = [];
@@ -223,23 +281,7 @@ webhook_secret = "${HMAC}"
     return page;
   }
 
-  /** No violation of WCAG's rules, then a picture. */
-  async inspect(page, name) {
-    await page.evaluate(() => document.fonts.ready);
-    // The page's policy forbids a script tag; the debugger may evaluate.
-    await page.evaluate(axe + ";0");
-    const found = await page.evaluate(async () => {
-      const report = await window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
-      return report.violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html + " " + node.failureSummary).join(" | ")}`);
-    });
-    if (process.env.SHOTS) {
-      mkdirSync(process.env.SHOTS, { recursive: true });
-      await page.screenshot({ path: path.join(process.env.SHOTS, name + ".png"), fullPage: true });
-    }
-    if (found.length) throw new Error(`${name}: ${found.join("\n")}`);
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-    if (wide) throw new Error(`${name}: wider than the window`);
-  }
+  inspect(page, name) { return inspect(page, name); }
 
   async scan(page, picture = page.locator(".qr img")) {
     const png = PNG.sync.read(await picture.screenshot());

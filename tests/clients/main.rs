@@ -256,8 +256,10 @@ async fn log_in(app: &App, port: u16, ready: &Value) -> Value {
         (between(&page, "name=\"request\" value=\"", "\""), between(&page, "<form method=\"post\" action=\"", "\""));
     let (start, page) = browser.go(action.parse().unwrap(), Some(&[("request", sealed)])).await;
     let page = text_of(&page);
-    let wa_me: Url = format!("https://wa.me/{}", between(&page, "href=\"https://wa.me/", "\"")).parse().unwrap();
-    let message = wa_me.query_pairs().find(|(name, _)| name == "text").unwrap().1.into_owned();
+    // In `dev`, the link leads to the fake phone instead of WhatsApp.
+    let open = between(&page, "id=\"open\" href=\"", "\"").replace("&#38;", "&");
+    let open: Url = open.parse().unwrap();
+    let message = open.query_pairs().find(|(name, _)| name == "text").unwrap().1.into_owned();
     let link = start.join(&send_and_read(&mut browser, ready, &message).await).unwrap();
     let (_, page) = browser.go(link.clone(), None).await;
     let page = text_of(&page);

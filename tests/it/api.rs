@@ -333,7 +333,7 @@ async fn every_error_response_is_a_problem_document() {
     let large = "x".repeat(64 * 1024 + 1);
     let deep = "[".repeat(60_000);
     let cases: [(&str, &str, &str, &str, u16); 17] = [
-        ("GET", "/", "", "", 404),
+        ("DELETE", "/", "", "", 405),
         ("GET", "/nowhere/at/all", "", "", 404),
         ("GET", "/api/otp/v2/x/%ff", "", "", 404),
         ("DELETE", &generate, "application/json", "{}", 405),

@@ -171,9 +171,9 @@ async fn the_output_of_new_token_is_valid_configuration() {
     let (status, printed, error) =
         run(&["new-token", "--id", "shop", "--scope", "mint", "--scope", "redeem", "--until", "2027-01-31"]);
     assert_eq!(status, Some(0), "{error}");
-    let (token, entry) = printed.split_once('\n').unwrap();
-    let token = token.strip_prefix("# API token, shown only now: cst_").unwrap();
-    assert!(token.len() > 40 && !entry.contains(token), "{printed}");
+    let entry = printed;
+    let token = error.trim().rsplit_once("=cst_").unwrap().1;
+    assert!(token.len() > 40 && !entry.contains(token), "{entry}");
     let check = |tokens: &str| {
         let mut world = World::new(TestStore::directory());
         world.tokens = format!(", {tokens}");

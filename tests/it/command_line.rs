@@ -12,7 +12,7 @@ use crate::daemon::{CALLBACK_SECRET, Daemon, TOKEN, TestStore, WAHA, World};
 
 fn run(arguments: &[&str], token: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-    command.args(arguments).env("COUNTERSIGN_TOKEN", token).env("CALLBACK_SECRET", CALLBACK_SECRET);
+    command.args(arguments).env("COUNTERSIGN_TOKEN", token).env("COUNTERSIGN_CALLBACK_SECRET", CALLBACK_SECRET);
     command.output().unwrap()
 }
 
@@ -112,6 +112,102 @@ fn completions_exist_for_every_shell() {
         let output = run(&["completions", shell], TOKEN);
         assert!(output.status.success() && String::from_utf8(output.stdout).unwrap().contains("send-test-callback"));
     }
+}
+
+/// `head` closes its standard input after a line; the command ends as if it had written everything.
+#[test]
+fn a_reader_that_closes_early_is_no_failure() {
+    for command in [
+        &["openapi"][..],
+        &["print-config"],
+        &["man"],
+        &["completions", "bash"],
+        &["completions", "zsh"],
+        &["completions", "fish"],
+        &["completions", "elvish"],
+        &["--help"],
+        &["dev", "--once"],
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(command)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("panicked"), "{command:?}: {:?} {said}", output.status);
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page_with_its_examples() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(&["man", "--out", directory.path().to_str().unwrap()], TOKEN);
+    assert!(output.status.success(), "{output:?}");
+    for name in ["countersign", "countersign-init", "countersign-callbacks-replay", "countersign-serve"] {
+        let page = std::fs::read_to_string(directory.path().join(format!("{name}.1"))).unwrap();
+        assert!(page.contains("Exit status") && page.contains(".SH"), "{name}: {page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_are_sent_and_checked_from_the_command_line() {
+    let world = World::new(TestStore::directory());
+    let daemon = world.start().await;
+    let (ok, sent) = against(&daemon, &["request-code", "+447700900123", "--json"], TOKEN).await;
+    let code = serde_json::from_str::<serde_json::Value>(&sent).unwrap()["code"].as_str().unwrap().to_owned();
+    assert!(ok, "{sent}");
+    let wrong = if code == "000000" { "111111" } else { "000000" };
+    let (ok, refused) = against(&daemon, &["validate-code", "+447700900123", wrong], TOKEN).await;
+    assert!(!ok && refused.contains("code_wrong"), "{refused}");
+    let (ok, accepted) = against(&daemon, &["validate-code", "+447700900123", &code], TOKEN).await;
+    assert!(ok && accepted.contains("validated"), "{accepted}");
+    daemon.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mint_takes_what_an_app_gives_and_draws_the_link() {
+    let world = World::new(TestStore::directory());
+    let daemon = world.start().await;
+    let (ok, minted) = against(&daemon, &["mint", "--state", "s", "--lang", "es", "--qr"], TOKEN).await;
+    assert!(ok && !minted.contains("warning"), "{minted}");
+    let drawn = minted.lines().filter(|line| line.contains('█') || line.contains('▀')).count();
+    assert!(drawn > 15, "{minted}");
+    let (ok, refused) = against(&daemon, &["mint", "--redirect-url", "https://evil.example/"], TOKEN).await;
+    assert!(!ok && refused.contains("redirect_url: is no entry of the instance's redirect_urls"), "{refused}");
+    daemon.finish().await;
+}
+
+/// Without a daemon, and without a token.
+#[test]
+fn errors_name_the_next_step() {
+    let instance = ["--instance", WAHA];
+    let away = run(&[&["mint", "--url", "http://127.0.0.1:1"][..], &instance].concat(), TOKEN);
+    let said = String::from_utf8_lossy(&away.stderr);
+    assert!(said.contains("is the daemon running there? --url or COUNTERSIGN_URL names another"), "{said}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    let output = command.args(["mint"]).args(instance).env_remove("COUNTERSIGN_TOKEN").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("set COUNTERSIGN_TOKEN, or name a file with --token-file"), "{said}");
+    let nameless = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["explain", "0123"])
+        .env("COUNTERSIGN_TOKEN", TOKEN)
+        .env_remove("COUNTERSIGN_INSTANCE")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&nameless.stderr);
+    assert!(said.contains("set COUNTERSIGN_INSTANCE or --instance; `countersign check-config` lists"), "{said}");
+    // The configuration of the working directory, as `init` writes it.
+    let here = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    let output = command.arg("serve").current_dir(here.path()).env_remove("COUNTERSIGN_CONFIG").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("there is no file countersign.toml: `countersign init` writes one"), "{said}");
+    let missing = run(&["check-config", "-c", "/nowhere.toml"], TOKEN);
+    let said = String::from_utf8_lossy(&missing.stderr);
+    assert!(missing.status.code() == Some(78) && said.contains("`countersign init` writes one"), "{said}");
 }
 
 #[test]

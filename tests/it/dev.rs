@@ -14,9 +14,9 @@ use crate::wait::TIMEOUT;
 
 const NUMBER: &str = "+447700900123";
 
-struct Dev {
+pub(crate) struct Dev {
     child: Child,
-    ready: Value,
+    pub(crate) ready: Value,
     _home: tempfile::TempDir,
 }
 
@@ -28,7 +28,7 @@ impl Drop for Dev {
 }
 
 impl Dev {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
             .args(["dev", "--json", "--data"])
@@ -144,6 +144,120 @@ async fn it_is_an_issuer_that_doctor_checks_from_outside() {
     assert!(failed.iter().any(|name| name == "issuer is this URL"), "{failed:?}");
     let (status, failed, _) = doctor(&[&format!("{base}/oidc/5f0c2a90-0000-4000-8000-00000000000f")]);
     assert_eq!((status, failed), (Some(1), vec!["the configuration is readable".to_owned()]));
+}
+
+/// Runs `dev` as a person does, and returns what it prints.
+struct Shown {
+    child: Child,
+    text: String,
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn shown(home: &std::path::Path) -> Shown {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["dev", "--listen", "127.0.0.1:0", "--data"])
+        .arg(home)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut text = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    while !text.contains("Ctrl-C") {
+        assert!(out.read_line(&mut text).unwrap() > 0, "{text}");
+    }
+    Shown { child, text }
+}
+
+impl Shown {
+    fn exported(&self, name: &str) -> String {
+        let line = self.text.lines().find(|line| line.contains(&format!("export {name}="))).unwrap();
+        line.split_once('=').unwrap().1.to_owned()
+    }
+}
+
+/// What `dev` prints is pasted: the exports, then the command. Its answer warns of nothing, and the start page leads to
+/// the fake phone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_dev_prints_works_when_pasted_and_leads_to_the_fake_phone() {
+    let home = tempfile::tempdir().unwrap();
+    let dev = shown(home.path());
+    for part in ["/docs", "Fake phone", "deploy/examples/login.py", "dev.toml"] {
+        assert!(dev.text.contains(part), "{part} in {}", dev.text);
+    }
+    let (exports, rest) = dev.text.split_once("An app that logs people in").unwrap();
+    let exports = exports.lines().filter(|line| line.trim().starts_with("export "));
+    let curl = rest.split_once("start_url:").unwrap().1.split_once("Ctrl-C").unwrap().0;
+    let script = format!("{}\n{curl}", exports.collect::<Vec<_>>().join("\n"));
+    let output = Command::new("sh").args(["-ec", &script]).output().unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}\n{script}"));
+    assert_eq!(answer["data"]["warnings"], json!([]), "{answer}");
+    assert!(answer["data"]["whatsapp_link"].as_str().unwrap().starts_with("https://wa.me/"), "{answer}");
+    let start = answer["data"]["start_url"].as_str().unwrap();
+    let page = client().send(http::Request::get(start).body(Vec::new()).unwrap()).await.unwrap();
+    let page = String::from_utf8(page.into_body()).unwrap();
+    let phone = dev.text.split("Fake phone   ").nth(1).unwrap().split_whitespace().next().unwrap();
+    assert!(page.contains(&format!("href=\"{phone}?text=")) && page.contains("a fake phone stands in"), "{page}");
+    assert!(!page.contains("wa.me"), "{page}");
+
+    // An app of one's own, without further settings; and a site elsewhere, which is refused with a reason.
+    let mint = async |redirect: &str| {
+        let url = format!(
+            "{}/api/otp/v2/{}/generate-link",
+            dev.exported("COUNTERSIGN_URL"),
+            dev.exported("COUNTERSIGN_INSTANCE")
+        );
+        let request = http::Request::post(url)
+            .header("authorization", format!("Bearer {}", dev.exported("COUNTERSIGN_TOKEN")))
+            .header("content-type", "application/json")
+            .body(json!({ "state": "s", "redirect_url": redirect }).to_string().into_bytes());
+        let answer = client().send(request.unwrap()).await.unwrap();
+        (answer.status().as_u16(), String::from_utf8(answer.into_body()).unwrap())
+    };
+    for mine in ["http://localhost:3000/in", "http://127.0.0.1:5173/a/b?c=d", "http://[::1]:9/"] {
+        assert_eq!(mint(mine).await.0, 200, "{mine}");
+    }
+    for other in ["https://app.example.org/", "http://localhost.evil.example/", "http://10.0.0.1/"] {
+        let (status, answer) = mint(other).await;
+        assert!(status == 422 && answer.contains("/landed"), "{other}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_is_kept_and_the_settings_are_taken_up_while_dev_runs() {
+    let home = tempfile::tempdir().unwrap();
+    let first = shown(home.path()).exported("COUNTERSIGN_TOKEN");
+    let dev = shown(home.path());
+    assert_eq!(dev.exported("COUNTERSIGN_TOKEN"), first);
+    let settings = home.path().join("dev.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let changed = text.replace("redirect_urls = [", "redirect_urls = [\"https://app.example.org/in\", ");
+    assert_ne!(text, changed);
+    std::fs::write(&settings, changed).unwrap();
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        for name in ["COUNTERSIGN_URL", "COUNTERSIGN_INSTANCE", "COUNTERSIGN_TOKEN"] {
+            command.env(name, dev.exported(name));
+        }
+        let output = command.args(["mint", "--redirect-url", "https://app.example.org/in"]).output().unwrap();
+        if output.status.success() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", String::from_utf8_lossy(&output.stderr));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // SIGHUP asks for a reload, and ends nothing.
+    let pid = dev.child.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let alive = Command::new("kill").args(["-0", &pid]).status().unwrap();
+    assert!(alive.success(), "SIGHUP ended dev");
 }
 
 #[test]

@@ -17,12 +17,16 @@ use crate::{
 mod live;
 mod proxy;
 
-use self::proxy::{Change, Proxy};
+use self::proxy::{Behavior, Change, Proxy};
 
 /// Runs the command with `--json`.
 async fn doctor(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-    command.arg("doctor").args(arguments).arg("--json");
+    command.arg("doctor").args(arguments).arg("--json").env_remove("COUNTERSIGN_TOKEN");
+    // A link is created only with a token and a phone.
+    if arguments.contains(&"--phone") {
+        command.env("COUNTERSIGN_TOKEN", TOKEN);
+    }
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
@@ -115,7 +119,7 @@ async fn it_passes_for_instances_that_only_send_and_for_lists_of_signatures() {
     }
     let serve = Serve::start(&blocks).await;
     let config = serve.config.path().to_str().unwrap();
-    let arguments = ["--config", config, "--phone", "+447700900555", "--token", TOKEN];
+    let arguments = ["--config", config, "--phone", "+447700900555"];
     for (index, (kind, ..)) in further_instances().iter().enumerate() {
         let output = doctor(&[&[id(index).as_str()][..], &arguments].concat()).await;
         let report = report(&output);
@@ -136,7 +140,7 @@ async fn ten_runs_in_a_row_are_not_limited() {
     let config = serve.config.path().to_str().unwrap();
     let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
     for run in 0..10 {
-        let arguments = ["--config", config, "--phone", "+447700900555", "--token", TOKEN];
+        let arguments = ["--config", config, "--phone", "+447700900555"];
         let report = report(&doctor(&[&[id(waha).as_str()][..], &arguments].concat()).await);
         assert_eq!(failed(&report), Vec::<String>::new(), "run {run}");
         assert!(
@@ -203,22 +207,76 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
             .collect::<String>()
             .into();
     };
-    for (name, change, index, green) in [
-        ("transparent", Some(transparent), waha, true),
-        ("strips headers", Some(strips), waha, false),
-        ("reformats bodies", Some(reformats), waha, false),
-        ("replaces non-ASCII characters", Some(latin), waha, false),
-        ("accepts everything", None, waha, false),
-        ("accepts everything", None, url_secret, false),
+    for (name, behavior, index, advice) in [
+        ("transparent", Behavior::Forward(transparent), waha, None),
+        ("strips headers", Behavior::Forward(strips), waha, Some("drops a header")),
+        ("reformats bodies", Behavior::Forward(reformats), waha, Some("changes bodies")),
+        ("replaces non-ASCII characters", Behavior::Forward(latin), waha, Some("changes bodies")),
+        ("accepts everything", Behavior::Answer(200), waha, Some("forged webhooks are accepted")),
+        ("accepts everything", Behavior::Answer(200), url_secret, Some("forged webhooks are accepted")),
+        ("redirects", Behavior::Answer(301), waha, Some("answers with a redirect (301)")),
+        ("forbids", Behavior::Answer(403), waha, Some("let POST /webhooks/")),
+        ("knows nothing", Behavior::Answer(404), waha, Some("does not know this instance")),
+        ("limits bodies", Behavior::Answer(413), waha, Some("allow bodies of a mebibyte")),
+        ("reaches nothing", Behavior::Answer(502), waha, Some("it cannot reach the daemon")),
     ] {
-        let proxy = Proxy::start(&serve.base, change);
+        let green = advice.is_none();
+        let proxy = Proxy::start(&serve.base, behavior);
         let output = doctor(&[&id(index), "--config", config, "--url", &proxy.url]).await;
         let report = report(&output);
+        let given = report["advice"].to_string();
+        assert!(given.contains(advice.unwrap_or("[]")), "{name}: {given}");
         assert_eq!(report["passed"], green, "{name}: {:?}", failed(&report));
         assert_eq!(output.status.code(), Some(i32::from(!green)), "{name}");
         let forged = checks(&report, "forged").iter().filter(|check| check["passed"] == false).count();
-        assert_eq!(forged > 50, change.is_none(), "{name}: {forged} forgeries passed");
+        let refuses = !matches!(behavior, Behavior::Answer(200 | 301 | 502));
+        assert_eq!(forged == 0, refuses, "{name}: {forged} forgeries were not refused");
     }
+}
+
+/// A diagnosis must not raise the alarms that it diagnoses.
+#[tokio::test]
+async fn its_webhooks_are_counted_apart() {
+    let gateway = Fake::start();
+    let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
+    let config = serve.config.path().to_str().unwrap();
+    let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let read = async |path: &str| {
+        let request = http::Request::get(format!("{}{path}", serve.operator)).body(Vec::new()).unwrap();
+        String::from_utf8(client().send(request).await.unwrap().into_body()).unwrap()
+    };
+    let status: Value = serde_json::from_str(&read("/status?format=json").await).unwrap();
+    let seen = |status: &Value| {
+        let heard = status["gateways"].as_array().unwrap().iter().map(|one| one["last_inbound_at"].clone());
+        (status["failures"].clone(), heard.collect::<Vec<_>>())
+    };
+    let before = seen(&status);
+    let output = doctor(&[&id(waha), "--config", config, "--phone", "+447700900555"]).await;
+    assert_eq!(failed(&report(&output)), Vec::<String>::new());
+    let metrics = || {
+        let url = url::Url::parse(&format!("{}/metrics", serve.operator)).unwrap();
+        String::from_utf8(crate::contract::get_bytes(&url, &[]).into_body()).unwrap()
+    };
+    let after = metrics();
+    let lines = |family: &str| {
+        let lines = after.lines().filter(|line| line.starts_with(family) && line.contains(&id(waha)));
+        lines.filter(|line| !line.ends_with(" 0")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for family in
+        ["webhooks_rejected_total", "attempts_failed_total", "messages_unmatched_total", "webhook_events_total"]
+    {
+        assert_eq!(lines(&format!("countersign_{family}{{")), Vec::<String>::new());
+    }
+    assert!(!lines("countersign_doctor_webhooks_rejected_total{").is_empty(), "{after}");
+    assert!(!lines("countersign_doctor_webhook_events_total{").is_empty(), "{after}");
+    let status: Value = serde_json::from_str(&read("/status?format=json").await).unwrap();
+    assert_eq!(seen(&status), before, "{status}");
+
+    // Only a holder of the key can make the mark, and a forgery with a copied one is refused all the same.
+    let forge = http::Request::post(format!("{}/webhooks/{}", serve.base, id(waha)));
+    let forge = forge.header("countersign-doctor", "1767225600.00.00").body(b"{}".to_vec()).unwrap();
+    assert_eq!(client().send(forge).await.unwrap().status(), 401);
+    assert!(metrics().contains("countersign_webhooks_rejected_total{"));
 }
 
 #[tokio::test]
@@ -228,7 +286,7 @@ async fn it_requires_a_phone_if_the_instance_replies_to_unknown_codes() {
     let config = serve.config.path().to_str().unwrap();
     let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
     let refused = doctor(&[&id(waha), "--config", config]).await;
-    assert_eq!(refused.status.code(), Some(64));
+    assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--phone"));
     assert!(gateway.requests().is_empty());
     let allowed = doctor(&[&id(waha), "--config", config, "--phone", "+447700900555"]).await;
@@ -246,7 +304,7 @@ async fn with_a_token_a_link_is_minted_and_verified_once() {
     let config = serve.config.path().to_str().unwrap();
     for kind in ["waha", "cloud-api", "generic", "twilio"] {
         let index = GATEWAY_TABLES.iter().position(|(one, _, _)| *one == kind).unwrap();
-        let arguments = ["--phone", "+447700900555", "--token", TOKEN];
+        let arguments = ["--phone", "+447700900555"];
         let output = doctor(&[&[id(index).as_str(), "--config", config][..], &arguments].concat()).await;
         let report = report(&output);
         assert_eq!(failed(&report), Vec::<String>::new(), "{kind}");

@@ -22,8 +22,8 @@ const SAMPLE: &str = "0123456789abcdef0123456789abcdef";
 #[test]
 fn every_block_passes_check_config_once_its_sample_secret_is_replaced() {
     let countersign = || Command::new(env!("CARGO_BIN_EXE_countersign"));
-    let fresh = countersign().arg("new-instance").output().unwrap();
-    let fresh = String::from_utf8(fresh.stdout).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let fresh = crate::process::fresh_instance("Harbour", directory.path());
     let (instance, _) = fresh.split_once("[instance.gateway]").unwrap();
     let check = |block: &str| {
         let text =

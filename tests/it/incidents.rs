@@ -20,7 +20,7 @@ use crate::{
 const SCREEN: usize = 50;
 
 fn status(operator: &str) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_countersign")).args(["status", "--operator", operator]).output();
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign")).args(["status", "--operator-url", operator]).output();
     let output = output.unwrap();
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

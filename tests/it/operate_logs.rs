@@ -33,6 +33,28 @@ async fn send_message(process: &Process, text: &str, id: &str, traceparent: Opti
     assert_eq!(process.client.send(request).await.unwrap().status().as_u16(), 200);
 }
 
+/// At the default level, a start is three lines: what runs in which version, where, and that it is ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_is_three_lines() {
+    let world = World::new(TestStore::directory());
+    let (port, operator) = (free_port(), free_port());
+    let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
+    let text = text.replace("format = \"text\"\nlevel = \"trace\"", "format = \"json\"\nlevel = \"info\"");
+    let process = Process::with(port, operator, &text, &[]).await;
+    until_or(|| process.output(), async || process.output().contains("\"ready\"")).await;
+    let started = lines(&process.output());
+    let messages: Vec<&str> = started.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    assert_eq!(messages, ["starting", "listening", "ready"], "{started:#?}");
+    assert_eq!(started[0]["version"], env!("CARGO_PKG_VERSION"));
+    assert!(started[0]["store"].as_str().unwrap().starts_with("embedded in /"), "{}", started[0]);
+    assert_eq!(started[1]["listen"], format!("127.0.0.1:{port}"));
+    assert_eq!(started[1]["operator_listen"], format!("127.0.0.1:{operator}"));
+    assert_eq!(started[1]["public_url"], world.public_url.trim_end_matches('/'));
+    assert!(started[2]["docs"].as_str().unwrap().ends_with("/docs"), "{}", started[2]);
+    let (status, _, written) = process.terminate();
+    assert_eq!(status, Some(0), "{written}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_is_one_line_and_none_is_lost_at_exit() {
     let world = World::new(TestStore::directory());

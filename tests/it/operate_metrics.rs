@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use countersign::metrics::Metrics;
+use countersign::{domain::doctor_mark, metrics::Metrics};
 use serde_json::json;
 
-use crate::daemon::{Daemon, META, TestStore, WAHA, World, message};
+use crate::daemon::{Daemon, META, TestStore, WAHA, World, message, signed_waha};
 
 /// The scraped text, and the sum of each family over its labels.
 async fn scrape(daemon: &Daemon) -> (String, BTreeMap<String, f64>) {
@@ -53,6 +53,21 @@ const UNCHANGED: &[(&str, &str)] = &[
     ("countersign_unauthenticated_bytes", "no request is under way"),
 ];
 
+/// A genuine and a forged webhook, marked as probes of `doctor`.
+async fn send_as_doctor(daemon: &Daemon) {
+    let keys = &daemon.service.keys;
+    let marked = |mut request: http::Request<Vec<u8>>, instance: &str| {
+        let mark = doctor_mark::sign(keys, instance.parse().unwrap(), daemon.service.clock.wall(), request.body());
+        request.headers_mut().insert(doctor_mark::HEADER, mark.parse().unwrap());
+        request
+    };
+    let chatter = message("447700900155", "D1", "from doctor", daemon.service.clock.wall().as_second());
+    let genuine = marked(signed_waha(&daemon.base, &chatter), WAHA);
+    let forged = http::Request::post(format!("{}/webhooks/{META}", daemon.base)).body(b"{}".to_vec()).unwrap();
+    assert_eq!(daemon.send(genuine).await.status, 200);
+    assert_eq!(daemon.send(marked(forged, META)).await.status, 401);
+}
+
 async fn every_metric_changes(test_store: TestStore) {
     let mut world = World::new(test_store);
     world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 6\n".to_owned();
@@ -76,6 +91,9 @@ async fn every_metric_changes(test_store: TestStore) {
     let location = url::Url::parse(tapped.header("location")).unwrap();
     let token = location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
     assert_eq!(daemon.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({ "token": token })).await.status, 200);
+    // A route with series of its own, which other methods below must not add to.
+    assert_eq!(daemon.get("/").await.status, 303);
+    send_as_doctor(&daemon).await;
     // Unknown, chatter, forged, too old, expired; a callback that fails and one that dies; too many mints.
     daemon.send_message("447700900155", "M2", "[ZZZZZZZZZZZZZZ]").await;
     daemon.send_message("447700900155", "M3", "good morning").await;

@@ -22,7 +22,7 @@ async fn until(process: &Process, what: &str, holds: impl Fn(&Value) -> bool) ->
     wait::until_or(
         || format!("{what}: {:#}", seen.lock().unwrap()),
         async || {
-            let (_, output, error) = status(&["--operator", &process.operator, "--json"]);
+            let (_, output, error) = status(&["--operator-url", &process.operator, "--json"]);
             let mut seen = seen.lock().unwrap();
             *seen = serde_json::from_str(&output).unwrap_or_else(|_| panic!("{output}{error}"));
             holds(&seen)
@@ -86,7 +86,7 @@ async fn one_screen(test_store: TestStore, store: &str) {
 
         server.signal("-KILL");
         until(&other, "the store is missed", |json| json["ready"] == false).await;
-        let (code, screen, error) = status(&["--operator", &other.operator]);
+        let (code, screen, error) = status(&["--operator-url", &other.operator]);
         assert_eq!(code, Some(1), "{screen}{error}");
         assert!(screen.contains("NOT READY"), "{screen}");
         server.restart();
@@ -116,7 +116,7 @@ async fn one_screen_on_redis() {
 #[test]
 fn an_unreachable_daemon_is_a_clear_error() {
     let port = crate::redis_server::free_port();
-    let (code, _, error) = status(&["--operator", &format!("http://127.0.0.1:{port}")]);
+    let (code, _, error) = status(&["--operator-url", &format!("http://127.0.0.1:{port}")]);
     assert_eq!(code, Some(1));
-    assert!(error.contains("is the daemon running?"), "{error}");
+    assert!(error.contains("is the daemon running there?"), "{error}");
 }

@@ -554,10 +554,19 @@ async fn a_configuration_comes_from_standard_input() {
     assert!(status == Some(78) && error.contains("-:1: lissten: is not a key; did you mean listen?"), "{error}");
 }
 
+/// An `[[instance]]` block, with its secrets in files below `directory`.
+pub(crate) fn fresh_instance(name: &str, directory: &std::path::Path) -> String {
+    let secrets = directory.join("secrets");
+    let arguments = ["new-instance", "--name", name, "--number", "+447700900999", "--gateway", "waha", "--secrets"];
+    let (status, block, error) = run(&[&arguments[..], &[secrets.to_str().unwrap()]].concat());
+    assert_eq!(status, Some(0), "{error}");
+    block
+}
+
 #[test]
 fn serve_refuses_a_gateway_without_authentication_and_the_simulator() {
-    let (status, block, _) = run(&["new-instance", "--name", "Shop \"A\""]);
-    assert_eq!(status, Some(0));
+    let directory = tempfile::tempdir().unwrap();
+    let block = fresh_instance("Shop \"A\"", directory.path());
     let top = format!(
         "public_url = \"https://wa.example.org\"\nkey = \"{}\"\n[store]\nurl = \"embedded:/tmp/countersign-x\"\n",
         crate::daemon::KEY
@@ -573,7 +582,7 @@ fn serve_refuses_a_gateway_without_authentication_and_the_simulator() {
     let unsigned = block.lines().filter(|line| !line.starts_with("webhook_secret")).collect::<Vec<_>>().join("\n");
     let (status, _, error) = check(format!("{top}{unsigned}"));
     assert!(status == Some(78) && error.contains("instance.0.gateway.webhook_secret: is missing"), "{error}");
-    let weak = block.replace("webhook_secret = \"whsec_", "webhook_secret = \"secret\" #");
+    let weak = block.replace("webhook_secret_file = ", "webhook_secret = \"secret\" # ");
     assert!(check(format!("{top}{weak}")).2.contains("under 24 bytes"));
     let fake = block.replace("kind = \"waha\"", "kind = \"simulator\"");
     let (status, _, error) = check(format!("{top}{fake}"));
@@ -633,7 +642,7 @@ async fn forgeable_senders_cause_a_warning() {
 #[test]
 fn a_store_with_other_keys_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let (_, block, _) = run(&["new-instance"]);
+    let block = fresh_instance("Shop", &directory.path().join("secrets"));
     let config = |key: &str| {
         let file = tempfile::NamedTempFile::new().unwrap();
         let (port, operator) = (free_port(), free_port());
@@ -666,4 +675,27 @@ fn a_store_with_other_keys_is_refused() {
     let other = config("ZwMetrC/g9augPqGLXxCTvxnRb1LAQSjCvJ8dbRF/vk=");
     let (status, _, error) = run(&["serve", "--config", other.path().to_str().unwrap()]);
     assert!(status == Some(78) && error.contains("other keys"), "{error}");
+}
+
+/// From the command line, beside the running daemon.
+#[tokio::test(flavor = "multi_thread")]
+async fn backup_copies_the_store_of_a_running_daemon() {
+    let world = World::new(TestStore::directory());
+    let process = Process::start(&world).await;
+    process.mint(json!({})).await.unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let file = target.path().join("copy.sqlite");
+    let arguments = ["backup", "--config", process.config.path().to_str().unwrap(), file.to_str().unwrap()];
+    let (status, printed, error) = run(&arguments);
+    assert_eq!(status, Some(0), "{error}");
+    assert!(printed.starts_with(&format!("{} holds the store: ", file.display())), "{printed}");
+    let (status, _, error) = run(&arguments);
+    assert_eq!(status, Some(1));
+    assert!(error.contains("exists already"), "{error}");
+    let redis = target.path().join("redis.toml");
+    let text = std::fs::read_to_string(process.config.path()).unwrap();
+    std::fs::write(&redis, text.replace(&world.test_store.url(), "redis://127.0.0.1/0")).unwrap();
+    let (status, _, error) = run(&["backup", "--config", redis.to_str().unwrap(), file.to_str().unwrap()]);
+    assert_eq!(status, Some(78), "{error}");
+    assert!(error.contains("its own tools"), "{error}");
 }

@@ -10,24 +10,24 @@ use crate::{
     random,
 };
 
-/// The settings for a fake phone at `origin`, and their API token, of which they contain only the digest.
-pub(super) fn settings(origin: &str) -> (String, String) {
-    let InstanceCredentials { id, token, callback_secret, webhook_secret } = InstanceCredentials::generate();
+/// The settings for a fake phone at `origin`.
+pub(super) fn settings(origin: &str) -> String {
+    let InstanceCredentials { id, callback_secret, webhook_secret, .. } = InstanceCredentials::generate();
     let InstanceCredentials { id: sms, token: sms_token, webhook_secret: sms_secret, .. } =
         InstanceCredentials::generate();
     let sms_digest = token_digest(&sms_token);
     let key = STANDARD.encode(random::bytes::<32>());
     let [api_key, sms_api_key] = [(); 2].map(|()| format!("phone_{}", URL_SAFE_NO_PAD.encode(random::bytes::<24>())));
-    let digest = token_digest(&token);
-    let text = format!(
-        r#"# Settings of `countersign dev`; edit them freely. `countersign print-config` shows every key.
-# Addresses, public_url and the store are set by the command line. Delete this directory to start over.
+    format!(
+        r#"# Settings of `countersign dev`. Changes are applied within seconds, without a restart.
+# `countersign print-config` shows every key. Addresses, public_url and the store are set by the command line.
+# Delete this directory to start over.
 key = "{key}"
 
 [log]
 format = "text"
 # "countersign=debug" logs every request and event.
-level = "countersign=warn,actix_server=warn"
+level = "countersign=warn,countersign::app::reload=info,actix_server=warn"
 
 [shutdown]
 drain_delay = "0s"
@@ -38,16 +38,15 @@ id = "{id}"
 name = "Harbour demo"
 # From a range reserved for fiction.
 number = "+447700900999"
-# Digests only; `countersign dev --new-token` creates a token, shows it and adds its digest.
-tokens = [
-  "{digest}",
-]
+# The API token is in the file `token` beside this one. `countersign new-token` makes more, with fewer rights.
+tokens = []
 callback_secrets = ["{callback_secret}"]
 # The inbox on the fake phone's page; or your own app's URL.
 callback_url = "{origin}/inbox"
 allow_http_callbacks = true
 callback_allow_networks = ["127.0.0.0/8", "::1/128"]
-# Allowed redirect URLs after the link in the reply. Add your own app, such as "http://localhost:3000/".
+# Allowed redirect URLs after the link in the reply. `dev` also allows every address of this machine, such as
+# http://localhost:3000/in; in production, list those of your app.
 redirect_urls = ["{origin}/landed"]
 completion = "same_browser"
 completions_allowed = ["same_browser", "prove_phone", "anywhere"]
@@ -77,6 +76,5 @@ url = "{origin}"
 api_key = "{sms_api_key}"
 webhook_secret = "{sms_secret}"
 "#
-    );
-    (text, token)
+    )
 }

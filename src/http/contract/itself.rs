@@ -7,6 +7,9 @@ use crate::http::problem::Code;
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
+        served("/", "getRoot", "A redirect to the documentation")
+            .about("For people who open the daemon's address in a browser.")
+            .answer(303, "To `/docs`", "", json!({}), Value::Null),
         file("/openapi.json", "getOpenApi", "The contract as OpenAPI 3.1", "application/json")
             .about("Generated from the same table as the page, and held to the routes by tests."),
         file("/docs", "getDocs", "The contract as a page", "text/html")
@@ -28,14 +31,23 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-fn file(path: &'static str, id: &'static str, title: &'static str, media: &'static str) -> Operation {
+/// An operation without access to the store.
+fn served(path: &'static str, id: &'static str, title: &'static str) -> Operation {
     let store = [Code::NotFound, Code::InternalError, Code::StoreUnavailable, Code::TemporaryReducedCapacity];
-    let kind = if media == "application/json" { "object" } else { "string" };
     operation(Area::Contract, "GET", path, id, title)
         .open_to(Access::Nobody)
         .without(&store)
         .problems(&[Code::RateLimited])
         .spends()
-        .answer(200, "The file", media, json!({ "type": kind }), Value::Null)
-        .answer(304, "You have it already", "", json!({}), Value::Null)
+}
+
+fn file(path: &'static str, id: &'static str, title: &'static str, media: &'static str) -> Operation {
+    let kind = if media == "application/json" { "object" } else { "string" };
+    served(path, id, title).answer(200, "The file", media, json!({ "type": kind }), Value::Null).answer(
+        304,
+        "You have it already",
+        "",
+        json!({}),
+        Value::Null,
+    )
 }

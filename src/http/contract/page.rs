@@ -22,7 +22,10 @@ use crate::{
 };
 
 pub(in crate::http) const CSS: &str = include_str!("../../../templates/docs/style.css");
-const JS: &str = include_str!("../../../templates/docs/page.js");
+/// Tabs of samples, filled with the reader's values.
+pub(in crate::http) const SAMPLES_JS: &str = include_str!("../../../templates/docs/samples.js");
+const JS: &str =
+    concat!(include_str!("../../../templates/docs/samples.js"), include_str!("../../../templates/docs/page.js"));
 const INTRODUCTION: &str = include_str!("../../../templates/docs/introduction.md");
 
 #[derive(Template)]

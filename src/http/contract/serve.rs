@@ -1,13 +1,17 @@
 //! Serves the renderings of the contract as files.
 
-use std::sync::OnceLock;
+use std::{io::Write as _, sync::OnceLock};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{StatusCode, header},
+    http::{
+        StatusCode,
+        header::{self, Encoding, Header as _},
+    },
     web::{Bytes, Data},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use flate2::{Compression, write::GzEncoder};
 
 use super::{markdown, openapi, page, postman};
 use crate::{hash::sha256, http::PublicState};
@@ -22,35 +26,72 @@ pub(in crate::http) struct Renderings {
     llms: OnceLock<Rendering>,
 }
 
-/// A rendered document and its entity tag.
+/// A rendered document, as it is and compressed.
 pub(in crate::http) struct Rendering {
+    plain: Representation,
+    gzip: Representation,
+}
+
+/// The bytes of a response and their entity tag.
+struct Representation {
     body: Bytes,
     tag: String,
 }
 
 impl Rendering {
     pub(in crate::http) fn new(body: String) -> Self {
-        let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&sha256(body.as_bytes())[..12]));
-        Self { body: body.into(), tag }
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(body.as_bytes()).expect("writing to memory does not fail");
+        let gzip = gzip.finish().expect("writing to memory does not fail");
+        Self { plain: Representation::new(body.into_bytes()), gzip: Representation::new(gzip) }
     }
 
     pub(in crate::http) fn serve(&self, request: &HttpRequest, media: &'static str) -> HttpResponse {
+        let gzip = accepts_gzip(request);
+        let Representation { body, tag } = if gzip { &self.gzip } else { &self.plain };
         let mut response = HttpResponse::Ok();
         let seen = request.headers().get(header::IF_NONE_MATCH);
-        let seen = seen.is_some_and(|seen| seen.as_bytes() == self.tag.as_bytes());
+        let seen = seen.is_some_and(|seen| seen.as_bytes() == tag.as_bytes());
         if seen {
             response.status(StatusCode::NOT_MODIFIED);
         }
         response
-            .insert_header((header::ETAG, self.tag.as_str()))
+            .insert_header((header::ETAG, tag.as_str()))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .insert_header((header::VARY, "accept-encoding"))
             .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
-        if seen { response.finish() } else { response.content_type(media).body(self.body.clone()) }
+        if seen {
+            return response.finish();
+        }
+        if gzip {
+            response.insert_header((header::CONTENT_ENCODING, "gzip"));
+        }
+        response.content_type(media).body(body.clone())
     }
+}
+
+impl Representation {
+    fn new(body: Vec<u8>) -> Self {
+        let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&sha256(&body)[..12]));
+        Self { body: body.into(), tag }
+    }
+}
+
+fn accepts_gzip(request: &HttpRequest) -> bool {
+    let offered = [Encoding::gzip(), Encoding::identity()];
+    let accepted = header::AcceptEncoding::parse(request).ok();
+    accepted.and_then(|accepted| accepted.negotiate(offered.iter())) == Some(Encoding::gzip())
 }
 
 fn url(state: &PublicState) -> String {
     state.service.public_url("")
+}
+
+/// `GET /`: leads to the documentation.
+pub(in crate::http) async fn root(state: Data<PublicState>) -> HttpResponse {
+    let mut response = HttpResponse::SeeOther();
+    response.insert_header((header::LOCATION, state.service.public_url("/docs")));
+    response.finish()
 }
 
 /// `GET /openapi.json`

@@ -30,6 +30,8 @@ pub(super) fn render(source: &str) -> RenderedGuide {
     let mut out: Vec<Event<'_>> = Vec::with_capacity(events.len());
     let mut code: Option<String> = None;
     let mut tables = 0;
+    // Within a group of blocks that are shown as tabs.
+    let mut in_tabs = false;
     for (index, event) in events.iter().enumerate() {
         if let (Some(section), Some(text)) = (sections.last_mut(), visible_text(event)) {
             section.text.push_str(text);
@@ -52,16 +54,41 @@ pub(super) fn render(source: &str) -> RenderedGuide {
             }
             Event::End(TagEnd::Heading(level)) => out.push(Event::Html(format!("</{level}>\n").into())),
             Event::Start(Tag::CodeBlock(kind)) => {
-                let language = match kind {
-                    CodeBlockKind::Fenced(language) => language.as_ref(),
-                    CodeBlockKind::Indented => "",
-                };
-                out.push(Event::Html(format!("<pre tabindex=\"0\"><code data-language=\"{language}\">").into()));
+                let info = CodeInfo::of(kind);
+                let mut html = String::new();
+                if let Some(tab) = info.tab {
+                    if !in_tabs {
+                        html.push_str("<div class=\"samples\" role=\"group\" aria-label=\"Samples\">\n");
+                    }
+                    html.push_str("<div data-sample=\"");
+                    highlight::escape(tab, &mut html);
+                    html.push_str("\"><p class=\"label\">");
+                    highlight::escape(tab, &mut html);
+                    html.push_str("</p>");
+                }
+                in_tabs = info.tab.is_some();
+                html.push_str("<pre tabindex=\"0\"><code data-language=\"");
+                highlight::escape(info.language, &mut html);
+                html.push_str("\">");
+                out.push(Event::Html(html.into()));
                 code = Some(String::new());
             }
             Event::End(TagEnd::CodeBlock) => {
                 let text = code.take().unwrap_or_default();
-                out.push(Event::Html(format!("{}</code></pre>\n", highlight::html(text.trim_end())).into()));
+                let mut html = format!("{}</code></pre>", highlight::html(text.trim_end()));
+                if in_tabs {
+                    html.push_str("</div>");
+                    let next = events.get(index + 1).and_then(|next| match next {
+                        Event::Start(Tag::CodeBlock(kind)) => CodeInfo::of(kind).tab,
+                        _ => None,
+                    });
+                    if next.is_none() {
+                        html.push_str("\n</div>");
+                        in_tabs = false;
+                    }
+                }
+                html.push('\n');
+                out.push(Event::Html(html.into()));
             }
             // Wide tables scroll on their own; `tabindex` makes that reachable by keyboard.
             Event::Start(Tag::Table(_)) => {
@@ -92,6 +119,21 @@ pub(super) fn render(source: &str) -> RenderedGuide {
     let mut rendered = String::with_capacity(source.len() * 2);
     html::push_html(&mut rendered, out.into_iter());
     RenderedGuide { html: rendered, sections }
+}
+
+/// The first line of a fenced block: the language, and `tab=NAME` for one of several blocks in a row that are shown as
+/// tabs.
+struct CodeInfo<'a> {
+    language: &'a str,
+    tab: Option<&'a str>,
+}
+
+impl<'a> CodeInfo<'a> {
+    fn of(kind: &'a CodeBlockKind<'_>) -> Self {
+        let CodeBlockKind::Fenced(info) = kind else { return Self { language: "", tab: None } };
+        let mut words = info.split_whitespace();
+        Self { language: words.next().unwrap_or_default(), tab: words.find_map(|word| word.strip_prefix("tab=")) }
+    }
 }
 
 /// The visible text of an event.
@@ -144,6 +186,17 @@ mod tests {
         let titles: Vec<&str> = rendered.sections.iter().map(|section| section.title.as_str()).collect();
         assert_eq!(titles, ["Title", "redeem it, twice", "redeem it, twice"]);
         assert!(rendered.sections[1].text.contains("Text here."), "{}", rendered.sections[1].text);
+    }
+
+    #[test]
+    fn blocks_in_a_row_with_tabs_are_one_group() {
+        let html =
+            render("```js tab=Express file=a.mjs\n1\n```\n\n```py tab=Django\n2\n```\n\ntext\n\n```sh\n3\n```\n").html;
+        assert_eq!((html.matches("class=\"samples\"").count(), html.matches("data-sample").count()), (1, 2), "{html}");
+        assert_eq!(html.matches("<div").count(), html.matches("</div>").count(), "{html}");
+        let (group, rest) = html.split_once("<p>text</p>").unwrap();
+        assert!(group.contains("data-sample=\"Express\"") && group.contains("data-language=\"py\""), "{html}");
+        assert!(!rest.contains("data-sample"), "{html}");
     }
 
     #[test]

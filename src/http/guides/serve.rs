@@ -18,7 +18,7 @@ use super::{
 use crate::http::{
     PublicState,
     contract::{
-        page::{CSS, policy},
+        page::{CSS, SAMPLES_JS, policy},
         serve::{Rendering, restricted},
     },
     problem::Problem,
@@ -37,6 +37,8 @@ impl Default for Guides {
 #[template(path = "docs/guide.html")]
 struct DocsPage<'a> {
     css: &'static str,
+    /// Empty on the search page.
+    js: &'static str,
     title: &'a str,
     guides: &'static [Guide],
     /// Slug of the current guide; empty for the search.
@@ -67,7 +69,7 @@ pub(in crate::http) async fn guide(
 ) -> Result<HttpResponse, Problem> {
     let index = GUIDES.iter().position(|guide| guide.slug == *slug).ok_or_else(Problem::not_found)?;
     let rendering = state.guides.0[index].get_or_init(|| Rendering::new(guide_page(&GUIDES[index])));
-    Ok(restricted(rendering.serve(&request, "text/html; charset=utf-8"), &policy(None, CSS)))
+    Ok(restricted(rendering.serve(&request, "text/html; charset=utf-8"), &policy(Some(SAMPLES_JS), CSS)))
 }
 
 fn guide_page(guide: &Guide) -> String {
@@ -75,6 +77,7 @@ fn guide_page(guide: &Guide) -> String {
     let headings = rendered.sections.into_iter().filter(|section| section.level == pulldown_cmark::HeadingLevel::H2);
     render_page(&DocsPage {
         css: CSS,
+        js: SAMPLES_JS,
         title: guide.title(),
         guides: GUIDES,
         slug: guide.slug,
@@ -92,6 +95,7 @@ pub(in crate::http) async fn search(query: Option<Query<SearchQuery>>) -> HttpRe
     let hits = find(&query);
     let body = render_page(&DocsPage {
         css: CSS,
+        js: "",
         title: "Search",
         guides: GUIDES,
         slug: "",

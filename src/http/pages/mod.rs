@@ -3,6 +3,7 @@
 //! GET changes nothing, however many crawlers and link previews fetch a page. Only a POST changes something, and it
 //! must come from our own origin and carry the page's form field, a keyed digest of link and browser.
 
+mod errors;
 mod layout;
 mod link;
 mod stage_events;
@@ -12,6 +13,7 @@ mod visitor;
 mod widget;
 
 pub(super) use self::{
+    errors::as_pages,
     layout::{PageResponse, PageStyle, see_other, set_security_headers},
     link::{complete, dispute, dispute_form, open},
     stage_events::events,

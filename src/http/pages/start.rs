@@ -24,6 +24,7 @@ use crate::{
 
 #[derive(Template)]
 #[template(path = "pages/wait.html")]
+#[expect(clippy::struct_excessive_bools, reason = "what a template shows or hides")]
 struct WaitPage<'a> {
     style: &'a PageStyle<'a>,
     texts: &'static PageTexts,
@@ -49,8 +50,12 @@ struct WaitPage<'a> {
     purpose: &'a str,
     /// A notice that replies of this number are delayed; empty when they are not.
     delay_notice: &'a str,
-    whatsapp_link: String,
+    /// The chat with the message typed.
+    message_url: String,
+    /// The chat without a text.
     chat_url: String,
+    /// `dev`: a fake phone stands in for WhatsApp.
+    fake_phone: bool,
     text: String,
     manual_lead: String,
     qr: String,
@@ -111,6 +116,7 @@ fn render_page(
     }
     let service = &state.service;
     let number = instance.config.number.e164();
+    let fake_phone = instance.gateway.fake_phone("").is_some();
     let mut page = WaitPage {
         style: &style,
         texts,
@@ -138,8 +144,9 @@ fn render_page(
         } else {
             ""
         },
-        whatsapp_link: String::new(),
+        message_url: String::new(),
         chat_url: instance.chat_url(),
+        fake_phone,
         text: String::new(),
         manual_lead: texts.manual_lead.replace("<number>", &format!("\u{2066}{number}\u{2069}")),
         qr: String::new(),
@@ -164,8 +171,8 @@ fn render_page(
                 return note_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead);
             };
             page.text = service.prefilled(instance, record, &code);
-            page.whatsapp_link = instance.message_url(&page.text);
-            page.qr = qr::bmp_data_url(&page.whatsapp_link).unwrap_or_default();
+            page.message_url = instance.page_message_url(&page.text);
+            page.qr = qr::bmp_data_url(&page.message_url).unwrap_or_default();
             page.show_qr = !instance.config.strict_browser && !page.qr.is_empty();
         }
         StartPageState::AwaitingCode { until } => page.deadline = until.as_millisecond(),
@@ -303,7 +310,7 @@ pub(crate) async fn go_to_whatsapp(
     Ok(match code {
         Some(code) => {
             let text = state.service.prefilled(instance, record, &code);
-            see_other(&instance.message_url(&text))
+            see_other(&instance.page_message_url(&text))
         }
         None => see_other(&state.service.public_url(&format!("/l/{handle}"))),
     })
@@ -320,7 +327,7 @@ pub(crate) async fn qr_code(state: Data<PublicState>, cx: Cx, handle: Path<Strin
     let code = state.service.link_code(&record).ok_or_else(Problem::not_found)?;
     let text = state.service.prefilled(&instance, &record, &code);
     let texts = PageTexts::for_channel(instance.gateway.channel(), instance.language(Some(&record.request)));
-    let svg = qr::svg(&instance.message_url(&text), &texts.qr_label).ok_or_else(Problem::not_found)?;
+    let svg = qr::svg(&instance.page_message_url(&text), &texts.qr_label).ok_or_else(Problem::not_found)?;
     let mut response = HttpResponse::Ok();
     set_security_headers(&mut response, &[], None, None);
     response.insert_header(("cross-origin-resource-policy", "cross-origin"));

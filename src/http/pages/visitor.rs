@@ -93,6 +93,11 @@ impl Visitor {
         }
     }
 
+    /// Whether the response is shown to a person.
+    pub(super) fn reads_html(&self) -> bool {
+        self.reads_html
+    }
+
     pub(in crate::http) fn browser(&self) -> Browser<'_> {
         Browser { cookies: &self.cookies, ip: Some(self.ip), user_agent: self.user_agent.as_deref() }
     }

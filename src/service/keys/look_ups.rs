@@ -201,7 +201,7 @@ impl Service {
         let ends = known.until.map_or(0, Timestamp::as_second);
         self.metrics.look_up_change_ends_timestamp_seconds.set(ends);
         let before = self.key_state.look_ups.swap(Some(Arc::new(known)));
-        if before.as_deref() != Some(&known) {
+        if before.is_some_and(|before| *before != known) {
             let CurrentLookUpKey { number, since, until } = known;
             let until = until.map(tracing::field::display);
             tracing::info!(number, %since, until, "the key of look-ups; `until` then the one before it is used as well");

@@ -54,19 +54,24 @@ async fn send(daemon: &Daemon, operation: &Operation, live: &Live, twist: Overri
 
 /// A GET whose answer may be larger than the usual client reads.
 pub(crate) fn get_large(url: &url::Url, headers: &[(&str, &str)]) -> Answer {
+    get_bytes(url, headers).into()
+}
+
+pub(crate) fn get_bytes(url: &url::Url, headers: &[(&str, &str)]) -> http::Response<Vec<u8>> {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", url.port().unwrap())).unwrap();
     let headers: String = headers.iter().fold(String::new(), |out, (name, value)| format!("{out}{name}: {value}\r\n"));
     write!(stream, "GET {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n", url.path()).unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let head = str::from_utf8(&bytes[..end]).unwrap();
     let mut lines = head.lines();
     let status: u16 = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let mut response = http::Response::builder().status(status);
     for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
         response = response.header(name, value);
     }
-    response.body(body.as_bytes().to_vec()).unwrap().into()
+    response.body(bytes[end + 4..].to_vec()).unwrap()
 }
 
 fn encoded(media: &str, example: &Value) -> String {

@@ -9,14 +9,22 @@ use crate::daemon::client;
 /// A change to headers and body.
 pub(super) type Change = fn(&mut Vec<(String, String)>, &mut Vec<u8>);
 
-/// Without a change, it answers every request with 200 itself.
+/// What the proxy does with a request.
+#[derive(Clone, Copy)]
+pub(super) enum Behavior {
+    /// Passes it on, with this change.
+    Forward(Change),
+    /// Answers it with this status.
+    Answer(u16),
+}
+
 pub(super) struct Proxy {
     pub(super) url: String,
     handle: ServerHandle,
 }
 
 impl Proxy {
-    pub(super) fn start(to: &str, change: Option<Change>) -> Self {
+    pub(super) fn start(to: &str, behavior: Behavior) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let to = Arc::new(to.to_owned());
@@ -24,7 +32,7 @@ impl Proxy {
             let to = Arc::clone(&to);
             App::new().default_service(web::to(move |request: HttpRequest, body: web::Bytes| {
                 let to = Arc::clone(&to);
-                async move { forward(&to, &request, &body, change).await }
+                async move { forward(&to, &request, &body, behavior).await }
             }))
         });
         let server = server.workers(1).disable_signals().shutdown_timeout(0).listen(listener).unwrap().run();
@@ -40,8 +48,14 @@ impl Drop for Proxy {
     }
 }
 
-async fn forward(to: &str, request: &HttpRequest, body: &[u8], change: Option<Change>) -> HttpResponse {
-    let Some(change) = change else { return HttpResponse::Ok().finish() };
+async fn forward(to: &str, request: &HttpRequest, body: &[u8], behavior: Behavior) -> HttpResponse {
+    let change = match behavior {
+        Behavior::Forward(change) => change,
+        Behavior::Answer(status) => {
+            let status = actix_web::http::StatusCode::from_u16(status).unwrap();
+            return HttpResponse::build(status).insert_header(("location", "https://elsewhere.example/")).finish();
+        }
+    };
     let headers = request.headers().iter().filter(|(name, _)| !["host", "content-length"].contains(&name.as_str()));
     let mut headers: Vec<(String, String)> =
         headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
