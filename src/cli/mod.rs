@@ -129,8 +129,7 @@ pub fn run() -> Result<ExitCode, Failure> {
             if let Some(checked) = crate::doctor::run_oidc(&options) {
                 return checked;
             }
-            let path = options.config.as_deref().context("--config is missing")?;
-            crate::doctor::run_blocking(parse_config(&read_config(path)?)?, &options)
+            crate::doctor::run_blocking(parse_config(&read_config(&options.config)?)?, &options)
         }
         Command::Backup(options) => backup::run(&options),
         Command::Mint(options) => api_commands::mint(&options),
