@@ -31,7 +31,7 @@ pub(crate) struct Recorded {
 impl Recorded {
     pub(crate) fn webhook(&self) -> Webhook<'_> {
         let Self { headers, body, now, .. } = self;
-        Webhook { method: &Method::POST, path_secret: None, query: "", headers, body, now: *now }
+        Webhook { method: &Method::POST, path_suffix: None, query: "", headers, body, now: *now }
     }
 }
 

@@ -5,19 +5,21 @@ use std::hint::black_box;
 use anyhow::{Context as _, ensure};
 use countersign::{
     app,
+    config::ConfigFiles,
     domain::{
-        Birth, Event, InstanceId, KeyRing, Language, Phone, Protocol as _, Request, Sender, Verification,
+        Event, InstanceId, KeyRing, Language, NewVerification, Phone, Request, Sender, StateMachine as _, Verification,
         VerificationId,
         code::LinkCode,
-        extract::candidates,
-        link::{Link, LinkCommand, Sent},
+        link::{Link, LinkCommand, MessageChecks},
+        message_codes::find_codes,
+        standard_webhooks,
         template::{self, Values},
         time::from_millis,
-        token::Kind,
+        token::TokenKind,
         whatsapp,
     },
     http::qr,
-    service::{callback, input},
+    service::{callback, link_request},
     store::{StoredRecord, record},
 };
 use jiff::Timestamp;
@@ -95,25 +97,25 @@ fn prefilled(code: &LinkCode) -> anyhow::Result<String> {
 
 fn code() -> anyhow::Result<LinkCode> {
     let ring = ring()?;
-    ring.link_code(ring.current(), instance(), &[3; 16], CODE_LENGTH).context("the current key is there")
+    ring.link_code(ring.current_id(), instance(), &[3; 16], CODE_LENGTH).context("the current key is there")
 }
 
 fn texts() -> anyhow::Result<Vec<Work>> {
     let (message, number) = (prefilled(&code()?)?, number()?);
-    ensure!(candidates(&message, CODE_LENGTH.into()).codes.len() == 1, "no code in {message}");
+    ensure!(find_codes(&message, CODE_LENGTH.into()).codes.len() == 1, "no code in {message}");
     let url = whatsapp::wa_me(&number, &message);
     let chatter = "Thank you, we shall be there at eight. ".repeat(50);
     let english = Language::find("en").context("no English")?;
     let (message2, url2) = (message.clone(), url.clone());
     Ok(vec![
-        work("extract: prefilled message", move || candidates(black_box(&message), CODE_LENGTH.into())),
-        large("extract: two kilobytes without a code", move || candidates(black_box(&chatter), CODE_LENGTH.into())),
+        work("extract: prefilled message", move || find_codes(black_box(&message), CODE_LENGTH.into())),
+        large("extract: two kilobytes without a code", move || find_codes(black_box(&chatter), CODE_LENGTH.into())),
         work("text: reply", move || {
             let values = Values { link: "https://wa.example.org/o/AAAA", name: "Harbour", ..Values::default() };
             template::render(black_box(english.success()), values)
         }),
         work("text: wa.me link", move || whatsapp::wa_me(&number, black_box(&message2))),
-        large("qr: bitmap", move || qr::bitmap(black_box(&url))),
+        large("qr: bitmap", move || qr::bmp_data_url(black_box(&url))),
         large("qr: svg", move || qr::svg(black_box(&url2), "QR")),
     ])
 }
@@ -134,33 +136,34 @@ fn keys() -> anyhow::Result<Vec<Work>> {
     let id = VerificationId::new(MILLIS.unsigned_abs(), [1; 10]);
     let rings = [ring()?, ring()?, ring()?, ring()?, ring()?];
     let [deriving, finding, digesting, making, recognising] = rings;
-    let token = making.token(making.current(), Kind::Link, id, &nonce).context("the current key is there")?;
+    let token = making.token(making.current_id(), TokenKind::Link, id, &nonce).context("the current key is there")?;
     Ok(vec![
         work("keys: a link's code and id", move || {
-            let code = deriving.link_code(deriving.current(), instance(), black_box(&nonce), CODE_LENGTH)?;
-            deriving.link_id(deriving.current(), instance(), &code, MILLIS.unsigned_abs())
+            let code = deriving.link_code(deriving.current_id(), instance(), black_box(&nonce), CODE_LENGTH)?;
+            deriving.link_id(deriving.current_id(), instance(), &code, MILLIS.unsigned_abs())
         }),
         work("keys: the ids of a code", move || finding.link_ids(instance(), black_box(&code))),
         work("keys: digest of a message's id", move || {
             digesting.look_up("message", instance(), black_box(b"false_447700900123@c.us_00788579935749167D0E"))
         }),
         work("keys: make a token", move || {
-            making.token(making.current(), Kind::Link, id, black_box(&nonce)).map(|token| token.to_string())
+            making.token(making.current_id(), TokenKind::Link, id, black_box(&nonce)).map(|token| token.to_string())
         }),
         work("keys: recognise a token", move || {
-            recognising.admits(black_box(&token), Kind::Link) && recognising.recognises(&token, Kind::Link, &nonce)
+            recognising.verify_id_mac(black_box(&token), TokenKind::Link)
+                && recognising.verify_token(&token, TokenKind::Link, &nonce)
         }),
     ])
 }
 
 fn pending(ring: &KeyRing) -> Verification<Link> {
     let now = from_millis(MILLIS);
-    let birth = Birth {
+    let new = NewVerification {
         id: VerificationId::new(MILLIS.unsigned_abs(), [1; 10]),
         instance: instance(),
-        key: ring.current(),
+        key: ring.current_id(),
         nonce: [3; 16],
-        now,
+        created_at: now,
         expires_at: now + std::time::Duration::from_secs(300),
         max_attempts: 5,
     };
@@ -175,13 +178,13 @@ fn pending(ring: &KeyRing) -> Verification<Link> {
         user_agent: text("Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko)"),
         ..Request::default()
     };
-    Verification::link(birth, CODE_LENGTH, request)
+    Verification::link(new, CODE_LENGTH, request)
 }
 
 fn receive() -> anyhow::Result<LinkCommand> {
     let sender = Sender::new(Some("+447700900123".parse().context("a phone")?), None, None);
-    let (push_name, text) = (Some("Mara".to_owned()), Sent::default());
-    Ok(LinkCommand::Receive { sender, push_name, text, risk: None, may_reply: true })
+    let (push_name, checks) = (Some("Mara".to_owned()), MessageChecks::default());
+    Ok(LinkCommand::Receive { sender, push_name, checks, risk: None, may_reply: true })
 }
 
 fn records() -> anyhow::Result<Vec<Work>> {
@@ -211,7 +214,7 @@ fn records() -> anyhow::Result<Vec<Work>> {
 }
 
 fn minting() -> anyhow::Result<Vec<Work>> {
-    let (config, instances) = app::load(CONFIG).map_err(|faults| anyhow::anyhow!("{faults}"))?;
+    let (config, instances) = app::load(&ConfigFiles::of(CONFIG, [])?)?;
     let instance = instances.get(config.instances[0].id).context("the instance is there")?;
     let text = json!({
         "purpose": "login", "state": "5d7d3b0b-9c1e-4f0e-8a59-2b1f6c7a9e10",
@@ -220,9 +223,9 @@ fn minting() -> anyhow::Result<Vec<Work>> {
     })
     .to_string();
     let body: Map<String, Value> = serde_json::from_str(&text)?;
-    ensure!(input::mint(&body, &instance).is_ok(), "the request is faulty");
+    ensure!(link_request::parse(&body, &instance).is_ok(), "the request is faulty");
     Ok(vec![work("mint: read a request", move || {
         let body: Map<String, Value> = serde_json::from_str(black_box(&text)).ok()?;
-        input::mint(&body, &instance).ok()
+        link_request::parse(&body, &instance).ok()
     })])
 }

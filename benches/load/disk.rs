@@ -1,7 +1,7 @@
 //! What the disk can do: the yardstick of the embedded store.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     os::unix::fs::FileExt as _,
     path::Path,
     time::{Duration, Instant},
@@ -16,11 +16,7 @@ const PAGES: u64 = 1024;
 
 /// Writes of one page made durable, one after the other, in a second.
 pub(crate) fn syncs_per_second(directory: &Path, limit: Duration) -> std::io::Result<f64> {
-    let file = OpenOptions::new().create(true).write(true).truncate(false).open(directory.join("yardstick"))?;
-    if file.metadata()?.len() == 0 {
-        (0..PAGES).try_for_each(|page| file.write_all_at(&PAGE, page * 4096))?;
-        file.sync_all()?;
-    }
+    let file = yardstick(directory)?;
     let start = Instant::now();
     let mut count = 0;
     for page in (0..PAGES).cycle() {
@@ -32,6 +28,30 @@ pub(crate) fn syncs_per_second(directory: &Path, limit: Duration) -> std::io::Re
         count += 1;
     }
     Ok(per_second(count, start.elapsed()))
+}
+
+/// How long each of `count` such writes takes, in milliseconds, one every `interval`.
+pub(crate) async fn sync_times(directory: &Path, count: usize, interval: Duration) -> std::io::Result<Vec<f64>> {
+    let file = yardstick(directory)?;
+    let mut times = Vec::with_capacity(count);
+    let mut due = tokio::time::interval(interval);
+    for page in (0..PAGES).cycle().take(count) {
+        due.tick().await;
+        let start = Instant::now();
+        file.write_all_at(&PAGE, page * 4096)?;
+        file.sync_data()?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(times)
+}
+
+fn yardstick(directory: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new().create(true).write(true).truncate(false).open(directory.join("yardstick"))?;
+    if file.metadata()?.len() == 0 {
+        (0..PAGES).try_for_each(|page| file.write_all_at(&PAGE, page * 4096))?;
+        file.sync_all()?;
+    }
+    Ok(file)
 }
 
 /// The kind of file system that holds `directory`; a `tmpfs` would measure memory.

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::wire::Wire;
 
 /// How long the daemon gets to deliver what a round has left behind.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{\"id\":\"x\"}";
 
 /// When a request came, and the `uuid` in it if there is one.

@@ -27,6 +27,9 @@ wire! {
         pub uuid: Option<String>,
         /// The outcome in words, to be read after "the message".
         pub meaning: String,
+        /// The beginning of a webhook that could not be parsed, for tokens with the scope `read_secrets`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub webhook: Option<String>,
     }
 
     pub struct ExplainedEvent {
@@ -68,7 +71,7 @@ wire! {
     }
 
     pub struct Explanation {
-        #[schema(words(&["request", "message", "phone_ending", "chat"]))]
+        #[schema(words(&["request", "message", "phone_ending", "chat", "malformed"]))]
         pub read_as: &'static str,
         /// The answer in one sentence, for people.
         pub sentence: String,

@@ -114,6 +114,9 @@ pub fn warnings(instance: &Instance) -> Vec<(&'static str, String)> {
     if let Some(weak) = instance.gateway.sender_warning() {
         warnings.push(("the sender of a message is taken from unauthenticated data", weak.to_owned()));
     }
+    if let Some(outdated) = instance.gateway.api_warning() {
+        warnings.push(("an old version of the gateway's API is configured, which its vendor will end", outdated));
+    }
     let unencrypted = instance.config.unencrypted_redirects();
     warnings.extend(unencrypted.map(|url| {
         (

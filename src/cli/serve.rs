@@ -106,7 +106,11 @@ fn described(config: &Config, instances: &[Arc<Instance>], missing: &[MasterStat
             instance.config.name,
             instance.gateway.kind(),
             instance.gateway.webhook_auth().describe(),
-            app::webhook_url(&config.public_url, instance.config.id),
+            instance
+                .gateway
+                .webhook_auth()
+                .signed_url()
+                .map_or_else(|| app::webhook_url(&config.public_url, instance.config.id), str::to_owned),
         ));
         let now = Clock::default().wall();
         for token in instance.config.tokens.iter().filter(|token| token.named) {

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use super::{
     DeliveryReceipt, Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    answers,
     auth_scheme::AuthScheme,
+    cloud_api,
     config_reader::ConfigReader,
-    json::{self, rfc3339_seconds, text, unix_seconds},
-    send_result_with_id,
+    json::{self, text, time},
     sender_ids::SenderIds,
 };
 use crate::domain::Subject;
@@ -77,8 +78,7 @@ impl Gateway for Bird {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        send_result_with_id(response, &body, &["/id"])
+        answers::read(response, &["/id"], &[])
     }
 }
 
@@ -100,7 +100,7 @@ fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
         chat_id: number.or(bsuid).or(of("identifierValue")).map(str::to_owned),
         push_name: of("annotations/name").map(str::to_owned),
         text: words.map(str::to_owned),
-        timestamp: unix_seconds(payload, "/meta/extraInformation/timestamp").or(rfc3339_seconds(payload, "/createdAt")),
+        timestamp: time(payload, "/meta/extraInformation/timestamp").or(time(payload, "/createdAt")),
         from_me,
         receipt: if from_me { receipt(payload, id) } else { None },
         ..WebhookEvent::default()
@@ -112,7 +112,7 @@ fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
 /// rejected it, Bird passes on Meta's code: docs.bird.com/api, Channels API, "Message Failure Sources".
 fn receipt(payload: &Value, id: &str) -> Option<DeliveryReceipt> {
     let source = payload.pointer("/failure/source").filter(|source| text(source, "/name") == Some("whatsapp"));
-    let why = source.and_then(|source| text(source, "/code")).and_then(|code| code.parse().ok());
-    let progress = ReceiptStatus::from_word(text(payload, "/status")?)?.with_meta_code(why);
+    let why = source.and_then(|source| text(source, "/code"));
+    let progress = ReceiptStatus::from_word(text(payload, "/status")?)?.with_code(cloud_api::ANSWERS, why);
     Some(DeliveryReceipt { message_id: id.to_owned(), status: progress })
 }

@@ -12,10 +12,10 @@ use url::form_urlencoded;
 use super::{
     CodeMessage, Gateway, IgnoreReason, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    answers,
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
-    json::{self, items, rfc3339_seconds, text, unix_seconds},
-    send_result_by_status,
+    json::{self, items, text, time},
     sender_ids::SenderIds,
 };
 use crate::domain::Subject;
@@ -90,22 +90,32 @@ impl Gateway for Chatwoot {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match send_result_by_status(response.status()) {
-            SendResult::Accepted { .. } => SendResult::Accepted { id: number(&body, "/id") },
-            other => other,
-        }
+        answers::read(response, &["/id"], &[])
     }
+}
+
+/// The direction of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MessageType {
+    Incoming,
+    Outgoing,
+    /// An activity, such as the assignment of an agent.
+    Other,
 }
 
 impl Chatwoot {
     fn read_message(&self, body: &Value) -> Result<WebhookEvent, Malformed> {
         let id = text(body, "/source_id").map(str::to_owned).or(number(body, "/id"));
         let id = id.ok_or_else(|| Malformed("a message without an id".to_owned()))?;
-        let kind = text(body, "/message_type");
+        // Some releases post the number of the type.
+        let kind = match json::id_text(body, "/message_type").as_deref() {
+            Some("0" | "incoming") => MessageType::Incoming,
+            Some("1" | "outgoing" | "3" | "template") => MessageType::Outgoing,
+            _ => MessageType::Other,
+        };
         let by_agent = text(body, "/sender/type").is_some_and(|kind| kind != "contact");
         let private = body["private"].as_bool().unwrap_or_default();
-        let from_me = matches!(kind, Some("outgoing" | "template")) || by_agent || private;
+        let from_me = kind == MessageType::Outgoing || by_agent || private;
         let is_text = text(body, "/content_type").is_none_or(|kind| kind == "text")
             && items(body, "/attachments").next().is_none();
         let sender = self.sender(body);
@@ -115,7 +125,7 @@ impl Chatwoot {
             .check_id(body.pointer("/inbox/id"), inbox);
         let ignored = if from_me {
             Some(IgnoreReason::FromMe)
-        } else if kind != Some("incoming") || sender.is_none() {
+        } else if kind != MessageType::Incoming || sender.is_none() {
             Some(IgnoreReason::Event)
         } else {
             (!is_text || text(body, "/content").is_none()).then_some(IgnoreReason::NonText)
@@ -127,7 +137,7 @@ impl Chatwoot {
             forgeable: sender.as_ref().is_some_and(|(_, weak)| *weak),
             push_name: text(body, "/sender/name").map(str::to_owned),
             text: text(body, "/content").map(str::to_owned),
-            timestamp: unix_seconds(body, "/created_at").or(rfc3339_seconds(body, "/created_at")),
+            timestamp: time(body, "/created_at"),
             from_me,
             ..WebhookEvent::default()
         };

@@ -8,19 +8,31 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    CodeMessage, Gateway, Handshake, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Unauthenticated,
-    Webhook, WebhookAuth, WebhookEvent,
+    CodeMessage, Gateway, Handshake, IgnoreReason, Malformed, ReceiptStatus, SendResult, Unauthenticated, Webhook,
+    WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    answers::{self, Answer, GATEWAY_ERROR, NOT_ON_WHATSAPP, PERMANENT, RATE_LIMITED, UNAUTHORIZED, WINDOW_CLOSED},
     auth_scheme::{self, AuthScheme},
     cloud_template::AuthenticationTemplate,
     config_reader::ConfigReader,
-    json::{self, items, text, unix_seconds},
-    send_result_by_status,
+    json::{self, items, text, time},
     sender_ids::SenderIds,
 };
-use crate::domain::{DeliveryFailure, Subject};
+use crate::domain::Subject;
 
-const DEFAULT_URL: &str = "https://graph.facebook.com/v23.0";
+/// The newest documented version of the Graph API: developers.facebook.com/docs/graph-api/changelog.
+const GRAPH_VERSION: u32 = 26;
+const GRAPH_URL: &str = "https://graph.facebook.com/v";
+
+fn default_url() -> String {
+    format!("{GRAPH_URL}{GRAPH_VERSION}.0")
+}
+
+/// A warning if `url` has an older version. Meta ends each about two years after its release.
+fn old_version(url: &str) -> Option<String> {
+    let version = url.strip_prefix(GRAPH_URL)?.split(['.', '/']).next()?.parse::<u32>().ok()?;
+    (version < GRAPH_VERSION).then(|| format!("{url} is older than v{GRAPH_VERSION}.0"))
+}
 
 pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let app_secrets = reader.webhook_secrets();
@@ -31,7 +43,7 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         app_secrets,
         access_token: reader.sending_secret("access_token", "a system user's token, to send replies"),
         phone_number_id: reader.identifier("phone_number_id", "the id of the sending number"),
-        url: reader.base_url(Some(DEFAULT_URL)),
+        url: reader.base_url(Some(&default_url())),
         template: AuthenticationTemplate::read(reader),
     })
 }
@@ -81,6 +93,10 @@ impl Gateway for CloudApi {
         Some(&self.phone_number_id)
     }
 
+    fn api_warning(&self) -> Option<String> {
+        old_version(&self.url)
+    }
+
     fn recipient(&self, subject: &Subject) -> String {
         recipient_of(subject)
     }
@@ -101,7 +117,7 @@ impl Gateway for CloudApi {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        parse_response(response)
+        answers::read(response, IDS, &[ANSWERS])
     }
 }
 
@@ -128,22 +144,33 @@ pub(super) fn text_body(chat_id: &str, subject: Option<&Subject>, text: &str) ->
     message
 }
 
-/// Parses the response to a send request.
-pub(super) fn parse_response(response: &Response<Vec<u8>>) -> SendResult {
-    let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-    if response.status().is_success() {
-        return SendResult::Accepted { id: text(&body, "/messages/0/id").map(str::to_owned) };
-    }
-    match body.pointer("/error/code").and_then(Value::as_i64) {
-        Some(190) => SendResult::Refused(Refusal::Unauthorized),
-        Some(4 | 80_007 | 130_429 | 131_056) => SendResult::Retryable { reason: DeliveryFailure::RateLimited },
-        Some(131_026) => SendResult::Refused(Refusal::NotOnWhatsApp),
-        Some(131_047) => SendResult::Refused(Refusal::WindowClosed),
-        Some(100 | 131_008 | 131_009 | 131_049) => SendResult::Refused(Refusal::Permanent),
-        Some(131_000) => SendResult::Retryable { reason: DeliveryFailure::GatewayError },
-        _ => send_result_by_status(response.status()),
-    }
-}
+/// Meta's error codes: developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes.
+pub(super) const ANSWERS: &[Answer] = &[
+    // The token, its permissions, or the account: expired, revoked, restricted, locked or unpaid, or the number is not
+    // registered.
+    Answer::value(
+        CODE,
+        &["0", "3", "10", "33", "190", "200", "368", "131005", "131031", "131037", "131042", "131045", "133010"],
+        UNAUTHORIZED,
+    ),
+    Answer::value(CODE, &["4", "80007", "130429", "131048", "131056"], RATE_LIMITED),
+    Answer::value(CODE, &["131026"], NOT_ON_WHATSAPP),
+    Answer::value(CODE, &["131047"], WINDOW_CLOSED),
+    // 131049 and 130472: WhatsApp chose not to deliver it. 132xxx: the template.
+    Answer::value(
+        CODE,
+        &[
+            "100", "130472", "131008", "131009", "131021", "131049", "131051", "132000", "132001", "132005", "132007",
+            "132012", "132015", "132016",
+        ],
+        PERMANENT,
+    ),
+    Answer::value(CODE, &["1", "2", "131000", "131016", "131057", "133004"], GATEWAY_ERROR),
+];
+const CODE: &str = "/error/code";
+
+/// Where a response has the id of the sent message.
+pub(super) const IDS: &[&str] = &["/messages/0/id"];
 
 /// The events of a webhook body.
 pub(super) fn parse_body(body: &[u8]) -> Result<Vec<WebhookEvent>, Malformed> {
@@ -179,8 +206,8 @@ fn read_value(value: &Value, events: &mut Vec<WebhookEvent>) {
 
 fn read_status(status: &Value) -> WebhookEvent {
     let progress = text(status, "/status").and_then(ReceiptStatus::from_word);
-    let why = status.pointer("/errors/0/code").and_then(Value::as_i64);
-    WebhookEvent::status(text(status, "/id"), progress.map(|progress| progress.with_meta_code(why)))
+    let why = json::id_text(status, "/errors/0/code");
+    WebhookEvent::status(text(status, "/id"), progress.map(|progress| progress.with_code(ANSWERS, why.as_deref())))
 }
 
 fn read_message(message: &Value, value: &Value) -> WebhookEvent {
@@ -209,7 +236,7 @@ fn read_message(message: &Value, value: &Value) -> WebhookEvent {
         chat_id: group.or(from).or(user).map(str::to_owned),
         push_name: of_contact("/profile/name").map(str::to_owned),
         text: body.map(str::to_owned),
-        timestamp: unix_seconds(message, "/timestamp"),
+        timestamp: time(message, "/timestamp"),
         group: group.is_some(),
         ..WebhookEvent::default()
     };
@@ -222,7 +249,7 @@ fn read_echo(echo: &Value) -> WebhookEvent {
         message_id: text(echo, "/id").map(str::to_owned),
         chat_id: text(echo, "/to").map(str::to_owned),
         text: text(echo, "/text/body").map(str::to_owned),
-        timestamp: unix_seconds(echo, "/timestamp"),
+        timestamp: time(echo, "/timestamp"),
         ..WebhookEvent::ignored(IgnoreReason::FromMe)
     }
 }

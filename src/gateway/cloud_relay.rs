@@ -3,18 +3,19 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     CodeMessage, Gateway, Malformed, SendResult, Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
+    answers::{self, Answer, RATE_LIMITED},
     auth_scheme::{AuthScheme, Encoding, Hash},
     cloud_api,
     cloud_template::AuthenticationTemplate,
     config_reader::ConfigReader,
     json,
 };
-use crate::domain::{DeliveryFailure, Subject};
+use crate::domain::Subject;
 
 pub(super) fn build_360dialog(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let hmac = |header: &str, prefix: &str| AuthScheme::BodyHmac {
@@ -59,6 +60,10 @@ pub(super) fn build_gupshup(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         template: AuthenticationTemplate::read(reader),
     })
 }
+
+/// docs.360dialog.com, "Rate limits": a 400 like that for unpaid bills; only the text distinguishes them. Meta's errors are
+/// passed on.
+const ANSWERS: &[Answer] = &[Answer::contains("endpoint rate limit", RATE_LIMITED).at(400)];
 
 struct CloudRelay {
     kind: &'static str,
@@ -116,12 +121,7 @@ impl Gateway for CloudRelay {
         json::post(&self.endpoint, &[key], &cloud_api::text_body(chat_id, subject, text))
     }
 
-    /// 360dialog answers 400 for its rate limit and for unpaid bills; only the text distinguishes them.
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let words = String::from_utf8_lossy(response.body()).to_lowercase();
-        if response.status() == StatusCode::BAD_REQUEST && words.contains("endpoint rate limit") {
-            return SendResult::Retryable { reason: DeliveryFailure::RateLimited };
-        }
-        cloud_api::parse_response(response)
+        answers::read(response, cloud_api::IDS, &[ANSWERS, cloud_api::ANSWERS])
     }
 }

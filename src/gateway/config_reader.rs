@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use super::{auth_scheme::AuthScheme, simulator};
 use crate::{
@@ -49,9 +49,16 @@ impl ConfigReader<'_> {
         self.table.text(name)
     }
 
-    /// The URL that the gateway signs: `webhook_url` if the table has one, else the one by `public_url`.
+    /// The URL that the gateway signs: `webhook_url` if the table has one, else the one by `public_url`. Gateways sign it
+    /// as it is spelled, but without a fragment, which they may use for settings of their own.
     pub(super) fn webhook_url(&mut self) -> String {
-        self.text("webhook_url").unwrap_or_else(|| self.webhook_url.to_owned())
+        let Some(url) = self.text("webhook_url") else { return self.webhook_url.to_owned() };
+        let is_web = |parsed: Url| matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
+        if url.contains(char::is_whitespace) || !Url::parse(&url).is_ok_and(is_web) {
+            self.table
+                .fault("webhook_url", "expected the whole URL as at the gateway, with https:// and without spaces");
+        }
+        url.split('#').next().unwrap_or_default().to_owned()
     }
 
     /// `sms_verifies`: whether a received SMS may verify its sender. The sender of an SMS can be forged.

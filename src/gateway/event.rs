@@ -1,6 +1,6 @@
 //! Webhook events, in one form for all gateways.
 
-use super::{DeliveryReceipt, Gateway};
+use super::{DeliveryReceipt, Gateway, Malformed};
 use crate::domain::{Phone, Sender, wire::wire_enum};
 
 wire_enum! {
@@ -28,6 +28,8 @@ wire_enum! {
         Sms = "sms",
         /// It has no id, no chat or no text.
         Incomplete = "incomplete",
+        /// It does not have the documented structure.
+        Malformed = "malformed",
     }
 }
 
@@ -59,6 +61,8 @@ pub struct WebhookEvent {
     pub group: bool,
     /// The delivery receipt, if this is a status.
     pub receipt: Option<DeliveryReceipt>,
+    /// What is wrong with a malformed event.
+    pub fault: Option<String>,
 }
 
 impl WebhookEvent {
@@ -70,6 +74,11 @@ impl WebhookEvent {
             group: why == IgnoreReason::Group,
             ..Self::default()
         }
+    }
+
+    /// A part of a webhook that does not have the documented structure; the other parts count.
+    pub fn malformed(why: &Malformed) -> Self {
+        Self { fault: Some(why.0.clone()), ..Self::ignored(IgnoreReason::Malformed) }
     }
 
     /// Whether this number received the event; `true` if the event does not name a recipient. The vendor's ids decide

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Unauthenticated, Webhook, WebhookAuth,
-    WebhookEvent,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    answers::{self, Answer, CLIENT_ANSWERS, GATEWAY_TIMEOUT, NOT_CONNECTED, NOT_ON_WHATSAPP, UNAUTHORIZED},
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, items, text, unix_seconds},
-    send_result_by_status,
+    json::{self, text, time},
+    wuzapi,
 };
-use crate::domain::{DeliveryFailure, Subject};
+use crate::domain::Subject;
 
 pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let choices = [
@@ -32,6 +32,18 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         instance: reader.sending_secret("instance", "the name of the Evolution instance").expose_secret().to_owned(),
     })
 }
+
+/// github.com/EvolutionAPI/evolution-api, src/api/guards and src/api/integrations: failures of the connection are a 400 whose
+/// text names the reason.
+const ANSWERS: &[Answer] = &[
+    Answer::value("/response/message/*/exists", &["false"], NOT_ON_WHATSAPP).at(400),
+    Answer::contains("connection closed", NOT_CONNECTED).at(400),
+    Answer::contains("sessionerror: no sessions", NOT_CONNECTED).at(400),
+    Answer::contains("timed out", GATEWAY_TIMEOUT).at(400),
+    Answer::contains("instance does not exist", UNAUTHORIZED).at(404),
+    // Releases from 2.4 on require a licence.
+    Answer::contains("license", UNAUTHORIZED).at(503),
+];
 
 struct Evolution {
     scheme: AuthScheme,
@@ -68,22 +80,21 @@ impl Gateway for Evolution {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
-        let data = &body["data"];
-        let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
-            "messages.upsert" => read_message(data)?,
-            "messages.update" => {
-                let from_me = data["fromMe"].as_bool().unwrap_or_default();
-                let progress = text(data, "/status").and_then(ReceiptStatus::from_word);
-                WebhookEvent { from_me, ..WebhookEvent::status(text(data, "/keyId"), progress) }
-            }
-            "messages.edited" => WebhookEvent::ignored(IgnoreReason::Edit),
-            "send.message" => WebhookEvent::ignored(IgnoreReason::FromMe),
-            _ => WebhookEvent::ignored(IgnoreReason::Event),
+        let events: Vec<WebhookEvent> = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
+            "messages.upsert" => each(&body["data"])
+                .map(|data| read_message(data).unwrap_or_else(|why| WebhookEvent::malformed(&why)))
+                .collect(),
+            "messages.update" => each(&body["data"]).map(read_status).collect(),
+            // Evolution Go, whose API is another kind's.
+            "Message" => vec![wuzapi::read_message(&body["data"])?],
+            "messages.edited" => vec![WebhookEvent::ignored(IgnoreReason::Edit)],
+            "send.message" => vec![WebhookEvent::ignored(IgnoreReason::FromMe)],
+            _ => vec![WebhookEvent::ignored(IgnoreReason::Event)],
         };
         // Outside `data`, `sender` is the receiving number.
         let addressee =
             Addressee::default().check_id(body.get("instance"), &self.instance).with_phone(text(&body, "/sender"));
-        Ok(vec![event.addressed_to(&addressee)])
+        Ok(events.into_iter().map(|event| event.addressed_to(&addressee)).collect())
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
@@ -97,27 +108,20 @@ impl Gateway for Evolution {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let body_contains = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
-        match response.status() {
-            StatusCode::BAD_REQUEST if items(&body, "/response/message").any(|one| one["exists"] == false) => {
-                SendResult::Refused(Refusal::NotOnWhatsApp)
-            }
-            // A connection failure is a 400 whose text names the reason.
-            StatusCode::BAD_REQUEST if body_contains("connection closed") => {
-                SendResult::Retryable { reason: DeliveryFailure::NotConnected }
-            }
-            StatusCode::BAD_REQUEST if body_contains("timed out") => {
-                SendResult::Unknown { reason: DeliveryFailure::GatewayTimeout }
-            }
-            // Releases from 2.4 on require a licence.
-            StatusCode::SERVICE_UNAVAILABLE if body_contains("license") => SendResult::Refused(Refusal::Unauthorized),
-            status => match send_result_by_status(status) {
-                SendResult::Accepted { .. } => SendResult::Accepted { id: text(&body, "/key/id").map(str::to_owned) },
-                other => other,
-            },
-        }
+        answers::read(response, &["/key/id"], &[CLIENT_ANSWERS, ANSWERS])
     }
+}
+
+/// One object, or each of a list, which some releases post.
+fn each(data: &Value) -> impl Iterator<Item = &Value> {
+    let list = data.as_array().filter(|list| !list.is_empty());
+    list.map_or(std::slice::from_ref(data), Vec::as_slice).iter()
+}
+
+fn read_status(data: &Value) -> WebhookEvent {
+    let from_me = data["fromMe"].as_bool().unwrap_or_default();
+    let progress = text(data, "/status").and_then(ReceiptStatus::from_word);
+    WebhookEvent { from_me, ..WebhookEvent::status(text(data, "/keyId"), progress) }
 }
 
 fn read_message(data: &Value) -> Result<WebhookEvent, Malformed> {
@@ -137,8 +141,7 @@ fn read_message(data: &Value) -> Result<WebhookEvent, Malformed> {
         senders: texts_at(data, senders),
         content: Content::from_message(&data["message"]),
         push_name: text(data, "/pushName"),
-        // A 64-bit number may be written as an object.
-        timestamp: unix_seconds(data, "/messageTimestamp").or_else(|| unix_seconds(data, "/messageTimestamp/low")),
+        timestamp: time(data, "/messageTimestamp"),
     };
     Ok(message.into_event())
 }

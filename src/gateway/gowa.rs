@@ -9,15 +9,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    answers::{self, Answer, CLIENT_ANSWERS, NOT_CONNECTED, NOT_ON_WHATSAPP, UNAUTHORIZED, WINDOW_CLOSED},
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, rfc3339_seconds, text},
-    send_result_by_status,
+    json::{self, text, time},
 };
-use crate::domain::{DeliveryFailure, Subject};
+use crate::domain::Subject;
 
 /// Keys that mark a message as media, whose `body` is a caption.
 const MEDIA: &[&str] = &["audio", "document", "image", "sticker", "video", "video_note"];
@@ -31,6 +31,15 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         device: reader.text("device"),
     })
 }
+
+/// github.com/aldinokemal/go-whatsapp-web-multidevice, src/pkg/error and src/ui/rest/middleware.
+const ANSWERS: &[Answer] = &[
+    Answer::value("/code", &["INVALID_JID"], NOT_ON_WHATSAPP),
+    Answer::value("/code", &["WA_REACHOUT_TIMELOCK"], WINDOW_CLOSED),
+    Answer::value("/code", &["DEVICE_NOT_FOUND", "DEVICE_ID_REQUIRED"], UNAUTHORIZED),
+    // "Not connected" and "not logged in" share a code; only the former is temporary.
+    Answer::contains("you are not connect", NOT_CONNECTED).at(401),
+];
 
 struct Gowa {
     scheme: AuthScheme,
@@ -89,22 +98,7 @@ impl Gateway for Gowa {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match text(&body, "/code") {
-            Some("INVALID_JID") => SendResult::Refused(Refusal::NotOnWhatsApp),
-            Some("WA_REACHOUT_TIMELOCK") => SendResult::Refused(Refusal::WindowClosed),
-            // "Not connected" and "not logged in" share a code; only the former is temporary.
-            Some("AUTHENTICATION_ERROR") if text(&body, "/message").is_some_and(|why| why.contains("connect")) => {
-                SendResult::Retryable { reason: DeliveryFailure::NotConnected }
-            }
-            _ if jid::is_reach_out_lock(response.body()) => SendResult::Refused(Refusal::WindowClosed),
-            _ => match send_result_by_status(response.status()) {
-                SendResult::Accepted { .. } => {
-                    SendResult::Accepted { id: text(&body, "/results/message_id").map(str::to_owned) }
-                }
-                other => other,
-            },
-        }
+        answers::read(response, &["/results/message_id"], &[ANSWERS, CLIENT_ANSWERS])
     }
 }
 
@@ -123,7 +117,7 @@ fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
         senders: texts_at(payload, senders),
         content: Content::from_text(text(payload, "/body").filter(|_| !is_media)),
         push_name: text(payload, "/from_name"),
-        timestamp: rfc3339_seconds(payload, "/timestamp"),
+        timestamp: time(payload, "/timestamp"),
     };
     Ok(message.into_event())
 }

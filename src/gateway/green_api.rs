@@ -8,15 +8,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    answers::{self, Answer, NOT_CONNECTED, QUOTA, UNAUTHORIZED},
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, text, unix_seconds},
-    send_result_by_status,
+    json::{self, text, time},
 };
-use crate::domain::{DeliveryFailure, Subject};
+use crate::domain::Subject;
 
 const DEFAULT_URL: &str = "https://api.green-api.com";
 
@@ -29,6 +29,16 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         api_key: reader.sending_secret("api_key", "the apiTokenInstance, to send replies"),
     })
 }
+
+/// green-api.com/en/docs/api/common-errors.
+const ANSWERS: &[Answer] = &[
+    Answer::contains("starting", NOT_CONNECTED).at(400),
+    Answer::contains("expired", UNAUTHORIZED).at(400),
+    Answer::contains("deleted", UNAUTHORIZED).at(400),
+    Answer::contains("not authorized", UNAUTHORIZED).at(400),
+    // The number of chats per month, or of messages on a developer's account.
+    Answer::status(466, QUOTA),
+];
 
 struct GreenApi {
     scheme: AuthScheme,
@@ -75,21 +85,7 @@ impl Gateway for GreenApi {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let body_contains = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
-        match response.status().as_u16() {
-            400 if body_contains("starting") => SendResult::Retryable { reason: DeliveryFailure::NotConnected },
-            400 if body_contains("expired") || body_contains("deleted") || body_contains("not authorized") => {
-                SendResult::Refused(Refusal::Unauthorized)
-            }
-            466 => SendResult::Retryable { reason: DeliveryFailure::Quota },
-            _ => match send_result_by_status(response.status()) {
-                SendResult::Accepted { .. } => {
-                    SendResult::Accepted { id: text(&body, "/idMessage").map(str::to_owned) }
-                }
-                other => other,
-            },
-        }
+        answers::read(response, &["/idMessage"], &[ANSWERS])
     }
 }
 
@@ -118,7 +114,7 @@ fn read_message(body: &Value, from_me: bool) -> Result<WebhookEvent, Malformed> 
             Content::from_text(words.filter(|text| !text.starts_with("{{SWE")))
         },
         push_name: text(body, "/senderData/senderName"),
-        timestamp: unix_seconds(body, "/timestamp"),
+        timestamp: time(body, "/timestamp"),
     };
     Ok(message.into_event())
 }

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    Gateway, Malformed, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    answers::{self, Answer, CLIENT_ANSWERS, NOT_ON_WHATSAPP, WINDOW_CLOSED},
     auth_scheme::AuthScheme,
     config_reader::ConfigReader,
     jid,
     json::{self, text},
-    send_result_with_id, waha,
+    waha,
 };
 use crate::domain::Subject;
 
@@ -27,6 +28,13 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         instance: reader.identifier("instance", "the id of the instance at Hypersender"),
     })
 }
+
+/// docs.hypersender.com, WhatsApp API v2, "Errors".
+const ANSWERS: &[Answer] = &[
+    Answer::value("/errors/exists", &["false"], NOT_ON_WHATSAPP).at(422),
+    // WhatsApp has restricted this number from starting chats, for some hours.
+    Answer::status(423, WINDOW_CLOSED),
+];
 
 struct Hypersender {
     scheme: AuthScheme,
@@ -64,15 +72,7 @@ impl Gateway for Hypersender {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match response.status().as_u16() {
-            422 if body.pointer("/errors/exists") == Some(&Value::Bool(false)) => {
-                SendResult::Refused(Refusal::NotOnWhatsApp)
-            }
-            // WhatsApp has restricted this number from starting chats, for some hours.
-            423 => SendResult::Refused(Refusal::WindowClosed),
-            // A queued message has no id yet.
-            _ => send_result_with_id(response, &body, &["/key/id"]),
-        }
+        // A queued message has no id yet.
+        answers::read(response, &["/key/id"], &[ANSWERS, CLIENT_ANSWERS])
     }
 }

@@ -122,11 +122,6 @@ pub(super) fn parse_lookup_jid(jid: &str) -> LidLookup {
     phone_from_jid(jid).map_or_else(hidden, LidLookup::Phone)
 }
 
-/// WhatsApp's error 463: this account is temporarily barred from starting chats.
-pub(super) fn is_reach_out_lock(body: &[u8]) -> bool {
-    String::from_utf8_lossy(body).contains("error 463")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -5,6 +5,7 @@
 //! requests. A new gateway is a file, a folder of fixtures, and a line in `KINDS`.
 
 mod addressee;
+mod answers;
 mod auth_scheme;
 mod bird;
 mod chatwoot;
@@ -14,12 +15,15 @@ mod cloud_template;
 mod config_reader;
 mod event;
 mod evolution;
+mod evolution_go;
 mod generic;
 mod gowa;
 mod green_api;
 mod hypersender;
 mod jid;
 mod json;
+mod json_repair;
+mod multipart;
 mod outcome;
 mod receipt;
 mod sample;
@@ -39,7 +43,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use self::outcome::{send_result_by_status, send_result_with_id};
 pub use self::{
     auth_scheme::{CredentialLocation, WebhookRequest},
     config_reader::Purpose,
@@ -64,6 +67,7 @@ const KINDS: &[(&str, BuildFn)] = &[
     ("cloud-api", cloud_api::build),
     ("waha", waha::build),
     ("evolution", evolution::build),
+    ("evolution-go", evolution_go::build),
     ("gowa", gowa::build),
     ("wppconnect", wppconnect::build),
     ("wuzapi", wuzapi::build),
@@ -222,6 +226,11 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// The vendor's id of this number, compared with [`WebhookEvent::number_id`] to find the instance of a message.
     fn number_id(&self) -> Option<&str> {
+        None
+    }
+
+    /// A warning to log at start if the configured API is outdated.
+    fn api_warning(&self) -> Option<String> {
         None
     }
 

@@ -1,9 +1,7 @@
 //! The results of requests to a gateway: of sending a message, and of looking up a LID.
 
 use http::StatusCode;
-use serde_json::Value;
 
-use super::json::text;
 use crate::domain::{DeliveryFailure, Phone};
 
 /// The result of a request that sends a message.
@@ -41,6 +39,8 @@ pub enum Refusal {
     WindowClosed,
     /// The gateway rejected the credentials, or this number is logged out or banned.
     Unauthorized,
+    /// The account's quota of messages is used up, for a day or a month.
+    Quota,
     /// Any other permanent failure.
     Permanent,
 }
@@ -58,6 +58,7 @@ impl From<Refusal> for DeliveryFailure {
             Refusal::NotOnWhatsApp => Self::NotOnWhatsApp,
             Refusal::WindowClosed => Self::WindowClosed,
             Refusal::Unauthorized => Self::Unauthorized,
+            Refusal::Quota => Self::Quota,
             Refusal::Permanent => Self::Permanent,
         }
     }
@@ -73,16 +74,5 @@ pub(super) fn send_result_by_status(status: StatusCode) -> SendResult {
         504 | 520 | 524 => SendResult::Unknown { reason: DeliveryFailure::GatewayTimeout },
         500..=599 => SendResult::Retryable { reason: DeliveryFailure::GatewayError },
         _ => SendResult::Refused(Refusal::Permanent),
-    }
-}
-
-/// Like [`send_result_by_status`], with the message id from the first of `pointers` that exists.
-pub(super) fn send_result_with_id(response: &http::Response<Vec<u8>>, body: &Value, pointers: &[&str]) -> SendResult {
-    match send_result_by_status(response.status()) {
-        SendResult::Accepted { .. } => {
-            let id = pointers.iter().find_map(|pointer| text(body, pointer));
-            SendResult::Accepted { id: id.map(str::to_owned) }
-        }
-        other => other,
     }
 }

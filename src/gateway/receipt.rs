@@ -1,6 +1,9 @@
 //! Delivery receipts of messages that were sent.
 
-use super::{IgnoreReason, Refusal, WebhookEvent};
+use super::{
+    IgnoreReason, Refusal, WebhookEvent,
+    answers::{Answer, refusal_of},
+};
 
 /// The delivery status of one sent message.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,19 +31,19 @@ impl ReceiptStatus {
             "sent" | "server" | "server_ack" | "submitted" => Self::Accepted,
             "delivered" | "device" | "delivery_ack" | "received" | "read" | "played" => Self::Delivered,
             "noaccount" => Self::Failed(Refusal::NotOnWhatsApp),
+            // Green-API: WhatsApp has restricted this number, so that the message waits for up to a day; and the chat's
+            // window has closed. green-api.com/en/docs/api/receiving/notifications-format/outgoing-message.
+            "yellowcard" | "noactivesession" => Self::Failed(Refusal::WindowClosed),
             "failed" | "error" | "undelivered" | "undeliverable" | "rejected" | "expired" | "sending_failed"
             | "delivery_failed" => Self::Failed(Refusal::Permanent),
             _ => return None,
         })
     }
 
-    /// Refines a failure by Meta's error code (WhatsApp Cloud API, "Error codes"), which some gateways pass on.
-    pub(super) fn with_meta_code(self, code: Option<i64>) -> Self {
-        match (self, code) {
-            (Self::Failed(_), Some(131_026)) => Self::Failed(Refusal::NotOnWhatsApp),
-            (Self::Failed(_), Some(131_047)) => Self::Failed(Refusal::WindowClosed),
-            _ => self,
-        }
+    /// Refines a failure by the gateway's error code, which the table of its answers explains, too.
+    pub(super) fn with_code(self, table: &[Answer], code: Option<&str>) -> Self {
+        let refusal = code.and_then(|code| refusal_of(table, code));
+        refusal.filter(|_| matches!(self, Self::Failed(_))).map_or(self, Self::Failed)
     }
 
     /// From the ack levels of WhatsApp's clients: -1 error, 0 pending, 1 server, 2 device, 3 read, 4 played.

@@ -6,15 +6,12 @@ use http::{Request, Response};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use url::form_urlencoded::byte_serialize;
 
 use super::{
-    CodeMessage, Gateway, IgnoreReason, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
-    auth_scheme::AuthScheme,
-    config_reader::ConfigReader,
-    json::{self, text},
-    send_result_by_status,
+    CodeMessage, Gateway, IgnoreReason, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent, answers,
+    auth_scheme::AuthScheme, config_reader::ConfigReader, json,
 };
 use crate::domain::{Channel, Chat, Sender, Subject, standard_webhooks};
 
@@ -140,10 +137,6 @@ impl Gateway for Simulator {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match send_result_by_status(response.status()) {
-            SendResult::Accepted { .. } => SendResult::Accepted { id: text(&body, "/id").map(str::to_owned) },
-            other => other,
-        }
+        answers::read(response, &["/id"], &[])
     }
 }

@@ -8,15 +8,14 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    answers::{self, Answer, NOT_ON_WHATSAPP, PERMANENT, QUOTA, RATE_LIMITED, UNAUTHORIZED, WINDOW_CLOSED},
     auth_scheme::AuthScheme,
     config_reader::{self, ConfigReader, Purpose, basic_auth},
-    json::text,
-    send_result_by_status,
     sender_ids::SenderIds,
 };
-use crate::domain::{Channel, DeliveryFailure, Subject};
+use crate::domain::{Channel, Subject};
 
 /// The prefix of WhatsApp numbers; SMS numbers have none.
 const WHATSAPP: &str = "whatsapp:";
@@ -51,6 +50,17 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         sms_verifies,
     })
 }
+
+/// twilio.com/docs/api/errors.
+const ANSWERS: &[Answer] = &[
+    // Credentials; the account is suspended; the sender is not this account's, or Meta has disabled it.
+    Answer::value("/code", &["20003", "20005", "63007", "63051", "63112"], UNAUTHORIZED),
+    Answer::value("/code", &["63003", "63024"], NOT_ON_WHATSAPP),
+    Answer::value("/code", &["63016"], WINDOW_CLOSED),
+    Answer::value("/code", &["20429", "63017", "63018"], RATE_LIMITED),
+    Answer::value("/code", &["63038"], QUOTA),
+    Answer::value("/code", &["21211", "21610", "21614"], PERMANENT),
+];
 
 struct Twilio {
     scheme: AuthScheme,
@@ -123,17 +133,7 @@ impl Gateway for Twilio {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        if response.status().is_success() {
-            return SendResult::Accepted { id: text(&body, "/sid").map(str::to_owned) };
-        }
-        match body.pointer("/code").and_then(Value::as_i64) {
-            Some(20_003) => SendResult::Refused(Refusal::Unauthorized),
-            Some(21_211) => SendResult::Refused(Refusal::Permanent),
-            Some(63_016) => SendResult::Refused(Refusal::WindowClosed),
-            Some(20_429 | 63_018) => SendResult::Retryable { reason: DeliveryFailure::RateLimited },
-            _ => send_result_by_status(response.status()),
-        }
+        answers::read(response, &["/sid"], &[ANSWERS])
     }
 }
 
@@ -141,11 +141,7 @@ impl Twilio {
     fn read(&self, form: &Form) -> Result<WebhookEvent, Malformed> {
         if form.one("MessageStatus").is_some() || form.one("SmsStatus") != Some("received") {
             let progress = form.one("MessageStatus").and_then(ReceiptStatus::from_word);
-            let progress = progress.map(|progress| match (progress, form.one("ErrorCode")) {
-                (ReceiptStatus::Failed(_), Some("63003" | "63024")) => ReceiptStatus::Failed(Refusal::NotOnWhatsApp),
-                (ReceiptStatus::Failed(_), Some("63016")) => ReceiptStatus::Failed(Refusal::WindowClosed),
-                _ => progress,
-            });
+            let progress = progress.map(|progress| progress.with_code(ANSWERS, form.one("ErrorCode")));
             return Ok(WebhookEvent::status(form.one("MessageSid"), progress));
         }
         let missing = |name: &str| Malformed(format!("not exactly one {name}"));

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::{
     Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    answers,
     auth_scheme::AuthScheme,
     cloud_api,
     config_reader::{self, ConfigReader, Purpose, basic_auth},
-    json::{self, rfc3339_seconds, text},
-    send_result_with_id,
+    json::{self, text, time},
     sender_ids::SenderIds,
 };
 use crate::domain::{Channel, Subject};
@@ -98,8 +98,7 @@ impl Gateway for Vonage {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        send_result_with_id(response, &body, &["/message_uuid"])
+        answers::read(response, &["/message_uuid"], &[])
     }
 }
 
@@ -118,7 +117,7 @@ fn read_message(body: &Value, kind: &str) -> Result<WebhookEvent, Malformed> {
         forgeable: !on_whatsapp,
         push_name: text(body, "/profile/name").map(str::to_owned),
         text: words.map(str::to_owned),
-        timestamp: rfc3339_seconds(body, "/timestamp"),
+        timestamp: time(body, "/timestamp"),
         ..WebhookEvent::default()
     };
     Ok(event.with_sender(ids))

@@ -7,16 +7,16 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, LidLookup, Malformed, ReceiptStatus, Refusal, SendResult, Unauthenticated, Webhook,
-    WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, LidLookup, Malformed, ReceiptStatus, SendResult, Unauthenticated, Webhook, WebhookAuth,
+    WebhookEvent,
     addressee::Addressee,
+    answers::{self, Answer, CLIENT_ANSWERS, NOT_CONNECTED, UNAUTHORIZED},
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, text, unix_seconds},
-    send_result_by_status,
+    json::{self, id, text, time},
 };
-use crate::domain::{DeliveryFailure, Subject};
+use crate::domain::Subject;
 
 pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Waha {
@@ -32,6 +32,15 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         session: reader.text("session").unwrap_or_else(|| "default".to_owned()),
     })
 }
+
+/// waha.devlike.pro/docs/how-to/send-messages and /docs/how-to/sessions: a 422 names the state of a session that is not
+/// working.
+const ANSWERS: &[Answer] = &[
+    Answer::value("/status", &["STARTING"], NOT_CONNECTED).at(422),
+    Answer::value("/status", &["SCAN_QR_CODE", "STOPPED", "FAILED"], UNAUTHORIZED).at(422),
+    // The session is gone; a wrong path is "Cannot POST /…".
+    Answer::contains("session", UNAUTHORIZED).at(404),
+];
 
 struct Waha {
     scheme: AuthScheme,
@@ -74,22 +83,7 @@ impl Gateway for Waha {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match (send_result_by_status(response.status()), text(&body, "/status")) {
-            _ if jid::is_reach_out_lock(response.body()) => SendResult::Refused(Refusal::WindowClosed),
-            (SendResult::Accepted { .. }, _) => {
-                let ids = texts_at(&body, &["/id/_serialized", "/key/id", "/id"]);
-                SendResult::Accepted { id: ids.first().map(|id| (*id).to_owned()) }
-            }
-            // A 422 names the state of a session that is not working.
-            (SendResult::Refused(Refusal::Permanent), Some("STARTING")) => {
-                SendResult::Retryable { reason: DeliveryFailure::NotConnected }
-            }
-            (SendResult::Refused(Refusal::Permanent), Some("SCAN_QR_CODE" | "STOPPED" | "FAILED")) => {
-                SendResult::Refused(Refusal::Unauthorized)
-            }
-            (other, _) => other,
-        }
+        answers::read(response, &["/id", "/key/id"], &[CLIENT_ANSWERS, ANSWERS])
     }
 
     fn lid_lookup(&self, lid: &str) -> Option<Request<Vec<u8>>> {
@@ -135,7 +129,7 @@ pub(super) fn read_event(name: Option<&str>, payload: &Value) -> Result<WebhookE
         "message.ack" | "message.ack.group" | "messages.ack" => {
             let from_me = payload["fromMe"].as_bool().unwrap_or_default();
             let progress = ReceiptStatus::from_ack(payload["ack"].as_i64());
-            WebhookEvent { from_me, ..WebhookEvent::status(text(payload, "/id").filter(|_| from_me), progress) }
+            WebhookEvent { from_me, ..WebhookEvent::status(id(payload, "/id").filter(|_| from_me), progress) }
         }
         "message.edited" => WebhookEvent::ignored(IgnoreReason::Edit),
         "message.reaction" => WebhookEvent::ignored(IgnoreReason::NonText),
@@ -144,14 +138,20 @@ pub(super) fn read_event(name: Option<&str>, payload: &Value) -> Result<WebhookE
 }
 
 fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
-    let id = text(payload, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+    let id = id(payload, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     // <fromMe>_<chat>_<HEX>[_<participant>]
     let parts: Vec<&str> = id.split('_').collect();
     let chat = text(payload, "/from").or(parts.get(1).copied()).unwrap_or_default();
     let group = jid::is_group(chat) || parts.get(1).is_some_and(|chat| jid::is_group(chat));
     // WAHA's engines write the alternative id of a person into different fields.
     let authors: &[&str] = if group { &["/participant", "/author"] } else { &[] };
-    let alternatives = ["/_data/key/remoteJidAlt", "/_data/key/participantAlt", "/_data/Info/SenderAlt"];
+    let alternatives = [
+        "/_data/key/remoteJidAlt",
+        "/_data/key/participantAlt",
+        "/_data/key/senderPn",
+        "/_data/key/participantPn",
+        "/_data/Info/SenderAlt",
+    ];
     let mut senders = if group { Vec::new() } else { vec![chat] };
     senders.extend(texts_at(payload, authors).first());
     senders.extend(texts_at(payload, &alternatives));
@@ -163,9 +163,28 @@ fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
         from_me: payload["fromMe"].as_bool().unwrap_or_default() || parts.first() == Some(&"true"),
         group,
         senders,
-        content: Content::from_text(text(payload, "/body")),
+        content: content(payload),
         push_name: texts_at(payload, &names).first().copied(),
-        timestamp: unix_seconds(payload, "/timestamp"),
+        timestamp: time(payload, "/timestamp"),
     };
     Ok(message.into_event())
+}
+
+/// The text of a message. Engines leave `body` empty for some texts that `_data`, the engine's own message, has; the body
+/// of media is a caption.
+fn content(payload: &Value) -> Content<'_> {
+    // NOWEB writes `message`, GOWS `Message`; WEBJS and WPP have the fields of WhatsApp Web.
+    let original =
+        ["message", "Message"].iter().find_map(|name| payload["_data"].get(*name).filter(|it| it.is_object()));
+    let original = original.map(Content::from_message);
+    let edited = original == Some(Content::Edit) || text(payload, "/_data/subtype") == Some("message_edit");
+    match text(payload, "/body") {
+        _ if edited => Content::Edit,
+        _ if payload["hasMedia"] == true => Content::Other,
+        Some(body) => Content::Text(body),
+        None => original.unwrap_or_else(|| {
+            let is_text = text(payload, "/_data/type") == Some("chat");
+            Content::from_text(text(payload, "/_data/body").filter(|_| is_text))
+        }),
+    }
 }

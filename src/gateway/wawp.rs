@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    Gateway, Malformed, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    answers::{self, Answer, CLIENT_ANSWERS, GATEWAY_ERROR, UNAUTHORIZED},
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
     jid,
     json::{self, text},
-    send_result_with_id, waha,
+    waha,
 };
-use crate::domain::{DeliveryFailure, Subject};
+use crate::domain::Subject;
 
 pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let hmac = AuthScheme::BodyHmac {
@@ -39,6 +40,15 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         instance_id: reader.identifier("instance_id", "the id of the instance at Wawp"),
     })
 }
+
+/// docs.wawp.net, "Errors": the word is in `code` or in `error`.
+const ANSWERS: &[Answer] = &[
+    Answer::value("/code", REFUSALS, UNAUTHORIZED),
+    Answer::value("/error", REFUSALS, UNAUTHORIZED),
+    Answer::value("/code", &["wawp_upstream_error"], GATEWAY_ERROR),
+    Answer::value("/error", &["wawp_upstream_error"], GATEWAY_ERROR),
+];
+const REFUSALS: &[&str] = &["invalid_instance", "invalid_access_token", "subscription_required"];
 
 struct Wawp {
     scheme: AuthScheme,
@@ -75,13 +85,6 @@ impl Gateway for Wawp {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match text(&body, "/code").or(text(&body, "/error")) {
-            Some("invalid_instance" | "invalid_access_token" | "subscription_required") => {
-                SendResult::Refused(Refusal::Unauthorized)
-            }
-            Some("wawp_upstream_error") => SendResult::Retryable { reason: DeliveryFailure::GatewayError },
-            _ => send_result_with_id(response, &body, &["/id/_serialized", "/key/id", "/id"]),
-        }
+        answers::read(response, &["/id", "/key/id"], &[ANSWERS, CLIENT_ANSWERS])
     }
 }

@@ -17,6 +17,11 @@ pub struct Webhook<'a> {
 }
 
 impl Webhook<'_> {
+    /// The same head with this body, read at `now`.
+    pub fn with_body<'b>(&'b self, body: &'b [u8], now: Timestamp) -> Webhook<'b> {
+        Webhook { body, now, ..*self }
+    }
+
     /// The value of a header that occurs exactly once and is visible ASCII. A duplicated header counts as absent, because
     /// proxies and servers disagree about which value is used.
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -76,8 +76,16 @@ impl<'a> WebhookAuth<'a> {
         self.scheme.validity()
     }
 
-    /// Whether the URL is signed.
+    /// Whether the URL is signed as it is configured at the gateway, query included.
     pub fn signs_url(&self) -> bool {
         self.scheme.signs_url()
+    }
+
+    /// The URL that is signed, if one is.
+    pub fn signed_url(&self) -> Option<&'a str> {
+        match self.scheme {
+            AuthScheme::Twilio { url } | AuthScheme::Bird { url } => Some(url),
+            _ => None,
+        }
     }
 }

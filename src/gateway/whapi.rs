@@ -7,15 +7,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    answers::{self, Answer, CLIENT_ANSWERS, NOT_SENT, UNAUTHORIZED},
     auth_scheme::AuthScheme,
     config_reader::ConfigReader,
     jid::{self, Content, MessageFields},
-    json::{self, items, text, unix_seconds},
-    send_result_by_status,
+    json::{self, items, text, time},
 };
-use crate::domain::{DeliveryFailure, Subject};
+use crate::domain::Subject;
 
 const DEFAULT_URL: &str = "https://gate.whapi.cloud";
 
@@ -28,6 +28,13 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         channel_id: reader.text("channel_id").unwrap_or_default(),
     })
 }
+
+/// support.whapi.cloud/help-desk/troubleshooting/error-codes.
+const ANSWERS: &[Answer] = &[
+    // The trial has ended, or the bill is unpaid.
+    Answer::status(402, UNAUTHORIZED),
+    Answer::value("/sent", &["false"], NOT_SENT).at(200),
+];
 
 struct Whapi {
     scheme: AuthScheme,
@@ -51,7 +58,7 @@ impl Gateway for Whapi {
         let body = json::parse(webhook.body)?;
         let kind = text(&body, "/event/type").ok_or_else(|| Malformed("no event".to_owned()))?;
         let events: Vec<WebhookEvent> = match (kind, text(&body, "/event/event")) {
-            ("messages", Some("post")) => items(&body, "/messages").map(read_message).collect::<Result<_, _>>()?,
+            ("messages", Some("post")) => items(&body, "/messages").map(event_of_message).collect(),
             ("messages", _) => vec![WebhookEvent::ignored(IgnoreReason::Edit)],
             ("statuses", _) => items(&body, "/statuses").map(read_status).collect(),
             _ => vec![WebhookEvent::ignored(IgnoreReason::Event)],
@@ -71,21 +78,16 @@ impl Gateway for Whapi {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match send_result_by_status(response.status()) {
-            // The trial has ended, or the bill is unpaid.
-            _ if response.status().as_u16() == 402 => SendResult::Refused(Refusal::Unauthorized),
-            SendResult::Accepted { .. } if body["sent"] == false => {
-                SendResult::Retryable { reason: DeliveryFailure::NotSent }
-            }
-            SendResult::Accepted { .. } => SendResult::Accepted { id: text(&body, "/message/id").map(str::to_owned) },
-            other => other,
-        }
+        answers::read(response, &["/message/id"], &[CLIENT_ANSWERS, ANSWERS])
     }
 }
 
 fn read_status(status: &Value) -> WebhookEvent {
     WebhookEvent::status(text(status, "/id"), text(status, "/status").and_then(ReceiptStatus::from_word))
+}
+
+fn event_of_message(message: &Value) -> WebhookEvent {
+    read_message(message).unwrap_or_else(|why| WebhookEvent::malformed(&why))
 }
 
 fn read_message(message: &Value) -> Result<WebhookEvent, Malformed> {
@@ -109,7 +111,7 @@ fn read_message(message: &Value) -> Result<WebhookEvent, Malformed> {
         senders: if jid::is_group(chat) { vec![from] } else { vec![from, chat] },
         content: Content::from_text(words),
         push_name: text(message, "/from_name"),
-        timestamp: unix_seconds(message, "/timestamp"),
+        timestamp: time(message, "/timestamp"),
     };
     Ok(message.into_event())
 }

@@ -3,21 +3,20 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, LidLookup, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth,
-    WebhookEvent,
+    Gateway, IgnoreReason, LidLookup, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    answers::{self, Answer, CLIENT_ANSWERS, NOT_CONNECTED, NOT_ON_WHATSAPP},
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
-    jid::{self, Content, MessageFields, texts_at},
-    json::{self, text, unix_seconds},
-    send_result_by_status,
+    jid::{self, Content, MessageFields},
+    json::{self, id, text, time},
 };
-use crate::domain::{DeliveryFailure, Subject};
+use crate::domain::Subject;
 
 pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Wppconnect {
@@ -28,6 +27,12 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         session: reader.sending_secret("session", "the name of the session").expose_secret().to_owned(),
     })
 }
+
+/// github.com/wppconnect-team/wppconnect-server, src/middleware: `status` is the state of the session.
+const ANSWERS: &[Answer] = &[
+    Answer::value("/status", &["Connected"], NOT_ON_WHATSAPP).at(400),
+    Answer::value("/status", &["Disconnected"], NOT_CONNECTED).at(404),
+];
 
 struct Wppconnect {
     scheme: AuthScheme,
@@ -59,7 +64,7 @@ impl Gateway for Wppconnect {
             "onselfmessage" => read_message(&body, true)?,
             "onack" => {
                 let progress = ReceiptStatus::from_ack(body["ack"].as_i64());
-                let id = text(&body, "/id/_serialized").or(text(&body, "/id")).filter(|_| is_from_me(&body));
+                let id = id(&body, "/id").filter(|_| is_from_me(&body));
                 WebhookEvent { from_me: is_from_me(&body), ..WebhookEvent::status(id, progress) }
             }
             "onrevokedmessage" => WebhookEvent::ignored(IgnoreReason::Edit),
@@ -87,20 +92,7 @@ impl Gateway for Wppconnect {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match (response.status(), text(&body, "/status")) {
-            (StatusCode::BAD_REQUEST, Some("Connected")) => SendResult::Refused(Refusal::NotOnWhatsApp),
-            (StatusCode::NOT_FOUND, Some("Disconnected")) => {
-                SendResult::Retryable { reason: DeliveryFailure::NotConnected }
-            }
-            (status, _) => match send_result_by_status(status) {
-                SendResult::Accepted { .. } => {
-                    let ids = texts_at(&body, &["/response/0/id/_serialized", "/response/0/id"]);
-                    SendResult::Accepted { id: ids.first().map(|id| (*id).to_owned()) }
-                }
-                other => other,
-            },
-        }
+        answers::read(response, &["/response/0/id"], &[CLIENT_ANSWERS, ANSWERS])
     }
 
     fn lid_lookup(&self, lid: &str) -> Option<Request<Vec<u8>>> {
@@ -113,7 +105,7 @@ impl Gateway for Wppconnect {
 
     fn parse_lid_lookup(&self, response: &Response<Vec<u8>>) -> LidLookup {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match (response.status().is_success() && body.is_object(), text(&body, "/phoneNumber/_serialized")) {
+        match (response.status().is_success() && body.is_object(), id(&body, "/phoneNumber")) {
             (true, Some(jid)) => jid::parse_lookup_jid(jid),
             (true, None) if body["phoneNumber"].is_null() => LidLookup::NotYetKnown,
             _ => LidLookup::Failed,
@@ -132,13 +124,13 @@ fn is_from_me(body: &Value) -> bool {
 }
 
 fn read_message(body: &Value, own: bool) -> Result<WebhookEvent, Malformed> {
-    let id = texts_at(body, &["/id", "/id/_serialized"]).first().copied();
-    let id = id.ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+    let id = json::id(body, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     // <fromMe>_<chat>_<HEX>[_<author>]
     let parts: Vec<&str> = id.split('_').collect();
-    let chat = texts_at(body, &["/chatId", "/chatId/_serialized", "/from"]).first().copied();
+    let chat = ["/chatId", "/from", "/id/remote"].iter().find_map(|pointer| json::id(body, pointer));
     let chat = chat.or(parts.get(1).copied()).unwrap_or_default();
     let group = body["isGroupMsg"] == true || parts.get(1).is_some_and(|chat| jid::is_group(chat));
+    let authors: &[&str] = if group { &["/author"] } else { &["/from", "/chatId"] };
     let edited = text(body, "/subtype") == Some("message_edit");
     let message = MessageFields {
         id,
@@ -146,7 +138,7 @@ fn read_message(body: &Value, own: bool) -> Result<WebhookEvent, Malformed> {
         chat,
         from_me: own || is_from_me(body) || parts.first() == Some(&"true"),
         group,
-        senders: if group { texts_at(body, &["/author"]) } else { texts_at(body, &["/from", "/chatId"]) },
+        senders: authors.iter().filter_map(|pointer| json::id(body, pointer)).collect(),
         // The body of an image may be its base64.
         content: match text(body, "/type") {
             _ if edited => Content::Edit,
@@ -154,7 +146,7 @@ fn read_message(body: &Value, own: bool) -> Result<WebhookEvent, Malformed> {
             _ => Content::Other,
         },
         push_name: text(body, "/notifyName").or(text(body, "/sender/pushname")),
-        timestamp: unix_seconds(body, "/t").or_else(|| unix_seconds(body, "/timestamp")),
+        timestamp: time(body, "/t").or_else(|| time(body, "/timestamp")),
     };
     Ok(message.into_event())
 }

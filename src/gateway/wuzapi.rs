@@ -1,6 +1,6 @@
 //! `WuzAPI`: webhooks are signed with HMAC-SHA256 over the raw body, which is JSON or a form with a JSON field.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{Request, Response};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    answers::{self, Answer, CLIENT_ANSWERS, NOT_CONNECTED, NOT_SENT},
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, rfc3339_seconds, text},
-    send_result_by_status,
+    json::{self, text, time},
+    multipart,
 };
-use crate::domain::{DeliveryFailure, Subject};
+use crate::domain::Subject;
 
 pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let hmac = AuthScheme::BodyHmac {
@@ -34,6 +35,10 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     })
 }
 
+/// github.com/asternic/wuzapi, handlers.go: every failure of WhatsApp is a 500 whose text names the reason.
+const ANSWERS: &[Answer] =
+    &[Answer::contains("no session", NOT_CONNECTED), Answer::value("/success", &["false"], NOT_SENT).at(200)];
+
 struct Wuzapi {
     scheme: AuthScheme,
     secrets: Vec<SecretString>,
@@ -50,8 +55,20 @@ impl Gateway for Wuzapi {
         WebhookAuth { scheme: &self.scheme, secrets: &self.secrets }
     }
 
+    /// Releases differ in what they sign: the raw body, or the text fields of a form as JSON. The first release with HMAC
+    /// does the latter in form mode, and every release for files, which are posted as multipart.
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        self.scheme.verify(webhook, &self.secrets).or_else(|why| match (&self.scheme, fields_as_json(webhook)) {
+            (AuthScheme::BodyHmac { .. }, Some(signed)) => {
+                let webhook = webhook.with_body(signed.as_bytes(), webhook.now);
+                self.scheme.verify(&webhook, &self.secrets).map_err(|_| why)
+            }
+            _ => Err(why),
+        })
+    }
+
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
-        if webhook.header("content-type").is_some_and(|kind| kind.starts_with("multipart/")) {
+        if content_type(webhook).starts_with("multipart/") {
             // The webhook contains a file.
             return Ok(vec![WebhookEvent::ignored(IgnoreReason::NonText)]);
         }
@@ -83,22 +100,34 @@ impl Gateway for Wuzapi {
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match send_result_by_status(response.status()) {
-            // Every failure of WhatsApp is a 500 whose text names the reason.
-            _ if jid::is_reach_out_lock(response.body()) => SendResult::Refused(Refusal::WindowClosed),
-            SendResult::Accepted { .. } if body["success"] == false => {
-                SendResult::Retryable { reason: DeliveryFailure::NotSent }
-            }
-            SendResult::Accepted { .. } => SendResult::Accepted { id: text(&body, "/data/Id").map(str::to_owned) },
-            other => other,
-        }
+        answers::read(response, &["/data/Id"], &[CLIENT_ANSWERS, ANSWERS])
     }
+}
+
+fn content_type<'a>(webhook: &'a Webhook<'_>) -> &'a str {
+    webhook.header("content-type").unwrap_or_default()
+}
+
+/// The text fields of a form, as Go writes a map of them: sorted, and with HTML's special characters escaped. `None`: the
+/// body is not a form, or two fields have one name.
+fn fields_as_json(webhook: &Webhook<'_>) -> Option<String> {
+    let kind = content_type(webhook);
+    let fields: Vec<(String, String)> = if kind.starts_with("application/x-www-form-urlencoded") {
+        form_urlencoded::parse(webhook.body).into_owned().collect()
+    } else {
+        multipart::text_fields(kind, webhook.body)?
+    };
+    let count = fields.len();
+    let fields: BTreeMap<String, String> = fields.into_iter().collect();
+    let json = serde_json::to_string(&fields).ok().filter(|_| fields.len() == count)?;
+    let special =
+        [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    Some(special.into_iter().fold(json, |json, (special, escape)| json.replace(special, escape)))
 }
 
 /// In form mode, the event is in the field `jsonData`.
 fn read_body(body: &[u8]) -> Result<Value, Malformed> {
-    if body.starts_with(b"{") {
+    if matches!(body, [b'{', ..] | [0xef, 0xbb, 0xbf, b'{', ..]) {
         return json::parse(body);
     }
     let field = form_urlencoded::parse(body).find(|(name, _)| name == "jsonData");
@@ -106,7 +135,8 @@ fn read_body(body: &[u8]) -> Result<Value, Malformed> {
     json::parse(event.as_bytes())
 }
 
-fn read_message(event: &Value) -> Result<WebhookEvent, Malformed> {
+/// Parses whatsmeow's `events.Message`. Also for Evolution Go.
+pub(super) fn read_message(event: &Value) -> Result<WebhookEvent, Malformed> {
     let info = &event["Info"];
     let id = text(info, "/ID").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     let chat = text(info, "/Chat").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
@@ -127,7 +157,7 @@ fn read_message(event: &Value) -> Result<WebhookEvent, Malformed> {
         senders: texts_at(info, senders),
         content: if edited { Content::Edit } else { Content::from_message(&event["Message"]) },
         push_name: text(info, "/PushName"),
-        timestamp: rfc3339_seconds(info, "/Timestamp"),
+        timestamp: time(info, "/Timestamp"),
     };
     Ok(message.into_event())
 }

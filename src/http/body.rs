@@ -7,6 +7,7 @@
 
 use std::{
     future::poll_fn,
+    io::Read as _,
     ops::Deref,
     sync::Arc,
     task::{Context, Poll},
@@ -23,8 +24,9 @@ use serde_json::{Map, Value};
 
 use super::{
     blocks::{BLOCK_SIZE, Block, BlockPool},
-    budget::Reservation,
+    budget::{Budget, Exhausted, Reservation},
     connection::Connection,
+    content_coding::ContentCoding,
     problem::{Code, Problem},
     query,
 };
@@ -37,6 +39,8 @@ pub(super) const MAX_WEBHOOK_BODY: usize = 3 * 1024 * 1024;
 const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
 /// From the end of the head to the last byte of the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many times larger than its encoding a body may be before its sender is authenticated.
+const MAX_EXPANSION: usize = 64;
 /// Bytes of a body of several blocks beyond them: the connection's read buffer and the chunk that is being copied.
 const IN_TRANSIT: usize = 2 * BLOCK_SIZE;
 
@@ -45,6 +49,14 @@ const IN_TRANSIT: usize = 2 * BLOCK_SIZE;
 pub(super) struct Body {
     bytes: Vec<u8>,
     _reservation: Option<Reservation>,
+}
+
+impl Body {
+    /// The largest body that a request may decode to before its sender is authenticated, so that unauthenticated senders
+    /// cannot cause much work with little data.
+    pub(super) fn unauthenticated_limit(&self) -> usize {
+        self.bytes.len().saturating_mul(MAX_EXPANSION).min(MAX_WEBHOOK_BODY)
+    }
 }
 
 impl Deref for Body {
@@ -62,6 +74,15 @@ pub(super) enum BodySender {
     Unauthenticated,
     /// The head has already authenticated the sender.
     Authenticated,
+}
+
+impl BodySender {
+    fn reserve(self, budget: &Arc<Budget>) -> Result<Reservation, Exhausted> {
+        match self {
+            Self::Unauthenticated => budget.reserve_body(),
+            Self::Authenticated => budget.reserve_authenticated_body(),
+        }
+    }
 }
 
 /// The whole body of a request that is not yet authenticated.
@@ -89,10 +110,7 @@ pub(super) async fn read_from(
         return Err(too_large(limit));
     }
     let connection = request.conn_data::<Connection>();
-    let reservation = connection.map(Connection::budget).map(|budget| match from {
-        BodySender::Unauthenticated => budget.reserve_body(),
-        BodySender::Authenticated => budget.reserve_authenticated_body(),
-    });
+    let reservation = connection.map(Connection::budget).map(|budget| from.reserve(&budget));
     let reservation = reservation.transpose().map_err(|_| budget_exhausted())?;
     let timeout = || Problem::new(Code::BodyTimeout, "the whole body must arrive within 10 seconds");
     tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, content_length, connection, reservation))
@@ -144,6 +162,53 @@ async fn collect(
         reservation.set_stalled(None);
     }
     Ok(Body { bytes, _reservation: reservation })
+}
+
+impl Body {
+    /// The body as `coding` encodes it, of at most `limit` bytes, or itself if it is not encoded.
+    ///
+    /// # Errors
+    /// As [`read_from`], and `malformed_body` if it cannot be decoded.
+    pub(super) async fn decode(
+        self,
+        coding: ContentCoding,
+        from: BodySender,
+        request: &HttpRequest,
+        limit: usize,
+    ) -> Result<Self, Problem> {
+        let Some(mut reader) = coding.reader(&self.bytes) else {
+            return Ok(self);
+        };
+        let connection = request.conn_data::<Connection>();
+        let reservation = connection.map(Connection::budget).map(|budget| from.reserve(&budget));
+        let mut reservation = reservation.transpose().map_err(|_| budget_exhausted())?;
+        let mut bytes = Vec::new();
+        loop {
+            let room = (bytes.len() * 2).max(BLOCK_SIZE).min(limit + 1);
+            if let Some(reservation) = &mut reservation {
+                poll_fn(|cx| poll_grow(reservation, connection, room, cx)).await?;
+            }
+            bytes.reserve_exact(room - bytes.len());
+            let missing = room - bytes.len();
+            let read = reader.by_ref().take(missing as u64).read_to_end(&mut bytes).map_err(|_| {
+                Problem::new(
+                    Code::MalformedBody,
+                    "the body is not encoded as Content-Encoding says, or it is incomplete",
+                )
+            })?;
+            if bytes.len() > limit {
+                return Err(too_large(limit));
+            }
+            if read < missing {
+                break;
+            }
+        }
+        drop(reader);
+        if let Some(reservation) = &mut reservation {
+            reservation.set_stalled(None);
+        }
+        Ok(Self { bytes, _reservation: reservation })
+    }
 }
 
 /// Joins the blocks. Each is returned to the pool as soon as it is copied.

@@ -14,6 +14,7 @@ pub mod budget;
 mod client;
 mod codes;
 pub mod connection;
+pub(crate) mod content_coding;
 mod context;
 pub mod contract;
 mod cookie;
@@ -38,7 +39,10 @@ mod view;
 mod wawp;
 mod webhook;
 
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
 
 use actix_web::{
     middleware::from_fn,
@@ -56,7 +60,11 @@ use self::{
         RouteEntry, delete, get, get_and_head, not_found, options, post,
     },
 };
-use crate::{config::ProxyConfig, domain::token::TokenKind, service::Service};
+use crate::{
+    config::ProxyConfig,
+    domain::{InstanceId, token::TokenKind},
+    service::Service,
+};
 
 /// State shared by the handlers of the public listener.
 pub struct PublicState {
@@ -66,6 +74,8 @@ pub struct PublicState {
     address_limiter: AddressLimiter,
     renderings: Renderings,
     guides: Guides,
+    /// Instances whose webhooks were posted to a wrong path; `None`: a path that names no instance.
+    wrong_webhook_paths: Mutex<HashSet<Option<InstanceId>>>,
     /// Open event streams; shutdown waits for them.
     streams: TaskTracker,
 }
@@ -78,6 +88,7 @@ impl PublicState {
             address_limiter: AddressLimiter::default(),
             renderings: Renderings::default(),
             guides: Guides::default(),
+            wrong_webhook_paths: Mutex::default(),
             streams,
         }
     }
@@ -146,5 +157,6 @@ pub fn routes(config: &mut ServiceConfig) {
     let table: Vec<&'static RouteEntry> = all_routes().collect();
     let everything = route::register(web::scope(""), &table, "").default_service(web::to(not_found));
     let everything = everything.wrap(from_fn(address_limit::limit_by_address)).wrap(from_fn(pages::as_pages));
-    config.service(everything.wrap(from_fn(span::observe)).wrap(from_fn(prefix::strip)));
+    let everything = everything.wrap(from_fn(span::observe)).wrap(from_fn(prefix::strip));
+    config.service(everything.wrap(from_fn(route::normalize_path)));
 }

@@ -11,8 +11,8 @@ use actix_web::{
 
 use super::PublicState;
 
-/// Removes the prefix from the path, if the proxy has not done so. Outside of all other middleware, so that each of them
-/// sees the path that is routed.
+/// Removes the prefix from the path, if the proxy has not done so. Outside of other middleware, so that it sees
+/// the path that is routed; inside of `normalize_path` alone.
 pub(super) async fn strip(
     state: Data<PublicState>,
     mut request: ServiceRequest,

@@ -36,7 +36,10 @@ pub(super) async fn explain(
     });
     let text = f.finish(text)?;
     let question = Question::parse(&text);
-    let answer = state.service.explain(&cx, &caller.instance, &question).await?;
+    let mut answer = state.service.explain(&cx, &caller.instance, &question).await?;
+    if !caller.may_read_secrets() {
+        answer.messages.iter_mut().for_each(|message| message.webhook = None);
+    }
     let requests = answer.requests.into_iter();
     let requests =
         requests.map(|(record, callbacks)| view::explained_request(&state.service, &record, callbacks)).collect();

@@ -2,9 +2,10 @@
 //!
 //! A webhook is authenticated over its raw bytes (before its body is read, if the head is sufficient), parsed by
 //! the instance's gateway, and each event is passed to the service. The response is 200 only after the commit; an error
-//! makes the gateway deliver again.
+//! makes the gateway deliver again. An encoded body is decoded after its authentication, or before it if the signature
+//! covers the decoded bytes.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -13,7 +14,8 @@ use actix_web::{
 
 use super::{
     PublicState,
-    body::{self, Body},
+    body::{self, Body, BodySender},
+    content_coding::ContentCoding,
     context::Cx,
     problem::{Code, Problem},
 };
@@ -41,10 +43,13 @@ pub(super) async fn receive(
     let path_secret = request.match_info().get("secret");
     let instances = &state.service.instances;
     let id = request.match_info().get("instance").and_then(|instance| instances.named(instance));
-    let instance = id.and_then(|id| state.service.instances.get(id)).ok_or_else(Problem::not_found)?;
-    if request.match_info().get("tail").is_some_and(|tail| !instance.gateway.accepts_path_suffix(tail)) {
+    let tail = request.match_info().get("tail");
+    let instance = id.and_then(|id| instances.get(id));
+    let instance = instance.filter(|instance| tail.is_none_or(|tail| instance.gateway.accepts_path_suffix(tail)));
+    let Some(instance) = instance else {
+        warn_of_wrong_path(&request);
         return Err(Problem::not_found());
-    }
+    };
     let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
     let headers = to_http_headers(&request);
     let now = state.service.clock.wall();
@@ -56,21 +61,8 @@ pub(super) async fn receive(
         body: &[],
         now,
     };
-    let covers_body = instance.gateway.auth_covers_body();
-    if !covers_body {
-        authenticate(&state, &instance, &head, mark(&state, &instance, &head))?;
-    }
-    let body = match (&method, covers_body) {
-        (&http::Method::GET, _) => Body::default(),
-        (_, true) => body::read(&request, payload, body::MAX_WEBHOOK_BODY).await?,
-        (_, false) => {
-            body::read_from(body::BodySender::Authenticated, &request, payload, body::MAX_WEBHOOK_BODY).await?
-        }
-    };
-    // Reading the body may have taken seconds, so that the time is read again.
-    let webhook = Webhook { body: &body, now: state.service.clock.wall(), ..head };
-    let mark = mark(&state, &instance, &webhook);
-    authenticate(&state, &instance, &webhook, mark)?;
+    let body = read_authenticated(&state, &instance, &request, payload, &head).await?;
+    let webhook = head.with_body(&body, state.service.clock.wall());
     let kind = instance.gateway.kind();
     if method == http::Method::GET {
         let answer = instance.gateway.handshake(&webhook).ok_or_else(Problem::not_found)?;
@@ -79,26 +71,23 @@ pub(super) async fn receive(
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
     trace_context::accept_parent();
+    let mark = mark(&state, &instance, &webhook);
     if mark.is_some() {
         cx.count_apart();
     } else {
         state.service.record_inbound(&instance);
     }
-    match instance.gateway.parse(&webhook) {
-        Ok(events) => {
-            for event in &events {
-                let owner = instance_of_event(&state, &instance, event, &webhook);
-                if mark.is_none() {
-                    state.service.record_inbound(&owner);
-                }
-                process(&state, &cx, &owner, event).await?;
-            }
+    let events = instance.gateway.parse(&webhook).unwrap_or_else(|why| vec![WebhookEvent::malformed(&why)]);
+    for event in &events {
+        let owner = instance_of_event(&state, &instance, event, &webhook);
+        if mark.is_none() {
+            state.service.record_inbound(&owner);
         }
-        // Answered with 200: the gateway would only deliver the same bytes again.
-        Err(error) => {
-            count_event(&state, &cx, &instance, "malformed");
-            tracing::warn!(gateway = kind, instance = %instance.config.id, %error, "could not parse an authenticated webhook; it is dropped");
-        }
+        process(&state, &cx, &owner, event).await?;
+    }
+    // Answered with 200: the gateway would only deliver the same bytes again.
+    if let Some(fault) = events.iter().find_map(|event| event.fault.as_deref()) {
+        state.service.keep_malformed(&cx, &instance, fault, &webhook).await?;
     }
     let (content_type, body) = instance.gateway.acknowledgement();
     Ok(HttpResponse::Ok().content_type(content_type).body(body))
@@ -110,14 +99,60 @@ fn mark(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Opti
     doctor_mark::read(&state.service.keys, instance.config.id, webhook.now, header, webhook.body)
 }
 
-/// Authenticates the webhook. A failure is counted, and logged at a bounded rate.
-fn authenticate(
+/// Logs a POST that looks like a webhook at a path that has no handler, once per instance, with the right URL. The paths
+/// of the API name instances, too.
+pub(super) fn warn_of_wrong_path(request: &HttpRequest) {
+    let Some(state) = request.app_data::<Data<PublicState>>() else { return };
+    let path = request.path();
+    let named = path.split('/').find_map(|segment| state.service.instances.named(segment));
+    let looks_like_webhook = named.is_some() || path.to_ascii_lowercase().contains("webhook");
+    if request.method() != actix_web::http::Method::POST || !looks_like_webhook || path.starts_with("/api/") {
+        return;
+    }
+    if state.wrong_webhook_paths.lock().unwrap_or_else(PoisonError::into_inner).insert(named) {
+        let id = named.map_or_else(|| "<instance id>".to_owned(), |id| id.to_string());
+        let url = state.service.public_url(&format!("/webhooks/{id}"));
+        tracing::warn!(url, "a webhook was posted to a wrong path and lost; set this URL at the gateway");
+    }
+}
+
+/// Reads the body, and decodes it if it is encoded. A GET has none.
+async fn read_authenticated(
     state: &PublicState,
     instance: &Instance,
-    webhook: &Webhook<'_>,
-    mark: Option<Mark>,
-) -> Result<(), Problem> {
+    request: &HttpRequest,
+    payload: Payload,
+    head: &Webhook<'_>,
+) -> Result<Body, Problem> {
+    const LIMIT: usize = body::MAX_WEBHOOK_BODY;
+    let coding = ContentCoding::of(request)?;
+    let covers_body = instance.gateway.auth_covers_body();
+    if !covers_body || head.method == http::Method::GET {
+        authenticate(state, instance, head)?;
+        if head.method == http::Method::GET {
+            return Ok(Body::default());
+        }
+        let body = body::read_from(BodySender::Authenticated, request, payload, LIMIT).await?;
+        return body.decode(coding, BodySender::Authenticated, request, LIMIT).await;
+    }
+    let body = body::read(request, payload, LIMIT).await?;
+    // Reading the body may have taken seconds, so the time is read again.
+    let now = state.service.clock.wall();
+    let webhook = head.with_body(&body, now);
+    if coding == ContentCoding::Identity || instance.gateway.authenticate(&webhook).is_ok() {
+        authenticate(state, instance, &webhook)?;
+        return body.decode(coding, BodySender::Authenticated, request, LIMIT).await;
+    }
+    let limit = body.unauthenticated_limit();
+    let body = body.decode(coding, BodySender::Unauthenticated, request, limit).await?;
+    authenticate(state, instance, &head.with_body(&body, now))?;
+    Ok(body)
+}
+
+/// Authenticates the webhook. A failure is counted, and logged at a bounded rate.
+fn authenticate(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Result<(), Problem> {
     let Err(why) = instance.gateway.authenticate(webhook) else { return Ok(()) };
+    let mark = mark(state, instance, webhook);
     let (id, kind) = (instance.config.id, instance.gateway.kind());
     let covers_body = instance.gateway.auth_covers_body();
     let (metrics, instance) = (&state.service.metrics, InstanceLabel(id));

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Instance, RequestContext, Service, ServiceError, message_log, requests::created_at};
+use super::{Instance, RequestContext, Service, ServiceError, malformed, message_log, requests::created_at};
 use crate::{
     api::explanation::Removed,
     domain::{Chat, Event, Partition, Subject, Verification, VerificationId, keys::Digest},
@@ -53,6 +53,7 @@ impl Service {
         erased.jobs = self.erase_jobs(cx, instance, chat.subject(), &mut told).await?;
         self.erase_responses(cx, instance, &told).await?;
         erased.traces = self.erase_log_entries(cx, instance, chat.subject()).await?;
+        erased.traces += self.erase_malformed(cx, instance, chat.subject()).await?;
         if let Subject::Phone(phone) = chat.subject() {
             self.lid_resolver.remove(phone);
         }
@@ -140,6 +141,23 @@ impl Service {
                 cx.store.remove(&removal).await?;
                 erased += 1;
             }
+        }
+        Ok(erased)
+    }
+
+    async fn erase_malformed(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        subject: &Subject,
+    ) -> Result<usize, ServiceError> {
+        let kept = self.malformed_webhooks(cx, instance).await?.into_iter();
+        let mut erased = 0;
+        for (_, _, entry) in kept.filter(|(_, webhook, _)| webhook.names(subject)) {
+            let mut removal = Removal::new(instance.config.id, entry.partition);
+            removal.log_entries.push((malformed::journal(instance.config.id), entry.bytes));
+            cx.store.remove(&removal).await?;
+            erased += 1;
         }
         Ok(erased)
     }

@@ -4,10 +4,11 @@ mod sentence;
 
 use jiff::Timestamp;
 
-use super::{Instance, RequestContext, Service, ServiceError, message_log::LoggedMessage};
+use super::{Instance, RequestContext, Service, ServiceError, malformed::MalformedWebhook, message_log::LoggedMessage};
 use crate::{
     api::{callback::CallbackEntry, explanation::Message},
     domain::{Chat, LookUp, Subject, Verification, VerificationId},
+    gateway::IgnoreReason,
     store::Index,
 };
 
@@ -15,6 +16,8 @@ use crate::{
 const MAX_RESULTS: usize = 20;
 /// Newest requests searched for the ending of a phone number.
 const MAX_RECORDS_READ: usize = 1_000;
+/// The question about webhooks that could not be parsed.
+const MALFORMED: &str = IgnoreReason::Malformed.as_str();
 
 /// What to explain.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,12 +28,17 @@ pub enum Question {
     /// The last two to six digits of a phone number.
     PhoneEnding(String),
     Chat(Subject),
+    /// Webhooks that could not be parsed.
+    Malformed,
 }
 
 impl Question {
     /// Parses pasted text. Anything that is not recognized otherwise is a message id.
     pub fn parse(text: &str) -> Self {
         let text = text.trim();
+        if text.eq_ignore_ascii_case(MALFORMED) {
+            return Self::Malformed;
+        }
         if let Ok(id) = text.parse() {
             return Self::Request(id);
         }
@@ -51,6 +59,7 @@ impl Question {
             Self::Message(_) => "message",
             Self::PhoneEnding(_) => "phone_ending",
             Self::Chat(_) => "chat",
+            Self::Malformed => MALFORMED,
         }
     }
 }
@@ -71,6 +80,9 @@ impl Service {
         instance: &Instance,
         question: &Question,
     ) -> Result<Explanation, ServiceError> {
+        if *question == Question::Malformed {
+            return self.explain_malformed(cx, instance).await;
+        }
         let traces = self.matching_messages(cx, instance, question).await?;
         let mut ids: Vec<VerificationId> = traces.iter().filter_map(|(_, trace)| trace.uuid).collect();
         ids.extend(self.matching_requests(cx, instance, question).await?);
@@ -90,6 +102,24 @@ impl Service {
         Ok(Explanation { sentence, messages, requests })
     }
 
+    async fn explain_malformed(&self, cx: &RequestContext, instance: &Instance) -> Result<Explanation, ServiceError> {
+        let kept = self.malformed_webhooks(cx, instance).await?;
+        let sentence = sentence::of_malformed(kept.len());
+        let message = |(at, webhook, _): (Timestamp, MalformedWebhook, _)| Message {
+            at: at.into(),
+            outcome: MALFORMED.to_owned(),
+            phone_ending: None,
+            uuid: None,
+            meaning: format!("was in a webhook that could not be parsed: {}.", webhook.fault),
+            webhook: Some(webhook.body),
+        };
+        Ok(Explanation {
+            sentence,
+            messages: kept.into_iter().take(MAX_RESULTS).map(message).collect(),
+            requests: Vec::new(),
+        })
+    }
+
     async fn matching_messages(
         &self,
         cx: &RequestContext,
@@ -99,12 +129,13 @@ impl Service {
         let asked: Option<LookUp> = match question {
             Question::Message(id) => Some(self.message_look_up(instance, id)),
             Question::Chat(subject) => Some(self.sender_look_up(instance, subject)),
-            Question::Request(_) | Question::PhoneEnding(_) => None,
+            Question::Request(_) | Question::PhoneEnding(_) | Question::Malformed => None,
         };
         let fits = |trace: &LoggedMessage| match question {
             Question::Request(id) => trace.uuid == Some(*id),
             Question::Message(_) => asked.is_some_and(|asked| trace.ids.iter().any(|id| asked.contains(*id))),
             Question::Chat(_) => asked.zip(trace.chat).is_some_and(|(asked, chat)| asked.contains(chat)),
+            Question::Malformed => false,
             Question::PhoneEnding(ending) => trace.ending.as_deref().is_some_and(|kept| same_ending(kept, ending)),
         };
         let traces = self.logged_messages(cx, instance).await?.into_iter();
@@ -118,7 +149,7 @@ impl Service {
         question: &Question,
     ) -> Result<Vec<VerificationId>, ServiceError> {
         match question {
-            Question::Message(_) => Ok(Vec::new()),
+            Question::Message(_) | Question::Malformed => Ok(Vec::new()),
             Question::Request(id) => {
                 let known = cx.store.load((*id).into()).await?;
                 Ok(known.map(|stored| stored.id.into()).into_iter().collect())
@@ -162,6 +193,7 @@ fn message(at: Timestamp, trace: &LoggedMessage) -> Message {
         phone_ending: trace.ending.clone(),
         uuid: trace.uuid.map(|id| id.to_string()),
         meaning: sentence::meaning(trace),
+        webhook: None,
     }
 }
 
@@ -179,6 +211,7 @@ mod tests {
             ("447700900123@c.us", "chat"),
             ("false_447700900123@c.us_3EB0", "message"),
             ("wamid.HBgM", "message"),
+            (" malformed ", "malformed"),
         ] {
             assert_eq!(Question::parse(text).kind(), kind, "{text}");
         }

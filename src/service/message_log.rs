@@ -184,7 +184,12 @@ fn ending(digits: &str) -> String {
 /// Whether the reason can explain to a sender what happened to the message.
 const fn explains(why: IgnoreReason) -> bool {
     match why {
-        IgnoreReason::FromMe | IgnoreReason::Group | IgnoreReason::Broadcast | IgnoreReason::Status => false,
+        // A malformed event names nobody; `malformed` keeps it.
+        IgnoreReason::FromMe
+        | IgnoreReason::Group
+        | IgnoreReason::Broadcast
+        | IgnoreReason::Status
+        | IgnoreReason::Malformed => false,
         IgnoreReason::Event
         | IgnoreReason::NonText
         | IgnoreReason::Edit

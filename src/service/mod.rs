@@ -27,6 +27,7 @@ mod create_link;
 mod geoip;
 pub mod health;
 mod loaded;
+mod malformed;
 mod message_log;
 pub mod oidc;
 mod operator_login;

@@ -126,16 +126,25 @@ impl Cluster {
         self.query(0, &["CLUSTER", "KEYSLOT", key])
     }
 
-    /// The node that has a slot, as `asked` sees it.
+    /// The node that has a slot, as `asked` sees it. During a fail-over a node may know none for a moment.
     pub(crate) fn owner(&self, asked: usize, slot: u16) -> usize {
+        let mut owner = None;
+        until("the slot has an owner", || {
+            owner = self.known_owner(asked, slot);
+            owner.is_some()
+        });
+        owner.expect("it was waited for")
+    }
+
+    fn known_owner(&self, asked: usize, slot: u16) -> Option<usize> {
         let ranges: Vec<Vec<Value>> = self.query(asked, &["CLUSTER", "SLOTS"]);
         let range = ranges.iter().find(|range| {
             let bound = |index: usize| redis::from_redis_value::<u16>(range[index].clone()).unwrap();
             (bound(0)..=bound(1)).contains(&slot)
-        });
-        let node: Vec<Value> = redis::from_redis_value(range.unwrap()[2].clone()).unwrap();
+        })?;
+        let node: Vec<Value> = redis::from_redis_value(range[2].clone()).unwrap();
         let port: u16 = redis::from_redis_value(node[1].clone()).unwrap();
-        self.nodes.iter().position(|node| node.port == port).unwrap()
+        self.nodes.iter().position(|node| node.port == port)
     }
 
     /// Lets a replica take over from its living master, which has this slot, and asks again when that came to nothing.

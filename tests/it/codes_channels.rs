@@ -181,7 +181,7 @@ async fn a_code_fails_if_every_channel_fails(test_store: TestStore) {
 }
 
 async fn ack(daemon: &Daemon, id: &str, ack: i64) -> Answer {
-    let payload = json!({"id": id, "from": CHAT, "participant": null, "fromMe": true, "ack": ack});
+    let payload = json!({"id": id, "from": CHAT, "to": CHAT, "participant": null, "fromMe": true, "ack": ack});
     daemon.post_waha(&json!({"id": "evt_1", "event": "message.ack", "session": "default", "payload": payload})).await
 }
 
@@ -351,7 +351,7 @@ fn meta_sends_codes_as_an_approved_template() {
     for (settings, url) in [
         (
             json!({ "kind": "cloud-api", "phone_number_id": "777", "access_token": "t", "template": "login_code" }),
-            "https://graph.facebook.com/v23.0/777/messages",
+            "https://graph.facebook.com/v26.0/777/messages",
         ),
         (
             json!({ "kind": "360dialog", "api_key": "k", "template": "login_code" }),

@@ -64,7 +64,7 @@ async fn it_passes_for_every_kind_and_leaves_nothing() {
         assert!(harmless >= if *kind == "twilio" { 3 } else { 4 } || *variant == "sms", "{name}: {harmless} {report}");
         kinds.insert(*kind);
     }
-    assert_eq!(kinds.len(), 21);
+    assert_eq!(kinds.len(), 22);
     assert!(gateway.requests().is_empty(), "no message was sent");
     for index in 0..GATEWAY_TABLES.len() {
         let url = format!("{}/api/otp/v2/{}/requests", serve.base, id(index));

@@ -58,6 +58,7 @@ pub(crate) const GATEWAY_TABLES: &[(&str, &str, &str)] = &[
         "jwt",
         "url = \"{url}\"\ninstance = \"main\"\napi_key = \"key-of-the-gateway\"\nwebhook_auth = \"jwt\"",
     ),
+    ("evolution-go", "", "url = \"{url}\"\napi_key = \"key-of-the-gateway\""),
     ("gowa", "", "url = \"{url}\"\nbasic_auth = \"user:pass\""),
     ("wppconnect", "", "url = \"{url}\"\nsession = \"main\"\napi_key = \"key-of-the-gateway\""),
     ("wuzapi", "", "url = \"{url}\"\napi_key = \"key-of-the-gateway\""),

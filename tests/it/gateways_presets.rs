@@ -60,7 +60,7 @@ fn recorded_requests_are_parsed_as_expected() {
             path_suffix: None,
             query: url.split_once('?').map_or("", |(_, query)| query),
             headers: &headers,
-            body: &case.body,
+            body: &case.decoded(),
             now: Timestamp::from_second(case.expect["now"].as_i64().unwrap()).unwrap(),
         };
         let genuine = gateway.authenticate(&webhook).is_ok();
@@ -139,10 +139,10 @@ fn settings_override_a_preset_key_by_key() {
     let mut body = body.clone();
     body["data"]["relayed"] = json!("from the relay");
     assert_eq!(parse(&*gateway, &body).unwrap()[0].text.as_deref(), Some("from the relay"));
-    let rejected = Response::builder().status(200).body(br#"{"error":"Wrong token"}"#.to_vec()).unwrap();
+    let rejected = Response::builder().status(200).body(br#"{"error":"Wrong token","id":"A"}"#.to_vec()).unwrap();
     assert_eq!(
         gateway.parse_send_response(&rejected),
-        SendResult::Accepted { id: None },
+        SendResult::Accepted { id: Some("A".to_owned()) },
         "the list of the preset is replaced"
     );
     let stock = preset("ultramsg", "").unwrap_or_else(|faults| panic!("{faults:#?}"));

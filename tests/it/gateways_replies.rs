@@ -86,7 +86,7 @@ fn meta_and_its_resellers_send_the_same_body() {
                 "text": { "preview_url": false, "body": TEXT } })
     };
     let places = [
-        ("cloud-api", "https://graph.facebook.com/v23.0/777/messages", ("authorization", "Bearer key")),
+        ("cloud-api", "https://graph.facebook.com/v26.0/777/messages", ("authorization", "Bearer key")),
         ("360dialog", "https://waba-v2.360dialog.io/messages", ("d360-api-key", "key")),
         ("gupshup-v3", "https://partner.gupshup.io/partner/app/app-1/v3/message", ("authorization", "key")),
     ];

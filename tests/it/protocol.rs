@@ -304,6 +304,16 @@ proptest! {
                 prop_assert!(next.timeline.iter().all(|entry| readable(&entry.event)));
                 record = next;
             }
+            // The same token from another caller, and another token from the same one: a redemption ends all tokens.
+            if let (LinkVerdict::Finish(FinishVerdict::Redeemed), LinkCommand::Redeem { token, challenge: shown, claim }) = (verdict, &command) {
+                let redeem = |token, claim| {
+                    let command = LinkCommand::Redeem { token, challenge: shown.clone(), claim };
+                    Link::decide(&record, command, at).verdict
+                };
+                let expected = if challenge { FinishVerdict::RedeemedAgain } else { FinishVerdict::Gone };
+                prop_assert_eq!(redeem(*token, claim_of(9)), LinkVerdict::Finish(expected));
+                prop_assert_eq!(redeem(ring().secret_digest(&[9]), *claim), LinkVerdict::Finish(FinishVerdict::Gone));
+            }
             // The same form or call once more, because its answer was lost: nothing is told twice.
             if !matches!(command, LinkCommand::Receive { .. }) {
                 let again = Link::decide(&record, command.clone(), at);

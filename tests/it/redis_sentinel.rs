@@ -266,8 +266,10 @@ async fn a_planned_fail_over_loses_nothing() {
         is_new && load.answered.elapsed() < Duration::from_millis(200) && start.elapsed() > Duration::from_secs(8)
     })
     .await;
-    assert_eq!(load.lost_links(&daemon).await, 0, "{load}");
-    assert!(load.pause < Duration::from_secs(5), "{load}");
+    let lost = load.lost_links(&daemon).await;
+    println!("planned fail-over: {load}, {lost} lost");
+    assert_eq!(lost, 0, "{load}");
+    assert!(load.pause < Duration::from_secs(3), "{load}");
     daemon.finish().await;
 }
 
@@ -291,8 +293,10 @@ async fn with_one_replica_writes_resume_when_the_old_master_follows() {
         is_new && load.answered.elapsed() < Duration::from_millis(200) && load.refused > 0
     });
     let (load, followed) = tokio::join!(load, follows);
-    assert!(load.answered.saturating_duration_since(followed) < Duration::from_secs(3), "{load}");
-    assert_eq!(load.lost_links(&daemon).await, 0, "{load}");
+    let (resumed, lost) = (load.answered.saturating_duration_since(followed), load.lost_links(&daemon).await);
+    println!("planned fail-over, one replica: {load}, {lost} lost, served {resumed:?} after the old master followed");
+    assert!(resumed < Duration::from_secs(3), "{load}");
+    assert_eq!(lost, 0, "{load}");
     daemon.finish().await;
 }
 

@@ -31,6 +31,7 @@ const COMPOSERS: &[(&str, ComposeFn)] = &[
     ("wawp", unofficial::waha),
     ("hypersender", unofficial::hypersender),
     ("evolution", unofficial::evolution),
+    ("evolution-go", unofficial::evolution_go),
     ("gowa", unofficial::gowa),
     ("wppconnect", unofficial::wppconnect),
     ("wuzapi", unofficial::wuzapi),

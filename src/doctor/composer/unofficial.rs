@@ -97,14 +97,26 @@ pub(super) fn wppconnect(table: &Table, sample: &SampleMessage) -> Option<Compos
     })))
 }
 
-pub(super) fn wuzapi(_: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
+/// The event of whatsmeow, the library of several gateways.
+fn whatsmeow(sample: &SampleMessage) -> Value {
     let chat = chat(sample, "@s.whatsapp.net");
     let info = json!({
         "ID": sample.id, "Sender": author(sample, "@s.whatsapp.net").unwrap_or_else(|| chat.clone()), "Chat": chat,
         "IsFromMe": is_from_me(sample), "IsGroup": sample.sender == SampleSender::Group, "PushName": PUSH_NAME, "Timestamp": rfc3339(sample),
     });
-    let event = json!({ "Info": info, "Message": { "conversation": sample.text } });
-    Some(ComposedBody::Json(json!({ "type": "Message", "event": event, "instanceName": "doctor", "userID": "1" })))
+    json!({ "Info": info, "Message": { "conversation": sample.text } })
+}
+
+pub(super) fn wuzapi(_: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
+    Some(ComposedBody::Json(
+        json!({ "type": "Message", "event": whatsmeow(sample), "instanceName": "doctor", "userID": "1" }),
+    ))
+}
+
+pub(super) fn evolution_go(table: &Table, sample: &SampleMessage) -> Option<ComposedBody> {
+    Some(ComposedBody::Json(json!({
+        "event": "Message", "data": whatsmeow(sample), "instanceToken": table.text("api_key"), "instanceName": "doctor",
+    })))
 }
 
 pub(super) fn green_api(_: &Table, sample: &SampleMessage) -> Option<ComposedBody> {

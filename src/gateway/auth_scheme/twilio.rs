@@ -1,5 +1,6 @@
-//! Twilio's signature: HMAC-SHA1 over the URL as configured at Twilio and the sorted form parameters.
-//! Source: twilio.com/docs/usage/webhooks/webhooks-security.
+//! Twilio's signature: an HMAC over the URL as configured at Twilio and the sorted form parameters: SHA-1 with the auth
+//! token, or SHA-256 with a shared key. Sources: twilio.com/docs/usage/webhooks/webhooks-security and
+//! /docs/usage/webhooks/webhook-shared-keys.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::SecretString;
@@ -7,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 use url::form_urlencoded;
 
 use super::{
-    Hash, NO_SIGNATURE, WRONG_SIGNATURE, check_signature,
+    Hash, MALFORMED_SIGNATURE, NO_SIGNATURE, WRONG_SIGNATURE, check_signature,
     mac::{hex, hmac},
     query_parameter,
 };
@@ -19,15 +20,31 @@ use crate::{
 /// Tries the URL with and without its default port, because Twilio includes the port inconsistently.
 pub(super) fn verify(webhook: &Webhook<'_>, url: &str, secrets: &[SecretString]) -> Result<(), Unauthenticated> {
     let presented = webhook.header("x-twilio-signature").ok_or(NO_SIGNATURE)?;
+    let hash = signature_hash(webhook)?;
     let full = full_url(url, webhook.query);
     if let Some(expected) = query_parameter(webhook.query, "bodySHA256") {
         let genuine = hex(&sha256(webhook.body));
         if !bool::from(genuine.as_bytes().ct_eq(expected.to_ascii_lowercase().as_bytes())) {
             return Err(WRONG_SIGNATURE);
         }
-        return check_url_variants(&full, "", presented, secrets);
+        return check_url_variants(hash, &full, "", presented, secrets);
     }
-    check_url_variants(&full, &sorted_parameters(webhook.body), presented, secrets)
+    check_url_variants(hash, &full, &sorted_parameters(webhook.body), presented, secrets)
+}
+
+/// With a shared key, a header names the key and the algorithm: `key=…,algorithm=HMAC_SHA256`.
+fn signature_hash(webhook: &Webhook<'_>) -> Result<Hash, Unauthenticated> {
+    const SETTINGS: &str = "x-twilio-webhooks-signature-settings";
+    if !webhook.headers.contains_key(SETTINGS) {
+        return Ok(Hash::Sha1);
+    }
+    let settings = webhook.header(SETTINGS).ok_or(MALFORMED_SIGNATURE)?;
+    let mut entries = settings.split(',').filter_map(|entry| entry.trim().split_once('='));
+    match entries.find(|(name, _)| *name == "algorithm") {
+        Some((_, "HMAC_SHA256")) => Ok(Hash::Sha256),
+        None | Some((_, "HMAC_SHA1")) => Ok(Hash::Sha1),
+        Some(_) => Err(MALFORMED_SIGNATURE),
+    }
 }
 
 /// The signature of a form that is posted to `url`.
@@ -48,6 +65,7 @@ fn sorted_parameters(form: &[u8]) -> String {
 }
 
 fn check_url_variants(
+    hash: Hash,
     url: &str,
     joined: &str,
     presented: &str,
@@ -55,7 +73,7 @@ fn check_url_variants(
 ) -> Result<(), Unauthenticated> {
     let mut outcome = Err(WRONG_SIGNATURE);
     for url in url_variants(url) {
-        let make = |key: &[u8]| STANDARD.encode(hmac(Hash::Sha1, key, &[url.as_bytes(), joined.as_bytes()]));
+        let make = |key: &[u8]| STANDARD.encode(hmac(hash, key, &[url.as_bytes(), joined.as_bytes()]));
         outcome = outcome.or(check_signature(secrets, presented, make));
     }
     outcome

@@ -6,7 +6,7 @@ use super::{
     source::{Condition, ValueSource},
     table_reader::{condition, conditions, pointer, required_sources, scalars, sources, subtable},
 };
-use crate::reader::Reader;
+use crate::{gateway::Refusal, reader::Reader};
 
 pub(super) struct Mapping {
     /// Pointer to the message or the list of messages.
@@ -36,7 +36,15 @@ pub(super) struct Mapping {
     pub(super) receipt: Vec<ValueSource>,
     /// Conditions that mean "delivered", for statuses without a word.
     pub(super) delivered: Vec<Condition>,
+    /// Why a message was not delivered, if one of the conditions holds.
+    pub(super) failures: Vec<(Refusal, Vec<Condition>)>,
 }
+
+const FAILURES: &[(&str, Refusal)] = &[
+    ("receipt_not_on_whatsapp", Refusal::NotOnWhatsApp),
+    ("receipt_window_closed", Refusal::WindowClosed),
+    ("receipt_quota", Refusal::Quota),
+];
 
 /// Which event kinds are messages, and which are delivery statuses.
 pub(super) struct EventFilter {
@@ -91,6 +99,7 @@ impl Mapping {
             receipt_id: sources(table, "receipt_id"),
             receipt: sources(table, "receipt"),
             delivered: conditions(table, "delivered"),
+            failures: FAILURES.iter().map(|(key, refusal)| (*refusal, conditions(table, key))).collect(),
         }
     }
 }

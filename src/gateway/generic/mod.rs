@@ -19,9 +19,9 @@ use serde_json::Value;
 
 use self::{auth::GenericAuth, mapping::Mapping, send::SendTemplate, template::GatewayValues};
 use super::{
-    Gateway, IgnoreReason, Malformed, Purpose, SampleMessage, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, Malformed, Purpose, SampleMessage, SendResult, Webhook, WebhookAuth, WebhookEvent, answers,
     config_reader::{self, ConfigReader},
-    json, send_result_by_status,
+    json,
 };
 use crate::domain::{Channel, Subject};
 
@@ -104,7 +104,7 @@ impl Gateway for Generic {
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         match &self.send {
             Some(send) => send.response_rules.parse(response),
-            None => send_result_by_status(response.status()),
+            None => answers::read(response, &[], &[]),
         }
     }
 }

@@ -1,29 +1,33 @@
 //! Parses JSON into events according to a mapping.
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
     super::{
-        IgnoreReason, Malformed, ReceiptStatus, WebhookEvent, addressee::Addressee, json::unix_seconds,
+        IgnoreReason, Malformed, ReceiptStatus, WebhookEvent,
+        addressee::Addressee,
+        json::{scalar, time},
         sender_ids::SenderIds,
     },
     mapping::{FromMeRule, Mapping, TimeUnit},
-    source::{any_holds, scalar, scalars, text},
+    source::{all_scalars, any_holds, scalars, text},
 };
 use crate::domain::{Phone, subject::phone_from_jid};
 
 /// The events in `body`. `account` is the configured account at the gateway, or empty.
 pub(super) fn parse_events(mapping: &Mapping, body: &Value, account: &str) -> Result<Vec<WebhookEvent>, Malformed> {
     let read = |item: &Value| {
-        let event = parse_event(mapping, item, body)?;
+        let mut events = parse_item(mapping, item, body).unwrap_or_else(|why| vec![WebhookEvent::malformed(&why)]);
         let addressee = addressee(mapping, item, body, account);
         // A delivery status has the person's number where a message has the receiving number.
-        Ok(if event.ignored.is_none() { event.addressed_to(&addressee) } else { event })
+        for event in events.iter_mut().filter(|event| event.ignored.is_none()) {
+            *event = std::mem::take(event).addressed_to(&addressee);
+        }
+        events
     };
     match body.pointer(&mapping.select) {
-        Some(Value::Array(items)) => items.iter().map(read).collect(),
-        Some(item @ Value::Object(_)) => Ok(vec![read(item)?]),
+        Some(Value::Array(items)) => Ok(items.iter().flat_map(read).collect()),
+        Some(item @ Value::Object(_)) => Ok(read(item)),
         _ => match ignore_reason(mapping, &Value::Null, body) {
             Some(why) => Ok(vec![WebhookEvent::ignored(why)]),
             None => Err(Malformed(format!("no message at {:?}", mapping.select))),
@@ -51,10 +55,16 @@ fn ignore_reason(mapping: &Mapping, item: &Value, body: &Value) -> Option<Ignore
     }
 }
 
-fn parse_event(mapping: &Mapping, item: &Value, body: &Value) -> Result<WebhookEvent, Malformed> {
-    if let Some(why) = ignore_reason(mapping, item, body) {
-        return Ok(if why == IgnoreReason::Status { status(mapping, item) } else { WebhookEvent::ignored(why) });
+/// The events of an item: one, except for a status of several messages.
+fn parse_item(mapping: &Mapping, item: &Value, body: &Value) -> Result<Vec<WebhookEvent>, Malformed> {
+    match ignore_reason(mapping, item, body) {
+        Some(IgnoreReason::Status) => Ok(statuses(mapping, item)),
+        Some(why) => Ok(vec![WebhookEvent::ignored(why)]),
+        None => Ok(vec![parse_message(mapping, item)?]),
     }
+}
+
+fn parse_message(mapping: &Mapping, item: &Value) -> Result<WebhookEvent, Malformed> {
     let chat_id = scalars(&mapping.chat_id, item).next();
     let chat_ends = |ends: &[&str]| chat_id.iter().any(|chat| ends.iter().any(|end| chat.ends_with(end)));
     let from_me = from_me(&mapping.from_me, item)?;
@@ -94,9 +104,10 @@ fn parse_event(mapping: &Mapping, item: &Value, body: &Value) -> Result<WebhookE
     Ok(event.with_sender(sender(mapping, item)))
 }
 
-/// A status event, with a receipt if the mapping has the fields for one.
-fn status(mapping: &Mapping, item: &Value) -> WebhookEvent {
-    WebhookEvent::status(scalars(&mapping.receipt_id, item).next().as_deref(), receipt_status(mapping, item))
+/// The status events of an item, with receipts if the mapping has the fields for them.
+fn statuses(mapping: &Mapping, item: &Value) -> Vec<WebhookEvent> {
+    let ids = all_scalars(&mapping.receipt_id, item);
+    WebhookEvent::statuses(ids.iter().map(String::as_str), receipt_status(mapping, item))
 }
 
 /// Whether an item has a field that only a delivery status has.
@@ -105,10 +116,13 @@ fn is_status(mapping: &Mapping, item: &Value) -> bool {
 }
 
 fn receipt_status(mapping: &Mapping, item: &Value) -> Option<ReceiptStatus> {
-    match scalars(&mapping.receipt, item).next() {
-        Some(word) => ReceiptStatus::from_word(&word),
-        None => any_holds(&mapping.delivered, item).then_some(ReceiptStatus::Delivered),
-    }
+    let status = match scalars(&mapping.receipt, item).next() {
+        Some(word) => ReceiptStatus::from_word(&word)?,
+        None => any_holds(&mapping.delivered, item).then_some(ReceiptStatus::Delivered)?,
+    };
+    let mut failures = mapping.failures.iter().filter(|(_, conditions)| any_holds(conditions, item));
+    let refusal = failures.next().filter(|_| matches!(status, ReceiptStatus::Failed(_)));
+    Some(refusal.map_or(status, |(refusal, _)| ReceiptStatus::Failed(*refusal)))
 }
 
 /// Whether the message was sent from the own number. If no condition can be tested, the message is malformed unless the
@@ -145,9 +159,8 @@ pub(super) fn phone(id: &str) -> Option<Phone> {
 
 fn timestamp(item: &Value, pointer: &str, unit: TimeUnit) -> Option<i64> {
     match unit {
-        TimeUnit::Seconds => unix_seconds(item, pointer),
-        TimeUnit::Milliseconds => unix_seconds(item, pointer).map(|millis| millis.div_euclid(1000)),
-        TimeUnit::Rfc3339 => item.pointer(pointer)?.as_str()?.parse::<Timestamp>().ok().map(Timestamp::as_second),
+        // The value shows its unit.
+        TimeUnit::Seconds | TimeUnit::Milliseconds | TimeUnit::Rfc3339 => time(item, pointer),
         TimeUnit::None => None,
     }
 }

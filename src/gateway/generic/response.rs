@@ -4,7 +4,7 @@ use http::Response;
 use serde_json::Value;
 
 use super::{
-    super::{Refusal, SendResult, send_result_by_status},
+    super::{Refusal, SendResult, answers},
     source::{Condition, ValueSource, scalars},
     table_reader::{condition, sources, status, subtable},
 };
@@ -16,11 +16,12 @@ enum RuleOutcome {
     Refused(Refusal),
 }
 
-const OUTCOME_KEYS: [(&str, RuleOutcome); 5] = [
+const OUTCOME_KEYS: [(&str, RuleOutcome); 6] = [
     ("not_on_whatsapp", RuleOutcome::Refused(Refusal::NotOnWhatsApp)),
     ("window_closed", RuleOutcome::Refused(Refusal::WindowClosed)),
     ("rate_limited", RuleOutcome::RateLimited),
     ("unauthorized", RuleOutcome::Refused(Refusal::Unauthorized)),
+    ("quota", RuleOutcome::Refused(Refusal::Quota)),
     ("permanent", RuleOutcome::Refused(Refusal::Permanent)),
 ];
 
@@ -65,12 +66,12 @@ impl ResponseRules {
             Some(RuleOutcome::Refused(refusal)) => return SendResult::Refused(refusal),
             None => {}
         }
-        let accepted = SendResult::Accepted { id: scalars(&self.message_id, &body).next() };
+        let id = scalars(&self.message_id, &body).next();
         if self.success.contains(&status.as_u16()) {
-            return accepted;
+            return SendResult::Accepted { id };
         }
-        match send_result_by_status(status) {
-            SendResult::Accepted { .. } if self.success.is_empty() => accepted,
+        match answers::by_status(response, &body, id) {
+            accepted @ SendResult::Accepted { .. } if self.success.is_empty() => accepted,
             // A 2xx that `success` does not list: its meaning is unknown, and a retry could send twice.
             SendResult::Accepted { .. } => SendResult::Refused(Refusal::Permanent),
             other => other,

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::super::json::scalar;
+
 /// A JSON pointer, used only if its guard holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ValueSource {
@@ -54,19 +56,19 @@ pub(super) fn scalars<'a>(sources: &'a [ValueSource], item: &'a Value) -> impl I
     values(sources, item).filter(|value| !value.is_boolean()).filter_map(scalar).filter(|word| !word.is_empty())
 }
 
+/// The texts and numbers of the first source that has any; of a list, every one.
+pub(super) fn all_scalars(sources: &[ValueSource], item: &Value) -> Vec<String> {
+    let found = values(sources, item).map(|value| match value {
+        Value::Array(items) => items.iter().filter_map(scalar).filter(|word| !word.is_empty()).collect(),
+        Value::Bool(_) => Vec::new(),
+        value => scalar(value).filter(|word| !word.is_empty()).into_iter().collect::<Vec<_>>(),
+    });
+    found.into_iter().find(|words| !words.is_empty()).unwrap_or_default()
+}
+
 /// The first non-empty text, verbatim. Numbers do not count.
 pub(super) fn text<'a>(sources: &'a [ValueSource], item: &'a Value) -> Option<&'a str> {
     values(sources, item).filter_map(Value::as_str).find(|text| !text.is_empty())
-}
-
-/// A text, number or flag, as text.
-pub(super) fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        _ => None,
-    }
 }
 
 fn is_set(value: &Value) -> Option<bool> {

@@ -3,7 +3,10 @@
 use http::StatusCode;
 use serde_json::Value;
 
-use super::source::{Condition, ConditionTest, ValueSource, scalar};
+use super::{
+    super::json::scalar,
+    source::{Condition, ConditionTest, ValueSource},
+};
 use crate::reader::Reader;
 
 const POINTER: &str = "expected a JSON pointer such as \"/message/id\": it starts with / and writes ~ as ~0";

@@ -22,13 +22,14 @@ pub(super) fn operations() -> Vec<Operation> {
 fn explain() -> Operation {
     let about = "Takes a `uuid`, a gateway's message id, a chat id or the last two to six digits of a phone, and answers \
         in one sentence, with what it rests on. Also for messages that matched nothing: of each a trace without text, \
-        code or number is kept for a day.";
+        code or number is kept for a day. `malformed` shows the webhooks of the last day that could not be parsed.";
     let message = Message {
         at: time(values::ENDED),
         outcome: "verified".to_owned(),
         phone_ending: Some("0123".to_owned()),
         uuid: Some(values::UUID.to_owned()),
         meaning: "held a live code and proved its chat.".to_owned(),
+        webhook: None,
     };
     let created = ExplainedEvent { at: time(values::CREATED), event: "created".to_owned(), reason: None, by: None };
     let request = ExplainedRequest {

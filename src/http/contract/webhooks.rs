@@ -25,8 +25,9 @@ pub(super) fn operations() -> Vec<Operation> {
 
 fn receive(path: &'static str, id: &'static str, title: &'static str) -> Operation {
     let about = "In the dialect of the instance's gateway; the example is WAHA's. The proof depends on the gateway: a \
-        signature over the raw bytes, a header, or the secret in the path. 200 means that the decision is stored; with \
-        503 the gateway delivers again. A message is answered once, however often it is delivered.";
+        signature over the raw bytes, a header, or the secret in the path. `Content-Encoding` may be gzip or deflate. 200 \
+        means that the decision is stored; with 503 the gateway delivers again. A message is answered once, however often \
+        it is delivered.";
     let any = json!({ "description": "Whatever the gateway sends, up to 3 MiB." });
     operation(Area::Webhooks, "POST", path, id, title)
         .open_to(Access::Gateway)
@@ -35,7 +36,7 @@ fn receive(path: &'static str, id: &'static str, title: &'static str) -> Operati
         .body("application/json", any, message())
         .optional_body()
         .without(&[Code::InvalidRequest, Code::MalformedBody, Code::UnsupportedMediaType])
-        .problems(&[Code::WebhookUnauthenticated, Code::MalformedBody])
+        .problems(&[Code::WebhookUnauthenticated, Code::MalformedBody, Code::UnsupportedMediaType])
         .answer(200, "Stored, in the words that the gateway expects", "*/*", json!({}), json!(""))
 }
 

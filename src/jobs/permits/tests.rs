@@ -3,7 +3,10 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::*;
-use crate::domain::{InstanceId, time::from_millis};
+use crate::{
+    domain::{InstanceId, Partition, time::from_millis},
+    store::{DrawnTokens, LeaseGrant},
+};
 
 fn lane() -> Lane {
     Lane::replies(InstanceId::from_random([1; 16]))

@@ -46,8 +46,20 @@ pub(super) fn summary(
         }
         (_, None, None) => {
             "Nothing of the last 24 hours fits. The message did not reach this instance, or its webhook was refused: look \
-             at the gateway's own log, at its webhook URL and secret, and at countersign's log for webhooks answered 401."
+             at the gateway's own log, at its webhook URL and secret, and at countersign's log for webhooks answered 401. \
+             The question `malformed` shows the webhooks that could not be parsed."
                 .to_owned()
+        }
+    }
+}
+
+/// About webhooks that could not be parsed.
+pub(super) fn of_malformed(count: usize) -> String {
+    match count {
+        0 => "All webhooks of the last 24 hours could be parsed.".to_owned(),
+        1 => "One webhook of the last 24 hours could not be parsed. Its readable messages were handled.".to_owned(),
+        count => {
+            format!("{count} webhooks of the last 24 hours could not be parsed. Their readable messages were handled.")
         }
     }
 }
@@ -133,6 +145,7 @@ fn unread(why: IgnoreReason) -> Option<&'static str> {
         | IgnoreReason::Group
         | IgnoreReason::Broadcast
         | IgnoreReason::Status
+        | IgnoreReason::Malformed
         | IgnoreReason::Event => return None,
     })
 }

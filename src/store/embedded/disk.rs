@@ -18,6 +18,8 @@ pub(super) const DATABASE: &str = "countersign.sqlite";
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of the write-ahead log kept for reuse after a checkpoint.
 const LOG_LIMIT: i64 = 64 * 1024 * 1024;
+/// Memory for pages of the writer, in KiB with a minus: the upper pages of its indexes and those it wrote lately.
+const CACHE: i64 = -8 * 1024;
 /// More than the number of statements, so that none is compiled twice.
 const STATEMENTS: usize = 64;
 
@@ -58,6 +60,7 @@ impl Disk {
             let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "temp_store", "MEMORY")?;
+            connection.pragma_update(None, "cache_size", CACHE)?;
             // The writer checkpoints itself: SQLite would do it inside a commit and hide its errors.
             connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
             connection.pragma_update_and_check(None, "journal_size_limit", LOG_LIMIT, |_| Ok(()))?;
@@ -69,6 +72,13 @@ impl Disk {
             Ok(mode) => Err(self.unfit(format!("journal mode stays {mode}, WAL is needed"))),
             Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    /// A connection that only copies the log into the database, and must close before the writer's.
+    pub(super) fn checkpointer(&self) -> Result<Connection, StoreError> {
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(|error| self.failed(&error))?;
+        Ok(connection)
     }
 
     /// A read-only connection. Each statement sees what was committed when it began.

@@ -20,7 +20,7 @@ impl Limits for EmbeddedStore {
         self.writer
             .run(move |connection, now| {
                 let allowances = admit::take(connection, now, &takes)?;
-                let reservation = reserve.map(|wanted| admit::reserve(connection, now, &wanted)).transpose()?;
+                let reservation = reserve.as_ref().map(|wanted| admit::reserve(connection, now, wanted)).transpose()?;
                 Ok(Admission { allowances, reservation })
             })
             .await

@@ -1,19 +1,22 @@
 //! The store of a single process: one directory with one SQLite database.
 //!
 //! SQLite recovers from a full disk and is thoroughly tested against crashes. All writes go through one thread
-//! (`writer.rs`), which makes each of them atomic and lets many share one fsync; reads run beside it.
+//! (`writer.rs`), which makes each of them atomic and lets many share one fsync; reads run beside it, and so does the
+//! copying of the log into the database (`checkpoint.rs`).
 
 mod admit;
 mod archive;
 mod backlog;
 mod backup;
 mod ballast;
+mod checkpoint;
 mod claim;
 mod commit;
 mod disk;
 mod error;
 mod jobs;
 mod limits;
+mod lookups;
 mod operations;
 mod query;
 mod queue;
@@ -33,13 +36,17 @@ pub use self::backup::{BackupError, backup};
 
 use super::{Background, ChangeNotifier, StoreError};
 
-use self::{ballast::Ballast, disk::Disk, reader::Readers, time::Time, writer::Writer};
+use self::{
+    ballast::Ballast, checkpoint::Checkpointer, disk::Disk, lookups::Lookups, reader::Readers, time::Time,
+    writer::Writer,
+};
 
 /// Dropping it finishes queued writes and closes the database.
 ///
 /// Fields are dropped in this order: the writer's connection closes last, because only it can checkpoint the
 /// write-ahead log, and the lock outlives both.
 pub struct EmbeddedStore {
+    lookups: Lookups,
     readers: Readers,
     writer: Writer,
     time: Arc<Time>,
@@ -58,13 +65,17 @@ impl EmbeddedStore {
         queue::void_leases(&connection, time.millis())?;
         let readers = Readers::new([disk.reader()?, disk.reader()?]);
         let background = Background::default();
+        let no_thread = |error| StoreError::Unavailable(format!("cannot start a thread: {error}"));
+        let lookups = Lookups::start(disk.reader()?, background.running("store's lookups")).map_err(no_thread)?;
+        let checkpointer = Checkpointer::spawn(disk.checkpointer()?, background.running("store's checkpoints"));
         let writer = Writer::start(
             connection,
             Arc::clone(&time),
             Ballast::open(directory),
+            checkpointer.map_err(no_thread)?,
             background.running("store's writer"),
         )
-        .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
-        Ok(Self { readers, writer, time, changes: Arc::default(), background, _lock: disk.into_lock() })
+        .map_err(no_thread)?;
+        Ok(Self { lookups, readers, writer, time, changes: Arc::default(), background, _lock: disk.into_lock() })
     }
 }

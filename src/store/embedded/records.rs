@@ -23,13 +23,13 @@ impl Records for EmbeddedStore {
 
     async fn load(&self, id: RecordId) -> Result<Option<StoredRecord>, StoreError> {
         let now = self.time.millis();
-        self.readers.run(move |connection| query::record(connection, now, id)).await
+        self.lookups.run(move |connection| query::record(connection, now, id)).await
     }
 
     async fn find(&self, peek: Option<&TokenRequest>, places: &[Locator]) -> Result<FindResult, StoreError> {
         let now = self.time.millis();
         let (peek, places) = (peek.cloned(), places.to_vec());
-        self.readers
+        self.lookups
             .run(move |connection| {
                 let allowance = peek.map(|take| admit::peek(connection, now, &take)).transpose()?;
                 let records = places.iter().map(|place| query::kept_at(connection, now, *place));

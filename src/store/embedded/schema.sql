@@ -6,16 +6,18 @@ CREATE TABLE IF NOT EXISTS meta (
 ) STRICT, WITHOUT ROWID;
 
 -- A record is found by the last ten bytes of its id; `head` are those before. `rings_at` is its timer; of one that
--- is in the hands of a worker the end of the lease, with a minus.
+-- is in the hands of a worker the end of the lease, with a minus. Records lie in the order in which they were made, so
+-- that those of one time share pages; only the index on the locator is in random order.
 CREATE TABLE IF NOT EXISTS records (
-  locator BLOB PRIMARY KEY,
+  seq INTEGER PRIMARY KEY,
+  locator BLOB NOT NULL UNIQUE,
   head BLOB NOT NULL,
   partition INTEGER NOT NULL,
   version INTEGER NOT NULL,
   retain_until INTEGER NOT NULL,
   rings_at INTEGER,
   bytes BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX IF NOT EXISTS records_end ON records (retain_until);
 CREATE INDEX IF NOT EXISTS records_timer ON records (partition, rings_at) WHERE rings_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS records_rung ON records (rings_at) WHERE rings_at < 0;

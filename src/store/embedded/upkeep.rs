@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::{queue, trim, writer::GROUP};
+use super::{checkpoint::Checkpointer, queue, trim, writer::GROUP};
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How often the writer looks whether the checkpointer is done, if there is nothing else to do.
+const PAUSE: Duration = Duration::from_millis(50);
 /// In pages (64 MiB): from this length on, the log is truncated even if that has to wait for readers.
 const LONG_LOG: i64 = 16 * 1024;
 
@@ -17,21 +19,22 @@ pub(super) struct Upkeep {
     /// Whether the last batch was full, so that more is left.
     behind: bool,
     log_pages: i64,
-}
-
-impl Default for Upkeep {
-    fn default() -> Self {
-        Self { last: Instant::now(), pending: true, behind: false, log_pages: 0 }
-    }
+    checkpointer: Checkpointer,
 }
 
 impl Upkeep {
+    pub(super) fn new(checkpointer: Checkpointer) -> Self {
+        Self { last: Instant::now(), pending: true, behind: false, log_pages: 0, checkpointer }
+    }
+
     /// How long the writer may wait for work; `None` means for ever.
     pub(super) fn pause(&self) -> Option<Duration> {
-        match (self.behind, self.pending) {
-            (true, _) => Some(Duration::ZERO),
-            (false, true) => Some(INTERVAL.saturating_sub(self.last.elapsed())),
-            (false, false) => None,
+        if self.behind {
+            Some(Duration::ZERO)
+        } else if self.pending {
+            Some(INTERVAL.saturating_sub(self.last.elapsed()))
+        } else {
+            self.checkpointer.is_busy().then_some(PAUSE)
         }
     }
 
@@ -50,8 +53,15 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Runs after the group was answered, so that no caller waits for it.
-    pub(super) fn checkpoint(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Runs after the group was answered, so that no caller waits for it. The checkpointer copies most of the log; only
+    /// the writer can copy its end, and so begin the log anew, because nothing is written meanwhile.
+    pub(super) fn checkpoint(&mut self, connection: &Connection, due: bool) -> rusqlite::Result<()> {
+        if due {
+            self.checkpointer.start();
+        }
+        if !self.checkpointer.take_done() {
+            return Ok(());
+        }
         let mode = if self.log_pages > LONG_LOG { "TRUNCATE" } else { "PASSIVE" };
         self.log_pages = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))?;
         Ok(())
@@ -59,6 +69,6 @@ impl Upkeep {
 
     /// Called when the disk is full.
     pub(super) fn put_off(&mut self) {
-        *self = Self { log_pages: self.log_pages, ..Self::default() };
+        (self.last, self.pending, self.behind) = (Instant::now(), true, false);
     }
 }

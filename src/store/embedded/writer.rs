@@ -1,5 +1,8 @@
 //! The thread that writes. All writes queued at one moment become one transaction, and so one fsync.
 
+mod group;
+mod step;
+
 use std::{
     io,
     ops::ControlFlow,
@@ -11,35 +14,17 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rusqlite::{Connection, Error, TransactionBehavior};
-use tokio::sync::oneshot;
+use rusqlite::{Connection, Error};
 
 use crate::store::{StoreError, background::Running};
 
-use super::{
-    ballast::Ballast,
-    error::{is_full, passes},
-    time::Time,
-    upkeep::Upkeep,
-};
+use self::step::Operation;
+use super::{ballast::Ballast, checkpoint::Checkpointer, error::passes, time::Time, upkeep::Upkeep};
 
 /// Most queued writes; further ones are refused at once.
 const QUEUE: usize = 1024;
 /// Most writes in one transaction.
 pub(super) const GROUP: usize = 256;
-
-/// Sends the result to the caller. Dropped if the group was not committed, which the caller notices.
-type Answer = Box<dyn FnOnce() + Send>;
-
-/// The effect of one step.
-struct Stepped {
-    keep: bool,
-    /// Whether it found the disk full.
-    full: bool,
-    answer: Answer,
-}
-
-type Operation = Box<dyn FnOnce(&Connection, i64) -> Stepped + Send>;
 
 pub(super) struct Writer {
     queue: Option<SyncSender<Operation>>,
@@ -53,12 +38,13 @@ impl Writer {
         connection: Connection,
         time: Arc<Time>,
         ballast: Ballast,
+        checkpointer: Checkpointer,
         running: Running,
     ) -> io::Result<Self> {
         let (queue, operations) = sync_channel(QUEUE);
         let full = ballast.full();
         let work = move || {
-            if let ControlFlow::Break(error) = work(connection, &operations, &time, ballast) {
+            if let ControlFlow::Break(error) = work(connection, &operations, &time, ballast, checkpointer) {
                 running.failed(&error.to_string());
             }
         };
@@ -71,19 +57,14 @@ impl Writer {
         if self.full.load(Ordering::Relaxed) { Err(StoreError::Full) } else { Ok(()) }
     }
 
-    /// Runs `step` at the store's time, and returns when it is durable. A step that fails leaves no trace.
+    /// Runs `step` at the store's time, and returns when it is durable. A step that fails leaves no trace. It runs again
+    /// if another step of its group fails.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        step: impl FnOnce(&Connection, i64) -> Result<T, StoreError> + Send + 'static,
+        step: impl Fn(&Connection, i64) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let unavailable = |why: &str| StoreError::Unavailable(why.to_owned());
-        let (sender, answer) = oneshot::channel();
-        let operation: Operation = Box::new(|connection, now| {
-            let result = step(connection, now);
-            // The caller may have been dropped.
-            let full = matches!(result, Err(StoreError::Full));
-            Stepped { keep: result.is_ok(), full, answer: Box::new(|| drop(sender.send(result))) }
-        });
+        let (operation, answer) = step::new(step);
         let queue = self.queue.as_ref().expect("only `drop` takes the queue");
         queue.try_send(operation).map_err(|error| match error {
             TrySendError::Full(_) => unavailable("too many writes are waiting"),
@@ -112,21 +93,26 @@ fn work(
     operations: &Receiver<Operation>,
     time: &Time,
     mut ballast: Ballast,
+    checkpointer: Checkpointer,
 ) -> ControlFlow<Error> {
-    let mut upkeep = Upkeep::default();
+    let mut upkeep = Upkeep::new(checkpointer);
     while let Some(group) = next(operations, &upkeep) {
         ballast.look();
         let wrote = !group.is_empty();
         let due = upkeep.is_due(wrote);
-        let landed = land(&mut connection, group, time, due.then_some(&mut upkeep), &mut ballast)?;
-        if !due {
-            continue;
-        }
-        if !landed {
+        let landed = group::land(&mut connection, group, time, due.then_some(&mut upkeep), &mut ballast);
+        let landed = match landed {
+            Ok(landed) => landed,
+            Err(error) => {
+                survive(error)?;
+                false
+            }
+        };
+        if due && !landed {
             upkeep.put_off();
         }
         // On a full disk too: after a checkpoint the log can be reused from its start.
-        if let Err(error) = upkeep.checkpoint(&connection) {
+        if let Err(error) = upkeep.checkpoint(&connection, due) {
             survive(error)?;
         }
     }
@@ -153,68 +139,6 @@ fn next(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operati
     Some(group)
 }
 
-/// Applies a group and answers each of its callers. Returns `false` if it was not committed.
-fn land(
-    connection: &mut Connection,
-    group: Vec<Operation>,
-    time: &Time,
-    upkeep: Option<&mut Upkeep>,
-    ballast: &mut Ballast,
-) -> ControlFlow<Error, bool> {
-    let (mut group, mut stepped) = (group.into_iter(), Vec::new());
-    let applied = apply(connection, &mut group, &mut stepped, time, upkeep);
-    // Before any caller of the group learns that it failed.
-    if stepped.iter().any(|one| one.full) || applied.as_ref().is_err_and(is_full) {
-        ballast.give_up();
-    }
-    match applied {
-        Ok(true) => {
-            for one in stepped {
-                (one.answer)();
-            }
-            ControlFlow::Continue(true)
-        }
-        Ok(false) => {
-            tracing::warn!("SQLite rolled a group of writes back");
-            ControlFlow::Continue(false)
-        }
-        Err(error) => {
-            survive(error)?;
-            ControlFlow::Continue(false)
-        }
-    }
-}
-
-/// Returns `false` if SQLite rolled the transaction back itself, as it may when the disk is full.
-fn apply(
-    connection: &mut Connection,
-    group: &mut impl Iterator<Item = Operation>,
-    stepped: &mut Vec<Stepped>,
-    time: &Time,
-    upkeep: Option<&mut Upkeep>,
-) -> rusqlite::Result<bool> {
-    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for operation in group {
-        let savepoint = transaction.savepoint()?;
-        let one = operation(&savepoint, time.millis());
-        let keep = one.keep;
-        stepped.push(one);
-        if keep {
-            savepoint.commit()?;
-        } else {
-            drop(savepoint);
-        }
-        if transaction.is_autocommit() {
-            return Ok(false);
-        }
-    }
-    if let Some(upkeep) = upkeep {
-        upkeep.trim(&transaction, time.millis())?;
-    }
-    transaction.commit()?;
-    Ok(true)
-}
-
 /// Continues after temporary errors.
 fn survive(error: Error) -> ControlFlow<Error> {
     if passes(&error) {
@@ -225,34 +149,73 @@ fn survive(error: Error) -> ControlFlow<Error> {
         ControlFlow::Break(error)
     }
 }
-
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use rusqlite::params;
+
     use super::*;
     use crate::{clock::Clock, store::background::Background};
+
+    fn start(directory: &std::path::Path, prepare: impl FnOnce(&Connection)) -> Writer {
+        let open = || Connection::open(directory.join("database")).unwrap();
+        let connection = open();
+        connection.execute_batch(include_str!("schema.sql")).unwrap();
+        prepare(&connection);
+        let background = Background::default();
+        let checkpointer = Checkpointer::spawn(open(), background.running("checkpoints")).unwrap();
+        let time = Arc::new(Time::new(Clock::default()));
+        Writer::start(connection, time, Ballast::open(directory), checkpointer, background.running("writer")).unwrap()
+    }
+
+    fn insert(connection: &Connection, key: &str, value: &str) -> Result<(), StoreError> {
+        connection.execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", params![key, value])?;
+        Ok(())
+    }
 
     #[tokio::test]
     async fn a_full_disk_refuses_and_recovers() {
         let directory = tempfile::tempdir().unwrap();
-        let connection = Connection::open(directory.path().join("database")).unwrap();
-        connection.execute_batch(include_str!("schema.sql")).unwrap();
-        connection.pragma_update(None, "max_page_count", 64).unwrap();
-        let running = Background::default().running("writer");
-        let ballast = Ballast::open(directory.path());
-        let writer = Writer::start(connection, Arc::new(Time::new(Clock::default())), ballast, running).unwrap();
-        let insert = |key: i64| {
-            writer.run(move |connection, _| {
-                let value = "x".repeat(10_000);
-                Ok(connection
-                    .execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", rusqlite::params![key, value])?)
-            })
-        };
+        let limit = |connection: &Connection| connection.pragma_update(None, "max_page_count", 64).unwrap();
+        let writer = start(directory.path(), limit);
+        let add = |key: i64| writer.run(move |connection, _| insert(connection, &key.to_string(), &"x".repeat(10_000)));
         let mut key = 0;
-        while insert(key).await.is_ok() {
+        while add(key).await.is_ok() {
             key += 1;
         }
-        assert!(matches!(insert(key).await, Err(StoreError::Full)));
+        assert!(matches!(add(key).await, Err(StoreError::Full)));
         writer.run(|connection, _| Ok(connection.pragma_update(None, "max_page_count", 1000)?)).await.unwrap();
-        insert(key).await.unwrap();
+        add(key).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_failed_step_leaves_no_trace_and_undoes_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = start(directory.path(), |_| ());
+        // Keeps the writer busy until the others are queued, so that they form one group.
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(Some(released));
+        let busy = writer.run(move |_, _| {
+            // It may be in one group with the step that fails, and run twice.
+            if let Some(released) = released.lock().unwrap().take() {
+                released.recv().unwrap();
+            }
+            Ok(())
+        });
+        let applied = |key: &'static str| writer.run(move |connection, _| insert(connection, key, "applied"));
+        let failed = writer.run(|connection, _| {
+            insert(connection, "b", "failed")?;
+            Err::<(), _>(StoreError::Corrupt("after its first change".to_owned()))
+        });
+        let released = async { release.send(()).unwrap() };
+        let (busy, a, b, c, ()) = tokio::join!(busy, applied("a"), failed, applied("c"), released);
+        assert!(busy.is_ok() && a.is_ok() && c.is_ok());
+        assert!(matches!(b, Err(StoreError::Corrupt(_))));
+        let keys = writer.run(|connection, _| {
+            let mut keys = connection.prepare("SELECT key FROM meta ORDER BY key")?;
+            Ok(keys.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?)
+        });
+        assert_eq!(keys.await.unwrap(), ["a", "c"]);
     }
 }

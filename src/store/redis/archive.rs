@@ -8,10 +8,10 @@ use redis::{Cmd, Value};
 
 use super::{
     RedisStore,
-    connection::Repeat,
     job_positions::{JobPosition, ended_set, score_millis},
     key, leases, millis,
     parse::{self, StoredJob, reply},
+    retries::Repeat,
     script,
 };
 use crate::{

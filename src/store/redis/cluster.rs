@@ -21,11 +21,12 @@ use super::{
     cluster_command::{ClusterCommand, Redirection},
     cluster_error::RetryableError,
     confirmed_writer::{Durability, WriteError},
-    connection::{MasterNode, Recovery, Repeat, classify, explain, retry_delay, slot_of, with_deadline},
+    connection::{MasterNode, slot_of},
     endpoint::with_connect_timeout,
     error_hint,
     master::{ConfirmationSettings, Master},
     node::Node,
+    retries::{Recovery, Repeat, classify, explain, retry_delay, with_deadline},
     seed_nodes::{NodeAddress, SeedNodes},
     slot_map::{self, SlotMap},
 };

@@ -2,7 +2,7 @@
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
-use super::{connection::Repeat, seed_nodes::NodeAddress, slot};
+use super::{retries::Repeat, seed_nodes::NodeAddress, slot};
 
 pub(super) struct ClusterCommand<'a> {
     cmd: &'a Cmd,

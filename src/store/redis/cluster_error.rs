@@ -3,8 +3,8 @@
 use redis::RedisError;
 
 use super::{
-    connection::{Recovery, classify},
     error_hint,
+    retries::{Recovery, classify},
     seed_nodes::NodeAddress,
 };
 use crate::store::StoreError;

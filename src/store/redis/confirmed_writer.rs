@@ -15,11 +15,11 @@ use tokio::{
 };
 
 use super::{
-    connection::{Recovery, classify},
     error_hint::{describe, store_error},
     node::Node,
     parse,
     replicated_connection::{ReplicatedConnection, RunId},
+    retries::{Recovery, classify},
     script,
 };
 use crate::store::{StoreError, background::Background};

@@ -4,12 +4,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    RedisStore,
-    connection::Repeat,
-    key,
+    RedisStore, key,
     leases::TIMER,
     millis,
     parse::{self, StoredJob, reply},
+    retries::Repeat,
     script,
 };
 use crate::{

@@ -10,12 +10,12 @@ use redis::{Cmd, Value};
 
 use super::{
     RedisStore,
-    connection::Repeat,
     jobs::{due_time, stored_job},
     key,
     leases::TIMER,
     millis,
     parse::{StoredJob, reply},
+    retries::Repeat,
     script,
 };
 use crate::store::{

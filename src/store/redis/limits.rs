@@ -6,10 +6,9 @@ use async_trait::async_trait;
 use redis::{Cmd, Value};
 
 use super::{
-    Durability, RedisStore,
-    connection::Repeat,
-    key, millis,
+    Durability, RedisStore, key, millis,
     parse::{self, reply},
+    retries::Repeat,
     script,
 };
 use crate::{

@@ -27,6 +27,7 @@ mod parse;
 mod preflight;
 mod records;
 mod replicated_connection;
+mod retries;
 mod script;
 mod seed_nodes;
 mod slot;
@@ -43,10 +44,7 @@ pub use confirmed_writer::Durability;
 pub use connection::addresses;
 
 use self::{
-    buckets::Buckets,
-    change_pubsub::ChangePubSub,
-    connection::{Connection, Repeat},
-    parse::reply,
+    buckets::Buckets, change_pubsub::ChangePubSub, connection::Connection, parse::reply, retries::Repeat,
     time::StoreTime,
 };
 use super::{Background, StoreError};

@@ -27,10 +27,10 @@ use tokio::{
 
 use super::{
     confirmed_writer::{Durability, WriteError},
-    connection::{Recovery, classify},
     endpoint::{Endpoint, HostPort, host_port},
     error_hint,
     replicated_connection::{ReplicatedConnection, RunId, run_id},
+    retries::{Recovery, classify},
     script,
 };
 

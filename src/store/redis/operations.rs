@@ -10,11 +10,11 @@ use futures_util::future::try_join_all;
 use redis::Value;
 
 use super::{
-    RedisStore,
-    connection::Repeat,
-    key, millis,
+    RedisStore, key, millis,
     parse::{self, reply},
-    preflight, script,
+    preflight,
+    retries::Repeat,
+    script,
 };
 use crate::{
     config::TlsConfig,

@@ -7,10 +7,9 @@ use jiff::Timestamp;
 use redis::{Cmd, Value};
 
 use super::{
-    RedisStore,
-    connection::Repeat,
-    key, millis,
+    RedisStore, key, millis,
     parse::{self, reply},
+    retries::Repeat,
     script,
 };
 use crate::{

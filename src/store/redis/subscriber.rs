@@ -16,11 +16,12 @@ use redis::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    connection::{Connection, MasterNode, retry_delay},
+    connection::{Connection, MasterNode},
     endpoint::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT},
     error_hint::describe,
     key,
     node::Node,
+    retries::retry_delay,
 };
 use crate::{
     domain::Partition,

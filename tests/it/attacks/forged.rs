@@ -7,8 +7,27 @@ use serde_json::json;
 use super::{MODES, VICTOR};
 use crate::{
     browser::{Browser, redirect_parameters, start_path},
-    daemon::{TestStore, WAHA, World, message, signed_waha},
+    daemon::{InstanceBlock, TestStore, WAHA, World, message, signed_waha},
 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_number_can_be_proved_by_sms() {
+    let (id, token) = ("5f0c2a90-0000-4000-8000-000000000003", "cst_test-token-of-an-instance-for-sms");
+    let gateway = "kind = \"twilio\"\naccount_sid = \"AC1\"\nfrom = \"+12025550142\"\nchannel = \"sms\"\n\
+                   sms_verifies = true\nwebhook_secret = \"5d3f0c1a9e7b42688c4d1f6e\"";
+    let mut world = World::new(TestStore::directory());
+    world.more = InstanceBlock { id, name: "SMS", number: "+12025550142", token, lines: MODES, gateway }.to_string();
+    let daemon = world.start().await;
+    let bearer = format!("Bearer {token}");
+    for (completion, status) in [("prove_phone", 422), ("same_browser", 200)] {
+        let body = json!({"completion": completion, "chatId": VICTOR});
+        let path = format!("/api/otp/v2/{id}/generate-link");
+        let answer = daemon.post_with(&path, body, &[("authorization", &bearer)]).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+        assert!(status == 200 || answer.json["errors"][0]["field"] == "completion", "{}", answer.text);
+    }
+    daemon.finish().await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forgeable_sender_numbers_prove_nothing() {

@@ -38,12 +38,14 @@ async fn sharing_an_address_gives_no_access_and_blocks_no_other_user() {
     assert!(refused > 0, "her own link is worn out");
 
     // Nor do requests for pages that belong to no link: the app's page loads its script.
-    let mut last = 200;
-    for _ in 0..60 {
-        last = mallory.get(&daemon, "/docs").await.status;
+    let mut used_up = false;
+    for _ in 0..600 {
+        used_up = mallory.get(&daemon, "/docs").await.status == 429;
+        if used_up {
+            break;
+        }
     }
-    assert_eq!((last, victor.get(&daemon, "/widget.js").await.status), (200, 200));
-    assert_eq!(mallory.get(&daemon, "/docs").await.status, 429);
+    assert!(used_up, "requests were faster than the limit allows");
     assert_eq!(victor.get(&daemon, "/widget.js").await.status, 200, "the widget is not hers to use up");
 
     daemon.send_message(VICTOR, "N1", &minted.text_of("text")).await;

@@ -3,16 +3,19 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::domain::VerificationId;
 use redis::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     codes::code,
-    daemon::{Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
     redis_server::RedisServer,
 };
 
 const MALLORY: &str = "447700900666";
 const VICTOR: &str = "447700900123";
+
+/// Length of what an idempotency key stands for: key id, nonce, length of the code, and id of the record.
+const CLAIM: usize = 4 + 16 + 1 + 16;
 
 /// Where the record of `uuid` is kept: the last ten bytes of its id.
 fn locator(uuid: &str) -> Vec<u8> {
@@ -54,6 +57,10 @@ impl Writer {
             let ids: Vec<String> = redis::cmd("HKEYS").arg(&jobs).query(&mut self.connection).unwrap();
             ids.into_iter().find(|id| id.ends_with(suffix)).map(|id| (jobs, id))
         })
+    }
+
+    fn value(&mut self, key: &str) -> Vec<u8> {
+        redis::cmd("GET").arg(key).query(&mut self.connection).unwrap()
     }
 
     fn due(&mut self, queue: &str, id: &str) -> i64 {
@@ -150,36 +157,33 @@ async fn a_record_added_to_another_list_is_not_shown() {
     daemon.finish().await;
 }
 
-/// The keys' values are not encrypted: Mallory, who is a tenant, too, makes one of hers stand for Victor's request.
+/// The value of a key is not encrypted: Mallory, who is a tenant, too, makes one of hers stand for Victor's request.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idempotency_key_does_not_return_a_request_of_another_instance() {
     let (world, mut writer) = world();
     let daemon = world.start().await;
-    for (path, body) in [("generate-link", json!({})), ("request-code", json!({"chatId": MALLORY}))] {
-        let headers = |token: &str, key: &str| {
-            [("authorization", format!("Bearer {token}")), ("idempotency-key", key.to_owned())]
-        };
-        let ask = async |instance: &str, token: &str, body: serde_json::Value| {
-            let headers = headers(token, path);
-            let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
-            daemon.post_with(&format!("/api/otp/v2/{instance}/{path}"), body, &headers).await
-        };
-        assert_eq!(ask(META, META_TOKEN, body.clone()).await.status, 200, "{path}");
-        let hers = writer.keys("cs:*:k:*");
-        assert_eq!(ask(WAHA, TOKEN, json!({"chatId": VICTOR})).await.status, 200, "{path}");
-        let his = writer.keys("cs:*:k:*").into_iter().find(|key| !hers.contains(key)).unwrap();
-        let value = |writer: &mut Writer, key: &str| -> Vec<u8> {
-            redis::cmd("GET").arg(key).query(&mut writer.connection).unwrap()
-        };
-        let (own, found) = (value(&mut writer, &hers[0]), value(&mut writer, &his));
-        // The fingerprint of her request, and the record that his has created.
-        writer.command(&[b"SET", hers[0].as_bytes(), &[&own[..16], &found[16..]].concat()]);
-        let repeated = ask(META, META_TOKEN, body).await;
-        assert_eq!((repeated.status, &repeated.json["code"]), (422, &json!("idempotency_key_reused")), "{path}");
-        writer.command(&[b"DEL", hers[0].as_bytes()]);
-        writer.command(&[b"DEL", his.as_bytes()]);
+    for (operation, body) in [("generate-link", json!({})), ("request-code", json!({"chatId": MALLORY}))] {
+        assert_eq!(with_key(&daemon, META, META_TOKEN, operation, body.clone()).await.status, 200, "{operation}");
+        let hers = writer.keys("cs:*:k:*").remove(0);
+        let of_victor = json!({"chatId": VICTOR});
+        assert_eq!(with_key(&daemon, WAHA, TOKEN, operation, of_victor).await.status, 200, "{operation}");
+        let his = writer.keys("cs:*:k:*").into_iter().find(|key| *key != hers).unwrap();
+        // The fingerprint of her body, and the record that his request has created.
+        let (own, found) = (writer.value(&hers), writer.value(&his));
+        let (fingerprint, claim) = (&own[..own.len() - CLAIM], &found[found.len() - CLAIM..]);
+        writer.command(&[b"SET", hers.as_bytes(), &[fingerprint, claim].concat()]);
+        let repeated = with_key(&daemon, META, META_TOKEN, operation, body).await;
+        assert_eq!((repeated.status, &repeated.json["code"]), (422, &json!("idempotency_key_reused")), "{operation}");
+        writer.command(&[b"DEL", hers.as_bytes(), his.as_bytes()]);
     }
     daemon.finish().await;
+}
+
+/// A request with an `Idempotency-Key`.
+async fn with_key(daemon: &Daemon, instance: &str, token: &str, operation: &str, body: Value) -> Answer {
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("idempotency-key", "cart-7")];
+    daemon.post_with(&format!("/api/otp/v2/{instance}/{operation}"), body, &headers).await
 }
 
 /// Mallory is a tenant, too: if her gateway sent Victor's reply or code, she would read it.

@@ -12,7 +12,7 @@ use countersign::{
     clock::Clock,
     config::{self, Config},
     doctor,
-    gateway::{self, Gateway, Purpose, SampleMessage, SampleSender},
+    gateway::{self, Gateway, Purpose, SampleMessage, SampleSender, WebhookRequest},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -60,6 +60,33 @@ impl Daemon {
 
     /// Mints a link at one instance and posts the person's message with its text.
     pub(super) async fn verify(&self, index: usize) {
+        let (url, webhook) = self.webhook(index).await;
+        assert_eq!(Self::post(&url, &webhook).await, 200, "{}", GATEWAY_TABLES[index].0);
+    }
+
+    /// Posts a signed webhook.
+    pub(super) async fn post(url: &str, webhook: &WebhookRequest) -> u16 {
+        let mut request = http::Request::post(url);
+        for (name, value) in &webhook.headers {
+            request = request.header(name, value);
+        }
+        client().send(request.body(webhook.body.clone()).unwrap()).await.unwrap().status().as_u16()
+    }
+
+    /// Mints a link at one instance; returns the URL and the signed webhook of the person's message with its text.
+    pub(super) async fn webhook(&self, index: usize) -> (String, WebhookRequest) {
+        let mut webhook = self.unsigned(index).await;
+        self.sign(index, &mut webhook);
+        let query = if webhook.query.is_empty() { String::new() } else { format!("?{}", webhook.query) };
+        (format!("{}/webhooks/{}{query}", self.base, id(index)), webhook)
+    }
+
+    pub(super) fn sign(&self, index: usize, webhook: &mut WebhookRequest) {
+        self.own_gateways[index].webhook_auth().sign(webhook, self.clock.wall());
+    }
+
+    /// Mints a link at one instance; returns the webhook of the person's message with its text.
+    async fn unsigned(&self, index: usize) -> WebhookRequest {
         let mint = json!({ "message": { "success": TEXT } });
         let request = http::Request::post(format!("{}/api/otp/v2/{}/generate-link", self.base, id(index)))
             .header("authorization", format!("Bearer {TOKEN}"))
@@ -79,15 +106,7 @@ impl Daemon {
             lid: "190000000000117".to_owned(),
         };
         let gateway = &self.own_gateways[index];
-        let mut webhook = doctor::compose(&**gateway, &self.config.instances[index].gateway, &sample).unwrap();
-        gateway.webhook_auth().sign(&mut webhook, now);
-        let query = if webhook.query.is_empty() { String::new() } else { format!("?{}", webhook.query) };
-        let mut request = http::Request::post(format!("{}/webhooks/{}{query}", self.base, id(index)));
-        for (name, value) in &webhook.headers {
-            request = request.header(name, value);
-        }
-        let answer = client().send(request.body(webhook.body).unwrap()).await.unwrap();
-        assert_eq!(answer.status(), 200, "{}", GATEWAY_TABLES[index].0);
+        doctor::compose(&**gateway, &self.config.instances[index].gateway, &sample).unwrap()
     }
 
     pub(super) async fn settle(&self) {

@@ -75,6 +75,7 @@ pub(super) fn request(kind: &str, variant: &str, index: usize, text: &str) -> Wa
             let message = json!({ "number": jid, "text": text, "linkPreview": false });
             json("/message/sendText/main", vec![("apikey", plain)], message)
         }
+        ("evolution-go", _) => json("/send/text", vec![("apikey", plain)], json!({ "number": PERSON, "text": text })),
         ("gowa", _) => {
             let message = json!({ "phone": jid, "message": text });
             json("/send/message", vec![(authorization, basic("user", "pass"))], message)
@@ -137,6 +138,7 @@ pub(super) fn accepted(kind: &str) -> Value {
         "waha" | "wawp" => json!({ "id": { "_serialized": "true_1@c.us_A" } }),
         "hypersender" => json!({ "queued": true, "queued_request_uuid": "u" }),
         "evolution" => json!({ "key": { "id": "A" }, "status": "PENDING" }),
+        "evolution-go" => json!({ "message": "success", "data": { "Info": { "ID": "A" } } }),
         "gowa" => json!({ "code": "SUCCESS", "results": { "message_id": "A" } }),
         "wppconnect" => json!({ "status": "success", "response": [{ "id": "A" }] }),
         "wuzapi" => json!({ "code": 200, "data": { "Details": "Sent", "Id": "A" }, "success": true }),

@@ -113,13 +113,18 @@ fn reply(kind: &str, index: usize, body: &[u8]) -> String {
     format!("{TEXT}\n\nApp: {kind}-{index}\nThis wasn't me: https://wa.example.org/d/{token}")
 }
 
-/// Splits the message id from a body. Only `WuzAPI` accepts one, in the form of WhatsApp's own ids.
+/// Splits the message id from a body. `WuzAPI` and Evolution Go accept one, in the form of WhatsApp's own ids.
 fn without_id(kind: &str, body: &[u8]) -> (Vec<u8>, Option<String>) {
     let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte));
     let Ok(Value::Object(mut message)) = serde_json::from_slice::<Value>(body) else { return (body.to_vec(), None) };
-    let id = message.get("Id").and_then(Value::as_str).filter(|id| kind == "wuzapi" && id.len() == 22 && hex(id));
+    let field = match kind {
+        "wuzapi" => "Id",
+        "evolution-go" => "id",
+        _ => return (body.to_vec(), None),
+    };
+    let id = message.get(field).and_then(Value::as_str).filter(|id| id.len() == 22 && hex(id));
     let Some(id) = id.map(str::to_owned) else { return (body.to_vec(), None) };
-    message.remove("Id");
+    message.remove(field);
     (Value::Object(message).to_string().into_bytes(), Some(id))
 }
 

@@ -187,3 +187,22 @@ async fn expired_rows_are_removed() {
     crate::wait::until_or(|| format!("{} rows are left", rows()), async || rows() == 2).await;
     assert!(store.load(kept).await.unwrap().is_some());
 }
+
+/// Of the write-ahead log: how often it was begun anew, because all of it had been copied into the database.
+fn log_restarts(directory: &Path) -> u32 {
+    let log = fs::read(directory.join("countersign.sqlite-wal")).unwrap();
+    log.get(12..16).map_or(0, |bytes| u32::from_be_bytes(bytes.try_into().unwrap()))
+}
+
+#[tokio::test]
+async fn the_log_is_copied_into_the_database_and_begun_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &Clock::default());
+    create(&store, id(), b"1").await;
+    let before = log_restarts(directory.path());
+    crate::wait::until("the log is begun anew", async || {
+        create(&store, id(), b"2").await;
+        log_restarts(directory.path()) > before
+    })
+    .await;
+}

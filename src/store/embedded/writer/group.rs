@@ -1,0 +1,96 @@
+//! One transaction for a group of writes.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::{
+    super::{ballast::Ballast, error::is_full, time::Time, upkeep::Upkeep},
+    step::{Effect, Operation},
+};
+
+/// What became of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Committed,
+    /// It was rolled back because a step failed.
+    StepFailed,
+    /// SQLite rolled it back itself, as it may when the disk is full.
+    RolledBack,
+}
+
+/// How the steps of a group share a transaction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Isolation {
+    /// The first failure ends the transaction.
+    None,
+    /// A step that fails is undone, the others are kept. SQLite copies every page that a step changes.
+    Savepoints,
+}
+
+/// Applies a group and answers each of its callers. Returns `false` if it was not committed.
+///
+/// Steps rarely fail, so the group runs without savepoints at first, and with them only if a step has failed.
+pub(super) fn land(
+    connection: &mut Connection,
+    mut group: Vec<Operation>,
+    time: &Time,
+    mut upkeep: Option<&mut Upkeep>,
+    ballast: &mut Ballast,
+) -> rusqlite::Result<bool> {
+    let mut outcome = run(connection, &mut group, Isolation::None, time, upkeep.as_deref_mut(), ballast);
+    if matches!(outcome, Ok(Outcome::StepFailed)) {
+        outcome = run(connection, &mut group, Isolation::Savepoints, time, upkeep, ballast);
+    }
+    // Before any caller of the group learns that it failed.
+    if outcome.as_ref().is_err_and(is_full) {
+        ballast.give_up();
+    }
+    let committed = outcome? == Outcome::Committed;
+    if committed {
+        for operation in group {
+            operation.answer();
+        }
+    } else {
+        tracing::warn!("SQLite rolled a group of writes back");
+    }
+    Ok(committed)
+}
+
+fn run(
+    connection: &mut Connection,
+    group: &mut [Operation],
+    isolation: Isolation,
+    time: &Time,
+    upkeep: Option<&mut Upkeep>,
+    ballast: &mut Ballast,
+) -> rusqlite::Result<Outcome> {
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for operation in group {
+        let effect = match isolation {
+            Isolation::None => operation.run(&transaction, time.millis()),
+            Isolation::Savepoints => run_in_savepoint(&mut transaction, operation, time)?,
+        };
+        if effect == Effect::Full {
+            ballast.give_up();
+        }
+        if isolation == Isolation::None && effect != Effect::Applied {
+            return Ok(Outcome::StepFailed);
+        }
+        if transaction.is_autocommit() {
+            return Ok(Outcome::RolledBack);
+        }
+    }
+    if let Some(upkeep) = upkeep {
+        upkeep.trim(&transaction, time.millis())?;
+    }
+    transaction.commit()?;
+    Ok(Outcome::Committed)
+}
+
+fn run_in_savepoint(transaction: &mut Transaction, operation: &mut Operation, time: &Time) -> rusqlite::Result<Effect> {
+    let savepoint = transaction.savepoint()?;
+    let effect = operation.run(&savepoint, time.millis());
+    if effect == Effect::Applied {
+        savepoint.commit()?;
+    }
+    Ok(effect)
+}
