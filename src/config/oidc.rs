@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
@@ -58,7 +58,7 @@ impl OidcConfig {
             return None;
         }
         let signing_keys = signing_keys(s, &files);
-        let subject_key = subject_key(s, secret.as_ref().map(|secret| secret.expose_secret()));
+        let subject_key = subject_key(s, secret.as_ref().map(SecretString::expose_secret));
         Some(Self { signing_keys, subject_key: subject_key?, jwks_cache })
     }
 

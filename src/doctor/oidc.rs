@@ -237,7 +237,7 @@ impl Provider {
             (("request_uri", "https://client.invalid/"), "request_uri_not_supported"),
         ] {
             let page = self.authorize(&[&plain[..], &[parameter]].concat()).await;
-            let location = page.map(|page| value_of(&page, header::LOCATION).to_owned()).unwrap_or_else(|error| error);
+            let location = page.map_or_else(|error| error, |page| value_of(&page, header::LOCATION).to_owned());
             let returned: Vec<(String, String)> =
                 Url::parse(&location).map(|url| url.query_pairs().into_owned().collect()).unwrap_or_default();
             let has = |name: &str, value: &str| returned.iter().any(|(own, given)| own == name && given == value);

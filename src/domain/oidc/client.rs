@@ -60,7 +60,6 @@ impl ClaimScopes {
 
 /// An app that logs people in here.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own for the operator")]
 pub struct Client {
     pub id: String,
     /// As people read it; `None` stands for the name of the instance.

@@ -135,6 +135,7 @@ pub(super) async fn response(
 }
 
 /// The accepted request, or the response that refuses it.
+#[expect(clippy::result_large_err, reason = "the response is the answer, not an error that is passed on")]
 fn accept(
     state: &PublicState,
     instance: &Instance,

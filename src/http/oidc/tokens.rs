@@ -84,8 +84,7 @@ async fn claims(
     let fields = form(request, payload).await.map_err(|problem| of_problem(&problem))?;
     let instance = issuer(state, instance).map_err(|problem| of_problem(&problem))?;
     let token = match (auth::bearer(request), fields.get("access_token")?) {
-        (Some(token), None) => token,
-        (None, Some(token)) => token,
+        (Some(token), None) | (None, Some(token)) => token,
         (None, None) => return Err(NO_TOKEN.into()),
         (Some(_), Some(_)) => {
             return Err(ProtocolError::new(ErrorCode::InvalidRequest, "the access token is sent in two ways").into());

@@ -27,7 +27,7 @@ impl Service {
             Err(error) => return Limited { outcome: Err(error), limit_statuses: Vec::new() },
         };
         let limited_as = format!("client:{}", request.authorization.client);
-        let mint = match self.login(instance, request, binding) {
+        let mint = match Self::login(instance, request, binding) {
             Ok(mint) => mint,
             Err(error) => return Limited { outcome: Err(error), limit_statuses: Vec::new() },
         };
@@ -46,7 +46,7 @@ impl Service {
         Ok((request, browser.binding(self.page_browser(instance, cookie), WhatsAppDevice::Same)))
     }
 
-    fn login(&self, instance: &Instance, request: PageRequest, binding: Binding) -> Result<LinkRequest, ServiceError> {
+    fn login(instance: &Instance, request: PageRequest, binding: Binding) -> Result<LinkRequest, ServiceError> {
         let PageRequest { authorization, chat, lang, .. } = request;
         let config = &instance.config;
         let client = client_of(instance, &authorization).ok_or(ServiceError::NotFound)?;

@@ -98,7 +98,7 @@ impl Service {
             | FinishVerdict::Gone
             | FinishVerdict::Refused => return Err(INVALID_GRANT.into()),
         }
-        let granted = self.granted(instance, &record).ok_or(INVALID_GRANT)?;
+        let granted = Self::granted(instance, &record).ok_or(INVALID_GRANT)?;
         let access_token = self.token(&record, TokenKind::Access).ok_or(INVALID_GRANT)?.to_string();
         let now = self.clock.wall();
         let id_token = IdToken {
@@ -135,7 +135,7 @@ impl Service {
         if record.instance != instance.config.id {
             return Err(INVALID_TOKEN.into());
         }
-        let granted = self.granted(instance, &record).filter(|granted| self.now() < granted.until);
+        let granted = Self::granted(instance, &record).filter(|granted| self.now() < granted.until);
         let Granted { authorization, client, proof, .. } = granted.ok_or(INVALID_TOKEN)?;
         let sub = self.oidc.sub(client, &proof.subject).ok_or(INVALID_TOKEN)?;
         let phone = matches!(proof.subject, Subject::Phone(_)).then(|| proof.subject.value());
@@ -149,7 +149,7 @@ impl Service {
     }
 
     /// The login, if its code was exchanged and nothing was revoked since.
-    fn granted<'a>(&self, instance: &'a Instance, record: &'a Verification<Link>) -> Option<Granted<'a>> {
+    fn granted<'a>(instance: &'a Instance, record: &'a Verification<Link>) -> Option<Granted<'a>> {
         let LinkState::Verified { at: verified_at, proof: Some(proof), completion } = &record.details.state else {
             return None;
         };
@@ -164,8 +164,6 @@ impl Service {
 
 /// The store's answer for a value that clients sent.
 fn not_found_is(error: ServiceError, refusal: ProtocolError) -> TokenError {
-    match error {
-        ServiceError::NotFound | ServiceError::Store(StoreError::Sealed(_)) => refusal.into(),
-        other => other.into(),
-    }
+    let is_unknown = matches!(error, ServiceError::NotFound | ServiceError::Store(StoreError::Sealed(_)));
+    if is_unknown { refusal.into() } else { error.into() }
 }
