@@ -14,6 +14,7 @@
 //! | [`api`] | the wire: structs of answers and callbacks with their schemas, problem codes, limits | what is decided |
 //! | [`reader`] | reads what others wrote: configuration, bodies, forms; every fault at once | what it is for |
 //! | [`clock`], [`random`], [`audit`] | the only access to the time, random bytes, the audit stream | their users |
+//! | [`jose`] | signed tokens and the keys that sign them | what a token says |
 //! | [`trace_context`] | the W3C trace context of the current task | what the task does |
 //! | [`config`], [`metrics`] | configuration, generated credentials; metric families | connections |
 //! | [`store`] | atomic changes of opaque records, in SQLite or Redis | the meaning of a record |
@@ -100,6 +101,7 @@ pub mod gateway;
 pub mod hash;
 pub mod http;
 pub mod jobs;
+pub mod jose;
 pub mod metrics;
 pub mod ops;
 pub mod random;

@@ -11,6 +11,7 @@ pub mod schema;
 pub mod callback;
 pub mod explanation;
 pub mod limits;
+pub mod oidc;
 pub mod problem;
 pub mod record;
 pub mod verification;

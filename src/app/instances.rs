@@ -4,7 +4,7 @@ use secrecy::ExposeSecret as _;
 
 use super::open;
 use crate::{
-    config::{self, Config, ConfigFiles, StoreConfig},
+    config::{self, Config, ConfigFiles, DEV_KEY_ID, StoreConfig},
     domain::{Channel, InstanceId},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
@@ -25,6 +25,13 @@ pub fn load(files: &ConfigFiles) -> Result<(Config, Instances), Faults> {
 /// Builds every instance with its gateway. Faults name the key of the configuration.
 pub fn build_instances(config: &Config, purpose: Purpose) -> Checked<Instances> {
     let mut faults = Faults::default();
+    let keys = config.oidc.iter().flat_map(|oidc| &oidc.signing_keys);
+    if purpose == Purpose::Serve && keys.into_iter().any(|key| key.id() == DEV_KEY_ID) {
+        faults.add(
+            "oidc.signing_key_files",
+            "holds the key of `countersign dev`, which everybody has: make one of your own",
+        );
+    }
     let (denied_hosts, denied_ports) = denied_targets(config);
     let built = config.instances.iter().filter_map(|instance| {
         let url = webhook_url(&config.public_url, instance.id);
@@ -51,6 +58,10 @@ pub fn build_instances(config: &Config, purpose: Purpose) -> Checked<Instances> 
 fn check_channels(instances: &[Instance], faults: &mut Faults) {
     for instance in instances {
         let id = instance.config.id;
+        if instance.gateway.channel() == Channel::Sms && !instance.config.clients.is_empty() {
+            let problem = "needs a gateway for WhatsApp: the sender of an SMS can be forged";
+            faults.add(format!("instance {id}: client"), problem);
+        }
         let sms = instance.config.codes.sms_instance.map(|wanted| {
             let other = instances.iter().find(|other| other.config.id == wanted);
             other.is_some_and(|other| other.gateway.channel() == Channel::Sms)

@@ -48,7 +48,7 @@ use crate::{
     jobs::permits::{LocalDispatch, Permits, StartableJob},
     metrics::Metrics,
     ops::Ops,
-    service::{Instances, KeyState, LidResolver, MessageLog, ReplicaHealth, Service},
+    service::{Instances, KeyState, LidResolver, MessageLog, OidcState, ReplicaHealth, Service},
     store::{StoreError, metered::MeteredStore},
     worker::Worker,
 };
@@ -118,6 +118,7 @@ impl Application {
             codes_in_flight: AtomicUsize::new(0),
             health: Arc::new(ReplicaHealth::new(replica, started)),
             key_state,
+            oidc: OidcState::new(config.oidc.as_ref()),
         });
         let this = Self {
             worker: Worker::new(Arc::clone(&service)),

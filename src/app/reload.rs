@@ -190,6 +190,7 @@ impl ReloadTargets {
         if let StoreConfig::Redis { url, tls, .. } = &next.store {
             self.service.store.reload_credentials(url.expose_secret(), tls).map_err(|error| error.to_string())?;
         }
+        self.service.check_subject_key(next.oidc.as_ref()).map_err(|error| error.to_string())?;
         self.keys_pending = false;
         if next.keys.0 != self.config.keys.0
             && let Err(error) = self.update_keys(&next).await
@@ -199,6 +200,7 @@ impl ReloadTargets {
             restart_keys.push("key");
         }
         self.service.key_state.request_look_up_key(next.look_up_key_number);
+        self.service.oidc.replace(next.oidc.as_ref());
         let metrics = &self.service.metrics;
         let InstanceChanges { added, removed } = self.service.instances.replace(&instances);
         for instance in &removed {

@@ -126,6 +126,9 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Healthcheck(options) => serve::healthcheck(&options),
         Command::Status(options) => status::run(&options),
         Command::Doctor(options) => {
+            if let Some(checked) = crate::doctor::run_oidc(&options) {
+                return checked;
+            }
             crate::doctor::run_blocking(parse_config(&read_config(&options.config)?)?, &options)
         }
         Command::Backup(options) => backup::run(&options),

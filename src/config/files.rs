@@ -147,7 +147,7 @@ impl ConfigFiles {
 }
 
 /// The files that a configuration consists of, to be watched for changes: included ones, and those that it names under
-/// keys that end in `_file`.
+/// keys that end in `_file`, or in a list under `_files`.
 pub fn watched(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Vec<PathBuf> {
     let Ok(files) = ConfigFiles::read(path, environment) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = files.included.iter().map(|file| PathBuf::from(&file.name)).collect();
@@ -165,6 +165,9 @@ fn collect(value: &Value, files: &mut Vec<PathBuf>) {
             for (key, value) in table {
                 match value {
                     Value::String(path) if key.ends_with("_file") => files.push(PathBuf::from(path)),
+                    Value::Array(paths) if key.ends_with("_files") => {
+                        files.extend(paths.iter().filter_map(Value::as_str).map(PathBuf::from));
+                    }
                     _ => collect(value, files),
                 }
             }

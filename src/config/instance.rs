@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::limits::MAX_ATTEMPTS,
-    domain::{InstanceId, Language, Mode, Phone, phone_input, redirect, standard_webhooks},
+    domain::{InstanceId, Language, Mode, Phone, oidc::Client, phone_input, redirect, standard_webhooks},
     reader::{Reader, Table, not_one_of},
 };
 
@@ -99,6 +99,8 @@ pub struct InstanceConfig {
     pub retention_unused: Duration,
     pub erase_after: Duration,
     pub limits: Limits,
+    /// The clients of the OpenID provider that this instance is.
+    pub clients: Vec<Client>,
     /// Read by the gateway selected by its `kind`.
     pub gateway: Table,
     pub gateway_tls: TlsConfig,
@@ -156,6 +158,7 @@ impl InstanceConfig {
             retention_unused: s.duration("retention_unused"),
             erase_after: s.duration("erase_after"),
             limits: s.nested("limits", Limits::read),
+            clients: super::oidc::clients(s),
             gateway: gateway.unwrap_or_default(),
             gateway_tls: s.nested("gateway_tls", TlsConfig::read),
         };

@@ -11,6 +11,7 @@ mod files;
 mod instance;
 mod limits;
 mod misplaced;
+mod oidc;
 mod operator;
 mod page;
 pub mod password;
@@ -36,6 +37,7 @@ pub use self::{
     instance::{InstanceConfig, LinkStyle},
     limits::Limits,
     misplaced::explain_misplaced,
+    oidc::{DEV_KEY_ID, OidcConfig},
     operator::{Access, Operator, Password, UNNAMED},
     page::{Color, Logo, PageConfig},
     store::{Durability, StoreConfig},
@@ -76,6 +78,8 @@ pub struct Config {
     pub audit: Option<PathBuf>,
     pub otlp: Option<OtlpConfig>,
     pub shutdown: ShutdownConfig,
+    /// The keys of the OpenID provider; `None` if no instance is one.
+    pub oidc: Option<OidcConfig>,
     pub instances: Vec<InstanceConfig>,
 }
 
@@ -194,7 +198,8 @@ fn read(s: &mut Reader<'_>) -> Config {
     let otlp = s.nested("otlp", OtlpConfig::read);
     let shutdown =
         s.nested("shutdown", |s| ShutdownConfig { drain_delay: s.duration("drain_delay"), grace: s.duration("grace") });
-    let instances = instances(s);
+    let oidc = s.nested("oidc", OidcConfig::read);
+    let instances = instances(s, oidc.as_ref());
     // Placeholders for values with a fault, so that the gateways are still checked.
     let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
     Config {
@@ -211,11 +216,12 @@ fn read(s: &mut Reader<'_>) -> Config {
         audit,
         otlp,
         shutdown,
+        oidc,
         instances,
     }
 }
 
-fn instances(s: &mut Reader<'_>) -> Vec<InstanceConfig> {
+fn instances(s: &mut Reader<'_>, oidc: Option<&OidcConfig>) -> Vec<InstanceConfig> {
     let defaults = s.table("instance_default");
     if !s.has("instance") {
         s.fault("instance", "is missing: write [[instance]]; `countersign new-instance` makes one");
@@ -233,6 +239,7 @@ fn instances(s: &mut Reader<'_>) -> Vec<InstanceConfig> {
                 s.fault(&format!("instance.{index}.aliases"), format!("{alias:?} occurs twice"));
             }
         }
+        oidc::check_clients(s, &format!("instance.{index}"), &instance.clients, oidc);
     }
     read.into_iter().flatten().collect()
 }

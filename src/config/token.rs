@@ -107,7 +107,8 @@ fn beginning(digest: &[u8; 32]) -> String {
     digest[..4].iter().fold(String::new(), |out, byte| format!("{out}{byte:02x}"))
 }
 
-fn digest(text: &str) -> Result<[u8; 32], &'static str> {
+/// Parses the digest of a token or a client's secret.
+pub(super) fn digest(text: &str) -> Result<[u8; 32], &'static str> {
     let digest = text.strip_prefix("sha256:").and_then(decode_hex);
     digest.ok_or("expected \"sha256:\" and 64 hex digits of the token's SHA-256; the token itself never stands here")
 }

@@ -51,6 +51,11 @@ impl DaemonClient {
         format!("{}/api/otp/v2/{}", self.base, self.instance)
     }
 
+    /// The issuer that the instance is.
+    pub(super) fn issuer(&self) -> String {
+        format!("{}/oidc/{}", self.base, self.instance)
+    }
+
     pub(super) fn webhook_url(&self) -> String {
         format!("{}/webhooks/{}", self.base, self.instance)
     }

@@ -78,6 +78,15 @@ impl DataDir {
         }
     }
 
+    /// The file of this name, created with `text` if there is none.
+    pub(super) fn secret_file(&self, name: &str, text: impl FnOnce() -> String) -> anyhow::Result<PathBuf> {
+        let file = self.directory.join(name);
+        if !file.exists() {
+            self.write(&file, &text())?;
+        }
+        Ok(file)
+    }
+
     /// Replaces a file atomically; it is readable by the owner only.
     fn write(&self, file: &Path, text: &str) -> anyhow::Result<()> {
         let temporary = self.directory.join(format!(".new.{:016x}", u64::from_be_bytes(random::bytes())));

@@ -6,7 +6,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use super::{data_dir::DataDir, phone::FakePhone};
+use super::{
+    data_dir::DataDir,
+    phone::FakePhone,
+    settings::{CLIENT_ID, CLIENT_SECRET},
+};
 use crate::{random, telemetry::stdout};
 
 pub(super) struct ReadyInfo<'a> {
@@ -36,6 +40,9 @@ pub(super) fn print_json(info: &ReadyInfo<'_>) {
         "instance": phone.identity.instance,
         "token": token.expose_secret(),
         "callback_secret": info.callback_secret(),
+        "issuer": phone.daemon.issuer(),
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
         "webhook_url": phone.daemon.webhook_url(),
         "phone_url": phone.identity.origin,
         "webhook_secret": phone.identity.webhook_secret.expose_secret(),
@@ -54,13 +61,16 @@ pub(super) fn print_text(info: &ReadyInfo<'_>) {
          \x20 Fake phone   {phone}/        <- open this in a browser and sign in\n\
          \x20 Guides       {base}/docs     how your app logs people in\n\
          \x20 Settings     {settings}   changes are applied within seconds\n\
-         \x20 Operator     {operator}   /status /metrics\n\n\
+         \x20 Operator     {operator}   /status /metrics\n\
+         \x20 OpenID       {phone}/oidc    each step of a login\n\n\
          For your app, and for the samples of the guides:\n\n\
          \x20 export COUNTERSIGN_URL={base}\n\
          \x20 export COUNTERSIGN_INSTANCE={instance}\n\
          \x20 export COUNTERSIGN_TOKEN={token}\n\
          \x20 export COUNTERSIGN_CALLBACK_SECRET={secret}\n\n\
          An app that logs people in, for http://localhost:3000: python3 deploy/examples/login.py\n\n\
+         An OpenID client: issuer {issuer}, client {CLIENT_ID}, secret {CLIENT_SECRET}, callback \
+         http://localhost:3000/callback or --redirect-url\n\n\
          Or create a link by hand, and open its start_url:\n\n{curl}\n\n\
          Ctrl-C stops. Pending links continue at the next start.\n",
         version = env!("CARGO_PKG_VERSION"),
@@ -68,6 +78,7 @@ pub(super) fn print_text(info: &ReadyInfo<'_>) {
         settings = settings.display(),
         token = token.expose_secret(),
         secret = info.callback_secret(),
+        issuer = phone.daemon.issuer(),
         curl = curl_command(),
     ));
 }

@@ -4,6 +4,7 @@
 use std::{io, net::TcpListener, path::PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -12,11 +13,19 @@ use crate::{
     app::{self, ConfigSource, exit::Failure},
     config::{self, Config, ConfigFiles, credentials::token_digest},
     gateway::Purpose,
+    random,
     reader::{Faults, Table},
     service::Instances,
 };
 
 mod first;
+
+/// The key of the OpenID provider. `serve` refuses it.
+const SIGNING_KEY: &str = include_str!("../../templates/dev/oidc-rs256.pem");
+/// The secret of the client for the developer's own app, on loopback only.
+pub(super) const CLIENT_SECRET: &str = "countersign-dev-client-secret";
+/// The client for the developer's own app.
+pub(super) const CLIENT_ID: &str = "app";
 
 /// Everything that `dev` needs to start.
 pub(super) struct Setup {
@@ -60,11 +69,15 @@ pub(super) fn prepare(
         }
     };
     let token = data_dir.token(new_token)?;
+    let oidc_key = data_dir.secret_file("oidc-rs256.pem", || SIGNING_KEY.to_owned())?;
+    let subject_key = data_dir.secret_file("oidc-subject-key", || STANDARD.encode(random::bytes::<32>()))?;
     let reload = SettingsReader {
         file: data_dir.settings_file(),
         digest: token_digest(token.expose_secret()),
         redirect_urls: redirect_urls.to_vec(),
         overrides: vec![
+            ("oidc.signing_key_files", oidc_key.display().to_string()),
+            ("oidc.subject_key_file", subject_key.display().to_string()),
             ("public_url", format!("http://{}/", ports.public)),
             ("listen", ports.public.to_string()),
             ("operator_listen", ports.operator.to_string()),
@@ -152,7 +165,32 @@ fn with_overrides(text: &str, origin: &str, digest: &str, redirect_urls: &[Url])
     };
     list(instance, "tokens", vec![digest.into()]);
     list(instance, "redirect_urls", redirect_urls.iter().map(|url| url.as_str().into()).collect());
+    let configured = instance.get("client").and_then(toml::Value::as_array).into_iter().flatten();
+    let configured: Vec<String> =
+        configured.filter_map(|client| Some(client.get("id")?.as_str()?.to_owned())).collect();
+    let clients = clients(origin, redirect_urls).into_iter();
+    let missing = clients.filter(|client| !configured.iter().any(|id| client["id"].as_str() == Some(id)));
+    list(instance, "client", missing.map(toml::Value::Table).collect());
     Ok(toml::to_string(&table).expect("what was read as TOML can be written as TOML"))
+}
+
+/// The clients of the OpenID provider: the page on the fake phone, and the developer's own app.
+fn clients(origin: &str, redirect_urls: &[Url]) -> [toml::Table; 2] {
+    let client = |id: &str, name: &str, redirect_uris: Vec<String>| {
+        let mut table = toml::Table::new();
+        table.insert("id".to_owned(), id.into());
+        table.insert("name".to_owned(), name.into());
+        table.insert("sector".to_owned(), id.into());
+        table.insert("scopes".to_owned(), vec!["phone", "profile"].into());
+        table.insert("redirect_uris".to_owned(), redirect_uris.into());
+        table
+    };
+    let demo = ["127.0.0.1", "localhost"].map(|host| format!("{}/oidc", origin.replace("127.0.0.1", host)));
+    let callbacks = ["http://localhost:3000/callback", "http://127.0.0.1:3000/callback"].map(str::to_owned);
+    let callbacks = redirect_urls.iter().map(|url| url.as_str().to_owned()).chain(callbacks).collect();
+    let mut app = client(CLIENT_ID, "Your app", callbacks);
+    app.insert("secrets".to_owned(), vec![token_digest(CLIENT_SECRET)].into());
+    [client("demo", "Demo app", demo.to_vec()), app]
 }
 
 fn replace_origin(value: &mut toml::Value, before: &str, now: &str) {

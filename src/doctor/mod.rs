@@ -9,6 +9,7 @@ mod checks;
 mod composer;
 mod forge;
 mod live;
+mod oidc;
 mod probe;
 mod report;
 mod target;
@@ -41,6 +42,15 @@ pub struct Options {
     /// The configuration of the daemon, a TOML file.
     #[arg(short, long, env = "COUNTERSIGN_CONFIG", value_name = "FILE", default_value = "countersign.toml")]
     pub config: PathBuf,
+    /// Check an OpenID provider from outside instead, by its issuer URL; needs no configuration.
+    #[arg(long, value_name = "ISSUER")]
+    oidc: Option<String>,
+    /// With --oidc: a client whose requests are checked.
+    #[arg(long, requires = "oidc", requires = "redirect_uri", value_name = "ID")]
+    client_id: Option<String>,
+    /// With --client-id: one of its redirect URIs.
+    #[arg(long, requires = "client_id", value_name = "URI")]
+    redirect_uri: Option<String>,
     /// URL of the daemon; the public one also tests the proxies in between [default: that of `listen`]
     // Not from `COUNTERSIGN_URL`, the public one of other commands: the first run is without the proxies.
     #[arg(long)]
@@ -91,7 +101,7 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
     if let (Some(token), Some(_), true) = (&token, &options.phone, report.passed() && matches) {
         live::check_link(&target, token, &mut report).await;
     }
-    let title = ReportHeader {
+    let title = ReportHeader::Instance {
         instance: instance.id.to_string(),
         gateway: target.gateway.kind(),
         url: base,
@@ -155,6 +165,24 @@ fn loopback_url(mut address: SocketAddr) -> String {
 
 /// [`run`] for callers without a runtime.
 pub fn run_blocking(config: Config, options: &Options) -> Result<ExitCode, Failure> {
+    block_on(run(config, options))
+}
+
+/// Checks the provider of `--oidc` and prints the report; `None` if the options name an instance instead.
+pub fn run_oidc(options: &Options) -> Option<Result<ExitCode, Failure>> {
+    let issuer = options.oidc.as_deref()?;
+    let client = options.client_id.as_deref().zip(options.redirect_uri.as_deref());
+    let client = client.map(|(id, redirect_uri)| oidc::KnownClient { id, redirect_uri });
+    Some(block_on(async {
+        let mut report = Report::default();
+        oidc::run_all(issuer, client, &mut report).await;
+        let title = ReportHeader::Provider { issuer: issuer.to_owned() };
+        print(report.render(&title, options.json).trim_end())?;
+        Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }))
+}
+
+fn block_on(checks: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start a runtime")?.block_on(run(config, options))
+    runtime.context("cannot start a runtime")?.block_on(checks)
 }

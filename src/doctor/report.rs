@@ -27,13 +27,10 @@ pub(super) struct Report {
     pub(super) leaves: Vec<String>,
 }
 
-/// The instance that the report is about.
-pub(super) struct ReportHeader {
-    pub(super) instance: String,
-    pub(super) gateway: &'static str,
-    pub(super) url: String,
-    pub(super) auth: &'static str,
-    pub(super) weak: bool,
+/// What the report is about.
+pub(super) enum ReportHeader {
+    Instance { instance: String, gateway: &'static str, url: String, auth: &'static str, weak: bool },
+    Provider { issuer: String },
 }
 
 impl Report {
@@ -59,17 +56,31 @@ impl Report {
 
     pub(super) fn render(&self, title: &ReportHeader, as_json: bool) -> String {
         if as_json {
-            let report = json!({
-                "instance": title.instance, "gateway": title.gateway, "url": title.url, "proof": title.auth,
-                "weak": title.weak, "passed": self.passed(), "failed": self.failed(), "checks": self.checks,
+            let mut report = json!({
+                "passed": self.passed(), "failed": self.failed(), "checks": self.checks,
                 "notes": self.notes, "advice": self.advice, "leaves": self.leaves,
             });
+            match title {
+                ReportHeader::Instance { instance, gateway, url, auth, weak } => {
+                    report["instance"] = instance.as_str().into();
+                    report["gateway"] = (*gateway).into();
+                    report["url"] = url.as_str().into();
+                    report["proof"] = (*auth).into();
+                    report["weak"] = (*weak).into();
+                }
+                ReportHeader::Provider { issuer } => report["issuer"] = issuer.as_str().into(),
+            }
             return report.to_string();
         }
         let mut out = String::new();
         let mut line = |text: String| writeln!(out, "{text}").expect("writing to a string does not fail");
-        line(format!("{} ({}) at {}", title.instance, title.gateway, title.url));
-        line(format!("webhooks are authenticated by {}", title.auth));
+        match title {
+            ReportHeader::Instance { instance, gateway, url, auth, .. } => {
+                line(format!("{instance} ({gateway}) at {url}"));
+                line(format!("webhooks are authenticated by {auth}"));
+            }
+            ReportHeader::Provider { issuer } => line(format!("OpenID provider {issuer}")),
+        }
         let mut group = "";
         for check in &self.checks {
             if check.group != group {

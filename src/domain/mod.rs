@@ -25,6 +25,7 @@ pub mod look_up;
 pub mod message_codes;
 pub mod normalize;
 mod numbering;
+pub mod oidc;
 pub mod otp;
 pub mod phone;
 pub mod phone_input;

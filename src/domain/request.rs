@@ -1,6 +1,6 @@
 //! The app's request to prove a chat.
 
-use super::{Event, VerificationId, subject::Chat, wire::wire_enum};
+use super::{Event, VerificationId, oidc::Authorization, subject::Chat, wire::wire_enum};
 
 wire_enum! {
     /// Which browser may finish the login. The least safe mode has the most explicit name.
@@ -49,6 +49,8 @@ pub struct Request {
     pub final_expiry: bool,
     /// Only the prefilled text counts; other texts that contain the code do not.
     pub exact: bool,
+    /// The login belongs to a client of the OpenID provider. The browser that is bound at its creation stays bound.
+    pub authorization: Option<Authorization>,
 }
 
 /// The texts of one request. Absent ones fall back to those of the instance in the same language, then to the built-in

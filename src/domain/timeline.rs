@@ -59,6 +59,8 @@ pub enum TimelineEvent {
     TokenLapsed,
     /// Too many wrong verifiers were presented with a redeem token.
     TokenSpent,
+    /// A code of the OpenID provider was presented again: what it gave is revoked.
+    Revoked,
     Disputed,
     /// The app presented the correct code.
     Validated,
@@ -106,6 +108,7 @@ impl TimelineEvent {
         Self::Lapsed,
         Self::TokenLapsed,
         Self::TokenSpent,
+        Self::Revoked,
         Self::Disputed,
         Self::Validated,
         Self::WrongCode,
@@ -163,6 +166,7 @@ impl TimelineEvent {
             Self::Lapsed => "lapsed",
             Self::TokenLapsed => "redeem token lapsed",
             Self::TokenSpent => "redeem token spent by wrong verifiers",
+            Self::Revoked => "revoked: code used twice",
             Self::Disputed => "disputed",
             Self::Validated => "validated",
             Self::WrongCode => "wrong code",

@@ -17,6 +17,8 @@ pub enum TokenKind {
     Dispute,
     /// Reads the state of one verification, and allows nothing else.
     Poll,
+    /// The access token of a client of the OpenID provider: reads the claims about the person.
+    Access,
 }
 
 impl TokenKind {
@@ -26,6 +28,7 @@ impl TokenKind {
             Self::Handle => "handle",
             Self::Dispute => "dispute",
             Self::Poll => "poll",
+            Self::Access => "access",
         }
     }
 }

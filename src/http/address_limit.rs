@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{
-    PublicState, ROUTES, client,
+    PublicState, all_routes, client,
     context::Context,
     limits,
     pages::Visitor,
@@ -195,7 +195,7 @@ fn link_of_path(keys: &KeyRing, path: &str, kind: Bearer) -> Result<Verification
 
 /// What a request for `path`, decoded as by the router, is counted for.
 fn counted_for(keys: &KeyRing, path: &str) -> CountedFor {
-    match ROUTES.iter().find(|entry| entry.matches(path)).map(|entry| entry.access) {
+    match all_routes().find(|entry| entry.matches(path)).map(|entry| entry.access) {
         Some(Access::Open) => CountedFor::Address,
         // Links that were not created here are refused without a store access: there is nothing to count.
         Some(Access::Bearer(kind)) => link_of_path(keys, path, kind).map_or(CountedFor::Nothing, CountedFor::Link),

@@ -23,6 +23,7 @@ mod event_stream;
 mod events;
 pub mod guides;
 mod limits;
+mod oidc;
 pub mod operator;
 pub(crate) mod origin;
 mod pages;
@@ -93,7 +94,7 @@ impl PublicState {
     }
 }
 
-/// Every route of the public listener, with who may call it.
+/// Every route of the contract, with who may call it.
 #[rustfmt::skip]
 pub const ROUTES: &[RouteEntry] = &[
     post(Token, "/api/otp/v2/{instance}/generate-link", || to(api::generate_link)),
@@ -146,9 +147,14 @@ pub const ROUTES: &[RouteEntry] = &[
     get_and_head(Open, "/llms.txt", || to(contract::serve::llms)),
 ];
 
-/// Registers [`ROUTES`] with their middleware.
+/// All routes of the public listener: our own contract, and the OpenID provider's.
+fn all_routes() -> impl Iterator<Item = &'static RouteEntry> {
+    ROUTES.iter().chain(oidc::ROUTES)
+}
+
+/// Registers [`all_routes`] with their middleware.
 pub fn routes(config: &mut ServiceConfig) {
-    let table: Vec<&'static RouteEntry> = ROUTES.iter().collect();
+    let table: Vec<&'static RouteEntry> = all_routes().collect();
     let everything = route::register(web::scope(""), &table, "").default_service(web::to(not_found));
     let everything = everything.wrap(from_fn(address_limit::limit_by_address)).wrap(from_fn(pages::as_pages));
     let everything = everything.wrap(from_fn(span::observe)).wrap(from_fn(prefix::strip));

@@ -21,8 +21,9 @@ use crate::domain::token::TokenKind;
 pub enum Access {
     /// Public: every request is counted.
     Open,
-    /// A script that pages of apps load: nothing is counted, because one visitor must not use it up for all others
-    /// behind the same address. It costs no more than a path that does not exist.
+    /// Answered without the store, such as a script that pages of apps load or the page of an authorization request:
+    /// nothing is counted, because one visitor must not use it up for all others behind the same address. It costs
+    /// little more than a path that does not exist.
     Static,
     /// Holders of the token in the path, which is part of our links: every request is counted, per link.
     Bearer(TokenKind),

@@ -26,17 +26,10 @@ impl Ops {
 
     /// Reads the heartbeats of all replicas and the backlog of jobs.
     pub async fn observe(&self) -> Result<(), StoreError> {
-        let replicas: Vec<(ReplicaHeartbeat, HeartbeatBody)> = self
-            .store
-            .heartbeats()
-            .await?
-            .into_iter()
-            .map(|one| {
-                let said = serde_json::from_str(&one.words).unwrap_or_default();
-                (one, said)
-            })
-            .collect();
+        let heartbeats = self.store.heartbeats().await?.into_iter();
+        let replicas: Vec<(ReplicaHeartbeat, HeartbeatBody)> = heartbeats.map(HeartbeatBody::of).collect();
         self.service.refresh_keys().await?;
+        self.service.refresh_oidc_keys(&replicas).await?;
         let backlog = self.store.backlog().await?;
         self.measure(&backlog);
         self.count_versions(&replicas);
@@ -68,6 +61,7 @@ impl Ops {
             stopped,
             config_current: self.metrics.config_current.get() == 1,
             look_up: self.service.look_up_number(),
+            oidc_keys: self.service.oidc.published(),
             last_inbound: self.vitals.all_last_inbound(),
             failures: self.vitals.own_failures(),
         };

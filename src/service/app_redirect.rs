@@ -7,8 +7,12 @@ use crate::{
     service::{Instance, Service},
 };
 
-/// The redirect target without added query parameters: the request's `redirect_url`, else the instance's first one.
+/// The redirect target without added query parameters: the client's redirect URI, the request's `redirect_url`, else the
+/// instance's first one.
 pub fn redirect_target(instance: &Instance, request: &Request) -> Option<Url> {
+    if let Some(authorization) = &request.authorization {
+        return Url::parse(&authorization.to.redirect_uri).ok();
+    }
     let requested = request.redirect_url.as_deref().and_then(|text| Url::parse(text).ok());
     requested.or_else(|| instance.config.redirect_urls.first().cloned())
 }
@@ -22,6 +26,9 @@ impl Service {
         record: &Verification<Link>,
         redeem: &RedeemToken,
     ) -> Option<Url> {
+        if let Some(authorization) = &record.request.authorization {
+            return self.code_redirect(instance, authorization, redeem);
+        }
         let mut url = redirect_target(instance, &record.request)?;
         {
             let mut query = url.query_pairs_mut();

@@ -57,6 +57,8 @@ pub(crate) struct HeartbeatBody {
     pub(crate) config_current: bool,
     /// The number of the look-up key in use.
     pub(crate) look_up: u32,
+    /// Ids of the keys that it publishes as OpenID provider.
+    pub(crate) oidc_keys: Vec<String>,
     #[serde(rename = "heard")]
     pub(crate) last_inbound: HashMap<InstanceId, Timestamp>,
     pub(crate) failures: Vec<Failure>,
@@ -72,6 +74,14 @@ pub struct Failure {
     pub reason: String,
     /// Number of occurrences since the process started.
     pub count: u64,
+}
+
+impl HeartbeatBody {
+    /// A heartbeat with its body. One of a later version may be unreadable; it then counts as empty.
+    pub(crate) fn of(heartbeat: ReplicaHeartbeat) -> (ReplicaHeartbeat, Self) {
+        let body = serde_json::from_str(&heartbeat.words).unwrap_or_default();
+        (heartbeat, body)
+    }
 }
 
 impl ReplicaHealth {

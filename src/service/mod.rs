@@ -16,6 +16,7 @@ mod keys;
 mod limits;
 mod links;
 mod login_details;
+pub mod oidc;
 mod operator_login;
 mod records;
 mod retention;
@@ -48,6 +49,7 @@ pub use self::{
     keys::{KeyState, KeysStatus, MasterStatus},
     limits::{LimitStatus, Limited, subscriber_network},
     links::{LinkRequest, link_request},
+    oidc::OidcState,
     records::{Filter, Idempotency, Page, TimerOutcome, VerificationWatch, decode_cursor},
     support::{callback_log, explain, receiver_response},
 };
@@ -92,6 +94,7 @@ pub struct Service {
     pub health: Arc<ReplicaHealth>,
     pub message_log: MessageLog,
     pub key_state: KeyState,
+    pub oidc: OidcState,
     pub audit: Audit,
 }
 

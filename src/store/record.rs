@@ -2,7 +2,8 @@
 //!
 //! # Rules of the format
 //!
-//! - The first byte is `FORMAT`. A version reads its own format and refuses every other.
+//! - The first byte is `FORMAT`, or `FORMAT_OIDC` for logins of the OpenID provider, whose rules earlier versions do
+//!   not know. A version reads its own formats and refuses every other.
 //! - A field with its default value is left out, so a new field whose default describes the former behaviour needs no
 //!   new format. A version that does not know a field writes it back unchanged.
 //! - A number is never reused, and the shape of a value never changes. Anything that an older version must not ignore,
@@ -35,6 +36,7 @@ use self::fields::{FieldMap, FieldWriter};
 use super::{StoreError, StoredRecord};
 
 const FORMAT: u8 = 2;
+const FORMAT_OIDC: u8 = 3;
 
 mod number {
     pub(super) const INSTANCE: u8 = 1;
@@ -87,17 +89,20 @@ mod number {
     pub(super) const TEXT_CHANGED: u8 = 42;
     /// Actors of timeline entries; absent if none is recorded.
     pub(super) const NAMES: u8 = 40;
+    /// JSON.
+    pub(super) const AUTHORIZATION: u8 = 43;
 }
 
 pub fn encode<K: Kind>(keys: &KeyRing, record: &Verification<K>) -> Vec<u8> {
     let sealed = keys.seal(&context(record.id), &write(record), random::bytes());
-    [&[FORMAT], sealed.as_slice()].concat()
+    let format = if record.request.authorization.is_some() { FORMAT_OIDC } else { FORMAT };
+    [&[format], sealed.as_slice()].concat()
 }
 
 pub fn decode(keys: &KeyRing, stored: &StoredRecord) -> Result<Verification, StoreError> {
     let broken = |what: &str| StoreError::Corrupt(format!("record {}: {what}", stored.id));
     let sealed = match stored.bytes.split_first() {
-        Some((&FORMAT, sealed)) => sealed,
+        Some((&(FORMAT | FORMAT_OIDC), sealed)) => sealed,
         Some((other, _)) => return Err(broken(&format!("format {other} is not known to this version"))),
         None => return Err(broken("empty")),
     };
@@ -159,6 +164,7 @@ fn write<K: Kind>(record: &Verification<K>) -> Vec<u8> {
     }
     fields.number(number::TEXT_CHANGED, link.is_some_and(|link| link.text_changed).into());
     json(&mut fields, number::RISK, link.and_then(|link| link.risk.as_ref()));
+    json(&mut fields, number::AUTHORIZATION, request.authorization.as_ref());
     json(&mut fields, number::OTP, sent_code.map(|code| &code.delivery));
     json(&mut fields, number::BINDING, link.and_then(|link| link.binding.as_ref()));
     json(&mut fields, number::STATE, link.map(|link| &link.state).filter(|state| **state != LinkState::Pending));
@@ -214,6 +220,7 @@ fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
         renewals: fields.number(number::RENEWALS)?.try_into().ok()?,
         final_expiry: fields.number(number::FINAL_EXPIRY)? != 0,
         exact: fields.number(number::EXACT)? != 0,
+        authorization: from_json(fields.bytes(number::AUTHORIZATION))?,
     };
     let kind = match from_json::<Delivery>(fields.bytes(number::OTP))? {
         Some(otp) => {

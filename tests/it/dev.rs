@@ -9,6 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::daemon::client;
+use crate::process::run;
 use crate::wait::TIMEOUT;
 
 const NUMBER: &str = "+447700900123";
@@ -112,6 +113,37 @@ async fn the_fake_phone_refuses_other_sites_and_unauthenticated_messages() {
         }
         assert_eq!(dev.post("/messages", &[], message).await.0, 401, "{channel}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_an_issuer_that_doctor_checks_from_outside() {
+    let dev = Dev::start();
+    let issuer = dev.ready["issuer"].as_str().unwrap();
+    let get = async |url: String| client().send(http::Request::get(url).body(Vec::new()).unwrap()).await.unwrap();
+    let page = get(dev.phone("/oidc")).await;
+    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    let base = dev.ready["base_url"].as_str().unwrap();
+    assert!(policy.contains(&format!("connect-src 'self' {base};")), "{policy}");
+    assert!(String::from_utf8_lossy(page.body()).contains(issuer));
+    let doctor = |more: &[&str]| {
+        let (status, output, error) = run(&[&["doctor", "--json", "--oidc"], more].concat());
+        let report: Value = serde_json::from_str(&output).unwrap_or_else(|_| panic!("{error}"));
+        let failed = report["checks"].as_array().unwrap().iter().filter(|check| check["passed"] == false);
+        (status, failed.map(|check| check["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>(), report)
+    };
+    let (status, failed, report) = doctor(&[issuer]);
+    assert_eq!((status, failed), (Some(0), Vec::new()), "{report}");
+    let id = dev.ready["client_id"].as_str().unwrap();
+    let of_client = [issuer, "--client-id", id, "--redirect-uri", "http://localhost:3000/callback"];
+    let (status, failed, report) = doctor(&of_client);
+    assert_eq!((status, failed), (Some(0), Vec::new()), "{report}");
+    assert!(report["checks"].as_array().unwrap().len() >= 20, "{report}");
+    // Another spelling of the issuer is another issuer, and what is no provider has no configuration.
+    let (status, failed, report) = doctor(&[&issuer.replace("127.0.0.1", "localhost")]);
+    assert_eq!(status, Some(1), "{report}");
+    assert!(failed.iter().any(|name| name == "issuer is this URL"), "{failed:?}");
+    let (status, failed, _) = doctor(&[&format!("{base}/oidc/5f0c2a90-0000-4000-8000-00000000000f")]);
+    assert_eq!((status, failed), (Some(1), vec!["the configuration is readable".to_owned()]));
 }
 
 /// Runs `dev` as a person does, and returns what it prints.

@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["domain"],
     &["api"],
     &["reader"],
-    &["audit", "clock", "random"],
+    &["audit", "clock", "jose", "random"],
     &["trace_context"],
     &["config", "metrics"],
     &["store", "gateway", "egress"],

@@ -69,6 +69,7 @@ mod matching;
 mod mistakes;
 mod mixed_versions;
 mod number_identity;
+mod oidc;
 mod operate_failure;
 mod operate_logs;
 mod operate_metrics;

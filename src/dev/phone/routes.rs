@@ -18,6 +18,7 @@ pub(super) fn all(config: &mut ServiceConfig) {
     config
         .service(resource("/").route(get().to(pages::phone)))
         .service(resource("/landed").route(get().to(pages::landed)))
+        .service(resource("/oidc").route(get().to(pages::openid)))
         .service(resource("/state.json").route(get().to(state::state)))
         .service(resource("/mint").route(post().to(mint)))
         .service(resource("/code").route(post().to(codes::request)))

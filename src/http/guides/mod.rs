@@ -28,8 +28,8 @@ macro_rules! guides {
 }
 
 guides! {
-    "log-in" "confirm-a-number" "second-factor" "codes" "qr-page" "migrate" "nothing-comes-back" "api" "callbacks" "limits"
-    "gateways" "configuration" "redis" "production" "proxies" "backups" "upgrades" "security" "runbook"
+    "log-in" "openid" "confirm-a-number" "second-factor" "codes" "qr-page" "migrate" "nothing-comes-back" "api" "callbacks"
+    "limits" "gateways" "configuration" "redis" "production" "proxies" "backups" "upgrades" "security" "runbook"
 }
 
 impl Guide {

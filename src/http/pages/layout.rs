@@ -11,7 +11,7 @@ use url::{Origin, Url};
 use super::texts::PageTexts;
 use crate::{
     config::Logo,
-    domain::{Language, Verification, link::Link},
+    domain::{Language, Verification, link::Link, oidc::Client},
     hash::sha256,
     http::{
         PublicState, limits,
@@ -24,20 +24,24 @@ const CSS: &str = include_str!("../../../templates/pages/style.css");
 pub(super) const SCRIPT: &str = include_str!("../../../templates/pages/wait.js");
 
 /// Language and branding of one page.
-pub(super) struct PageStyle<'a> {
-    pub(super) lang: &'static str,
-    pub(super) dir: &'static str,
-    pub(super) name: &'a str,
-    pub(super) color: String,
-    pub(super) logo: Option<&'a str>,
-    pub(super) css: String,
+pub(in crate::http) struct PageStyle<'a> {
+    pub(in crate::http) lang: &'static str,
+    pub(in crate::http) dir: &'static str,
+    pub(in crate::http) name: &'a str,
+    pub(in crate::http) color: String,
+    pub(in crate::http) logo: Option<&'a str>,
+    pub(in crate::http) css: String,
     /// `public_url` is not https. The page shows a warning, so that the setup does not reach production.
-    pub(super) insecure: bool,
-    pub(super) texts: &'static PageTexts,
+    pub(in crate::http) insecure: bool,
+    pub(in crate::http) texts: &'static PageTexts,
 }
 
 impl<'a> PageStyle<'a> {
-    pub(super) fn for_record(state: &PublicState, instance: &'a Instance, record: &'a Verification<Link>) -> Self {
+    pub(in crate::http) fn for_record(
+        state: &PublicState,
+        instance: &'a Instance,
+        record: &'a Verification<Link>,
+    ) -> Self {
         let page = &instance.config.page;
         let name = page.name.as_deref().unwrap_or(&record.request.name);
         let language = instance.language(Some(&record.request));
@@ -45,8 +49,20 @@ impl<'a> PageStyle<'a> {
         Self { texts: PageTexts::for_channel(instance.gateway.channel(), language), ..style }
     }
 
+    /// For pages of a client of the OpenID provider.
+    pub(in crate::http) fn for_client(
+        state: &PublicState,
+        instance: &'a Instance,
+        client: &'a Client,
+        language: Language,
+    ) -> Self {
+        let page = &instance.config.page;
+        let name = page.name.as_ref().or(client.name.as_ref()).unwrap_or(&instance.config.name);
+        Self::new(state, language, name, Some((page.color, page.logo.as_ref())))
+    }
+
     /// For pages that belong to no request.
-    pub(super) fn unbranded(state: &PublicState, language: Language) -> Self {
+    pub(in crate::http) fn unbranded(state: &PublicState, language: Language) -> Self {
         Self::new(state, language, "WhatsApp", None)
     }
 
@@ -123,23 +139,22 @@ pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) 
 }
 
 /// Builder of the response for one page.
-pub(super) struct PageResponse<'a> {
+pub(in crate::http) struct PageResponse<'a> {
     style: &'a PageStyle<'a>,
-    pub(super) redirects_to: Option<Url>,
-    pub(super) set_cookie: Option<String>,
-    pub(super) scripted: bool,
+    pub(in crate::http) redirects_to: Option<Url>,
+    pub(in crate::http) set_cookie: Option<String>,
+    pub(in crate::http) script: Option<&'static str>,
     pub(super) retry_after: Option<std::time::Duration>,
 }
 
 impl<'a> PageResponse<'a> {
-    pub(super) fn new(style: &'a PageStyle<'a>) -> Self {
-        Self { style, redirects_to: None, set_cookie: None, scripted: false, retry_after: None }
+    pub(in crate::http) fn new(style: &'a PageStyle<'a>) -> Self {
+        Self { style, redirects_to: None, set_cookie: None, script: None, retry_after: None }
     }
 
-    pub(super) fn render(self, status: StatusCode, page: &impl Template) -> HttpResponse {
+    pub(in crate::http) fn render(self, status: StatusCode, page: &impl Template) -> HttpResponse {
         let mut response = HttpResponse::build(status);
-        let script = self.scripted.then_some(SCRIPT);
-        set_security_headers(&mut response, &[&self.style.css, NOSCRIPT], script, self.redirects_to.as_ref());
+        set_security_headers(&mut response, &[&self.style.css, NOSCRIPT], self.script, self.redirects_to.as_ref());
         if let Some(cookie) = self.set_cookie {
             response.insert_header((header::SET_COOKIE, cookie));
         }
@@ -161,7 +176,8 @@ pub(in crate::http) fn see_other(url: &str) -> HttpResponse {
 }
 
 /// Sets the security headers of a page: only our own scripts, styles and images, no frames, no caching, no indexing.
-/// `redirects_to` is the origin to which a form of the page may be redirected.
+/// `redirects_to` is where a form of the page leads. Browsers apply the policy to every further redirect as well, which
+/// is up to the app there: any origin with TLS.
 pub(crate) fn set_security_headers(
     response: &mut HttpResponseBuilder,
     styles: &[&str],
@@ -172,12 +188,7 @@ pub(crate) fn set_security_headers(
     let styles: Vec<String> = styles.iter().map(|style| hash(style)).collect();
     let styles = if styles.is_empty() { "'none'".to_owned() } else { styles.join(" ") };
     let script = script.map_or_else(|| "'none'".to_owned(), hash);
-    let target = redirects_to.map(|url| match url.origin() {
-        // The scheme of a native app.
-        Origin::Opaque(_) => format!(" {}:", url.scheme()),
-        origin @ Origin::Tuple(..) => format!(" {}", origin.ascii_serialization()),
-    });
-    let target = target.unwrap_or_default();
+    let target = redirects_to.map(form_target).unwrap_or_default();
     let csp = format!(
         "default-src 'none'; script-src {script}; style-src {styles}; img-src 'self' data:; connect-src 'self'; \
          form-action 'self'{target}; base-uri 'none'; frame-ancestors 'none'"
@@ -189,4 +200,13 @@ pub(crate) fn set_security_headers(
         .insert_header(("x-robots-tag", "noindex"))
         .insert_header(("x-content-type-options", "nosniff"))
         .insert_header(("cross-origin-opener-policy", "same-origin"));
+}
+
+/// Sources for `form-action`, with a space before each.
+fn form_target(url: &Url) -> String {
+    match url.origin() {
+        // The scheme of a native app.
+        Origin::Opaque(_) => format!(" {}:", url.scheme()),
+        origin @ Origin::Tuple(..) => format!(" {} https:", origin.ascii_serialization()),
+    }
 }

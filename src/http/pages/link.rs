@@ -145,7 +145,7 @@ async fn try_complete(
     request: &HttpRequest,
     payload: Payload,
 ) -> PageResult {
-    let form = visitor::same_origin_form(state, request, payload).await?;
+    let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let elsewhere = form.contains_key("elsewhere");
@@ -229,7 +229,7 @@ async fn try_dispute(
     request: &HttpRequest,
     payload: Payload,
 ) -> PageResult {
-    let form = visitor::same_origin_form(state, request, payload).await?;
+    let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let (instance, record) = state.service.dispute(cx, &token, field).await?;

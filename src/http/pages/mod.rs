@@ -14,10 +14,11 @@ mod widget;
 
 pub(super) use self::{
     errors::as_pages,
-    layout::{see_other, set_security_headers},
+    layout::{PageResponse, PageStyle, see_other, set_security_headers},
     link::{complete, dispute, dispute_form, open},
     stage_events::events,
     start::{go_to_whatsapp, qr_code, start_page, submit_code, tap},
-    visitor::Visitor,
+    texts::PageTexts,
+    visitor::{Visitor, same_origin_form},
     widget::widget,
 };

@@ -110,6 +110,10 @@ fn render_page(
     let StartPage { instance, record, state: page_state, form_field, .. } = start;
     let style = PageStyle::for_record(state, instance, record);
     let texts = style.texts;
+    // A login for a client of the OpenID provider belongs to the browser that its authorization request came from.
+    if record.request.authorization.is_some() && !start.is_bound_browser {
+        return note_page(StatusCode::FORBIDDEN, &style, "late", &texts.wrong_browser_title, &texts.wrong_browser_lead);
+    }
     let service = &state.service;
     let number = instance.config.number.e164();
     let fake_phone = instance.gateway.fake_phone("").is_some();
@@ -179,7 +183,7 @@ fn render_page(
     let mut builder = PageResponse::new(&style);
     builder.redirects_to = redirect_target(instance, &record.request);
     builder.set_cookie = set_cookie;
-    builder.scripted = !page.is_final;
+    builder.script = (!page.is_final).then_some(SCRIPT);
     builder.render(update.status, &page)
 }
 
@@ -205,7 +209,7 @@ async fn try_tap(
     request: &HttpRequest,
     payload: Payload,
 ) -> PageResult {
-    let form = visitor::same_origin_form(state, request, payload).await?;
+    let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &state.service;
@@ -261,7 +265,7 @@ async fn try_code(
     request: &HttpRequest,
     payload: Payload,
 ) -> PageResult {
-    let form = visitor::same_origin_form(state, request, payload).await?;
+    let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &state.service;
@@ -316,6 +320,10 @@ pub(crate) async fn go_to_whatsapp(
 pub(crate) async fn qr_code(state: Data<PublicState>, cx: Cx, handle: Path<String>) -> PageResult {
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let StartPage { instance, record, .. } = state.service.open_start_page(&cx, &handle, &[]).await?;
+    if record.request.authorization.is_some() {
+        // It would be shown without a look at the browser.
+        return Err(Problem::not_found());
+    }
     let code = state.service.link_code(&record).ok_or_else(Problem::not_found)?;
     let text = state.service.prefilled(&instance, &record, &code);
     let texts = PageTexts::for_channel(instance.gateway.channel(), instance.language(Some(&record.request)));

@@ -11,7 +11,7 @@ macro_rules! page_texts {
         /// The texts of one language. A file with a missing or an unknown key is refused.
         #[derive(Debug, Deserialize)]
         #[serde(deny_unknown_fields)]
-        pub(super) struct PageTexts { $(pub(super) $key: String,)* }
+        pub(in crate::http) struct PageTexts { $(pub(in crate::http) $key: String,)* }
 
         #[cfg(test)]
         impl PageTexts {
@@ -29,7 +29,7 @@ page_texts! {
     invalid_lead disputed_title disputed_lead used_title used_lead confirm_title number account device location
     confirm_lead not_me other_device purpose dispute_lead late_dispute_title late_dispute_lead show_code_title
     show_code_lead code_warning wrong_browser_title wrong_browser_lead retry_title retry_lead rate_limited_title
-    rate_limited_lead
+    rate_limited_lead consent_claims consent_identity consent_name cancel request_invalid_title
 }
 
 macro_rules! files {
@@ -65,7 +65,7 @@ impl PageTexts {
         }
     }
 
-    pub(super) fn for_language(language: Language) -> &'static Self {
+    pub(in crate::http) fn for_language(language: Language) -> &'static Self {
         ALL.get(language.tag()).unwrap_or(&ALL["en"])
     }
 }

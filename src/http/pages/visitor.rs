@@ -26,17 +26,17 @@ const COOKIE_MAX_AGE: u32 = 2 * 24 * 60 * 60;
 /// Cookies of our name that are considered. A genuine browser sends one, or a few if other hosts of the domain set
 /// some.
 const MAX_COOKIES: usize = 8;
-/// Bytes of a form; ours are smaller.
-const MAX_FORM_LEN: usize = 4096;
+/// Bytes of a form of a link's page; ours are smaller.
+pub(super) const MAX_FORM_LEN: usize = 4096;
 
 /// The browser that requests a page.
 pub(in crate::http) struct Visitor {
     /// The values of our cookie. There is more than one only if another host of the domain has set its own.
-    pub(super) cookies: Vec<String>,
+    pub(in crate::http) cookies: Vec<String>,
     ip: IpAddr,
     user_agent: Option<String>,
     /// From `Accept-Language`, for pages that belong to no request.
-    pub(super) language: Language,
+    pub(in crate::http) language: Language,
     /// The page's script sent the request and expects JSON.
     pub(super) wants_json: bool,
     /// The response is shown to a person.
@@ -66,7 +66,7 @@ impl Visitor {
 
     /// Makes sure that the browser has a cookie. Returns the `Set-Cookie` header if a new one is needed; nothing is
     /// stored.
-    pub(super) fn ensure_cookie(&mut self, state: &PublicState) -> Option<String> {
+    pub(in crate::http) fn ensure_cookie(&mut self, state: &PublicState) -> Option<String> {
         if !self.cookies.is_empty() {
             return None;
         }
@@ -98,7 +98,7 @@ impl Visitor {
         self.reads_html
     }
 
-    pub(super) fn browser(&self) -> Browser<'_> {
+    pub(in crate::http) fn browser(&self) -> Browser<'_> {
         Browser { cookies: &self.cookies, ip: Some(self.ip), user_agent: self.user_agent.as_deref() }
     }
 }
@@ -108,20 +108,21 @@ fn has_cookie_format(value: &str) -> bool {
     value.len() == 22 && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// The fields of a form that our own page sent.
+/// The fields of a form of at most `limit` bytes that our own page sent.
 ///
 /// # Errors
 /// `cross_site` when `Sec-Fetch-Site` or `Origin` names another origin (older browsers send neither), and those of
 /// [`body::read`].
-pub(super) async fn same_origin_form(
+pub(in crate::http) async fn same_origin_form(
     state: &PublicState,
     request: &HttpRequest,
     payload: Payload,
+    limit: usize,
 ) -> Result<HashMap<String, String>, Problem> {
     let own = state.service.public_url.origin().ascii_serialization();
     if !is_same_origin(request.headers(), true, |origin| origin == own) {
         return Err(Problem::new(Code::CrossSite, "open the link again and use its button"));
     }
-    let body = body::read(request, payload, MAX_FORM_LEN).await?;
+    let body = body::read(request, payload, limit).await?;
     Ok(form_urlencoded::parse(&body).into_owned().collect())
 }

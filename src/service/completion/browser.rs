@@ -1,6 +1,12 @@
 //! The browser behind a request, as far as it is known.
 
-use crate::service::login_details::LoginSide;
+use crate::{
+    domain::{
+        binding::{Binding, WhatsAppDevice},
+        keys::Digest,
+    },
+    service::login_details::LoginSide,
+};
 
 /// The browser that sends the request.
 #[derive(Clone, Copy)]
@@ -12,6 +18,17 @@ pub struct Browser<'a> {
 }
 
 impl Browser<'_> {
+    /// The binding of this browser, whose cookie has the digest `browser`.
+    pub(in crate::service) fn binding(&self, browser: Digest, whatsapp_device: WhatsAppDevice) -> Binding {
+        Binding {
+            browser,
+            whatsapp_device,
+            ip: self.ip.map(|ip| ip.to_string()),
+            user_agent: self.user_agent.map(|agent| agent.chars().take(300).collect()),
+            automatic: false,
+        }
+    }
+
     pub(super) fn login_side(&self) -> LoginSide<'_> {
         LoginSide { ip: self.ip, user_agent: self.user_agent }
     }

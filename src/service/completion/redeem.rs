@@ -88,6 +88,7 @@ impl Service {
             | FinishVerdict::Agreed
             | FinishVerdict::CodeRevealed
             | FinishVerdict::WrongBrowser
+            | FinishVerdict::Revoked
             | FinishVerdict::Disputed
             | FinishVerdict::Gone => Err(ServiceError::TokenSpent),
         }

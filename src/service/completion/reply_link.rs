@@ -62,7 +62,7 @@ pub enum CompletionResult {
 
 impl Service {
     /// Loads the record of a hosted link. A token that was not issued here is `NotFound`.
-    pub(super) async fn load_by_token(
+    pub(in crate::service) async fn load_by_token(
         &self,
         cx: &RequestContext,
         token: &Token,
@@ -103,7 +103,11 @@ impl Service {
     }
 
     /// Digest that identifies a browser. The cookie itself is never stored.
-    pub(super) fn browser_digest(&self, record: &Verification<Link>, cookie: Option<&str>) -> Option<Digest> {
+    pub(in crate::service) fn browser_digest(
+        &self,
+        record: &Verification<Link>,
+        cookie: Option<&str>,
+    ) -> Option<Digest> {
         cookie.map(|cookie| self.keys.permanent_digest("browser", record.instance, cookie.as_bytes()))
     }
 
@@ -188,6 +192,7 @@ impl Service {
             FinishVerdict::WrongCode
             | FinishVerdict::Redeemed
             | FinishVerdict::RedeemedAgain
+            | FinishVerdict::Revoked
             | FinishVerdict::Disputed
             | FinishVerdict::Gone => {
                 if !is_completed(&record) {
@@ -235,7 +240,7 @@ impl Service {
     }
 
     /// As [`Service::apply`], for commands after the match. Counts links that are completed, redeemed or disputed.
-    pub(super) async fn apply_finish(
+    pub(in crate::service) async fn apply_finish(
         &self,
         cx: &RequestContext,
         loaded: Loaded<Link>,
@@ -254,6 +259,7 @@ impl Service {
             | FinishVerdict::WrongBrowser
             | FinishVerdict::WrongCode
             | FinishVerdict::RedeemedAgain
+            | FinishVerdict::Revoked
             | FinishVerdict::Gone
             | FinishVerdict::Refused => None,
         };

@@ -50,13 +50,7 @@ impl Service {
         let digest = self.browser_digest(record, cookie).ok_or(ServiceError::Refused)?;
         check_form_field(form_field, &self.keys.csrf_token(handle, cookie))?;
         let device = if instance.config.strict_browser { WhatsAppDevice::Same } else { device };
-        let binding = Binding {
-            browser: digest,
-            whatsapp_device: device,
-            ip: browser.ip.map(|ip| ip.to_string()),
-            user_agent: browser.user_agent.map(|agent| agent.chars().take(300).collect()),
-            automatic,
-        };
+        let binding = Binding { automatic, ..browser.binding(digest, device) };
         let first = record.details.binding.is_none();
         let applied = self.apply(cx, loaded, LinkCommand::BindBrowser { binding }, None).await?;
         if first && applied.verdict == LinkVerdict::Bound {
@@ -112,6 +106,7 @@ impl Service {
             | FinishVerdict::CodeRevealed
             | FinishVerdict::Redeemed
             | FinishVerdict::RedeemedAgain
+            | FinishVerdict::Revoked
             | FinishVerdict::Disputed
             | FinishVerdict::Gone => {
                 if is_completed(&record) {
@@ -150,6 +145,7 @@ impl Service {
             | FinishVerdict::WrongCode
             | FinishVerdict::Redeemed
             | FinishVerdict::RedeemedAgain
+            | FinishVerdict::Revoked
             | FinishVerdict::Disputed
             | FinishVerdict::Gone => {
                 if is_completed(&record) {
@@ -196,6 +192,8 @@ impl Service {
             request,
             expires: u32::try_from(life).unwrap_or(most).clamp(least, most),
             max_attempts: record.max_attempts,
+            // `renewed` has recognised the browser.
+            binding: record.details.binding.clone().filter(|_| record.request.authorization.is_some()),
             warnings: Vec::new(),
         };
         let idempotency = Idempotency { key: format!("renewal of {}", record.id), body: String::new() };

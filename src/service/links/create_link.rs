@@ -67,7 +67,7 @@ impl Service {
         mut draft: VerificationDraft,
         mut reserve: Option<ReservationRequest>,
     ) -> Result<Verification<Link>, ServiceError> {
-        let LinkRequest { request, expires, max_attempts, .. } = input;
+        let LinkRequest { request, expires, max_attempts, binding, .. } = input;
         for _ in 0..MAX_COMMIT_ATTEMPTS {
             let now = self.now();
             let new = Self::new_verification(instance, draft, now, expires, max_attempts);
@@ -76,6 +76,7 @@ impl Service {
                 let text = self.prefilled(instance, &record, &code);
                 record.details.prefilled = Some(self.digest_without_code(instance, &text, &code));
             }
+            record.details.binding = binding.clone();
             cx.set_verification(record.id);
             cx.attribute(&mut record, 0);
             match self.commit(cx, self.creation_change(instance, &record), now).await? {

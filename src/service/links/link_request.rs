@@ -9,7 +9,9 @@ use crate::{
     api::{Warning, limits},
     config::is_loopback,
     domain::{
-        Channel, Chat, Language, Mode, Request, redirect,
+        Channel, Chat, Language, Mode, Request,
+        binding::Binding,
+        redirect,
         request::{Callbacks, Texts},
         template::{self, TemplateKind},
     },
@@ -27,6 +29,8 @@ pub struct LinkRequest {
     /// In seconds.
     pub expires: u32,
     pub max_attempts: u32,
+    /// The browser that is bound from the start.
+    pub binding: Option<Binding>,
     pub warnings: Vec<Warning>,
 }
 
@@ -84,7 +88,7 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> LinkRequest {
         f.fault("message.prompt", "is too long: WhatsApp takes 4096 characters in all");
     }
     check_binding(f, &request, instance);
-    LinkRequest { request, expires, max_attempts, warnings: Vec::new() }
+    LinkRequest { request, expires, max_attempts, binding: None, warnings: Vec::new() }
 }
 
 /// Warns about protections that a request lacks, and refuses what the instance does not allow.

@@ -1,6 +1,6 @@
 //! The commands that can be applied to a link, and the verdicts returned to their callers.
 
-use crate::domain::{ClaimId, Reason, Sender, binding::Binding, digest::Digest, risk::Risk};
+use crate::domain::{ClaimId, Reason, Sender, binding::Binding, digest::Digest, oidc::Exchange, risk::Risk};
 
 /// A command that can be applied to a link.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub enum LinkCommand {
     /// The app's server presents a redeem token and, if it sent one, the S256 challenge of its verifier. `claim` is the
     /// id that the caller's idempotency key maps to.
     Redeem { token: Digest, challenge: Option<String>, claim: Option<ClaimId> },
+    /// A client of the OpenID provider presents its code.
+    Exchange(Exchange),
     /// The person selected "this wasn't me".
     Dispute,
 }
@@ -105,6 +107,8 @@ pub enum FinishVerdict {
     Redeemed,
     /// The caller that redeemed it repeats the request: the answer is the same.
     RedeemedAgain,
+    /// The code was used before: what it gave is revoked.
+    Revoked,
     Disputed,
     /// The single use is over.
     Gone,

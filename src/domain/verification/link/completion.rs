@@ -98,6 +98,9 @@ pub struct Redemption {
     /// When the token or the code would have expired. Repeats are answered until then.
     #[serde(with = "millis")]
     pub until: Timestamp,
+    /// The token was presented again by a client of the OpenID provider, so what it gave is no longer valid.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revoked: bool,
 }
 
 impl Completion {

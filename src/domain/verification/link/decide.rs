@@ -8,7 +8,7 @@ use super::{
     COMPLETION_WINDOW, Completion, FinishVerdict, Link, LinkCommand, LinkState, LinkVerdict, MessageChecks, Proof,
 };
 use crate::domain::{
-    Event, Mode, Reason, Sender, TimelineEvent, Verification,
+    Event, Mode, Reason, Sender, Subject, TimelineEvent, Verification,
     binding::{Binding, ReplyCodeState},
     decision::{Decision, Effect, Reply, Transition},
     risk::Risk,
@@ -64,7 +64,7 @@ impl Transition<Link> {
                 self.changed(LinkVerdict::Canceled)
             }
             LinkCommand::Expire | LinkCommand::Erase => return self.unchanged(LinkVerdict::Unchanged),
-            LinkCommand::Finish(_) | LinkCommand::Redeem { .. } | LinkCommand::Dispute => {
+            LinkCommand::Finish(_) | LinkCommand::Redeem { .. } | LinkCommand::Exchange(_) | LinkCommand::Dispute => {
                 return self.unchanged(FinishVerdict::Refused);
             }
         };
@@ -82,6 +82,7 @@ impl Transition<Link> {
             LinkCommand::Redeem { token, challenge, claim } => {
                 self.redeem(completion, token, challenge.as_deref(), claim)
             }
+            LinkCommand::Exchange(exchange) => self.exchange(completion, &exchange),
             LinkCommand::Dispute => self.dispute(proof, completion),
         }
     }
@@ -97,7 +98,7 @@ impl Transition<Link> {
             LinkCommand::Cancel | LinkCommand::Expire | LinkCommand::BindBrowser { .. } => {
                 self.unchanged(LinkVerdict::Unchanged)
             }
-            LinkCommand::Finish(_) | LinkCommand::Redeem { .. } | LinkCommand::Dispute => {
+            LinkCommand::Finish(_) | LinkCommand::Redeem { .. } | LinkCommand::Exchange(_) | LinkCommand::Dispute => {
                 self.unchanged(FinishVerdict::Refused)
             }
             LinkCommand::Erase => self.erase(),
@@ -111,10 +112,13 @@ impl Transition<Link> {
         checks: MessageChecks,
         risk: Option<Risk>,
     ) -> Decision<Link> {
-        // With prove_phone the message alone completes the login, so a forged sender would prove someone else's number.
-        if checks.forgeable && self.next.request.completion == Some(Mode::ProvePhone) {
+        // A sender whose identity can be forged must not prove a number: with prove_phone the message alone completes the
+        // login, and a client of the OpenID provider trusts the number.
+        let authorization = self.next.request.authorization.as_ref();
+        if checks.forgeable && (authorization.is_some() || self.next.request.completion == Some(Mode::ProvePhone)) {
             return self.reject_unidentified();
         }
+        let needs_phone = authorization.is_some_and(|authorization| !authorization.allow_hidden);
         let expected = self.next.request.chat.as_ref().map(|chat| chat.subject().clone());
         let subject = match (&expected, sender.subject()) {
             (_, None) => None,
@@ -127,7 +131,9 @@ impl Transition<Link> {
             (None, Some(subject)) => Some(subject),
         };
         // The gateway hid the sender's identity. It may be the expected sender, so this does not count as an attempt.
-        let Some(subject) = subject else { return self.reject_unidentified() };
+        let Some(subject) = subject.filter(|subject| !needs_phone || matches!(subject, Subject::Phone(_))) else {
+            return self.reject_unidentified();
+        };
         if checks.text_changed && self.next.request.exact {
             return self.reject_changed_text();
         }
@@ -223,7 +229,14 @@ impl Transition<Link> {
 
     /// Records the browser that tapped. Until the link is verified, a later tap replaces an earlier one. Consecutive
     /// taps collapse into one timeline entry because the timeline is bounded.
+    ///
+    /// For a client of the OpenID provider the browser never changes: only the one that the authorization request came
+    /// from may get the code. It can still say that WhatsApp is on another device.
     fn bind(mut self, binding: Binding) -> Decision<Link> {
+        let is_frozen = self.next.request.authorization.is_some();
+        if is_frozen && !self.next.details.binding.as_ref().is_some_and(|held| held.browser.matches(binding.browser)) {
+            return self.unchanged(LinkVerdict::Unchanged);
+        }
         let same = |current: &Binding| {
             current.whatsapp_device == binding.whatsapp_device
                 && !current.automatic

@@ -45,7 +45,6 @@ pub struct Link {
 /// The state of a link, with the data that exists only in that state.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a record has one, and is held by itself")]
 pub enum LinkState {
     Pending,
     /// A chat sent the code. Terminal; only the completion changes afterwards.

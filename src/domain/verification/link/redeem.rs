@@ -8,9 +8,10 @@ use super::{
     completion::latest_expiry, finish::Offer,
 };
 use crate::domain::{
-    ClaimId, Event, TimelineEvent,
+    ClaimId, Event, Reason, TimelineEvent,
     decision::{Decision, Effect, Transition},
     digest::Digest,
+    oidc::Exchange,
     risk::Risk,
 };
 
@@ -22,13 +23,18 @@ impl Transition<Link> {
         challenge: Option<&str>,
         claim: Option<ClaimId>,
     ) -> Decision<Link> {
+        // A code of the OpenID provider is bound to its client, so the API does not take it.
+        if self.next.request.authorization.is_some() {
+            return self.unchanged(FinishVerdict::Refused);
+        }
         match completion {
             Completion::Released { tokens, wrong_verifiers: misses, .. } => {
                 let Some(issued) = tokens.iter().find(|issued| issued.digest.matches(token)) else {
                     return self.unchanged(FinishVerdict::Refused);
                 };
-                let by = Redemption { token: Some(token), claim, until: issued.until };
-                self.redeem_issued(challenge, by, latest_expiry(tokens), *misses)
+                let by = Redemption { token: Some(token), claim, until: issued.until, revoked: false };
+                let proves = self.matches_challenge(challenge);
+                self.redeem_issued(proves, by, latest_expiry(tokens), *misses)
             }
             Completion::Offered { .. } => self.unchanged(FinishVerdict::Refused),
             Completion::Redeemed { by: Some(by), .. } if by.token.is_some_and(|known| known.matches(token)) => {
@@ -41,14 +47,14 @@ impl Transition<Link> {
     }
 
     /// `last` is the expiry of the token that is valid the longest.
-    fn redeem_issued(mut self, presented: Option<&str>, by: Redemption, last: Timestamp, misses: u8) -> Decision<Link> {
+    fn redeem_issued(mut self, proves: bool, by: Redemption, last: Timestamp, misses: u8) -> Decision<Link> {
         if self.now >= last {
             return self.lapse(TimelineEvent::TokenLapsed);
         }
         if self.now >= by.until {
             return self.unchanged(FinishVerdict::Gone);
         }
-        if self.matches_challenge(presented) {
+        if proves {
             return self.redeemed(by, None);
         }
         if misses + 1 >= MAX_WRONG_VERIFIERS {
@@ -60,6 +66,45 @@ impl Transition<Link> {
             *misses += 1;
         }
         self.changed(FinishVerdict::Refused)
+    }
+
+    /// Exchanges a code of the OpenID provider. It has no repeats: a second use may be that of a thief, so it revokes what
+    /// the first one gave (RFC 6749, 4.1.2).
+    pub(super) fn exchange(self, completion: &Completion, exchange: &Exchange) -> Decision<Link> {
+        let Some(authorization) = &self.next.request.authorization else {
+            return self.unchanged(FinishVerdict::Refused);
+        };
+        match completion {
+            Completion::Released { tokens, wrong_verifiers: misses, .. } => {
+                let Some(issued) = tokens.iter().find(|issued| issued.digest.matches(exchange.code)) else {
+                    return self.unchanged(FinishVerdict::Refused);
+                };
+                let by = Redemption { token: Some(exchange.code), claim: None, until: issued.until, revoked: false };
+                let admitted = authorization.admits(exchange);
+                self.redeem_issued(admitted, by, latest_expiry(tokens), *misses)
+            }
+            Completion::Redeemed { by: Some(by), .. } if by.token.is_some_and(|used| used.matches(exchange.code)) => {
+                if by.revoked {
+                    self.unchanged(FinishVerdict::Revoked)
+                } else {
+                    self.revoke()
+                }
+            }
+            Completion::Offered { .. }
+            | Completion::Redeemed { .. }
+            | Completion::Lapsed { .. }
+            | Completion::Disputed { .. } => self.unchanged(FinishVerdict::Refused),
+        }
+    }
+
+    fn revoke(mut self) -> Decision<Link> {
+        self.next.add_event(self.now, TimelineEvent::Revoked, Some(Reason::CodeUsed));
+        if let LinkState::Verified { completion: Completion::Redeemed { by: Some(by), .. }, .. } =
+            &mut self.next.details.state
+        {
+            by.revoked = true;
+        }
+        self.changed(FinishVerdict::Revoked)
     }
 
     /// Only allowed for apps that keep a verifier.
@@ -76,7 +121,8 @@ impl Transition<Link> {
         }
         match offer.live_code(self.now) {
             Some(reply_code) if correct && self.matches_challenge(challenge) => {
-                self.redeemed(Redemption { token: None, claim, until: offer.until.min(reply_code.until) }, risk)
+                let until = offer.until.min(reply_code.until);
+                self.redeemed(Redemption { token: None, claim, until, revoked: false }, risk)
             }
             Some(reply_code) => self.record_wrong_code(offer, reply_code),
             None => self.unchanged(FinishVerdict::Gone),

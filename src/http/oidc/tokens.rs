@@ -1,0 +1,169 @@
+//! The token and userinfo endpoints, which clients call.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header, header::HeaderValue},
+    web::{Data, Path, Payload},
+};
+use serde::Serialize;
+
+use super::{allow_any_origin, client_auth, form, issuer};
+use crate::{
+    api::oidc::{ErrorResponse, TokenResponse, UserInfo},
+    domain::oidc::{CodeRequest, ErrorCode, ProtocolError},
+    http::{
+        PublicState,
+        address_limit::RequestKind,
+        auth,
+        context::Cx,
+        problem::{Code, Problem},
+    },
+    service::{RequestContext, oidc::TokenError},
+};
+
+const UNAVAILABLE: ProtocolError = ProtocolError::new(ErrorCode::TemporarilyUnavailable, "try again in a moment");
+const TOO_MANY: ProtocolError =
+    ProtocolError::new(ErrorCode::TemporarilyUnavailable, "too many wrong secrets or tokens from this address");
+const TOO_LARGE: ProtocolError =
+    ProtocolError::new(ErrorCode::InvalidRequest, "the body is too large, too slow or incomplete");
+const FAILED: ProtocolError = ProtocolError::new(ErrorCode::ServerError, "see the log of the server");
+const NO_TOKEN: ProtocolError =
+    ProtocolError::new(ErrorCode::InvalidToken, "send the access token as Authorization: Bearer");
+
+/// `POST …/token`
+pub(super) async fn token(
+    state: Data<PublicState>,
+    cx: Cx,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    // An unknown issuer is a wrong URL: not an error of the protocol.
+    issuer(&state, &instance)?;
+    let result = exchange(&state, &cx, &instance, &request, payload).await;
+    Ok(respond(&state, &cx, &request, result).await)
+}
+
+async fn exchange(
+    state: &PublicState,
+    cx: &RequestContext,
+    instance: &str,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<TokenResponse, TokenError> {
+    let fields = form(request, payload).await.map_err(|problem| of_problem(&problem))?;
+    let instance = issuer(state, instance).map_err(|problem| of_problem(&problem))?;
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    let authorization = authorization.map(|value| value.to_str().unwrap_or_default());
+    let client = client_auth::authenticate(&instance.config.clients, authorization, &fields)?;
+    let code = CodeRequest::read(&fields)?;
+    state.service.exchange_code(cx, &instance, client, &code).await
+}
+
+/// `GET` and `POST …/userinfo`
+pub(super) async fn user_info(
+    state: Data<PublicState>,
+    cx: Cx,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    issuer(&state, &instance)?;
+    let result = claims(&state, &cx, &instance, &request, payload).await;
+    Ok(respond(&state, &cx, &request, result).await)
+}
+
+/// The token is in the header, or in the form (RFC 6750, 2.2); never in the query, which logs hold.
+async fn claims(
+    state: &PublicState,
+    cx: &RequestContext,
+    instance: &str,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<UserInfo, TokenError> {
+    let fields = form(request, payload).await.map_err(|problem| of_problem(&problem))?;
+    let instance = issuer(state, instance).map_err(|problem| of_problem(&problem))?;
+    let token = match (auth::bearer(request), fields.get("access_token")?) {
+        (Some(token), None) | (None, Some(token)) => token,
+        (None, None) => return Err(NO_TOKEN.into()),
+        (Some(_), Some(_)) => {
+            return Err(ProtocolError::new(ErrorCode::InvalidRequest, "the access token is sent in two ways").into());
+        }
+    };
+    state.service.user_info(cx, &instance, token).await
+}
+
+/// The answer as JSON, which no cache keeps. Wrong secrets and tokens are counted for the address.
+async fn respond<T: Serialize>(
+    state: &PublicState,
+    cx: &RequestContext,
+    request: &HttpRequest,
+    result: Result<T, TokenError>,
+) -> HttpResponse {
+    let mut response = match result {
+        Ok(answer) => HttpResponse::Ok().json(answer),
+        Err(error) => {
+            let mut error = of_error(error);
+            let mut retry_after = (error.code == ErrorCode::TemporarilyUnavailable).then_some("2".to_owned());
+            if matches!(error.code, ErrorCode::InvalidClient | ErrorCode::InvalidToken) {
+                let counted = state.address_limiter.count(state, cx, request, None, RequestKind::WrongToken).await;
+                if let Some(wait) = counted.retry_after {
+                    error = TOO_MANY;
+                    retry_after = Some(wait.as_secs().saturating_add(1).to_string());
+                }
+            }
+            refusal(error, retry_after)
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    allow_any_origin(&mut response);
+    response
+}
+
+fn refusal(error: ProtocolError, retry_after: Option<String>) -> HttpResponse {
+    let status = match error.code {
+        ErrorCode::InvalidClient | ErrorCode::InvalidToken => StatusCode::UNAUTHORIZED,
+        ErrorCode::TemporarilyUnavailable if error == TOO_MANY => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    let ProtocolError { code, description } = error;
+    let mut response = HttpResponse::build(status);
+    match code {
+        ErrorCode::InvalidClient => {
+            response.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"token\""));
+        }
+        // Without any token, the challenge names no error (RFC 6750, 3.1).
+        ErrorCode::InvalidToken if error == NO_TOKEN => {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        ErrorCode::InvalidToken => {
+            let challenge = format!("Bearer error=\"{code}\", error_description=\"{description}\"");
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
+        _ => {}
+    }
+    if let Some(seconds) = retry_after {
+        response.insert_header((header::RETRY_AFTER, seconds));
+    }
+    response.json(ErrorResponse { error: code, error_description: description })
+}
+
+fn of_error(error: TokenError) -> ProtocolError {
+    match error {
+        TokenError::Protocol(error) => error,
+        // As for every other endpoint, the cause is logged and not shown.
+        TokenError::Service(error) => of_problem(&error.into()),
+    }
+}
+
+fn of_problem(problem: &Problem) -> ProtocolError {
+    match problem.code {
+        Code::BodyTooLarge | Code::BodyTimeout | Code::MalformedBody => TOO_LARGE,
+        Code::StoreUnavailable | Code::TemporaryReducedCapacity | Code::RateLimited => UNAVAILABLE,
+        _ => FAILED,
+    }
+}
