@@ -4,7 +4,7 @@ usage: tests/contract_tools.py COUNTERSIGN NODE_MODULES VENV
 
 Linters must find no error. The Postman collection runs from top to bottom twice with three variables set; every status
 must be documented, and a success unless it needs what only a person or a gateway has. Each generated client is compiled
-and logs a person in; see `tests/clients`.
+and logs a person in; see `tests/generated_clients`.
 """
 
 import json
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import urllib.request
 
-CLIENTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "clients")
+CLIENTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "generated_clients")
 
 # A person's message, a link in a reply, a gateway's signature, or a chat that got a code a moment ago.
 NEEDS_A_PERSON = {

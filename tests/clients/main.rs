@@ -1,10 +1,9 @@
 //! Real OpenID clients, each configured as its documentation says, log in at `countersign dev` through the fake phone.
 //!
 //! `COUNTERSIGN_CLIENTS` names the directory into which the clients are installed; without it nothing is run, because
-//! they come from npm, PyPI, Debian and crates.io.
+//! they come from npm, `PyPI`, Debian and crates.io.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![expect(clippy::print_stderr, reason = "the long run shows which client logs in")]
 
 use std::{
     collections::HashMap,
@@ -88,7 +87,9 @@ fn apps() -> PathBuf {
 fn dev(home: &Path, callbacks: &[String]) -> (Running, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.args(["dev", "--json", "--data"]).arg(home);
-    callbacks.iter().for_each(|callback| drop(command.args(["--redirect-url", callback])));
+    for callback in callbacks {
+        command.args(["--redirect-url", callback]);
+    }
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -284,7 +285,7 @@ async fn real_clients_log_in() {
     let callbacks: Vec<String> =
         APPS.iter().zip(&ports).map(|(app, port)| format!("http://127.0.0.1:{port}{}", app.callback)).collect();
     let (_dev, ready) = dev(&home.path().join("dev"), &callbacks);
-    let wanted = env::var("COUNTERSIGN_CLIENT").ok();
+    let wanted = env::var_os("COUNTERSIGN_CLIENT").and_then(|name| name.into_string().ok());
     let mut subjects = Vec::new();
     for (app, &port) in APPS.iter().zip(&ports).filter(|(app, _)| wanted.as_ref().is_none_or(|name| name == app.name)) {
         let Some(_running) = start(app, port, &ready, &tools, home.path()) else {
