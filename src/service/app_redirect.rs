@@ -1,9 +1,14 @@
-//! The page of the app to which a person's browser is redirected after a login.
+//! Where a person's browser is redirected after a login: a page of the app, or of a client of the OpenID provider.
 
 use url::Url;
 
 use crate::{
-    domain::{Request, Verification, link::Link, token::RedeemToken},
+    domain::{
+        Request, Verification,
+        link::Link,
+        oidc::{Authorization, ProtocolError, ResponseMode, ReturnAddress},
+        token::RedeemToken,
+    },
     service::{Instance, Service},
 };
 
@@ -15,6 +20,23 @@ pub fn redirect_target(instance: &Instance, request: &Request) -> Option<Url> {
     }
     let requested = request.redirect_url.as_deref().and_then(|text| Url::parse(text).ok());
     requested.or_else(|| instance.config.redirect_urls.first().cloned())
+}
+
+/// An authorization response, ready to be sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Response {
+    pub to: ReturnAddress,
+    /// With `state` and `iss`.
+    pub parameters: Vec<(&'static str, String)>,
+}
+
+impl Response {
+    /// The redirect URI with the parameters in its query.
+    pub fn url(&self) -> Option<Url> {
+        let mut url = Url::parse(&self.to.redirect_uri).ok()?;
+        url.query_pairs_mut().extend_pairs(&self.parameters);
+        Some(url)
+    }
 }
 
 impl Service {
@@ -41,5 +63,44 @@ impl Service {
                 .append_pair("instance", &record.instance.to_string());
         }
         Some(url)
+    }
+
+    /// The issuer that an instance is.
+    pub fn issuer(&self, instance: &Instance) -> String {
+        self.public_url(&format!("/oidc/{}", instance.config.id))
+    }
+
+    /// The response with an error.
+    pub fn error_response(&self, instance: &Instance, to: ReturnAddress, error: ProtocolError) -> Response {
+        let parameters =
+            vec![("error", error.code.as_str().to_owned()), ("error_description", error.description.to_owned())];
+        self.response(instance, to, parameters)
+    }
+
+    /// The response with a code. Each response names its issuer, so that a client with several providers notices when
+    /// one answers in place of another (RFC 9207).
+    pub(in crate::service) fn response(
+        &self,
+        instance: &Instance,
+        to: ReturnAddress,
+        mut parameters: Vec<(&'static str, String)>,
+    ) -> Response {
+        parameters.extend(to.state.clone().map(|state| ("state", state)));
+        parameters.push(("iss", self.issuer(instance)));
+        Response { to, parameters }
+    }
+
+    /// Where the browser goes with the code: to the client, or to our page that posts it there.
+    fn code_redirect(&self, instance: &Instance, authorization: &Authorization, code: &RedeemToken) -> Option<Url> {
+        match authorization.to.mode {
+            ResponseMode::Query => {
+                self.response(instance, authorization.to.clone(), vec![("code", code.reveal())]).url()
+            }
+            ResponseMode::FormPost => {
+                let mut url = Url::parse(&format!("{}/response", self.issuer(instance))).ok()?;
+                url.query_pairs_mut().append_pair("code", &code.reveal());
+                Some(url)
+            }
+        }
     }
 }

@@ -35,7 +35,7 @@ use jiff::Timestamp;
 use url::Url;
 
 pub use self::{
-    app_redirect::redirect_target,
+    app_redirect::{Response, redirect_target},
     codes::code_request,
     completion::{
         Browser, CompletionResult, EnteredCode, Redeemed, ReplyCodeRedemption, ReplyLinkPage, ReplyLinkState,

@@ -10,7 +10,7 @@ use crate::{
         PublicState,
         pages::{PageResponse, PageStyle, PageTexts, Visitor, see_other},
     },
-    service::oidc::Response,
+    service::Response,
 };
 
 const POST_SCRIPT: &str = include_str!("../../../templates/oidc/form_post.js");

@@ -3,7 +3,7 @@
 //!
 //! 1. The page of a request stores nothing: the request travels in it, sealed for this browser ([`sealed`]).
 //! 2. The tap on the page creates the link, bound to the browser ([`begin`]).
-//! 3. The link completes like every other, and its redirect leads to the client ([`respond`]).
+//! 3. The link completes like every other, and its redirect leads to the client ([`super::app_redirect`]).
 //! 4. The client exchanges the code, once ([`tokens`]), and reads the claims until the access token ends.
 
 mod begin;
@@ -14,11 +14,9 @@ mod tokens;
 
 pub use self::{
     keys::{OidcKeys, OidcState},
-    respond::Response,
     sealed::PageRequest,
     tokens::TokenError,
 };
-use super::{Instance, Service};
 
 /// Claims that the provider can make.
 pub const CLAIMS: &[&str] = &[
@@ -35,10 +33,3 @@ pub const CLAIMS: &[&str] = &[
     "phone_number",
     "phone_number_verified",
 ];
-
-impl Service {
-    /// The issuer that an instance is.
-    pub fn issuer(&self, instance: &Instance) -> String {
-        self.public_url(&format!("/oidc/{}", instance.config.id))
-    }
-}
