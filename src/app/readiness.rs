@@ -30,7 +30,8 @@ pub(super) async fn prepare(service: &Service) -> Result<(), StoreError> {
     }
     // Keys begin and end by the store's time, which the probe reads.
     is_reachable(service.store.probe().await)?;
-    service.prepare_keys().await
+    service.prepare_keys().await?;
+    service.prepare_oidc_keys().await
 }
 
 /// A store that answers is reachable, even if it refuses writes.

@@ -50,7 +50,7 @@ pub use self::{
     limits::{LimitStatus, Limited, subscriber_network},
     links::{LinkRequest, link_request},
     oidc::OidcState,
-    records::{Filter, Idempotency, Page, TimerOutcome, VerificationWatch, decode_cursor},
+    records::{Filter, Idempotency, Page, TimerOutcome, VerificationWatch, callback, decode_cursor},
     support::{callback_log, explain, receiver_response},
 };
 use crate::{

@@ -98,7 +98,7 @@ impl Service {
         for MasterStatus { fingerprint, needed_until, .. } in lacks {
             tracing::warn!(fingerprint, needed_until, "key_file lacks a key; what it made is lost");
         }
-        self.prepare_oidc_keys().await
+        Ok(())
     }
 
     /// Switches to the keys of `next`: reads with them at once, and makes values with them once the store names them.

@@ -104,7 +104,7 @@ impl OidcState {
 impl Service {
     /// Finds out which keys may sign, before the first request. Fails with [`StoreError::Misconfigured`] if the subject
     /// key is not the one that the store was used with: all people would become strangers.
-    pub(in crate::service) async fn prepare_oidc_keys(&self) -> Result<(), StoreError> {
+    pub async fn prepare_oidc_keys(&self) -> Result<(), StoreError> {
         if self.oidc.keys.load().is_none() {
             return Ok(());
         }

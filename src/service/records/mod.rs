@@ -1,6 +1,6 @@
 //! The cycle that every use case shares: load a record, let the domain decide, commit the result with its jobs.
 
-mod callback;
+pub mod callback;
 mod commit;
 mod creation;
 mod draft;
