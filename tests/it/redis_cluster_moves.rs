@@ -237,7 +237,9 @@ async fn a_planned_fail_over_only_delays_logins() {
     let crowd = Users::start(&process);
     wait_for_logins(&world, 20).await;
     for (master, slot) in cluster_server::FIRST_SLOTS.into_iter().enumerate() {
+        let begun = Instant::now();
         tokio::task::block_in_place(|| cluster.fail_over(slot, master + 3));
+        println!("Redis itself took {:?} to hand over master {master}", begun.elapsed());
         wait_for_logins(&world, 20).await;
     }
     let accepted = crowd.finish().await;
