@@ -19,7 +19,7 @@ use countersign::{
         whatsapp,
     },
     http::qr,
-    service::{callback, link_request},
+    service::{callback_body, link_request},
     store::{StoredRecord, record},
 };
 use jiff::Timestamp;
@@ -198,7 +198,7 @@ fn records() -> anyhow::Result<Vec<Work>> {
     let (stored_link, stored_verified) = (stored(&link)?, stored(&verified)?);
     let (writing, writing_too, reading, reading_too) = (ring()?, ring()?, ring()?, ring()?);
     let (link2, verified2) = (link.clone(), verified.clone());
-    let body = callback::body(Event::LinkVerified, &verified, at);
+    let body = callback_body(Event::LinkVerified, &verified, at);
     let secrets = [SecretString::from("whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc=")];
     Ok(vec![
         work("decide: a message", move || Link::decide(black_box(&link), message.clone(), at)),
@@ -206,7 +206,7 @@ fn records() -> anyhow::Result<Vec<Work>> {
         work("record: read a pending link", move || record::decode(&reading, black_box(&stored_link))),
         work("record: write a verified link", move || record::encode(&writing_too, black_box(&verified2))),
         work("record: read a verified link", move || record::decode(&reading_too, black_box(&stored_verified))),
-        work("callback: body", move || callback::body(Event::LinkVerified, black_box(&verified), at)),
+        work("callback: body", move || callback_body(Event::LinkVerified, black_box(&verified), at)),
         work("callback: signature", move || {
             standard_webhooks::sign(&secrets, "msg_1", "1795168850", black_box(body.as_bytes()))
         }),

@@ -48,7 +48,7 @@ pub use self::{
     keys::{KeyState, KeysStatus, MasterStatus},
     limits::{LimitStatus, Limited, subscriber_network},
     links::{LinkRequest, link_request},
-    records::{Filter, Idempotency, Page, TimerOutcome, VerificationWatch, decode_cursor},
+    records::{Filter, Idempotency, Page, TimerOutcome, VerificationWatch, callback_body, decode_cursor},
     support::{callback_log, explain, receiver_response},
 };
 use crate::{

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The body of `event` about a record, as of `at`. Never contains the code or a token.
-pub(super) fn body<K: Kind>(event: Event, record: &Verification<K>, at: Timestamp) -> String {
+pub fn body<K: Kind>(event: Event, record: &Verification<K>, at: Timestamp) -> String {
     let (status, common, request) = (record.status(at), Common::of(record), &record.request);
     let data = match record.details.by_ref() {
         KindRef::Code(code) => CallbackData::Code(Box::new(CodeEvent {

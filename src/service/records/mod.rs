@@ -10,6 +10,13 @@ mod requests;
 mod timers;
 mod watch;
 
+pub use self::{
+    callback::body as callback_body,
+    creation::Idempotency,
+    requests::{Filter, Page, decode_cursor},
+    timers::TimerOutcome,
+    watch::VerificationWatch,
+};
 pub(super) use self::{
     callback::envelope,
     commit::{CommandOutcome, WriteOutcome},
@@ -17,10 +24,4 @@ pub(super) use self::{
     loaded::{Loaded, LoadedTyped},
     outbox::InboundMessage,
     requests::{created_at, has_phone_ending},
-};
-pub use self::{
-    creation::Idempotency,
-    requests::{Filter, Page, decode_cursor},
-    timers::TimerOutcome,
-    watch::VerificationWatch,
 };
