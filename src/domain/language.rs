@@ -6,6 +6,7 @@ macro_rules! texts {
             tag: $tag,
             prompt: include_str!(concat!("../../templates/messages/", $tag, "/prompt.txt")),
             warning: include_str!(concat!("../../templates/messages/", $tag, "/warning.txt")),
+            button: include_str!(concat!("../../templates/messages/", $tag, "/button.txt")),
             success: include_str!(concat!("../../templates/messages/", $tag, "/success.txt")),
             failed: include_str!(concat!("../../templates/messages/", $tag, "/failed.txt")),
             expired: include_str!(concat!("../../templates/messages/", $tag, "/expired.txt")),
@@ -26,6 +27,7 @@ struct BuiltInTexts {
     tag: &'static str,
     prompt: &'static str,
     warning: &'static str,
+    button: &'static str,
     success: &'static str,
     failed: &'static str,
     expired: &'static str,
@@ -90,6 +92,11 @@ impl Language {
     /// The text after the code in the prefilled message.
     pub fn warning(self) -> &'static str {
         self.0.warning.trim_end()
+    }
+
+    /// The words on the button of a reply, which opens its link.
+    pub fn button(self) -> &'static str {
+        self.0.button.trim_end()
     }
 
     pub fn success(self) -> &'static str {
@@ -184,6 +191,7 @@ mod tests {
                 assert!(!text.contains(['[', ']']), "{language:?}: a bracket would be read as a code");
             }
             assert!(!language.warning().contains(['[', ']', '\n']), "{language:?}");
+            assert!((1..=20).contains(&language.button().chars().count()), "{language:?}: WhatsApp's limit");
             assert!(!language.prompt().contains('\n') && !language.prove_phone_prompt().contains('\n'), "{language:?}");
             let facts: Vec<&str> = language.login_details().lines().collect();
             for (line, fact) in facts.iter().zip(["<name>", "<purpose>", "<device>", "<place>", "<dispute>"]) {

@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    CodeMessage, Gateway, Handshake, IgnoreReason, Malformed, ReceiptStatus, SendResult, Unauthenticated, Webhook,
-    WebhookAuth, WebhookEvent,
+    ButtonMessage, CodeMessage, Gateway, Handshake, IgnoreReason, Malformed, ReceiptStatus, SendResult,
+    Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
     answers::{self, Answer, GATEWAY_ERROR, NOT_ON_WHATSAPP, PERMANENT, RATE_LIMITED, UNAUTHORIZED, WINDOW_CLOSED},
     auth_scheme::{self, AuthScheme},
@@ -45,6 +45,7 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         phone_number_id: reader.identifier("phone_number_id", "the id of the sending number"),
         url: reader.base_url(Some(&default_url())),
         template: AuthenticationTemplate::read(reader),
+        button: reader.button(),
     })
 }
 
@@ -56,6 +57,7 @@ struct CloudApi {
     phone_number_id: String,
     url: String,
     template: Option<AuthenticationTemplate>,
+    button: bool,
 }
 
 impl Gateway for CloudApi {
@@ -105,19 +107,32 @@ impl Gateway for CloudApi {
         let Some(template) = &self.template else {
             return Some(self.text_message(&recipient_of(message.subject), Some(message.subject), message.text));
         };
-        let bearer = format!("Bearer {}", self.access_token.expose_secret());
-        let url = format!("{}/{}/messages", self.url, self.phone_number_id);
-        Some(json::post(&url, &[("authorization", &bearer)], &template.message(message)))
+        Some(self.post(&template.message(message)))
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        let bearer = format!("Bearer {}", self.access_token.expose_secret());
-        let url = format!("{}/{}/messages", self.url, self.phone_number_id);
-        json::post(&url, &[("authorization", &bearer)], &text_body(chat_id, subject, text))
+        self.post(&text_body(chat_id, subject, text))
+    }
+
+    fn button_message(
+        &self,
+        chat_id: &str,
+        subject: Option<&Subject>,
+        message: &ButtonMessage<'_>,
+    ) -> Option<Request<Vec<u8>>> {
+        button_body(chat_id, subject, message).filter(|_| self.button).map(|body| self.post(&body))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         answers::read(response, IDS, &[ANSWERS])
+    }
+}
+
+impl CloudApi {
+    fn post(&self, message: &Value) -> Request<Vec<u8>> {
+        let bearer = format!("Bearer {}", self.access_token.expose_secret());
+        let url = format!("{}/{}/messages", self.url, self.phone_number_id);
+        json::post(&url, &[("authorization", &bearer)], message)
     }
 }
 
@@ -131,11 +146,28 @@ pub(super) fn recipient_of(subject: &Subject) -> String {
 
 /// The request body of a text message.
 pub(super) fn text_body(chat_id: &str, subject: Option<&Subject>, text: &str) -> Value {
+    addressed(chat_id, subject, "text", &json!({ "preview_url": false, "body": text }))
+}
+
+/// The request body of a message with a button; `None` if the text is too long for one. Source:
+/// developers.facebook.com/docs/whatsapp/cloud-api/messages/interactive-cta-url-messages.
+pub(super) fn button_body(chat_id: &str, subject: Option<&Subject>, message: &ButtonMessage<'_>) -> Option<Value> {
+    const MAX_CHARACTERS: usize = 1024;
+    let interactive = json!({
+        "type": "cta_url",
+        "body": { "text": message.text },
+        "action": { "name": "cta_url", "parameters": { "display_text": message.label, "url": message.url } },
+    });
+    let fits = message.text.chars().count() <= MAX_CHARACTERS;
+    fits.then(|| addressed(chat_id, subject, "interactive", &interactive))
+}
+
+fn addressed(chat_id: &str, subject: Option<&Subject>, kind: &str, content: &Value) -> Value {
     let mut message = json!({
         "messaging_product": "whatsapp",
         "recipient_type": "individual",
-        "type": "text",
-        "text": { "preview_url": false, "body": text },
+        "type": kind,
+        kind: content,
     });
     match subject {
         Some(Subject::Bsuid(id)) => message["recipient"] = json!(id),

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    CodeMessage, Gateway, Malformed, SendResult, Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
+    ButtonMessage, CodeMessage, Gateway, Malformed, SendResult, Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
     answers::{self, Answer, RATE_LIMITED},
     auth_scheme::{AuthScheme, Encoding, Hash},
     cloud_api,
@@ -39,6 +39,7 @@ pub(super) fn build_360dialog(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway>
         key_header: "d360-api-key",
         api_key: reader.sending_secret("api_key", "the number's D360-API-KEY, to send replies"),
         template: AuthenticationTemplate::read(reader),
+        button: reader.button(),
     })
 }
 
@@ -58,6 +59,7 @@ pub(super) fn build_gupshup(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         key_header: "authorization",
         api_key: reader.sending_secret("api_key", "the app's access token, to send replies"),
         template: AuthenticationTemplate::read(reader),
+        button: reader.button(),
     })
 }
 
@@ -75,6 +77,7 @@ struct CloudRelay {
     key_header: &'static str,
     api_key: SecretString,
     template: Option<AuthenticationTemplate>,
+    button: bool,
 }
 
 impl Gateway for CloudRelay {
@@ -119,6 +122,16 @@ impl Gateway for CloudRelay {
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let key = (self.key_header, self.api_key.expose_secret());
         json::post(&self.endpoint, &[key], &cloud_api::text_body(chat_id, subject, text))
+    }
+
+    fn button_message(
+        &self,
+        chat_id: &str,
+        subject: Option<&Subject>,
+        message: &ButtonMessage<'_>,
+    ) -> Option<Request<Vec<u8>>> {
+        let body = cloud_api::button_body(chat_id, subject, message).filter(|_| self.button)?;
+        Some(json::post(&self.endpoint, &[(self.key_header, self.api_key.expose_secret())], &body))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

@@ -70,6 +70,11 @@ impl ConfigReader<'_> {
         verifies && channel == Channel::Sms
     }
 
+    /// `button`: whether replies with a link have a button.
+    pub(super) fn button(&mut self) -> bool {
+        self.table.flag("button", true)
+    }
+
     /// The base URL of the gateway's API, without a trailing slash.
     pub(super) fn base_url(&mut self, default: Option<&str>) -> String {
         let url = self.table.url("url").map(String::from).or(default.map(str::to_owned));

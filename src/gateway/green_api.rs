@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    ButtonMessage, Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
     answers::{self, Answer, NOT_CONNECTED, QUOTA, UNAUTHORIZED},
     auth_scheme::AuthScheme,
@@ -27,6 +27,7 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         url: reader.base_url(Some(DEFAULT_URL)),
         instance: reader.sending_secret("instance", "the idInstance").expose_secret().to_owned(),
         api_key: reader.sending_secret("api_key", "the apiTokenInstance, to send replies"),
+        button: reader.button(),
     })
 }
 
@@ -47,6 +48,7 @@ struct GreenApi {
     url: String,
     instance: String,
     api_key: SecretString,
+    button: bool,
 }
 
 impl Gateway for GreenApi {
@@ -73,19 +75,35 @@ impl Gateway for GreenApi {
         Ok(vec![event.addressed_to(&addressee.with_phone(text(&body, "/instanceData/wid")))])
     }
 
-    /// The URL contains the API token and must not be logged.
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let chat_id = jid::recipient(chat_id, subject, "@c.us");
         let message = json!({ "chatId": chat_id, "message": text, "linkPreview": false });
-        let token = path_segment(self.api_key.expose_secret());
-        Request::post(format!("{}/waInstance{}/sendMessage/{token}", self.url, path_segment(&self.instance)))
-            .header("content-type", "application/json")
-            .body(message.to_string().into_bytes())
-            .expect("a checked URL and printable credentials make a request")
+        self.post("sendMessage", &message)
+    }
+
+    /// Source: green-api.com/en/docs/api/sending/SendInteractiveButtons.
+    fn button_message(
+        &self,
+        chat_id: &str,
+        subject: Option<&Subject>,
+        message: &ButtonMessage<'_>,
+    ) -> Option<Request<Vec<u8>>> {
+        let button = json!({ "type": "url", "buttonId": "1", "buttonText": message.label, "url": message.url });
+        let chat_id = jid::recipient(chat_id, subject, "@c.us");
+        let body = json!({ "chatId": chat_id, "body": message.full_text, "buttons": [button] });
+        self.button.then(|| self.post("sendInteractiveButtons", &body))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         answers::read(response, &["/idMessage"], &[ANSWERS])
+    }
+}
+
+impl GreenApi {
+    /// The URL contains the API token and must not be logged.
+    fn post(&self, method: &str, message: &Value) -> Request<Vec<u8>> {
+        let (instance, token) = (path_segment(&self.instance), path_segment(self.api_key.expose_secret()));
+        json::post(&format!("{}/waInstance{instance}/{method}/{token}", self.url), &[], message)
     }
 }
 

@@ -126,6 +126,18 @@ pub struct CodeMessage<'a> {
     pub language: Language,
 }
 
+/// A message with one button, which opens a URL.
+#[derive(Clone, Copy)]
+pub struct ButtonMessage<'a> {
+    /// The message without the URL.
+    pub text: &'a str,
+    /// The message with the URL, for gateways whose buttons some phones do not show.
+    pub full_text: &'a str,
+    /// The words on the button: at most 20 characters.
+    pub label: &'a str,
+    pub url: &'a str,
+}
+
 /// The API of one kind of gateway, with the settings and secrets of one instance.
 pub trait Gateway: Send + Sync + 'static {
     /// The value of `kind` in the configuration.
@@ -194,6 +206,16 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// The request that sends `text` to `chat_id`.
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> http::Request<Vec<u8>>;
+
+    /// The request that sends a message with a button. `None`: this gateway cannot send it, or `button = false`.
+    fn button_message(
+        &self,
+        _chat_id: &str,
+        _subject: Option<&Subject>,
+        _message: &ButtonMessage<'_>,
+    ) -> Option<http::Request<Vec<u8>>> {
+        None
+    }
 
     /// Sets the WhatsApp message id of an outgoing message, as an idempotency key. `false`: this gateway chooses ids
     /// itself, so a retry may duplicate the message.

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    ButtonMessage, Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
     answers::{self, Answer, CLIENT_ANSWERS, NOT_SENT, UNAUTHORIZED},
     auth_scheme::AuthScheme,
@@ -26,6 +26,7 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         url: reader.base_url(Some(DEFAULT_URL)),
         api_key: reader.sending_secret("api_key", "the channel's token, to send replies"),
         channel_id: reader.text("channel_id").unwrap_or_default(),
+        button: reader.button(),
     })
 }
 
@@ -43,6 +44,7 @@ struct Whapi {
     api_key: SecretString,
     /// Distinguishes the channels of one account; empty if not configured.
     channel_id: String,
+    button: bool,
 }
 
 impl Gateway for Whapi {
@@ -70,15 +72,35 @@ impl Gateway for Whapi {
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let to = jid::recipient(chat_id, subject, "@s.whatsapp.net");
         let message = json!({ "to": to, "body": text, "no_link_preview": true });
-        Request::post(format!("{}/messages/text", self.url))
-            .header("authorization", format!("Bearer {}", self.api_key.expose_secret()))
-            .header("content-type", "application/json")
-            .body(message.to_string().into_bytes())
-            .expect("a checked URL and printable credentials make a request")
+        self.post("messages/text", &message)
+    }
+
+    /// Source: whapi.readme.io/reference/sendmessageinteractive.
+    fn button_message(
+        &self,
+        chat_id: &str,
+        subject: Option<&Subject>,
+        message: &ButtonMessage<'_>,
+    ) -> Option<Request<Vec<u8>>> {
+        let button = json!({ "type": "url", "id": "1", "title": message.label, "url": message.url });
+        let body = json!({
+            "to": jid::recipient(chat_id, subject, "@s.whatsapp.net"),
+            "type": "button",
+            "body": { "text": message.full_text },
+            "action": { "buttons": [button] },
+        });
+        self.button.then(|| self.post("messages/interactive", &body))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         answers::read(response, &["/message/id"], &[CLIENT_ANSWERS, ANSWERS])
+    }
+}
+
+impl Whapi {
+    fn post(&self, path: &str, message: &Value) -> Request<Vec<u8>> {
+        let bearer = format!("Bearer {}", self.api_key.expose_secret());
+        json::post(&format!("{}/{path}", self.url), &[("authorization", &bearer)], message)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         template::{self, Values},
         token::TokenKind,
     },
-    gateway::SendResult,
+    gateway::{ButtonMessage, SendResult},
     jobs::{payload::ReplyJob, permits::Permit},
     metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, Service, ServiceError},
@@ -52,8 +52,14 @@ pub(super) async fn send(
             Err(error) => return Err(error),
         },
     };
-    let text = render(service, instance, job.reply, record.as_ref());
-    let request = instance.gateway.text_message(&job.chat_id, job.subject.as_ref(), &text);
+    let (text, link) = render(service, instance, job.reply, record.as_ref());
+    let (chat, subject) = (&job.chat_id, job.subject.as_ref());
+    let button = link.as_deref().and_then(|url| {
+        let label = instance.language(record.as_ref().map(|record| &record.request)).button();
+        let short = without_url(&text, url)?;
+        instance.gateway.button_message(chat, subject, &ButtonMessage { text: &short, full_text: &text, label, url })
+    });
+    let request = button.unwrap_or_else(|| instance.gateway.text_message(chat, subject, &text));
     let GatewayResponse { sent, after, repeatable } = send_message(worker, instance, leased, permit, request).await;
     let (why, unknown) = match sent {
         SendResult::Accepted { .. } => {
@@ -89,10 +95,26 @@ fn given_up(why: &str) -> Settlement {
     Settlement::Dead { reason: DeadReason::GivenUp, note }
 }
 
-fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&Verification<Link>>) -> String {
+/// The text without the line that is the URL, for a button that opens it. `None`: the URL does not fill one line, or
+/// nothing else is said.
+fn without_url(text: &str, url: &str) -> Option<String> {
+    let rest: Vec<&str> = text.lines().filter(|line| line.trim() != url).collect();
+    let alone = rest.len() + 1 == text.lines().count() && !rest.iter().any(|line| line.contains(url));
+    let rest = rest.join("\n").trim().to_owned();
+    (alone && url.starts_with("https://") && !rest.is_empty()).then_some(rest)
+}
+
+/// The text, and the link in it for which a button may stand.
+fn render(
+    service: &Service,
+    instance: &Instance,
+    reply: Reply,
+    record: Option<&Verification<Link>>,
+) -> (String, Option<String>) {
     let name = record.map_or(instance.config.name.as_str(), |record| record.request.name.as_str());
     let Some(record) = record else {
-        return template::render(instance.reply_text(reply, None), Values { name, ..Values::default() });
+        let text = template::render(instance.reply_text(reply, None), Values { name, ..Values::default() });
+        return (text, None);
     };
     let link_code = service.link_code(record);
     let code = match reply {
@@ -107,7 +129,7 @@ fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&
         (_, None) => service.token(record, TokenKind::Link).map(|token| service.public_url(&format!("/o/{token}"))),
     };
     let values = Values {
-        link: &link.unwrap_or_default(),
+        link: link.as_deref().unwrap_or_default(),
         name,
         code: &code.unwrap_or_default(),
         purpose: record.request.purpose.as_deref().unwrap_or_default(),
@@ -121,5 +143,24 @@ fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&
         }
         facts.append_to(&mut text, instance.language(Some(&record.request)).login_details());
     }
-    text
+    (text, link.filter(|_| reply == Reply::Success))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_button_replaces_a_url_on_a_line_of_its_own() {
+        const URL: &str = "https://wa.example.org/o/x";
+        let of = |text: &str| without_url(text, URL);
+        assert_eq!(of("Tap:\nhttps://wa.example.org/o/x\n\nApp: N").as_deref(), Some("Tap:\n\nApp: N"));
+        assert_eq!(of("Tap:\n https://wa.example.org/o/x ").as_deref(), Some("Tap:"));
+        for text in [URL, "Tap https://wa.example.org/o/x", "No link", ""] {
+            assert_eq!(of(text), None, "{text}");
+        }
+        assert_eq!(of(&format!("{URL}\nor\n{URL}")), None, "twice");
+        assert_eq!(without_url("Tap:\nmyapp://x", "myapp://x"), None, "only https opens everywhere");
+        assert_eq!(without_url("Tap:\n\n", ""), None);
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign::{
     domain::Subject,
-    gateway::{self, Gateway, Purpose},
+    gateway::{self, ButtonMessage, Gateway, Purpose},
     reader::Table,
 };
 use http::Method;
@@ -94,6 +94,47 @@ fn meta_and_its_resellers_send_the_same_body() {
         sends(kind, &json!({}), "447700900123", url, header, &message("to", "447700900123"));
         sends(kind, &json!({}), "GB.10000000000001", url, header, &message("recipient", "GB.10000000000001"));
     }
+}
+
+#[test]
+fn a_reply_with_a_link_has_a_button_where_the_gateway_can() {
+    const URL: &str = "https://wa.example.org/o/token";
+    let long = "x".repeat(1025);
+    let button = |text: &'static str| ButtonMessage { text, full_text: "Tap:\nlink", label: "Continue", url: URL };
+    let of = |kind: &str, more: &Value, chat: &str, message: &ButtonMessage<'_>| {
+        let subject = chat.parse::<countersign::domain::Chat>().ok().map(|chat| chat.subject().clone());
+        build(kind, &with(kind, more)).unwrap().button_message(chat, subject.as_ref(), message)
+    };
+    let meta = |to: &str, chat: &str| {
+        json!({ "messaging_product": "whatsapp", "recipient_type": "individual", to: chat, "type": "interactive",
+                "interactive": { "type": "cta_url", "body": { "text": "Tap:" }, "action": { "name": "cta_url",
+                    "parameters": { "display_text": "Continue", "url": URL } } } })
+    };
+    let whapi = json!({ "to": "447700900123@s.whatsapp.net", "type": "button", "body": { "text": "Tap:\nlink" },
+        "action": { "buttons": [{ "type": "url", "id": "1", "title": "Continue", "url": URL }] } });
+    let green = json!({ "chatId": "447700900123@c.us", "body": "Tap:\nlink",
+        "buttons": [{ "type": "url", "buttonId": "1", "buttonText": "Continue", "url": URL }] });
+    for kind in ["cloud-api", "360dialog", "gupshup-v3"] {
+        let sent = of(kind, &json!({}), "447700900123", &button("Tap:")).unwrap();
+        assert_eq!(body(&sent), meta("to", "447700900123"), "{kind}");
+        assert_eq!(sent.uri(), gateway(kind).text_message("447700900123", None, TEXT).uri(), "{kind}");
+        let sent = of(kind, &json!({}), "GB.10000000000001", &button("Tap:")).unwrap();
+        assert_eq!(body(&sent), meta("recipient", "GB.10000000000001"), "{kind}");
+        let long = ButtonMessage { text: &long, ..button("") };
+        assert!(of(kind, &json!({}), "447700900123", &long).is_none(), "{kind}: Meta's limit");
+    }
+    for (kind, path, wanted) in
+        [("whapi", "/messages/interactive", &whapi), ("green-api", "/sendInteractiveButtons/", &green)]
+    {
+        let sent = of(kind, &json!({}), "447700900123@s.whatsapp.net", &button("Tap:")).unwrap();
+        assert_eq!(&body(&sent), wanted, "{kind}");
+        assert!(sent.uri().path().contains(path), "{kind}: {}", sent.uri());
+    }
+    for kind in ["cloud-api", "360dialog", "gupshup-v3", "whapi", "green-api"] {
+        let off = of(kind, &json!({ "button": false }), "447700900123@s.whatsapp.net", &button("Tap:"));
+        assert!(off.is_none(), "{kind}");
+    }
+    assert!(of("waha", &json!({}), "447700900123@c.us", &button("Tap:")).is_none());
 }
 
 #[test]
