@@ -10,6 +10,7 @@ use std::{
     env, fs,
     io::{BufRead as _, BufReader},
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -52,14 +53,14 @@ const APPS: &[App] = &[
         name: "social-auth",
         file: "django_app.py",
         library: "social_django",
-        login: "/login/oidc/",
+        login: "/login",
         callback: "/complete/oidc/",
     },
     App {
         name: "mod_auth_openidc",
         file: "apache.conf",
         library: "",
-        login: "/protected/",
+        login: "/protected/index.html",
         callback: "/protected/callback",
     },
     App { name: "openidconnect", file: "rust", library: "", login: "/login", callback: "/callback" },
@@ -119,6 +120,8 @@ fn start(app: &App, port: u16, ready: &Value, tools: &Path, home: &Path) -> Opti
             }
             let directory = home.join("apache");
             fs::create_dir_all(directory.join("www/protected")).unwrap();
+            // Apache's workers give up root.
+            fs::set_permissions(home, fs::Permissions::from_mode(0o755)).unwrap();
             fs::write(directory.join("www/protected/index.html"), "protected").unwrap();
             let mut conf = fs::read_to_string(apps().join(app.file)).unwrap();
             for (name, value) in [
@@ -269,9 +272,9 @@ async fn log_in(app: &App, port: u16, ready: &Value) -> Value {
     let text = text_of(&answer);
     assert_eq!(answer.status(), 200, "{}: {end} {text}", app.name);
     let claim = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-    match claim("oidc_claim_sub") {
+    match claim("x-claim-sub") {
         Some(sub) => json!({
-            "sub": sub, "phone": claim("oidc_claim_phone_number"), "name": claim("oidc_claim_name"),
+            "sub": sub, "phone": claim("x-claim-phone"), "name": claim("x-claim-name"),
         }),
         None => serde_json::from_str(&text).unwrap_or_else(|_| panic!("{}: {end} {text}", app.name)),
     }

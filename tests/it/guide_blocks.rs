@@ -69,6 +69,11 @@ const EXPECTED: &[(&str, &str, Run)] = &[
     ("README.md", "./tests/run", Run::Elsewhere("CI")),
     ("configuration", "countersign init .", Run::Serve),
     ("configuration", "countersign serve", Run::Start),
+    (
+        "openid",
+        "openssl genpkey",
+        Run::Elsewhere("openssl is not on every machine; the keys of tests/fixtures/oidc are made so"),
+    ),
     ("confirm-a-number", "curl", Run::Dev),
     ("second-factor", "curl", Run::Dev),
     ("codes", "curl", Run::Dev),

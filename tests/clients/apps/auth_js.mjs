@@ -29,7 +29,7 @@ const config = {
 
 const app = express();
 app.set('trust proxy', true);
-app.use('/auth/*splat', ExpressAuth(config));
+app.use('/auth', ExpressAuth(config));
 
 // The page's button is a form with Auth.js's own token against CSRF.
 app.get('/', async (request, response) => {

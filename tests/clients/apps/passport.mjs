@@ -15,11 +15,13 @@ const options = {
   callbackURL: `http://127.0.0.1:${PORT}/callback`,
   scope: ['profile', 'phone'],
 };
-passport.use(
-  new OpenIDConnectStrategy(options, (issuer, uiProfile, idProfile, context, idToken, accessToken, refreshToken, done) =>
-    done(null, { sub: idProfile.id, name: uiProfile.displayName, phone: uiProfile._json?.phone_number }),
-  ),
-);
+// The library's profile has only the id; the access token reads the claims.
+const verify = async (issuer, profile, context, idToken, accessToken, refreshToken, done) => {
+  const headers = { authorization: `Bearer ${accessToken}` };
+  const claims = await (await fetch(`${ISSUER}/userinfo`, { headers })).json();
+  done(null, { sub: profile.id, name: claims.name, phone: claims.phone_number });
+};
+passport.use(new OpenIDConnectStrategy(options, verify));
 passport.serializeUser((user, done) => done(null, user));
 passport.deserializeUser((user, done) => done(null, user));
 
