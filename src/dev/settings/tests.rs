@@ -13,7 +13,17 @@ fn the_settings_of_the_first_run_are_valid() {
     assert_eq!(phone_port(&text).unwrap(), Some(4001));
     let digest = token_digest("cst_x");
     let text = with_overrides(&text, OLD_ORIGIN, &digest, &[]).unwrap();
-    let overrides = [("public_url", "http://127.0.0.1:1/".to_owned())];
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let overrides = [
+        ("public_url", "http://127.0.0.1:1/".to_owned()),
+        ("oidc.signing_key_files", file("key", SIGNING_KEY)),
+        ("oidc.subject_key_file", file("subject", &STANDARD.encode(random::bytes::<32>()))),
+    ];
     let config = config::load_text(&text, [], &overrides).into_result().unwrap();
     app::build_instances(&config, Purpose::Develop).into_result().unwrap();
     assert_eq!(phone_identity(&config, OLD_ORIGIN).unwrap().name, "Harbour demo");

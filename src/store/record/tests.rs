@@ -195,7 +195,7 @@ fn another_format_or_place_or_a_cut_is_refused() {
     let stored = StoredRecord { id: record.id.into(), version: 1, bytes: encode(&keys, &record) };
     assert_eq!(decode(&keys, &stored).unwrap(), record.clone().into_any());
     let mut later = stored.clone();
-    later.bytes[0] = FORMAT + 1;
+    later.bytes[0] = FORMAT_OIDC + 1;
     let moved = StoredRecord { id: RecordId::new([1; 16]), ..stored.clone() };
     assert!(matches!(decode(&keys, &later), Err(StoreError::Corrupt(_))));
     assert!(matches!(decode(&keys, &moved), Err(StoreError::Sealed(_))));
