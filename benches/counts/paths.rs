@@ -164,7 +164,7 @@ fn pending(ring: &KeyRing) -> Verification<Link> {
         key: ring.current_id(),
         nonce: [3; 16],
         created_at: now,
-        expires_at: now + std::time::Duration::from_secs(300),
+        expires_at: now + std::time::Duration::from_mins(5),
         max_attempts: 5,
     };
     let text = |text: &str| Some(text.to_owned());
