@@ -37,10 +37,10 @@ pub(super) fn reference_keys() -> Vec<(String, String)> {
     let mut keys = vec![("instance".to_owned(), "id".to_owned())];
     for line in REFERENCE.lines() {
         let line = line.strip_prefix("# ").unwrap_or(line);
-        if let Some(name) =
-            line.strip_prefix('[').filter(|_| line.ends_with(']')).map(|name| name.trim_end_matches(']'))
-        {
-            name.trim_start_matches('[').replace("instance_default", "instance").clone_into(&mut table);
+        // A header, perhaps with a comment; not a sentence that begins with one.
+        let header = line.split_once(" #").map_or(line, |(header, _)| header.trim_end());
+        if let Some(name) = header.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            table = name.trim_matches(['[', ']']).replace("instance_default", "instance");
             continue;
         }
         let Some((name, _)) = line.split_once(" = ") else { continue };

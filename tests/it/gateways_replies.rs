@@ -39,6 +39,8 @@ pub(crate) fn settings(kind: &str) -> Value {
         "twilio" => json!({ "account_sid": "AC1", "from": "+12025550142" }),
         "vonage" => json!({ "api_key": "key", "api_secret": "pass", "from": "12025550142" }),
         "bird" => json!({ "workspace_id": "w", "channel_id": "c", "access_key": "key" }),
+        "whapi" => json!({ "api_key": "key" }),
+        "green-api" => json!({ "api_key": "key", "instance": "1100000777" }),
         "chatwoot" => json!({ "url": "https://cw.example.test", "account_id": 1, "api_key": "key" }),
         other => panic!("{other}"),
     }

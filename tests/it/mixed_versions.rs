@@ -107,7 +107,7 @@ async fn a_record_in_the_next_format_is_left_to_the_next_version(test_store: Tes
     let link = daemon.create_link(json!({})).await;
     let stored = load(&daemon, &link).await;
     let mut bytes = stored.bytes.clone();
-    bytes[0] += 1;
+    bytes[0] = u8::MAX;
     write(&daemon, &stored, bytes.clone()).await;
 
     // An error, so that the gateway delivers the message again, to a replica of the next version at some time.
