@@ -28,15 +28,15 @@ pub(crate) async fn measure(plan: &Plan, daemon: &Daemon, receiver: &Fake, gatew
     gateway.take(links.len()).await?;
     let arrived: HashMap<String, Instant> =
         arrived.into_iter().filter_map(|came| Some((came.uuid?, came.at))).collect();
-    let mut told = Vec::with_capacity(links.len());
+    let mut delivered = Vec::with_capacity(links.len());
     let mut answered = Vec::with_capacity(links.len());
     for (link, time) in links.iter().zip(times) {
         let at = arrived.get(&link.uuid).context("a callback names another link")?;
-        told.push((*at - time.sent).as_secs_f64() * 1e3);
+        delivered.push((*at - time.sent).as_secs_f64() * 1e3);
         answered.push((time.answered - time.sent).as_secs_f64() * 1e3);
     }
     let slowest = percentile(&answered, 99);
-    for (name, values) in [("webhook sent to its answer", answered), ("webhook sent to callback received", told)] {
+    for (name, values) in [("webhook sent to its answer", answered), ("webhook sent to callback received", delivered)] {
         Report::number(&format!("{name}, 100/s, p50"), percentile(&values, 50), "ms");
         Report::number(&format!("{name}, 100/s, p99"), percentile(&values, 99), "ms");
     }

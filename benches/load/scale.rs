@@ -32,18 +32,18 @@ const TIMERS: f64 = 120.0;
 pub(crate) async fn measure(
     directory: &Path,
     report: &mut Report,
-    wanted: impl Fn(&str) -> bool,
+    selected: impl Fn(&str) -> bool,
 ) -> anyhow::Result<()> {
     let redis = RedisServer::start(directory)?;
     let gateway = Fake::silent().await?;
     let place = Place { directory, redis: &redis, gateway: gateway.url() };
-    if wanted("links") {
+    if selected("links") {
         place.links(report).await?;
     }
-    if wanted("instances") {
+    if selected("instances") {
         place.instances(report).await?;
     }
-    if wanted("timers") {
+    if selected("timers") {
         place.timers(report).await?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     http::operator::Readiness,
-    ops::{EVERY, Ops, store_watch::TRIALS},
+    ops::{HEARTBEAT_INTERVAL, Ops, store_watch::TRIALS},
     random,
 };
 
@@ -17,7 +17,7 @@ const OBSERVE_PAUSE_FACTOR: u32 = 50;
 
 /// Announces this replica to the others. A task of its own, so that nothing slow delays it.
 pub(super) async fn heartbeat(ops: Arc<Ops>, readiness: Readiness, stop: CancellationToken) {
-    let mut interval = tokio::time::interval(EVERY);
+    let mut interval = tokio::time::interval(HEARTBEAT_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -25,7 +25,7 @@ pub(super) async fn heartbeat(ops: Arc<Ops>, readiness: Readiness, stop: Cancell
             () = stop.cancelled() => return,
             _ = interval.tick() => {}
         }
-        let announced = timeout(EVERY, ops.announce(readiness.is_ready())).await;
+        let announced = timeout(HEARTBEAT_INTERVAL, ops.announce(readiness.is_ready())).await;
         if !matches!(announced, Ok(Ok(()))) {
             tracing::debug!(?announced, "the heartbeat was not stored");
         }
@@ -56,7 +56,7 @@ pub(super) async fn observe(ops: Arc<Ops>, readiness: Readiness, stop: Cancellat
         if let Err(error) = ops.observe().await {
             tracing::debug!(%error, "cannot refresh the figures of queues and replicas");
         }
-        let pause = EVERY.max(start.elapsed() * OBSERVE_PAUSE_FACTOR);
+        let pause = HEARTBEAT_INTERVAL.max(start.elapsed() * OBSERVE_PAUSE_FACTOR);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(jittered(pause)) => {}

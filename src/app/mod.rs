@@ -69,7 +69,7 @@ pub struct Application {
     pub worker: Arc<Worker>,
     pub readiness: Readiness,
     tasks: Tasks,
-    committed: mpsc::UnboundedReceiver<StartableJob>,
+    startable_jobs: mpsc::UnboundedReceiver<StartableJob>,
     public: TcpListener,
     operator: TcpListener,
     config: Config,
@@ -100,9 +100,9 @@ impl Application {
         let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (replica_name(operator.local_addr()?.port()), clock.wall());
         let audit = open::audit(config, &metrics)?;
-        let (traces, written) = MessageLog::new(Arc::<MeteredStore>::clone(&store));
+        let (traces, write_log) = MessageLog::new(Arc::<MeteredStore>::clone(&store));
         let mut tasks = Tasks::default();
-        tasks.spawn("message log", written.map(Ok));
+        tasks.spawn("message log", write_log.map(Ok));
         let service = Arc::new(Service {
             message_log: traces,
             audit,
@@ -120,25 +120,25 @@ impl Application {
             key_state,
             oidc: OidcState::new(config.oidc.as_ref()),
         });
-        let this = Self {
+        let application = Self {
             worker: Worker::new(Arc::clone(&service)),
             service,
             readiness: Readiness::default(),
             tasks,
-            committed,
+            startable_jobs: committed,
             public,
             operator,
             config: config.clone(),
             source: None,
         };
-        match readiness::prepare(&this.service).await {
+        match readiness::prepare(&application.service).await {
             Ok(()) => {
-                this.readiness.set_ready();
+                application.readiness.set_ready();
             }
             Err(error @ StoreError::Misconfigured(_)) => return Err(error.into()),
             Err(error) => tracing::warn!(%error, "the store is not reachable yet: not ready"),
         }
-        Ok(this)
+        Ok(application)
     }
 
     /// Applies changes of the configuration's files while the daemon runs.
@@ -162,7 +162,8 @@ impl Application {
     /// # Errors
     /// If a task failed.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { service, worker, readiness, mut tasks, committed, public, operator, config, source } = self;
+        let Self { service, worker, readiness, mut tasks, startable_jobs: committed, public, operator, config, source } =
+            self;
         let shutdown = config.shutdown;
         instances::log_instances(&service);
         #[cfg(feature = "otlp")]
@@ -172,8 +173,8 @@ impl Application {
         let edge = Arc::new(ArcSwap::from_pointee(config.edge.clone()));
         let streams = TaskTracker::new();
         let app = Data::new(PublicState::new(Arc::clone(&service), Arc::clone(&edge), streams.clone()));
-        let bytes = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
-        let budget = listener::budget(bytes, Arc::clone(&service.metrics));
+        let unauthenticated_memory = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
+        let budget = listener::budget(unauthenticated_memory, Arc::clone(&service.metrics));
         let addresses = (public.local_addr()?, operator.local_addr()?);
         let public = listener::serve_public(public, shutdown.grace, budget, move |config| {
             config.app_data(app.clone()).configure(http::routes);
@@ -201,11 +202,11 @@ impl Application {
         tasks.spawn(PUBLIC_LISTENER, async { Ok(public.await?) });
         tasks.spawn(OPERATOR_LISTENER, async { Ok(operator.await?) });
         let (stop_worker, draining) = (CancellationToken::new(), CancellationToken::new());
-        let working = Arc::clone(&worker).run(committed, stop.clone(), stop_worker.clone());
-        tasks.spawn(WORKER, working.map(Ok));
+        let run_worker = Arc::clone(&worker).run(committed, stop.clone(), stop_worker.clone());
+        tasks.spawn(WORKER, run_worker.map(Ok));
         let probe =
             readiness::run_probe(Arc::clone(&service), Arc::clone(&worker), readiness.clone(), draining.clone());
-        tasks.spawn(READINESS_PROBE, probe.map(|unfit| Ok(unfit?)));
+        tasks.spawn(READINESS_PROBE, probe.map(|result| Ok(result?)));
         tasks.spawn(HEARTBEAT, background::heartbeat(Arc::clone(&ops), readiness.clone(), stop.clone()).map(Ok));
         tasks.spawn("observer", background::observe(Arc::clone(&ops), readiness.clone(), stop.clone()).map(Ok));
         tasks.spawn("store's watch", background::watch_store(Arc::clone(&ops), stop.clone()).map(Ok));
@@ -243,7 +244,7 @@ impl Application {
         operator_handle.stop(false).await;
         tasks.wait_for(OPERATOR_LISTENER).await;
         tasks.wait_for(HEARTBEAT).await;
-        ops.say_goodbye().await;
+        ops.publish_shutdown().await;
         service.audit.flush();
         tracing::info!("stopped");
         tasks.finish()

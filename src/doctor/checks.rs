@@ -177,7 +177,7 @@ async fn check_harmless(target: &CheckTarget<'_>, report: &mut Report) {
 async fn check_handshake(target: &CheckTarget<'_>, report: &mut Report) {
     let token = target.config.gateway.reader().secret("verify_token");
     let token = token.or_else(|| target.gateway.webhook_auth().secrets().first().cloned()).unwrap_or_default();
-    for (name, token, wanted) in [
+    for (name, token, expected_response) in [
         ("the handshake", token.expose_secret(), (200, "4815162342")),
         ("the handshake with another token", "another token", (403, "")),
     ] {
@@ -186,14 +186,15 @@ async fn check_handshake(target: &CheckTarget<'_>, report: &mut Report) {
             .finish();
         let url = format!("{}/webhooks/{}?{query}", target.probe.base, target.config.id);
         let mut request = Request::get(url);
-        if let Some((name, value)) = target.probe.mark(&[]) {
+        if let Some((name, value)) = target.probe.doctor_header(&[]) {
             request = request.header(name, value);
         }
         let Ok(request) = request.body(Vec::new()) else { continue };
         let answer = target.probe.send(request).await;
         let (status, body) = answer.map_or((0, Vec::new()), |answer| (answer.status().as_u16(), answer.into_body()));
-        let passed = status == wanted.0 && (wanted.1.is_empty() || body == wanted.1.as_bytes());
-        report.add("genuine", name, passed, wanted.0.to_string(), status.to_string());
+        let passed =
+            status == expected_response.0 && (expected_response.1.is_empty() || body == expected_response.1.as_bytes());
+        report.add("genuine", name, passed, expected_response.0.to_string(), status.to_string());
     }
 }
 

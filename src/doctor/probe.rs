@@ -68,7 +68,7 @@ impl Probe {
         for (name, value) in &webhook.headers {
             request = request.header(name, value);
         }
-        if let Some((name, value)) = self.mark(&webhook.body) {
+        if let Some((name, value)) = self.doctor_header(&webhook.body) {
             request = request.header(name, value);
         }
         let request = request.body(webhook.body.clone()).map_err(|_| "cannot be sent as an HTTP request".to_owned())?;
@@ -76,7 +76,7 @@ impl Probe {
     }
 
     /// The header by which the daemon counts a request apart.
-    pub(super) fn mark(&self, body: &[u8]) -> Option<(&'static str, String)> {
+    pub(super) fn doctor_header(&self, body: &[u8]) -> Option<(&'static str, String)> {
         let keys = self.keys.as_ref()?;
         Some((doctor_mark::HEADER, doctor_mark::sign(keys, self.instance, Clock::default().wall(), body)))
     }

@@ -27,7 +27,7 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Evolution {
         scheme: reader.scheme(&choices),
         secrets: reader.webhook_secrets(),
-        url: reader.base_url(None),
+        base_url: reader.base_url(None),
         api_key: reader.sending_secret("api_key", "Evolution's apikey, to send replies"),
         instance: reader.sending_secret("instance", "the name of the Evolution instance").expose_secret().to_owned(),
     })
@@ -48,7 +48,7 @@ const ANSWERS: &[Answer] = &[
 struct Evolution {
     scheme: AuthScheme,
     secrets: Vec<SecretString>,
-    url: String,
+    base_url: String,
     api_key: SecretString,
     instance: String,
 }
@@ -100,7 +100,7 @@ impl Gateway for Evolution {
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let number = jid::recipient(chat_id, subject, "@s.whatsapp.net");
         let message = json!({ "number": number, "text": text, "linkPreview": false });
-        Request::post(format!("{}/message/sendText/{}", self.url, path_segment(&self.instance)))
+        Request::post(format!("{}/message/sendText/{}", self.base_url, path_segment(&self.instance)))
             .header("apikey", self.api_key.expose_secret())
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())

@@ -27,7 +27,7 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
             encoding: Encoding::Hex,
         },
         hmac_keys: reader.webhook_secrets(),
-        url: reader.base_url(None),
+        base_url: reader.base_url(None),
         api_key: reader.sending_secret("api_key", "WAHA's X-Api-Key, to send replies"),
         session: reader.text("session").unwrap_or_else(|| "default".to_owned()),
     })
@@ -45,7 +45,7 @@ const ANSWERS: &[Answer] = &[
 struct Waha {
     scheme: AuthScheme,
     hmac_keys: Vec<SecretString>,
-    url: String,
+    base_url: String,
     api_key: SecretString,
     session: String,
 }
@@ -75,7 +75,7 @@ impl Gateway for Waha {
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let chat_id = jid::recipient(chat_id, subject, "@c.us");
         let message = json!({ "session": self.session, "chatId": chat_id, "text": text, "linkPreview": false });
-        Request::post(format!("{}/api/sendText", self.url))
+        Request::post(format!("{}/api/sendText", self.base_url))
             .header("x-api-key", self.api_key.expose_secret())
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
@@ -88,7 +88,7 @@ impl Gateway for Waha {
 
     fn lid_lookup(&self, lid: &str) -> Option<Request<Vec<u8>>> {
         let lid = path_segment(lid.strip_suffix("@lid").unwrap_or(lid));
-        Request::get(format!("{}/api/{}/lids/{lid}", self.url, path_segment(&self.session)))
+        Request::get(format!("{}/api/{}/lids/{lid}", self.base_url, path_segment(&self.session)))
             .header("x-api-key", self.api_key.expose_secret())
             .body(Vec::new())
             .ok()
@@ -98,11 +98,11 @@ impl Gateway for Waha {
     /// path.
     fn parse_lid_lookup(&self, response: &Response<Vec<u8>>) -> LidLookup {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let has_no_path = || text(&body, "/message").is_some_and(|why| why.starts_with("Cannot GET"));
+        let endpoint_missing = || text(&body, "/message").is_some_and(|why| why.starts_with("Cannot GET"));
         match (response.status().as_u16(), body.get("pn")) {
             (200..=299, Some(Value::Null)) => LidLookup::NotYetKnown,
             (200..=299, Some(pn)) => jid::parse_lookup_jid(pn.as_str().unwrap_or_default()),
-            (404, _) if has_no_path() => LidLookup::Unavailable,
+            (404, _) if endpoint_missing() => LidLookup::Unavailable,
             _ => LidLookup::Failed,
         }
     }
@@ -110,14 +110,14 @@ impl Gateway for Waha {
 
 /// The receiving number. Also for Wawp and Hypersender, which use WAHA's format.
 pub(super) fn addressee(body: &Value) -> Addressee {
-    let number = |pointer: &str| text(body, pointer).filter(|id| !is_own_lid(body, id));
+    let number = |pointer: &str| text(body, pointer).filter(|id| !has_own_lid_user(body, id));
     // Only the engine WEBJS names it. In our own messages and their receipts it is the person.
     let to = number("/payload/to").filter(|_| !body["payload"]["fromMe"].as_bool().unwrap_or_default());
     Addressee::default().with_phone(number("/me/id")).with_phone(to)
 }
 
 /// Whether `id` has the digits of the receiving account's own LID, on any server.
-fn is_own_lid(body: &Value, id: &str) -> bool {
+fn has_own_lid_user(body: &Value, id: &str) -> bool {
     let user = |id: &str| id.split([':', '@']).next().map(str::to_owned);
     text(body, "/me/lid").is_some_and(|lid| user(lid) == user(id))
 }

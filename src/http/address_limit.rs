@@ -71,8 +71,8 @@ impl RequestKind {
 
 /// What a request is counted for, in addition to its address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum CountedFor {
-    Nothing,
+enum CountScope {
+    NotCounted,
     Address,
     Link(VerificationId),
 }
@@ -124,10 +124,10 @@ impl AddressLimiter {
         }
         let address = subscriber_network(client::ip_address(request, &edge));
         let (key, now) = ((address, link, kind), state.service.now());
-        if let Some(shut) = self.cached_refusal(key, now, &limits) {
-            let retry_after = Duration::try_from(shut.blocked_until.duration_since(now)).unwrap_or_default();
+        if let Some(cached) = self.cached_refusal(key, now, &limits) {
+            let retry_after = Duration::try_from(cached.blocked_until.duration_since(now)).unwrap_or_default();
             let allowance = Allowance::Exhausted { retry_after };
-            let status = LimitStatus { name: shut.name, quota: shut.quota, allowance };
+            let status = LimitStatus { name: cached.name, quota: cached.quota, allowance };
             return CountResult { retry_after: state.service.retry_after(status), limit_statuses: vec![status] };
         }
         let limit_statuses = self.count_in_store(state, cx, address, link, &limits).await.unwrap_or_default();
@@ -149,29 +149,29 @@ impl AddressLimiter {
         link: Option<VerificationId>,
         limits: &[(LimitName, Quota)],
     ) -> Option<Vec<LimitStatus>> {
-        let ask_again = || self.store_retry_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if ask_again().is_some_and(|again| Instant::now() < again) {
+        let retry_at = || self.store_retry_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if retry_at().is_some_and(|again| Instant::now() < again) {
             return None;
         }
         let asked = state.service.take_for_address(cx, address, link, limits);
         let answer = timeout(STORE_TIMEOUT, asked).await.ok().and_then(Result::ok);
-        *ask_again() = answer.is_none().then(|| Instant::now() + STORE_RETRY_DELAY);
+        *retry_at() = answer.is_none().then(|| Instant::now() + STORE_RETRY_DELAY);
         answer
     }
 
     fn cached_refusal(&self, key: Key, now: Timestamp, limits: &[(LimitName, Quota)]) -> Option<CachedRefusal> {
-        let shut = *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
-        let as_configured = limits.contains(&(shut.name, shut.quota));
-        (now < shut.blocked_until.min(shut.expires_at) && as_configured).then_some(shut)
+        let refusal = *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
+        let as_configured = limits.contains(&(refusal.name, refusal.quota));
+        (now < refusal.blocked_until.min(refusal.expires_at) && as_configured).then_some(refusal)
     }
 
     fn cache_refusal(&self, key: Key, status: LimitStatus, now: Timestamp, wait: Duration) {
-        let mut known = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_CACHED_REFUSALS {
-            known.retain(|_, shut| now < shut.blocked_until.min(shut.expires_at));
+        let mut cache = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= MAX_CACHED_REFUSALS {
+            cache.retain(|_, shut| now < shut.blocked_until.min(shut.expires_at));
             // Otherwise each further insertion would scan the whole map.
-            if known.len() > MAX_CACHED_REFUSALS / 2 {
-                known.clear();
+            if cache.len() > MAX_CACHED_REFUSALS / 2 {
+                cache.clear();
             }
         }
         let shut = CachedRefusal {
@@ -180,7 +180,7 @@ impl AddressLimiter {
             blocked_until: now + wait,
             expires_at: now + MAX_REFUSAL_AGE,
         };
-        known.insert(key, shut);
+        cache.insert(key, shut);
     }
 }
 
@@ -194,12 +194,16 @@ fn link_of_path(keys: &KeyRing, path: &str, kind: Bearer) -> Result<Verification
 }
 
 /// What a request for `path`, decoded as by the router, is counted for.
-fn counted_for(keys: &KeyRing, path: &str) -> CountedFor {
+fn count_scope(keys: &KeyRing, path: &str) -> CountScope {
     match all_routes().find(|entry| entry.matches(path)).map(|entry| entry.access) {
-        Some(Access::Open) => CountedFor::Address,
+        Some(Access::Public) => CountScope::Address,
         // Links that were not created here are refused without a store access: there is nothing to count.
-        Some(Access::Bearer(kind)) => link_of_path(keys, path, kind).map_or(CountedFor::Nothing, CountedFor::Link),
-        Some(Access::Static | Access::Token | Access::Gateway | Access::Preflight) | None => CountedFor::Nothing,
+        Some(Access::LinkToken(kind)) => {
+            link_of_path(keys, path, kind).map_or(CountScope::NotCounted, CountScope::Link)
+        }
+        Some(Access::Static | Access::ApiToken | Access::GatewayWebhook | Access::Preflight) | None => {
+            CountScope::NotCounted
+        }
     }
 }
 
@@ -209,10 +213,10 @@ pub(super) async fn limit_by_address(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let link = match counted_for(&state.service.keys, request.match_info().as_str()) {
-        CountedFor::Nothing => return Ok(next.call(request).await?.map_into_left_body()),
-        CountedFor::Address => None,
-        CountedFor::Link(link) => Some(link),
+    let link = match count_scope(&state.service.keys, request.match_info().as_str()) {
+        CountScope::NotCounted => return Ok(next.call(request).await?.map_into_left_body()),
+        CountScope::Address => None,
+        CountScope::Link(link) => Some(link),
     };
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let kind = if reads { RequestKind::Read } else { RequestKind::Submit };
@@ -235,8 +239,8 @@ fn refusal(state: &PublicState, request: &HttpRequest, wait: Duration) -> actix_
     let problem =
         Problem::new(Code::RateLimited, "too many requests from this address; wait as long as Retry-After says");
     let problem = Problem { retry_after: Some(wait), ..problem };
-    let back: String = request.path().split_inclusive('/').take(3).collect();
-    let answer = Visitor::new(state, request).error_response(state, problem, back.trim_end_matches('/'));
+    let page_path: String = request.path().split_inclusive('/').take(3).collect();
+    let answer = Visitor::new(state, request).error_response(state, problem, page_path.trim_end_matches('/'));
     answer.unwrap_or_else(|problem| problem.error_response())
 }
 
@@ -246,7 +250,7 @@ mod tests {
     use crate::http::{ROUTES, contract};
 
     #[test]
-    fn what_is_remembered_is_bounded_and_only_for_a_while() {
+    fn the_cache_is_bounded_and_its_entries_expire() {
         let gate = AddressLimiter::default();
         let quota = Quota::per(1, Duration::from_mins(1));
         let status = LimitStatus {
@@ -273,11 +277,11 @@ mod tests {
 
     /// Each route declares who may call it, and the contract declares what its callers are shown: the two must agree.
     #[test]
-    fn every_route_is_counted_as_the_contract_says() {
+    fn every_route_is_counted_as_its_operation_declares() {
         let keys = KeyRing::new(&[[7; 32]]).unwrap();
         for entry in ROUTES {
             let bearer = ["/{handle}", "/{token}"].iter().any(|parameter| entry.path.contains(parameter));
-            assert_eq!(matches!(entry.access, Access::Bearer(_)), bearer, "{}", entry.path);
+            assert_eq!(matches!(entry.access, Access::LinkToken(_)), bearer, "{}", entry.path);
             let found = ROUTES.iter().find(|other| other.matches(entry.path)).unwrap();
             assert!(found.access == entry.access || entry.access == Access::Preflight, "{}", entry.path);
             if entry.access == Access::Preflight {
@@ -287,19 +291,19 @@ mod tests {
             let of_contract = contract::operations().iter().find(|one| one.method == method && one.path == entry.path);
             let Some(operation) = of_contract else { panic!("{method} {} is in no contract", entry.path) };
             let public = matches!(operation.area, contract::Area::Pages | contract::Area::Contract);
-            let counted = matches!(entry.access, Access::Open | Access::Bearer(_));
+            let counted = matches!(entry.access, Access::Public | Access::LinkToken(_));
             assert_eq!(counted || entry.access == Access::Static, public, "{}", entry.path);
             assert!(!public || operation.problems.contains(&Code::RateLimited) == counted, "{}", entry.path);
             let path = entry.path.replace(['{', '}'], "x");
-            let found = counted_for(&keys, &path);
-            let expected = if entry.access == Access::Open { CountedFor::Address } else { CountedFor::Nothing };
+            let found = count_scope(&keys, &path);
+            let expected = if entry.access == Access::Public { CountScope::Address } else { CountScope::NotCounted };
             assert_eq!(found, expected, "{path}: no bearer of ours");
         }
         let id = VerificationId::new(1, [3; 10]);
         let handle = keys.token(keys.current_id(), Bearer::Handle, id, &[2; 16]).unwrap();
-        assert_eq!(counted_for(&keys, &format!("/l/{handle}/code")), CountedFor::Link(id));
+        assert_eq!(count_scope(&keys, &format!("/l/{handle}/code")), CountScope::Link(id));
         for other in [format!("/o/{handle}"), format!("/l/{handle}/nothing"), "/nothing".to_owned()] {
-            assert_eq!(counted_for(&keys, &other), CountedFor::Nothing, "{other}");
+            assert_eq!(count_scope(&keys, &other), CountScope::NotCounted, "{other}");
         }
     }
 }

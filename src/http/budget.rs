@@ -31,7 +31,7 @@ pub const UNREAD_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// Why a reservation may be evicted, in the order of eviction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Stall {
+pub enum StallReason {
     /// The client has not finished sending or receiving something.
     Incomplete,
     /// The connection has no request under way.
@@ -71,7 +71,7 @@ struct State {
     eviction_waiters: Vec<Waker>,
     next_id: u64,
     /// Candidates for eviction, the first to be evicted first.
-    candidates: BTreeMap<(Stall, u64), EvictionCandidate>,
+    candidates: BTreeMap<(StallReason, u64), EvictionCandidate>,
 }
 
 struct EvictionCandidate {
@@ -113,12 +113,12 @@ impl Budget {
 
     /// Reserves for a new connection that has sent nothing yet.
     pub fn reserve_connection(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
-        self.reserve(Purpose::Unauthenticated, CONNECTION_BYTES, 1, Some(Stall::Incomplete))
+        self.reserve(Purpose::Unauthenticated, CONNECTION_BYTES, 1, Some(StallReason::Incomplete))
     }
 
     /// Reserves for the body of an unauthenticated request; grows with [`Reservation::grow_to`].
     pub fn reserve_body(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
-        self.reserve(Purpose::Unauthenticated, 0, 0, Some(Stall::Incomplete))
+        self.reserve(Purpose::Unauthenticated, 0, 0, Some(StallReason::Incomplete))
     }
 
     /// Reserves for the body of an authenticated request; grows with [`Reservation::grow_to`].
@@ -141,7 +141,7 @@ impl Budget {
         purpose: Purpose,
         bytes: usize,
         sockets: usize,
-        stalled: Option<Stall>,
+        stalled: Option<StallReason>,
     ) -> Result<Reservation, Exhausted> {
         let mut state = self.lock();
         let id = state.next_id;

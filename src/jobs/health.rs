@@ -19,7 +19,7 @@ const UNPROVEN_MESSAGE_WIDTH: usize = 8;
 /// Timers in flight: they wait for the store only.
 const TIMERS: usize = 32;
 /// Attempts in flight to a party that answers fast.
-pub const MAX_WIDTH: usize = 128;
+pub const MAX_CONCURRENCY: usize = 128;
 const FAILURE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 const MIN_ATTEMPTS: usize = 10;
 
@@ -138,7 +138,7 @@ impl Health {
     /// untested.
     fn answered(&mut self, now: Timestamp, took: Duration, in_flight: usize) {
         let fastest = self.fastest.record(now, took);
-        let most = if took > SLOW { SLOW_WIDTH.max(self.width) } else { MAX_WIDTH };
+        let most = if took > SLOW { SLOW_WIDTH.max(self.width) } else { MAX_CONCURRENCY };
         self.width = if took > 2 * fastest + LATENCY_NOISE {
             self.width - self.width / 8
         } else if 2 * in_flight >= self.width {
@@ -155,7 +155,7 @@ impl Health {
     /// Maximum attempts in flight for a lane of this kind. A hold is ended by a single probe. Messages have a minimum
     /// width: a slow message to one person must not delay the next person's, and codes have another channel if the
     /// gateway fails.
-    pub fn width(&self, kind: LaneKind) -> usize {
+    pub fn max_concurrency(&self, kind: LaneKind) -> usize {
         let least = match kind {
             LaneKind::Timer => TIMERS,
             LaneKind::Codes => UNPROVEN_MESSAGE_WIDTH,
@@ -240,7 +240,7 @@ mod tests {
 
     fn answers(health: &mut Health, second: i64, count: usize, took: Duration) {
         for _ in 0..count {
-            health.record(LaneKind::Callbacks, at(second), AttemptOutcome::Answered(took), MAX_WIDTH, 0.0);
+            health.record(LaneKind::Callbacks, at(second), AttemptOutcome::Answered(took), MAX_CONCURRENCY, 0.0);
         }
     }
 
@@ -248,12 +248,12 @@ mod tests {
     fn the_width_grows_with_answers_and_a_failure_halves_it() {
         let mut health = Health::default();
         answers(&mut health, 0, 200, Duration::from_millis(50));
-        assert_eq!(health.width(LaneKind::Callbacks), MAX_WIDTH);
+        assert_eq!(health.max_concurrency(LaneKind::Callbacks), MAX_CONCURRENCY);
         callback(&mut health, 0, false);
-        assert_eq!(health.width(LaneKind::Callbacks), MAX_WIDTH / 2);
+        assert_eq!(health.max_concurrency(LaneKind::Callbacks), MAX_CONCURRENCY / 2);
         let mut slow = Health::default();
         answers(&mut slow, 0, 100, 2 * SLOW);
-        assert_eq!(slow.width(LaneKind::Callbacks), SLOW_WIDTH);
+        assert_eq!(slow.max_concurrency(LaneKind::Callbacks), SLOW_WIDTH);
     }
 
     #[test]
@@ -264,18 +264,18 @@ mod tests {
             let outcome = AttemptOutcome::Answered(Duration::from_millis(10));
             health.record(LaneKind::Callbacks, at(1), outcome, 3, 0.0);
         }
-        assert!((6..=7).contains(&health.width(LaneKind::Callbacks)));
+        assert!((6..=7).contains(&health.max_concurrency(LaneKind::Callbacks)));
     }
 
     #[test]
     fn answers_that_take_twice_as_long_make_it_narrower() {
         let mut health = Health::default();
         answers(&mut health, 0, 20, Duration::from_millis(10));
-        let width = health.width(LaneKind::Callbacks);
+        let width = health.max_concurrency(LaneKind::Callbacks);
         answers(&mut health, 1, 10, Duration::from_millis(40));
-        assert!(health.width(LaneKind::Callbacks) < width / 2);
+        assert!(health.max_concurrency(LaneKind::Callbacks) < width / 2);
         answers(&mut health, 11, 1, Duration::from_millis(40));
         answers(&mut health, 22, 50, Duration::from_millis(40));
-        assert!(health.width(LaneKind::Callbacks) > width, "it is as fast as it can be now");
+        assert!(health.max_concurrency(LaneKind::Callbacks) > width, "it is as fast as it can be now");
     }
 }

@@ -4,7 +4,7 @@
 //! taken in hand, which begin as attempts end: leasing them together costs the store a fraction of leasing each one
 //! when its turn comes.
 
-mod handoff;
+mod dispatch;
 mod leasing;
 mod permit;
 #[cfg(test)]
@@ -20,14 +20,14 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 pub use self::{
-    handoff::{LocalDispatch, StartableJob},
+    dispatch::{LocalDispatch, StartableJob},
     permit::Permit,
 };
-pub use super::in_hand::Begin;
+pub use super::claimed::StartResult;
 use super::{
+    claimed::{ClaimedJobs, Throughput},
     due_work::DueWork,
     health::{AttemptOutcome, Health},
-    in_hand::{InHand, Pace},
     send_tokens::SendTokens,
     share::{self, LaneConfidence, PermitOwner, PermitUsage},
 };
@@ -36,7 +36,7 @@ use crate::store::{Lane, LaneKind};
 /// Lanes whose health and pace are remembered. Above this number, lanes without jobs in hand are forgotten.
 const MAX_HEALTH_ENTRIES: usize = 10_000;
 /// How far the store's clock may be behind this process's estimate of it.
-const CLOCK_TOLERANCE: Duration = Duration::from_millis(20);
+const STORE_CLOCK_LAG: Duration = Duration::from_millis(20);
 /// Retry times that are remembered; retries beyond them are found by the regular poll.
 const MAX_RETRY_TIMES: usize = 1_000;
 
@@ -49,8 +49,8 @@ pub struct Permits {
 
 #[derive(Default)]
 struct PermitState {
-    in_hand: HashMap<Lane, InHand>,
-    paces: HashMap<Lane, Pace>,
+    claimed: HashMap<Lane, ClaimedJobs>,
+    throughputs: HashMap<Lane, Throughput>,
     usage: PermitUsage,
     /// A lane has due work but no room, because other lanes hold the permits.
     starved: bool,
@@ -67,14 +67,14 @@ impl PermitState {
     }
 
     fn confidence(&self, lane: &Lane, now: Instant) -> LaneConfidence {
-        let oldest = self.in_hand.get(lane).and_then(InHand::oldest);
+        let oldest = self.claimed.get(lane).and_then(ClaimedJobs::oldest_start);
         share::confidence(lane, self.health(lane), oldest, now)
     }
 
     /// Updates the confidence in a lane, and the counts that depend on it.
-    fn recount(&mut self, lane: &Lane, now: Instant) -> LaneConfidence {
+    fn refresh_confidence(&mut self, lane: &Lane, now: Instant) -> LaneConfidence {
         let confidence = self.confidence(lane, now);
-        if let Some(hand) = self.in_hand.get_mut(lane).filter(|hand| hand.confidence != confidence) {
+        if let Some(hand) = self.claimed.get_mut(lane).filter(|hand| hand.confidence != confidence) {
             let before = std::mem::replace(&mut hand.confidence, confidence);
             self.usage.remove(hand.owner, before, hand.jobs());
             self.usage.add(hand.owner, confidence, hand.jobs());
@@ -83,35 +83,38 @@ impl PermitState {
     }
 
     /// Attempts that the party behind a lane takes at once.
-    fn width(&self, lane: &Lane) -> usize {
-        self.health(lane).map_or_else(|| Health::default().width(lane.kind()), |health| health.width(lane.kind()))
+    fn max_concurrency(&self, lane: &Lane) -> usize {
+        self.health(lane).map_or_else(
+            || Health::default().max_concurrency(lane.kind()),
+            |health| health.max_concurrency(lane.kind()),
+        )
     }
 
     fn jobs(&self, lane: &Lane) -> usize {
-        self.in_hand.get(lane).map_or(0, InHand::jobs)
+        self.claimed.get(lane).map_or(0, ClaimedJobs::jobs)
     }
 
     /// Jobs that may be in hand beyond those being attempted.
-    fn surplus(&self, lane: &Lane, now: Instant) -> usize {
+    fn prefetch_limit(&self, lane: &Lane, now: Instant) -> usize {
         let proven = || self.confidence(lane, now) == LaneConfidence::Proven;
-        self.paces.get(lane).filter(|_| proven()).map_or(0, |pace| pace.surplus(now))
+        self.throughputs.get(lane).filter(|_| proven()).map_or(0, |pace| pace.prefetch_limit(now))
     }
 
     /// Whether so few jobs wait in hand that the next lease is worthwhile.
-    fn is_low(&self, lane: &Lane, now: Instant) -> bool {
-        let (jobs, width) = (self.jobs(lane), self.width(lane));
-        jobs < width || 2 * (jobs - width) < self.surplus(lane, now)
+    fn needs_refill(&self, lane: &Lane, now: Instant) -> bool {
+        let (jobs, width) = (self.jobs(lane), self.max_concurrency(lane));
+        jobs < width || 2 * (jobs - width) < self.prefetch_limit(lane, now)
     }
 
     /// How many more jobs of a lane may be in hand. Jobs that would only wait leave half of the remaining room to other
     /// lanes.
-    fn room(&mut self, lane: &Lane, now: Instant) -> usize {
-        let confidence = self.recount(lane, now);
-        let owner = self.in_hand.get(lane).map_or_else(|| PermitOwner::of(lane), |hand| hand.owner);
-        let (jobs, width) = (self.jobs(lane), self.width(lane));
+    fn capacity(&mut self, lane: &Lane, now: Instant) -> usize {
+        let confidence = self.refresh_confidence(lane, now);
+        let owner = self.claimed.get(lane).map_or_else(|| PermitOwner::of(lane), |hand| hand.owner);
+        let (jobs, width) = (self.jobs(lane), self.max_concurrency(lane));
         let room = self.usage.room(owner, confidence);
         let at_once = width.saturating_sub(jobs).min(room);
-        let surplus = (width + self.surplus(lane, now)).saturating_sub(jobs.max(width));
+        let surplus = (width + self.prefetch_limit(lane, now)).saturating_sub(jobs.max(width));
         at_once + surplus.min((room - at_once) / 2)
     }
 }
@@ -124,28 +127,28 @@ impl Permits {
     /// Takes a permit for a job that is about to be committed. Returns `None` if the job must wait in the store: its
     /// lane has no room or has older work there, its group has a job in hand, or the lane is `paced` and has no send
     /// token.
-    pub fn try_take(self: &Arc<Self>, lane: &Lane, group: Option<&str>, paced: bool) -> Option<Permit> {
+    pub fn try_claim_new(self: &Arc<Self>, lane: &Lane, group: Option<&str>, paced: bool) -> Option<Permit> {
         let mut state = self.state();
         let now = Instant::now();
-        let busy = group.is_some_and(|group| state.in_hand.get(lane).is_some_and(|hand| hand.has_group(group)));
-        if busy || state.backlog.oldest(lane).is_some() || state.room(lane, now) == 0 {
+        let busy = group.is_some_and(|group| state.claimed.get(lane).is_some_and(|hand| hand.has_group(group)));
+        if busy || state.backlog.oldest_due(lane).is_some() || state.capacity(lane, now) == 0 {
             return None;
         }
         if paced && state.send_tokens.take(lane, 1, now) == 0 {
             return None;
         }
-        let mut permit = self.permit(&mut state, lane, now, paced);
-        join(&mut state, &mut permit, group);
+        let mut permit = self.issue_permit(&mut state, lane, now, paced);
+        join_group(&mut state, &mut permit, group);
         // Does not overtake a job that waits.
-        if state.in_hand.get(lane).is_some_and(|hand| hand.waiting() == 1) {
-            begin(&mut state, &mut permit, now);
+        if state.claimed.get(lane).is_some_and(|hand| hand.waiting() == 1) {
+            try_start(&mut state, &mut permit, now);
         }
         Some(permit)
     }
 
     /// Begins the attempt of a job in hand, if possible.
-    pub fn begin(&self, permit: &mut Permit) -> Begin {
-        begin(&mut self.state(), permit, Instant::now())
+    pub fn try_start(&self, permit: &mut Permit) -> StartResult {
+        try_start(&mut self.state(), permit, Instant::now())
     }
 
     /// Waits for a change, since the last call, that may allow work to begin.
@@ -154,17 +157,17 @@ impl Permits {
     }
 
     /// Schedules a poll for the time at which a job settled here comes due, instead of waiting for the regular poll.
-    pub fn retry_in(&self, delay: Duration) {
+    pub fn schedule_poll_in(&self, delay: Duration) {
         let mut state = self.state();
         if state.retries.len() < MAX_RETRY_TIMES {
-            state.retries.insert(Instant::now() + delay + CLOCK_TOLERANCE);
+            state.retries.insert(Instant::now() + delay + STORE_CLOCK_LAG);
             drop(state);
             self.changed.notify_one();
         }
     }
 
     /// When the next scheduled retry comes due. Retries that are already due are forgotten after this call.
-    pub fn next_retry(&self) -> Option<tokio::time::Instant> {
+    pub fn take_next_poll(&self) -> Option<tokio::time::Instant> {
         let mut state = self.state();
         let next = state.retries.first().copied();
         let later = state.retries.split_off(&Instant::now());
@@ -177,17 +180,17 @@ impl Permits {
         let mut guard = self.state();
         let state = &mut *guard;
         if state.health.len() > MAX_HEALTH_ENTRIES {
-            let in_hand = &state.in_hand;
+            let in_hand = &state.claimed;
             state.health.retain(|lane, _| in_hand.contains_key(lane));
         }
-        if state.paces.len() > MAX_HEALTH_ENTRIES {
-            let in_hand = &state.in_hand;
-            state.paces.retain(|lane, _| in_hand.contains_key(lane));
+        if state.throughputs.len() > MAX_HEALTH_ENTRIES {
+            let in_hand = &state.claimed;
+            state.throughputs.retain(|lane, _| in_hand.contains_key(lane));
         }
         let health = state.health.entry(health_lane(lane)).or_default();
-        let in_flight = state.in_hand.get(lane).map_or(0, InHand::in_flight);
+        let in_flight = state.claimed.get(lane).map_or(0, ClaimedJobs::in_flight);
         let hold = health.record(lane.kind(), now, outcome, in_flight, crate::random::fraction());
-        state.recount(lane, Instant::now());
+        state.refresh_confidence(lane, Instant::now());
         hold
     }
 
@@ -200,7 +203,7 @@ impl Permits {
     }
 
     /// Number of lanes that this replica holds, by kind.
-    pub fn held(&self) -> HashMap<LaneKind, usize> {
+    pub fn held_lanes_by_kind(&self) -> HashMap<LaneKind, usize> {
         let mut held = HashMap::new();
         for (lane, _) in self.state().health.iter().filter(|(_, health)| health.is_held()) {
             *held.entry(lane.kind()).or_default() += 1;
@@ -209,7 +212,7 @@ impl Permits {
     }
 
     /// Forgets the health of all message lanes. Returns the lanes whose hold must also end in the store.
-    pub fn reset_message_holds(&self) -> Vec<Lane> {
+    pub fn forget_message_health(&self) -> Vec<Lane> {
         let mut state = self.state();
         let mut held = Vec::new();
         state.health.retain(|lane, health| {
@@ -222,16 +225,16 @@ impl Permits {
     }
 
     /// Number of jobs in hand in this process.
-    pub fn in_hand(&self) -> usize {
-        self.state().in_hand.values().map(InHand::jobs).sum()
+    pub fn claimed_jobs(&self) -> usize {
+        self.state().claimed.values().map(ClaimedJobs::jobs).sum()
     }
 
-    fn permit(self: &Arc<Self>, state: &mut PermitState, lane: &Lane, now: Instant, paced: bool) -> Permit {
-        if !state.in_hand.contains_key(lane) {
-            let hand = InHand::new(PermitOwner::of(lane), state.confidence(lane, now));
-            state.in_hand.insert(lane.clone(), hand);
+    fn issue_permit(self: &Arc<Self>, state: &mut PermitState, lane: &Lane, now: Instant, paced: bool) -> Permit {
+        if !state.claimed.contains_key(lane) {
+            let hand = ClaimedJobs::new(PermitOwner::of(lane), state.confidence(lane, now));
+            state.claimed.insert(lane.clone(), hand);
         }
-        if let Some(hand) = state.in_hand.get_mut(lane) {
+        if let Some(hand) = state.claimed.get_mut(lane) {
             hand.add();
             state.usage.add(hand.owner, hand.confidence, 1);
         }
@@ -252,20 +255,20 @@ pub fn health_lane(lane: &Lane) -> Lane {
     }
 }
 
-fn join(state: &mut PermitState, permit: &mut Permit, group: Option<&str>) {
+fn join_group(state: &mut PermitState, permit: &mut Permit, group: Option<&str>) {
     let Some(group) = group else { return };
     permit.group = Some(group.to_owned());
-    if let Some(hand) = state.in_hand.get_mut(&permit.lane) {
-        hand.join(group);
+    if let Some(hand) = state.claimed.get_mut(&permit.lane) {
+        hand.join_group(group);
     }
 }
 
-fn begin(state: &mut PermitState, permit: &mut Permit, now: Instant) -> Begin {
-    let width = state.width(&permit.lane);
-    let Some(hand) = state.in_hand.get_mut(&permit.lane) else { return Begin::Full };
-    let outcome = hand.begin(permit.group.as_deref(), width, now);
-    if outcome == Begin::Begun {
-        permit.begun = Some(now);
+fn try_start(state: &mut PermitState, permit: &mut Permit, now: Instant) -> StartResult {
+    let width = state.max_concurrency(&permit.lane);
+    let Some(hand) = state.claimed.get_mut(&permit.lane) else { return StartResult::AtLimit };
+    let outcome = hand.try_start(permit.group.as_deref(), width, now);
+    if outcome == StartResult::Started {
+        permit.started_at = Some(now);
     }
     outcome
 }

@@ -69,7 +69,7 @@ pub(super) async fn deliver(
     let gone = outcome.as_ref().is_err_and(|failure| failure.ends == Some(DeadReason::Gone));
     let success = outcome.is_ok() || gone;
     if !test {
-        let answered = AttemptOutcome::Answered(permit.age());
+        let answered = AttemptOutcome::Answered(permit.attempt_age());
         worker.record_outcome(&leased.lane, if success { answered } else { AttemptOutcome::Failed }).await;
     }
     let Err(failure) = outcome else { return Settlement::Delivered };

@@ -108,11 +108,11 @@ impl Worker {
                 job = committed.recv() => job,
             };
             let Some(job) = job else { return };
-            self.take_up(vec![job]);
+            self.accept_jobs(vec![job]);
         }
         committed.close();
         while let Some(job) = committed.recv().await {
-            self.take_up(vec![job]);
+            self.accept_jobs(vec![job]);
         }
     }
 
@@ -135,7 +135,7 @@ impl Worker {
 
     /// Waits until no job is in hand.
     pub async fn wait_until_idle(&self) {
-        while self.permits.in_hand() > 0 || !self.tasks.is_empty() {
+        while self.permits.claimed_jobs() > 0 || !self.tasks.is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -143,12 +143,12 @@ impl Worker {
     /// Ends the holds on messages, so that they are retried at once after the operator has changed the configuration.
     pub async fn reset_holds(&self) {
         let now = self.service.now();
-        for lane in self.permits.reset_message_holds().iter().flat_map(with_notices) {
+        for lane in self.permits.forget_message_health().iter().flat_map(with_notices) {
             if let Err(error) = self.service.store.hold(&lane, now).await {
                 tracing::warn!(%error, %lane, "a hold could not be ended; it ends by itself");
             }
             for partition in Partition::all() {
-                self.permits.record_waiting(&lane, partition, now);
+                self.permits.record_due(&lane, partition, now);
             }
         }
     }
@@ -161,7 +161,7 @@ impl Worker {
             if let Err(error) = self.service.store.hold(&lane, until).await {
                 tracing::warn!(%error, %lane, "a failing lane could not be held back");
             }
-            self.release_unbegun(self.waiting.take(&lane)).await;
+            self.release_unstarted(self.waiting.take(&lane)).await;
         }
     }
 }

@@ -43,8 +43,8 @@ fn drive(scenario: &str) {
         .env("MODULES", &*MODULES)
         .output()
         .expect("node is missing: apt-get install nodejs npm");
-    let (said, heard) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{scenario}:\n{said}{heard}");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{scenario}:\n{stdout}{stderr}");
 }
 
 macro_rules! scenarios {

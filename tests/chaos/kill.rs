@@ -18,12 +18,12 @@ use tokio::sync::RwLock;
 use crate::{
     Plan,
     daemon::World,
-    load::{Login, UNLIMITED, copies, differ, ground, person, replica, told},
+    load::{SentLogin, UNLIMITED, copies, create_login, differ, first_callbacks, replica, test_store},
     process::Process,
     report::{Report, percentile, say},
 };
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 const PER_SECOND: u32 = 40;
 
 struct Trial {
@@ -39,7 +39,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
         Trial { store: "redis", replicas: 3, logins: 15_000 * plan.scale, pause: Duration::from_secs(2) },
         Trial { store: "embedded", replicas: 1, logins: 5_000 * plan.scale, pause: Duration::from_secs(4) },
     ];
-    for trial in trials.iter().filter(|trial| plan.wants(trial.store)) {
+    for trial in trials.iter().filter(|trial| plan.includes(trial.store)) {
         run_one(trial, report).await;
     }
 }
@@ -48,7 +48,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
 type Replicas = Vec<RwLock<Option<Process>>>;
 
 async fn run_one(trial: &Trial, report: &mut Report) {
-    let mut world = World::new(ground(trial.store));
+    let mut world = World::new(test_store(trial.store));
     world.extra = UNLIMITED.to_owned();
     let mut replicas = Replicas::new();
     for _ in 0..trial.replicas {
@@ -59,7 +59,7 @@ async fn run_one(trial: &Trial, report: &mut Report) {
     let people = async {
         let one = async |place: usize| {
             tokio::time::sleep_until(start + Duration::from_secs(1) / PER_SECOND * u32::try_from(place).unwrap()).await;
-            let login = insist(&replicas, place).await;
+            let login = log_in_with_retries(&replicas, place).await;
             taken.lock().unwrap().push(login);
         };
         join_all((0..trial.logins).map(one)).await;
@@ -75,8 +75,8 @@ async fn run_one(trial: &Trial, report: &mut Report) {
     };
     tokio::join!(people, killing);
     let taken = taken.into_inner().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while told(&world.receiver).len() < taken.len() && Instant::now() < deadline {
+    let deadline = Instant::now() + TIMEOUT;
+    while first_callbacks(&world.receiver).len() < taken.len() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     // Copies that are still on their way.
@@ -98,13 +98,13 @@ async fn kill(place: &RwLock<Option<Process>>, world: &World) {
 }
 
 /// One person, whose app and gateway repeat what was not answered, at another replica if there is one.
-async fn insist(replicas: &Replicas, place: usize) -> Login {
+async fn log_in_with_retries(replicas: &Replicas, place: usize) -> SentLogin {
     let mut minted = None;
     let mut turn = place;
     loop {
         if let Some(process) = replicas[turn % replicas.len()].read().await.as_ref() {
             if minted.is_none() {
-                minted = person(process, json!({})).await;
+                minted = create_login(process, json!({})).await;
             }
             if let Some(person) = &minted
                 && let Some(login) = person.send_message(process).await
@@ -117,9 +117,9 @@ async fn insist(replicas: &Replicas, place: usize) -> Login {
     }
 }
 
-fn judge(trial: &Trial, world: &World, taken: &[Login], kills: usize, report: &mut Report) {
+fn judge(trial: &Trial, world: &World, taken: &[SentLogin], kills: usize, report: &mut Report) {
     let copies = copies(&world.receiver);
-    let first = told(&world.receiver);
+    let first = first_callbacks(&world.receiver);
     let late: Vec<f64> = taken
         .iter()
         .filter_map(|login| Some(first.get(&login.uuid)?.saturating_duration_since(login.answered).as_secs_f64()))

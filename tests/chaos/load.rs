@@ -31,7 +31,7 @@ pub(crate) fn redis() -> RedisServer {
 }
 
 /// What the daemons share, `redis` or `embedded`.
-pub(crate) fn ground(store: &str) -> TestStore {
+pub(crate) fn test_store(store: &str) -> TestStore {
     if store == "redis" { TestStore::Redis(Arc::new(redis())) } else { TestStore::directory() }
 }
 
@@ -43,14 +43,14 @@ pub(crate) async fn replica(world: &World) -> Process {
 }
 
 /// A minted link and who will send its message.
-pub(crate) struct Person {
+pub(crate) struct PendingLogin {
     pub(crate) uuid: String,
     pub(crate) number: String,
     text: String,
 }
 
 /// A message that was answered 200.
-pub(crate) struct Login {
+pub(crate) struct SentLogin {
     pub(crate) uuid: String,
     pub(crate) number: String,
     /// First.
@@ -58,9 +58,9 @@ pub(crate) struct Login {
     pub(crate) answered: Instant,
 }
 
-pub(crate) async fn person(process: &Process, body: Value) -> Option<Person> {
+pub(crate) async fn create_login(process: &Process, body: Value) -> Option<PendingLogin> {
     let minted = process.mint(body).await?;
-    Some(Person { uuid: minted.text_of("uuid"), number: next_number(), text: minted.text_of("text") })
+    Some(PendingLogin { uuid: minted.text_of("uuid"), number: next_number(), text: minted.text_of("text") })
 }
 
 /// Nobody else's.
@@ -69,18 +69,18 @@ fn next_number() -> String {
     format!("4477{:08}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// As [`person`], asked for until it is answered.
-pub(crate) async fn minted(process: &Process, body: &Value) -> Person {
-    again("a link", async || person(process, body.clone()).await).await
+/// As [`create_login`], asked for until it is answered.
+pub(crate) async fn create_login_with_retries(process: &Process, body: &Value) -> PendingLogin {
+    retry("a link", async || create_login(process, body.clone()).await).await
 }
 
-pub(crate) async fn people(process: &Process, count: usize) -> Vec<Person> {
-    let minting = stream::iter(0..count).map(|_| async { minted(process, &json!({})).await });
+pub(crate) async fn create_logins(process: &Process, count: usize) -> Vec<PendingLogin> {
+    let minting = stream::iter(0..count).map(|_| async { create_login_with_retries(process, &json!({})).await });
     minting.buffer_unordered(16).collect().await
 }
 
 /// An overloaded machine answers 503 now and then; whoever asks repeats.
-async fn again<T>(what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
+async fn retry<T>(what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
     for _ in 0..200 {
         if let Some(done) = attempt().await {
             return done;
@@ -90,45 +90,54 @@ async fn again<T>(what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
     panic!("never answered 200: {what}");
 }
 
-impl Person {
+impl PendingLogin {
     /// Somebody else who sends the same message.
     pub(crate) fn another(self) -> Self {
         Self { number: next_number(), ..self }
     }
 
     /// One try of the gateway.
-    pub(crate) async fn send_message(&self, process: &Process) -> Option<Login> {
+    pub(crate) async fn send_message(&self, process: &Process) -> Option<SentLogin> {
         let sent = Instant::now();
         let heard = process.send_message(&self.number, &self.uuid, &self.text).await;
-        heard.then(|| Login { uuid: self.uuid.clone(), number: self.number.clone(), sent, answered: Instant::now() })
+        heard.then(|| SentLogin {
+            uuid: self.uuid.clone(),
+            number: self.number.clone(),
+            sent,
+            answered: Instant::now(),
+        })
     }
 
     /// As a gateway does, until it is answered 200.
-    pub(crate) async fn insists(&self, process: &Process) -> Login {
+    pub(crate) async fn send_with_retries(&self, process: &Process) -> SentLogin {
         let sent = Instant::now();
-        let login = again("a message", async || self.send_message(process).await).await;
-        Login { sent, ..login }
+        let login = retry("a message", async || self.send_message(process).await).await;
+        SentLogin { sent, ..login }
     }
 }
 
 /// Mints and sends, with a callback of its own or the default one.
-pub(crate) async fn login(process: &Process, body: Value) -> Login {
-    minted(process, &body).await.insists(process).await
+pub(crate) async fn login(process: &Process, body: Value) -> SentLogin {
+    create_login_with_retries(process, &body).await.send_with_retries(process).await
 }
 
 /// Messages at their times, whatever became of earlier ones; `pause` apart, over these processes in turn.
-pub(crate) async fn at_intervals(processes: &[&Process], people: &[Person], pause: Duration) -> Vec<Login> {
+pub(crate) async fn send_at_intervals(
+    processes: &[&Process],
+    people: &[PendingLogin],
+    pause: Duration,
+) -> Vec<SentLogin> {
     let start = tokio::time::Instant::now();
     let said = people.iter().enumerate().map(|(place, person)| async move {
         let due = start + pause * u32::try_from(place).unwrap();
         tokio::time::sleep_until(due).await;
-        person.insists(processes[place % processes.len()]).await
+        person.send_with_retries(processes[place % processes.len()]).await
     });
     join_all(said).await
 }
 
 /// When each callback of a verified link first arrived.
-pub(crate) fn told(receiver: &Fake) -> HashMap<String, Instant> {
+pub(crate) fn first_callbacks(receiver: &Fake) -> HashMap<String, Instant> {
     let mut told = HashMap::new();
     for callback in receiver.requests() {
         let body = callback.json();
@@ -158,12 +167,12 @@ pub(crate) fn differ(copies: &[(String, Vec<u8>)]) -> bool {
 }
 
 /// Milliseconds from the answer to the gateway to the callback; what did not come within `patience` is infinite.
-pub(crate) async fn lateness(receiver: &Fake, logins: &[Login], patience: Duration) -> Vec<f64> {
+pub(crate) async fn lateness(receiver: &Fake, logins: &[SentLogin], patience: Duration) -> Vec<f64> {
     let deadline = Instant::now() + patience;
     loop {
-        let told = told(receiver);
+        let told = first_callbacks(receiver);
         if logins.iter().all(|login| told.contains_key(&login.uuid)) || Instant::now() > deadline {
-            let late = |login: &Login| {
+            let late = |login: &SentLogin| {
                 told.get(&login.uuid)
                     .map_or(f64::INFINITY, |at| at.saturating_duration_since(login.answered).as_secs_f64() * 1e3)
             };
@@ -201,7 +210,7 @@ impl Traffic {
                 });
                 let (process, counted) = (process.clone(), counted.clone());
                 tokio::spawn(async move {
-                    let Some(person) = person(&process, json!({})).await else { return };
+                    let Some(person) = create_login(&process, json!({})).await else { return };
                     if person.send_message(&process).await.is_some() {
                         counted.fetch_add(1, Ordering::Relaxed);
                     }

@@ -51,7 +51,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn wants(&self, part: &str) -> bool {
+    pub(crate) fn includes(&self, part: &str) -> bool {
         part.contains(&self.only)
     }
 }

@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use crate::{
     Plan,
     daemon::{TestStore, World},
-    load::{Login, Person, UNLIMITED, copies, differ, person, replica, told},
+    load::{PendingLogin, SentLogin, UNLIMITED, copies, create_login, differ, first_callbacks, replica},
     process::Process,
     report::{Report, say},
     wait::until,
@@ -73,17 +73,17 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
 #[derive(Default)]
 struct Left {
     /// Minted, and nobody has sent the message yet.
-    unused: Vec<Person>,
+    unused: Vec<PendingLogin>,
     /// Sent, and not answered.
-    unanswered: Vec<Person>,
+    unanswered: Vec<PendingLogin>,
 }
 
 /// What was answered.
 #[derive(Default)]
 struct Taken {
-    logins: Vec<Login>,
+    logins: Vec<SentLogin>,
     /// Links whose message two people sent, because the first one was not answered.
-    disputed: Vec<Login>,
+    disputed: Vec<SentLogin>,
     /// Of the logins, those whose link was minted before a cut.
     across: usize,
 }
@@ -92,13 +92,13 @@ impl Taken {
     /// Once the power is back.
     async fn finish(&mut self, process: &Process, left: Left) {
         self.across += left.unused.len();
-        self.logins.extend(join_all(left.unused.iter().map(|person| person.insists(process))).await);
-        let others: Vec<Person> = left.unanswered.into_iter().map(Person::another).collect();
-        self.disputed.extend(join_all(others.iter().map(|person| person.insists(process))).await);
+        self.logins.extend(join_all(left.unused.iter().map(|person| person.send_with_retries(process))).await);
+        let others: Vec<PendingLogin> = left.unanswered.into_iter().map(PendingLogin::another).collect();
+        self.disputed.extend(join_all(others.iter().map(|person| person.send_with_retries(process))).await);
     }
 
     fn missing(&self, world: &World) -> Missing {
-        let told = told(&world.receiver);
+        let told = first_callbacks(&world.receiver);
         let chats =
             world.gateway.requests().into_iter().map(|reply| reply.json()["chatId"].as_str().unwrap().to_owned());
         let chats: HashSet<String> = chats.collect();
@@ -128,7 +128,7 @@ async fn until_a_cut(disk: &Disk, process: &Process, taken: &mut Taken) -> Left 
     let (logins, left) = (Mutex::new(Vec::new()), Mutex::new(Left::default()));
     let one = async || {
         while !over.load(Ordering::Relaxed) {
-            let Some(person) = person(process, json!({})).await else {
+            let Some(person) = create_login(process, json!({})).await else {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             };

@@ -58,10 +58,10 @@ async fn a_bound_login_completes_only_in_its_browser(test_store: TestStore) {
     );
     assert_eq!(owner.stage(&daemon, &page).await, "link");
 
-    let told = other.submit_link(&daemon, &link).await;
-    assert_eq!((told.status, redirect_parameters(&told)), (200, None));
-    let code = code_in(told.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
-    assert!(told.text.contains("Type it only on the page you opened yourself"), "{}", told.text);
+    let response = other.submit_link(&daemon, &link).await;
+    assert_eq!((response.status, redirect_parameters(&response)), (200, None));
+    let code = code_in(response.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
+    assert!(response.text.contains("Type it only on the page you opened yourself"), "{}", response.text);
     assert_eq!(other.type_code(&daemon, &page, &code).await.status, 422, "the code is for the browser that waits");
     assert_eq!(owner.stage(&daemon, &page).await, "code", "the waiting page asks for it");
     let cookieless =
@@ -198,8 +198,8 @@ async fn an_app_completes_with_its_verifier_and_the_code(test_store: TestStore) 
     daemon.send_message(PHONE, "C2", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 2).await);
     let mut phone = Browser::default();
-    let told = phone.submit(&daemon, &link, &link, &[("elsewhere", "1")]).await;
-    let code = code_in(told.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
+    let response = phone.submit(&daemon, &link, &link, &[("elsewhere", "1")]).await;
+    let code = code_in(response.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
     for _ in 0..4 {
         let body = json!({"uuid": minted.text_of("uuid"), "code": "000000", "verifier": "v"});
         assert_eq!(redeem(&daemon, body).await.json["code"], "token_refused");

@@ -154,10 +154,10 @@ async fn redirects_are_not_followed(test_store: TestStore) {
     let daemon = world.start().await;
     let trap = Fake::start();
     world.receiver.fail_with("location", &trap.url);
-    let mut told = HashSet::new();
+    let mut verified_uuids = HashSet::new();
     for (index, status) in [301, 302, 307, 308].into_iter().enumerate() {
         world.receiver.fail(status, 1000);
-        told.insert(verified(&daemon, &format!("A{index}"), json!({})).await);
+        verified_uuids.insert(verified(&daemon, &format!("A{index}"), json!({})).await);
         daemon.settle().await;
     }
     let waiting = daemon.get(&format!("/api/otp/v2/{WAHA}/callbacks?status=pending")).await;
@@ -166,7 +166,7 @@ async fn redirects_are_not_followed(test_store: TestStore) {
     daemon.advance(Duration::from_secs(90)).await;
     let delivered = daemon.get(&format!("/api/otp/v2/{WAHA}/callbacks?status=delivered")).await;
     let uuids = delivered.data("callbacks").as_array().unwrap().iter().map(|one| one["uuid"].as_str().unwrap().into());
-    assert_eq!(uuids.collect::<HashSet<String>>(), told);
+    assert_eq!(uuids.collect::<HashSet<String>>(), verified_uuids);
     assert!(trap.requests().is_empty());
     daemon.finish().await;
 }

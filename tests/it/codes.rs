@@ -281,8 +281,8 @@ async fn codes_are_listed_shown_and_canceled(test_store: TestStore) {
     daemon.settle().await;
     let arrived = world.receiver.requests();
     let mine = arrived.iter().filter(|callback| callback.json()["data"]["uuid"] == third.as_str());
-    let told: Vec<String> = mine.map(|callback| callback.json()["type"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(told, ["code.sent", "code.canceled"]);
+    let event_types: Vec<String> = mine.map(|callback| callback.json()["type"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(event_types, ["code.sent", "code.canceled"]);
     let foreign = daemon.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/requests/{third}")).await;
     assert_eq!(foreign.status, 404);
     daemon.finish().await;

@@ -82,7 +82,7 @@ proptest! {
     ) {
         let mut record = code(if both { BOTH } else { &BOTH[..1] }, max_attempts);
         let mut now = START;
-        let mut told: HashMap<(Event, u16), usize> = HashMap::new();
+        let mut callbacks: HashMap<(Event, u16), usize> = HashMap::new();
         let (mut queued, mut wrong, mut validated) = (1, 0, 0);
         for (command, wait) in steps {
             now += wait;
@@ -92,11 +92,11 @@ proptest! {
             prop_assert!(effects.is_empty() || next.is_some(), "an effect without a change could occur twice");
             for effect in effects {
                 match effect {
-                    Effect::Callback(event) => *told.entry((event, 0)).or_default() += 1,
+                    Effect::Callback(event) => *callbacks.entry((event, 0)).or_default() += 1,
                     Effect::CallbackForSend { event, send } => {
-                        *told.entry((event, send)).or_default() += 1;
+                        *callbacks.entry((event, send)).or_default() += 1;
                         if event == Event::CodeDelivered {
-                            prop_assert!(told.contains_key(&(Event::CodeSent, send)), "delivered before it was sent");
+                            prop_assert!(callbacks.contains_key(&(Event::CodeSent, send)), "delivered before it was sent");
                         }
                     }
                     Effect::SendCode { message } => {
@@ -130,9 +130,9 @@ proptest! {
             }
         }
         prop_assert!(validated <= 1 && wrong <= max_attempts);
-        prop_assert!(told.values().all(|times| *times == 1), "{told:?}");
+        prop_assert!(callbacks.values().all(|times| *times == 1), "{callbacks:?}");
         let endings = [Event::CodeValidated, Event::CodeFailed, Event::CodeExpired, Event::CodeCanceled];
-        let ended = endings.iter().filter(|event| told.contains_key(&(**event, 0))).count();
+        let ended = endings.iter().filter(|event| callbacks.contains_key(&(**event, 0))).count();
         prop_assert_eq!(ended, usize::from(record.ended_at().is_some()), "one ending, told once");
     }
 }
@@ -214,8 +214,8 @@ fn a_late_failure_does_not_affect_a_resend() {
     assert_eq!(step(&mut record, undelivered(0, DeliveryFailure::Permanent), 61).1, []);
     assert_eq!(record.ended_at(), None);
     let effects = step(&mut record, delivered(1), 62).1;
-    let told = |event| Effect::CallbackForSend { event, send: 2 };
-    assert_eq!(effects, [told(Event::CodeSent), told(Event::CodeDelivered)]);
+    let callbacks = |event| Effect::CallbackForSend { event, send: 2 };
+    assert_eq!(effects, [callbacks(Event::CodeSent), callbacks(Event::CodeDelivered)]);
 }
 
 #[test]

@@ -207,7 +207,7 @@ grace = "20s"
             worker,
             stop,
             running,
-            ended: EndCheck(false),
+            ended: ShutdownGuard(false),
             clock: self.clock.clone(),
         }
     }
@@ -244,14 +244,14 @@ pub(crate) struct Daemon {
     pub(crate) clock: Clock,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
-    ended: EndCheck,
+    ended: ShutdownGuard,
 }
 
 /// Fails a test that drops its daemon without [`Daemon::finish`] or [`Daemon::stop`]: such a test would pass although
 /// the daemon cannot shut down, or leaves work undone.
-struct EndCheck(bool);
+struct ShutdownGuard(bool);
 
-impl Drop for EndCheck {
+impl Drop for ShutdownGuard {
     fn drop(&mut self) {
         assert!(self.0 || std::thread::panicking(), "the test ends without finish() or stop() of its daemon");
     }

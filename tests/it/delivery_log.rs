@@ -292,13 +292,13 @@ async fn a_failure_names_its_host_and_its_cause(test_store: TestStore) {
     let host = world.receiver.url.trim_start_matches("http://");
     let closed = format!("127.0.0.1:{}", crate::redis_server::free_port());
     world.receiver.fail_with("location", "https://elsewhere.example.org/secret?token=1");
-    let nobody = "nobody.invalid";
+    let unknown_host = "nobody.invalid";
     for (url, status, error) in [
         (world.receiver.url.clone(), 302, format!("{host}: status 302, a redirect to https://elsewhere.example.org")),
         (world.receiver.url.clone(), 404, format!("{host}: status 404")),
         (format!("https://{host}/"), 200, format!("{host}: tls: the receiver does not speak TLS")),
         (format!("http://{closed}/secret?token=1"), 200, format!("{closed}: connect: connection refused")),
-        (format!("https://{nobody}/"), 200, format!("{nobody}: dns: the name has no address")),
+        (format!("https://{unknown_host}/"), 200, format!("{unknown_host}: dns: the name has no address")),
     ] {
         world.receiver.fail(status, 1);
         let path = format!("/api/otp/v2/{WAHA}/callbacks/test");

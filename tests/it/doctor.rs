@@ -247,8 +247,8 @@ async fn its_webhooks_are_counted_apart() {
     };
     let status: Value = serde_json::from_str(&read("/status?format=json").await).unwrap();
     let seen = |status: &Value| {
-        let heard = status["gateways"].as_array().unwrap().iter().map(|one| one["last_inbound_at"].clone());
-        (status["failures"].clone(), heard.collect::<Vec<_>>())
+        let last_inbound = status["gateways"].as_array().unwrap().iter().map(|one| one["last_inbound_at"].clone());
+        (status["failures"].clone(), last_inbound.collect::<Vec<_>>())
     };
     let before = seen(&status);
     let output = doctor(&[&id(waha), "--config", config, "--phone", "+447700900555"]).await;

@@ -97,10 +97,10 @@ async fn rejected_requests_do_not_flood_the_log() {
         }
     }
     for index in 0..REQUESTS {
-        let rubbish: &'static [u8] = [&b"\x16\x03\x01\x02"[..], b"GET / HTTP/1.1\r\ncanary\r\n\r\n"][index % 2];
+        let garbage: &'static [u8] = [&b"\x16\x03\x01\x02"[..], b"GET / HTTP/1.1\r\ncanary\r\n\r\n"][index % 2];
         flood.spawn(async move {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            let _ = stream.write_all(rubbish).await;
+            let _ = stream.write_all(garbage).await;
             let _ = within_timeout("an answer", stream.read_to_end(&mut Vec::new())).await;
         });
     }

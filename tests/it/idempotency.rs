@@ -53,8 +53,9 @@ async fn a_repeated_redeem_with_the_same_verifier_gets_the_same_answer(test_stor
     daemon.advance(Duration::from_secs(61)).await;
     assert_eq!(mine().await.status, 410, "the token has ended");
     daemon.settle().await;
-    let told = world.receiver.requests().iter().filter(|one| one.json()["type"] == "link.redeemed").count();
-    assert_eq!(told, 1);
+    let redeemed_callbacks =
+        world.receiver.requests().iter().filter(|one| one.json()["type"] == "link.redeemed").count();
+    assert_eq!(redeemed_callbacks, 1);
     daemon.finish().await;
 }
 

@@ -53,7 +53,7 @@ async fn hanging_receivers_do_not_delay_others(test_store: TestStore) {
     verified(&daemon, 999, json!({})).await;
     world.receiver.wait_for(1).await;
     // Each of the others has an attempt in flight still, and no more than its share.
-    let hanging = daemon.service.local_dispatch.permits.in_hand();
+    let hanging = daemon.service.local_dispatch.permits.claimed_jobs();
     assert!((20..=128).contains(&hanging), "{hanging} attempts hang");
     drop(receivers);
     daemon.stop().await;
@@ -72,8 +72,8 @@ async fn replies_above_the_rate_are_sent_oldest_first_and_delay_no_callback(test
         send_link_message(&daemon, person, link).await;
     }
     world.receiver.wait_for(people).await;
-    let said = world.gateway.requests().len();
-    assert!(said < people, "the replies have not caught up with the callbacks");
+    let replies_sent = world.gateway.requests().len();
+    assert!(replies_sent < people, "the replies have not caught up with the callbacks");
     // Whoever waits for a reply is told that it takes longer.
     let listed = daemon.get(&format!("/api/otp/v2/{WAHA}/requests?limit=1")).await;
     let page = url::Url::parse(listed.data("requests")[0]["start_url"].as_str().unwrap()).unwrap();
@@ -140,7 +140,7 @@ async fn a_job_whose_leases_always_expire_is_given_up() {
         let request = LeaseRequest { partition, lane: lane.clone(), limit: 1, busy: [].into() };
         store.due().await.unwrap();
         let granted = store.lease(&[request]).await.unwrap().remove(0);
-        assert_eq!(granted.jobs[0].lapsed, lapsed);
+        assert_eq!(granted.jobs[0].expired_leases, lapsed);
         clock.advance(LEASE_DURATION);
     }
     let daemon = world.start().await;

@@ -70,15 +70,15 @@ pub(crate) fn limit_headers(answer: &Answer) -> Vec<LimitHeaders> {
 
 pub(crate) fn limit_header(answer: &Answer, name: &str) -> LimitHeaders {
     let all = limit_headers(answer);
-    all.iter().find(|told| told.name == name).unwrap_or_else(|| panic!("no {name} in {all:?}")).clone()
+    all.iter().find(|header| header.name == name).unwrap_or_else(|| panic!("no {name} in {all:?}")).clone()
 }
 
 /// A refusal by one limit that is honest about it.
 pub(crate) fn assert_limited(answer: &Answer, name: &str) {
     assert_eq!((answer.status, &answer.json["code"]), (429, &json!("rate_limited")), "{}", answer.text);
-    let told = limit_header(answer, name);
+    let header = limit_header(answer, name);
     let wait: i64 = answer.header("retry-after").parse().unwrap();
-    assert!(wait >= 1 && told.reset == wait && told.left == 0 && wait <= told.window, "{told:?}, {wait}");
+    assert!(wait >= 1 && header.reset == wait && header.left == 0 && wait <= header.window, "{header:?}, {wait}");
 }
 
 fn with_third(world: &mut World, limits: &str) {
@@ -277,8 +277,8 @@ async fn disabled_limits_have_no_effect(test_store: TestStore) {
         .to_owned();
     let daemon = world.start().await;
     let quiet = |answer: &Answer| {
-        let told = ["ratelimit", "ratelimit-policy", "retry-after"].map(|name| answer.headers.contains_key(name));
-        assert_eq!(told, [false; 3]);
+        let header = ["ratelimit", "ratelimit-policy", "retry-after"].map(|name| answer.headers.contains_key(name));
+        assert_eq!(header, [false; 3]);
     };
     let (start, mut last) = (daemon.mint(json!({})).await.text_of("start_url"), String::new());
     let start = url::Url::parse(&start).unwrap().path().to_owned();

@@ -267,10 +267,10 @@ async fn a_replica_without_the_new_key_rejects_requests_and_names_the_key() {
         .args(["check-config", "--running", "--config", one.config.path().to_str().unwrap()])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&check.stdout);
+    let printed = String::from_utf8_lossy(&check.stdout);
     assert!(
-        check.status.code() == Some(1) && said.contains("key_file lacks the key"),
-        "{said}: the old one made a link"
+        check.status.code() == Some(1) && printed.contains("key_file lacks the key"),
+        "{printed}: the old one made a link"
     );
     rotate(&two, &[NEXT, crate::daemon::KEY]).await;
     two.wait_until_ready().await;

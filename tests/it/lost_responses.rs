@@ -104,7 +104,8 @@ async fn a_lease_whose_answer_was_lost_is_repeated_with_the_same_jobs() {
         proxy.lose_next_response();
         let leased = lease(&store, false).await.unwrap();
         assert_eq!(proxy.lost_responses(), 1);
-        let seen: Vec<_> = leased.iter().map(|job| (job.id.0.as_str(), job.fence, job.attempts, job.lapsed)).collect();
+        let seen: Vec<_> =
+            leased.iter().map(|job| (job.id.0.as_str(), job.fence, job.attempts, job.expired_leases)).collect();
         assert_eq!(seen, [("a/1", 2, 0, 0), ("b/1", 2, 0, 0)], "{durability:?}");
         for job in &leased {
             assert!(store.settle(job, &Settlement::Done).await.unwrap());

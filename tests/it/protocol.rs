@@ -165,7 +165,7 @@ proptest! {
         let mut record = request(asked);
         let (mut agreed, mut disputed) = (false, false);
         let mut now = START;
-        let mut told: Vec<Event> = Vec::new();
+        let mut sent_events: Vec<Event> = Vec::new();
         let (mut successes, mut redeemed, mut misses) = (0, 0, 0);
         let mut redeemer = None;
         // Tokens that are out, with their ends, the last one last; and who had the first.
@@ -180,9 +180,9 @@ proptest! {
             for effect in &effects {
                 match effect {
                     Effect::Callback(event) => {
-                        prop_assert!(!told.contains(event), "{event:?} twice");
+                        prop_assert!(!sent_events.contains(event), "{event:?} twice");
                         prop_assert!(next.is_some(), "an event without a change could occur twice");
-                        told.push(*event);
+                        sent_events.push(*event);
                     }
                     Effect::CallbackForSend { .. } | Effect::SendCode { .. } => prop_assert!(false, "a link sends no code"),
                     Effect::Reply(reply) => {
@@ -337,9 +337,9 @@ proptest! {
             }
         }
         prop_assert!(successes <= 1 && redeemed <= 1);
-        prop_assert_eq!(told.contains(&Event::LinkVerified), successes == 1);
+        prop_assert_eq!(sent_events.contains(&Event::LinkVerified), successes == 1);
         let endings = [Event::LinkVerified, Event::LinkFailed, Event::LinkExpired, Event::LinkCanceled];
-        let ended = endings.iter().filter(|event| told.contains(event)).count();
+        let ended = endings.iter().filter(|event| sent_events.contains(event)).count();
         prop_assert_eq!(ended, usize::from(record.ended_at().is_some()), "one ending, told once");
     }
 }

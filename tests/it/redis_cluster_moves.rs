@@ -108,27 +108,27 @@ async fn send_until_accepted(process: &Process, number: &str, id: &str, text: &s
 
 /// Every accepted link was told to the app, under one id, as of the one who was first.
 async fn assert_one_callback_each(world: &World, accepted: &Accepted) {
-    let told = || {
-        let mut told: HashMap<String, HashSet<(String, String)>> = HashMap::new();
+    let callbacks = || {
+        let mut callbacks: HashMap<String, HashSet<(String, String)>> = HashMap::new();
         for one in world.receiver.requests() {
             let body = one.json();
             assert_eq!(body["type"], "link.verified", "{body}");
             let (uuid, by) = (body["data"]["uuid"].as_str().unwrap(), body["data"]["subject"]["value"].to_string());
-            told.entry(uuid.to_owned()).or_default().insert((one.header("webhook-id").to_owned(), by));
+            callbacks.entry(uuid.to_owned()).or_default().insert((one.header("webhook-id").to_owned(), by));
         }
-        told
+        callbacks
     };
     until_or(
-        || format!("of {} only {} are told", accepted.len(), told().len()),
+        || format!("of {} only {} are told", accepted.len(), callbacks().len()),
         async || {
-            let told = told();
-            accepted.keys().all(|uuid| told.contains_key(uuid))
+            let callbacks = callbacks();
+            accepted.keys().all(|uuid| callbacks.contains_key(uuid))
         },
     )
     .await;
-    let told = told();
+    let callbacks = callbacks();
     for (uuid, Login { number, .. }) in accepted {
-        let events: Vec<_> = told[uuid].iter().collect();
+        let events: Vec<_> = callbacks[uuid].iter().collect();
         assert!(matches!(&events[..], [(_, by)] if by.contains(number.as_str())), "{uuid} of {number}: {events:?}");
     }
 }

@@ -59,9 +59,9 @@ async fn rejection(url: &str) -> String {
 }
 
 #[track_caller]
-fn assert_contains(told: &str, words: &[&str]) {
+fn assert_contains(message: &str, words: &[&str]) {
     for word in words {
-        assert!(told.contains(word), "{word} in {told}");
+        assert!(message.contains(word), "{word} in {message}");
     }
 }
 
@@ -178,8 +178,8 @@ async fn protected_mode_loading_and_no_answer_have_hints() {
     // What hangs up without a word is no Redis in protected mode.
     let broken = rejection(&server("", None).await).await;
     assert!(!broken.contains("DENIED"), "{broken}");
-    let nobody = format!("redis://127.0.0.1:{}/0", free_port());
-    assert_contains(&rejection(&nobody).await, &["nothing listens", "store.url"]);
+    let no_server_url = format!("redis://127.0.0.1:{}/0", free_port());
+    assert_contains(&rejection(&no_server_url).await, &["nothing listens", "store.url"]);
 }
 
 /// At the start, and again whenever it is something else.

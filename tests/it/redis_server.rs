@@ -113,8 +113,8 @@ impl RedisServer {
 
     /// Empty where it does not answer.
     pub(crate) fn info(&self, section: &str) -> String {
-        let told = self.try_connection().and_then(|mut one| redis::cmd("INFO").arg(section).query(&mut one));
-        told.unwrap_or_default()
+        let section_text = self.try_connection().and_then(|mut one| redis::cmd("INFO").arg(section).query(&mut one));
+        section_text.unwrap_or_default()
     }
 
     /// As [`Self::connection`], of a server that may refuse.

@@ -216,21 +216,21 @@ async fn in_a_split_only_one_side_accepts_logins() {
     let _another = redis_server::start_replica_of(&new);
     world.store = durable(&new);
     let after = world.start().await;
-    let heard =
+    let status_of_message =
         async |daemon: &Daemon, number: &str, id: &str, text: &str| daemon.send_message(number, id, text).await.status;
     for (index, (_, text)) in links.iter().enumerate() {
-        let status = heard(&before, &format!("44770090010{index}"), &format!("H{index}"), text).await;
+        let status = status_of_message(&before, &format!("44770090010{index}"), &format!("H{index}"), text).await;
         assert_eq!(status, 503, "nobody has it but the old half");
     }
     before.worker.poll().await.ok();
     assert_eq!((world.receiver.requests().len(), world.gateway.requests().len()), (0, 0), "and nothing is sent");
     // The first message comes again, now to the new half; the second code is tried by somebody else.
     for (number, id, (_, text)) in [("447700900100", "H0", &links[0]), ("447700900199", "H9", &links[1])] {
-        until("the new half takes it", async || heard(&after, number, id, text).await == 200).await;
+        until("the new half takes it", async || status_of_message(&after, number, id, text).await == 200).await;
     }
     until("both have a callback", async || callbacks_by_link(&world).len() == 2).await;
     replica_of(&old, "127.0.0.1", &new.port.to_string());
-    assert_eq!(heard(&before, "447700900101", "H1", &links[1].1).await, 503);
+    assert_eq!(status_of_message(&before, "447700900101", "H1", &links[1].1).await, 503);
     before.worker.poll().await.ok();
     after.settle().await;
     assert_eq!((world.receiver.requests().len(), world.gateway.requests().len()), (2, 2), "each once");

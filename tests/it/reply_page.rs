@@ -159,8 +159,8 @@ async fn a_changed_text_is_reported_or_rejected(test_store: TestStore) {
     let path = link_in(&reply(&world, 1).await);
     let token = redirect_parameters(&Browser::default().submit_link(&daemon, &path).await).unwrap()["token"].clone();
     assert_eq!(redeem(&daemon, json!({"token": token})).await.data("text_changed"), &json!(true));
-    let told = events(&world, &daemon).await;
-    assert!(told.iter().all(|event| event["data"]["text_changed"] == true), "{told:?}");
+    let received = events(&world, &daemon).await;
+    assert!(received.iter().all(|event| event["data"]["text_changed"] == true), "{received:?}");
 
     let minted = daemon.mint(json!({})).await;
     let typed_by_hand = minted.text_of("text").to_lowercase().replace(" - ", "\n— ").replace(' ', "  ");

@@ -127,7 +127,7 @@ async fn ids_of_another_tenant_are_answered_like_unknown_ids(test_store: TestSto
     let before = snapshot(&daemon, &theirs).await;
     for entry in ROUTES {
         // Whoever holds a bearer may use it, and a gateway proves itself with the secret of the instance.
-        if entry.access != Access::Token {
+        if entry.access != Access::ApiToken {
             continue;
         }
         if entry.path.starts_with("/v2/auth/otp/") {

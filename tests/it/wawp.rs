@@ -198,9 +198,9 @@ async fn an_instance_has_aliases_and_a_token_of_one_instance_needs_none() {
     assert_eq!(by_token.status, 200, "{}", by_token.text);
     let foreign = ask(&[("instance_id", "another"), ("access_token", TOKEN)]).await;
     assert_eq!((foreign.status, &foreign.json["errors"][0]["field"]), (422, &json!("instance_id")));
-    let nobody = ask(&[("instance_id", "6A1B2C3D4E")]).await;
-    assert_eq!(nobody.status, 401);
-    assert!(nobody.json["detail"].as_str().unwrap().contains("access_token"), "{}", nobody.text);
+    let unauthenticated = ask(&[("instance_id", "6A1B2C3D4E")]).await;
+    assert_eq!(unauthenticated.status, 401);
+    assert!(unauthenticated.json["detail"].as_str().unwrap().contains("access_token"), "{}", unauthenticated.text);
     let path = daemon.post("/api/otp/v2/6A1B2C3D4E/generate-link", json!({})).await;
     assert_eq!(path.status, 200, "{}", path.text);
     let wrong = daemon.post("/api/otp/v2/6A1B2C3D4F/generate-link", json!({})).await;

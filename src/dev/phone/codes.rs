@@ -24,10 +24,10 @@ pub(in crate::dev) struct CodeForm {
 }
 
 impl FakePhone {
-    pub(in crate::dev) async fn request_code(&self, wanted: CodeForm) -> Result<DaemonResponse, EgressError> {
-        self.no_whatsapp.store(wanted.no_whatsapp, Ordering::Relaxed);
+    pub(in crate::dev) async fn request_code(&self, form: CodeForm) -> Result<DaemonResponse, EgressError> {
+        self.no_whatsapp.store(form.no_whatsapp, Ordering::Relaxed);
         self.record(|history, at| history.code_requested_at = Some(at));
-        self.daemon.post("/request-code", &Value::Object(wanted.fields)).await
+        self.daemon.post("/request-code", &Value::Object(form.fields)).await
     }
 
     pub(in crate::dev) async fn type_code(&self, chat: &str, code: &str) -> Result<DaemonResponse, EgressError> {

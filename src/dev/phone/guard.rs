@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_and_the_own_page_are_accepted() {
+    fn other_clients_and_the_same_origin_are_accepted() {
         assert!(ok("127.0.0.1:8081", None, None));
         assert!(ok("localhost:8081", Some("http://localhost:8081"), Some("same-origin")));
     }

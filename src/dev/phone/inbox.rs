@@ -89,7 +89,7 @@ pub(super) async fn callback(phone: Data<FakePhone>, request: HttpRequest, body:
             genuine,
             attempt: 1,
             webhook_id,
-            answered,
+            status: answered,
         });
     });
     HttpResponse::build(StatusCode::from_u16(answered).unwrap_or_default()).finish()

@@ -148,8 +148,8 @@ fn own_headers(code: Code) -> &'static [&'static str] {
 }
 
 fn common_headers(spends: bool) -> Value {
-    let told: &[&str] = if spends { &["RateLimit", "RateLimit-Policy"] } else { &[] };
-    let names = ["X-Request-Id"].iter().chain(told);
+    let limit_headers: &[&str] = if spends { &["RateLimit", "RateLimit-Policy"] } else { &[] };
+    let names = ["X-Request-Id"].iter().chain(limit_headers);
     names.map(|name| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }))).collect()
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::{checkpoint::Checkpointer, queue, trim, writer::GROUP};
+use super::{checkpoint::Checkpointer, queue, trim, writer::MAX_GROUP};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How often the writer looks whether the checkpointer is done, if there is nothing else to do.
@@ -46,7 +46,7 @@ impl Upkeep {
 
     /// Part of a group's transaction. A batch is as large as a group, so deleting keeps up with any load.
     pub(super) fn trim(&mut self, connection: &Connection, now: i64) -> rusqlite::Result<()> {
-        self.behind = trim::batch(connection, now, GROUP)?;
+        self.behind = trim::batch(connection, now, MAX_GROUP)?;
         queue::shorten_leases(connection, now)?;
         self.pending = self.behind;
         self.last = Instant::now();

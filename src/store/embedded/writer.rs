@@ -22,9 +22,9 @@ use self::step::Operation;
 use super::{ballast::Ballast, checkpoint::Checkpointer, error::passes, time::Time, upkeep::Upkeep};
 
 /// Most queued writes; further ones are refused at once.
-const QUEUE: usize = 1024;
+const MAX_QUEUED: usize = 1024;
 /// Most writes in one transaction.
-pub(super) const GROUP: usize = 256;
+pub(super) const MAX_GROUP: usize = 256;
 
 pub(super) struct Writer {
     queue: Option<SyncSender<Operation>>,
@@ -41,10 +41,10 @@ impl Writer {
         checkpointer: Checkpointer,
         running: Running,
     ) -> io::Result<Self> {
-        let (queue, operations) = sync_channel(QUEUE);
+        let (queue, operations) = sync_channel(MAX_QUEUED);
         let full = ballast.full();
         let work = move || {
-            if let ControlFlow::Break(error) = work(connection, &operations, &time, ballast, checkpointer) {
+            if let ControlFlow::Break(error) = run(connection, &operations, &time, ballast, checkpointer) {
                 running.failed(&error.to_string());
             }
         };
@@ -88,7 +88,7 @@ impl Drop for Writer {
 
 /// Runs until the queue is closed or the disk fails. After a failed fsync the content of the disk is unknown, and a
 /// second fsync would report success: only a new process, which reads the disk, can tell.
-fn work(
+fn run(
     mut connection: Connection,
     operations: &Receiver<Operation>,
     time: &Time,
@@ -96,7 +96,7 @@ fn work(
     checkpointer: Checkpointer,
 ) -> ControlFlow<Error> {
     let mut upkeep = Upkeep::new(checkpointer);
-    while let Some(group) = next(operations, &upkeep) {
+    while let Some(group) = next_group(operations, &upkeep) {
         ballast.look();
         let wrote = !group.is_empty();
         let due = upkeep.is_due(wrote);
@@ -104,7 +104,7 @@ fn work(
         let landed = match landed {
             Ok(landed) => landed,
             Err(error) => {
-                survive(error)?;
+                continue_or_break(error)?;
                 false
             }
         };
@@ -113,14 +113,14 @@ fn work(
         }
         // On a full disk too: after a checkpoint the log can be reused from its start.
         if let Err(error) = upkeep.checkpoint(&connection, due) {
-            survive(error)?;
+            continue_or_break(error)?;
         }
     }
     ControlFlow::Continue(())
 }
 
 /// The queued writes, without waiting for more. Empty if only upkeep is due; `None` at the end.
-fn next(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operation>> {
+fn next_group(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operation>> {
     let first = match upkeep.pause() {
         Some(pause) => match operations.recv_timeout(pause) {
             Ok(first) => first,
@@ -130,7 +130,7 @@ fn next(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operati
         None => operations.recv().ok()?,
     };
     let mut group = vec![first];
-    while group.len() < GROUP {
+    while group.len() < MAX_GROUP {
         match operations.try_recv() {
             Ok(operation) => group.push(operation),
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
@@ -140,7 +140,7 @@ fn next(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operati
 }
 
 /// Continues after temporary errors.
-fn survive(error: Error) -> ControlFlow<Error> {
+fn continue_or_break(error: Error) -> ControlFlow<Error> {
     if passes(&error) {
         tracing::warn!(%error, "the store cannot write");
         ControlFlow::Continue(())
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_step_leaves_no_trace_and_undoes_no_other() {
+    async fn a_failed_step_is_rolled_back_without_the_others() {
         let directory = tempfile::tempdir().unwrap();
         let writer = start(directory.path(), |_| ());
         // Keeps the writer busy until the others are queued, so that they form one group.

@@ -26,7 +26,7 @@ use super::{
     error_hint,
     master::{ConfirmationSettings, Master},
     node::Node,
-    retries::{Recovery, Repeat, classify, explain, retry_delay, with_deadline},
+    retries::{Recovery, ResendPolicy, classify, explain, retry_delay, with_deadline},
     seed_nodes::{NodeAddress, SeedNodes},
     slot_map::{self, SlotMap},
 };
@@ -91,19 +91,19 @@ impl Cluster {
     }
 
     /// Sends a write; in a durable store, waits until it is confirmed.
-    pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+    pub(super) async fn confirm(&self, cmd: Cmd, repeat: ResendPolicy, deadline: Instant) -> Result<Value, StoreError> {
         self.send_write(&cmd, repeat, self.confirmed.as_ref(), deadline).await
     }
 
     /// Sends a write that needs no confirmation by replicas.
-    pub(super) async fn write(&self, cmd: Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+    pub(super) async fn write(&self, cmd: Cmd, repeat: ResendPolicy, deadline: Instant) -> Result<Value, StoreError> {
         self.send_write(&cmd, repeat, None, deadline).await
     }
 
     async fn send_write(
         &self,
         cmd: &Cmd,
-        repeat: Repeat,
+        repeat: ResendPolicy,
         confirmed: Option<&ConfirmationSettings>,
         deadline: Instant,
     ) -> Result<Value, StoreError> {

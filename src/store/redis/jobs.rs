@@ -7,8 +7,8 @@ use super::{
     RedisStore, key,
     leases::TIMER,
     millis,
-    parse::{self, StoredJob, reply},
-    retries::Repeat,
+    parse::{self, StoredJob, from_value},
+    retries::ResendPolicy,
     script,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Lanes read per partition and poll.
-const MAX_LANES: usize = 256;
+const MAX_LANES_PER_POLL: usize = 256;
 
 #[async_trait]
 impl Jobs for RedisStore {
@@ -44,7 +44,7 @@ impl Jobs for RedisStore {
         if leased.lane == Lane::timer() {
             return self.settle_timer(leased, settlement).await;
         }
-        let (word, at, note) = match settlement {
+        let (action, at, note) = match settlement {
             Settlement::Done => ("done", 0, ""),
             Settlement::Delivered => ("ended", 0, ""),
             Settlement::Retry { at, note } => ("retry", at.as_millisecond(), note.as_str()),
@@ -52,7 +52,7 @@ impl Jobs for RedisStore {
             Settlement::Dead { note, .. } => ("ended", 0, note.as_str()),
         };
         let partition = leased.partition;
-        let (ended, memory, kept) = match settlement {
+        let (ended, retention, max_archived) = match settlement {
             Settlement::Delivered => {
                 (key::delivered(partition, leased.instance), DELIVERED_RETENTION, MAX_DELIVERED_JOBS)
             }
@@ -65,16 +65,16 @@ impl Jobs for RedisStore {
             key::leases(partition),
             ended,
         ]);
-        cmd.arg(self.time.shift())
+        cmd.arg(self.time.test_offset_millis())
             .arg(&leased.lane.0)
             .arg(&leased.id.0)
             .arg(leased.fence)
-            .arg(word)
+            .arg(action)
             .arg(at)
             .arg(note)
-            .arg(millis(memory))
-            .arg(kept);
-        let (now, settled): (i64, i64) = reply(self.connection.write(cmd, Repeat::Marked).await?)?;
+            .arg(millis(retention))
+            .arg(max_archived);
+        let (now, settled): (i64, i64) = from_value(self.connection.write(cmd, ResendPolicy::Marked).await?)?;
         if now > 0 {
             self.time.observe(now);
         }
@@ -91,7 +91,7 @@ impl Jobs for RedisStore {
                 .arg(key::hold(partition, lane))
                 .arg(until.as_millisecond())
                 .arg("PXAT")
-                .arg(until.as_millisecond() + millis(HOLD_RETENTION) - self.time.shift());
+                .arg(until.as_millisecond() + millis(HOLD_RETENTION) - self.time.test_offset_millis());
             if over {
                 // Listed at the end of the hold; the next lease reports its real due time.
                 let mut listed = redis::cmd("ZADD");
@@ -113,9 +113,9 @@ impl Jobs for RedisStore {
             key::dead(partition, instance),
             key::delivered(partition, instance),
         ]);
-        cmd.arg(self.time.shift()).arg(&lane.0).arg(&id.0);
+        cmd.arg(self.time.test_offset_millis()).arg(&lane.0).arg(&id.0);
         cmd.arg(millis(DEAD_RETENTION)).arg(millis(DELIVERED_RETENTION));
-        let (now, replayed): (i64, i64) = self.confirmed(cmd, Repeat::Never).await?;
+        let (now, replayed): (i64, i64) = self.confirmed(cmd, ResendPolicy::Never).await?;
         self.time.observe(now);
         Ok(replayed == 1)
     }
@@ -127,14 +127,14 @@ impl RedisStore {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
             let mut cmd = script::DUE.call(&[key::lanes(partition), key::timers(partition), key::leases(partition)]);
-            cmd.arg(self.time.shift()).arg(MAX_LANES).arg(millis(MAX_LEASE));
+            cmd.arg(self.time.test_offset_millis()).arg(MAX_LANES_PER_POLL).arg(millis(MAX_LEASE));
             pipeline.add_command(cmd);
         }
         let values = self.connection.run_partly(&mut pipeline).await?;
         let (mut due, mut lapsed) = (Vec::new(), Vec::new());
         for (partition, value) in Partition::all().zip(values) {
             let Some(value) = value else { continue };
-            let mut answer: Vec<String> = reply(value)?;
+            let mut answer: Vec<String> = from_value(value)?;
             let lanes = answer.split_off(3);
             self.time.observe(answer[0].parse().unwrap_or_default());
             if answer[1] == "1" {
@@ -170,5 +170,5 @@ pub(super) fn due_time(score: &str) -> Option<Timestamp> {
 }
 
 pub(super) fn stored_job(job: Vec<u8>) -> Result<StoredJob, StoreError> {
-    parse::read_job(job).ok_or_else(|| StoreError::Corrupt("a job without a head".to_owned()))
+    parse::parse_job(job).ok_or_else(|| StoreError::Corrupt("a job without a head".to_owned()))
 }

@@ -8,7 +8,7 @@ use crate::{
     store::{Job, Lane, Locator, RecordChange, RecordId, Reservation, StoreError, StoredRecord},
 };
 
-pub(super) fn reply<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
+pub(super) fn from_value<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
     T::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
@@ -102,7 +102,7 @@ pub(super) struct StoredJob {
 }
 
 /// Reverses [`write_job`].
-pub(super) fn read_job(mut bytes: Vec<u8>) -> Option<StoredJob> {
+pub(super) fn parse_job(mut bytes: Vec<u8>) -> Option<StoredJob> {
     let (length, head) = first_line(&bytes)?;
     let mut words = head.splitn(4, ' ').skip(1);
     let since = from_millis(words.next()?.parse().ok()?);

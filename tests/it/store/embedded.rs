@@ -195,7 +195,7 @@ fn log_restarts(directory: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn the_log_is_copied_into_the_database_and_begun_anew() {
+async fn the_log_is_copied_into_the_database_and_restarted() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path(), &Clock::default());
     create(&store, id(), b"1").await;

@@ -89,9 +89,9 @@ pub(super) async fn heartbeats_are_kept_for_a_day(store: &dyn Store, clock: &Clo
 }
 
 pub(super) async fn a_store_describes_itself(store: &dyn Store, _: &Clock) {
-    let told = store.describe().await.unwrap();
-    assert!(told.text.starts_with("Redis ") || told.text.starts_with("SQLite "), "{told:?}");
-    assert!(told.used_bytes > 0 && told.limit_bytes > told.used_bytes, "{told:?}");
+    let description = store.describe().await.unwrap();
+    assert!(description.text.starts_with("Redis ") || description.text.starts_with("SQLite "), "{description:?}");
+    assert!(description.used_bytes > 0 && description.limit_bytes > description.used_bytes, "{description:?}");
 }
 
 pub(super) async fn held_jobs_are_not_overdue(store: &dyn Store, clock: &Clock) {

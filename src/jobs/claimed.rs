@@ -8,15 +8,15 @@ use std::{
 use super::share::{LaneConfidence, PermitOwner};
 
 /// Window over which the ended attempts of a lane are counted.
-const SPAN: Duration = Duration::from_millis(100);
+const WINDOW: Duration = Duration::from_millis(100);
 /// Maximum number of jobs of one lane that wait in hand.
-const MAX_SURPLUS: usize = 256;
+const MAX_PREFETCH: usize = 256;
 
 /// Jobs in hand: attempts in flight, and jobs that wait for one of them to end.
-pub(super) struct InHand {
+pub(super) struct ClaimedJobs {
     jobs: usize,
     /// Start times of the attempts in flight.
-    begun: Vec<Instant>,
+    started: Vec<Instant>,
     groups: HashMap<String, Group>,
     pub(super) owner: PermitOwner,
     /// Confidence under which the jobs are currently counted.
@@ -26,22 +26,22 @@ pub(super) struct InHand {
 #[derive(Default)]
 struct Group {
     jobs: usize,
-    begun: bool,
+    in_flight: bool,
 }
 
 /// Result of beginning the attempt of a job in hand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Begin {
-    Begun,
+pub enum StartResult {
+    Started,
     /// Another job of its group is being attempted.
     GroupBusy,
     /// The party behind the lane has as many attempts in flight as it takes.
-    Full,
+    AtLimit,
 }
 
-impl InHand {
+impl ClaimedJobs {
     pub(super) fn new(owner: PermitOwner, confidence: LaneConfidence) -> Self {
-        Self { jobs: 0, begun: Vec::new(), groups: HashMap::new(), owner, confidence }
+        Self { jobs: 0, started: Vec::new(), groups: HashMap::new(), owner, confidence }
     }
 
     pub(super) fn add(&mut self) {
@@ -49,37 +49,37 @@ impl InHand {
     }
 
     /// Adds a job in hand to its group.
-    pub(super) fn join(&mut self, group: &str) {
+    pub(super) fn join_group(&mut self, group: &str) {
         match self.groups.get_mut(group) {
             Some(known) => known.jobs += 1,
-            None => drop(self.groups.insert(group.to_owned(), Group { jobs: 1, begun: false })),
+            None => drop(self.groups.insert(group.to_owned(), Group { jobs: 1, in_flight: false })),
         }
     }
 
-    pub(super) fn begin(&mut self, group: Option<&str>, width: usize, now: Instant) -> Begin {
-        if self.begun.len() >= width {
-            return Begin::Full;
+    pub(super) fn try_start(&mut self, group: Option<&str>, width: usize, now: Instant) -> StartResult {
+        if self.started.len() >= width {
+            return StartResult::AtLimit;
         }
         if let Some(group) = group.and_then(|group| self.groups.get_mut(group)) {
-            if group.begun {
-                return Begin::GroupBusy;
+            if group.in_flight {
+                return StartResult::GroupBusy;
             }
-            group.begun = true;
+            group.in_flight = true;
         }
-        self.begun.push(now);
-        Begin::Begun
+        self.started.push(now);
+        StartResult::Started
     }
 
     /// Removes a job; `begun` is the start time of its attempt, if it began.
     pub(super) fn remove(&mut self, group: Option<&str>, begun: Option<Instant>) {
         self.jobs -= 1;
-        if let Some(place) = begun.and_then(|begun| self.begun.iter().position(|since| *since == begun)) {
-            self.begun.swap_remove(place);
+        if let Some(place) = begun.and_then(|begun| self.started.iter().position(|since| *since == begun)) {
+            self.started.swap_remove(place);
         }
         let Some((name, group)) = group.and_then(|name| Some((name, self.groups.get_mut(name)?))) else { return };
         group.jobs -= 1;
         if begun.is_some() {
-            group.begun = false;
+            group.in_flight = false;
         }
         if group.jobs == 0 {
             self.groups.remove(name);
@@ -91,16 +91,16 @@ impl InHand {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.begun.len()
+        self.started.len()
     }
 
     /// Jobs that wait for an attempt to end, or whose lease or commit is not confirmed yet.
     pub(super) fn waiting(&self) -> usize {
-        self.jobs - self.begun.len()
+        self.jobs - self.started.len()
     }
 
-    pub(super) fn oldest(&self) -> Option<Instant> {
-        self.begun.iter().min().copied()
+    pub(super) fn oldest_start(&self) -> Option<Instant> {
+        self.started.iter().min().copied()
     }
 
     pub(super) fn has_group(&self, group: &str) -> bool {
@@ -114,31 +114,35 @@ impl InHand {
 
 /// Number of attempts of a lane that ended recently.
 #[derive(Clone, Copy)]
-pub(super) struct Pace {
-    began: Instant,
-    before: usize,
-    now: usize,
+pub(super) struct Throughput {
+    window_start: Instant,
+    previous_window: usize,
+    current_window: usize,
 }
 
-impl Pace {
+impl Throughput {
     pub(super) fn new(now: Instant) -> Self {
-        Self { began: now, before: 0, now: 0 }
+        Self { window_start: now, previous_window: 0, current_window: 0 }
     }
 
     pub(super) fn record(&mut self, now: Instant) {
-        let passed = now.duration_since(self.began);
-        if passed >= SPAN {
-            let before = if passed < 2 * SPAN { self.now } else { 0 };
-            *self = Self { began: now, before, now: 0 };
+        let passed = now.duration_since(self.window_start);
+        if passed >= WINDOW {
+            let before = if passed < 2 * WINDOW { self.current_window } else { 0 };
+            *self = Self { window_start: now, previous_window: before, current_window: 0 };
         }
-        self.now += 1;
+        self.current_window += 1;
     }
 
     /// How many jobs may be taken in hand beyond those that can be attempted now: as many as the lane completed
     /// recently.
-    pub(super) fn surplus(&self, now: Instant) -> usize {
-        let lately = if now.duration_since(self.began) < 2 * SPAN { self.before.max(self.now) } else { 0 };
-        lately.min(MAX_SURPLUS)
+    pub(super) fn prefetch_limit(&self, now: Instant) -> usize {
+        let lately = if now.duration_since(self.window_start) < 2 * WINDOW {
+            self.previous_window.max(self.current_window)
+        } else {
+            0
+        };
+        lately.min(MAX_PREFETCH)
     }
 }
 
@@ -148,38 +152,38 @@ mod tests {
     use crate::store::Lane;
 
     #[test]
-    fn of_a_group_one_attempt_is_in_flight() {
+    fn one_job_of_a_group_is_attempted_at_a_time() {
         let now = Instant::now();
-        let mut hand = InHand::new(PermitOwner::of(&Lane::timer()), LaneConfidence::Proven);
+        let mut hand = ClaimedJobs::new(PermitOwner::of(&Lane::timer()), LaneConfidence::Proven);
         for group in ["a", "a", "b"] {
             hand.add();
-            hand.join(group);
+            hand.join_group(group);
         }
-        assert_eq!(hand.begin(Some("a"), 9, now), Begin::Begun);
-        assert_eq!(hand.begin(Some("a"), 9, now), Begin::GroupBusy);
-        assert_eq!(hand.begin(Some("b"), 1, now), Begin::Full);
+        assert_eq!(hand.try_start(Some("a"), 9, now), StartResult::Started);
+        assert_eq!(hand.try_start(Some("a"), 9, now), StartResult::GroupBusy);
+        assert_eq!(hand.try_start(Some("b"), 1, now), StartResult::AtLimit);
         assert_eq!((hand.in_flight(), hand.waiting()), (1, 2));
         hand.remove(Some("a"), Some(now));
-        assert_eq!(hand.begin(Some("a"), 1, now), Begin::Begun);
+        assert_eq!(hand.try_start(Some("a"), 1, now), StartResult::Started);
         hand.remove(Some("a"), Some(now));
         assert!(!hand.has_group("a") && hand.has_group("b"));
     }
 
     #[test]
-    fn the_surplus_is_what_was_sent_in_the_last_moment() {
+    fn the_prefetch_limit_is_the_recent_throughput() {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
+        let mut pace = Throughput::new(start);
         for _ in 0..30 {
             pace.record(start);
         }
-        pace.record(start + SPAN);
-        assert_eq!(pace.surplus(start + SPAN), 30);
-        pace.record(start + 2 * SPAN);
-        assert_eq!(pace.surplus(start + 2 * SPAN), 1);
-        assert_eq!(pace.surplus(start + 5 * SPAN), 0, "it is long ago");
-        for _ in 0..10 * MAX_SURPLUS {
-            pace.record(start + 2 * SPAN);
+        pace.record(start + WINDOW);
+        assert_eq!(pace.prefetch_limit(start + WINDOW), 30);
+        pace.record(start + 2 * WINDOW);
+        assert_eq!(pace.prefetch_limit(start + 2 * WINDOW), 1);
+        assert_eq!(pace.prefetch_limit(start + 5 * WINDOW), 0, "it is long ago");
+        for _ in 0..10 * MAX_PREFETCH {
+            pace.record(start + 2 * WINDOW);
         }
-        assert_eq!(pace.surplus(start + 2 * SPAN), MAX_SURPLUS);
+        assert_eq!(pace.prefetch_limit(start + 2 * WINDOW), MAX_PREFETCH);
     }
 }

@@ -37,7 +37,7 @@ impl LocalDispatch {
 
     /// Never waits; the number of permits bounds the channel. If the worker is gone, the lease expires and another
     /// replica takes the job.
-    pub fn give(&self, job: StartableJob) {
+    pub fn dispatch(&self, job: StartableJob) {
         let _ = self.sender.send(job);
     }
 }
