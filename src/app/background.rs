@@ -15,7 +15,7 @@ use crate::{
 /// most 2 % of the time, however large the store is.
 const OBSERVE_PAUSE_FACTOR: u32 = 50;
 
-/// Announces this replica to the others. A task of its own, so that nothing slow delays it.
+/// Publishes the heartbeat of this replica. A separate task, so that nothing slow delays it.
 pub(super) async fn heartbeat(ops: Arc<Ops>, readiness: Readiness, stop: CancellationToken) {
     let mut interval = tokio::time::interval(HEARTBEAT_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -27,7 +27,7 @@ pub(super) async fn heartbeat(ops: Arc<Ops>, readiness: Readiness, stop: Cancell
         }
         let announced = timeout(HEARTBEAT_INTERVAL, ops.announce(readiness.is_ready())).await;
         if !matches!(announced, Ok(Ok(()))) {
-            tracing::debug!(?announced, "the heartbeat was not stored");
+            tracing::debug!(?announced, "the heartbeat could not be stored; the next one follows in a few seconds");
         }
     }
 }
@@ -54,7 +54,7 @@ pub(super) async fn observe(ops: Arc<Ops>, readiness: Readiness, stop: Cancellat
     loop {
         let start = Instant::now();
         if let Err(error) = ops.observe().await {
-            tracing::debug!(%error, "cannot refresh the figures of queues and replicas");
+            tracing::debug!(%error, "the metrics of queues and replicas could not be refreshed; trying again");
         }
         let pause = HEARTBEAT_INTERVAL.max(start.elapsed() * OBSERVE_PAUSE_FACTOR);
         tokio::select! {

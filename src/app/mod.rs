@@ -1,4 +1,4 @@
-//! The daemon: builds everything from a configuration, binds, runs, and shuts down in order.
+//! The daemon: builds everything from a configuration, binds, runs, and shuts down gracefully.
 //!
 //! [`load`] reads a configuration and builds its gateways, [`Application::build`] opens the store and binds both
 //! listeners, and [`Application::run`] serves until it is asked to stop or a task fails.
@@ -83,7 +83,7 @@ impl Application {
     /// If a listener, the store's directory, the audit stream or the `GeoIP` database cannot be opened, or if the store
     /// is misconfigured. An unreachable Redis is not an error: the daemon starts and is not ready.
     pub async fn build(config: &Config, instances: Instances, clock: Clock) -> anyhow::Result<Self> {
-        let keys = KeyRing::new(&config.keys.0).context("no key is configured")?;
+        let keys = KeyRing::new(&config.keys.0).context("no master key is configured: set key or key_file")?;
         let metrics = Metrics::new();
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(version, instances = config.instances.len(), store = open::describe(&config.store), "starting");
@@ -136,7 +136,7 @@ impl Application {
                 application.readiness.set_ready();
             }
             Err(error @ StoreError::Misconfigured(_)) => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "the store is not reachable yet: not ready"),
+            Err(error) => tracing::warn!(%error, "the store is not reachable; starting as not ready and trying again"),
         }
         Ok(application)
     }
@@ -156,8 +156,13 @@ impl Application {
         self.operator.local_addr()
     }
 
-    /// Serves until `stop` or until a task ends, then shuts down: reports not ready, keeps listening for
-    /// `shutdown.drain_delay` while load balancers notice, finishes requests, finishes delivery attempts.
+    /// Serves until `stop` or until a task ends, then shuts down in this order:
+    ///
+    /// 1. Reports not ready, and keeps accepting requests for `shutdown.drain_delay`, in which load balancers notice.
+    /// 2. Closes event streams, and finishes the requests that were accepted.
+    /// 3. Stops leasing jobs and finishes attempts, after the requests, because they may commit jobs. At the end of
+    ///    `shutdown.grace` it releases the leases of unfinished jobs, so that another replica continues at once.
+    /// 4. Closes the operator listener, which serves probes and metrics until then, and publishes its last heartbeat.
     ///
     /// # Errors
     /// If a task failed.
@@ -192,7 +197,7 @@ impl Application {
         let operator = listener::serve_operator(operator, move |config| {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
-        // With port 0 nothing else names what the kernel chose.
+        // With port 0, only this line reports the port that the kernel chose.
         let public_url = service.public_url("");
         tracing::info!(listen = %addresses.0, operator_listen = %addresses.1, public_url, "listening");
         if readiness.is_ready() {
@@ -220,7 +225,9 @@ impl Application {
 
         tasks.watch(&stop).await;
         stop.cancel();
-        tracing::info!("stopping: not ready, requests are still accepted");
+        tracing::info!(
+            "shutting down: reporting not ready; requests are accepted until shutdown.drain_delay has passed"
+        );
         draining.cancel();
         tasks.wait_for(READINESS_PROBE).await;
         readiness.set_not_ready("stopping");
@@ -229,16 +236,16 @@ impl Application {
         service.store.changes().close();
         streams.close();
         if timeout_at(deadline, streams.wait()).await.is_err() {
-            tracing::debug!("some event streams did not end in time");
+            tracing::debug!("event streams are still open at the end of the grace period; closing them");
         }
         public_handle.stop(true).await;
         tasks.wait_for(PUBLIC_LISTENER).await;
         stop_worker.cancel();
         if !tasks.wait_for_until(deadline, WORKER).await {
-            tracing::warn!("attempts are still in flight: releasing their jobs");
+            tracing::warn!("the grace period has ended with attempts in flight; releasing their leases");
             worker.release_jobs();
             if !tasks.wait_for_until(Instant::now() + RELEASE_TIMEOUT, WORKER).await {
-                tracing::warn!("not all jobs could be released; they are retried when their leases expire");
+                tracing::warn!("some leases could not be released; their jobs are retried when the leases expire");
             }
         }
         operator_handle.stop(false).await;

@@ -1,7 +1,7 @@
 //! Rate limits per client address for requests that are not authenticated.
 //!
-//! Requests are counted in the store, so that replicas share the limits. Refused addresses are cached here for a few
-//! seconds, and so is the fact that the store is unavailable: requests then pass without being counted.
+//! Counters are in the store, so that all replicas share the limits. Refusals are cached in memory for a few seconds.
+//! If the store is unavailable, requests pass uncounted, and the store is not tried again for a moment.
 
 use std::{
     collections::HashMap,
@@ -39,14 +39,14 @@ use crate::{
     service::{LimitStatus, RequestContext, subscriber_network},
 };
 
-/// Cached refusals; about a megabyte.
+/// Maximum number of cached refusals; about a megabyte.
 const MAX_CACHED_REFUSALS: usize = 10_000;
-/// How long a refusal is cached at most.
+/// Maximum time for which a refusal is cached.
 const MAX_REFUSAL_AGE: Duration = Duration::from_secs(5);
 
-/// How long a request waits for the store to count it.
+/// Timeout for counting a request in the store.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long no request is counted after the store did not answer.
+/// How long requests are not counted after the store failed or timed out.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// What a request is counted as.
@@ -90,7 +90,7 @@ pub(super) struct CountResult {
 #[derive(Default)]
 pub(super) struct AddressLimiter {
     refusals: Mutex<HashMap<Key, CachedRefusal>>,
-    /// The store is not asked before this time.
+    /// No request is counted before this time, because the store did not respond.
     store_retry_at: Mutex<Option<Instant>>,
 }
 
@@ -102,13 +102,14 @@ type Key = (IpAddr, Option<VerificationId>, RequestKind);
 struct CachedRefusal {
     name: LimitName,
     quota: Quota,
-    /// The earliest time at which a request can be allowed again: other requests only take more.
+    /// No request can be allowed before this time; further requests can only delay it.
     blocked_until: Timestamp,
     expires_at: Timestamp,
 }
 
 impl AddressLimiter {
-    /// Counts a request. If the store is unavailable, the request passes: handlers that need the store report it.
+    /// Counts a request and checks its limits. If the store is unavailable, the request passes: handlers that need the
+    /// store respond 503 themselves.
     pub(super) async fn count(
         &self,
         state: &PublicState,
@@ -169,7 +170,7 @@ impl AddressLimiter {
         let mut cache = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= MAX_CACHED_REFUSALS {
             cache.retain(|_, shut| now < shut.blocked_until.min(shut.expires_at));
-            // Otherwise each further insertion would scan the whole map.
+            // If most entries are current, drop all: otherwise each further insertion would scan the full map.
             if cache.len() > MAX_CACHED_REFUSALS / 2 {
                 cache.clear();
             }
@@ -197,7 +198,7 @@ fn link_of_path(keys: &KeyRing, path: &str, kind: Bearer) -> Result<Verification
 fn count_scope(keys: &KeyRing, path: &str) -> CountScope {
     match all_routes().find(|entry| entry.matches(path)).map(|entry| entry.access) {
         Some(Access::Public) => CountScope::Address,
-        // Links that were not created here are refused without a store access: there is nothing to count.
+        // Handlers reject tokens that we did not issue without accessing the store, so they need not be counted.
         Some(Access::LinkToken(kind)) => {
             link_of_path(keys, path, kind).map_or(CountScope::NotCounted, CountScope::Link)
         }
@@ -236,8 +237,10 @@ pub(super) async fn limit_by_address(
 }
 
 fn refusal(state: &PublicState, request: &HttpRequest, wait: Duration) -> actix_web::HttpResponse {
-    let problem =
-        Problem::new(Code::RateLimited, "too many requests from this address; wait as long as Retry-After says");
+    let problem = Problem::new(
+        Code::RateLimited,
+        "too many requests from this address; retry after the time given in Retry-After",
+    );
     let problem = Problem { retry_after: Some(wait), ..problem };
     let page_path: String = request.path().split_inclusive('/').take(3).collect();
     let answer = Visitor::new(state, request).error_response(state, problem, page_path.trim_end_matches('/'));
@@ -262,17 +265,20 @@ mod tests {
         let (now, wait, limits) = (Timestamp::UNIX_EPOCH, Duration::from_mins(1), [(LimitName::Pages, quota)]);
         for number in 0..50_000 {
             gate.cache_refusal(key(number), status, now, wait);
-            assert!(gate.cached_refusal(key(number), now, &limits).is_some(), "the last one always is");
+            assert!(gate.cached_refusal(key(number), now, &limits).is_some(), "the newest refusal is always cached");
             assert!(gate.refusals.lock().unwrap().len() <= MAX_CACHED_REFUSALS);
         }
         let last = key(49_999);
         assert!(gate.cached_refusal(last, now + MAX_REFUSAL_AGE - Duration::from_millis(1), &limits).is_some());
-        assert!(gate.cached_refusal(last, now + MAX_REFUSAL_AGE, &limits).is_none(), "then the store is asked again");
+        assert!(gate.cached_refusal(last, now + MAX_REFUSAL_AGE, &limits).is_none(), "an expired refusal is not used");
         assert!(gate.cached_refusal((last.0, None, RequestKind::Submit), now, &limits).is_none());
         let raised = [(LimitName::Pages, Quota::per(2, Duration::from_mins(1)))];
-        assert!(gate.cached_refusal(last, now, &raised).is_none(), "a reload has changed the limit");
+        assert!(gate.cached_refusal(last, now, &raised).is_none(), "a refusal under other limits is not used");
         gate.cache_refusal(last, status, now, Duration::from_secs(1));
-        assert!(gate.cached_refusal(last, now + Duration::from_secs(1), &limits).is_none(), "a unit may be back");
+        assert!(
+            gate.cached_refusal(last, now + Duration::from_secs(1), &limits).is_none(),
+            "the quota may have recovered"
+        );
     }
 
     /// Each route declares who may call it, and the contract declares what its callers are shown: the two must agree.
@@ -297,7 +303,7 @@ mod tests {
             let path = entry.path.replace(['{', '}'], "x");
             let found = count_scope(&keys, &path);
             let expected = if entry.access == Access::Public { CountScope::Address } else { CountScope::NotCounted };
-            assert_eq!(found, expected, "{path}: no bearer of ours");
+            assert_eq!(found, expected, "{path}: the token was not issued by us");
         }
         let id = VerificationId::new(1, [3; 10]);
         let handle = keys.token(keys.current_id(), Bearer::Handle, id, &[2; 16]).unwrap();

@@ -10,7 +10,7 @@ use crate::{
     service::{Action, Service},
 };
 
-/// Writes an entry for `deed`, if auditing is on and the actor is known. `did` is the method with the route's template,
+/// Writes an entry if auditing is on and the actor is known. `action` is the method with the route's template,
 /// never the path or the query, which hold personal data.
 pub(super) fn write_entry(
     service: &Service,

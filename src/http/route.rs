@@ -138,8 +138,8 @@ pub(super) async fn not_found(request: HttpRequest) -> Result<HttpResponse, Prob
     Err(Problem::not_found())
 }
 
-/// Removes empty segments from the path: people end a URL with a slash, and programs append their own path to that slash.
-/// Middleware outside of all others, so that every one sees the path that is routed.
+/// Removes empty segments from the path: people end a URL with a slash, and programs append their own path to that
+/// slash. Middleware outside of all others, so that every one sees the path that is routed.
 pub(super) async fn normalize_path(
     mut request: ServiceRequest,
     next: Next<impl MessageBody>,

@@ -1,4 +1,4 @@
-//! The jobs of one lane that are leased to this process, and the rate at which its attempts end.
+//! The claimed jobs of one lane, and the rate at which its attempts end.
 
 use std::{
     collections::HashMap,
@@ -7,12 +7,12 @@ use std::{
 
 use super::share::{LaneConfidence, PermitOwner};
 
-/// Window over which the ended attempts of a lane are counted.
+/// Length of a window in which the ended attempts of a lane are counted.
 const WINDOW: Duration = Duration::from_millis(100);
-/// Maximum number of jobs of one lane that wait in hand.
+/// Maximum number of prefetched jobs of one lane.
 const MAX_PREFETCH: usize = 256;
 
-/// Jobs in hand: attempts in flight, and jobs that wait for one of them to end.
+/// Claimed jobs of one lane: attempts in flight, and jobs that wait for one of them to end.
 pub(super) struct ClaimedJobs {
     jobs: usize,
     /// Start times of the attempts in flight.
@@ -29,13 +29,13 @@ struct Group {
     in_flight: bool,
 }
 
-/// Result of beginning the attempt of a job in hand.
+/// Result of starting a claimed job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StartResult {
     Started,
     /// Another job of its group is being attempted.
     GroupBusy,
-    /// The party behind the lane has as many attempts in flight as it takes.
+    /// The lane has as many attempts in flight as its concurrency limit allows.
     AtLimit,
 }
 
@@ -48,7 +48,7 @@ impl ClaimedJobs {
         self.jobs += 1;
     }
 
-    /// Adds a job in hand to its group.
+    /// Adds a claimed job to its group, of which one job at a time is attempted.
     pub(super) fn join_group(&mut self, group: &str) {
         match self.groups.get_mut(group) {
             Some(known) => known.jobs += 1,
@@ -70,7 +70,7 @@ impl ClaimedJobs {
         StartResult::Started
     }
 
-    /// Removes a job; `begun` is the start time of its attempt, if it began.
+    /// Removes a job; `begun` is the start time of its attempt, if it has started.
     pub(super) fn remove(&mut self, group: Option<&str>, begun: Option<Instant>) {
         self.jobs -= 1;
         if let Some(place) = begun.and_then(|begun| self.started.iter().position(|since| *since == begun)) {
@@ -112,7 +112,7 @@ impl ClaimedJobs {
     }
 }
 
-/// Number of attempts of a lane that ended recently.
+/// Number of attempts of a lane that ended in the current and in the previous window.
 #[derive(Clone, Copy)]
 pub(super) struct Throughput {
     window_start: Instant,
@@ -134,8 +134,8 @@ impl Throughput {
         self.current_window += 1;
     }
 
-    /// How many jobs may be taken in hand beyond those that can be attempted now: as many as the lane completed
-    /// recently.
+    /// How many jobs may be claimed beyond those that can be attempted now: as many as ended in the fuller of the last
+    /// two windows.
     pub(super) fn prefetch_limit(&self, now: Instant) -> usize {
         let lately = if now.duration_since(self.window_start) < 2 * WINDOW {
             self.previous_window.max(self.current_window)
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(pace.prefetch_limit(start + WINDOW), 30);
         pace.record(start + 2 * WINDOW);
         assert_eq!(pace.prefetch_limit(start + 2 * WINDOW), 1);
-        assert_eq!(pace.prefetch_limit(start + 5 * WINDOW), 0, "it is long ago");
+        assert_eq!(pace.prefetch_limit(start + 5 * WINDOW), 0, "attempts of old windows do not count");
         for _ in 0..10 * MAX_PREFETCH {
             pace.record(start + 2 * WINDOW);
         }

@@ -9,10 +9,10 @@ use crate::{
     store::{DueLane, Lane},
 };
 
-/// Jobs to lease per partition when many are wanted: the cost of a lease depends more on the number of partitions than
-/// on the number of jobs.
+/// Jobs to lease per partition when many are requested: the cost of a lease depends more on the number of partitions
+/// than on the number of jobs.
 const JOBS_PER_PARTITION: usize = 4;
-/// Partitions that are served at once at least, so that every partition of a lane is served soon.
+/// Minimum number of partitions to lease from at once, so that every partition of a lane is served soon.
 const MIN_PARTITIONS: usize = 16;
 
 /// Due work by lane and partition.
@@ -28,7 +28,7 @@ struct DuePartition {
     version: u64,
     /// Lower bound of the number of due jobs.
     min_due: usize,
-    /// All due jobs belong to groups with a job in hand here.
+    /// All due jobs belong to groups of which this process has claimed a job.
     blocked: bool,
 }
 
@@ -62,7 +62,7 @@ impl DueWork {
     }
 
     /// Records the result of a lease: the number of jobs granted, the due time of the first one left, if any, and
-    /// whether all that is left waits for jobs in hand.
+    /// whether all jobs that are left wait for claimed jobs of their groups.
     pub(super) fn record_grant(
         &mut self,
         lane: &Lane,
@@ -87,7 +87,7 @@ impl DueWork {
         }
     }
 
-    /// Notes that a job of the lane is no longer in hand, so blocked partitions can be asked again.
+    /// Records that a claimed job of the lane has ended, so that blocked partitions can be tried again.
     pub(super) fn unblock(&mut self, lane: &Lane) {
         let Some(partitions) = self.lanes.get_mut(lane) else { return };
         for entry in partitions.values_mut() {
@@ -100,7 +100,7 @@ impl DueWork {
         self.unblocked(lane).map(|(_, entry)| entry.since).min()
     }
 
-    /// Lanes with due work, longest waiting first.
+    /// Lanes with due jobs, longest waiting first.
     pub(super) fn lanes(&self) -> Vec<Lane> {
         let mut lanes: Vec<(Timestamp, &Lane)> =
             self.lanes.keys().filter_map(|lane| Some((self.oldest_due(lane)?, lane))).collect();
@@ -108,7 +108,7 @@ impl DueWork {
         lanes.into_iter().map(|(_, lane)| lane.clone()).collect()
     }
 
-    /// Number of partitions in which a lane has due work.
+    /// Number of partitions in which a lane has due jobs that are not blocked.
     pub(super) fn partitions(&self, lane: &Lane) -> usize {
         self.unblocked(lane).count()
     }
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(backlog.min_due(&lane), 6);
         backlog.record_grant(&lane, Partition::from_byte(1), 3, Some(from_millis(2)), false);
         backlog.record_grant(&lane, Partition::from_byte(2), 1, Some(from_millis(2)), false);
-        assert_eq!(backlog.min_due(&lane), 3, "there is more in both");
+        assert_eq!(backlog.min_due(&lane), 3, "both partitions have jobs left");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Health of the party behind a lane, as seen by this replica: how many attempts it takes at once, and until when it is
-//! held after failures.
+//! Health of the destination of a lane, as seen by this replica: how many concurrent attempts it gets, and until when
+//! it is held after failures.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -9,16 +9,16 @@ use crate::store::LaneKind;
 
 /// An attempt that takes longer than this counts as slow.
 pub const SLOW: Duration = Duration::from_secs(1);
-/// Attempts in flight to a party that answers slowly but successfully.
+/// Concurrent attempts to a destination that responds slowly but successfully.
 const SLOW_WIDTH: usize = 8;
 const FASTEST_WINDOW: SignedDuration = SignedDuration::from_secs(10);
-/// Differences between answer times that are treated as noise.
+/// Differences between response times that are treated as noise.
 const LATENCY_NOISE: Duration = Duration::from_millis(2);
 /// Messages in flight to a gateway whose health is unknown, or that fails.
 const UNPROVEN_MESSAGE_WIDTH: usize = 8;
 /// Timers in flight: they wait for the store only.
 const TIMERS: usize = 32;
-/// Attempts in flight to a party that answers fast.
+/// Maximum number of concurrent attempts to a destination that responds fast.
 pub const MAX_CONCURRENCY: usize = 128;
 const FAILURE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 const MIN_ATTEMPTS: usize = 10;
@@ -29,7 +29,7 @@ const MESSAGE_HOLD: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs
 /// First and longest hold after a gateway has refused our credentials, which only the operator can change.
 const REFUSED_HOLD: [Duration; 2] = [Duration::from_secs(30), Duration::from_mins(10)];
 
-/// Outcome of an attempt, as regards the party behind the lane.
+/// Outcome of an attempt, as far as it concerns the health of the destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AttemptOutcome {
     /// It answered after this time, even if it refused this particular message.
@@ -39,7 +39,7 @@ pub enum AttemptOutcome {
     Refused,
 }
 
-/// Health of one party.
+/// Health of one destination.
 #[derive(Debug)]
 pub struct Health {
     width: usize,
@@ -51,8 +51,8 @@ pub struct Health {
     held_until: Option<Timestamp>,
 }
 
-/// Shortest answer time of a party within the last [`FASTEST_WINDOW`] to twice that. Older times expire, so that a
-/// party that has become slower is measured anew.
+/// Shortest response time of a destination within the last [`FASTEST_WINDOW`] to twice that. Older times expire, so
+/// that a destination that has become slower is measured again.
 #[derive(Debug, Default)]
 struct FastestResponse {
     began: Option<Timestamp>,
@@ -86,9 +86,9 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Records the end of an attempt. Returns the end of the hold if one begins now. The width doubles with every round
-    /// of successes and is halved by a failure. After a hold, the first failure begins the next one, twice as long,
-    /// until an attempt succeeds.
+    /// Records the end of an attempt. Returns the end of the hold if the outcome puts the lane on hold. The width
+    /// doubles with every round of successes and is halved by a failure. After a hold, the first failure begins the
+    /// next one, twice as long, until an attempt succeeds.
     ///
     /// `jitter` in `0.0..=1.0` prolongs a hold by up to a fifth, so that many holds do not end together.
     pub fn record(

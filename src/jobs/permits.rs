@@ -1,8 +1,8 @@
-//! Permits for jobs in hand, and the due work that waits for them.
+//! Decides how many jobs of each lane this process may claim, and tracks the due jobs for which it has no capacity.
 //!
-//! Each party takes a limited number of attempts at once, its width. For a lane that sends fast, some more jobs are
-//! taken in hand, which begin as attempts end: leasing them together costs the store a fraction of leasing each one
-//! when its turn comes.
+//! A job is first claimed (leased, or committed with a lease, under a [`Permit`]), and then started when the
+//! concurrency limit of its lane and its group allow it. From lanes with a high throughput the process claims more jobs
+//! than it can start and starts them as attempts end, because leasing jobs in batches is much cheaper for the store.
 
 mod dispatch;
 mod leasing;
@@ -33,11 +33,11 @@ use super::{
 };
 use crate::store::{Lane, LaneKind};
 
-/// Lanes whose health and pace are remembered. Above this number, lanes without jobs in hand are forgotten.
+/// Maximum number of lanes whose health and throughput are kept. Above it, lanes without claimed jobs are forgotten.
 const MAX_HEALTH_ENTRIES: usize = 10_000;
-/// How far the store's clock may be behind this process's estimate of it.
+/// How far the store's clock may lag behind this process's estimate of it.
 const STORE_CLOCK_LAG: Duration = Duration::from_millis(20);
-/// Retry times that are remembered; retries beyond them are found by the regular poll.
+/// Maximum number of scheduled polls; other retries are found by the regular poll.
 const MAX_RETRY_TIMES: usize = 1_000;
 
 /// The permits of this process.
@@ -52,7 +52,7 @@ struct PermitState {
     claimed: HashMap<Lane, ClaimedJobs>,
     throughputs: HashMap<Lane, Throughput>,
     usage: PermitUsage,
-    /// A lane has due work but no room, because other lanes hold the permits.
+    /// A lane has due jobs but no capacity, because other lanes hold the permits.
     starved: bool,
     health: HashMap<Lane, Health>,
     send_tokens: SendTokens,
@@ -82,7 +82,7 @@ impl PermitState {
         confidence
     }
 
-    /// Attempts that the party behind a lane takes at once.
+    /// Maximum number of concurrent attempts of a lane.
     fn max_concurrency(&self, lane: &Lane) -> usize {
         self.health(lane).map_or_else(
             || Health::default().max_concurrency(lane.kind()),
@@ -94,20 +94,21 @@ impl PermitState {
         self.claimed.get(lane).map_or(0, ClaimedJobs::jobs)
     }
 
-    /// Jobs that may be in hand beyond those being attempted.
+    /// How many jobs may be claimed beyond the concurrency limit. 0 unless recent attempts of the lane succeeded
+    /// quickly.
     fn prefetch_limit(&self, lane: &Lane, now: Instant) -> usize {
         let proven = || self.confidence(lane, now) == LaneConfidence::Proven;
         self.throughputs.get(lane).filter(|_| proven()).map_or(0, |pace| pace.prefetch_limit(now))
     }
 
-    /// Whether so few jobs wait in hand that the next lease is worthwhile.
+    /// Whether fewer than half of the prefetched jobs remain, so that the next batch is worth a lease.
     fn needs_refill(&self, lane: &Lane, now: Instant) -> bool {
         let (jobs, width) = (self.jobs(lane), self.max_concurrency(lane));
         jobs < width || 2 * (jobs - width) < self.prefetch_limit(lane, now)
     }
 
-    /// How many more jobs of a lane may be in hand. Jobs that would only wait leave half of the remaining room to other
-    /// lanes.
+    /// How many more jobs of a lane may be claimed. Prefetched jobs use at most half of the capacity that is left after
+    /// the jobs that can start at once; the rest is for other lanes.
     fn capacity(&mut self, lane: &Lane, now: Instant) -> usize {
         let confidence = self.refresh_confidence(lane, now);
         let owner = self.claimed.get(lane).map_or_else(|| PermitOwner::of(lane), |hand| hand.owner);
@@ -124,9 +125,9 @@ impl Permits {
         Arc::default()
     }
 
-    /// Takes a permit for a job that is about to be committed. Returns `None` if the job must wait in the store: its
-    /// lane has no room or has older work there, its group has a job in hand, or the lane is `paced` and has no send
-    /// token.
+    /// Claims a job that is about to be committed, and starts it if no other claimed job of the lane waits. Returns
+    /// `None` if the job must wait in the store: its lane has no capacity or has older jobs there, a job of its group
+    /// is claimed, or the lane is `rate_limited` and has no send token.
     pub fn try_claim_new(self: &Arc<Self>, lane: &Lane, group: Option<&str>, paced: bool) -> Option<Permit> {
         let mut state = self.state();
         let now = Instant::now();
@@ -139,19 +140,19 @@ impl Permits {
         }
         let mut permit = self.issue_permit(&mut state, lane, now, paced);
         join_group(&mut state, &mut permit, group);
-        // Does not overtake a job that waits.
+        // Start at once only if no other claimed job waits; the count includes this one.
         if state.claimed.get(lane).is_some_and(|hand| hand.waiting() == 1) {
             try_start(&mut state, &mut permit, now);
         }
         Some(permit)
     }
 
-    /// Begins the attempt of a job in hand, if possible.
+    /// Starts a claimed job, if its lane and group allow it.
     pub fn try_start(&self, permit: &mut Permit) -> StartResult {
         try_start(&mut self.state(), permit, Instant::now())
     }
 
-    /// Waits for a change, since the last call, that may allow work to begin.
+    /// Waits for a change, since the last call, that may allow a job to start.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -166,7 +167,7 @@ impl Permits {
         }
     }
 
-    /// When the next scheduled retry comes due. Retries that are already due are forgotten after this call.
+    /// The time of the next scheduled poll. Removes those that have passed.
     pub fn take_next_poll(&self) -> Option<tokio::time::Instant> {
         let mut state = self.state();
         let next = state.retries.first().copied();
@@ -175,7 +176,7 @@ impl Permits {
         next.map(tokio::time::Instant::from_std)
     }
 
-    /// Records the outcome of an attempt. Returns the end of the hold if one begins now.
+    /// Records the outcome of an attempt. Returns the end of the hold if the outcome puts the lane on hold.
     pub fn record_outcome(&self, lane: &Lane, now: Timestamp, outcome: AttemptOutcome) -> Option<Timestamp> {
         let mut guard = self.state();
         let state = &mut *guard;
@@ -224,7 +225,7 @@ impl Permits {
         held
     }
 
-    /// Number of jobs in hand in this process.
+    /// Number of jobs that this process has claimed.
     pub fn claimed_jobs(&self) -> usize {
         self.state().claimed.values().map(ClaimedJobs::jobs).sum()
     }
@@ -241,13 +242,16 @@ impl Permits {
         Permit::new(self, lane, now, paced)
     }
 
-    /// Every change is complete before anything can panic, so a poisoned lock still guards consistent data.
+    /// No panic can occur halfway through an update, so the state is consistent even if the lock is poisoned.
+    ///
+    /// A [`Permit`] must not be dropped while this is held: its drop locks the state.
     fn state(&self) -> MutexGuard<'_, PermitState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The lane under which health is recorded: all messages of a number go through one gateway.
+/// The lane under which health is recorded. All message lanes of an instance share one entry, because they use the same
+/// gateway.
 pub fn health_lane(lane: &Lane) -> Lane {
     match lane.instance() {
         Some(number) if lane.kind().is_message() => Lane::replies(number),

@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(hands.take(&lane, 1, now), 0);
         assert_eq!(hands.tokens_to_draw(&lane, 3, 20, now), 3);
         hands.add(&lane, DrawnTokens { units: 3, wait: Duration::ZERO }, now);
-        assert_eq!(hands.tokens_to_draw(&lane, 3, 20, now), 0, "there is enough in hand");
+        assert_eq!(hands.tokens_to_draw(&lane, 3, 20, now), 0, "enough tokens are left");
         assert_eq!(hands.tokens_to_draw(&lane, 5, 20, now), 2);
         assert_eq!(hands.next_draw(&lane), None, "the bucket has more");
         assert_eq!((hands.take(&lane, 2, now), hands.take(&lane, 2, now)), (2, 1));

@@ -49,7 +49,7 @@ impl Ops {
     pub async fn publish_shutdown(&self) {
         self.service.message_log.flushed().await;
         if let Err(error) = self.publish(false, true).await {
-            tracing::debug!(%error, "the others were not told that this process ends");
+            tracing::debug!(%error, "the shutdown could not be announced; the other replicas notice it by the missing heartbeat");
         }
     }
 

@@ -16,17 +16,17 @@ use crate::{
     trace_context::{self, Span, TraceContext},
 };
 
-/// Longest delay before a job is retried that cannot be attempted here, because its instance or its key is not
-/// configured; another replica may have them.
+/// Maximum delay before retrying a job that this replica cannot process because its instance or key is not configured.
+/// Another replica may have them.
 const MAX_UNPROCESSABLE_DELAY: SignedDuration = SignedDuration::from_secs(60);
 const MAX_UNPROCESSABLE_AGE: SignedDuration = SignedDuration::from_hours(24);
-/// Consecutive leases that may expire without an outcome. A job that reaches this limit is assumed to crash the
-/// processes that attempt it.
+/// Maximum number of consecutive leases that expire without an outcome. A job that reaches it is assumed to crash the
+/// worker and is marked dead.
 const MAX_EXPIRED_LEASES: u32 = 8;
 
 impl Worker {
-    /// Runs an attempt and returns its outcome, also if it panics. `None` means that nothing was decided and the lease
-    /// is left to expire.
+    /// Runs an attempt and returns how to settle the job, even if it panics. `None` after an error of the store: the
+    /// job is retried when its lease expires.
     pub(super) async fn run_supervised(
         &self,
         leased: &Leased,
@@ -48,22 +48,22 @@ impl Worker {
         match outcome {
             Ok(Ok(settlement)) => Some(settlement),
             Ok(Err(error)) => {
-                tracing::warn!(job = %leased.id.0, %error, "a job could not be attempted; it comes again when its lease ends");
+                tracing::warn!(job = %leased.id.0, %error, "a job attempt failed; it is retried when its lease expires");
                 None
             }
             Err(note) => {
-                tracing::error!(job = %leased.id.0, kind, note, "an attempt panicked");
+                tracing::error!(job = %leased.id.0, kind, note, "a job attempt panicked; the job is retried");
                 Some(self.retry(leased, Schedule::REPLY, note))
             }
         }
     }
 
-    /// Settlement of an attempt that is interrupted by shutdown: due again at once. If its message may have been sent,
-    /// this counts as an attempt and is noted.
+    /// Settlement of an attempt that is interrupted by shutdown: the job is due immediately. If the message may have
+    /// been sent, the interruption counts as an attempt.
     fn shutdown_settlement(&self, permit: &Permit) -> Settlement {
         let at = self.service.now();
         if permit.may_have_sent() {
-            let note = AttemptNote { possibly_sent: true, cause: "the process ended" };
+            let note = AttemptNote { possibly_sent: true, cause: "the process was shut down" };
             Settlement::Retry { at, note: note.to_string() }
         } else {
             Settlement::Postpone { at }
@@ -98,7 +98,7 @@ impl Worker {
     ) -> Result<Settlement, ServiceError> {
         if leased.expired_leases >= MAX_EXPIRED_LEASES {
             let reason = DeadReason::Poison;
-            let note = format!("{reason}: {} leases in a row ended without an outcome", leased.expired_leases);
+            let note = format!("{reason}: {} consecutive leases expired without an outcome", leased.expired_leases);
             return Ok(Settlement::Dead { reason, note });
         }
         let Some(instance) = self.service.instances.get(leased.instance) else {
@@ -108,7 +108,7 @@ impl Worker {
         let (payload, parent) = match JobPayload::open_leased(&self.service.keys, leased) {
             Ok(work) => work,
             Err(error) => {
-                tracing::error!(job = %leased.id.0, %error, "a job cannot be read here");
+                tracing::error!(job = %leased.id.0, %error, "a job cannot be read by this replica; another one may have its key");
                 let reason = DeadReason::Unreadable;
                 return Ok(self.postpone_or_give_up(leased, reason, format!("{reason}: {error}")));
             }
@@ -126,9 +126,9 @@ impl Worker {
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let trace_id = context.trace_id_hex();
         if ok {
-            tracing::debug!(work = name, instance = %instance_id, millis, trace_id, "attempt");
+            tracing::debug!(work = name, instance = %instance_id, millis, trace_id, "a job attempt finished");
         } else {
-            tracing::info!(work = name, instance = %instance_id, millis, trace_id, note, "an attempt failed");
+            tracing::info!(work = name, instance = %instance_id, millis, trace_id, note, "a job attempt failed");
         }
         if trace_context::is_recorded(context) {
             trace_context::record(Span {
@@ -155,7 +155,7 @@ impl Worker {
         if now.duration_since(leased.since) > MAX_UNPROCESSABLE_AGE {
             Settlement::Dead { reason, note }
         } else {
-            // Retries soon at first and then less often, so that a replica that can attempt the job gets it quickly.
+            // A quarter of the age, so that a replica that has the instance and the key gets the job soon.
             let age = now.duration_since(leased.since) / 4;
             Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), MAX_UNPROCESSABLE_DELAY) }
         }
@@ -182,7 +182,7 @@ async fn catch_panic<T>(attempt: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(attempt).catch_unwind().await.map_err(|panic: Box<dyn Any + Send>| {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        format!("panic: {}", text.unwrap_or("without a message"))
+        format!("panic: {}", text.unwrap_or("(no message)"))
     })
 }
 

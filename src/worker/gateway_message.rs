@@ -58,7 +58,7 @@ pub(super) async fn send_message(
         service.metrics.numbers_refused.get_or_create(&open).set(i64::from(outcome == AttemptOutcome::Refused));
     }
     if outcome == AttemptOutcome::Refused {
-        tracing::error!(instance = %id, "the gateway refuses our credentials: the number may be logged out or banned");
+        tracing::error!(instance = %id, "the gateway refuses our credentials; check whether the number is logged out or banned, and the token");
     }
     worker.record_outcome(&leased.lane, outcome).await;
     GatewayResponse { sent, after, repeatable }

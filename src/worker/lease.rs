@@ -23,7 +23,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(800);
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Delay after a failed lease.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// Leased jobs that have waited this long without starting are given back: another replica may be faster.
+/// Leased jobs that have waited this long without starting are returned to the store: another replica may be faster.
 const WAIT: Duration = Duration::from_secs(1);
 
 impl Worker {
@@ -50,7 +50,7 @@ impl Worker {
                 looked = tokio::time::Instant::now();
                 next_look = tokio::time::Instant::now() + POLL_INTERVAL.mul_f64(0.75 + 0.5 * random::fraction());
                 if let Err(error) = self.refresh_due().await {
-                    tracing::warn!(%error, "looking for due work failed");
+                    tracing::warn!(%error, "due jobs could not be listed; trying again");
                     continue;
                 }
             }
@@ -58,7 +58,7 @@ impl Worker {
             next_draw = match self.lease_ready().await {
                 Ok(next_draw) => next_draw.map(tokio::time::Instant::from_std),
                 Err(error) => {
-                    tracing::warn!(%error, "due work could not be leased");
+                    tracing::warn!(%error, "due jobs could not be leased; trying again");
                     tokio::time::sleep(RETRY_DELAY).await;
                     None
                 }
@@ -116,7 +116,7 @@ impl Worker {
             match self.service.store.draw(&buckets(lane, rate), units).await {
                 Ok(drawn) => self.permits.add_send_tokens(lane, drawn),
                 Err(error) => {
-                    tracing::warn!(%error, %lane, "no permission to send could be drawn");
+                    tracing::warn!(%error, %lane, "send tokens could not be drawn from the store; trying again");
                     self.permits.add_send_tokens(lane, DrawnTokens { units: 0, wait: POLL_INTERVAL });
                 }
             }
@@ -157,7 +157,7 @@ struct DrawOutcome {
 }
 
 /// The token buckets from which a number's lane draws. Replies to unsolicited messages get half of the rate, so that
-/// strangers who send rubbish cannot delay the replies that other people expect.
+/// strangers who send meaningless messages cannot delay the replies that other people expect.
 fn buckets(lane: &Lane, rate: u32) -> Vec<TokenRequest> {
     let Some(number) = lane.instance() else { return Vec::new() };
     let partition = Partition::from_byte(number.as_bytes()[15]);

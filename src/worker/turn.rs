@@ -1,4 +1,4 @@
-//! Starts the jobs in hand in their order, and settles them.
+//! Starts the jobs that this process has leased, oldest first in each lane, and settles them.
 
 use std::{
     sync::Arc,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Worker {
-    /// Takes in jobs of one lane: those whose permit has begun start, the others wait for their turn.
+    /// Accepts leased jobs of one lane: starts those whose permit allows it, and queues the others.
     pub(super) fn accept_jobs(self: &Arc<Self>, jobs: Vec<StartableJob>) {
         let Some(lane) = jobs.first().map(|job| job.leased.lane.clone()) else { return };
         let (started, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.permit.has_started());
@@ -40,7 +40,7 @@ impl Worker {
         });
     }
 
-    /// Starts the waiting jobs of a lane whose turn has come.
+    /// Starts the waiting jobs of a lane that its concurrency limit and groups allow.
     pub(super) fn start_waiting_in(self: &Arc<Self>, lane: &Lane) {
         let Taken { startable: begun, overdue: late } = self.waiting.take_startable(lane, &self.permits);
         for job in begun {
@@ -55,7 +55,7 @@ impl Worker {
         }
     }
 
-    /// Returns jobs that have not begun to the store, where they keep their place in the order of the lane.
+    /// Returns jobs that have not started to the store, where they keep their position in the lane.
     pub(super) async fn release_unstarted(&self, jobs: Vec<StartableJob>) {
         let settle = async |job: &StartableJob| {
             let settlement = Settlement::Postpone { at: job.leased.since };
@@ -93,7 +93,7 @@ impl Worker {
     /// Stores the outcome, retrying until the store answers or the lease has expired.
     async fn settle(&self, leased: &Leased, settlement: &Settlement) {
         let deadline = Instant::now() + LEASE_DURATION;
-        // A call without an answer may have stored it.
+        // A call without a response may have stored the outcome.
         let mut in_doubt = false;
         loop {
             match self.service.store.settle(leased, settlement).await {
@@ -104,7 +104,7 @@ impl Worker {
                     return;
                 }
                 Err(error) if Instant::now() >= deadline => {
-                    tracing::warn!(job = %leased.id.0, %error, "an outcome could not be stored; the job will come again");
+                    tracing::warn!(job = %leased.id.0, %error, "the outcome of a job could not be stored; the job is attempted again when its lease expires");
                     return;
                 }
                 Err(_) => {

@@ -1,4 +1,4 @@
-//! Jobs in hand whose attempt has not begun.
+//! Leased jobs whose attempt has not started.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,7 +11,7 @@ use crate::{
     store::Lane,
 };
 
-/// A job that has waited this long is given back: its attempt could outlast its lease.
+/// A job that has waited this long is returned to the store: its attempt could outlast its lease.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(4);
 
 /// Waiting jobs by lane, oldest first.
@@ -21,9 +21,9 @@ pub(super) struct Waiting(Mutex<HashMap<Lane, VecDeque<StartableJob>>>);
 /// Jobs taken out of a lane.
 #[derive(Default)]
 pub(super) struct Taken {
-    /// Jobs whose permit has begun.
+    /// Jobs that can start now.
     pub(super) startable: Vec<StartableJob>,
-    /// Overdue jobs, which are to be given back.
+    /// Overdue jobs, to be returned to the store.
     pub(super) overdue: Vec<StartableJob>,
 }
 
@@ -71,7 +71,7 @@ impl Waiting {
         self.lock().remove(lane).map(Vec::from).unwrap_or_default()
     }
 
-    /// Takes out the jobs that have been in hand for longer than `time`.
+    /// Takes out the jobs that were leased longer ago than `time`.
     pub(super) fn take_older_than(&self, time: Duration) -> Vec<StartableJob> {
         let mut late = Vec::new();
         self.lock().retain(|_, waiting| {
@@ -111,7 +111,7 @@ mod tests {
         Lane::replies(InstanceId::from_random([1; 16]))
     }
 
-    /// Jobs with permits that have not begun, as a lease returns them.
+    /// Jobs whose permits have not started, as a lease returns them.
     fn leased(permits: &Arc<Permits>, jobs: &[(&str, i64)]) -> Vec<StartableJob> {
         permits.record_due(&lane(), Partition::from_byte(1), from_millis(0));
         let (request, held) = permits.prepare_leases(&lane(), false).remove(0);

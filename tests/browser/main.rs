@@ -21,7 +21,7 @@ static MODULES: LazyLock<PathBuf> = LazyLock::new(|| {
     prefix.join("node_modules")
 });
 
-/// One browser at a time: each wants a core and much memory.
+/// One browser at a time: each needs a core and much memory.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn chromium() -> PathBuf {

@@ -119,7 +119,7 @@ async fn burst(scale: usize, report: &mut Report) {
     report.at_most("all callbacks of a burst are out, after its last message", after, 2.0, " s");
 }
 
-/// A number that hears more than it may answer.
+/// A number that receives more messages than it may answer.
 async fn order(replicas: usize, report: &mut Report) {
     const RATE: f64 = 20.0;
     const ARRIVALS_PER_SECOND: f64 = 45.0;

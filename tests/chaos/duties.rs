@@ -84,7 +84,7 @@ async fn cell(store: &str, rate: f64, rhythm: Rhythm) -> Row {
         recovered(held).await
     };
     logins += traffic.stop().await;
-    assert!(logins > 0, "nobody logged in");
+    assert!(logins > 0, "no login succeeded");
     Row { retry: longest(&retry), expired: longest(&expired), recovered: longest(&recovered) }
 }
 
@@ -101,7 +101,7 @@ async fn retries(process: &Process) -> Vec<f64> {
     between_attempts(&receivers).await
 }
 
-/// Links that nobody uses; by how many seconds each callback is late.
+/// Links that are never used; by how many seconds each callback is late.
 async fn expiries(process: &Process) -> Vec<f64> {
     let receiver = Fake::start();
     let mut ends = HashMap::new();

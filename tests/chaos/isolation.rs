@@ -214,7 +214,7 @@ fn hanging() -> (TcpListener, String) {
     (listener, url)
 }
 
-/// Asks for test callbacks as fast as it is answered.
+/// Requests test callbacks, each as soon as the last one was answered.
 fn call(process: &Process, cause: &Cause) -> impl Future<Output = ()> + use<> {
     let (client, stop) = (process.client.clone(), Arc::clone(&cause.stop));
     let (accepted, refused) = (Arc::clone(&cause.accepted), Arc::clone(&cause.refused));

@@ -1,5 +1,5 @@
-//! A replica is killed every other second while people log in. Whatever a gateway was answered 200 for is told to the
-//! app: once, but for copies that its receiver recognises.
+//! A replica is killed every two seconds while people log in. For each message that was answered 200, the app must
+//! receive one callback, or several with the same id and body.
 
 use std::{
     collections::HashSet,
@@ -30,7 +30,7 @@ struct Trial {
     store: &'static str,
     replicas: usize,
     logins: usize,
-    /// Between two kills; one process alone is away while it starts.
+    /// Time between two kills. Longer for a single process, which must start again in between.
     pause: Duration,
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
     }
 }
 
-/// Its processes; a place is empty while a new one starts.
+/// The processes of a trial; an entry is `None` while a new process starts.
 type Replicas = Vec<RwLock<Option<Process>>>;
 
 async fn run_one(trial: &Trial, report: &mut Report) {
@@ -79,12 +79,12 @@ async fn run_one(trial: &Trial, report: &mut Report) {
     while first_callbacks(&world.receiver).len() < taken.len() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    // Copies that are still on their way.
+    // Repeated callbacks may still arrive.
     tokio::time::sleep(LEASE_DURATION + Duration::from_secs(3)).await;
     judge(trial, &world, &taken, kills.into_inner(), report);
 }
 
-/// Without warning: whoever asks it anything meanwhile gets no answer.
+/// Kills a process with SIGKILL, and starts another one in its place.
 async fn kill(place: &RwLock<Option<Process>>, world: &World) {
     if let Some(process) = place.read().await.as_ref() {
         process.signal("-KILL");
@@ -97,7 +97,7 @@ async fn kill(place: &RwLock<Option<Process>>, world: &World) {
     *place.write().await = Some(next);
 }
 
-/// One person, whose app and gateway repeat what was not answered, at another replica if there is one.
+/// One login, whose app and gateway repeat requests without a response at the next replica.
 async fn log_in_with_retries(replicas: &Replicas, place: usize) -> SentLogin {
     let mut minted = None;
     let mut turn = place;
@@ -142,8 +142,8 @@ fn judge(trial: &Trial, world: &World, taken: &[SentLogin], kills: usize, report
         percentile(&late, 100)
     ));
     report.judge(&format!("{name}: callbacks lost"), lost == 0, &lost.to_string());
-    report.judge(&format!("{name}: people without a reply"), silent == 0, &silent.to_string());
-    report.judge(&format!("{name}: links told in two ways"), double == 0, &double.to_string());
+    report.judge(&format!("{name}: logins without a reply"), silent == 0, &silent.to_string());
+    report.judge(&format!("{name}: links with differing callbacks"), double == 0, &double.to_string());
     report.at_most(&format!("{name}: repeated with equal id and body"), share, 0.5, " %");
     report.at_most(&format!("{name}: the latest"), percentile(&late, 100), LEASE_DURATION.as_secs_f64() + 3.0, " s");
 }

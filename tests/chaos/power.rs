@@ -1,6 +1,6 @@
 //! The power of a machine with the embedded store is cut while people log in. What was answered is on the disk: a link
-//! that was minted can be used afterwards, and a message that was answered 200 is told to the app and answered in the
-//! chat.
+//! that was minted can be used afterwards, and a message that was answered 200 leads to a callback and to a
+//! reply.
 //!
 //! The store lies on an ext4 of its own in a loop image. A cut stops this file system and its journal at once: whatever
 //! was not flushed is gone, and the next mount replays the journal, as after a loss of power. The image below keeps
@@ -72,7 +72,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
 /// What people began before a cut.
 #[derive(Default)]
 struct Left {
-    /// Minted, and nobody has sent the message yet.
+    /// Links whose message has not been sent yet.
     unused: Vec<PendingLogin>,
     /// Sent, and not answered.
     unanswered: Vec<PendingLogin>,
@@ -98,13 +98,13 @@ impl Taken {
     }
 
     fn missing(&self, world: &World) -> Missing {
-        let told = first_callbacks(&world.receiver);
+        let delivered = first_callbacks(&world.receiver);
         let chats =
             world.gateway.requests().into_iter().map(|reply| reply.json()["chatId"].as_str().unwrap().to_owned());
         let chats: HashSet<String> = chats.collect();
         let all = self.logins.iter().chain(&self.disputed);
         Missing {
-            callbacks: all.filter(|login| !told.contains_key(&login.uuid)).count(),
+            callbacks: all.filter(|login| !delivered.contains_key(&login.uuid)).count(),
             replies: self.logins.iter().filter(|login| !chats.contains(&format!("{}@c.us", login.number))).count(),
         }
     }
@@ -172,7 +172,7 @@ fn judge(world: &World, taken: &Taken, cuts: usize, report: &mut Report) {
     ));
     report.judge("callbacks lost", callbacks == 0, &callbacks.to_string());
     report.judge("people without a reply", replies == 0, &replies.to_string());
-    report.judge("links told in two ways", double == 0, &double.to_string());
+    report.judge("links with differing callbacks", double == 0, &double.to_string());
 }
 
 /// A file system of its own, whose power can be cut.

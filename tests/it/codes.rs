@@ -28,7 +28,7 @@ pub(crate) async fn request(daemon: &Daemon, body: Value) -> Answer {
     daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), body).await
 }
 
-/// Asks for a code and insists.
+/// Requests a code, and repeats the request until it succeeds.
 pub(crate) async fn code(daemon: &Daemon, body: Value) -> (String, String) {
     let answer = request(daemon, body).await;
     assert_eq!(answer.status, 200, "{}", answer.text);

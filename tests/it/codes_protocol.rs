@@ -103,7 +103,7 @@ proptest! {
                         prop_assert_eq!(message, queued, "each message is queued once, in order");
                         queued += 1;
                     }
-                    Effect::Reply(_) => prop_assert!(false, "nobody wrote"),
+                    Effect::Reply(_) => prop_assert!(false, "no message was received"),
                 }
             }
             match verdict {
@@ -133,7 +133,7 @@ proptest! {
         prop_assert!(callbacks.values().all(|times| *times == 1), "{callbacks:?}");
         let endings = [Event::CodeValidated, Event::CodeFailed, Event::CodeExpired, Event::CodeCanceled];
         let ended = endings.iter().filter(|event| callbacks.contains_key(&(**event, 0))).count();
-        prop_assert_eq!(ended, usize::from(record.ended_at().is_some()), "one ending, told once");
+        prop_assert_eq!(ended, usize::from(record.ended_at().is_some()), "one final callback");
     }
 }
 
@@ -179,7 +179,7 @@ fn the_next_channel_is_used_until_none_is_left() {
     let mut record = code(BOTH, 5);
     let lost = |message| undelivered(message, DeliveryFailure::NotOnWhatsApp);
     assert_eq!(step(&mut record, lost(0), 1).1, [Effect::SendCode { message: 1 }]);
-    assert_eq!(step(&mut record, lost(0), 1).1, [], "told twice");
+    assert_eq!(step(&mut record, lost(0), 1).1, [], "the callback is repeated");
     let sent = Effect::CallbackForSend { event: Event::CodeSent, send: 1 };
     assert_eq!(step(&mut record, accepted(1), 2).1, [sent]);
     assert_eq!(step(&mut record, lost(1), 3).1, [Effect::Callback(Event::CodeFailed)]);
@@ -191,7 +191,7 @@ fn an_uncertain_delivery_moves_on_once_and_ends_nothing() {
     let mut record = code(BOTH, 5);
     let lost = |message| undelivered(message, DeliveryFailure::Permanent);
     assert_eq!(step(&mut record, unknown(0), 1).1, [Effect::SendCode { message: 1 }]);
-    assert_eq!(step(&mut record, unknown(0), 1).1, [], "told twice");
+    assert_eq!(step(&mut record, unknown(0), 1).1, [], "the callback is repeated");
     assert_eq!(step(&mut record, lost(1), 2).1, []);
     assert_eq!((record.ended_at(), record.status(from_millis(START + 2))), (None, Status::Pending));
     let mut late = record.clone();

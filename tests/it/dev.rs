@@ -252,7 +252,7 @@ async fn the_token_is_kept_and_the_settings_are_taken_up_while_dev_runs() {
         assert!(Instant::now() < deadline, "{}", String::from_utf8_lossy(&output.stderr));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // SIGHUP asks for a reload, and ends nothing.
+    // SIGHUP requests a reload and does not end the process.
     let pid = dev.child.id().to_string();
     assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -217,7 +217,7 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
         ("redirects", Behavior::Answer(301), waha, Some("answers with a redirect (301)")),
         ("forbids", Behavior::Answer(403), waha, Some("let POST /webhooks/")),
         ("knows nothing", Behavior::Answer(404), waha, Some("does not know this instance")),
-        ("limits bodies", Behavior::Answer(413), waha, Some("allow bodies of a mebibyte")),
+        ("limits bodies", Behavior::Answer(413), waha, Some("allow bodies of 1 MiB")),
         ("reaches nothing", Behavior::Answer(502), waha, Some("it cannot reach the daemon")),
     ] {
         let green = advice.is_none();

@@ -18,7 +18,7 @@ use crate::{
     wait::TIMEOUT,
 };
 
-/// Bytes that a request smuggler wants the daemon to read as a request.
+/// Bytes that an attacker hides in a body so that the daemon reads them as a request.
 const SMUGGLED: &str = "GET /openapi.json HTTP/1.1\r\nhost: smuggled\r\n\r\n";
 
 /// Everything that the daemon answers to these bytes until it closes the connection.

@@ -1,4 +1,4 @@
-//! What happens once is answered alike to whoever did it and asks again, and to nobody else.
+//! A repeated request gets the same response as the first one, but only from the client that made it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Budgets of tokens, instances, chats and senders: that they bite, whom, and how they are told; once per store.
+//! Limits of API tokens, instances, chats and senders, and their response headers; on both stores.
 
 use std::time::{Duration, Instant};
 
@@ -189,7 +189,7 @@ async fn links_per_chat_are_limited(test_store: TestStore) {
         assert_limited(&daemon.mint(json!({"chatId": spelling})).await, "links");
     }
     assert_eq!(daemon.mint(json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
-    assert_eq!(daemon.mint(json!({})).await.status, 200, "a link for whoever sends it is not counted");
+    assert_eq!(daemon.mint(json!({})).await.status, 200, "a link without a chatId is not counted for a chat");
     assert_eq!(
         mint_as(&daemon, META, META_TOKEN, json!({"chatId": CHAT})).await.status,
         200,
@@ -302,7 +302,11 @@ async fn disabled_limits_have_no_effect(test_store: TestStore) {
     assert_eq!(last, "69");
     let link = daemon.create_link(json!({})).await;
     daemon.send_message("447700900123", "O99", &link.text).await;
-    assert_eq!(daemon.status(&link.uuid).await, "verified", "a guesser is heard");
+    assert_eq!(
+        daemon.status(&link.uuid).await,
+        "verified",
+        "a valid code is accepted from a sender who has used up the wrong ones"
+    );
     daemon.finish().await;
 }
 

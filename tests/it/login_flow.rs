@@ -215,7 +215,7 @@ async fn a_disputed_login_cannot_be_redeemed(test_store: TestStore) {
     daemon.finish().await;
 }
 
-/// Who finds the message too late can still say so, and the app hears that it has to end a session.
+/// A person who finds the message later can still dispute it, and the app receives a callback to end the session.
 async fn a_login_can_be_disputed_after_it_was_redeemed(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;

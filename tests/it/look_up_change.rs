@@ -238,8 +238,10 @@ async fn replicas_change_the_key_in_any_order_despite_crashes() {
             assert_eq!(webhook_status(process, number, id, text).await, 200, "every message comes again");
         }
     }
-    until("every login is told", async || all.iter().all(|(uuid, ..)| callbacks_by_link(&world).contains_key(uuid)))
-        .await;
+    until("every login has its callback", async || {
+        all.iter().all(|(uuid, ..)| callbacks_by_link(&world).contains_key(uuid))
+    })
+    .await;
     until("every login is answered", async || world.gateway.requests().len() >= all.len()).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(world.gateway.requests().len(), all.len(), "and once");

@@ -1,4 +1,4 @@
-//! What Redis did and could not tell, and a network that swallows everything.
+//! Commands that Redis executed and whose reply was lost, and a network that drops all packets.
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ async fn a_write_whose_answer_was_lost_is_recognized() {
         assert_eq!(
             store.commit(&change).await.unwrap(),
             CommitOutcome::Conflict,
-            "whoever asks again is somebody else"
+            "another request must not get the same place"
         );
 
         // The job of a message that is about no record is in our hands all the same.

@@ -59,7 +59,7 @@ async fn a_store_whose_disk_fails_ends_the_process_in_order() {
     assert_eq!(status, Some(1), "{log}");
     let places = [
         "a task failed",
-        "stopping: not ready",
+        "shutting down: reporting not ready",
         "countersign::app: stopped",
         "countersign: the store failed: the store's writer failed",
     ];

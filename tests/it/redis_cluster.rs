@@ -59,7 +59,7 @@ async fn a_login_works_with_the_documented_permissions() {
 
     let mut world = World::new(TestStore::directory());
     let url = cluster.url().replace("://", &format!("://us:{PASSWORD}@"));
-    // Without replicas nobody could confirm a write.
+    // Without replicas no write can be confirmed.
     world.store = Some(format!("url = \"{url}\"\ndurability = \"standard\""));
     let processes = [Process::start(&world).await, Process::start(&world).await];
     // Enough for every master to have some.
@@ -93,7 +93,7 @@ async fn a_login_works_with_the_documented_permissions() {
         );
     }
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
-    // Whoever knows the map sends nothing astray.
+    // With a current slot map no command is redirected.
     assert_eq!(cluster.errors("MOVED"), 0);
 }
 
@@ -147,5 +147,5 @@ async fn a_cluster_url_for_a_single_redis_and_the_reverse_are_rejected() {
     cluster.execute(0, &["CONFIG", "SET", "requirepass", PASSWORD]);
     cluster.nodes[1].signal("-KILL");
     let error = open(&cluster.url()).probe().await.unwrap_err().to_string();
-    assert!(error.contains("(NOAUTH)"), "of one that is away and one that refuses us: {error}");
+    assert!(error.contains("(NOAUTH)"), "a refusal is reported before an unreachable node: {error}");
 }

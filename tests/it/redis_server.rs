@@ -38,7 +38,7 @@ pub(crate) fn start_with(more: Vec<String>) -> RedisServer {
 pub(crate) fn start_replica_of(master: &RedisServer) -> RedisServer {
     let follows = vec!["--replicaof".to_owned(), "127.0.0.1".to_owned(), master.port.to_string()];
     let mut server = start_with(follows);
-    // Whoever restarts it decides anew whom it follows.
+    // A restarted server gets its replication settings from the caller.
     server.more.clear();
     server
 }

@@ -1,4 +1,4 @@
-//! A store that went back to an earlier state: what happens again is told under its first id.
+//! A store that was restored to an earlier state: an event that happens again has the same callback id.
 
 use std::{fs, path::Path};
 

@@ -219,7 +219,7 @@ pub(crate) async fn wait_until_notified(
     there: &dyn countersign::store::Store,
     partition: Partition,
 ) {
-    until(&format!("{partition:?} is heard"), async || {
+    until(&format!("{partition:?} is notified"), async || {
         let key = fixture::id().within(partition);
         fixture::create(here, key, b"1").await;
         let mut watch = there.changes().watch(key).unwrap();

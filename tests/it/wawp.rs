@@ -47,7 +47,7 @@ async fn a_code_is_sent_and_verified_by_query(test_store: TestStore) {
     assert_eq!(sent.header("cache-control"), "no-store");
     let mut members: Vec<&String> = sent.json.as_object().unwrap().keys().collect();
     members.sort();
-    assert_eq!(members, ["code", "expires_in", "job_id", "message"], "the code is not told");
+    assert_eq!(members, ["code", "expires_in", "job_id", "message"], "the code is not in the response");
     assert_eq!((&sent.json["code"], &sent.json["expires_in"]), (&json!("success"), &json!(300)));
     let message = last_message(&world, 1).await;
     assert!(message.contains("رمز التحقق") && message.ends_with("\n\nHarbour & Sons"), "{message}");

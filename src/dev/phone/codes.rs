@@ -1,4 +1,4 @@
-//! Codes on the fake phone's page: the app requests one, and checks what the person typed.
+//! One-time codes on the fake phone's page: the app requests a code, and validates the one that the person typed.
 
 use std::sync::atomic::Ordering;
 
@@ -15,7 +15,7 @@ use crate::{dev::client::DaemonResponse, egress::EgressError};
 /// A request for a code.
 #[derive(Deserialize)]
 pub(in crate::dev) struct CodeForm {
-    /// Whether the person is not on WhatsApp.
+    /// Whether the gateway responds that the recipient is not on WhatsApp.
     #[serde(default)]
     pub(in crate::dev) no_whatsapp: bool,
     /// The fields of `request-code`.

@@ -14,7 +14,7 @@ const MAX_ENTRIES: usize = 200;
 pub(in crate::dev) struct PhoneHistory {
     pub(in crate::dev) bubbles: VecDeque<Bubble>,
     pub(in crate::dev) callbacks: VecDeque<ReceivedCallback>,
-    /// The last message, to send it again.
+    /// The last message, for `DeliveryMode::Again`.
     pub(super) last_message: Option<SimulatedMessage>,
     /// When the app last requested a code, in Unix milliseconds.
     pub(super) code_requested_at: Option<i64>,
@@ -38,7 +38,7 @@ pub(in crate::dev) struct Bubble {
     /// The person's chat id, in both directions.
     pub(in crate::dev) chat: String,
     pub(in crate::dev) text: String,
-    /// What is unusual about the message.
+    /// How the delivery differs from a plain message.
     pub(super) note: Option<&'static str>,
     /// The status of the daemon's response to the webhook.
     pub(super) status: Option<u16>,

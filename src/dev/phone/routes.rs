@@ -30,7 +30,7 @@ pub(super) fn all(config: &mut ServiceConfig) {
         .service(resource("/messages").route(post().to(inbox::message)));
 }
 
-/// `POST /mint`: passes the page's fields to the daemon, as an app's server does.
+/// `POST /mint` (creates a link): passes the page's fields to the daemon, as an app's server does.
 async fn create_link(phone: Data<FakePhone>, fields: Json<Value>) -> HttpResponse {
     wrap_response(phone.daemon.post("/generate-link", &fields).await)
 }

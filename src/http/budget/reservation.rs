@@ -1,4 +1,4 @@
-//! A part of the budget and its lifetime: it grows, shrinks, may be evicted, and is returned on drop.
+//! The lifetime of a reservation: it grows, shrinks, may be evicted, and is returned on drop.
 
 use std::{
     sync::{Arc, atomic::Ordering},

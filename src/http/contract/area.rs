@@ -93,7 +93,7 @@ impl Access {
             Self::PollToken => "API token, or the request's poll token",
             Self::Wawp => "access token, in query, body or header",
             Self::Gateway => "the gateway's proof",
-            Self::Nobody => "open to everybody",
+            Self::Nobody => "public",
         }
     }
 

@@ -50,7 +50,7 @@ fn every_problem_code_can_occur_somewhere() {
     for code in crate::http::problem::Code::ALL {
         let declared = operations().iter().any(|operation| operation.problems.contains(code));
         // No operation returns this code; it answers a wrong method.
-        assert!(declared || code.as_str() == "method_not_allowed", "{} is told by no operation", code.as_str());
+        assert!(declared || code.as_str() == "method_not_allowed", "{} is declared by no operation", code.as_str());
     }
 }
 

@@ -1,5 +1,5 @@
-//! `/l/{handle}`: the start page of a login, with its button, QR code and live state, and the form for the code from
-//! the reply.
+//! Pages under `/l/{handle}`: the start page of a login shows a WhatsApp button, a QR code and the live status, and has
+//! the form for the code from the reply.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ struct StartPageTemplate<'a> {
     /// Show the QR code: another phone may send the message, and the text fits.
     show_qr: bool,
     renewable: bool,
-    /// Set once a person has tapped on this page: it may then complete the login automatically.
+    /// Set once a person has pressed the button on this page: the script may then complete the login.
     automatic: &'static str,
     /// What the login is for; empty unless the app has set it.
     purpose: &'a str,
@@ -64,10 +64,11 @@ struct StartPageTemplate<'a> {
 
 type PageResult = Result<HttpResponse, Problem>;
 
-/// A delay of replies above which the page says so.
+/// The page shows a notice if replies are delayed by more than this.
 const MIN_REPORTED_DELAY: Duration = Duration::from_secs(5);
 
-/// `GET /l/{handle}`: stores nothing; a new browser gets a random cookie.
+/// `GET /l/{handle}`: changes nothing in the store, because link previews open it too; a new browser gets a random
+/// cookie.
 pub(crate) async fn start_page(
     state: Data<PublicState>,
     cx: Cx,
@@ -87,7 +88,7 @@ pub(crate) async fn start_page(
     }
 }
 
-/// What a POST changes on the page.
+/// What the response to a POST shows in addition to the login's state.
 struct PageUpdate {
     status: StatusCode,
     open_section: Option<&'static str>,

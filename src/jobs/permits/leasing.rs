@@ -1,4 +1,4 @@
-//! Due work that waits in the store, and what to lease of it.
+//! Due jobs that wait in the store, and which of them to lease.
 
 use std::{sync::Arc, time::Instant};
 
@@ -23,7 +23,7 @@ impl Permits {
         }
     }
 
-    /// Whether a lane has due work in several partitions.
+    /// Whether a lane has due jobs in several partitions.
     pub fn spans_partitions(&self, lane: &Lane) -> bool {
         self.state().backlog.partitions(lane) > 1
     }
@@ -39,7 +39,7 @@ impl Permits {
         self.state().backlog.replace(mark, due);
     }
 
-    /// Lanes with due work and room for it, longest waiting first.
+    /// Lanes with due jobs and capacity for them, longest waiting first. Records whether a lane lacks capacity.
     pub fn refresh_ready_lanes(&self) -> Vec<Lane> {
         let (mut state, now) = (self.state(), Instant::now());
         let in_hand: Vec<Lane> = state.claimed.keys().cloned().collect();
@@ -54,8 +54,8 @@ impl Permits {
         ready
     }
 
-    /// How many send tokens to draw for a paced lane. Unused tokens are lost to the other replicas, so only work that
-    /// is known to be due counts.
+    /// How many send tokens to draw for a rate-limited lane. Other replicas cannot use tokens that were drawn here, so
+    /// only jobs known to be due count.
     pub fn tokens_to_draw(&self, lane: &Lane, rate: u32) -> u32 {
         let (mut state, now) = (self.state(), Instant::now());
         let wanted = state.capacity(lane, now).min(state.backlog.min_due(lane));
@@ -71,7 +71,8 @@ impl Permits {
         self.state().send_tokens.next_draw(lane)
     }
 
-    /// What to lease from a lane, with a permit for each job.
+    /// Builds one lease request per partition, and reserves a permit for each job that it may return. Permits without a
+    /// job return their send tokens.
     pub fn prepare_leases(self: &Arc<Self>, lane: &Lane, paced: bool) -> Vec<(LeaseRequest, Vec<Permit>)> {
         let mut state = self.state();
         let now = Instant::now();
@@ -89,7 +90,7 @@ impl Permits {
         requests
     }
 
-    /// Records the result of a lease, and assigns a permit to each job.
+    /// Records the result of a lease, and assigns a permit to each job. Surplus permits are released.
     pub fn record_grant(
         &self,
         request: &LeaseRequest,

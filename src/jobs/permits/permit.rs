@@ -1,4 +1,4 @@
-//! Permit for one job in hand.
+//! Permit for one claimed job.
 
 use std::{
     sync::{
@@ -11,7 +11,7 @@ use std::{
 use super::{PermitState, Permits};
 use crate::{jobs::claimed::Throughput, store::Lane};
 
-/// Permission to have one job in hand and, once it has begun, to attempt it. Dropping the permit gives it back.
+/// Permission to claim one job and, once started, to attempt it. Dropping the permit returns it.
 pub struct Permit {
     permits: Arc<Permits>,
     pub(super) lane: Lane,
@@ -25,7 +25,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Not begun, and in no group.
+    /// Not started, and in no group.
     pub(super) fn new(permits: &Arc<Permits>, lane: &Lane, taken: Instant, paced: bool) -> Self {
         Self {
             permits: Arc::clone(permits),
@@ -54,22 +54,22 @@ impl Permit {
         self.started_at.is_some()
     }
 
-    /// Time since the attempt began. For a job committed here, this includes waiting for the store and for a processor.
+    /// Time since the attempt started. For a job committed here, this includes waiting for the store and for a thread.
     pub fn attempt_age(&self) -> Duration {
         self.started_at.map_or(Duration::ZERO, |begun| begun.elapsed())
     }
 
-    /// Time since the permit was taken; its job cannot have been leased earlier.
+    /// Time since the permit was issued; its job cannot have been leased earlier.
     pub fn claim_age(&self) -> Duration {
         self.claimed_at.elapsed()
     }
 
-    /// Gives the permit back. The caller must start the jobs that wait for it.
+    /// Returns the permit. The caller must start the jobs that wait for it.
     pub fn end(mut self) {
         self.give_back();
     }
 
-    /// Returns whether jobs in hand may wait for it.
+    /// Returns whether claimed jobs may wait for this permit.
     fn give_back(&mut self) -> bool {
         if std::mem::replace(&mut self.returned, true) {
             return false;

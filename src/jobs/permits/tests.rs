@@ -27,7 +27,7 @@ fn a_new_job_does_not_overtake_due_jobs() {
     let (request, held) = permits.prepare_leases(&lane, false).remove(0);
     assert_eq!((request.partition, request.limit, held.len()), (here, 8, 8));
     assert!(permits.record_grant(&request, LeaseGrant::default(), held).is_empty());
-    assert!(permits.try_claim_new(&lane, None, false).is_some(), "there is no more");
+    assert!(permits.try_claim_new(&lane, None, false).is_some(), "no due job is left");
     assert_eq!(permits.claimed_jobs(), 0);
 }
 
@@ -43,7 +43,7 @@ fn one_job_of_a_group_is_claimed_at_a_time() {
     assert_eq!(request.busy[..], ["chat"]);
     let blocked = LeaseGrant { jobs: Vec::new(), more: Some(from_millis(1)) };
     assert!(permits.record_grant(&request, blocked, unused).is_empty());
-    assert!(permits.refresh_ready_lanes().is_empty(), "all that is due waits for the job in hand");
+    assert!(permits.refresh_ready_lanes().is_empty(), "all due jobs wait for the claimed job of their group");
     while has_changed(&permits) {}
     drop(held);
     assert!(has_changed(&permits));
@@ -53,7 +53,7 @@ fn one_job_of_a_group_is_claimed_at_a_time() {
 #[test]
 fn a_permit_that_sent_nothing_returns_its_send_token() {
     let (permits, lane) = (Permits::new(), lane());
-    assert!(permits.try_claim_new(&lane, None, true).is_none(), "there is none in hand");
+    assert!(permits.try_claim_new(&lane, None, true).is_none(), "no send token was drawn");
     permits.add_send_tokens(&lane, DrawnTokens { units: 1, wait: Duration::from_secs(1) });
     drop(permits.try_claim_new(&lane, None, true).unwrap());
     let permit = permits.try_claim_new(&lane, None, true).unwrap();
@@ -73,7 +73,7 @@ fn a_poll_is_scheduled_for_a_retry() {
     let first = permits.take_next_poll().unwrap();
     assert!(first < tokio::time::Instant::now() + Duration::from_secs(1));
     std::thread::sleep(STORE_CLOCK_LAG);
-    assert_eq!(permits.take_next_poll(), Some(first), "due now, and forgotten");
+    assert_eq!(permits.take_next_poll(), Some(first), "due now, and removed");
     assert!(permits.take_next_poll().unwrap() > first);
 }
 
@@ -88,7 +88,7 @@ fn all_message_lanes_of_an_instance_share_their_health() {
     assert_eq!(permits.held_lanes_by_kind(), HashMap::new());
 }
 
-/// A lane whose party answers fast, after `ended` attempts.
+/// A lane whose destination responds fast, after `ended` attempts.
 fn fast_lane(permits: &Arc<Permits>, ended: usize) -> Lane {
     let lane = Lane("other".to_owned());
     for _ in 0..ended {
@@ -109,11 +109,11 @@ fn a_fast_lane_prefetches_its_recent_throughput() {
     let (request, mut held) = permits.prepare_leases(&lane, false).remove(0);
     assert_eq!(request.limit, width + 10);
     assert!(held.iter().all(|permit| !permit.has_started()));
-    assert!(permits.refresh_ready_lanes().is_empty(), "enough is in hand");
+    assert!(permits.refresh_ready_lanes().is_empty(), "enough jobs are prefetched");
     let begun: Vec<StartResult> = held.iter_mut().map(|permit| permits.try_start(permit)).collect();
     assert_eq!(begun.iter().filter(|begin| **begin == StartResult::Started).count(), width);
     assert_eq!(begun.last(), Some(&StartResult::AtLimit));
-    // Each end lets the next one begin.
+    // The end of each attempt lets the next one start.
     held.remove(0).end();
     assert_eq!(held.last_mut().map(|permit| permits.try_start(permit)), Some(StartResult::Started));
 }
@@ -128,7 +128,7 @@ fn a_new_job_waits_behind_prefetched_ones() {
     assert_eq!(held.len(), width + 10);
     held.remove(0).end();
     let next = permits.try_claim_new(&lane, None, false).unwrap();
-    assert!(!next.has_started(), "others were first");
+    assert!(!next.has_started(), "others wait before it");
 }
 
 #[test]
@@ -161,5 +161,5 @@ fn the_end_of_an_attempt_notifies_a_full_lane() {
     held.remove(0).end();
     assert!(has_changed(&permits));
     permits.record_due(&lane, Partition::from_byte(1), from_millis(1));
-    assert!(has_changed(&permits), "there is room");
+    assert!(has_changed(&permits), "the lane has capacity");
 }

@@ -143,7 +143,7 @@ impl Buckets {
         let mut values = self.connection.run(redis::Pipeline::with_capacity(1).add_command(cmd)).await?;
         let (taken, buckets) = self.decode(values.pop().unwrap_or(Value::Nil))?;
         if buckets.len() != key.keys.len() {
-            return Err(StoreError::Corrupt("take.lua named other buckets".to_owned()));
+            return Err(StoreError::Corrupt("take.lua returned other buckets".to_owned()));
         }
         Ok((taken, buckets))
     }
@@ -151,7 +151,7 @@ impl Buckets {
     fn decode(&self, value: Value) -> Result<(i64, Vec<BucketReply>), StoreError> {
         let numbers: Vec<i64> = from_value(value)?;
         let [now, taken, buckets @ ..] = numbers.as_slice() else {
-            return Err(StoreError::Corrupt("take.lua said too little".to_owned()));
+            return Err(StoreError::Corrupt("take.lua returned too few values".to_owned()));
         };
         self.time.observe(*now);
         let (pairs, _) = buckets.as_chunks::<2>();

@@ -132,7 +132,10 @@ impl Endpoint {
         while let Some(told) = asked.next().await {
             match told {
                 Ok(peers) => return Some(peers),
-                Err(error) => tracing::debug!(error = error.category(), "a Sentinel does not name its peers"),
+                Err(error) => tracing::debug!(
+                    error = error.category(),
+                    "a Sentinel does not list the other Sentinels; using those that are configured"
+                ),
             }
         }
         None

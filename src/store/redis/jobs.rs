@@ -1,4 +1,4 @@
-//! Jobs: which are due, how they are settled, held back and replayed. How they are leased is in [`super::leasing`].
+//! Jobs: listing lanes with due jobs, settling, holding lanes and replaying. Leasing is in [`super::leasing`].
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Lanes read per partition and poll.
+/// Maximum number of lanes read per partition and poll.
 const MAX_LANES_PER_POLL: usize = 256;
 
 #[async_trait]
@@ -93,7 +93,7 @@ impl Jobs for RedisStore {
                 .arg("PXAT")
                 .arg(until.as_millisecond() + millis(HOLD_RETENTION) - self.time.test_offset_millis());
             if over {
-                // Listed at the end of the hold; the next lease reports its real due time.
+                // A held lane is listed with the end of its hold. The next lease corrects the due time.
                 let mut listed = redis::cmd("ZADD");
                 listed.arg(key::lanes(partition)).arg("XX").arg("LT").arg(now.as_millisecond()).arg(&lane.0);
                 pipeline.add_command(listed);
@@ -122,7 +122,7 @@ impl Jobs for RedisStore {
 }
 
 impl RedisStore {
-    /// Lanes with due work, and partitions with expired leases.
+    /// Lanes with due jobs, and partitions with expired leases. Unreachable partitions are left out.
     async fn due_lanes(&self) -> Result<(Vec<DueLane>, Vec<Partition>), StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
@@ -162,7 +162,7 @@ impl RedisStore {
     }
 }
 
-/// A score in milliseconds; `0` stands for none.
+/// Parses a score in milliseconds since the epoch. `None` if it is `0`, which stands for no due time.
 pub(super) fn due_time(score: &str) -> Option<Timestamp> {
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]
     let millis = score.parse::<f64>().unwrap_or_default() as i64;
@@ -170,5 +170,5 @@ pub(super) fn due_time(score: &str) -> Option<Timestamp> {
 }
 
 pub(super) fn stored_job(job: Vec<u8>) -> Result<StoredJob, StoreError> {
-    parse::parse_job(job).ok_or_else(|| StoreError::Corrupt("a job without a head".to_owned()))
+    parse::parse_job(job).ok_or_else(|| StoreError::Corrupt("a stored job has no valid header".to_owned()))
 }

@@ -44,7 +44,7 @@ impl RedisStore {
                 Ok(answers) => batch.iter().zip(answers).for_each(|((place, _), answer)| granted[*place] = answer),
                 Err(error) if all_failed => return Err(error),
                 // The jobs that other masters have leased to us must be worked on.
-                Err(error) => tracing::debug!(%error, "a part of the due work could not be leased"),
+                Err(error) => tracing::debug!(%error, "jobs of some partitions could not be leased; trying again"),
             }
         }
         Ok(granted)
@@ -128,8 +128,8 @@ impl RedisStore {
         cmd
     }
 
-    /// Repeats a lease that got no answer, without leasing anything: what it took before is due again, and need not wait
-    /// for the end of its lease. Gives up when that has ended.
+    /// Repeats a lease that got no answer, without leasing anything: what it took before is due again, and need not
+    /// wait for the end of its lease. Gives up when that has ended.
     fn put_back_later(&self, mut cmd: Cmd) {
         cmd.arg("again");
         // The time of the request is over.

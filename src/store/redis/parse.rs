@@ -36,7 +36,7 @@ pub(super) fn stored(
         Some((u64::from_be_bytes(*version), RecordId::from_parts(*id, locator), i64::from_be_bytes(until)))
     };
     let Some((version, id, until)) = head() else {
-        return Err(StoreError::Corrupt("a record without a head".to_owned()));
+        return Err(StoreError::Corrupt("a stored record has no valid header".to_owned()));
     };
     if from_millis(until) <= now {
         return Ok(None);
@@ -117,7 +117,8 @@ pub(super) fn write_claim(fingerprint: Digest, claim: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn read_claim(bytes: &[u8]) -> Result<Reservation, StoreError> {
-    let (fingerprint, claim) =
-        bytes.split_first_chunk().ok_or_else(|| StoreError::Corrupt("a reservation that is none".to_owned()))?;
+    let (fingerprint, claim) = bytes
+        .split_first_chunk()
+        .ok_or_else(|| StoreError::Corrupt("a stored reservation has no valid header".to_owned()))?;
     Ok(Reservation { fingerprint: Digest::from_bytes(*fingerprint), claim: claim.to_vec() })
 }

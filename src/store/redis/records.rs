@@ -78,7 +78,7 @@ impl Records for RedisStore {
                 "the write was not confirmed: its answer was lost, and something was written since".to_owned(),
             )),
             "late" => Ok(CommitOutcome::Late(from_millis(now))),
-            other => Err(StoreError::Corrupt(format!("commit.lua said {other}"))),
+            other => Err(StoreError::Corrupt(format!("commit.lua returned {other}"))),
         }
     }
 

@@ -112,7 +112,7 @@ pub(super) async fn waiting_callbacks_are_listed_without_a_lease(store: &dyn Sto
     clock.advance(Duration::from_secs(61));
     let leased = lease_callback(store).await;
     assert_eq!(leased.attempts, 1, "looking has spent nothing");
-    assert_eq!(jobs(store, JobState::Waiting).await.len(), 2, "also while somebody works on it");
+    assert_eq!(jobs(store, JobState::Waiting).await.len(), 2, "also while it is leased");
 }
 
 /// Pages of `size` from the first to the last.
@@ -252,7 +252,7 @@ pub(super) async fn removed_jobs_are_never_leased(store: &dyn Store, clock: &Clo
     store.remove(&Removal { jobs: vec![in_hand.id.clone()], ..removal() }).await.unwrap();
     assert!(!store.settle(&in_hand, &Settlement::Retry { at: at(store, 0), note: String::new() }).await.unwrap());
     clock.advance(LEASE_DURATION * 2);
-    assert!(lease_of(store, HERE, &callback_lane(), 9).await.is_empty(), "what was in hand is gone as well");
+    assert!(lease_of(store, HERE, &callback_lane(), 9).await.is_empty(), "leased jobs are removed as well");
 
     let change = Change { jobs: ["x/1", "x/2", "y/1", "xx/1", "x"].map(job).into(), ..empty_change(HERE) };
     queue(store, vec![Job { lease: true, ..job("x/3") }]).await;

@@ -50,7 +50,8 @@ pub(super) async fn in_a_cluster(cluster: &crate::cluster_server::Cluster, clock
     store
 }
 
-/// Waits until the store hears what other replicas tell: then it rings once for what it may have missed.
+/// Waits until the store is subscribed to the changes of other replicas: it then notifies once, for those it may have
+/// missed.
 pub(super) async fn wait_until_subscribed(store: &dyn Store) {
     let mut watch = store.changes().watch(id()).unwrap();
     assert!(crate::wait::within_timeout("it listens", watch.changed()).await);
