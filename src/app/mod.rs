@@ -95,7 +95,7 @@ impl Application {
         metrics.config_current.set(1);
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
         instance_metrics::register_instances(&metrics, &instances, clock.wall());
-        let (handoff, committed) = LocalDispatch::new(Permits::new());
+        let (local_dispatch, startable_jobs) = LocalDispatch::new(Permits::new());
         let public = listener::bind(config.listen)?;
         let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (replica_name(operator.local_addr()?.port()), clock.wall());
@@ -112,7 +112,7 @@ impl Application {
             metrics,
             clock,
             public_url: config.public_url.clone(),
-            local_dispatch: handoff,
+            local_dispatch,
             lid_resolver: LidResolver::default(),
             geoip: ArcSwapOption::new(open::geoip(config)?),
             codes_in_flight: AtomicUsize::new(0),
@@ -125,7 +125,7 @@ impl Application {
             service,
             readiness: Readiness::default(),
             tasks,
-            startable_jobs: committed,
+            startable_jobs,
             public,
             operator,
             config: config.clone(),
@@ -167,8 +167,7 @@ impl Application {
     /// # Errors
     /// If a task failed.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { service, worker, readiness, mut tasks, startable_jobs: committed, public, operator, config, source } =
-            self;
+        let Self { service, worker, readiness, mut tasks, startable_jobs, public, operator, config, source } = self;
         let shutdown = config.shutdown;
         instances::log_instances(&service);
         #[cfg(feature = "otlp")]
@@ -207,7 +206,7 @@ impl Application {
         tasks.spawn(PUBLIC_LISTENER, async { Ok(public.await?) });
         tasks.spawn(OPERATOR_LISTENER, async { Ok(operator.await?) });
         let (stop_worker, draining) = (CancellationToken::new(), CancellationToken::new());
-        let run_worker = Arc::clone(&worker).run(committed, stop.clone(), stop_worker.clone());
+        let run_worker = Arc::clone(&worker).run(startable_jobs, stop.clone(), stop_worker.clone());
         tasks.spawn(WORKER, run_worker.map(Ok));
         let probe =
             readiness::run_probe(Arc::clone(&service), Arc::clone(&worker), readiness.clone(), draining.clone());

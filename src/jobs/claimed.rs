@@ -56,8 +56,8 @@ impl ClaimedJobs {
         }
     }
 
-    pub(super) fn try_start(&mut self, group: Option<&str>, width: usize, now: Instant) -> StartResult {
-        if self.started.len() >= width {
+    pub(super) fn try_start(&mut self, group: Option<&str>, concurrency: usize, now: Instant) -> StartResult {
+        if self.started.len() >= concurrency {
             return StartResult::AtLimit;
         }
         if let Some(group) = group.and_then(|group| self.groups.get_mut(group)) {
@@ -70,15 +70,17 @@ impl ClaimedJobs {
         StartResult::Started
     }
 
-    /// Removes a job; `begun` is the start time of its attempt, if it has started.
-    pub(super) fn remove(&mut self, group: Option<&str>, begun: Option<Instant>) {
+    /// Removes a job; `started_at` is the start time of its attempt, if it has started.
+    pub(super) fn remove(&mut self, group: Option<&str>, started_at: Option<Instant>) {
         self.jobs -= 1;
-        if let Some(place) = begun.and_then(|begun| self.started.iter().position(|since| *since == begun)) {
+        if let Some(place) =
+            started_at.and_then(|started_at| self.started.iter().position(|since| *since == started_at))
+        {
             self.started.swap_remove(place);
         }
         let Some((name, group)) = group.and_then(|name| Some((name, self.groups.get_mut(name)?))) else { return };
         group.jobs -= 1;
-        if begun.is_some() {
+        if started_at.is_some() {
             group.in_flight = false;
         }
         if group.jobs == 0 {
@@ -154,36 +156,36 @@ mod tests {
     #[test]
     fn one_job_of_a_group_is_attempted_at_a_time() {
         let now = Instant::now();
-        let mut hand = ClaimedJobs::new(PermitOwner::of(&Lane::timer()), LaneConfidence::Proven);
+        let mut lane_jobs = ClaimedJobs::new(PermitOwner::of(&Lane::timer()), LaneConfidence::Proven);
         for group in ["a", "a", "b"] {
-            hand.add();
-            hand.join_group(group);
+            lane_jobs.add();
+            lane_jobs.join_group(group);
         }
-        assert_eq!(hand.try_start(Some("a"), 9, now), StartResult::Started);
-        assert_eq!(hand.try_start(Some("a"), 9, now), StartResult::GroupBusy);
-        assert_eq!(hand.try_start(Some("b"), 1, now), StartResult::AtLimit);
-        assert_eq!((hand.in_flight(), hand.waiting()), (1, 2));
-        hand.remove(Some("a"), Some(now));
-        assert_eq!(hand.try_start(Some("a"), 1, now), StartResult::Started);
-        hand.remove(Some("a"), Some(now));
-        assert!(!hand.has_group("a") && hand.has_group("b"));
+        assert_eq!(lane_jobs.try_start(Some("a"), 9, now), StartResult::Started);
+        assert_eq!(lane_jobs.try_start(Some("a"), 9, now), StartResult::GroupBusy);
+        assert_eq!(lane_jobs.try_start(Some("b"), 1, now), StartResult::AtLimit);
+        assert_eq!((lane_jobs.in_flight(), lane_jobs.waiting()), (1, 2));
+        lane_jobs.remove(Some("a"), Some(now));
+        assert_eq!(lane_jobs.try_start(Some("a"), 1, now), StartResult::Started);
+        lane_jobs.remove(Some("a"), Some(now));
+        assert!(!lane_jobs.has_group("a") && lane_jobs.has_group("b"));
     }
 
     #[test]
     fn the_prefetch_limit_is_the_recent_throughput() {
         let start = Instant::now();
-        let mut pace = Throughput::new(start);
+        let mut throughput = Throughput::new(start);
         for _ in 0..30 {
-            pace.record(start);
+            throughput.record(start);
         }
-        pace.record(start + WINDOW);
-        assert_eq!(pace.prefetch_limit(start + WINDOW), 30);
-        pace.record(start + 2 * WINDOW);
-        assert_eq!(pace.prefetch_limit(start + 2 * WINDOW), 1);
-        assert_eq!(pace.prefetch_limit(start + 5 * WINDOW), 0, "attempts of old windows do not count");
+        throughput.record(start + WINDOW);
+        assert_eq!(throughput.prefetch_limit(start + WINDOW), 30);
+        throughput.record(start + 2 * WINDOW);
+        assert_eq!(throughput.prefetch_limit(start + 2 * WINDOW), 1);
+        assert_eq!(throughput.prefetch_limit(start + 5 * WINDOW), 0, "attempts of old windows do not count");
         for _ in 0..10 * MAX_PREFETCH {
-            pace.record(start + 2 * WINDOW);
+            throughput.record(start + 2 * WINDOW);
         }
-        assert_eq!(pace.prefetch_limit(start + 2 * WINDOW), MAX_PREFETCH);
+        assert_eq!(throughput.prefetch_limit(start + 2 * WINDOW), MAX_PREFETCH);
     }
 }

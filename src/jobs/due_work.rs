@@ -37,10 +37,10 @@ impl DueWork {
         self.version
     }
 
-    /// Replaces everything known at version `mark` by the result of a poll that began then.
-    pub(super) fn replace(&mut self, mark: u64, due: Vec<DueLane>) {
+    /// Replaces everything known at `version` by the result of a poll that began then.
+    pub(super) fn replace(&mut self, version: u64, due: Vec<DueLane>) {
         self.lanes.retain(|_, partitions| {
-            partitions.retain(|_, entry| entry.version > mark);
+            partitions.retain(|_, entry| entry.version > version);
             !partitions.is_empty()
         });
         for DueLane { partition, lane, since } in due {
@@ -181,9 +181,9 @@ mod tests {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
         backlog.add(&lane, Partition::from_byte(1), from_millis(1));
-        let mark = backlog.version();
+        let version = backlog.version();
         backlog.add(&lane, Partition::from_byte(2), from_millis(2));
-        backlog.replace(mark, Vec::new());
+        backlog.replace(version, Vec::new());
         assert_eq!(backlog.split_by_partition(&lane, 9), [(Partition::from_byte(2), 9)]);
         backlog.record_grant(&lane, Partition::from_byte(2), 1, None, false);
         assert_eq!(backlog.lanes(), []);

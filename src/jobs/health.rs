@@ -10,7 +10,7 @@ use crate::store::LaneKind;
 /// An attempt that takes longer than this counts as slow.
 pub const SLOW: Duration = Duration::from_secs(1);
 /// Concurrent attempts to a destination that responds slowly but successfully.
-const SLOW_WIDTH: usize = 8;
+const SLOW_CONCURRENCY: usize = 8;
 const FASTEST_WINDOW: SignedDuration = SignedDuration::from_secs(10);
 /// Differences between response times that are treated as noise.
 const LATENCY_NOISE: Duration = Duration::from_millis(2);
@@ -42,7 +42,7 @@ pub enum AttemptOutcome {
 /// Health of one destination.
 #[derive(Debug)]
 pub struct Health {
-    width: usize,
+    concurrency: usize,
     fastest: FastestResponse,
     last: Option<AttemptOutcome>,
     recent: VecDeque<(Timestamp, bool)>,
@@ -75,7 +75,7 @@ impl Default for Health {
     /// Nothing is known yet: a single attempt shows whether more are possible.
     fn default() -> Self {
         Self {
-            width: 1,
+            concurrency: 1,
             fastest: FastestResponse::default(),
             last: None,
             recent: VecDeque::new(),
@@ -86,7 +86,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Records the end of an attempt. Returns the end of the hold if the outcome puts the lane on hold. The width
+    /// Records the end of an attempt. Returns the end of the hold if the outcome puts the lane on hold. The concurrency
     /// doubles with every round of successes and is halved by a failure. After a hold, the first failure begins the
     /// next one, twice as long, until an attempt succeeds.
     ///
@@ -103,7 +103,7 @@ impl Health {
         self.last = Some(outcome);
         match outcome {
             AttemptOutcome::Answered(took) => self.answered(now, took, in_flight),
-            AttemptOutcome::Failed | AttemptOutcome::Refused => self.width = (self.width / 2).max(1),
+            AttemptOutcome::Failed | AttemptOutcome::Refused => self.concurrency = (self.concurrency / 2).max(1),
         }
         if success {
             (self.holds, self.held_until) = (0, None);
@@ -133,18 +133,18 @@ impl Health {
         self.held_until
     }
 
-    /// Widens by one if the width is in use. Narrows if answers take twice as long as the fastest: additional attempts
-    /// then only wait, for the other side or for a processor. Also narrows if the width is not in use, since it is
-    /// untested.
+    /// Widens by one if the concurrency is in use. Narrows if answers take twice as long as the fastest: additional
+    /// attempts then only wait, for the other side or for a processor. Also narrows if the concurrency is not in use,
+    /// since it is untested.
     fn answered(&mut self, now: Timestamp, took: Duration, in_flight: usize) {
         let fastest = self.fastest.record(now, took);
-        let most = if took > SLOW { SLOW_WIDTH.max(self.width) } else { MAX_CONCURRENCY };
-        self.width = if took > 2 * fastest + LATENCY_NOISE {
-            self.width - self.width / 8
-        } else if 2 * in_flight >= self.width {
-            (self.width + 1).min(most)
+        let most = if took > SLOW { SLOW_CONCURRENCY.max(self.concurrency) } else { MAX_CONCURRENCY };
+        self.concurrency = if took > 2 * fastest + LATENCY_NOISE {
+            self.concurrency - self.concurrency / 8
+        } else if 2 * in_flight >= self.concurrency {
+            (self.concurrency + 1).min(most)
         } else {
-            (self.width - 1).max(1)
+            (self.concurrency - 1).max(1)
         };
     }
 
@@ -153,8 +153,8 @@ impl Health {
     }
 
     /// Maximum attempts in flight for a lane of this kind. A hold is ended by a single probe. Messages have a minimum
-    /// width: a slow message to one person must not delay the next person's, and codes have another channel if the
-    /// gateway fails.
+    /// concurrency: a slow message to one person must not delay the next person's, and codes have another channel if
+    /// the gateway fails.
     pub fn max_concurrency(&self, kind: LaneKind) -> usize {
         let least = match kind {
             LaneKind::Timer => TIMERS,
@@ -162,7 +162,7 @@ impl Health {
             LaneKind::Replies | LaneKind::Notices if !self.is_held() => UNPROVEN_MESSAGE_WIDTH,
             _ => 1,
         };
-        self.width.max(least)
+        self.concurrency.max(least)
     }
 
     pub fn held_until(&self) -> Option<Timestamp> {
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(health.max_concurrency(LaneKind::Callbacks), MAX_CONCURRENCY / 2);
         let mut slow = Health::default();
         answers(&mut slow, 0, 100, 2 * SLOW);
-        assert_eq!(slow.max_concurrency(LaneKind::Callbacks), SLOW_WIDTH);
+        assert_eq!(slow.max_concurrency(LaneKind::Callbacks), SLOW_CONCURRENCY);
     }
 
     #[test]
@@ -271,11 +271,11 @@ mod tests {
     fn answers_that_take_twice_as_long_make_it_narrower() {
         let mut health = Health::default();
         answers(&mut health, 0, 20, Duration::from_millis(10));
-        let width = health.max_concurrency(LaneKind::Callbacks);
+        let concurrency = health.max_concurrency(LaneKind::Callbacks);
         answers(&mut health, 1, 10, Duration::from_millis(40));
-        assert!(health.max_concurrency(LaneKind::Callbacks) < width / 2);
+        assert!(health.max_concurrency(LaneKind::Callbacks) < concurrency / 2);
         answers(&mut health, 11, 1, Duration::from_millis(40));
         answers(&mut health, 22, 50, Duration::from_millis(40));
-        assert!(health.max_concurrency(LaneKind::Callbacks) > width, "it is as fast as it can be now");
+        assert!(health.max_concurrency(LaneKind::Callbacks) > concurrency, "it is as fast as it can be now");
     }
 }

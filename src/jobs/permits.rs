@@ -74,10 +74,10 @@ impl PermitState {
     /// Updates the confidence in a lane, and the counts that depend on it.
     fn refresh_confidence(&mut self, lane: &Lane, now: Instant) -> LaneConfidence {
         let confidence = self.confidence(lane, now);
-        if let Some(hand) = self.claimed.get_mut(lane).filter(|hand| hand.confidence != confidence) {
-            let before = std::mem::replace(&mut hand.confidence, confidence);
-            self.usage.remove(hand.owner, before, hand.jobs());
-            self.usage.add(hand.owner, confidence, hand.jobs());
+        if let Some(lane_jobs) = self.claimed.get_mut(lane).filter(|lane_jobs| lane_jobs.confidence != confidence) {
+            let before = std::mem::replace(&mut lane_jobs.confidence, confidence);
+            self.usage.remove(lane_jobs.owner, before, lane_jobs.jobs());
+            self.usage.add(lane_jobs.owner, confidence, lane_jobs.jobs());
         }
         confidence
     }
@@ -98,24 +98,24 @@ impl PermitState {
     /// quickly.
     fn prefetch_limit(&self, lane: &Lane, now: Instant) -> usize {
         let proven = || self.confidence(lane, now) == LaneConfidence::Proven;
-        self.throughputs.get(lane).filter(|_| proven()).map_or(0, |pace| pace.prefetch_limit(now))
+        self.throughputs.get(lane).filter(|_| proven()).map_or(0, |throughput| throughput.prefetch_limit(now))
     }
 
     /// Whether fewer than half of the prefetched jobs remain, so that the next batch is worth a lease.
     fn needs_refill(&self, lane: &Lane, now: Instant) -> bool {
-        let (jobs, width) = (self.jobs(lane), self.max_concurrency(lane));
-        jobs < width || 2 * (jobs - width) < self.prefetch_limit(lane, now)
+        let (jobs, concurrency) = (self.jobs(lane), self.max_concurrency(lane));
+        jobs < concurrency || 2 * (jobs - concurrency) < self.prefetch_limit(lane, now)
     }
 
     /// How many more jobs of a lane may be claimed. Prefetched jobs use at most half of the capacity that is left after
     /// the jobs that can start at once; the rest is for other lanes.
     fn capacity(&mut self, lane: &Lane, now: Instant) -> usize {
         let confidence = self.refresh_confidence(lane, now);
-        let owner = self.claimed.get(lane).map_or_else(|| PermitOwner::of(lane), |hand| hand.owner);
-        let (jobs, width) = (self.jobs(lane), self.max_concurrency(lane));
+        let owner = self.claimed.get(lane).map_or_else(|| PermitOwner::of(lane), |lane_jobs| lane_jobs.owner);
+        let (jobs, concurrency) = (self.jobs(lane), self.max_concurrency(lane));
         let room = self.usage.room(owner, confidence);
-        let at_once = width.saturating_sub(jobs).min(room);
-        let surplus = (width + self.prefetch_limit(lane, now)).saturating_sub(jobs.max(width));
+        let at_once = concurrency.saturating_sub(jobs).min(room);
+        let surplus = (concurrency + self.prefetch_limit(lane, now)).saturating_sub(jobs.max(concurrency));
         at_once + surplus.min((room - at_once) / 2)
     }
 }
@@ -128,20 +128,21 @@ impl Permits {
     /// Claims a job that is about to be committed, and starts it if no other claimed job of the lane waits. Returns
     /// `None` if the job must wait in the store: its lane has no capacity or has older jobs there, a job of its group
     /// is claimed, or the lane is `rate_limited` and has no send token.
-    pub fn try_claim_new(self: &Arc<Self>, lane: &Lane, group: Option<&str>, paced: bool) -> Option<Permit> {
+    pub fn try_claim_new(self: &Arc<Self>, lane: &Lane, group: Option<&str>, rate_limited: bool) -> Option<Permit> {
         let mut state = self.state();
         let now = Instant::now();
-        let busy = group.is_some_and(|group| state.claimed.get(lane).is_some_and(|hand| hand.has_group(group)));
+        let busy =
+            group.is_some_and(|group| state.claimed.get(lane).is_some_and(|lane_jobs| lane_jobs.has_group(group)));
         if busy || state.backlog.oldest_due(lane).is_some() || state.capacity(lane, now) == 0 {
             return None;
         }
-        if paced && state.send_tokens.take(lane, 1, now) == 0 {
+        if rate_limited && state.send_tokens.take(lane, 1, now) == 0 {
             return None;
         }
-        let mut permit = self.issue_permit(&mut state, lane, now, paced);
+        let mut permit = self.issue_permit(&mut state, lane, now, rate_limited);
         join_group(&mut state, &mut permit, group);
         // Start at once only if no other claimed job waits; the count includes this one.
-        if state.claimed.get(lane).is_some_and(|hand| hand.waiting() == 1) {
+        if state.claimed.get(lane).is_some_and(|lane_jobs| lane_jobs.waiting() == 1) {
             try_start(&mut state, &mut permit, now);
         }
         Some(permit)
@@ -181,12 +182,12 @@ impl Permits {
         let mut guard = self.state();
         let state = &mut *guard;
         if state.health.len() > MAX_HEALTH_ENTRIES {
-            let in_hand = &state.claimed;
-            state.health.retain(|lane, _| in_hand.contains_key(lane));
+            let claimed_lanes = &state.claimed;
+            state.health.retain(|lane, _| claimed_lanes.contains_key(lane));
         }
         if state.throughputs.len() > MAX_HEALTH_ENTRIES {
-            let in_hand = &state.claimed;
-            state.throughputs.retain(|lane, _| in_hand.contains_key(lane));
+            let claimed_lanes = &state.claimed;
+            state.throughputs.retain(|lane, _| claimed_lanes.contains_key(lane));
         }
         let health = state.health.entry(health_lane(lane)).or_default();
         let in_flight = state.claimed.get(lane).map_or(0, ClaimedJobs::in_flight);
@@ -230,16 +231,22 @@ impl Permits {
         self.state().claimed.values().map(ClaimedJobs::jobs).sum()
     }
 
-    fn issue_permit(self: &Arc<Self>, state: &mut PermitState, lane: &Lane, now: Instant, paced: bool) -> Permit {
+    fn issue_permit(
+        self: &Arc<Self>,
+        state: &mut PermitState,
+        lane: &Lane,
+        now: Instant,
+        rate_limited: bool,
+    ) -> Permit {
         if !state.claimed.contains_key(lane) {
-            let hand = ClaimedJobs::new(PermitOwner::of(lane), state.confidence(lane, now));
-            state.claimed.insert(lane.clone(), hand);
+            let lane_jobs = ClaimedJobs::new(PermitOwner::of(lane), state.confidence(lane, now));
+            state.claimed.insert(lane.clone(), lane_jobs);
         }
-        if let Some(hand) = state.claimed.get_mut(lane) {
-            hand.add();
-            state.usage.add(hand.owner, hand.confidence, 1);
+        if let Some(lane_jobs) = state.claimed.get_mut(lane) {
+            lane_jobs.add();
+            state.usage.add(lane_jobs.owner, lane_jobs.confidence, 1);
         }
-        Permit::new(self, lane, now, paced)
+        Permit::new(self, lane, now, rate_limited)
     }
 
     /// No panic can occur halfway through an update, so the state is consistent even if the lock is poisoned.
@@ -262,15 +269,15 @@ pub fn health_lane(lane: &Lane) -> Lane {
 fn join_group(state: &mut PermitState, permit: &mut Permit, group: Option<&str>) {
     let Some(group) = group else { return };
     permit.group = Some(group.to_owned());
-    if let Some(hand) = state.claimed.get_mut(&permit.lane) {
-        hand.join_group(group);
+    if let Some(lane_jobs) = state.claimed.get_mut(&permit.lane) {
+        lane_jobs.join_group(group);
     }
 }
 
 fn try_start(state: &mut PermitState, permit: &mut Permit, now: Instant) -> StartResult {
-    let width = state.max_concurrency(&permit.lane);
-    let Some(hand) = state.claimed.get_mut(&permit.lane) else { return StartResult::AtLimit };
-    let outcome = hand.try_start(permit.group.as_deref(), width, now);
+    let concurrency = state.max_concurrency(&permit.lane);
+    let Some(lane_jobs) = state.claimed.get_mut(&permit.lane) else { return StartResult::AtLimit };
+    let outcome = lane_jobs.try_start(permit.group.as_deref(), concurrency, now);
     if outcome == StartResult::Started {
         permit.started_at = Some(now);
     }

@@ -42,11 +42,11 @@ impl Worker {
 
     /// Starts the waiting jobs of a lane that its concurrency limit and groups allow.
     pub(super) fn start_waiting_in(self: &Arc<Self>, lane: &Lane) {
-        let Taken { startable: begun, overdue: late } = self.waiting.take_startable(lane, &self.permits);
-        for job in begun {
+        let Taken { startable, overdue } = self.waiting.take_startable(lane, &self.permits);
+        for job in startable {
             self.start(job);
         }
-        self.spawn_release(late);
+        self.spawn_release(overdue);
     }
 
     pub(super) fn start_waiting(self: &Arc<Self>) {

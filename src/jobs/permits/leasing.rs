@@ -34,16 +34,16 @@ impl Permits {
         self.state().backlog.version()
     }
 
-    /// Replaces the known due work by the result of a poll that began at version `mark`.
-    pub fn update_due(&self, mark: u64, due: Vec<DueLane>) {
-        self.state().backlog.replace(mark, due);
+    /// Replaces the known due work by the result of a poll that began at `version`.
+    pub fn update_due(&self, version: u64, due: Vec<DueLane>) {
+        self.state().backlog.replace(version, due);
     }
 
     /// Lanes with due jobs and capacity for them, longest waiting first. Records whether a lane lacks capacity.
     pub fn refresh_ready_lanes(&self) -> Vec<Lane> {
         let (mut state, now) = (self.state(), Instant::now());
-        let in_hand: Vec<Lane> = state.claimed.keys().cloned().collect();
-        for lane in in_hand {
+        let claimed_lanes: Vec<Lane> = state.claimed.keys().cloned().collect();
+        for lane in claimed_lanes {
             state.refresh_confidence(&lane, now);
         }
         let mut lanes = state.backlog.lanes();
@@ -73,18 +73,18 @@ impl Permits {
 
     /// Builds one lease request per partition, and reserves a permit for each job that it may return. Permits without a
     /// job return their send tokens.
-    pub fn prepare_leases(self: &Arc<Self>, lane: &Lane, paced: bool) -> Vec<(LeaseRequest, Vec<Permit>)> {
+    pub fn prepare_leases(self: &Arc<Self>, lane: &Lane, rate_limited: bool) -> Vec<(LeaseRequest, Vec<Permit>)> {
         let mut state = self.state();
         let now = Instant::now();
         let mut room = state.capacity(lane, now);
-        if paced {
+        if rate_limited {
             let taken = state.send_tokens.take(lane, u32::try_from(room).unwrap_or(u32::MAX), now);
             room = taken as usize;
         }
         let busy: Arc<[String]> = state.claimed.get(lane).into_iter().flat_map(ClaimedJobs::groups).cloned().collect();
         let mut requests = Vec::new();
         for (partition, limit) in state.backlog.split_by_partition(lane, room) {
-            let permits = (0..limit).map(|_| self.issue_permit(&mut state, lane, now, paced)).collect();
+            let permits = (0..limit).map(|_| self.issue_permit(&mut state, lane, now, rate_limited)).collect();
             requests.push((LeaseRequest { partition, lane: lane.clone(), limit, busy: Arc::clone(&busy) }, permits));
         }
         requests

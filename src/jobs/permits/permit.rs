@@ -26,14 +26,14 @@ pub struct Permit {
 
 impl Permit {
     /// Not started, and in no group.
-    pub(super) fn new(permits: &Arc<Permits>, lane: &Lane, taken: Instant, paced: bool) -> Self {
+    pub(super) fn new(permits: &Arc<Permits>, lane: &Lane, taken: Instant, rate_limited: bool) -> Self {
         Self {
             permits: Arc::clone(permits),
             lane: lane.clone(),
             group: None,
             claimed_at: taken,
             started_at: None,
-            holds_send_token: AtomicBool::new(paced),
+            holds_send_token: AtomicBool::new(rate_limited),
             sending_started: AtomicBool::default(),
             returned: false,
         }
@@ -81,11 +81,11 @@ impl Permit {
             state.record_completion(&self.lane, now);
         }
         let mut waits = false;
-        if let Some(hand) = state.claimed.get_mut(&self.lane) {
-            hand.remove(self.group.as_deref(), self.started_at);
-            state.usage.remove(hand.owner, hand.confidence, 1);
-            waits = hand.waiting() > 0;
-            if hand.jobs() == 0 {
+        if let Some(lane_jobs) = state.claimed.get_mut(&self.lane) {
+            lane_jobs.remove(self.group.as_deref(), self.started_at);
+            state.usage.remove(lane_jobs.owner, lane_jobs.confidence, 1);
+            waits = lane_jobs.waiting() > 0;
+            if lane_jobs.jobs() == 0 {
                 state.claimed.remove(&self.lane);
             }
         }
@@ -109,11 +109,11 @@ impl PermitState {
     /// Records that an attempt of the lane has ended.
     fn record_completion(&mut self, lane: &Lane, now: Instant) {
         match self.throughputs.get_mut(lane) {
-            Some(pace) => pace.record(now),
+            Some(throughput) => throughput.record(now),
             None => {
-                let mut pace = Throughput::new(now);
-                pace.record(now);
-                self.throughputs.insert(lane.clone(), pace);
+                let mut throughput = Throughput::new(now);
+                throughput.record(now);
+                self.throughputs.insert(lane.clone(), throughput);
             }
         }
     }

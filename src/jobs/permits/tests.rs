@@ -104,14 +104,14 @@ fn fast_lane(permits: &Arc<Permits>, ended: usize) -> Lane {
 fn a_fast_lane_prefetches_its_recent_throughput() {
     let permits = Permits::new();
     let lane = fast_lane(&permits, 10);
-    let width = permits.state().max_concurrency(&lane);
+    let concurrency = permits.state().max_concurrency(&lane);
     permits.record_due(&lane, Partition::from_byte(1), from_millis(1));
     let (request, mut held) = permits.prepare_leases(&lane, false).remove(0);
-    assert_eq!(request.limit, width + 10);
+    assert_eq!(request.limit, concurrency + 10);
     assert!(held.iter().all(|permit| !permit.has_started()));
     assert!(permits.refresh_ready_lanes().is_empty(), "enough jobs are prefetched");
     let begun: Vec<StartResult> = held.iter_mut().map(|permit| permits.try_start(permit)).collect();
-    assert_eq!(begun.iter().filter(|begin| **begin == StartResult::Started).count(), width);
+    assert_eq!(begun.iter().filter(|begin| **begin == StartResult::Started).count(), concurrency);
     assert_eq!(begun.last(), Some(&StartResult::AtLimit));
     // The end of each attempt lets the next one start.
     held.remove(0).end();
@@ -122,10 +122,10 @@ fn a_fast_lane_prefetches_its_recent_throughput() {
 fn a_new_job_waits_behind_prefetched_ones() {
     let permits = Permits::new();
     let lane = fast_lane(&permits, 10);
-    let width = permits.state().max_concurrency(&lane);
+    let concurrency = permits.state().max_concurrency(&lane);
     let mut held: Vec<Permit> = std::iter::from_fn(|| permits.try_claim_new(&lane, None, false)).collect();
-    assert_eq!(held.iter().filter(|permit| permit.has_started()).count(), width);
-    assert_eq!(held.len(), width + 10);
+    assert_eq!(held.iter().filter(|permit| permit.has_started()).count(), concurrency);
+    assert_eq!(held.len(), concurrency + 10);
     held.remove(0).end();
     let next = permits.try_claim_new(&lane, None, false).unwrap();
     assert!(!next.has_started(), "others wait before it");
@@ -136,9 +136,9 @@ fn a_failing_lane_prefetches_nothing() {
     let permits = Permits::new();
     let lane = fast_lane(&permits, 10);
     let _ = permits.record_outcome(&lane, from_millis(0), AttemptOutcome::Failed);
-    let width = permits.state().max_concurrency(&lane);
+    let concurrency = permits.state().max_concurrency(&lane);
     let held: Vec<Permit> = std::iter::from_fn(|| permits.try_claim_new(&lane, None, false)).collect();
-    assert_eq!(held.len(), width);
+    assert_eq!(held.len(), concurrency);
 }
 
 #[test]
