@@ -132,13 +132,8 @@ impl AddressLimiter {
             return CountResult { retry_after: state.service.retry_after(status), limit_statuses: vec![status] };
         }
         let limit_statuses = self.count_in_store(state, cx, address, link, &limits).await.unwrap_or_default();
-        let mut longest = None;
-        for status in &limit_statuses {
-            if let Some(wait) = state.service.retry_after(*status) {
-                longest = longest.max(Some(wait));
-                self.cache_refusal(key, *status, now, wait);
-            }
-        }
+        let exceeded = limit_statuses.iter().filter_map(|status| Some((*status, state.service.retry_after(*status)?)));
+        let longest = self.cache_longest(key, exceeded, now);
         CountResult { retry_after: longest, limit_statuses }
     }
 
@@ -164,6 +159,18 @@ impl AddressLimiter {
         let refusal = *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
         let as_configured = limits.contains(&(refusal.name, refusal.quota));
         (now < refusal.blocked_until.min(refusal.expires_at) && as_configured).then_some(refusal)
+    }
+
+    /// Caches the refusal by the limit that blocks longest, and returns its wait. `None` if no limit is exceeded.
+    fn cache_longest(
+        &self,
+        key: Key,
+        exceeded: impl Iterator<Item = (LimitStatus, Duration)>,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        let (status, wait) = exceeded.max_by_key(|(_, wait)| *wait)?;
+        self.cache_refusal(key, status, now, wait);
+        Some(wait)
     }
 
     fn cache_refusal(&self, key: Key, status: LimitStatus, now: Timestamp, wait: Duration) {
@@ -279,6 +286,23 @@ mod tests {
             gate.cached_refusal(last, now + Duration::from_secs(1), &limits).is_none(),
             "the quota may have recovered"
         );
+    }
+
+    #[test]
+    fn of_several_exceeded_limits_the_one_that_blocks_longest_is_cached() {
+        let limiter = AddressLimiter::default();
+        let quota = Quota::per(1, Duration::from_mins(1));
+        let status =
+            |name| LimitStatus { name, quota, allowance: Allowance::Exhausted { retry_after: Duration::ZERO } };
+        let exceeded =
+            [(status(LimitName::Pages), Duration::from_secs(4)), (status(LimitName::Taps), Duration::from_secs(1))];
+        let key = (IpAddr::V4(1.into()), None, RequestKind::Submit);
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(limiter.cache_longest(key, exceeded.into_iter(), now), Some(Duration::from_secs(4)));
+        let limits = [(LimitName::Pages, quota), (LimitName::Taps, quota)];
+        let cached = limiter.cached_refusal(key, now + Duration::from_secs(2), &limits).unwrap();
+        assert_eq!((cached.name, cached.blocked_until), (LimitName::Pages, now + Duration::from_secs(4)));
+        assert_eq!(limiter.cache_longest(key, std::iter::empty(), now), None);
     }
 
     /// Each route declares who may call it, and the contract declares what its callers are shown: the two must agree.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::{
     RedisStore, key,
     leases::TIMER,
+    leasing::too_few_values,
     millis,
     parse::{self, StoredJob, from_value},
     retries::ResendPolicy,
@@ -134,13 +135,16 @@ impl RedisStore {
         let (mut due, mut lapsed) = (Vec::new(), Vec::new());
         for (partition, value) in Partition::all().zip(values) {
             let Some(value) = value else { continue };
-            let mut answer: Vec<String> = from_value(value)?;
-            let lanes = answer.split_off(3);
-            self.time.observe(answer[0].parse().unwrap_or_default());
-            if answer[1] == "1" {
+            let answer: Vec<String> = from_value(value)?;
+            let [now, leases_expired, timers, lanes @ ..] = answer.as_slice() else {
+                return Err(too_few_values("due.lua"));
+            };
+            let now = now.parse().map_err(|_| StoreError::Corrupt("due.lua returned no time".to_owned()))?;
+            self.time.observe(now);
+            if leases_expired == "1" {
                 lapsed.push(partition);
             }
-            let timers = (&Lane::timer().0, &answer[2]);
+            let timers = (&Lane::timer().0, timers);
             let lanes = lanes.chunks_exact(2).map(|pair| (&pair[0], &pair[1]));
             for (lane, score) in std::iter::once(timers).chain(lanes) {
                 if let Some(since) = due_time(score) {

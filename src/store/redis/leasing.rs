@@ -72,7 +72,7 @@ impl RedisStore {
             self.put_back_later(self.lease_jobs_command(&grant, batch, false));
         }
         let answer: Vec<Value> = from_value(answer?)?;
-        let [now, queues @ ..] = answer.as_slice() else { return Err(too_little("lease.lua")) };
+        let [now, queues @ ..] = answer.as_slice() else { return Err(too_few_values("lease.lua")) };
         self.time.observe(from_value(now.clone())?);
         batch.iter().zip(queues).map(|((_, request), queue)| leased_jobs(request, queue)).collect()
     }
@@ -109,7 +109,7 @@ impl RedisStore {
             self.put_back_later(self.lease_timers_command(&grant, batch, false));
         }
         let answer: Vec<Value> = from_value(answer?)?;
-        let [now, fence, sets @ ..] = answer.as_slice() else { return Err(too_little("lease_timers.lua")) };
+        let [now, fence, sets @ ..] = answer.as_slice() else { return Err(too_few_values("lease_timers.lua")) };
         self.time.observe(from_value(now.clone())?);
         let fence: u64 = from_value(fence.clone())?;
         sets.iter().map(|set| leased_timers(fence, set)).collect()
@@ -154,8 +154,8 @@ fn is_in_doubt(answer: &Result<Value, StoreError>) -> bool {
 
 /// The reply of `lease.lua` for one queue.
 fn leased_jobs(request: &LeaseRequest, queue: &Value) -> Result<LeaseGrant, StoreError> {
-    let Value::Array(queue) = queue else { return Err(too_little("lease.lua")) };
-    let [more, rows @ ..] = queue.as_slice() else { return Err(too_little("lease.lua")) };
+    let Value::Array(queue) = queue else { return Err(too_few_values("lease.lua")) };
+    let [more, rows @ ..] = queue.as_slice() else { return Err(too_few_values("lease.lua")) };
     let (rows, _) = rows.as_chunks::<5>();
     let jobs = rows.iter().map(|[id, fence, attempts, lapsed, job]| {
         let StoredJob { since, instance, body, .. } = stored_job(from_value(job.clone())?)?;
@@ -179,13 +179,13 @@ fn leased_jobs(request: &LeaseRequest, queue: &Value) -> Result<LeaseGrant, Stor
 
 /// The reply of `lease_timers.lua` for one set of timers.
 fn leased_timers(fence: u64, set: &Value) -> Result<LeaseGrant, StoreError> {
-    let Value::Array(set) = set else { return Err(too_little("lease_timers.lua")) };
-    let [more, rows @ ..] = set.as_slice() else { return Err(too_little("lease_timers.lua")) };
+    let Value::Array(set) = set else { return Err(too_few_values("lease_timers.lua")) };
+    let [more, rows @ ..] = set.as_slice() else { return Err(too_few_values("lease_timers.lua")) };
     let (rows, _) = rows.as_chunks::<2>();
     let jobs = rows.iter().map(|[locator, due]| {
         let bytes: Vec<u8> = from_value(locator.clone())?;
-        let locator =
-            Locator::from_slice(&bytes).ok_or_else(|| StoreError::Corrupt("a timer of nothing".to_owned()))?;
+        let locator = Locator::from_slice(&bytes)
+            .ok_or_else(|| StoreError::Corrupt("a timer entry is not a valid record locator".to_owned()))?;
         let since = due_time(&from_value::<String>(due.clone())?).unwrap_or_default();
         Ok(Leased::timer(locator, fence, since))
     });
@@ -195,6 +195,6 @@ fn leased_timers(fence: u64, set: &Value) -> Result<LeaseGrant, StoreError> {
     })
 }
 
-fn too_little(script: &str) -> StoreError {
+pub(super) fn too_few_values(script: &str) -> StoreError {
     StoreError::Corrupt(format!("{script} returned too few values"))
 }
