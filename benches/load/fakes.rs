@@ -1,4 +1,4 @@
-//! The world around the daemon: gateway and receiver, as cheap as a server can be.
+//! A fake gateway and a fake callback receiver that use as little processor time as possible.
 
 use std::{
     net::SocketAddr,

@@ -18,8 +18,8 @@ use crate::{
 /// A moderate load: a hundred messages a second.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Webhooks come at their times, whatever became of earlier ones. Returns the 99th percentile of the time to the
-/// answer, in milliseconds.
+/// Webhooks are sent at fixed times, even if earlier ones are still in progress. Returns the 99th percentile of the
+/// time to the answer, in milliseconds.
 pub(crate) async fn measure(plan: &Plan, daemon: &Daemon, receiver: &Fake, gateway: &Fake) -> anyhow::Result<f64> {
     let requests = vec![daemon::mint(); plan.messages];
     let links = daemon::links(&closed_loop(daemon.address, Supply::Once(&requests), Duration::MAX).await?.bodies)?;

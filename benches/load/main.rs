@@ -1,4 +1,4 @@
-//! How fast, how late, how large: measured against what the same machine can do at the same moment.
+//! Throughput, latency and memory, as ratios to what the same machine achieves in the same run.
 //!
 //! `benches/run` measures and fails when a required ratio is missed; `benches/run --quick` only shows that everything
 //! still runs; `benches/run --scale` measures beside a million links, many instances and a million timers. After

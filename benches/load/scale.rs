@@ -1,4 +1,5 @@
-//! Whether a request costs the same however much lies in the store, and how fast timers that are due at once end.
+//! Whether the cost of a request is independent of the amount of stored data, and how fast timers that are due at the
+//! same time are processed.
 
 use std::{
     path::Path,

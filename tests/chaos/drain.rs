@@ -1,4 +1,4 @@
-//! How fast backlogs leave, and in which order.
+//! How fast and in which order backlogs are processed.
 
 use std::{
     collections::HashMap,

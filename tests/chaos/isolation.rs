@@ -1,4 +1,4 @@
-//! What trouble in other lanes does to a healthy one: how much later its callbacks come than when nothing else happens.
+//! Effect of failing lanes on a healthy one: how much later its callbacks arrive than without them.
 //!
 //! The healthy lane belongs to the same instance as the trouble, but for the receivers of many tenants.
 

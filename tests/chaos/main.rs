@@ -1,5 +1,5 @@
-//! Trials of real processes under faults and load. Each prints its figures, ends by itself, and fails when a bar is
-//! missed: `cargo test --test chaos -- --run NAME [--scale N] [--only WORD]`.
+//! Trials of real processes under faults and load. Each prints its figures, is bounded in time, and fails when a limit
+//! is exceeded: `cargo test --test chaos -- --run NAME [--scale N] [--only WORD]`.
 #![expect(clippy::unwrap_used, reason = "what cannot go on has failed")]
 
 #[path = "../it/daemon.rs"]

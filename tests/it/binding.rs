@@ -1,4 +1,4 @@
-//! Which browser may finish, in every mode, once per store.
+//! Which browser may complete a login, in every mode and on both stores.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Codes from outside, once per store: asked for, sent, typed, sent again, replaced.
+//! One-time codes through the API, on both stores: requested, sent, validated, sent again, replaced.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How codes travel: over which gateway, what takes over when one fails, and what reports do.
+//! Channels of codes: which gateway sends them, the fallback when one fails, and the effect of delivery receipts.
 
 use std::{
     collections::HashMap,

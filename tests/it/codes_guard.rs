@@ -1,4 +1,4 @@
-//! Codes against those who guess them, and against those who have them sent for what they cost; once per store.
+//! Protection of codes against guessing, and against requests that only cause messaging costs; on both stores.
 
 use std::time::Duration;
 

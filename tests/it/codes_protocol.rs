@@ -1,4 +1,4 @@
-//! Random walks through the protocol of codes: what must hold whatever happens, in whatever order.
+//! Random walks through the protocol of codes: invariants that hold for any sequence of commands.
 
 use std::collections::HashMap;
 

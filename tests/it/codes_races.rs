@@ -1,4 +1,4 @@
-//! Everything at once, once per store: one success, every wrong try counted, one active code.
+//! Concurrent requests, on both stores: one success, every wrong try counted, one active code.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

@@ -39,7 +39,7 @@ pub(crate) const META_SECRET: &str = "meta-app-secret-0123456789abcdef";
 pub(crate) const API_KEY: &str = "waha-api-key-0123456789";
 pub(crate) const KEY: &str = "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU=";
 
-/// What the daemon keeps its state in; survives a restart of the daemon.
+/// The store of the daemon under test; survives a restart of the daemon.
 pub(crate) enum TestStore {
     Directory(TempDir),
     Redis(Arc<RedisServer>),
@@ -354,13 +354,13 @@ impl Daemon {
         settle(&self.service, &self.worker).await;
     }
 
-    /// As if this time had passed, with all work done that was due before it and comes due in it.
+    /// Advances the clock, and runs all work that was due before or comes due in that time.
     pub(crate) async fn advance(&self, by: Duration) {
         self.advance_clock(by).await;
         self.settle().await;
     }
 
-    /// As if this time had passed. What is on its way arrives first: it would come too late, or lose its lease.
+    /// Advances the clock, after work in flight is done: it would otherwise time out or lose its lease.
     pub(crate) async fn advance_clock(&self, by: Duration) {
         self.settle().await;
         self.clock.advance(by);

@@ -1,4 +1,4 @@
-//! The delivery log: what is on its way, what was taken, what was given up; replay and test.
+//! The delivery log: waiting, delivered and dead callbacks; replays and test callbacks.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The world around the daemon, on real sockets: an app that receives callbacks, and a gateway that sends.
+//! Fake servers on real sockets: an app that receives callbacks, and a gateway that sends messages.
 
 use std::{
     net::TcpListener,

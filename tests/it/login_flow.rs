@@ -1,4 +1,4 @@
-//! The whole flow from outside, once per store.
+//! A complete login through the API and the pages, on both stores.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::hash::sha256;

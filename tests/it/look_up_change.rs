@@ -1,4 +1,4 @@
-//! The key of look-ups is replaced while people log in: what was known stays known.
+//! The look-up key is replaced while people log in: all records can still be found.
 
 use std::time::Duration;
 

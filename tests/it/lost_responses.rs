@@ -120,7 +120,7 @@ async fn a_lease_whose_answer_was_lost_is_repeated_with_the_same_jobs() {
     }
 }
 
-/// A worker that does not know what it was given must not keep it from everybody until the lease ends.
+/// Jobs of a lease whose response was lost must not wait until the lease expires.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_without_an_answer_is_put_back() {
     let (master, _replica) = tokio::task::spawn_blocking(servers).await.unwrap();
@@ -197,7 +197,7 @@ async fn a_settlement_whose_answer_was_lost_is_recognised() {
     }
 }
 
-/// Connections stay open, new ones are taken, and no byte comes through.
+/// Connections stay open, new ones are accepted, and no byte is forwarded.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_drops_everything_delays_requests_by_at_most_their_budget() {
     let server = tokio::task::spawn_blocking(redis_server::start).await.unwrap();

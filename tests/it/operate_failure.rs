@@ -1,5 +1,5 @@
-//! A daemon that cannot start, or whose task fails, ends in order, with an exit status that says whether a restart may
-//! help.
+//! A daemon that cannot start, or whose task fails, shuts down gracefully, with an exit status that states whether a
+//! restart may help.
 
 use std::{net::TcpListener, process::Command};
 

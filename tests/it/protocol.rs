@@ -1,4 +1,4 @@
-//! Random walks through `decide`: what must hold whatever happens, in whatever order.
+//! Random walks through `decide`: invariants that hold for any sequence of commands.
 
 use countersign::domain::{
     ClaimId, Decision, Effect, Event, InstanceId, KeyRing, Mode, NewVerification, Reason, Request, Sender,

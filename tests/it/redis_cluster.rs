@@ -1,5 +1,4 @@
-//! A Redis Cluster from outside: a login over it, its permissions, what is said of it, and what it must not be
-//! mistaken for.
+//! Redis Cluster: a login, the required permissions, its description in the status, and errors of wrong URLs.
 
 use countersign::{
     clock::Clock,

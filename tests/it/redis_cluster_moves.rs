@@ -42,7 +42,7 @@ struct Login {
     /// Who sent its code.
     number: String,
     at: Instant,
-    /// How long it took, with all that was refused meanwhile.
+    /// How long it took, including refused attempts.
     took: Duration,
 }
 
@@ -259,8 +259,8 @@ fn applied(committed: &Result<CommitOutcome, StoreError>) {
     assert!(matches!(committed, Ok(CommitOutcome::Applied { .. })), "{committed:?}");
 }
 
-/// While a slot is half moved, what is there is found there, what is new is made at its new master, nothing is done
-/// in both places, and what needs keys of both waits.
+/// While a slot migrates, existing keys are served by the old master and new ones created on the new master, no command
+/// is executed on both, and commands that need keys of both wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migrating_slot_is_served_consistently() {
     let cluster = cluster_server::start();

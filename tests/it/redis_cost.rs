@@ -24,13 +24,13 @@ use crate::{
 
 const RECORDED: &str = include_str!("redis_cost.txt");
 const REQUESTS: usize = 20;
-/// Two sums that differ by no more are alike.
+/// Costs that differ by no more than this are equal.
 const TOLERANCE: f64 = 0.05;
 
 /// A command as `MONITOR` shows it: its name, and the script that it runs or belongs to, or else the kind of its key.
 type Command = (String, String);
 
-/// Everything that a Redis is asked for.
+/// All commands that a Redis receives.
 struct Monitor(Arc<Mutex<Vec<Command>>>, Arc<AtomicBool>);
 
 impl Monitor {

@@ -1,4 +1,4 @@
-//! What Redis does to us, and that nothing accepted suffers from it.
+//! Failures of Redis, in which no accepted message is lost.
 
 use std::{
     sync::Arc,

@@ -1,4 +1,4 @@
-//! Fail-over by Sentinel: a pause, after which everything that was answered is still so.
+//! Fail-over by Sentinel: requests pause, and no acknowledged write is lost.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -21,7 +21,7 @@ use crate::{
     wait::{TIMEOUT, until},
 };
 
-/// A master, its replica, and three who watch them.
+/// A master, its replica, and three Sentinels.
 pub(crate) struct SentinelSetup {
     pub(crate) master: RedisServer,
     pub(crate) replica: RedisServer,
@@ -198,7 +198,7 @@ async fn a_killed_master_only_delays_logins() {
     daemon.finish().await;
 }
 
-/// Mints until it is over, and what came of them.
+/// Creates links until the fail-over is complete, and returns the results.
 struct Load {
     minted: Vec<String>,
     refused: usize,
@@ -315,7 +315,7 @@ async fn with_one_replica_writes_resume_when_the_old_master_follows() {
     daemon.finish().await;
 }
 
-/// The old master answers on, and takes no writes any more: connections to it are worth nothing.
+/// The old master still responds but refuses writes, so connections to it must be replaced.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_leave_a_demoted_master() {
     let watched = SentinelSetup::start().await;

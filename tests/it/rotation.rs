@@ -1,4 +1,4 @@
-//! Keys come and go: nothing that another key can read is lost.
+//! Rotation of keys: records that a configured key can decrypt are not lost.
 
 use std::time::Duration;
 

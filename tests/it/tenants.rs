@@ -1,4 +1,4 @@
-//! Two tenants, every route of the API, the other's ids: the answers are those for what does not exist.
+//! Two tenants and every route of the API: ids of the other tenant get the response for unknown ids.
 
 use countersign::http::{ROUTES, route::Access};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Wawp's paths from outside, once per store.
+//! The endpoints that are compatible with Wawp, on both stores.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The samples are run as they are shown. Which languages: `COUNTERSIGN_SAMPLES`, or else what every machine has.
+//! The code samples are run exactly as they are shown. Which languages: `COUNTERSIGN_SAMPLES`, or else what every
+//! machine has.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! Two tenants and every operation: what belongs to the other one does not exist.
+//! Two tenants and every operation: resources of the other tenant get the response for unknown ones.
 
 use countersign::http::contract::{Access, operations, values};
 

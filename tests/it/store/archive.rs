@@ -1,4 +1,4 @@
-//! Looking back, and taking away.
+//! Listing and removing archived jobs.
 
 use std::{slice::from_ref, time::Duration};
 
@@ -129,7 +129,7 @@ async fn walk(store: &dyn Store, state: JobState, size: usize) -> Vec<JobInfo> {
     }
 }
 
-/// Whatever the size of a page: each job once and in one order, also where many have the same time.
+/// With any page size each job is listed once and in the same order, even if many have the same time.
 pub(super) async fn every_job_is_listed_once_in_pages(store: &dyn Store, _: &Clock) {
     const TIMES: u64 = 3;
     let due = store.now() + Duration::from_secs(600);

@@ -1,4 +1,4 @@
-//! What only a store of files has to promise: one process, and nothing lost between two of them.
+//! Requirements on the embedded store alone: one process at a time, and no data lost when it restarts.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Buckets, idempotency keys, and what a store says about itself.
+//! Buckets, idempotency keys, and the description of a store.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Many jobs: which of them come, when, and in whose hands.
+//! Many jobs: which are leased, when, and by which worker.
 
 use std::{collections::HashSet, time::Duration};
 
