@@ -99,8 +99,8 @@ impl PendingLogin {
     /// Posts the webhook once.
     pub(crate) async fn send_message(&self, process: &Process) -> Option<SentLogin> {
         let sent = Instant::now();
-        let heard = process.send_message(&self.number, &self.uuid, &self.text).await;
-        heard.then(|| SentLogin {
+        let accepted = process.send_message(&self.number, &self.uuid, &self.text).await;
+        accepted.then(|| SentLogin {
             uuid: self.uuid.clone(),
             number: self.number.clone(),
             sent,

@@ -35,7 +35,7 @@ pub(super) fn operations() -> Vec<Operation> {
 fn served(path: &'static str, id: &'static str, title: &'static str) -> Operation {
     let store = [Code::NotFound, Code::InternalError, Code::StoreUnavailable, Code::TemporaryReducedCapacity];
     operation(Area::Contract, "GET", path, id, title)
-        .open_to(Access::Nobody)
+        .open_to(Access::Public)
         .without(&store)
         .problems(&[Code::RateLimited])
         .spends()

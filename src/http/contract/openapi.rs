@@ -67,7 +67,7 @@ fn described(operation: &Operation) -> Value {
         "security": match operation.access {
             Access::Token => json!([{ "token": roles }]),
             Access::PollToken => json!([{ "token": roles }, { "poll_token": [] }]),
-            Access::Wawp | Access::Gateway | Access::Nobody => json!([]),
+            Access::Wawp | Access::Gateway | Access::Public => json!([]),
         },
         "x-codeSamples": samples::all(operation)
             .iter()

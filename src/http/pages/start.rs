@@ -279,11 +279,11 @@ async fn try_submit_code(
     match service.enter_code(cx, &handle, visitor.browser(), field("form"), field("code")).await? {
         EnteredCode::Correct { redirect: Some(url) } => Ok(see_other(url.as_str())),
         EnteredCode::Correct { redirect: None } => Ok(see_other(&state.service.public_path(&format!("/l/{handle}")))),
-        EnteredCode::Wrong { attempts_left: tries_left } => {
+        EnteredCode::Wrong { attempts_left } => {
             let start = service.open_start_page(cx, &handle, &visitor.cookies).await?;
             let shown = PageUpdate {
                 status: StatusCode::UNPROCESSABLE_ENTITY,
-                attempts_left: Some(tries_left),
+                attempts_left: Some(attempts_left),
                 ..PageUpdate::default()
             };
             Ok(render_page(state, &handle, &start, None, &shown))

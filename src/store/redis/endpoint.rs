@@ -129,8 +129,8 @@ impl Endpoint {
         let Self::Sentinels { sentinels, master, .. } = self else { return Some(Vec::new()) };
         let mut asked: FuturesUnordered<_> =
             sentinels.iter().map(|sentinel| with_connect_timeout(peers(sentinel.clone(), master))).collect();
-        while let Some(told) = asked.next().await {
-            match told {
+        while let Some(replies) = asked.next().await {
+            match replies {
                 Ok(peers) => return Some(peers),
                 Err(error) => tracing::debug!(
                     error = error.category(),
@@ -206,9 +206,9 @@ async fn peers(sentinel: ConnectionInfo, master: &str) -> RedisResult<Vec<HostPo
     for about in ["SENTINELS", "REPLICAS"] {
         pipeline.cmd("SENTINEL").arg(about).arg(master);
     }
-    let told: Vec<Vec<HashMap<String, String>>> = pipeline.query_async(&mut connection).await?;
+    let replies: Vec<Vec<HashMap<String, String>>> = pipeline.query_async(&mut connection).await?;
     let place = |one: HashMap<String, String>| Some((one.get("ip")?.clone(), one.get("port")?.parse().ok()?));
-    Ok(told.into_iter().flatten().filter_map(place).collect())
+    Ok(replies.into_iter().flatten().filter_map(place).collect())
 }
 
 /// Bounds an attempt, so that a host that drops packets does not delay the others.
