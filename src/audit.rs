@@ -1,6 +1,6 @@
 //! The audit stream: who did what, as JSON lines appended to a file.
 //!
-//! A thread of its own writes, so that requests wait neither for the disk nor for a stalled reader. Lines that cannot
+//! A separate thread writes, so that requests wait neither for the disk nor for a stalled reader. Lines that cannot
 //! be written are counted, and the next line that is written is preceded by their number: `{"lost":3}`.
 
 use std::{

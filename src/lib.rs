@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | [`hash`] | SHA-256 | what is hashed |
 //! | [`domain`] | the protocol: records, [`domain::StateMachine::decide`], codes, texts, keys | I/O, time, randomness, JSON |
-//! | [`api`] | the wire: structs of answers and callbacks with their schemas, problem codes, limits | what is decided |
+//! | [`api`] | the wire: structs of responses and callbacks with their schemas, problem codes, limits | what is decided |
 //! | [`reader`] | reads what others wrote: configuration, bodies, forms; every fault at once | what it is for |
 //! | [`clock`], [`random`], [`audit`] | the only access to the time, random bytes, the audit stream | their users |
 //! | [`jose`] | signed tokens and the keys that sign them | what a token says |
@@ -41,7 +41,7 @@
 //!    their bodies.
 //! 5. [`store::Records::commit`] writes the change if the record's version is still the one that was read; after a
 //!    conflict, step 3 is repeated. Only after the commit does the gateway get its 200.
-//! 6. [`jobs::permits::LocalDispatch::give`] starts the jobs that this process has a permit for. [`worker::Worker::poll`]
+//! 6. [`jobs::permits::LocalDispatch::dispatch`] starts the jobs that this process has a permit for. [`worker::Worker::poll`]
 //!    of any replica leases the others.
 //! 7. [`worker::callback::deliver`] signs the body and sends it through [`egress::Egress::send`].
 //!
@@ -61,9 +61,9 @@
 //!
 //! 1. A commit hands the job over with its lease, or [`worker::Worker::poll`] leases it: [`jobs::permits::Permits`] limits
 //!    how many jobs of each [`store::Lane`] this process holds.
-//! 2. [`worker::Worker::start`] runs it as a task of its own, in the order of its lane.
-//! 3. [`worker::Worker::attempt_supervised`] makes a settlement of a panic, and of a shutdown.
-//! 4. [`worker::Worker::attempt`] decrypts the payload ([`jobs::payload::JobPayload::open_leased`]).
+//! 2. [`worker::Worker::start`] runs it as a separate task, in the order of its lane.
+//! 3. [`worker::Worker::run_supervised`] makes a settlement of a panic, and of a shutdown.
+//! 4. [`worker::Worker::run_job`] decrypts the payload ([`jobs::payload::JobPayload::open_leased`]).
 //! 5. [`worker::callback::deliver`], [`worker::reply::send`], [`worker::code::send`] or [`worker::timer::fire`] does the
 //!    work. Replies and codes are rendered only now.
 //! 6. [`store::Jobs::settle`] records the [`store::Settlement`], unless the lease has expired and another worker has the

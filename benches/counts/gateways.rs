@@ -65,7 +65,7 @@ fn read(kind: &str, name: &str, url: Option<&str>) -> anyhow::Result<Recorded> {
     Ok(recorded)
 }
 
-/// Keys that a gateway asks for and that no path below looks at.
+/// Required configuration keys of a gateway that the measured paths do not use.
 fn needed(kind: &str) -> &'static [&'static str] {
     match kind {
         "waha" => &["api_key"],

@@ -36,7 +36,7 @@ pub(crate) fn binary() -> anyhow::Result<PathBuf> {
     Ok(std::env::var_os("COUNTERSIGN_BINARY").context("COUNTERSIGN_BINARY must name the daemon's program")?.into())
 }
 
-/// A minted link that nobody has used.
+/// A created link that has not been used.
 pub(crate) struct Link {
     pub(crate) uuid: String,
     text: String,

@@ -1,4 +1,4 @@
-//! What the disk can do: the yardstick of the embedded store.
+//! Speed of the disk, to which the embedded store is compared.
 
 use std::{
     fs::{File, OpenOptions},

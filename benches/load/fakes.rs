@@ -1,4 +1,4 @@
-//! The world around the daemon: gateway and receiver, as cheap as a server can be.
+//! A fake gateway and a fake callback receiver that use as little processor time as possible.
 
 use std::{
     net::SocketAddr,
@@ -34,7 +34,7 @@ impl Fake {
         Self::start(true).await
     }
 
-    /// Never answers, so that whoever sends has all its attempts in flight and does nothing else.
+    /// Never responds, so that all attempts stay in flight.
     pub(crate) async fn silent() -> anyhow::Result<Self> {
         Self::start(false).await
     }
@@ -57,7 +57,7 @@ impl Fake {
     }
 
     fn count(&self) -> usize {
-        self.arrived.lock().expect("nobody panics while holding it").len()
+        self.arrived.lock().expect("no thread panics while holding the lock").len()
     }
 
     /// Everything since the last call, once `count` requests have come.
@@ -68,7 +68,7 @@ impl Fake {
             ensure!(Instant::now() < deadline, "{came} of {count} callbacks or replies came in {PATIENCE:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Ok(std::mem::take(&mut *self.arrived.lock().expect("nobody panics while holding it")))
+        Ok(std::mem::take(&mut *self.arrived.lock().expect("no thread panics while holding the lock")))
     }
 }
 
@@ -76,7 +76,7 @@ async fn serve(stream: TcpStream, arrived: Arc<Mutex<Vec<Arrival>>>, answers: bo
     let mut wire = Wire::new(stream)?;
     while let Some(message) = wire.receive().await? {
         let arrival = Arrival { at: Instant::now(), uuid: uuid(&message.body) };
-        arrived.lock().expect("nobody panics while holding it").push(arrival);
+        arrived.lock().expect("no thread panics while holding the lock").push(arrival);
         if answers {
             wire.send(ANSWER).await?;
         }

@@ -1,4 +1,4 @@
-//! The floor: what this machine can do with the same server, the same client of Redis and as many round trips.
+//! The baseline: what this machine can do with the same server, the same client of Redis and as many round trips.
 //!
 //! It runs as a child: this program again, with [`WORD`] as its first argument.
 

@@ -1,4 +1,4 @@
-//! From a person's message to the app that is told.
+//! Latency from a person's message to the callback.
 
 use std::{
     collections::HashMap,
@@ -18,8 +18,8 @@ use crate::{
 /// A moderate load: a hundred messages a second.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Webhooks come at their times, whatever became of earlier ones. Returns the 99th percentile of the time to the answer,
-/// in milliseconds.
+/// Webhooks are sent at fixed times, even if earlier ones are still in progress. Returns the 99th percentile of the
+/// time to the answer, in milliseconds.
 pub(crate) async fn measure(plan: &Plan, daemon: &Daemon, receiver: &Fake, gateway: &Fake) -> anyhow::Result<f64> {
     let requests = vec![daemon::mint(); plan.messages];
     let links = daemon::links(&closed_loop(daemon.address, Supply::Once(&requests), Duration::MAX).await?.bodies)?;
@@ -28,15 +28,15 @@ pub(crate) async fn measure(plan: &Plan, daemon: &Daemon, receiver: &Fake, gatew
     gateway.take(links.len()).await?;
     let arrived: HashMap<String, Instant> =
         arrived.into_iter().filter_map(|came| Some((came.uuid?, came.at))).collect();
-    let mut told = Vec::with_capacity(links.len());
+    let mut delivered = Vec::with_capacity(links.len());
     let mut answered = Vec::with_capacity(links.len());
     for (link, time) in links.iter().zip(times) {
         let at = arrived.get(&link.uuid).context("a callback names another link")?;
-        told.push((*at - time.sent).as_secs_f64() * 1e3);
+        delivered.push((*at - time.sent).as_secs_f64() * 1e3);
         answered.push((time.answered - time.sent).as_secs_f64() * 1e3);
     }
     let slowest = percentile(&answered, 99);
-    for (name, values) in [("webhook sent to its answer", answered), ("webhook sent to callback received", told)] {
+    for (name, values) in [("webhook sent to its answer", answered), ("webhook sent to callback received", delivered)] {
         Report::number(&format!("{name}, 100/s, p50"), percentile(&values, 50), "ms");
         Report::number(&format!("{name}, 100/s, p99"), percentile(&values, 99), "ms");
     }

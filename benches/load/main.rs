@@ -1,4 +1,4 @@
-//! How fast, how late, how large: measured against what the same machine can do at the same moment.
+//! Throughput, latency and memory, as ratios to what the same machine achieves in the same run.
 //!
 //! `benches/run` measures and fails when a required ratio is missed; `benches/run --quick` only shows that everything
 //! still runs; `benches/run --scale` measures beside a million links, many instances and a million timers. After
@@ -47,26 +47,26 @@ fn main() -> anyhow::Result<ExitCode> {
         arguments.into_iter().partition(|argument| argument.starts_with("--"));
     let has = |option: &str| options.iter().any(|given| given == option);
     let (full, scale) = (!has("--quick"), has("--scale"));
-    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|given| given == part);
-    let measured = measure(full, scale, wanted);
+    let selected = |part: &str| parts.is_empty() || parts.iter().any(|given| given == part);
+    let measured = measure(full, scale, selected);
     let report = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measured)?;
     Ok(if report.finish(full) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(full: bool, scale: bool, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Report> {
+async fn measure(full: bool, scale: bool, selected: impl Fn(&str) -> bool) -> anyhow::Result<Report> {
     let plan = if full { FULL } else { QUICK };
     // Beside the build, because a directory for temporary files may be memory.
     let binary = daemon::binary()?;
     let directory = tempfile::tempdir_in(binary.parent().unwrap_or(&binary))?;
     let mut report = Report::default();
     if scale {
-        scale::measure(directory.path(), &mut report, wanted).await?;
+        scale::measure(directory.path(), &mut report, selected).await?;
         return Ok(report);
     }
-    if wanted("redis") {
+    if selected("redis") {
         over_redis::measure(&plan, directory.path(), &mut report).await?;
     }
-    if wanted("embedded") {
+    if selected("embedded") {
         embedded::measure(&plan, directory.path(), &mut report).await?;
     }
     Ok(report)

@@ -53,7 +53,7 @@ pub(crate) async fn measure(plan: &Plan, directory: &Path, report: &mut Report) 
     let daemon = Daemon::start(directory, "redis", &redis.url(WHOLE), &gateway_url, Some(&receiver_url))?;
     tokio::time::sleep(plan.idle).await;
     let idle = daemon.process.megabytes("VmRSS")?;
-    // Its gateway never answers and nobody wants callbacks: it mints and matches, and its outbox stands still.
+    // Its gateway never responds and no callback is requested: it creates and matches links and sends nothing.
     let alone = Daemon::start(directory, "alone", &redis.url(ALONE), &silent.url(), None)?;
 
     let pair = |address, server| Pair { address, server, store: &redis.process };

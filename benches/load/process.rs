@@ -1,4 +1,4 @@
-//! Children: started, waited for, looked at, ended.
+//! Child processes: starting, waiting, measuring, stopping.
 
 use std::{
     fs::File,
@@ -45,7 +45,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself; either way it is gone.
+        // It may already have ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

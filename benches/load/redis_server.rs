@@ -1,4 +1,4 @@
-//! A private Redis, set up as the daemon wants it.
+//! A private Redis with the settings that the daemon requires.
 
 use std::{net::SocketAddr, path::Path, process::Command};
 

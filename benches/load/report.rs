@@ -1,4 +1,4 @@
-//! The table, and what it has to show.
+//! The table of results and the required ratios.
 #![expect(clippy::print_stdout, reason = "a benchmark answers on standard output")]
 
 /// Numbers of one run, printed as they come.

@@ -1,4 +1,5 @@
-//! Whether a request costs the same however much lies in the store, and how fast timers that are due at once end.
+//! Whether the cost of a request is independent of the amount of stored data, and how fast timers that are due at the
+//! same time are processed.
 
 use std::{
     path::Path,
@@ -32,18 +33,18 @@ const TIMERS: f64 = 120.0;
 pub(crate) async fn measure(
     directory: &Path,
     report: &mut Report,
-    wanted: impl Fn(&str) -> bool,
+    selected: impl Fn(&str) -> bool,
 ) -> anyhow::Result<()> {
     let redis = RedisServer::start(directory)?;
     let gateway = Fake::silent().await?;
     let place = Place { directory, redis: &redis, gateway: gateway.url() };
-    if wanted("links") {
+    if selected("links") {
         place.links(report).await?;
     }
-    if wanted("instances") {
+    if selected("instances") {
         place.instances(report).await?;
     }
-    if wanted("timers") {
+    if selected("timers") {
         place.timers(report).await?;
     }
     Ok(())

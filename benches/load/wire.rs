@@ -1,4 +1,4 @@
-//! As much HTTP/1.1 as both ends of a fair measurement need: keep-alive, `content-length`, nothing else.
+//! The part of HTTP/1.1 that both ends of the measurement use: keep-alive and `content-length`.
 
 use std::io;
 

@@ -190,7 +190,7 @@ impl Schema for CallbackData {
 
 impl TestEvent {
     pub fn new(instance: InstanceId) -> Self {
-        Self { test: true, instance: instance.to_string(), note: "sent by hand; belongs to nobody" }
+        Self { test: true, instance: instance.to_string(), note: "sent by hand; belongs to no verification" }
     }
 }
 

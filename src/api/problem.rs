@@ -85,9 +85,9 @@ problems! {
         "Send the token as it came in the redirect, and the verifier whose digest was the `challenge`.";
     /// Proving the chat through a link unlocks it earlier.
     CodeLocked = "code_locked", 429, "Too many wrong codes in a row for this chat",
-        "Wait as long as `Retry-After` says, or let the person prove the chat by a link.";
+        "Retry after the time given in `Retry-After`, or let the person prove the chat by a link.";
     RateLimited = "rate_limited", 429, "Too many requests",
-        "Wait as long as `Retry-After` says. `RateLimit` names the limit; the guide to limits lists its configuration key.";
+        "Retry after the time given in `Retry-After`. `RateLimit` names the limit; the guide to limits lists its configuration key.";
     /// Protects the other instances that share the store. Pending requests continue.
     InstanceFull = "instance_full", 429, "The instance has used its share of the store",
         "Space is freed as old requests are removed. Raise `records` or `store_percent`, or lower `retention`.";

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     http::operator::Readiness,
-    ops::{EVERY, Ops, store_watch::TRIALS},
+    ops::{HEARTBEAT_INTERVAL, Ops, store_watch::TRIALS},
     random,
 };
 
@@ -15,9 +15,9 @@ use crate::{
 /// most 2 % of the time, however large the store is.
 const OBSERVE_PAUSE_FACTOR: u32 = 50;
 
-/// Announces this replica to the others. A task of its own, so that nothing slow delays it.
+/// Publishes the heartbeat of this replica. A separate task, so that nothing slow delays it.
 pub(super) async fn heartbeat(ops: Arc<Ops>, readiness: Readiness, stop: CancellationToken) {
-    let mut interval = tokio::time::interval(EVERY);
+    let mut interval = tokio::time::interval(HEARTBEAT_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -25,9 +25,9 @@ pub(super) async fn heartbeat(ops: Arc<Ops>, readiness: Readiness, stop: Cancell
             () = stop.cancelled() => return,
             _ = interval.tick() => {}
         }
-        let announced = timeout(EVERY, ops.announce(readiness.is_ready())).await;
+        let announced = timeout(HEARTBEAT_INTERVAL, ops.announce(readiness.is_ready())).await;
         if !matches!(announced, Ok(Ok(()))) {
-            tracing::debug!(?announced, "the heartbeat was not stored");
+            tracing::debug!(?announced, "the heartbeat could not be stored; the next one follows in a few seconds");
         }
     }
 }
@@ -54,9 +54,9 @@ pub(super) async fn observe(ops: Arc<Ops>, readiness: Readiness, stop: Cancellat
     loop {
         let start = Instant::now();
         if let Err(error) = ops.observe().await {
-            tracing::debug!(%error, "cannot refresh the figures of queues and replicas");
+            tracing::debug!(%error, "the metrics of queues and replicas could not be refreshed; trying again");
         }
-        let pause = EVERY.max(start.elapsed() * OBSERVE_PAUSE_FACTOR);
+        let pause = HEARTBEAT_INTERVAL.max(start.elapsed() * OBSERVE_PAUSE_FACTOR);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(jittered(pause)) => {}

@@ -1,4 +1,4 @@
-//! The daemon: builds everything from a configuration, binds, runs, and shuts down in order.
+//! The daemon: builds everything from a configuration, binds, runs, and shuts down gracefully.
 //!
 //! [`load`] reads a configuration and builds its gateways, [`Application::build`] opens the store and binds both
 //! listeners, and [`Application::run`] serves until it is asked to stop or a task fails.
@@ -69,7 +69,7 @@ pub struct Application {
     pub worker: Arc<Worker>,
     pub readiness: Readiness,
     tasks: Tasks,
-    committed: mpsc::UnboundedReceiver<StartableJob>,
+    startable_jobs: mpsc::UnboundedReceiver<StartableJob>,
     public: TcpListener,
     operator: TcpListener,
     config: Config,
@@ -83,7 +83,7 @@ impl Application {
     /// If a listener, the store's directory, the audit stream or the `GeoIP` database cannot be opened, or if the store
     /// is misconfigured. An unreachable Redis is not an error: the daemon starts and is not ready.
     pub async fn build(config: &Config, instances: Instances, clock: Clock) -> anyhow::Result<Self> {
-        let keys = KeyRing::new(&config.keys.0).context("no key is configured")?;
+        let keys = KeyRing::new(&config.keys.0).context("no master key is configured: set key or key_file")?;
         let metrics = Metrics::new();
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(version, instances = config.instances.len(), store = open::describe(&config.store), "starting");
@@ -95,14 +95,14 @@ impl Application {
         metrics.config_current.set(1);
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
         instance_metrics::register_instances(&metrics, &instances, clock.wall());
-        let (handoff, committed) = LocalDispatch::new(Permits::new());
+        let (local_dispatch, startable_jobs) = LocalDispatch::new(Permits::new());
         let public = listener::bind(config.listen)?;
         let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (replica_name(operator.local_addr()?.port()), clock.wall());
         let audit = open::audit(config, &metrics)?;
-        let (traces, written) = MessageLog::new(Arc::<MeteredStore>::clone(&store));
+        let (traces, write_log) = MessageLog::new(Arc::<MeteredStore>::clone(&store));
         let mut tasks = Tasks::default();
-        tasks.spawn("message log", written.map(Ok));
+        tasks.spawn("message log", write_log.map(Ok));
         let service = Arc::new(Service {
             message_log: traces,
             audit,
@@ -112,7 +112,7 @@ impl Application {
             metrics,
             clock,
             public_url: config.public_url.clone(),
-            local_dispatch: handoff,
+            local_dispatch,
             lid_resolver: LidResolver::default(),
             geoip: ArcSwapOption::new(open::geoip(config)?),
             codes_in_flight: AtomicUsize::new(0),
@@ -120,25 +120,25 @@ impl Application {
             key_state,
             oidc: OidcState::new(config.oidc.as_ref()),
         });
-        let this = Self {
+        let application = Self {
             worker: Worker::new(Arc::clone(&service)),
             service,
             readiness: Readiness::default(),
             tasks,
-            committed,
+            startable_jobs,
             public,
             operator,
             config: config.clone(),
             source: None,
         };
-        match readiness::prepare(&this.service).await {
+        match readiness::prepare(&application.service).await {
             Ok(()) => {
-                this.readiness.set_ready();
+                application.readiness.set_ready();
             }
             Err(error @ StoreError::Misconfigured(_)) => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "the store is not reachable yet: not ready"),
+            Err(error) => tracing::warn!(%error, "the store is not reachable; starting as not ready and trying again"),
         }
-        Ok(this)
+        Ok(application)
     }
 
     /// Applies changes of the configuration's files while the daemon runs.
@@ -156,13 +156,18 @@ impl Application {
         self.operator.local_addr()
     }
 
-    /// Serves until `stop` or until a task ends, then shuts down: reports not ready, keeps listening for
-    /// `shutdown.drain_delay` while load balancers notice, finishes requests, finishes delivery attempts.
+    /// Serves until `stop` or until a task ends, then shuts down in this order:
+    ///
+    /// 1. Reports not ready, and keeps accepting requests for `shutdown.drain_delay`, in which load balancers notice.
+    /// 2. Closes event streams, and finishes the requests that were accepted.
+    /// 3. Stops leasing jobs and finishes attempts, after the requests, because they may commit jobs. At the end of
+    ///    `shutdown.grace` it releases the leases of unfinished jobs, so that another replica continues at once.
+    /// 4. Closes the operator listener, which serves probes and metrics until then, and publishes its last heartbeat.
     ///
     /// # Errors
     /// If a task failed.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { service, worker, readiness, mut tasks, committed, public, operator, config, source } = self;
+        let Self { service, worker, readiness, mut tasks, startable_jobs, public, operator, config, source } = self;
         let shutdown = config.shutdown;
         instances::log_instances(&service);
         #[cfg(feature = "otlp")]
@@ -172,8 +177,8 @@ impl Application {
         let edge = Arc::new(ArcSwap::from_pointee(config.edge.clone()));
         let streams = TaskTracker::new();
         let app = Data::new(PublicState::new(Arc::clone(&service), Arc::clone(&edge), streams.clone()));
-        let bytes = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
-        let budget = listener::budget(bytes, Arc::clone(&service.metrics));
+        let unauthenticated_memory = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
+        let budget = listener::budget(unauthenticated_memory, Arc::clone(&service.metrics));
         let addresses = (public.local_addr()?, operator.local_addr()?);
         let public = listener::serve_public(public, shutdown.grace, budget, move |config| {
             config.app_data(app.clone()).configure(http::routes);
@@ -191,7 +196,7 @@ impl Application {
         let operator = listener::serve_operator(operator, move |config| {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
-        // With port 0 nothing else names what the kernel chose.
+        // With port 0, only this line reports the port that the kernel chose.
         let public_url = service.public_url("");
         tracing::info!(listen = %addresses.0, operator_listen = %addresses.1, public_url, "listening");
         if readiness.is_ready() {
@@ -201,11 +206,11 @@ impl Application {
         tasks.spawn(PUBLIC_LISTENER, async { Ok(public.await?) });
         tasks.spawn(OPERATOR_LISTENER, async { Ok(operator.await?) });
         let (stop_worker, draining) = (CancellationToken::new(), CancellationToken::new());
-        let working = Arc::clone(&worker).run(committed, stop.clone(), stop_worker.clone());
-        tasks.spawn(WORKER, working.map(Ok));
+        let run_worker = Arc::clone(&worker).run(startable_jobs, stop.clone(), stop_worker.clone());
+        tasks.spawn(WORKER, run_worker.map(Ok));
         let probe =
             readiness::run_probe(Arc::clone(&service), Arc::clone(&worker), readiness.clone(), draining.clone());
-        tasks.spawn(READINESS_PROBE, probe.map(|unfit| Ok(unfit?)));
+        tasks.spawn(READINESS_PROBE, probe.map(|result| Ok(result?)));
         tasks.spawn(HEARTBEAT, background::heartbeat(Arc::clone(&ops), readiness.clone(), stop.clone()).map(Ok));
         tasks.spawn("observer", background::observe(Arc::clone(&ops), readiness.clone(), stop.clone()).map(Ok));
         tasks.spawn("store's watch", background::watch_store(Arc::clone(&ops), stop.clone()).map(Ok));
@@ -219,7 +224,9 @@ impl Application {
 
         tasks.watch(&stop).await;
         stop.cancel();
-        tracing::info!("stopping: not ready, requests are still accepted");
+        tracing::info!(
+            "shutting down: reporting not ready; requests are accepted until shutdown.drain_delay has passed"
+        );
         draining.cancel();
         tasks.wait_for(READINESS_PROBE).await;
         readiness.set_not_ready("stopping");
@@ -228,22 +235,22 @@ impl Application {
         service.store.changes().close();
         streams.close();
         if timeout_at(deadline, streams.wait()).await.is_err() {
-            tracing::debug!("some event streams did not end in time");
+            tracing::debug!("event streams are still open at the end of the grace period; closing them");
         }
         public_handle.stop(true).await;
         tasks.wait_for(PUBLIC_LISTENER).await;
         stop_worker.cancel();
         if !tasks.wait_for_until(deadline, WORKER).await {
-            tracing::warn!("attempts are still in flight: releasing their jobs");
+            tracing::warn!("the grace period has ended with attempts in flight; releasing their leases");
             worker.release_jobs();
             if !tasks.wait_for_until(Instant::now() + RELEASE_TIMEOUT, WORKER).await {
-                tracing::warn!("not all jobs could be released; they are retried when their leases expire");
+                tracing::warn!("some leases could not be released; their jobs are retried when the leases expire");
             }
         }
         operator_handle.stop(false).await;
         tasks.wait_for(OPERATOR_LISTENER).await;
         tasks.wait_for(HEARTBEAT).await;
-        ops.say_goodbye().await;
+        ops.publish_shutdown().await;
         service.audit.flush();
         tracing::info!("stopped");
         tasks.finish()

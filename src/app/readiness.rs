@@ -86,7 +86,7 @@ pub(super) async fn run_probe(
         match &outcome {
             Ok(()) => (prepared, last) = (true, Instant::now()),
             Err(StoreError::Misconfigured(why)) => {
-                tracing::error!(why, "this store must not be used");
+                tracing::error!(why, "the store is misconfigured and must not be used");
                 readiness.set_not_ready(why);
                 return outcome;
             }

@@ -24,11 +24,11 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// Starts a task. Each name is used once.
+    /// Starts a task. Names must be unique: the shutdown waits for tasks by name.
     pub(super) fn spawn(&mut self, name: TaskName, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         let task = async move {
             let caught = AssertUnwindSafe(task).catch_unwind().await;
-            // The panic hook has reported the message.
+            // The panic hook has logged the message.
             (name, caught.unwrap_or_else(|_| Err(anyhow!("it panicked"))))
         };
         self.running.insert(name, self.set.spawn(task));
@@ -70,7 +70,7 @@ impl Tasks {
 
     fn record(&mut self, name: TaskName, outcome: anyhow::Result<()>) {
         let Err(error) = outcome.with_context(|| format!("the {name} failed")) else { return };
-        tracing::error!(task = name, error = format!("{error:#}"), "a task failed; the process ends");
+        tracing::error!(task = name, error = format!("{error:#}"), "a task failed; shutting down the process");
         self.first_error.get_or_insert(error);
     }
 }

@@ -42,7 +42,7 @@ const COMMANDS: &[CommandHelp] = &[
         exit: "0 if it is valid, 1 if the running daemon needs a key that it lacks, 78 if it is not valid" },
     CommandHelp { path: "print-config", examples: &["countersign print-config"], exit: CONFIG_EXIT },
     CommandHelp { path: "serve", examples: &["countersign serve --config countersign.toml", "COUNTERSIGN_CONFIG=countersign.toml countersign serve"],
-        exit: "0 after an orderly stop, 1 if a part of the process failed, 75 for a temporary failure, 78 if the configuration has to be changed, 130 after a second signal" },
+        exit: "0 after an orderly stop, 1 if a part of the process failed, 75 for a temporary failure, 78 if the configuration must be changed, 130 after a second signal" },
     CommandHelp { path: "healthcheck", examples: &["countersign healthcheck", "countersign healthcheck --each --operator-url http://countersign-operator:9090"],
         exit: "0 if it is ready, 1 if not" },
     CommandHelp { path: "status", examples: &["countersign status", "countersign status --json --operator-url http://10.0.0.7:9090"],
@@ -77,7 +77,7 @@ Environment:
   COUNTERSIGN_CALLBACK_SECRET                                for verify-signature
 
 Exit status: 0 for success, 1 for a failure or a negative answer, 2 for wrong arguments, 75 for a temporary
-failure, 78 if the configuration has to be changed. `countersign COMMAND --help` has examples.";
+failure, 78 if the configuration must be changed. `countersign COMMAND --help` has examples.";
 
 /// Adds the groups to the top level, and examples and exit statuses to every command.
 pub(super) fn add(mut root: Command) -> Command {

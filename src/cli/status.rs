@@ -72,7 +72,7 @@ fn operator_url(options: &StatusOptions) -> Result<String, Failure> {
     }
 }
 
-/// Where the daemon of this configuration tells its status.
+/// The URL of the daemon's status.
 fn listener(config: &Config) -> String {
     let mut address = config.operator_listen;
     if address.ip().is_unspecified() {
@@ -168,10 +168,12 @@ fn store_lines(store: &StoreStatus) -> Vec<String> {
     #[expect(clippy::cast_precision_loss, reason = "a share of bytes")]
     let share = store.used_bytes as f64 / store.limit_bytes.max(1) as f64;
     if store.limit_bytes > 0 && share > MAX_USED_SHARE {
-        trouble(format!("!! {:.0} % of its room is used", share * 100.0));
+        trouble(format!("!! {:.0} % of its capacity is used", share * 100.0));
     }
     if store.replicas_missing > 0 {
-        trouble("!! no replica follows, and store.durability asks one to confirm: every write is refused".to_owned());
+        trouble(
+            "!! Redis has no replica, and store.durability requires one to confirm: every write is refused".to_owned(),
+        );
     }
     let offset = store.clock_offset_seconds;
     if offset.abs() > 5.0 {
@@ -193,19 +195,21 @@ fn key_lines(keys: &KeysStatus) -> Vec<String> {
     let mut lines = vec![format!("keys     look-up key {look_up} since {since}")];
     let mut more = |text: String| lines.push(format!("         {text}"));
     if let Some(until) = previous_until {
-        more(format!("it is being changed: the one before it is used as well until {until}"));
+        more(format!("it is being replaced: the previous one is used as well until {until}"));
         if asked > look_up {
-            more(format!("look-up key {asked} is asked for, and is made after that"));
+            more(format!("look-up key {asked} is requested, and is created after that"));
         }
     }
     if let Some(why) = lacks {
-        more(format!("!! nothing can be found here: {}", printable(why)));
+        more(format!("!! this replica finds no records: {}", printable(why)));
     }
     for MasterStatus { fingerprint, makes, here, needed_until, over } in masters {
         more(match (makes, here, over) {
             (true, ..) => format!("{fingerprint} makes"),
             (_, true, true) => format!("{fingerprint} can be removed from key_file"),
-            (_, true, false) => format!("{fingerprint} is needed until {needed_until}, from when on it makes nothing"),
+            (_, true, false) => {
+                format!("{fingerprint} is needed until {needed_until}; nothing new is encrypted with it")
+            }
             (_, false, false) => {
                 format!("!! {fingerprint} is needed until {needed_until}, and is not in key_file here")
             }
@@ -222,9 +226,10 @@ fn gateway_line(gateway: &GatewayStatus) -> String {
         }
         None => "no webhook yet".to_owned(),
     };
-    let refused = if gateway.refuses_us { "  !! it refuses us: logged out, banned, or a wrong token" } else { "" };
+    let refused =
+        if gateway.refuses_us { "  !! it refuses our credentials: logged out, banned, or a wrong token" } else { "" };
     let room = match gateway.room_used {
-        Some(used) if used > MAX_USED_SHARE => format!("  !! {:.0} % of its room in the store is used", used * 100.0),
+        Some(used) if used > MAX_USED_SHARE => format!("  !! {:.0} % of its quota in the store is used", used * 100.0),
         _ => String::new(),
     };
     let waiting = match gateway.pending_jobs {
@@ -248,7 +253,7 @@ fn queue_line(queue: &QueueStatus) -> String {
     });
     let held = match queue.held {
         0 => String::new(),
-        held => format!(", {held} held back after failures"),
+        held => format!(", {held} on hold after failures"),
     };
     format!("  {:<10} {} wait{oldest}{late}{held}", queue.kind, queue.depth)
 }

@@ -167,8 +167,10 @@ pub fn parse_public_url(text: &str) -> Result<Url, &'static str> {
         );
     }
     if url.scheme() == "http" && !is_loopback(&url) {
-        return Err("is not encrypted: whoever is on the way reads codes, and browsers keep no login there; use \
-                    https://, or a loopback host such as http://127.0.0.1:8080 to try things");
+        return Err(
+            "is not encrypted: anyone on the network path can read codes, and browsers keep no login there; use \
+                    https://, or a loopback host such as http://127.0.0.1:8080 to try things",
+        );
     }
     Ok(url)
 }

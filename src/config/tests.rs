@@ -120,7 +120,7 @@ fn the_reference_and_the_code_agree() {
     let reference: toml::Table = REFERENCE.parse().unwrap();
     assert!(reference.contains_key("instance_default"));
     let (_, faults) = parse(GOOD, &[]);
-    assert_eq!(faults, Vec::<String>::new(), "a key of the reference that nobody reads would be a fault");
+    assert_eq!(faults, Vec::<String>::new(), "a key of the reference that is never read would be a fault");
     let asked_at_top = ["public_url", "listen", "operator_listen", "trusted_proxies", "key_file"];
     for key in asked_at_top {
         assert!(REFERENCE.contains(&format!("{key} = ")), "{key}");

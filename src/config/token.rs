@@ -61,7 +61,7 @@ pub fn read(s: &mut Reader<'_>) -> Vec<ApiToken> {
         tokens.push(token);
     }
     if tokens.is_empty() && s.faults().iter().count() == before {
-        s.fault("tokens", "is empty: nobody could call the API; `countersign new-token` makes a token");
+        s.fault("tokens", "is empty, so the API could not be called; `countersign new-token` makes a token");
     }
     tokens
 }

@@ -1,4 +1,4 @@
-//! The checks that need no token: genuine webhooks, webhooks that must verify nothing, and forgeries.
+//! The checks that need no API token: genuine webhooks, authenticated webhooks that must verify nothing, and forgeries.
 
 use http::Request;
 use jiff::SignedDuration;
@@ -25,14 +25,17 @@ const STALE_BY: SignedDuration = SignedDuration::from_mins(15);
 pub(super) async fn run_all(target: &CheckTarget<'_>, report: &mut Report) {
     let before = target.probe.counters().await;
     if before.is_none() {
-        report
-            .notes
-            .push("the metrics cannot be read (--operator-url): responses are checked by their status only".to_owned());
+        report.notes.push(
+            "the metrics cannot be read (see --operator-url), so responses are checked by their status only".to_owned(),
+        );
     }
     let sample = target.sample(SampleSender::Person, &text_with_unknown_code());
     let Some(webhook) = target.compose_signed(&sample) else {
         report.add("genuine", "a text message", false, "a webhook in this format", "none can be composed");
-        report.advice.push("the mapping parses no text message with a phone: test it with inspect-webhook".to_owned());
+        report.advice.push(
+            "the mapping parses no text message with a phone number; test it with `countersign inspect-webhook`"
+                .to_owned(),
+        );
         return;
     };
     if let Err(error) = target.probe.post("", &webhook).await {
@@ -90,7 +93,7 @@ fn new_results(before: Option<&Counters>, after: Option<&Counters>) -> Option<Ve
     Some(after?.increased(before?, "webhook_events"))
 }
 
-/// Why the daemon refused the webhook, or nothing if the refusal is not the daemon's.
+/// Why the daemon refused the webhook. Empty if something else refused it, such as a proxy.
 fn new_cause(before: Option<&Counters>, after: Option<&Counters>) -> String {
     let causes = before.zip(after).map(|(before, after)| after.increased(before, "webhooks_rejected"));
     causes.unwrap_or_default().join(", ")
@@ -177,7 +180,7 @@ async fn check_harmless(target: &CheckTarget<'_>, report: &mut Report) {
 async fn check_handshake(target: &CheckTarget<'_>, report: &mut Report) {
     let token = target.config.gateway.reader().secret("verify_token");
     let token = token.or_else(|| target.gateway.webhook_auth().secrets().first().cloned()).unwrap_or_default();
-    for (name, token, wanted) in [
+    for (name, token, expected_response) in [
         ("the handshake", token.expose_secret(), (200, "4815162342")),
         ("the handshake with another token", "another token", (403, "")),
     ] {
@@ -186,14 +189,15 @@ async fn check_handshake(target: &CheckTarget<'_>, report: &mut Report) {
             .finish();
         let url = format!("{}/webhooks/{}?{query}", target.probe.base, target.config.id);
         let mut request = Request::get(url);
-        if let Some((name, value)) = target.probe.mark(&[]) {
+        if let Some((name, value)) = target.probe.doctor_header(&[]) {
             request = request.header(name, value);
         }
         let Ok(request) = request.body(Vec::new()) else { continue };
         let answer = target.probe.send(request).await;
         let (status, body) = answer.map_or((0, Vec::new()), |answer| (answer.status().as_u16(), answer.into_body()));
-        let passed = status == wanted.0 && (wanted.1.is_empty() || body == wanted.1.as_bytes());
-        report.add("genuine", name, passed, wanted.0.to_string(), status.to_string());
+        let passed =
+            status == expected_response.0 && (expected_response.1.is_empty() || body == expected_response.1.as_bytes());
+        report.add("genuine", name, passed, expected_response.0.to_string(), status.to_string());
     }
 }
 
@@ -239,17 +243,17 @@ fn add_advice(target: &CheckTarget<'_>, report: &mut Report) {
         };
         let base = &target.probe.base;
         advice.push(if caused_by("changed body") {
-            format!("something between here and the daemon changes bodies, so that signatures cannot be right: let {base} pass them on unchanged")
+            format!("a proxy between here and the daemon changes bodies, which invalidates signatures; configure {base} to pass them on unchanged")
         } else if caused_by("no signature") {
             let location = target.gateway.webhook_auth().describe();
-            format!("something between here and the daemon drops a header: webhooks are authenticated by {location}, which arrived without it")
+            format!("a proxy between here and the daemon drops a header; webhooks are authenticated by {location}, which did not arrive")
         } else if refused == genuine {
             format!(
-                "genuine webhooks are refused, although they arrive unchanged: the daemon at {base} has other secrets than this \
-                 configuration (restart or reload it)"
+                "genuine webhooks arrive unchanged and are refused; the daemon at {base} has other secrets than this \
+                 configuration, so restart or reload it"
             )
         } else {
-            "some genuine webhooks are refused: a proxy in between changes some of them".to_owned()
+            "some genuine webhooks are refused; a proxy in between changes some of them".to_owned()
         });
     }
     advice.extend(proxy_advice(target, report));
@@ -262,7 +266,7 @@ fn add_advice(target: &CheckTarget<'_>, report: &mut Report) {
     report.advice.extend(advice);
 }
 
-/// What to do if every webhook gets an answer that is not one of the daemon's.
+/// What to do if every webhook gets the same response from something other than the daemon.
 fn proxy_advice(target: &CheckTarget<'_>, report: &Report) -> Option<String> {
     let base = &target.probe.base;
     let genuine: Vec<&str> =
@@ -277,15 +281,15 @@ fn proxy_advice(target: &CheckTarget<'_>, report: &Report) -> Option<String> {
              the gateway, and as public_url"
         ),
         "403" => format!(
-            "something before the daemon refuses webhooks (403), such as a firewall or a login of the proxy: let POST \
-             /webhooks/{} through",
+            "something in front of the daemon refuses webhooks (403), such as a firewall or the proxy's login; allow POST \
+             /webhooks/{}",
             target.config.id
         ),
         "404" => format!(
             "{base} does not know this instance (404): the daemon there has another configuration, or the proxy another path"
         ),
         "405" => format!("{base} is no countersign (405): a proxy serves something else at /webhooks"),
-        "413" => "a proxy refuses the size of webhooks (413): allow bodies of a mebibyte".to_owned(),
+        "413" => "a proxy refuses the size of webhooks (413): allow bodies of 1 MiB".to_owned(),
         "502" | "503" | "504" => format!(
             "{base} answers {first}: if that is the proxy, it cannot reach the daemon; if it is the daemon, `countersign \
              status` says why"

@@ -76,7 +76,7 @@ async fn wait_for_reply(target: &CheckTarget<'_>, before: &Counters) -> String {
     }
 }
 
-/// Prints a link, and what arrives, until the link is verified or the time is over.
+/// Prints a link, and what arrives, until the link is verified or the time limit is reached.
 pub(super) async fn check_real_phone(target: &CheckTarget<'_>, token: &str, patience: Duration, report: &mut Report) {
     match wait_for_message(target, token, patience, report).await {
         Ok(true) => {}

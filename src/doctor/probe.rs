@@ -23,7 +23,7 @@ pub(super) struct Probe {
     pub(super) base: String,
     operator: String,
     instance: InstanceId,
-    /// Those of the configuration, which mark the webhooks.
+    /// The configured keys, which sign the `doctor` header.
     keys: Option<KeyRing>,
 }
 
@@ -68,15 +68,15 @@ impl Probe {
         for (name, value) in &webhook.headers {
             request = request.header(name, value);
         }
-        if let Some((name, value)) = self.mark(&webhook.body) {
+        if let Some((name, value)) = self.doctor_header(&webhook.body) {
             request = request.header(name, value);
         }
         let request = request.body(webhook.body.clone()).map_err(|_| "cannot be sent as an HTTP request".to_owned())?;
         self.send(request).await.map(|response| response.status().as_u16()).map_err(|error| error.to_string())
     }
 
-    /// The header by which the daemon counts a request apart.
-    pub(super) fn mark(&self, body: &[u8]) -> Option<(&'static str, String)> {
+    /// The header by which the daemon counts a request in the metrics of `doctor`.
+    pub(super) fn doctor_header(&self, body: &[u8]) -> Option<(&'static str, String)> {
         let keys = self.keys.as_ref()?;
         Some((doctor_mark::HEADER, doctor_mark::sign(keys, self.instance, Clock::default().wall(), body)))
     }
@@ -113,7 +113,8 @@ impl Probe {
     }
 }
 
-/// What `doctor` causes is counted apart, and is the same here. Parses lines such as `countersign_webhook_events_total{instance_id="…",gateway="waha",result="group"} 3`.
+/// Parses lines such as `countersign_webhook_events_total{instance_id="…",gateway="waha",result="group"} 3`. The
+/// metrics of `doctor` have the prefix `doctor_` and are added to those without it.
 fn parse_metrics(text: &str, instance: InstanceId) -> Counters {
     let ours = format!("instance_id=\"{instance}\"");
     let mut counters = Counters::default();

@@ -23,7 +23,7 @@ pub(super) struct Report {
     pub(super) notes: Vec<String>,
     /// How to fix failed checks.
     pub(super) advice: Vec<String>,
-    /// Traces of this run in the instance.
+    /// What this run leaves in the instance.
     pub(super) leaves: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
-//! The documented responses to a request that sends a message: one table per kind of gateway, next to the requests that
-//! it answers.
+//! How a gateway's response to a sent message is classified. Each kind of gateway has a table of its documented
+//! responses, next to the code that builds the request.
 
 use http::{Response, StatusCode, header::CONTENT_TYPE};
 use serde_json::Value;
@@ -111,8 +111,8 @@ const ERRORS: &[Answer] = &[
     Answer::value("/status", &["error", "failed"], PERMANENT),
 ];
 
-/// Reads a response by the tables of a kind, then by what all kinds have in common. `ids` are the pointers to the id of the
-/// sent message.
+/// Reads a response by the tables of a kind, then by what all kinds have in common. `ids` are the pointers to the id of
+/// the sent message.
 pub(super) fn read(response: &Response<Vec<u8>>, ids: &[&str], tables: &[&[Answer]]) -> SendResult {
     let status = response.status();
     let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
@@ -126,8 +126,8 @@ pub(super) fn read(response: &Response<Vec<u8>>, ids: &[&str], tables: &[&[Answe
 
 /// Reads a response that is in no table. `id` is the id of the sent message.
 ///
-/// An HTML page is from something in front of the gateway, such as a firewall or a login proxy: it is no success, and says
-/// nothing about this number.
+/// An HTML page is from something in front of the gateway, such as a firewall or a login proxy: it is no success, and
+/// says nothing about this number.
 pub(super) fn by_status(response: &Response<Vec<u8>>, body: &Value, id: Option<String>) -> SendResult {
     match send_result_by_status(response.status()) {
         SendResult::Accepted { .. } | SendResult::Refused(Refusal::Unauthorized)

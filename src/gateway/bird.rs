@@ -83,7 +83,7 @@ impl Gateway for Bird {
 }
 
 fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
-    let id = text(payload, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+    let id = text(payload, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
     let from_me = text(payload, "/direction") != Some("incoming");
     let other = if from_me { "/receiver/contacts/0" } else { "/sender/contact" };
     let of = |field: &str| text(payload, &format!("{other}/{field}"));

@@ -106,7 +106,7 @@ enum MessageType {
 impl Chatwoot {
     fn read_message(&self, body: &Value) -> Result<WebhookEvent, Malformed> {
         let id = text(body, "/source_id").map(str::to_owned).or(number(body, "/id"));
-        let id = id.ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+        let id = id.ok_or_else(|| Malformed("a message has no id".to_owned()))?;
         // Some releases post the number of the type.
         let kind = match json::id_text(body, "/message_type").as_deref() {
             Some("0" | "incoming") => MessageType::Incoming,

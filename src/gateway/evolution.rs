@@ -1,4 +1,5 @@
-//! Evolution API: webhooks are not signed; releases write the phone number into different fields.
+//! Gateway for Evolution API. Webhooks are not signed. Which field has the sender's phone number depends on the
+//! release.
 
 use std::sync::Arc;
 
@@ -27,14 +28,14 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Evolution {
         scheme: reader.scheme(&choices),
         secrets: reader.webhook_secrets(),
-        url: reader.base_url(None),
+        base_url: reader.base_url(None),
         api_key: reader.sending_secret("api_key", "Evolution's apikey, to send replies"),
         instance: reader.sending_secret("instance", "the name of the Evolution instance").expose_secret().to_owned(),
     })
 }
 
-/// github.com/EvolutionAPI/evolution-api, src/api/guards and src/api/integrations: failures of the connection are a 400 whose
-/// text names the reason.
+/// A failure of the connection to WhatsApp is a 400 with the reason in its text. See
+/// github.com/EvolutionAPI/evolution-api, src/api/guards and src/api/integrations.
 const ANSWERS: &[Answer] = &[
     Answer::value("/response/message/*/exists", &["false"], NOT_ON_WHATSAPP).at(400),
     Answer::contains("connection closed", NOT_CONNECTED).at(400),
@@ -48,7 +49,7 @@ const ANSWERS: &[Answer] = &[
 struct Evolution {
     scheme: AuthScheme,
     secrets: Vec<SecretString>,
-    url: String,
+    base_url: String,
     api_key: SecretString,
     instance: String,
 }
@@ -63,7 +64,7 @@ impl Gateway for Evolution {
     }
 
     /// With `webhookByEvents`, Evolution appends `/messages-upsert` or the like to the configured URL, even after its
-    /// query. Then the secret is what precedes the last `/`.
+    /// query. Then the secret ends before the last `/`.
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
         let query = webhook.query.rsplit_once('/').map_or(webhook.query, |(before, _)| before);
         let bare = Webhook { path_suffix: None, query, ..*webhook };
@@ -80,17 +81,18 @@ impl Gateway for Evolution {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
-        let events: Vec<WebhookEvent> = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
-            "messages.upsert" => each(&body["data"])
-                .map(|data| read_message(data).unwrap_or_else(|why| WebhookEvent::malformed(&why)))
-                .collect(),
-            "messages.update" => each(&body["data"]).map(read_status).collect(),
-            // Evolution Go, whose API is another kind's.
-            "Message" => vec![wuzapi::read_message(&body["data"])?],
-            "messages.edited" => vec![WebhookEvent::ignored(IgnoreReason::Edit)],
-            "send.message" => vec![WebhookEvent::ignored(IgnoreReason::FromMe)],
-            _ => vec![WebhookEvent::ignored(IgnoreReason::Event)],
-        };
+        let events: Vec<WebhookEvent> =
+            match text(&body, "/event").ok_or_else(|| Malformed("missing \"event\"".to_owned()))? {
+                "messages.upsert" => each(&body["data"])
+                    .map(|data| read_message(data).unwrap_or_else(|why| WebhookEvent::malformed(&why)))
+                    .collect(),
+                "messages.update" => each(&body["data"]).map(read_status).collect(),
+                // Evolution Go, whose API has its own kind `evolution-go`.
+                "Message" => vec![wuzapi::read_message(&body["data"])?],
+                "messages.edited" => vec![WebhookEvent::ignored(IgnoreReason::Edit)],
+                "send.message" => vec![WebhookEvent::ignored(IgnoreReason::FromMe)],
+                _ => vec![WebhookEvent::ignored(IgnoreReason::Event)],
+            };
         // Outside `data`, `sender` is the receiving number.
         let addressee =
             Addressee::default().check_id(body.get("instance"), &self.instance).with_phone(text(&body, "/sender"));
@@ -100,11 +102,11 @@ impl Gateway for Evolution {
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let number = jid::recipient(chat_id, subject, "@s.whatsapp.net");
         let message = json!({ "number": number, "text": text, "linkPreview": false });
-        Request::post(format!("{}/message/sendText/{}", self.url, path_segment(&self.instance)))
+        Request::post(format!("{}/message/sendText/{}", self.base_url, path_segment(&self.instance)))
             .header("apikey", self.api_key.expose_secret())
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
-            .expect("a checked URL and printable credentials make a request")
+            .expect("the URL and the credentials were validated when the configuration was loaded")
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
@@ -112,7 +114,7 @@ impl Gateway for Evolution {
     }
 }
 
-/// One object, or each of a list, which some releases post.
+/// `data` is one object, or in some releases a list of objects.
 fn each(data: &Value) -> impl Iterator<Item = &Value> {
     let list = data.as_array().filter(|list| !list.is_empty());
     list.map_or(std::slice::from_ref(data), Vec::as_slice).iter()
@@ -125,8 +127,8 @@ fn read_status(data: &Value) -> WebhookEvent {
 }
 
 fn read_message(data: &Value) -> Result<WebhookEvent, Malformed> {
-    let id = text(data, "/key/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
-    let chat = text(data, "/key/remoteJid").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
+    let id = text(data, "/key/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let chat = text(data, "/key/remoteJid").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
     let senders: &[&str] = if jid::is_group(chat) {
         &["/key/participant", "/key/participantAlt", "/key/participantPn"]
     } else {

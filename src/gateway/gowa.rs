@@ -94,7 +94,9 @@ impl Gateway for Gowa {
         if let Some(device) = &self.device {
             request = request.header("x-device-id", path_segment(device));
         }
-        request.body(message.to_string().into_bytes()).expect("a checked URL and printable credentials make a request")
+        request
+            .body(message.to_string().into_bytes())
+            .expect("the URL and the credentials were validated when the configuration was loaded")
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
@@ -103,8 +105,8 @@ impl Gateway for Gowa {
 }
 
 fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
-    let id = text(payload, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
-    let chat = text(payload, "/chat_id").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
+    let id = text(payload, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let chat = text(payload, "/chat_id").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
     let senders: &[&str] =
         if jid::is_group(chat) { &["/from", "/from_lid"] } else { &["/from", "/chat_id", "/from_lid", "/chat_lid"] };
     let is_media = MEDIA.iter().any(|kind| payload.get(kind).is_some());

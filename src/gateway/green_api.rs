@@ -108,8 +108,8 @@ impl GreenApi {
 }
 
 fn read_message(body: &Value, from_me: bool) -> Result<WebhookEvent, Malformed> {
-    let id = text(body, "/idMessage").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
-    let chat = text(body, "/senderData/chatId").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
+    let id = text(body, "/idMessage").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let chat = text(body, "/senderData/chatId").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
     let senders: &[&str] =
         if jid::is_group(chat) { &["/senderData/sender"] } else { &["/senderData/sender", "/senderData/chatId"] };
     let words = match text(body, "/messageData/typeMessage") {

@@ -1,5 +1,5 @@
-//! Reading JSON bodies by pointer. Absent fields are `None`; duplicate keys are an error; what else strict parsers reject
-//! is repaired, where its meaning is clear.
+//! Reading JSON bodies by pointer. Absent fields are `None`; duplicate keys are an error; what else strict parsers
+//! reject is repaired, where its meaning is clear.
 
 use http::Request;
 use jiff::Timestamp;
@@ -53,7 +53,8 @@ pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     at(value, pointer)?.as_str().filter(|text| !text.is_empty())
 }
 
-/// A message id or a JID: a text, or an object. WhatsApp Web has renamed the object's text from `_serialized` to `$1`; its
+/// A message id or a JID: a text, or an object. WhatsApp Web has renamed the object's text from `_serialized` to `$1`;
+/// its
 /// `id` is the part that all ids of one message have in common.
 pub(super) fn id<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     let value = at(value, pointer)?;
@@ -123,7 +124,9 @@ pub(super) fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item =
 pub(super) fn post(url: &str, headers: &[(&str, &str)], body: &Value) -> Request<Vec<u8>> {
     let request = Request::post(url).header("content-type", "application/json");
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    request.body(body.to_string().into_bytes()).expect("a checked URL and printable credentials make a request")
+    request
+        .body(body.to_string().into_bytes())
+        .expect("the URL and the credentials were validated when the configuration was loaded")
 }
 
 /// Sets a field of a request's JSON body. `false`: the body is not an object.

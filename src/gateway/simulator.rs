@@ -76,7 +76,7 @@ impl Simulator {
             .header("authorization", format!("Bearer {}", self.api_key.expose_secret()))
             .header("content-type", "application/json")
             .body(body.to_string().into_bytes())
-            .expect("a checked URL and printable credentials make a request")
+            .expect("the URL and the credentials were validated when the configuration was loaded")
     }
 }
 

@@ -129,7 +129,7 @@ impl Gateway for Twilio {
             .header("authorization", self.authorization.expose_secret())
             .header("content-type", "application/x-www-form-urlencoded")
             .body(form.finish().into_bytes())
-            .expect("a checked URL and printable credentials make a request")
+            .expect("the URL and the credentials were validated when the configuration was loaded")
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

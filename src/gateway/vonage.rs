@@ -103,7 +103,7 @@ impl Gateway for Vonage {
 }
 
 fn read_message(body: &Value, kind: &str) -> Result<WebhookEvent, Malformed> {
-    let id = text(body, "/message_uuid").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+    let id = text(body, "/message_uuid").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
     let user = text(body, "/whatsapp/sender/user_id");
     let from = text(body, "/from").or(user);
     let on_whatsapp = text(body, "/channel") == Some("whatsapp");

@@ -1,4 +1,5 @@
-//! WAHA: webhooks are signed with HMAC-SHA512 over the raw body; LIDs can be resolved to phone numbers.
+//! Gateway for WAHA (WhatsApp HTTP API). Webhooks carry an HMAC-SHA512 of the raw body. WAHA can resolve a LID, the id
+//! that WhatsApp uses to hide a phone number, to that number.
 
 use std::sync::Arc;
 
@@ -27,25 +28,25 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
             encoding: Encoding::Hex,
         },
         hmac_keys: reader.webhook_secrets(),
-        url: reader.base_url(None),
+        base_url: reader.base_url(None),
         api_key: reader.sending_secret("api_key", "WAHA's X-Api-Key, to send replies"),
         session: reader.text("session").unwrap_or_else(|| "default".to_owned()),
     })
 }
 
-/// waha.devlike.pro/docs/how-to/send-messages and /docs/how-to/sessions: a 422 names the state of a session that is not
-/// working.
+/// If the session is not WORKING, WAHA responds with 422 and the session's state in `status`. See
+/// waha.devlike.pro/docs/how-to/send-messages and /docs/how-to/sessions.
 const ANSWERS: &[Answer] = &[
     Answer::value("/status", &["STARTING"], NOT_CONNECTED).at(422),
     Answer::value("/status", &["SCAN_QR_CODE", "STOPPED", "FAILED"], UNAUTHORIZED).at(422),
-    // The session is gone; a wrong path is "Cannot POST /…".
+    // The session does not exist; for a wrong path the body is "Cannot POST /…" instead.
     Answer::contains("session", UNAUTHORIZED).at(404),
 ];
 
 struct Waha {
     scheme: AuthScheme,
     hmac_keys: Vec<SecretString>,
-    url: String,
+    base_url: String,
     api_key: SecretString,
     session: String,
 }
@@ -61,7 +62,7 @@ impl Gateway for Waha {
 
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
         if webhook.header("x-webhook-hmac-algorithm").is_some_and(|name| name != "sha512") {
-            return Err(Unauthenticated("another algorithm"));
+            return Err(Unauthenticated("x-webhook-hmac-algorithm is not sha512"));
         }
         self.scheme.verify(webhook, &self.hmac_keys)
     }
@@ -75,11 +76,11 @@ impl Gateway for Waha {
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let chat_id = jid::recipient(chat_id, subject, "@c.us");
         let message = json!({ "session": self.session, "chatId": chat_id, "text": text, "linkPreview": false });
-        Request::post(format!("{}/api/sendText", self.url))
+        Request::post(format!("{}/api/sendText", self.base_url))
             .header("x-api-key", self.api_key.expose_secret())
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
-            .expect("a checked URL and printable credentials make a request")
+            .expect("the URL and the credentials were validated when the configuration was loaded")
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
@@ -88,21 +89,21 @@ impl Gateway for Waha {
 
     fn lid_lookup(&self, lid: &str) -> Option<Request<Vec<u8>>> {
         let lid = path_segment(lid.strip_suffix("@lid").unwrap_or(lid));
-        Request::get(format!("{}/api/{}/lids/{lid}", self.url, path_segment(&self.session)))
+        Request::get(format!("{}/api/{}/lids/{lid}", self.base_url, path_segment(&self.session)))
             .header("x-api-key", self.api_key.expose_secret())
             .body(Vec::new())
             .ok()
     }
 
-    /// `pn` is null until WhatsApp sends the number, with the first message or later. Older releases do not have this
-    /// path.
+    /// `pn` (phone number) is null until WhatsApp has disclosed it, with the first message at the earliest. Older
+    /// releases lack this endpoint and respond 404 with `Cannot GET …`.
     fn parse_lid_lookup(&self, response: &Response<Vec<u8>>) -> LidLookup {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let has_no_path = || text(&body, "/message").is_some_and(|why| why.starts_with("Cannot GET"));
+        let endpoint_missing = || text(&body, "/message").is_some_and(|why| why.starts_with("Cannot GET"));
         match (response.status().as_u16(), body.get("pn")) {
             (200..=299, Some(Value::Null)) => LidLookup::NotYetKnown,
             (200..=299, Some(pn)) => jid::parse_lookup_jid(pn.as_str().unwrap_or_default()),
-            (404, _) if has_no_path() => LidLookup::Unavailable,
+            (404, _) if endpoint_missing() => LidLookup::Unavailable,
             _ => LidLookup::Failed,
         }
     }
@@ -110,21 +111,21 @@ impl Gateway for Waha {
 
 /// The receiving number. Also for Wawp and Hypersender, which use WAHA's format.
 pub(super) fn addressee(body: &Value) -> Addressee {
-    let number = |pointer: &str| text(body, pointer).filter(|id| !is_own_lid(body, id));
-    // Only the engine WEBJS names it. In our own messages and their receipts it is the person.
+    let number = |pointer: &str| text(body, pointer).filter(|id| !has_own_lid_user(body, id));
+    // Only the engine WEBJS has `to`. In messages from the own number and their receipts it is the other person.
     let to = number("/payload/to").filter(|_| !body["payload"]["fromMe"].as_bool().unwrap_or_default());
     Addressee::default().with_phone(number("/me/id")).with_phone(to)
 }
 
 /// Whether `id` has the digits of the receiving account's own LID, on any server.
-fn is_own_lid(body: &Value, id: &str) -> bool {
+fn has_own_lid_user(body: &Value, id: &str) -> bool {
     let user = |id: &str| id.split([':', '@']).next().map(str::to_owned);
     text(body, "/me/lid").is_some_and(|lid| user(lid) == user(id))
 }
 
-/// Parses one event. Also for Wawp and Hypersender, of which some write `messages.any` for `message.any`.
+/// Parses one event. Also for Wawp and Hypersender, which sometimes send `messages.any` instead of `message.any`.
 pub(super) fn read_event(name: Option<&str>, payload: &Value) -> Result<WebhookEvent, Malformed> {
-    Ok(match name.ok_or_else(|| Malformed("no event".to_owned()))? {
+    Ok(match name.ok_or_else(|| Malformed("missing \"event\"".to_owned()))? {
         "message" | "message.any" | "messages.any" => read_message(payload)?,
         "message.ack" | "message.ack.group" | "messages.ack" => {
             let from_me = payload["fromMe"].as_bool().unwrap_or_default();
@@ -138,12 +139,12 @@ pub(super) fn read_event(name: Option<&str>, payload: &Value) -> Result<WebhookE
 }
 
 fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
-    let id = id(payload, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+    let id = id(payload, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
     // <fromMe>_<chat>_<HEX>[_<participant>]
     let parts: Vec<&str> = id.split('_').collect();
     let chat = text(payload, "/from").or(parts.get(1).copied()).unwrap_or_default();
     let group = jid::is_group(chat) || parts.get(1).is_some_and(|chat| jid::is_group(chat));
-    // WAHA's engines write the alternative id of a person into different fields.
+    // Which field has the sender's alternative id depends on WAHA's engine.
     let authors: &[&str] = if group { &["/participant", "/author"] } else { &[] };
     let alternatives = [
         "/_data/key/remoteJidAlt",
@@ -170,8 +171,8 @@ fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
     Ok(message.into_event())
 }
 
-/// The text of a message. Engines leave `body` empty for some texts that `_data`, the engine's own message, has; the body
-/// of media is a caption.
+/// The text of a message. Engines leave `body` empty for some texts that `_data`, the engine's own message, has; the
+/// body of media is a caption.
 fn content(payload: &Value) -> Content<'_> {
     // NOWEB writes `message`, GOWS `Message`; WEBJS and WPP have the fields of WhatsApp Web.
     let original =

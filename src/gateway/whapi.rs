@@ -113,8 +113,8 @@ fn event_of_message(message: &Value) -> WebhookEvent {
 }
 
 fn read_message(message: &Value) -> Result<WebhookEvent, Malformed> {
-    let id = text(message, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
-    let chat = text(message, "/chat_id").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
+    let id = text(message, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let chat = text(message, "/chat_id").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
     let from = text(message, "/from").unwrap_or_default();
     // Bare digits are a phone number, except in a LID chat, where they may be the LID.
     let digits = format!("{from}@s.whatsapp.net");

@@ -88,7 +88,7 @@ impl Gateway for Wppconnect {
             .header("authorization", self.bearer())
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
-            .expect("a checked URL and printable credentials make a request")
+            .expect("the URL and the credentials were validated when the configuration was loaded")
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
@@ -124,7 +124,7 @@ fn is_from_me(body: &Value) -> bool {
 }
 
 fn read_message(body: &Value, own: bool) -> Result<WebhookEvent, Malformed> {
-    let id = json::id(body, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+    let id = json::id(body, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
     // <fromMe>_<chat>_<HEX>[_<author>]
     let parts: Vec<&str> = id.split('_').collect();
     let chat = ["/chatId", "/from", "/id/remote"].iter().find_map(|pointer| json::id(body, pointer));

@@ -55,8 +55,8 @@ impl Gateway for Wuzapi {
         WebhookAuth { scheme: &self.scheme, secrets: &self.secrets }
     }
 
-    /// Releases differ in what they sign: the raw body, or the text fields of a form as JSON. The first release with HMAC
-    /// does the latter in form mode, and every release for files, which are posted as multipart.
+    /// Releases differ in what they sign: the raw body, or the text fields of a form as JSON. The first release with
+    /// HMAC does the latter in form mode, and every release for files, which are posted as multipart.
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
         self.scheme.verify(webhook, &self.secrets).or_else(|why| match (&self.scheme, fields_as_json(webhook)) {
             (AuthScheme::BodyHmac { .. }, Some(signed)) => {
@@ -92,7 +92,7 @@ impl Gateway for Wuzapi {
             .header("token", self.api_key.expose_secret())
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
-            .expect("a checked URL and printable credentials make a request")
+            .expect("the URL and the credentials were validated when the configuration was loaded")
     }
 
     fn set_message_id(&self, message: &mut Request<Vec<u8>>, id: &str) -> bool {
@@ -108,8 +108,8 @@ fn content_type<'a>(webhook: &'a Webhook<'_>) -> &'a str {
     webhook.header("content-type").unwrap_or_default()
 }
 
-/// The text fields of a form, as Go writes a map of them: sorted, and with HTML's special characters escaped. `None`: the
-/// body is not a form, or two fields have one name.
+/// The text fields of a form, as Go writes a map of them: sorted, and with HTML's special characters escaped. `None`:
+/// the body is not a form, or two fields have one name.
 fn fields_as_json(webhook: &Webhook<'_>) -> Option<String> {
     let kind = content_type(webhook);
     let fields: Vec<(String, String)> = if kind.starts_with("application/x-www-form-urlencoded") {
@@ -138,8 +138,8 @@ fn read_body(body: &[u8]) -> Result<Value, Malformed> {
 /// Parses whatsmeow's `events.Message`. Also for Evolution Go.
 pub(super) fn read_message(event: &Value) -> Result<WebhookEvent, Malformed> {
     let info = &event["Info"];
-    let id = text(info, "/ID").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
-    let chat = text(info, "/Chat").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
+    let id = text(info, "/ID").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let chat = text(info, "/Chat").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
     if !event["SourceWebMsg"].is_null() {
         // From the phone's history sync.
         return Ok(WebhookEvent::ignored(IgnoreReason::Event));

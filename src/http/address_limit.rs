@@ -1,7 +1,7 @@
 //! Rate limits per client address for requests that are not authenticated.
 //!
-//! Requests are counted in the store, so that replicas share the limits. Refused addresses are cached here for a few
-//! seconds, and so is the fact that the store is unavailable: requests then pass without being counted.
+//! Counters are in the store, so that all replicas share the limits. Refusals are cached in memory for a few seconds.
+//! If the store is unavailable, requests pass uncounted, and the store is not tried again for a moment.
 
 use std::{
     collections::HashMap,
@@ -39,14 +39,14 @@ use crate::{
     service::{LimitStatus, RequestContext, subscriber_network},
 };
 
-/// Cached refusals; about a megabyte.
+/// Maximum number of cached refusals; about a megabyte.
 const MAX_CACHED_REFUSALS: usize = 10_000;
-/// How long a refusal is cached at most.
+/// Maximum time for which a refusal is cached.
 const MAX_REFUSAL_AGE: Duration = Duration::from_secs(5);
 
-/// How long a request waits for the store to count it.
+/// Timeout for counting a request in the store.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long no request is counted after the store did not answer.
+/// How long requests are not counted after the store failed or timed out.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// What a request is counted as.
@@ -71,8 +71,8 @@ impl RequestKind {
 
 /// What a request is counted for, in addition to its address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum CountedFor {
-    Nothing,
+enum CountScope {
+    NotCounted,
     Address,
     Link(VerificationId),
 }
@@ -90,7 +90,7 @@ pub(super) struct CountResult {
 #[derive(Default)]
 pub(super) struct AddressLimiter {
     refusals: Mutex<HashMap<Key, CachedRefusal>>,
-    /// The store is not asked before this time.
+    /// No request is counted before this time, because the store did not respond.
     store_retry_at: Mutex<Option<Instant>>,
 }
 
@@ -102,13 +102,14 @@ type Key = (IpAddr, Option<VerificationId>, RequestKind);
 struct CachedRefusal {
     name: LimitName,
     quota: Quota,
-    /// The earliest time at which a request can be allowed again: other requests only take more.
+    /// No request can be allowed before this time; further requests can only delay it.
     blocked_until: Timestamp,
     expires_at: Timestamp,
 }
 
 impl AddressLimiter {
-    /// Counts a request. If the store is unavailable, the request passes: handlers that need the store report it.
+    /// Counts a request and checks its limits. If the store is unavailable, the request passes: handlers that need the
+    /// store respond 503 themselves.
     pub(super) async fn count(
         &self,
         state: &PublicState,
@@ -124,20 +125,15 @@ impl AddressLimiter {
         }
         let address = subscriber_network(client::ip_address(request, &edge));
         let (key, now) = ((address, link, kind), state.service.now());
-        if let Some(shut) = self.cached_refusal(key, now, &limits) {
-            let retry_after = Duration::try_from(shut.blocked_until.duration_since(now)).unwrap_or_default();
+        if let Some(cached) = self.cached_refusal(key, now, &limits) {
+            let retry_after = Duration::try_from(cached.blocked_until.duration_since(now)).unwrap_or_default();
             let allowance = Allowance::Exhausted { retry_after };
-            let status = LimitStatus { name: shut.name, quota: shut.quota, allowance };
+            let status = LimitStatus { name: cached.name, quota: cached.quota, allowance };
             return CountResult { retry_after: state.service.retry_after(status), limit_statuses: vec![status] };
         }
         let limit_statuses = self.count_in_store(state, cx, address, link, &limits).await.unwrap_or_default();
-        let mut longest = None;
-        for status in &limit_statuses {
-            if let Some(wait) = state.service.retry_after(*status) {
-                longest = longest.max(Some(wait));
-                self.cache_refusal(key, *status, now, wait);
-            }
-        }
+        let exceeded = limit_statuses.iter().filter_map(|status| Some((*status, state.service.retry_after(*status)?)));
+        let longest = self.cache_longest(key, exceeded, now);
         CountResult { retry_after: longest, limit_statuses }
     }
 
@@ -149,29 +145,41 @@ impl AddressLimiter {
         link: Option<VerificationId>,
         limits: &[(LimitName, Quota)],
     ) -> Option<Vec<LimitStatus>> {
-        let ask_again = || self.store_retry_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if ask_again().is_some_and(|again| Instant::now() < again) {
+        let retry_at = || self.store_retry_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if retry_at().is_some_and(|again| Instant::now() < again) {
             return None;
         }
         let asked = state.service.take_for_address(cx, address, link, limits);
         let answer = timeout(STORE_TIMEOUT, asked).await.ok().and_then(Result::ok);
-        *ask_again() = answer.is_none().then(|| Instant::now() + STORE_RETRY_DELAY);
+        *retry_at() = answer.is_none().then(|| Instant::now() + STORE_RETRY_DELAY);
         answer
     }
 
     fn cached_refusal(&self, key: Key, now: Timestamp, limits: &[(LimitName, Quota)]) -> Option<CachedRefusal> {
-        let shut = *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
-        let as_configured = limits.contains(&(shut.name, shut.quota));
-        (now < shut.blocked_until.min(shut.expires_at) && as_configured).then_some(shut)
+        let refusal = *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
+        let as_configured = limits.contains(&(refusal.name, refusal.quota));
+        (now < refusal.blocked_until.min(refusal.expires_at) && as_configured).then_some(refusal)
+    }
+
+    /// Caches the refusal by the limit that blocks longest, and returns its wait. `None` if no limit is exceeded.
+    fn cache_longest(
+        &self,
+        key: Key,
+        exceeded: impl Iterator<Item = (LimitStatus, Duration)>,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        let (status, wait) = exceeded.max_by_key(|(_, wait)| *wait)?;
+        self.cache_refusal(key, status, now, wait);
+        Some(wait)
     }
 
     fn cache_refusal(&self, key: Key, status: LimitStatus, now: Timestamp, wait: Duration) {
-        let mut known = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_CACHED_REFUSALS {
-            known.retain(|_, shut| now < shut.blocked_until.min(shut.expires_at));
-            // Otherwise each further insertion would scan the whole map.
-            if known.len() > MAX_CACHED_REFUSALS / 2 {
-                known.clear();
+        let mut cache = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= MAX_CACHED_REFUSALS {
+            cache.retain(|_, shut| now < shut.blocked_until.min(shut.expires_at));
+            // If most entries are current, drop all: otherwise each further insertion would scan the full map.
+            if cache.len() > MAX_CACHED_REFUSALS / 2 {
+                cache.clear();
             }
         }
         let shut = CachedRefusal {
@@ -180,7 +188,7 @@ impl AddressLimiter {
             blocked_until: now + wait,
             expires_at: now + MAX_REFUSAL_AGE,
         };
-        known.insert(key, shut);
+        cache.insert(key, shut);
     }
 }
 
@@ -194,12 +202,16 @@ fn link_of_path(keys: &KeyRing, path: &str, kind: Bearer) -> Result<Verification
 }
 
 /// What a request for `path`, decoded as by the router, is counted for.
-fn counted_for(keys: &KeyRing, path: &str) -> CountedFor {
+fn count_scope(keys: &KeyRing, path: &str) -> CountScope {
     match all_routes().find(|entry| entry.matches(path)).map(|entry| entry.access) {
-        Some(Access::Open) => CountedFor::Address,
-        // Links that were not created here are refused without a store access: there is nothing to count.
-        Some(Access::Bearer(kind)) => link_of_path(keys, path, kind).map_or(CountedFor::Nothing, CountedFor::Link),
-        Some(Access::Static | Access::Token | Access::Gateway | Access::Preflight) | None => CountedFor::Nothing,
+        Some(Access::Public) => CountScope::Address,
+        // Handlers reject tokens that we did not issue without accessing the store, so they need not be counted.
+        Some(Access::LinkToken(kind)) => {
+            link_of_path(keys, path, kind).map_or(CountScope::NotCounted, CountScope::Link)
+        }
+        Some(Access::Static | Access::ApiToken | Access::GatewayWebhook | Access::Preflight) | None => {
+            CountScope::NotCounted
+        }
     }
 }
 
@@ -209,10 +221,10 @@ pub(super) async fn limit_by_address(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let link = match counted_for(&state.service.keys, request.match_info().as_str()) {
-        CountedFor::Nothing => return Ok(next.call(request).await?.map_into_left_body()),
-        CountedFor::Address => None,
-        CountedFor::Link(link) => Some(link),
+    let link = match count_scope(&state.service.keys, request.match_info().as_str()) {
+        CountScope::NotCounted => return Ok(next.call(request).await?.map_into_left_body()),
+        CountScope::Address => None,
+        CountScope::Link(link) => Some(link),
     };
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let kind = if reads { RequestKind::Read } else { RequestKind::Submit };
@@ -232,11 +244,13 @@ pub(super) async fn limit_by_address(
 }
 
 fn refusal(state: &PublicState, request: &HttpRequest, wait: Duration) -> actix_web::HttpResponse {
-    let problem =
-        Problem::new(Code::RateLimited, "too many requests from this address; wait as long as Retry-After says");
+    let problem = Problem::new(
+        Code::RateLimited,
+        "too many requests from this address; retry after the time given in Retry-After",
+    );
     let problem = Problem { retry_after: Some(wait), ..problem };
-    let back: String = request.path().split_inclusive('/').take(3).collect();
-    let answer = Visitor::new(state, request).error_response(state, problem, back.trim_end_matches('/'));
+    let page_path: String = request.path().split_inclusive('/').take(3).collect();
+    let answer = Visitor::new(state, request).error_response(state, problem, page_path.trim_end_matches('/'));
     answer.unwrap_or_else(|problem| problem.error_response())
 }
 
@@ -246,7 +260,7 @@ mod tests {
     use crate::http::{ROUTES, contract};
 
     #[test]
-    fn what_is_remembered_is_bounded_and_only_for_a_while() {
+    fn the_cache_is_bounded_and_its_entries_expire() {
         let gate = AddressLimiter::default();
         let quota = Quota::per(1, Duration::from_mins(1));
         let status = LimitStatus {
@@ -258,26 +272,46 @@ mod tests {
         let (now, wait, limits) = (Timestamp::UNIX_EPOCH, Duration::from_mins(1), [(LimitName::Pages, quota)]);
         for number in 0..50_000 {
             gate.cache_refusal(key(number), status, now, wait);
-            assert!(gate.cached_refusal(key(number), now, &limits).is_some(), "the last one always is");
+            assert!(gate.cached_refusal(key(number), now, &limits).is_some(), "the newest refusal is always cached");
             assert!(gate.refusals.lock().unwrap().len() <= MAX_CACHED_REFUSALS);
         }
         let last = key(49_999);
         assert!(gate.cached_refusal(last, now + MAX_REFUSAL_AGE - Duration::from_millis(1), &limits).is_some());
-        assert!(gate.cached_refusal(last, now + MAX_REFUSAL_AGE, &limits).is_none(), "then the store is asked again");
+        assert!(gate.cached_refusal(last, now + MAX_REFUSAL_AGE, &limits).is_none(), "an expired refusal is not used");
         assert!(gate.cached_refusal((last.0, None, RequestKind::Submit), now, &limits).is_none());
         let raised = [(LimitName::Pages, Quota::per(2, Duration::from_mins(1)))];
-        assert!(gate.cached_refusal(last, now, &raised).is_none(), "a reload has changed the limit");
+        assert!(gate.cached_refusal(last, now, &raised).is_none(), "a refusal under other limits is not used");
         gate.cache_refusal(last, status, now, Duration::from_secs(1));
-        assert!(gate.cached_refusal(last, now + Duration::from_secs(1), &limits).is_none(), "a unit may be back");
+        assert!(
+            gate.cached_refusal(last, now + Duration::from_secs(1), &limits).is_none(),
+            "the quota may have recovered"
+        );
+    }
+
+    #[test]
+    fn of_several_exceeded_limits_the_one_that_blocks_longest_is_cached() {
+        let limiter = AddressLimiter::default();
+        let quota = Quota::per(1, Duration::from_mins(1));
+        let status =
+            |name| LimitStatus { name, quota, allowance: Allowance::Exhausted { retry_after: Duration::ZERO } };
+        let exceeded =
+            [(status(LimitName::Pages), Duration::from_secs(4)), (status(LimitName::Taps), Duration::from_secs(1))];
+        let key = (IpAddr::V4(1.into()), None, RequestKind::Submit);
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(limiter.cache_longest(key, exceeded.into_iter(), now), Some(Duration::from_secs(4)));
+        let limits = [(LimitName::Pages, quota), (LimitName::Taps, quota)];
+        let cached = limiter.cached_refusal(key, now + Duration::from_secs(2), &limits).unwrap();
+        assert_eq!((cached.name, cached.blocked_until), (LimitName::Pages, now + Duration::from_secs(4)));
+        assert_eq!(limiter.cache_longest(key, std::iter::empty(), now), None);
     }
 
     /// Each route declares who may call it, and the contract declares what its callers are shown: the two must agree.
     #[test]
-    fn every_route_is_counted_as_the_contract_says() {
+    fn every_route_is_counted_as_its_operation_declares() {
         let keys = KeyRing::new(&[[7; 32]]).unwrap();
         for entry in ROUTES {
             let bearer = ["/{handle}", "/{token}"].iter().any(|parameter| entry.path.contains(parameter));
-            assert_eq!(matches!(entry.access, Access::Bearer(_)), bearer, "{}", entry.path);
+            assert_eq!(matches!(entry.access, Access::LinkToken(_)), bearer, "{}", entry.path);
             let found = ROUTES.iter().find(|other| other.matches(entry.path)).unwrap();
             assert!(found.access == entry.access || entry.access == Access::Preflight, "{}", entry.path);
             if entry.access == Access::Preflight {
@@ -287,19 +321,19 @@ mod tests {
             let of_contract = contract::operations().iter().find(|one| one.method == method && one.path == entry.path);
             let Some(operation) = of_contract else { panic!("{method} {} is in no contract", entry.path) };
             let public = matches!(operation.area, contract::Area::Pages | contract::Area::Contract);
-            let counted = matches!(entry.access, Access::Open | Access::Bearer(_));
+            let counted = matches!(entry.access, Access::Public | Access::LinkToken(_));
             assert_eq!(counted || entry.access == Access::Static, public, "{}", entry.path);
             assert!(!public || operation.problems.contains(&Code::RateLimited) == counted, "{}", entry.path);
             let path = entry.path.replace(['{', '}'], "x");
-            let found = counted_for(&keys, &path);
-            let expected = if entry.access == Access::Open { CountedFor::Address } else { CountedFor::Nothing };
-            assert_eq!(found, expected, "{path}: no bearer of ours");
+            let found = count_scope(&keys, &path);
+            let expected = if entry.access == Access::Public { CountScope::Address } else { CountScope::NotCounted };
+            assert_eq!(found, expected, "{path}: the token was not issued by us");
         }
         let id = VerificationId::new(1, [3; 10]);
         let handle = keys.token(keys.current_id(), Bearer::Handle, id, &[2; 16]).unwrap();
-        assert_eq!(counted_for(&keys, &format!("/l/{handle}/code")), CountedFor::Link(id));
+        assert_eq!(count_scope(&keys, &format!("/l/{handle}/code")), CountScope::Link(id));
         for other in [format!("/o/{handle}"), format!("/l/{handle}/nothing"), "/nothing".to_owned()] {
-            assert_eq!(counted_for(&keys, &other), CountedFor::Nothing, "{other}");
+            assert_eq!(count_scope(&keys, &other), CountScope::NotCounted, "{other}");
         }
     }
 }

@@ -10,26 +10,26 @@ use crate::{
     service::{Action, Service},
 };
 
-/// Writes an entry for `deed`, if auditing is on and the actor is known. `did` is the method with the route's template,
+/// Writes an entry if auditing is on and the actor is known. `action` is the method with the route's template,
 /// never the path or the query, which hold personal data.
 pub(super) fn write_entry(
     service: &Service,
     edge: &ProxyConfig,
     request: &HttpRequest,
-    deed: &Action,
+    action_taken: &Action,
     action: &str,
     status: u16,
 ) {
-    let Some(actor) = deed.actor.as_ref().filter(|_| service.audit.is_enabled()) else { return };
+    let Some(actor) = action_taken.actor.as_ref().filter(|_| service.audit.is_enabled()) else { return };
     let path_parameter = |name: &str| request.match_info().get(name);
-    let uuid = deed.verification.map(|id| id.to_string());
+    let uuid = action_taken.verification.map(|id| id.to_string());
     service.audit.write(&json!({
         "at": rfc3339(service.clock.wall()),
         "by": actor.to_string(),
         "did": action,
-        "instance": deed.instance.map(|id| id.to_string()).as_deref().or_else(|| path_parameter("instance")),
+        "instance": action_taken.instance.map(|id| id.to_string()).as_deref().or_else(|| path_parameter("instance")),
         "uuid": uuid.as_deref().or_else(|| path_parameter("uuid")),
-        "callback": deed.replayed.as_deref().or_else(|| path_parameter("id")),
+        "callback": action_taken.replayed.as_deref().or_else(|| path_parameter("id")),
         "status": status,
         "ip": client::ip_address(request, edge).to_string(),
     }));

@@ -1,9 +1,9 @@
 //! One budget of memory and sockets for all unauthenticated requests and all waiting event streams of a listener.
 //!
-//! Whatever holds memory reserves it as a [`Reservation`], which is returned on drop. When the budget is used up, the
-//! oldest reservation whose client keeps the daemon waiting (an unfinished head or body, an unread response, an idle
-//! connection) is evicted to make room for the new one. A genuine request is finished within milliseconds, so it is
-//! never the oldest.
+//! Code that holds memory for a client reserves it as a [`Reservation`], which is returned on drop. When the budget is
+//! used up, the oldest reservation that waits for its client (an unfinished head or body, an unread response, an idle
+//! connection) is evicted to make room for the new one. The request of a well-behaved client finishes within
+//! milliseconds, so it is never the oldest.
 
 mod reservation;
 
@@ -29,23 +29,23 @@ pub const STREAM_BYTES: usize = 8 * 1024;
 /// Bytes of a response that the client does not read: what is buffered here and in the kernel.
 pub const UNREAD_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// Why a reservation may be evicted, in the order of eviction.
+/// Why a reservation waits for its client and may be evicted, in the order of eviction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Stall {
+pub enum StallReason {
     /// The client has not finished sending or receiving something.
     Incomplete,
-    /// The connection has no request under way.
+    /// The connection has no request in progress.
     Idle,
 }
 
-/// What a reservation is used for; decides its limit.
+/// What a reservation is used for, which determines its limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Purpose {
     /// A connection or body whose sender is not yet authenticated.
     Unauthenticated,
     /// A waiting stream or long poll: together at most half of the budget.
     Stream,
-    /// An authenticated body may also use the reserve.
+    /// The body of an authenticated request, which may also use the reserve.
     Authenticated,
 }
 
@@ -71,7 +71,7 @@ struct State {
     eviction_waiters: Vec<Waker>,
     next_id: u64,
     /// Candidates for eviction, the first to be evicted first.
-    candidates: BTreeMap<(Stall, u64), EvictionCandidate>,
+    candidates: BTreeMap<(StallReason, u64), EvictionCandidate>,
 }
 
 struct EvictionCandidate {
@@ -113,12 +113,12 @@ impl Budget {
 
     /// Reserves for a new connection that has sent nothing yet.
     pub fn reserve_connection(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
-        self.reserve(Purpose::Unauthenticated, CONNECTION_BYTES, 1, Some(Stall::Incomplete))
+        self.reserve(Purpose::Unauthenticated, CONNECTION_BYTES, 1, Some(StallReason::Incomplete))
     }
 
     /// Reserves for the body of an unauthenticated request; grows with [`Reservation::grow_to`].
     pub fn reserve_body(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
-        self.reserve(Purpose::Unauthenticated, 0, 0, Some(Stall::Incomplete))
+        self.reserve(Purpose::Unauthenticated, 0, 0, Some(StallReason::Incomplete))
     }
 
     /// Reserves for the body of an authenticated request; grows with [`Reservation::grow_to`].
@@ -141,7 +141,7 @@ impl Budget {
         purpose: Purpose,
         bytes: usize,
         sockets: usize,
-        stalled: Option<Stall>,
+        stalled: Option<StallReason>,
     ) -> Result<Reservation, Exhausted> {
         let mut state = self.lock();
         let id = state.next_id;

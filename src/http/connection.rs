@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::budget::{Budget, CONNECTION_BYTES, Exhausted, Reservation, Stall, UNREAD_RESPONSE_BYTES};
+use super::budget::{Budget, CONNECTION_BYTES, Exhausted, Reservation, StallReason, UNREAD_RESPONSE_BYTES};
 
 /// The byte stream of a client, plain or TLS.
 pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {}
@@ -75,7 +75,7 @@ impl Connection {
     /// # Errors
     /// [`Exhausted`]: the connection must be closed.
     pub fn reserve_incomplete_head(&self, bytes: usize) -> Result<(), Exhausted> {
-        self.set_stalled(Some(Stall::Incomplete));
+        self.set_stalled(Some(StallReason::Incomplete));
         // The HTTP parser's buffer grows by doubling.
         self.0.reservation.borrow_mut().grow_to(CONNECTION_BYTES + bytes.saturating_sub(4096) * 2)
     }
@@ -85,13 +85,13 @@ impl Connection {
     /// # Errors
     /// [`Exhausted`]: the connection must be closed.
     pub fn reserve_unread_response(&self) -> Result<(), Exhausted> {
-        self.set_stalled(Some(Stall::Incomplete));
+        self.set_stalled(Some(StallReason::Incomplete));
         self.0.reservation.borrow_mut().grow_to(CONNECTION_BYTES + UNREAD_RESPONSE_BYTES)
     }
 
     /// The client has read its response; only the base cost of the connection remains.
     pub fn release_unread_response(&self) {
-        self.set_stalled((!self.is_busy()).then_some(Stall::Idle));
+        self.set_stalled((!self.is_busy()).then_some(StallReason::Idle));
         self.0.reservation.borrow_mut().shrink_to(CONNECTION_BYTES);
     }
 
@@ -129,7 +129,7 @@ impl Connection {
         matches!(*self.0.takeover.borrow(), Takeover::Done)
     }
 
-    fn set_stalled(&self, stalled: Option<Stall>) {
+    fn set_stalled(&self, stalled: Option<StallReason>) {
         self.0.reservation.borrow_mut().set_stalled(stalled);
     }
 }
@@ -142,7 +142,7 @@ impl Drop for ActiveRequest {
         let inner = &self.0.0;
         inner.finished_requests.set(inner.finished_requests.get() + 1);
         if !self.0.is_busy() {
-            self.0.set_stalled(Some(Stall::Idle));
+            self.0.set_stalled(Some(StallReason::Idle));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Server-sent event streams that cost little while they wait.
 //!
 //! An HTTP connection holds buffers and a state machine of more than 10 KiB. A stream that only waits needs none of
-//! them: once the head and the first event are written, a task of its own takes over the socket and writes the further
+//! them: once the head and the first event are written, a separate task takes over the socket and writes the further
 //! events as chunks, and the HTTP connection ends.
 
 use std::{

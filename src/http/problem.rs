@@ -138,7 +138,7 @@ impl From<ServiceError> for Problem {
             ),
             ServiceError::RateLimited { retry_after } => Self {
                 retry_after: Some(retry_after),
-                ..Self::new(Code::RateLimited, "wait as long as Retry-After says")
+                ..Self::new(Code::RateLimited, "retry after the time given in Retry-After")
             },
             ServiceError::StorageQuotaExceeded { retry_after } => Self {
                 retry_after: Some(retry_after),
@@ -157,7 +157,7 @@ impl From<ServiceError> for Problem {
                 retry_after: Some(retry_after),
                 ..Self::new(
                     Code::CodeLocked,
-                    "wait as long as Retry-After says, or let the person prove the chat by a link",
+                    "retry after the time given in Retry-After, or let the person prove the chat by a link",
                 )
             },
             ServiceError::NothingToSend => {
@@ -200,11 +200,11 @@ impl From<StoreError> for Problem {
                 }
             }
             StoreError::Sealed(_) => {
-                tracing::error!(%error, "no key of this process can open a record; answered 404");
+                tracing::error!(%error, "no configured key decrypts a record; answered 404");
                 Self::not_found()
             }
             StoreError::Corrupt(_) | StoreError::Misconfigured(_) => {
-                tracing::error!(%error, "the store returned an unexpected answer");
+                tracing::error!(%error, "the store returned an unexpected response; answered 500");
                 Self::new(Code::InternalError, "see the daemon's log")
             }
         }

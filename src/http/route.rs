@@ -20,17 +20,17 @@ use crate::domain::token::TokenKind;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// Public: every request is counted.
-    Open,
+    Public,
     /// Answered without the store, such as a script that pages of apps load or the page of an authorization request:
     /// nothing is counted, because one visitor must not use it up for all others behind the same address. It costs
     /// little more than a path that does not exist.
     Static,
     /// Holders of the token in the path, which is part of our links: every request is counted, per link.
-    Bearer(TokenKind),
+    LinkToken(TokenKind),
     /// Holders of an API token: wrong tokens are counted.
-    Token,
+    ApiToken,
     /// Gateways, which authenticate their webhooks: nothing is counted, because all messages come from one address.
-    Gateway,
+    GatewayWebhook,
     /// CORS preflight requests: nothing is counted, and the response contains no data.
     Preflight,
 }
@@ -138,8 +138,8 @@ pub(super) async fn not_found(request: HttpRequest) -> Result<HttpResponse, Prob
     Err(Problem::not_found())
 }
 
-/// Removes empty segments from the path: people end a URL with a slash, and programs append their own path to that slash.
-/// Middleware outside of all others, so that every one sees the path that is routed.
+/// Removes empty segments from the path: people end a URL with a slash, and programs append their own path to that
+/// slash. Middleware outside of all others, so that every one sees the path that is routed.
 pub(super) async fn normalize_path(
     mut request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_parameter_is_one_segment() {
-        let entry = get(Access::Open, "/l/{handle}/code", || web::to(not_found));
+        let entry = get(Access::Public, "/l/{handle}/code", || web::to(not_found));
         assert!(entry.matches("/l/x/code"));
         for other in ["/l//code", "/l/x", "/l/x/codes", "/l/x/code/", "/l/x/y/code", "l/x/code", ""] {
             assert!(!entry.matches(other), "{other}");

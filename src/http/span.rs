@@ -38,7 +38,7 @@ pub(super) async fn observe(
     let method = method_label(request.method());
     let cx = context::attach(&request, state.service.request());
     let (response, context, parent) = trace_context::in_request_trace(parent, next.call(request)).await;
-    let (mut response, deed) = (response?, cx.action());
+    let (mut response, action) = (response?, cx.action());
     let status = response.status().as_u16();
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -49,16 +49,16 @@ pub(super) async fn observe(
     metrics.http_requests.get_or_create(&RouteStatus { route: route.clone(), status: status_class(status) }).inc();
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     let trace_id = context.trace_id_hex();
-    match &deed.actor {
+    match &action.actor {
         Some(by) => tracing::info!(method, route, status, millis, request_id = id, trace_id, %by, "request"),
         None => tracing::info!(method, route, status, millis, request_id = id, trace_id, "request"),
     }
-    if deed.actor.is_some() {
+    if action.actor.is_some() {
         audit_entry::write_entry(
             &state.service,
             &state.edge.load(),
             response.request(),
-            &deed,
+            &action,
             &format!("{method} {route}"),
             status,
         );

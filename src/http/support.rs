@@ -1,4 +1,4 @@
-//! Support for one person: `explain`, what became of a message, and `erase`, deletion of what is stored about a chat.
+//! Support for one person: `explain`, what happened to a message, and `erase`, deletion of what is stored about a chat.
 
 use actix_web::{
     HttpRequest, HttpResponse,

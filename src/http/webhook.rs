@@ -99,8 +99,8 @@ fn mark(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Opti
     doctor_mark::read(&state.service.keys, instance.config.id, webhook.now, header, webhook.body)
 }
 
-/// Logs a POST that looks like a webhook at a path that has no handler, once per instance, with the right URL. The paths
-/// of the API name instances, too.
+/// Logs a POST that looks like a webhook at a path that has no handler, once per instance, with the right URL. The
+/// paths of the API name instances, too.
 pub(super) fn warn_of_wrong_path(request: &HttpRequest) {
     let Some(state) = request.app_data::<Data<PublicState>>() else { return };
     let path = request.path();
@@ -112,7 +112,7 @@ pub(super) fn warn_of_wrong_path(request: &HttpRequest) {
     if state.wrong_webhook_paths.lock().unwrap_or_else(PoisonError::into_inner).insert(named) {
         let id = named.map_or_else(|| "<instance id>".to_owned(), |id| id.to_string());
         let url = state.service.public_url(&format!("/webhooks/{id}"));
-        tracing::warn!(url, "a webhook was posted to a wrong path and lost; set this URL at the gateway");
+        tracing::warn!(url, "a webhook was posted to a wrong path and not processed; set this URL at the gateway");
     }
 }
 

@@ -1,5 +1,5 @@
-//! Health of the party behind a lane, as seen by this replica: how many attempts it takes at once, and until when it is
-//! held after failures.
+//! Health of the destination of a lane, as seen by this replica: how many concurrent attempts it gets, and until when
+//! it is held after failures.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -9,17 +9,17 @@ use crate::store::LaneKind;
 
 /// An attempt that takes longer than this counts as slow.
 pub const SLOW: Duration = Duration::from_secs(1);
-/// Attempts in flight to a party that answers slowly but successfully.
-const SLOW_WIDTH: usize = 8;
+/// Concurrent attempts to a destination that responds slowly but successfully.
+const SLOW_CONCURRENCY: usize = 8;
 const FASTEST_WINDOW: SignedDuration = SignedDuration::from_secs(10);
-/// Differences between answer times that are treated as noise.
+/// Differences between response times that are treated as noise.
 const LATENCY_NOISE: Duration = Duration::from_millis(2);
 /// Messages in flight to a gateway whose health is unknown, or that fails.
 const UNPROVEN_MESSAGE_WIDTH: usize = 8;
 /// Timers in flight: they wait for the store only.
 const TIMERS: usize = 32;
-/// Attempts in flight to a party that answers fast.
-pub const MAX_WIDTH: usize = 128;
+/// Maximum number of concurrent attempts to a destination that responds fast.
+pub const MAX_CONCURRENCY: usize = 128;
 const FAILURE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 const MIN_ATTEMPTS: usize = 10;
 
@@ -29,7 +29,7 @@ const MESSAGE_HOLD: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs
 /// First and longest hold after a gateway has refused our credentials, which only the operator can change.
 const REFUSED_HOLD: [Duration; 2] = [Duration::from_secs(30), Duration::from_mins(10)];
 
-/// Outcome of an attempt, as regards the party behind the lane.
+/// Outcome of an attempt, as far as it concerns the health of the destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AttemptOutcome {
     /// It answered after this time, even if it refused this particular message.
@@ -39,10 +39,10 @@ pub enum AttemptOutcome {
     Refused,
 }
 
-/// Health of one party.
+/// Health of one destination.
 #[derive(Debug)]
 pub struct Health {
-    width: usize,
+    concurrency: usize,
     fastest: FastestResponse,
     last: Option<AttemptOutcome>,
     recent: VecDeque<(Timestamp, bool)>,
@@ -51,8 +51,8 @@ pub struct Health {
     held_until: Option<Timestamp>,
 }
 
-/// Shortest answer time of a party within the last [`FASTEST_WINDOW`] to twice that. Older times expire, so that a
-/// party that has become slower is measured anew.
+/// Shortest response time of a destination within the last [`FASTEST_WINDOW`] to twice that. Older times expire, so
+/// that a destination that has become slower is measured again.
 #[derive(Debug, Default)]
 struct FastestResponse {
     began: Option<Timestamp>,
@@ -75,7 +75,7 @@ impl Default for Health {
     /// Nothing is known yet: a single attempt shows whether more are possible.
     fn default() -> Self {
         Self {
-            width: 1,
+            concurrency: 1,
             fastest: FastestResponse::default(),
             last: None,
             recent: VecDeque::new(),
@@ -86,9 +86,9 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Records the end of an attempt. Returns the end of the hold if one begins now. The width doubles with every round
-    /// of successes and is halved by a failure. After a hold, the first failure begins the next one, twice as long,
-    /// until an attempt succeeds.
+    /// Records the end of an attempt. Returns the end of the hold if the outcome puts the lane on hold. The concurrency
+    /// doubles with every round of successes and is halved by a failure. After a hold, the first failure begins the
+    /// next one, twice as long, until an attempt succeeds.
     ///
     /// `jitter` in `0.0..=1.0` prolongs a hold by up to a fifth, so that many holds do not end together.
     pub fn record(
@@ -103,7 +103,7 @@ impl Health {
         self.last = Some(outcome);
         match outcome {
             AttemptOutcome::Answered(took) => self.answered(now, took, in_flight),
-            AttemptOutcome::Failed | AttemptOutcome::Refused => self.width = (self.width / 2).max(1),
+            AttemptOutcome::Failed | AttemptOutcome::Refused => self.concurrency = (self.concurrency / 2).max(1),
         }
         if success {
             (self.holds, self.held_until) = (0, None);
@@ -133,18 +133,18 @@ impl Health {
         self.held_until
     }
 
-    /// Widens by one if the width is in use. Narrows if answers take twice as long as the fastest: additional attempts
-    /// then only wait, for the other side or for a processor. Also narrows if the width is not in use, since it is
-    /// untested.
+    /// Widens by one if the concurrency is in use. Narrows if answers take twice as long as the fastest: additional
+    /// attempts then only wait, for the other side or for a processor. Also narrows if the concurrency is not in use,
+    /// since it is untested.
     fn answered(&mut self, now: Timestamp, took: Duration, in_flight: usize) {
         let fastest = self.fastest.record(now, took);
-        let most = if took > SLOW { SLOW_WIDTH.max(self.width) } else { MAX_WIDTH };
-        self.width = if took > 2 * fastest + LATENCY_NOISE {
-            self.width - self.width / 8
-        } else if 2 * in_flight >= self.width {
-            (self.width + 1).min(most)
+        let most = if took > SLOW { SLOW_CONCURRENCY.max(self.concurrency) } else { MAX_CONCURRENCY };
+        self.concurrency = if took > 2 * fastest + LATENCY_NOISE {
+            self.concurrency - self.concurrency / 8
+        } else if 2 * in_flight >= self.concurrency {
+            (self.concurrency + 1).min(most)
         } else {
-            (self.width - 1).max(1)
+            (self.concurrency - 1).max(1)
         };
     }
 
@@ -153,16 +153,16 @@ impl Health {
     }
 
     /// Maximum attempts in flight for a lane of this kind. A hold is ended by a single probe. Messages have a minimum
-    /// width: a slow message to one person must not delay the next person's, and codes have another channel if the
-    /// gateway fails.
-    pub fn width(&self, kind: LaneKind) -> usize {
+    /// concurrency: a slow message to one person must not delay the next person's, and codes have another channel if
+    /// the gateway fails.
+    pub fn max_concurrency(&self, kind: LaneKind) -> usize {
         let least = match kind {
             LaneKind::Timer => TIMERS,
             LaneKind::Codes => UNPROVEN_MESSAGE_WIDTH,
             LaneKind::Replies | LaneKind::Notices if !self.is_held() => UNPROVEN_MESSAGE_WIDTH,
             _ => 1,
         };
-        self.width.max(least)
+        self.concurrency.max(least)
     }
 
     pub fn held_until(&self) -> Option<Timestamp> {
@@ -240,7 +240,7 @@ mod tests {
 
     fn answers(health: &mut Health, second: i64, count: usize, took: Duration) {
         for _ in 0..count {
-            health.record(LaneKind::Callbacks, at(second), AttemptOutcome::Answered(took), MAX_WIDTH, 0.0);
+            health.record(LaneKind::Callbacks, at(second), AttemptOutcome::Answered(took), MAX_CONCURRENCY, 0.0);
         }
     }
 
@@ -248,12 +248,12 @@ mod tests {
     fn the_width_grows_with_answers_and_a_failure_halves_it() {
         let mut health = Health::default();
         answers(&mut health, 0, 200, Duration::from_millis(50));
-        assert_eq!(health.width(LaneKind::Callbacks), MAX_WIDTH);
+        assert_eq!(health.max_concurrency(LaneKind::Callbacks), MAX_CONCURRENCY);
         callback(&mut health, 0, false);
-        assert_eq!(health.width(LaneKind::Callbacks), MAX_WIDTH / 2);
+        assert_eq!(health.max_concurrency(LaneKind::Callbacks), MAX_CONCURRENCY / 2);
         let mut slow = Health::default();
         answers(&mut slow, 0, 100, 2 * SLOW);
-        assert_eq!(slow.width(LaneKind::Callbacks), SLOW_WIDTH);
+        assert_eq!(slow.max_concurrency(LaneKind::Callbacks), SLOW_CONCURRENCY);
     }
 
     #[test]
@@ -264,18 +264,18 @@ mod tests {
             let outcome = AttemptOutcome::Answered(Duration::from_millis(10));
             health.record(LaneKind::Callbacks, at(1), outcome, 3, 0.0);
         }
-        assert!((6..=7).contains(&health.width(LaneKind::Callbacks)));
+        assert!((6..=7).contains(&health.max_concurrency(LaneKind::Callbacks)));
     }
 
     #[test]
     fn answers_that_take_twice_as_long_make_it_narrower() {
         let mut health = Health::default();
         answers(&mut health, 0, 20, Duration::from_millis(10));
-        let width = health.width(LaneKind::Callbacks);
+        let concurrency = health.max_concurrency(LaneKind::Callbacks);
         answers(&mut health, 1, 10, Duration::from_millis(40));
-        assert!(health.width(LaneKind::Callbacks) < width / 2);
+        assert!(health.max_concurrency(LaneKind::Callbacks) < concurrency / 2);
         answers(&mut health, 11, 1, Duration::from_millis(40));
         answers(&mut health, 22, 50, Duration::from_millis(40));
-        assert!(health.width(LaneKind::Callbacks) > width, "it is as fast as it can be now");
+        assert!(health.max_concurrency(LaneKind::Callbacks) > concurrency, "it is as fast as it can be now");
     }
 }

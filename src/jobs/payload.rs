@@ -1,5 +1,5 @@
 //! Payload of a job: references, and data that must be kept as it is. It is encrypted and bound to the id and the
-//! instance of its job, so that whoever can write to the store cannot have another instance's gateway send it.
+//! instance of its job, so that a party that can write to the store cannot have another instance's gateway send it.
 
 use serde::{Deserialize, Serialize};
 

@@ -47,7 +47,7 @@ impl SendTokens {
     }
 
     /// How many tokens to draw for `wanted` jobs; 0 if there are enough, or if it is too early to draw again.
-    pub(super) fn units_to_draw(&self, lane: &Lane, wanted: u32, rate: u32, now: Instant) -> u32 {
+    pub(super) fn tokens_to_draw(&self, lane: &Lane, wanted: u32, rate: u32, now: Instant) -> u32 {
         match self.0.get(lane) {
             Some(hand) if now < hand.next_draw => 0,
             Some(hand) if now < hand.until && wanted <= hand.units => 0,
@@ -84,17 +84,17 @@ mod tests {
         let (lane, now) = (Lane::replies(InstanceId::from_random([1; 16])), Instant::now());
         let mut hands = SendTokens::default();
         assert_eq!(hands.take(&lane, 1, now), 0);
-        assert_eq!(hands.units_to_draw(&lane, 3, 20, now), 3);
+        assert_eq!(hands.tokens_to_draw(&lane, 3, 20, now), 3);
         hands.add(&lane, DrawnTokens { units: 3, wait: Duration::ZERO }, now);
-        assert_eq!(hands.units_to_draw(&lane, 3, 20, now), 0, "there is enough in hand");
-        assert_eq!(hands.units_to_draw(&lane, 5, 20, now), 2);
+        assert_eq!(hands.tokens_to_draw(&lane, 3, 20, now), 0, "enough tokens are left");
+        assert_eq!(hands.tokens_to_draw(&lane, 5, 20, now), 2);
         assert_eq!(hands.next_draw(&lane), None, "the bucket has more");
         assert_eq!((hands.take(&lane, 2, now), hands.take(&lane, 2, now)), (2, 1));
-        assert_eq!(hands.units_to_draw(&lane, 1, 20, now), 3, "as much as was used");
-        assert_eq!(hands.units_to_draw(&lane, 100, 20, now), 20, "a second of the rate");
+        assert_eq!(hands.tokens_to_draw(&lane, 1, 20, now), 3, "as much as was used");
+        assert_eq!(hands.tokens_to_draw(&lane, 100, 20, now), 20, "a second of the rate");
         hands.put_back(&lane);
         assert_eq!(hands.take(&lane, 9, now + BLOCK_TTL), 0, "what was not used is lost");
-        assert_eq!(hands.units_to_draw(&lane, 1, 20, now + 2 * BLOCK_TTL), 1);
+        assert_eq!(hands.tokens_to_draw(&lane, 1, 20, now + 2 * BLOCK_TTL), 1);
     }
 
     #[test]
@@ -102,8 +102,8 @@ mod tests {
         let (lane, now) = (Lane::replies(InstanceId::from_random([1; 16])), Instant::now());
         let mut hands = SendTokens::default();
         hands.add(&lane, DrawnTokens { units: 0, wait: Duration::from_millis(200) }, now);
-        assert_eq!(hands.units_to_draw(&lane, 1, 5, now), 0);
+        assert_eq!(hands.tokens_to_draw(&lane, 1, 5, now), 0);
         assert_eq!(hands.next_draw(&lane), Some(now + Duration::from_millis(200)));
-        assert_eq!(hands.units_to_draw(&lane, 1, 5, now + Duration::from_millis(200)), 1);
+        assert_eq!(hands.tokens_to_draw(&lane, 1, 5, now + Duration::from_millis(200)), 1);
     }
 }

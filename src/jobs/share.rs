@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use super::health::{AttemptOutcome, Health, MAX_WIDTH, SLOW};
+use super::health::{AttemptOutcome, Health, MAX_CONCURRENCY, SLOW};
 use crate::{
     domain::InstanceId,
     store::{Lane, LaneKind},
@@ -129,7 +129,7 @@ impl PermitUsage {
     /// How many more permits this owner may take for a lane with this confidence.
     pub(super) fn room(&self, owner: PermitOwner, standing: LaneConfidence) -> usize {
         if owner.pool == PermitPool::Timers {
-            return MAX_WIDTH;
+            return MAX_CONCURRENCY;
         }
         let of_all = self.pools.get(&owner.pool).copied().unwrap_or_default();
         let of_owner = self.owners.get(&owner).copied().unwrap_or_default();
@@ -152,7 +152,7 @@ mod tests {
         for (lane, standing, count) in others {
             usage.add(PermitOwner::of(lane), *standing, *count);
         }
-        usage.room(PermitOwner::of(lane), standing).min(MAX_WIDTH)
+        usage.room(PermitOwner::of(lane), standing).min(MAX_CONCURRENCY)
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
             }
             let held: usize = in_flight.iter().map(|(.., count)| count).sum();
             assert!(held <= MAX_IN_FLIGHT / 4, "{held}");
-            assert_eq!(room_beside(&receiver(0, 250), LaneConfidence::Proven, &in_flight), MAX_WIDTH);
+            assert_eq!(room_beside(&receiver(0, 250), LaneConfidence::Proven, &in_flight), MAX_CONCURRENCY);
             assert!(room_beside(&receiver(250, 251), LaneConfidence::Unknown, &in_flight) > 0);
         }
     }
@@ -183,7 +183,7 @@ mod tests {
         let full: Vec<_> = (0..64).map(|origin| (receiver(origin, origin), LaneConfidence::Proven, 8)).collect();
         let number = InstanceId::from_random([1; 16]);
         for lane in [Lane::replies(number), Lane::codes(number), Lane::timer()] {
-            assert_eq!(room_beside(&lane, LaneConfidence::Proven, &full), MAX_WIDTH, "{lane}");
+            assert_eq!(room_beside(&lane, LaneConfidence::Proven, &full), MAX_CONCURRENCY, "{lane}");
         }
         assert_eq!(room_beside(&receiver(99, 99), LaneConfidence::Proven, &full), 0);
     }

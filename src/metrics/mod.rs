@@ -102,13 +102,13 @@ metrics! {
     links_opened: Family<ByPage, Counter> = Family::default(),
     /// Taps on the button of the start page.
     links_clicked: Family<ByInstance, Counter> = Family::default(),
-    /// Verifications that ended, by type and last state; `expired` was never used in time.
+    /// Verifications that ended, by type and final state.
     verifications: Family<ByFinalState, Counter> = Family::default(),
     /// Seconds from mint to the matching message.
     time_to_verification_seconds: Histogram = Histogram::new(exponential_buckets(1.0, 2.0, 12)),
-    /// What became of the link in the reply: `completed` by a tap, `redeemed` by the app, `disputed` by the person.
+    /// Outcomes of the link in the reply: `completed` by a tap, `redeemed` by the app, `disputed` by the person.
     completions: Family<ByResult, Counter> = Family::default(),
-    /// Attempts to prove something that failed, by reason.
+    /// Failed attempts to verify, by reason, such as wrong codes and wrong senders.
     attempts_failed: Family<ByReason, Counter> = Family::default(),
     /// Messages that match no verification: `code_unknown` contains a code that was never issued, `no_code` contains
     /// none.
@@ -117,7 +117,7 @@ metrics! {
     webhook_events: Family<GatewayResult, Counter> = Family::default(),
     /// Webhooks that failed authentication, by cause.
     webhooks_rejected: Family<GatewayReason, Counter> = Family::default(),
-    /// Events in webhooks of `countersign doctor`, by result. They are in no other metric of webhooks and messages.
+    /// Events in webhooks of `countersign doctor`, by result. No other metric of webhooks and messages counts them.
     doctor_webhook_events: Family<GatewayResult, Counter> = Family::default(),
     /// Webhooks of `countersign doctor` that failed authentication, by cause.
     doctor_webhooks_rejected: Family<GatewayReason, Counter> = Family::default(),
@@ -125,7 +125,8 @@ metrics! {
     gateway_last_inbound_timestamp_seconds: Family<ByGateway, FloatGauge> = Family::default(),
     /// Attempts to send a reply, by result.
     replies: Family<GatewayResult, Counter> = Family::default(),
-    /// Age of the oldest message that waits for its number's rate. The same on every replica: take the maximum.
+    /// Age of the oldest message that waits because of `replies_per_second`. The same on every replica: take the
+    /// maximum.
     message_delay_seconds: Family<ByInstance, FloatGauge> = Family::default(),
     /// Seconds a gateway took to accept a message.
     reply_seconds: Histogram = remote_latency(),
@@ -134,17 +135,17 @@ metrics! {
     /// Attempts to deliver a callback, by result: `delivered`, `gone`, `status_3xx` to `status_5xx`, or the cause of a
     /// missing response.
     callback_attempts: Family<ByResult, Counter> = Family::default(),
-    /// Seconds a receiver took to answer an attempt.
+    /// Seconds until a receiver responded to an attempt.
     callback_attempt_seconds: Histogram = remote_latency(),
     /// Seconds from the event to its delivered callback, all attempts together.
     callback_delivery_seconds: Histogram = Histogram::new(exponential_buckets(0.01, 4.0, 12)),
-    /// Jobs that wait, now or for later, by kind. The same on every replica: take the maximum.
+    /// Jobs in the queues, due or scheduled for later, by kind. The same on every replica: take the maximum.
     queue_depth: Family<ByKind, Gauge> = Family::default(),
     /// Age of the oldest job that waits, since its event. The same on every replica: take the maximum.
     queue_oldest_seconds: Family<ByKind, FloatGauge> = Family::default(),
     /// Seconds that the most overdue job has been due without being leased. The same on every replica.
     queue_lateness_seconds: Family<ByKind, FloatGauge> = Family::default(),
-    /// Lanes that are held back because their last attempts failed, by kind.
+    /// Lanes on hold because their last attempts failed, by kind.
     lanes_held: Family<ByKind, Gauge> = Family::default(),
     /// Jobs that this process is working on.
     jobs_in_flight: Family<ByKind, Gauge> = Family::default(),
@@ -157,7 +158,7 @@ metrics! {
     instance_room_ratio: Family<ByInstance, FloatGauge> = Family::default(),
     /// Lines of the audit stream that could not be written.
     audit_lines_lost: Counter = Counter::default(),
-    /// Requests and messages beyond a limit, by limit.
+    /// Requests and messages that exceeded a limit, by limit.
     limited: Family<ByLimit, Counter> = Family::default(),
     /// Seconds the store took, by operation.
     store_request_seconds: Family<ByOperation, Histogram> = Family::new_with_constructor(local_latency),
@@ -172,24 +173,24 @@ metrics! {
     unauthenticated_bytes: Gauge = Gauge::default(),
     /// Upper limit of `unauthenticated_bytes`.
     unauthenticated_limit_bytes: Gauge = Gauge::default(),
-    /// Times that the limit was reached: the connection was `refused`, or the oldest stalled one was `evicted`.
+    /// How often the limit was reached: the connection was `refused`, or the oldest stalled one was `evicted`.
     unauthenticated_refused: Family<ByCause, Counter> = Family::default(),
     /// Bytes the store uses: memory of Redis, of the fullest master in a cluster, or the file of the embedded store.
     store_used_bytes: Gauge = Gauge::default(),
     /// Bytes the store may use: `maxmemory` of Redis, the memory of its host without one, or what the disk has room
     /// for.
     store_limit_bytes: Gauge = Gauge::default(),
-    /// Masters of Redis without a replica, although `store.durability` asks one to confirm every write.
+    /// Masters of Redis without a replica, although `store.durability` requires one to confirm every write.
     store_replicas_missing: Gauge = Gauge::default(),
-    /// Keys that other replicas encrypt with and that this one lacks. It answers 503 where it needs one of them.
+    /// Keys that other replicas encrypt with and that this one lacks. Requests that need one of them get 503.
     keys_missing: Gauge = Gauge::default(),
-    /// Until when the look-up key before the current one is used as well, in Unix seconds; 0 when no change is under way.
+    /// Unix time until which the previous look-up key is used as well; 0 when no change is in progress.
     look_up_change_ends_timestamp_seconds: Gauge = Gauge::default(),
     /// Seconds this host's clock is ahead of the store's.
     clock_offset_seconds: FloatGauge = FloatGauge::default(),
-    /// Requests on the public listener, by route template and class of status.
+    /// Requests on the public listener, by route template and status class.
     http_requests: Family<RouteStatus, Counter> = Family::default(),
-    /// Seconds from a request's head to its answer, by route template.
+    /// Seconds from a request's head to its response, by route template.
     http_request_seconds: Family<ByRoute, Histogram> = Family::new_with_constructor(local_latency),
     /// Whether this process is ready for requests (1): the store is reachable, the worker runs, and it is not stopping.
     ready: Gauge = Gauge::default(),

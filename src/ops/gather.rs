@@ -21,7 +21,7 @@ impl Ops {
     /// The status report, without a request to the store; data from the store comes with its age.
     pub fn status(&self, ready: bool) -> Status {
         let now = self.store.now();
-        let seen = self.vitals.snapshot.load();
+        let seen = self.health.snapshot.load();
         let wall = self.clock.wall();
         let mut gateways: Vec<GatewayStatus> = self
             .instances
@@ -29,7 +29,7 @@ impl Ops {
             .iter()
             .map(|instance| {
                 let id = instance.config.id;
-                let last = self.vitals.last_inbound_of(id);
+                let last = self.health.last_inbound_of(id);
                 let refused = self.metrics.numbers_refused.get(&ByInstance { instance: InstanceLabel(id) });
                 GatewayStatus {
                     instance: id,
@@ -59,25 +59,25 @@ impl Ops {
             lateness_seconds: one.overdue.map(age),
         });
         let replicas = seen.iter().flat_map(|seen| &seen.replicas);
-        let replicas = replicas.map(|(one, said)| ReplicaStatus {
+        let replicas = replicas.map(|(one, body)| ReplicaStatus {
             name: one.replica.clone(),
-            version: said.version.clone(),
-            alive: self.is_alive(one, said),
-            ready: said.ready,
-            config_current: said.config_current,
-            started_at: said.started.map(rfc3339),
+            version: body.version.clone(),
+            alive: self.is_alive(one, body),
+            ready: body.ready,
+            config_current: body.config_current,
+            started_at: body.started.map(rfc3339),
             seen_seconds_ago: age(one.at),
         });
         let given_up = KindReason { kind: "callback", reason: "given_up" };
         Status {
-            replica: self.vitals.replica.clone(),
+            replica: self.health.replica.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready,
-            started_at: rfc3339(self.vitals.started),
+            started_at: rfc3339(self.health.started),
             store: self.store_status(),
             config: ConfigStatus {
                 current: self.metrics.config_current.get() == 1,
-                waiting: self.vitals.restart_required.load().iter().map(|key| (*key).to_owned()).collect(),
+                waiting: self.health.restart_required.load().iter().map(|key| (*key).to_owned()).collect(),
                 read_at: self.metrics.config_read_timestamp_seconds.get(),
             },
             keys: self.service.keys_status(),
@@ -123,10 +123,10 @@ impl Ops {
 
     /// The current failures of this process, merged with those that other replicas last reported.
     fn latest_failures(&self) -> Vec<FailureStatus> {
-        let seen = self.vitals.snapshot.load();
-        let others = seen.iter().flat_map(|seen| &seen.replicas).filter(|(one, _)| one.replica != self.vitals.replica);
-        let mut all = self.vitals.own_failures();
-        for failure in others.flat_map(|(_, said)| &said.failures) {
+        let seen = self.health.snapshot.load();
+        let others = seen.iter().flat_map(|seen| &seen.replicas).filter(|(one, _)| one.replica != self.health.replica);
+        let mut all = self.health.own_failures();
+        for failure in others.flat_map(|(_, body)| &body.failures) {
             let same = |one: &&mut Failure| {
                 one.instance == failure.instance && one.what == failure.what && one.reason == failure.reason
             };

@@ -8,7 +8,7 @@ pub mod store_watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use self::replicas::EVERY;
+pub use self::replicas::HEARTBEAT_INTERVAL;
 use self::store_watch::StoreWatch;
 use crate::{
     clock::Clock,
@@ -23,7 +23,7 @@ pub struct Ops {
     instances: Arc<Instances>,
     metrics: Arc<Metrics>,
     clock: Clock,
-    vitals: Arc<ReplicaHealth>,
+    health: Arc<ReplicaHealth>,
     service: Arc<Service>,
     store_watch: Mutex<StoreWatch>,
 }
@@ -35,7 +35,7 @@ impl Ops {
             instances: Arc::clone(&service.instances),
             metrics: Arc::clone(&service.metrics),
             clock: service.clock.clone(),
-            vitals: Arc::clone(&service.health),
+            health: Arc::clone(&service.health),
             service: Arc::clone(service),
             store_watch: Mutex::default(),
         }

@@ -16,12 +16,12 @@ use crate::{
 };
 
 /// Interval between two heartbeats of a replica, and minimum interval between two snapshots of the store.
-pub const EVERY: Duration = Duration::from_secs(5);
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Ops {
     /// Publishes this process's heartbeat.
     pub async fn announce(&self, ready: bool) -> Result<(), StoreError> {
-        self.say(ready, false).await
+        self.publish(ready, false).await
     }
 
     /// Reads the heartbeats of all replicas and the backlog of jobs.
@@ -36,37 +36,37 @@ impl Ops {
         // Adopt what other replicas, or this one before a restart, received: a restart must not make a gateway look
         // silent.
         for instance in self.instances.all() {
-            let last = replicas.iter().filter_map(|(_, said)| said.last_inbound.get(&instance.config.id)).max();
+            let last = replicas.iter().filter_map(|(_, body)| body.last_inbound.get(&instance.config.id)).max();
             if let Some(last) = last {
                 self.service.record_inbound_at(&instance, *last);
             }
         }
-        self.vitals.snapshot.store(Some(Arc::new(StoreSnapshot { at: Instant::now(), backlog, replicas })));
+        self.health.snapshot.store(Some(Arc::new(StoreSnapshot { at: Instant::now(), backlog, replicas })));
         Ok(())
     }
 
     /// Announces a clean shutdown, so that peers need not wait for the heartbeat timeout.
-    pub async fn say_goodbye(&self) {
+    pub async fn publish_shutdown(&self) {
         self.service.message_log.flushed().await;
-        if let Err(error) = self.say(false, true).await {
-            tracing::debug!(%error, "the others were not told that this process ends");
+        if let Err(error) = self.publish(false, true).await {
+            tracing::debug!(%error, "the shutdown could not be announced; the other replicas notice it by the missing heartbeat");
         }
     }
 
-    async fn say(&self, ready: bool, stopped: bool) -> Result<(), StoreError> {
-        let said = HeartbeatBody {
+    async fn publish(&self, ready: bool, stopped: bool) -> Result<(), StoreError> {
+        let body = HeartbeatBody {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: Some(self.vitals.started),
+            started: Some(self.health.started),
             ready,
             stopped,
             config_current: self.metrics.config_current.get() == 1,
             look_up: self.service.look_up_number(),
             oidc_keys: self.service.oidc.published(),
-            last_inbound: self.vitals.all_last_inbound(),
-            failures: self.vitals.own_failures(),
+            last_inbound: self.health.all_last_inbound(),
+            failures: self.health.own_failures(),
         };
-        let words = serde_json::to_string(&said).expect("what is said has only string keys");
-        self.store.publish_heartbeat(&self.vitals.replica, &words).await
+        let words = serde_json::to_string(&body).expect("what is said has only string keys");
+        self.store.publish_heartbeat(&self.health.replica, &words).await
     }
 
     fn measure(&self, backlog: &[Backlog]) {
@@ -86,24 +86,24 @@ impl Ops {
 
     fn count_versions(&self, replicas: &[(ReplicaHeartbeat, HeartbeatBody)]) {
         let mut versions: HashMap<&str, i64> = HashMap::new();
-        let before = self.vitals.snapshot.load();
+        let before = self.health.snapshot.load();
         // Remove the metric of a version once none of its heartbeats is left; without a live replica it is 0 until
         // then.
-        for (_, said) in before.iter().flat_map(|before| &before.replicas) {
-            if !replicas.iter().any(|(_, now)| now.version == said.version) {
-                self.metrics.replicas.remove(&ByVersion { version: said.version.clone() });
+        for (_, body) in before.iter().flat_map(|before| &before.replicas) {
+            if !replicas.iter().any(|(_, now)| now.version == body.version) {
+                self.metrics.replicas.remove(&ByVersion { version: body.version.clone() });
             }
         }
-        for (one, said) in replicas {
-            *versions.entry(&said.version).or_default() += i64::from(self.is_alive(one, said));
+        for (one, body) in replicas {
+            *versions.entry(&body.version).or_default() += i64::from(self.is_alive(one, body));
         }
         for (version, count) in versions {
             self.metrics.replicas.get_or_create(&ByVersion { version: version.to_owned() }).set(count);
         }
     }
 
-    pub(super) fn is_alive(&self, one: &ReplicaHeartbeat, said: &HeartbeatBody) -> bool {
-        self.service.is_alive(one, said)
+    pub(super) fn is_alive(&self, one: &ReplicaHeartbeat, body: &HeartbeatBody) -> bool {
+        self.service.is_alive(one, body)
     }
 }
 

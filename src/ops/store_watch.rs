@@ -51,9 +51,9 @@ impl Ops {
     /// of all replicas' operator listeners (taken from the replica names) on every host, because servers and replicas
     /// not known yet use the same ports.
     fn close(&self, store: &StoreDescription) {
-        let seen = self.vitals.snapshot.load();
+        let seen = self.health.snapshot.load();
         let others = seen.iter().flat_map(|seen| &seen.replicas).map(|(one, _)| one.replica.as_str());
-        let names = others.chain([self.vitals.replica.as_str()]);
+        let names = others.chain([self.health.replica.as_str()]);
         let operators = names.filter_map(|name| name.rsplit_once(':')?.1.parse().ok());
         let ports = operators.chain(store.addresses.iter().map(|(_, port)| *port)).collect();
         self.instances.deny_targets(DeniedTargets { hosts: store.addresses.clone(), private_ports: ports });

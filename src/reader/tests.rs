@@ -2,14 +2,14 @@ use serde_json::json;
 
 use super::*;
 
-fn told(faults: &Faults) -> Vec<String> {
+fn messages(faults: &Faults) -> Vec<String> {
     faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect()
 }
 
 fn read<T>(format: Format, value: &Value, read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Result<T, Vec<String>> {
     let mut reader = Reader::new(format, "", value.as_object().unwrap());
     let value = read(&mut reader);
-    reader.finish(value).map_err(|faults| told(&faults))
+    reader.finish(value).map_err(|faults| messages(&faults))
 }
 
 /// A value is either given or not: no method returns nothing for an empty value that [`Reader::has`] reports.
@@ -24,10 +24,10 @@ fn an_empty_text_is_no_value_whoever_asks() {
         assert!(f.flag("x", true) && !f.flag("x", false));
         assert!(f.texts("x").is_empty() && f.values("x").is_empty() && f.tables("x", |_| ()).is_empty());
         assert!(f.nested("x", |f| f.text("y")).is_none());
-        assert!(f.faults().is_empty(), "{format:?}: {:?}", told(f.faults()));
+        assert!(f.faults().is_empty(), "{format:?}: {:?}", messages(f.faults()));
         assert_eq!(f.required_text("x", "a name"), None);
         assert_eq!(f.setting("x", 3..=4), 3);
-        assert_eq!(told(&f.abandon()), ["x: is missing: a name", "x: expected a whole number from 3 to 4"]);
+        assert_eq!(messages(&f.abandon()), ["x: is missing: a name", "x: expected a whole number from 3 to 4"]);
     }
 }
 
@@ -121,7 +121,7 @@ fn a_table_stands_over_its_defaults_key_by_key_and_shows_no_value() {
 fn what_depends_on_a_faulty_value_is_checked_all_the_same() {
     let first = Checked::new(Some(1), Faults::of("a", "is wrong"));
     let both = first.and(|one| Checked::new(Some(one + 1), Faults::of("b", "is wrong, too"))).into_result();
-    assert_eq!(told(&both.unwrap_err()), ["a: is wrong", "b: is wrong, too"]);
+    assert_eq!(messages(&both.unwrap_err()), ["a: is wrong", "b: is wrong, too"]);
     let sound = Checked::new(Some(1), Faults::default()).and(|one| Checked::new(Some(one + 1), Faults::default()));
     assert_eq!(sound.into_result(), Ok((1, 2)));
 }

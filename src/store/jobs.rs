@@ -59,7 +59,7 @@ pub struct Leased {
     /// Attempts made so far. An expired lease counts as none.
     pub attempts: u32,
     /// Consecutive leases before this one that expired without a settlement.
-    pub lapsed: u32,
+    pub expired_leases: u32,
     /// When the job was committed.
     pub since: Timestamp,
     pub body: Vec<u8>,
@@ -74,7 +74,7 @@ impl Leased {
             lane: Lane::timer(),
             fence,
             attempts: 0,
-            lapsed: 0,
+            expired_leases: 0,
             since: due,
             body: locator.as_bytes().to_vec(),
         }

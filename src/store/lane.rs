@@ -14,7 +14,7 @@ pub struct Lane(pub String);
 /// The kind of work in a lane.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LaneKind {
-    /// Timers: work of this process itself, which no other party can delay.
+    /// Timers: work of this process itself, which no gateway or receiver can delay.
     Timer,
     /// Replies of one number to people who wait for them.
     Replies,

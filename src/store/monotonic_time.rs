@@ -52,7 +52,7 @@ impl MonotonicTime {
         }
         *behind = None;
         self.last.store(clock, Ordering::Release);
-        tracing::warn!(ahead_ms = now - clock, "the clock was ahead and was put back: the store's time follows it");
+        tracing::warn!(ahead_ms = now - clock, "the store's clock was ahead and was set back; the daemon follows it");
         clock
     }
 }

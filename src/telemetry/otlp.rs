@@ -52,7 +52,7 @@ async fn export(config: OtlpConfig, mut spans: mpsc::Receiver<Span>) {
         if failing == accepted {
             failing = !accepted;
             if failing {
-                tracing::warn!("the trace collector does not accept spans; they are dropped");
+                tracing::warn!("the trace collector does not accept spans; they are dropped until it does");
             } else {
                 tracing::info!("the trace collector accepts spans again");
             }

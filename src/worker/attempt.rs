@@ -16,18 +16,18 @@ use crate::{
     trace_context::{self, Span, TraceContext},
 };
 
-/// Longest delay before a job is retried that cannot be attempted here, because its instance or its key is not
-/// configured; another replica may have them.
-const UNKNOWN_RETRY_DELAY: SignedDuration = SignedDuration::from_secs(60);
-const UNKNOWN_MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
-/// Consecutive leases that may expire without an outcome. A job that reaches this limit is assumed to crash the
-/// processes that attempt it.
-const MAX_LAPSED_LEASES: u32 = 8;
+/// Maximum delay before retrying a job that this replica cannot process because its instance or key is not configured.
+/// Another replica may have them.
+const MAX_UNPROCESSABLE_DELAY: SignedDuration = SignedDuration::from_secs(60);
+const MAX_UNPROCESSABLE_AGE: SignedDuration = SignedDuration::from_hours(24);
+/// Maximum number of consecutive leases that expire without an outcome. A job that reaches it is assumed to crash the
+/// worker and is marked dead.
+const MAX_EXPIRED_LEASES: u32 = 8;
 
 impl Worker {
-    /// Runs an attempt and returns its outcome, also if it panics. `None` means that nothing was decided and the lease
-    /// is left to expire.
-    pub(super) async fn attempt_supervised(
+    /// Runs an attempt and returns how to settle the job, even if it panics. `None` after an error of the store: the
+    /// job is retried when its lease expires.
+    pub(super) async fn run_supervised(
         &self,
         leased: &Leased,
         permit: &Permit,
@@ -39,8 +39,8 @@ impl Worker {
         let attempt = Box::pin(async {
             tokio::select! {
                 biased;
-                () = self.release.cancelled() => Ok(self.release_settlement(permit)),
-                settlement = self.dispatch(leased, permit, record) => settlement,
+                () = self.release.cancelled() => Ok(self.shutdown_settlement(permit)),
+                settlement = self.run_attempt(leased, permit, record) => settlement,
             }
         });
         let outcome = catch_panic(attempt).await;
@@ -48,22 +48,22 @@ impl Worker {
         match outcome {
             Ok(Ok(settlement)) => Some(settlement),
             Ok(Err(error)) => {
-                tracing::warn!(job = %leased.id.0, %error, "a job could not be attempted; it comes again when its lease ends");
+                tracing::warn!(job = %leased.id.0, %error, "a job attempt failed; it is retried when its lease expires");
                 None
             }
             Err(note) => {
-                tracing::error!(job = %leased.id.0, kind, note, "an attempt panicked");
+                tracing::error!(job = %leased.id.0, kind, note, "a job attempt panicked; the job is retried");
                 Some(self.retry(leased, Schedule::REPLY, note))
             }
         }
     }
 
-    /// Settlement of an attempt that is interrupted by shutdown: due again at once. If its message may have been sent,
-    /// this counts as an attempt and is noted.
-    fn release_settlement(&self, permit: &Permit) -> Settlement {
+    /// Settlement of an attempt that is interrupted by shutdown: the job is due immediately. If the message may have
+    /// been sent, the interruption counts as an attempt.
+    fn shutdown_settlement(&self, permit: &Permit) -> Settlement {
         let at = self.service.now();
-        if permit.is_spent() {
-            let note = AttemptNote { perhaps_sent: true, cause: "the process ended" };
+        if permit.may_have_sent() {
+            let note = AttemptNote { possibly_sent: true, cause: "the process was shut down" };
             Settlement::Retry { at, note: note.to_string() }
         } else {
             Settlement::Postpone { at }
@@ -77,7 +77,7 @@ impl Worker {
         }
     }
 
-    async fn dispatch(
+    async fn run_attempt(
         &self,
         leased: &Leased,
         permit: &Permit,
@@ -86,49 +86,49 @@ impl Worker {
         if leased.lane.kind() == LaneKind::Timer {
             Box::pin(timer::fire(self, leased)).await
         } else {
-            Box::pin(self.attempt(leased, permit, record)).await
+            Box::pin(self.run_job(leased, permit, record)).await
         }
     }
 
-    async fn attempt(
+    async fn run_job(
         &self,
         leased: &Leased,
         permit: &Permit,
         record: Option<&Verification>,
     ) -> Result<Settlement, ServiceError> {
-        if leased.lapsed >= MAX_LAPSED_LEASES {
+        if leased.expired_leases >= MAX_EXPIRED_LEASES {
             let reason = DeadReason::Poison;
-            let note = format!("{reason}: {} leases in a row ended without an outcome", leased.lapsed);
+            let note = format!("{reason}: {} consecutive leases expired without an outcome", leased.expired_leases);
             return Ok(Settlement::Dead { reason, note });
         }
         let Some(instance) = self.service.instances.get(leased.instance) else {
             let reason = DeadReason::InstanceRemoved;
-            return Ok(self.postpone_or_bury(leased, reason, reason.to_string()));
+            return Ok(self.postpone_or_give_up(leased, reason, reason.to_string()));
         };
-        let (work, parent) = match JobPayload::open_leased(&self.service.keys, leased) {
+        let (payload, parent) = match JobPayload::open_leased(&self.service.keys, leased) {
             Ok(work) => work,
             Err(error) => {
-                tracing::error!(job = %leased.id.0, %error, "a job cannot be read here");
+                tracing::error!(job = %leased.id.0, %error, "a job cannot be read by this replica; another one may have its key");
                 let reason = DeadReason::Unreadable;
-                return Ok(self.postpone_or_bury(leased, reason, format!("{reason}: {error}")));
+                return Ok(self.postpone_or_give_up(leased, reason, format!("{reason}: {error}")));
             }
         };
         let context = parent.map_or_else(TraceContext::new_root, TraceContext::child);
-        let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
+        let (name, start, started_at) = (payload.name(), Instant::now(), self.service.clock.wall());
         let settlement =
-            trace_context::in_trace(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
+            trace_context::in_trace(context, Box::pin(self.deliver(&instance, leased, permit, payload, record))).await;
         let (ok, note) = match &settlement {
             Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
             Ok(Settlement::Retry { note, .. } | Settlement::Dead { note, .. }) => (false, note.as_str()),
             Err(_) => (false, "store"),
         };
-        let (took, instance_id) = (start.elapsed(), instance.config.id);
-        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let (elapsed, instance_id) = (start.elapsed(), instance.config.id);
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let trace_id = context.trace_id_hex();
         if ok {
-            tracing::debug!(work = name, instance = %instance_id, millis, trace_id, "attempt");
+            tracing::debug!(work = name, instance = %instance_id, millis, trace_id, "a job attempt finished");
         } else {
-            tracing::info!(work = name, instance = %instance_id, millis, trace_id, note, "an attempt failed");
+            tracing::info!(work = name, instance = %instance_id, millis, trace_id, note, "a job attempt failed");
         }
         if trace_context::is_recorded(context) {
             trace_context::record(Span {
@@ -136,8 +136,8 @@ impl Worker {
                 server: false,
                 context,
                 parent: parent.map(TraceContext::span_id),
-                start: began,
-                duration: took,
+                start: started_at,
+                duration: elapsed,
                 ok,
                 attributes: vec![
                     ("countersign.instance", instance_id.to_string()),
@@ -149,19 +149,19 @@ impl Worker {
     }
 
     /// Settlement of a job that cannot be attempted here: postponed, since another replica may be able to, and dead
-    /// after `UNKNOWN_MAX_AGE`.
-    fn postpone_or_bury(&self, leased: &Leased, reason: DeadReason, note: String) -> Settlement {
+    /// after `MAX_UNPROCESSABLE_AGE`.
+    fn postpone_or_give_up(&self, leased: &Leased, reason: DeadReason, note: String) -> Settlement {
         let now = self.service.now();
-        if now.duration_since(leased.since) > UNKNOWN_MAX_AGE {
+        if now.duration_since(leased.since) > MAX_UNPROCESSABLE_AGE {
             Settlement::Dead { reason, note }
         } else {
-            // Retries soon at first and then less often, so that a replica that can attempt the job gets it quickly.
+            // A quarter of the age, so that a replica that has the instance and the key gets the job soon.
             let age = now.duration_since(leased.since) / 4;
-            Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), UNKNOWN_RETRY_DELAY) }
+            Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), MAX_UNPROCESSABLE_DELAY) }
         }
     }
 
-    async fn perform(
+    async fn deliver(
         &self,
         instance: &Arc<Instance>,
         leased: &Leased,
@@ -177,12 +177,12 @@ impl Worker {
     }
 }
 
-/// Runs `attempt` and turns a panic into an error with its message.
+/// Runs `run_job` and turns a panic into an error with its message.
 async fn catch_panic<T>(attempt: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(attempt).catch_unwind().await.map_err(|panic: Box<dyn Any + Send>| {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        format!("panic: {}", text.unwrap_or("without a message"))
+        format!("panic: {}", text.unwrap_or("(no message)"))
     })
 }
 
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_is_an_outcome_that_says_why() {
+    async fn a_panic_is_reported_with_its_message() {
         let number = std::hint::black_box(7);
         assert_eq!(catch_panic(async { number }).await, Ok(7));
         let outcome = catch_panic(async {

@@ -69,7 +69,7 @@ pub(super) async fn deliver(
     let gone = outcome.as_ref().is_err_and(|failure| failure.ends == Some(DeadReason::Gone));
     let success = outcome.is_ok() || gone;
     if !test {
-        let answered = AttemptOutcome::Answered(permit.age());
+        let answered = AttemptOutcome::Answered(permit.attempt_age());
         worker.record_outcome(&leased.lane, if success { answered } else { AttemptOutcome::Failed }).await;
     }
     let Err(failure) = outcome else { return Settlement::Delivered };
@@ -123,12 +123,12 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, job: Cal
         return Ok(());
     }
     if let Err(error) = service.store_response(&worker.cx, &leased.lane, &leased.id, &response).await {
-        tracing::debug!(%error, "the answer of a receiver was not kept");
+        tracing::debug!(%error, "the response of a callback receiver could not be recorded");
     }
     Err(refused(&url, &response, service.now()))
 }
 
-/// Classifies an answer that is not a success.
+/// Classifies a response that is not a success.
 fn refused(url: &Url, response: &Response<Vec<u8>>, now: Timestamp) -> Failure {
     let status = response.status().as_u16();
     let asked = if matches!(status, 429 | 503) { retry_after(response.headers(), now) } else { None };

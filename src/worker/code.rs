@@ -80,7 +80,7 @@ pub(super) async fn send(
                 let expires_at = outgoing.record.expires_at;
                 let noted = service.store_sent_message(&worker.cx, &carrier, &id, &sent, expires_at).await;
                 if let Err(error) = noted {
-                    tracing::warn!(%error, "reports about a message will not be understood");
+                    tracing::warn!(%error, "the id of a sent code could not be stored; delivery receipts for it are ignored");
                 }
             }
             note(worker, instance, about, message, DeliveryReport::Accepted).await?;
@@ -96,7 +96,7 @@ pub(super) async fn send(
     count(if unknown { "unknown" } else { "retried" });
     let perhaps = async || {
         let name = channel.as_str();
-        tracing::info!(instance = %instance.config.id, channel = name, why = why.as_str(), "a code was perhaps not delivered");
+        tracing::info!(instance = %instance.config.id, channel = name, why = why.as_str(), "a code may not have been delivered");
         note(worker, instance, about, message, DeliveryReport::Unknown(why)).await?;
         Ok(Settlement::Done)
     };

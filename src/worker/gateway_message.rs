@@ -40,7 +40,7 @@ pub(super) async fn send_message(
         request.headers_mut().insert("traceparent", value);
     }
     let repeatable = number.gateway.set_message_id(&mut request, &service.message_id(id, &leased.id));
-    permit.spend();
+    permit.mark_sending();
     let start = Instant::now();
     let (sent, after) = match number.gateway_egress.send(request).await {
         Ok(response) => (number.gateway.parse_send_response(&response), retry_after(response.headers(), service.now())),
@@ -51,14 +51,14 @@ pub(super) async fn send_message(
     let outcome = match &sent {
         SendResult::Refused(Refusal::Unauthorized) => AttemptOutcome::Refused,
         SendResult::Retryable { .. } | SendResult::Unknown { .. } => AttemptOutcome::Failed,
-        SendResult::Accepted { .. } | SendResult::Refused(_) => AttemptOutcome::Answered(permit.age()),
+        SendResult::Accepted { .. } | SendResult::Refused(_) => AttemptOutcome::Answered(permit.attempt_age()),
     };
     if outcome != AttemptOutcome::Failed {
         let open = ByInstance { instance: InstanceLabel(id) };
         service.metrics.numbers_refused.get_or_create(&open).set(i64::from(outcome == AttemptOutcome::Refused));
     }
     if outcome == AttemptOutcome::Refused {
-        tracing::error!(instance = %id, "the gateway refuses our credentials: the number may be logged out or banned");
+        tracing::error!(instance = %id, "the gateway refuses our credentials; check whether the number is logged out or banned, and the token");
     }
     worker.record_outcome(&leased.lane, outcome).await;
     GatewayResponse { sent, after, repeatable }

@@ -23,7 +23,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(800);
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Delay after a failed lease.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// Leased jobs that have waited this long without starting are given back: another replica may be faster.
+/// Leased jobs that have waited this long without starting are returned to the store: another replica may be faster.
 const WAIT: Duration = Duration::from_secs(1);
 
 impl Worker {
@@ -43,14 +43,14 @@ impl Worker {
             }
             self.mark_step();
             self.start_waiting();
-            if let Some(due) = self.permits.next_retry() {
+            if let Some(due) = self.permits.take_next_poll() {
                 next_look = next_look.min(due.max(looked + MIN_POLL_INTERVAL));
             }
             if tokio::time::Instant::now() >= next_look {
                 looked = tokio::time::Instant::now();
                 next_look = tokio::time::Instant::now() + POLL_INTERVAL.mul_f64(0.75 + 0.5 * random::fraction());
                 if let Err(error) = self.refresh_due().await {
-                    tracing::warn!(%error, "looking for due work failed");
+                    tracing::warn!(%error, "due jobs could not be listed; trying again");
                     continue;
                 }
             }
@@ -58,7 +58,7 @@ impl Worker {
             next_draw = match self.lease_ready().await {
                 Ok(next_draw) => next_draw.map(tokio::time::Instant::from_std),
                 Err(error) => {
-                    tracing::warn!(%error, "due work could not be leased");
+                    tracing::warn!(%error, "due jobs could not be leased; trying again");
                     tokio::time::sleep(RETRY_DELAY).await;
                     None
                 }
@@ -73,7 +73,7 @@ impl Worker {
     }
 
     async fn refresh_due(self: &Arc<Self>) -> Result<(), StoreError> {
-        self.release_later(self.waiting.longer_than(WAIT));
+        self.spawn_release(self.waiting.take_older_than(WAIT));
         let mark = self.permits.due_version();
         let due = self.service.store.due().await?;
         self.permits.update_due(mark, due);
@@ -84,24 +84,25 @@ impl Worker {
     /// Leases from all ready lanes at once. Returns the time at which the first lane without send tokens can draw
     /// again.
     async fn lease_ready(self: &Arc<Self>) -> Result<Option<Instant>, StoreError> {
-        let ready = self.permits.ready();
+        let ready = self.permits.refresh_ready_lanes();
         let draws = join_all(ready.iter().map(|lane| self.draw_send_tokens(lane))).await;
         if draws.iter().any(|draw| draw.backlog) {
             // Other replicas draw from the same bucket and may have leased some of this work since: find the oldest
             // that is left.
             self.refresh_due().await?;
         }
-        let requests = ready.iter().flat_map(|lane| self.permits.request(lane, self.service.send_rate(lane).is_some()));
+        let requests =
+            ready.iter().flat_map(|lane| self.permits.prepare_leases(lane, self.service.send_rate(lane).is_some()));
         let (requests, permits): (Vec<_>, Vec<_>) = requests.unzip();
         if !requests.is_empty() {
             let granted = self.service.store.lease(&requests).await?;
             let mut lanes: BTreeMap<&Lane, Vec<StartableJob>> = BTreeMap::new();
             for ((request, granted), permits) in requests.iter().zip(granted).zip(permits) {
-                let jobs = self.permits.granted(request, granted, permits).into_iter().map(StartableJob::from);
+                let jobs = self.permits.record_grant(request, granted, permits).into_iter().map(StartableJob::from);
                 lanes.entry(&request.lane).or_default().extend(jobs);
             }
             for jobs in lanes.into_values() {
-                self.take_up(jobs);
+                self.accept_jobs(jobs);
             }
         }
         Ok(draws.into_iter().filter_map(|draw| draw.next).min())
@@ -110,24 +111,24 @@ impl Worker {
     /// Draws send tokens for a lane that needs them.
     async fn draw_send_tokens(&self, lane: &Lane) -> DrawOutcome {
         let Some(rate) = self.service.send_rate(lane) else { return DrawOutcome::default() };
-        let units = self.permits.units_to_draw(lane, rate);
+        let units = self.permits.tokens_to_draw(lane, rate);
         if units > 0 {
             match self.service.store.draw(&buckets(lane, rate), units).await {
                 Ok(drawn) => self.permits.add_send_tokens(lane, drawn),
                 Err(error) => {
-                    tracing::warn!(%error, %lane, "no permission to send could be drawn");
+                    tracing::warn!(%error, %lane, "send tokens could not be drawn from the store; trying again");
                     self.permits.add_send_tokens(lane, DrawnTokens { units: 0, wait: POLL_INTERVAL });
                 }
             }
         }
         let next = self.permits.next_draw(lane);
-        DrawOutcome { next, backlog: units > 0 && next.is_some() && self.permits.has_backlog(lane) }
+        DrawOutcome { next, backlog: units > 0 && next.is_some() && self.permits.spans_partitions(lane) }
     }
 
     /// Updates the gauges of held lanes and of message delays.
     fn update_metrics(&self) {
         let metrics = &self.service.metrics;
-        let held = self.permits.held();
+        let held = self.permits.held_lanes_by_kind();
         for kind in [LaneKind::Replies, LaneKind::Callbacks] {
             let count = held.get(&kind).copied().unwrap_or_default();
             metrics
@@ -156,7 +157,7 @@ struct DrawOutcome {
 }
 
 /// The token buckets from which a number's lane draws. Replies to unsolicited messages get half of the rate, so that
-/// strangers who send rubbish cannot delay the replies that other people expect.
+/// strangers who send meaningless messages cannot delay the replies that other people expect.
 fn buckets(lane: &Lane, rate: u32) -> Vec<TokenRequest> {
     let Some(number) = lane.instance() else { return Vec::new() };
     let partition = Partition::from_byte(number.as_bytes()[15]);

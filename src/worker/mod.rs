@@ -53,7 +53,7 @@ pub struct Worker {
     permits: Arc<Permits>,
     waiting: Waiting,
     tasks: TaskTracker,
-    /// When cancelled, attempts in flight are aborted and their jobs are given back.
+    /// When cancelled, attempts in flight are aborted and their jobs are returned to the store.
     release: CancellationToken,
     /// When the leasing loop began its current step.
     stepped: Mutex<Instant>,
@@ -108,11 +108,11 @@ impl Worker {
                 job = committed.recv() => job,
             };
             let Some(job) = job else { return };
-            self.take_up(vec![job]);
+            self.accept_jobs(vec![job]);
         }
         committed.close();
         while let Some(job) = committed.recv().await {
-            self.take_up(vec![job]);
+            self.accept_jobs(vec![job]);
         }
     }
 
@@ -121,7 +121,7 @@ impl Worker {
             tokio::time::sleep(PURGE_INTERVAL.mul_f64(0.75 + 0.5 * random::fraction())).await;
             for instance in self.service.instances.all() {
                 if let Err(error) = self.service.store.purge(instance.config.id).await {
-                    tracing::debug!(%error, "ended jobs were not cleared; the next round will");
+                    tracing::debug!(%error, "archived jobs could not be purged; trying again in the next round");
                 }
             }
         }
@@ -133,9 +133,9 @@ impl Worker {
         self.release.cancel();
     }
 
-    /// Waits until no job is in hand.
+    /// Waits until this process has no claimed jobs.
     pub async fn wait_until_idle(&self) {
-        while self.permits.in_hand() > 0 || !self.tasks.is_empty() {
+        while self.permits.claimed_jobs() > 0 || !self.tasks.is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -143,25 +143,25 @@ impl Worker {
     /// Ends the holds on messages, so that they are retried at once after the operator has changed the configuration.
     pub async fn reset_holds(&self) {
         let now = self.service.now();
-        for lane in self.permits.reset_message_holds().iter().flat_map(with_notices) {
+        for lane in self.permits.forget_message_health().iter().flat_map(with_notices) {
             if let Err(error) = self.service.store.hold(&lane, now).await {
-                tracing::warn!(%error, %lane, "a hold could not be ended; it ends by itself");
+                tracing::warn!(%error, %lane, "the hold of a lane could not be ended early; it ends at its set time");
             }
             for partition in Partition::all() {
-                self.permits.record_waiting(&lane, partition, now);
+                self.permits.record_due(&lane, partition, now);
             }
         }
     }
 
-    /// Records the outcome of an attempt, and holds the lane if the party behind it is failing.
+    /// Records the outcome of an attempt, and puts the lane on hold if its destination is failing.
     async fn record_outcome(&self, lane: &Lane, outcome: AttemptOutcome) {
         let Some(until) = self.permits.record_outcome(lane, self.service.now(), outcome) else { return };
         for lane in with_notices(lane) {
-            tracing::info!(%lane, %until, "attempts fail: the lane is held back");
+            tracing::info!(%lane, %until, "attempts of a lane fail; it is on hold until the given time");
             if let Err(error) = self.service.store.hold(&lane, until).await {
-                tracing::warn!(%error, %lane, "a failing lane could not be held back");
+                tracing::warn!(%error, %lane, "a failing lane could not be put on hold; its attempts continue");
             }
-            self.release_unbegun(self.waiting.take(&lane)).await;
+            self.release_unstarted(self.waiting.take(&lane)).await;
         }
     }
 }

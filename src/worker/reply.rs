@@ -47,7 +47,7 @@ pub(super) async fn send(
         None => None,
         Some(about) => match service.record(&worker.cx, about, known).await.map(Verification::into_typed) {
             Ok(TypedVerification::Link(record)) => Some(record),
-            // The record was erased meanwhile, so there is nothing left to say. Codes have no replies.
+            // The record has been erased, so there is nothing to reply. Codes have no replies.
             Ok(TypedVerification::Code(_)) | Err(ServiceError::NotFound) => return Ok(Settlement::Done),
             Err(error) => return Err(error),
         },

@@ -17,25 +17,25 @@ use crate::{
 /// Reason of a failed attempt, as stored with the job.
 pub(super) struct AttemptNote<'a> {
     /// The message may have arrived nevertheless.
-    pub(super) perhaps_sent: bool,
+    pub(super) possibly_sent: bool,
     pub(super) cause: &'a str,
 }
 
-const PERHAPS_SENT: &str = "perhaps sent: ";
+const POSSIBLY_SENT: &str = "perhaps sent: ";
 
 impl<'a> AttemptNote<'a> {
     /// Parses the output of `Display`.
     fn parse(text: &'a str) -> Self {
-        match text.strip_prefix(PERHAPS_SENT) {
-            Some(cause) => Self { perhaps_sent: true, cause },
-            None => Self { perhaps_sent: false, cause: text },
+        match text.strip_prefix(POSSIBLY_SENT) {
+            Some(cause) => Self { possibly_sent: true, cause },
+            None => Self { possibly_sent: false, cause: text },
         }
     }
 }
 
 impl fmt::Display for AttemptNote<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", if self.perhaps_sent { PERHAPS_SENT } else { "" }, self.cause)
+        write!(f, "{}{}", if self.possibly_sent { POSSIBLY_SENT } else { "" }, self.cause)
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn next_attempt(
     if at >= useful_until {
         return Ok(NextAttempt::TooLate { unknown });
     }
-    let note = AttemptNote { perhaps_sent: unknown, cause: why.as_str() };
+    let note = AttemptNote { possibly_sent: unknown, cause: why.as_str() };
     Ok(NextAttempt::Again(Settlement::Retry { at, note: note.to_string() }))
 }
 
@@ -90,7 +90,7 @@ async fn was_unknown(worker: &Worker, leased: &Leased) -> Result<bool, ServiceEr
         return Ok(false);
     }
     let job = worker.service.store.job(leased.instance, leased.partition, &leased.id).await?;
-    Ok(job.is_some_and(|job| AttemptNote::parse(&job.note).perhaps_sent))
+    Ok(job.is_some_and(|job| AttemptNote::parse(&job.note).possibly_sent))
 }
 
 #[cfg(test)]
@@ -100,10 +100,10 @@ mod tests {
     #[test]
     fn a_note_leads_back_to_what_it_was_made_from() {
         for (perhaps_sent, text) in [(true, "perhaps sent: timeout"), (false, "timeout")] {
-            let note = AttemptNote { perhaps_sent, cause: "timeout" };
+            let note = AttemptNote { possibly_sent: perhaps_sent, cause: "timeout" };
             assert_eq!(note.to_string(), text);
             let read = AttemptNote::parse(text);
-            assert_eq!((read.perhaps_sent, read.cause), (perhaps_sent, "timeout"));
+            assert_eq!((read.possibly_sent, read.cause), (perhaps_sent, "timeout"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Starts the jobs in hand in their order, and settles them.
+//! Starts the jobs that this process has leased, oldest first in each lane, and settles them.
 
 use std::{
     sync::Arc,
@@ -15,11 +15,11 @@ use crate::{
 };
 
 impl Worker {
-    /// Takes in jobs of one lane: those whose permit has begun start, the others wait for their turn.
-    pub(super) fn take_up(self: &Arc<Self>, jobs: Vec<StartableJob>) {
+    /// Accepts leased jobs of one lane: starts those whose permit allows it, and queues the others.
+    pub(super) fn accept_jobs(self: &Arc<Self>, jobs: Vec<StartableJob>) {
         let Some(lane) = jobs.first().map(|job| job.leased.lane.clone()) else { return };
-        let (begun, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.permit.has_begun());
-        for job in begun {
+        let (started, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.permit.has_started());
+        for job in started {
             self.start(job);
         }
         if !others.is_empty() {
@@ -31,22 +31,22 @@ impl Worker {
     pub(super) fn start(self: &Arc<Self>, StartableJob { leased, permit, record }: StartableJob) {
         let this = Arc::clone(self);
         self.tasks.spawn(async move {
-            let settlement = this.attempt_supervised(&leased, &permit, record.as_deref()).await;
+            let settlement = this.run_supervised(&leased, &permit, record.as_deref()).await;
             permit.end();
             this.start_waiting_in(&leased.lane);
             if let Some(settlement) = settlement {
-                this.conclude(&leased, &settlement).await;
+                this.finish_job(&leased, &settlement).await;
             }
         });
     }
 
-    /// Starts the waiting jobs of a lane whose turn has come.
+    /// Starts the waiting jobs of a lane that its concurrency limit and groups allow.
     pub(super) fn start_waiting_in(self: &Arc<Self>, lane: &Lane) {
-        let Taken { begun, late } = self.waiting.next(lane, &self.permits);
-        for job in begun {
+        let Taken { startable, overdue } = self.waiting.take_startable(lane, &self.permits);
+        for job in startable {
             self.start(job);
         }
-        self.release_later(late);
+        self.spawn_release(overdue);
     }
 
     pub(super) fn start_waiting(self: &Arc<Self>) {
@@ -55,8 +55,8 @@ impl Worker {
         }
     }
 
-    /// Returns jobs that have not begun to the store, where they keep their place in the order of the lane.
-    pub(super) async fn release_unbegun(&self, jobs: Vec<StartableJob>) {
+    /// Returns jobs that have not started to the store, where they keep their position in the lane.
+    pub(super) async fn release_unstarted(&self, jobs: Vec<StartableJob>) {
         let settle = async |job: &StartableJob| {
             let settlement = Settlement::Postpone { at: job.leased.since };
             self.settle(&job.leased, &settlement).await;
@@ -64,14 +64,14 @@ impl Worker {
         join_all(jobs.iter().map(settle)).await;
     }
 
-    pub(super) fn release_later(self: &Arc<Self>, jobs: Vec<StartableJob>) {
+    pub(super) fn spawn_release(self: &Arc<Self>, jobs: Vec<StartableJob>) {
         if !jobs.is_empty() {
             let this = Arc::clone(self);
-            self.tasks.spawn(async move { this.release_unbegun(jobs).await });
+            self.tasks.spawn(async move { this.release_unstarted(jobs).await });
         }
     }
 
-    async fn conclude(&self, leased: &Leased, settlement: &Settlement) {
+    async fn finish_job(&self, leased: &Leased, settlement: &Settlement) {
         if let Settlement::Dead { reason, note } = settlement {
             let reason = reason.as_str();
             let kind = leased.lane.kind().as_str();
@@ -82,29 +82,29 @@ impl Worker {
     }
 
     /// Schedules a poll of the store for the time at which a job settled here comes due again.
-    fn expect_retry(&self, settlement: &Settlement) {
+    fn schedule_retry_poll(&self, settlement: &Settlement) {
         if let Settlement::Retry { at, .. } = settlement
             && let Ok(delay) = Duration::try_from(at.duration_since(self.service.now()))
         {
-            self.permits.retry_in(delay);
+            self.permits.schedule_poll_in(delay);
         }
     }
 
     /// Stores the outcome, retrying until the store answers or the lease has expired.
     async fn settle(&self, leased: &Leased, settlement: &Settlement) {
         let deadline = Instant::now() + LEASE_DURATION;
-        // A call without an answer may have stored it.
+        // A call without a response may have stored the outcome.
         let mut in_doubt = false;
         loop {
             match self.service.store.settle(leased, settlement).await {
-                Ok(stored) if stored || in_doubt => return self.expect_retry(settlement),
+                Ok(stored) if stored || in_doubt => return self.schedule_retry_poll(settlement),
                 Ok(_) => {
                     let kind = leased.lane.kind().as_str();
                     self.service.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();
                     return;
                 }
                 Err(error) if Instant::now() >= deadline => {
-                    tracing::warn!(job = %leased.id.0, %error, "an outcome could not be stored; the job will come again");
+                    tracing::warn!(job = %leased.id.0, %error, "the outcome of a job could not be stored; the job is attempted again when its lease expires");
                     return;
                 }
                 Err(_) => {

@@ -1,4 +1,4 @@
-//! Jobs in hand whose attempt has not begun.
+//! Leased jobs whose attempt has not started.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,12 +7,12 @@ use std::{
 };
 
 use crate::{
-    jobs::permits::{Begin, Permits, StartableJob},
+    jobs::permits::{Permits, StartResult, StartableJob},
     store::Lane,
 };
 
-/// A job that has waited this long is given back: its attempt could outlast its lease.
-pub(super) const LATEST: Duration = Duration::from_secs(4);
+/// A job that has waited this long is returned to the store: its attempt could outlast its lease.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(4);
 
 /// Waiting jobs by lane, oldest first.
 #[derive(Default)]
@@ -21,10 +21,10 @@ pub(super) struct Waiting(Mutex<HashMap<Lane, VecDeque<StartableJob>>>);
 /// Jobs taken out of a lane.
 #[derive(Default)]
 pub(super) struct Taken {
-    /// Jobs whose permit has begun.
-    pub(super) begun: Vec<StartableJob>,
-    /// Overdue jobs, which are to be given back.
-    pub(super) late: Vec<StartableJob>,
+    /// Jobs that can start now.
+    pub(super) startable: Vec<StartableJob>,
+    /// Overdue jobs, to be returned to the store.
+    pub(super) overdue: Vec<StartableJob>,
 }
 
 impl Waiting {
@@ -41,19 +41,19 @@ impl Waiting {
     }
 
     /// Takes out the jobs of a lane that can start now, and those that are overdue.
-    pub(super) fn next(&self, lane: &Lane, permits: &Permits) -> Taken {
+    pub(super) fn take_startable(&self, lane: &Lane, permits: &Permits) -> Taken {
         let mut taken = Taken::default();
         let mut lanes = self.lock();
         let Some(waiting) = lanes.get_mut(lane) else { return taken };
         let mut place = 0;
         while let Some(job) = waiting.get_mut(place) {
-            let overdue = job.permit.in_hand() > LATEST;
-            let begin = if overdue { Begin::GroupBusy } else { permits.begin(&mut job.permit) };
+            let overdue = job.permit.claim_age() > MAX_WAIT;
+            let begin = if overdue { StartResult::GroupBusy } else { permits.try_start(&mut job.permit) };
             let list = match begin {
-                Begin::Full => break,
-                Begin::Begun => &mut taken.begun,
-                Begin::GroupBusy if overdue => &mut taken.late,
-                Begin::GroupBusy => {
+                StartResult::AtLimit => break,
+                StartResult::Started => &mut taken.startable,
+                StartResult::GroupBusy if overdue => &mut taken.overdue,
+                StartResult::GroupBusy => {
                     place += 1;
                     continue;
                 }
@@ -71,11 +71,11 @@ impl Waiting {
         self.lock().remove(lane).map(Vec::from).unwrap_or_default()
     }
 
-    /// Takes out the jobs that have been in hand for longer than `time`.
-    pub(super) fn longer_than(&self, time: Duration) -> Vec<StartableJob> {
+    /// Takes out the jobs that were leased longer ago than `time`.
+    pub(super) fn take_older_than(&self, time: Duration) -> Vec<StartableJob> {
         let mut late = Vec::new();
         self.lock().retain(|_, waiting| {
-            let (over, rest) = std::mem::take(waiting).into_iter().partition(|job| job.permit.in_hand() > time);
+            let (over, rest) = std::mem::take(waiting).into_iter().partition(|job| job.permit.claim_age() > time);
             *waiting = rest;
             late.extend::<VecDeque<_>>(over);
             !waiting.is_empty()
@@ -111,10 +111,10 @@ mod tests {
         Lane::replies(InstanceId::from_random([1; 16]))
     }
 
-    /// Jobs with permits that have not begun, as a lease returns them.
+    /// Jobs whose permits have not started, as a lease returns them.
     fn leased(permits: &Arc<Permits>, jobs: &[(&str, i64)]) -> Vec<StartableJob> {
-        permits.record_waiting(&lane(), Partition::from_byte(1), from_millis(0));
-        let (request, held) = permits.request(&lane(), false).remove(0);
+        permits.record_due(&lane(), Partition::from_byte(1), from_millis(0));
+        let (request, held) = permits.prepare_leases(&lane(), false).remove(0);
         let jobs = jobs.iter().map(|(id, since)| Leased {
             partition: Partition::from_byte(1),
             id: JobId((*id).to_owned()),
@@ -122,12 +122,12 @@ mod tests {
             lane: lane(),
             fence: 1,
             attempts: 0,
-            lapsed: 0,
+            expired_leases: 0,
             since: from_millis(*since),
             body: Vec::new(),
         });
         let granted = crate::store::LeaseGrant { jobs: jobs.collect(), more: None };
-        permits.granted(&request, granted, held).into_iter().map(StartableJob::from).collect()
+        permits.record_grant(&request, granted, held).into_iter().map(StartableJob::from).collect()
     }
 
     fn ids(jobs: &[StartableJob]) -> Vec<&str> {
@@ -139,11 +139,11 @@ mod tests {
         let (permits, waiting) = (Permits::new(), Waiting::default());
         waiting.add(&lane(), leased(&permits, &[("a/2", 20), ("b/1", 30)]));
         waiting.add(&lane(), leased(&permits, &[("a/1", 10)]));
-        let mut first = waiting.next(&lane(), &permits).begun;
+        let mut first = waiting.take_startable(&lane(), &permits).startable;
         assert_eq!(ids(&first), ["a/1", "b/1"]);
-        assert!(waiting.next(&lane(), &permits).begun.is_empty());
+        assert!(waiting.take_startable(&lane(), &permits).startable.is_empty());
         first.remove(0).permit.end();
-        assert_eq!(ids(&waiting.next(&lane(), &permits).begun), ["a/2"]);
+        assert_eq!(ids(&waiting.take_startable(&lane(), &permits).startable), ["a/2"]);
         assert!(waiting.lanes().is_empty());
     }
 
@@ -151,12 +151,12 @@ mod tests {
     fn what_waits_is_taken_out_by_its_time_or_by_its_lane() {
         let (permits, waiting) = (Permits::new(), Waiting::default());
         waiting.add(&lane(), leased(&permits, &[("a", 10), ("b", 20)]));
-        assert!(waiting.longer_than(Duration::from_secs(60)).is_empty());
+        assert!(waiting.take_older_than(Duration::from_secs(60)).is_empty());
         assert_eq!(waiting.lanes(), [lane()]);
-        assert_eq!(ids(&waiting.longer_than(Duration::ZERO)), ["a", "b"]);
+        assert_eq!(ids(&waiting.take_older_than(Duration::ZERO)), ["a", "b"]);
         assert!(waiting.lanes().is_empty());
         waiting.add(&lane(), leased(&permits, &[("c", 10)]));
         assert_eq!(ids(&waiting.take(&lane())), ["c"]);
-        assert_eq!(permits.in_hand(), 0, "all were given back");
+        assert_eq!(permits.claimed_jobs(), 0, "all were given back");
     }
 }

@@ -97,7 +97,7 @@ function request(item) {
     item.start_url ? make('a', { class: 'small button', href: item.start_url, target: '_blank', rel: 'noopener noreferrer' }, 'Start page') : null);
   return make('li', { class: 'card' },
     make('p', { class: 'row head' }, make('span', { class: 'pill' }), make('span', { class: 'when' })),
-    make('p', { class: 'said', dir: 'auto' }, item.text ?? `A code for ${item.chat_id ?? 'somebody'}`),
+    make('p', { class: 'said', dir: 'auto' }, item.text ?? `A code for ${item.chat_id ?? 'someone'}`),
     make('p', { class: 'who-proved' }), actions,
     make('details', {}, make('summary', {}, 'Timeline'), make('ol', { class: 'timeline' })));
 }
@@ -137,7 +137,7 @@ function callback(item) {
   return make('li', { class: 'card' },
     make('p', { class: 'row head' }, make('code', { class: 'type' }, item.kind), make('span', { class: 'when' }, clock(item.at))),
     make('p', { class: `badge ${item.genuine ? 'good' : 'bad'}` }, item.genuine ? '✓ signature verified' : '✗ signature is not made with your callback secret'),
-    make('p', { class: 'quiet' }, [`answered ${item.answered}`, repeated].filter(Boolean).join(' · ')),
+    make('p', { class: 'quiet' }, [`answered ${item.status}`, repeated].filter(Boolean).join(' · ')),
     make('details', { open: item.id >= newest }, make('summary', {}, 'Body'), make('pre', { tabindex: '0' }, ...pretty(item.body))),
     make('details', {}, make('summary', {}, 'Headers'), make('dl', {}, ...headers)));
 }
@@ -241,7 +241,7 @@ let codeChat = null;
 
 function nameReceiver() {
   const { from, push_name: name } = sender();
-  $('code-to').textContent = name || from || 'somebody else';
+  $('code-to').textContent = name || from || 'someone else';
 }
 
 function faultOf({ status, body }) {

@@ -65,9 +65,9 @@ const scenarios = {
     const world = await World.start();
     const minted = await world.mint(), page = await world.person("phone");
     await page.goto(minted.start_url);
-    const heard = page.waitForResponse((response) => response.request().method() === "POST");
+    const response = page.waitForResponse((one) => one.request().method() === "POST");
     await page.locator("#scan summary").tap();
-    assert.equal((await (await heard).json()).place, "qr");
+    assert.equal((await (await response).json()).place, "qr");
     assert.equal(await world.scan(page), minted.whatsapp_link);
     await page.locator("#hand summary").tap();
     assert.equal(await page.locator("#text").textContent(), minted.text);
@@ -81,7 +81,7 @@ const scenarios = {
     const world = await World.start();
     const minted = await world.mint(), crawler = await world.person("desktop"), page = await world.person("desktop");
     const bound = async (page, act) => {
-      const response = page.waitForResponse((response) => response.request().method() === "POST");
+      const response = page.waitForResponse((one) => one.request().method() === "POST");
       await act();
       return (await (await response).json()).place;
     };
@@ -203,7 +203,7 @@ const scenarios = {
     const world = await World.start();
     const minted = await world.mint(), page = await world.person("phone", { javaScriptEnabled: false });
     await page.goto(minted.start_url);
-    assert.equal(await here(page).isVisible(), false, "nothing to tap that binds nobody");
+    assert.equal(await here(page).isVisible(), false, "a button that binds no browser is hidden");
     if (process.env.SHOTS) await page.screenshot({ path: process.env.SHOTS + "/phone-plain.png", fullPage: true });
     await page.locator("button[value=here]").tap();
     await page.waitForSelector("#here:not(.js)");
@@ -264,7 +264,7 @@ const scenarios = {
     await page.goto(minted.start_url);
     await page.waitForSelector("#scan[open]");
     await world.says(minted.text);
-    // Nobody has pressed anything yet, so the page does not go on by itself.
+    // No button was pressed, so the page does not continue automatically.
     await page.waitForSelector('main[data-stage="finish"]');
     await world.inspect(page, "desktop-finish");
     await page.click("button.go");
@@ -287,7 +287,7 @@ const scenarios = {
     const reply = await world.says(text);
     await until("the event", async () => (await page.title()) === "verified");
     await page.reload();
-    assert.equal(await page.locator("h1").textContent(), "Sign in", "nobody is in on `verified`");
+    assert.equal(await page.locator("h1").textContent(), "Sign in", "`verified` alone signs no one in");
     await start.fill("#code", world.code(reply));
     await start.click("button.go");
     await start.waitForURL(url + "/");
@@ -315,7 +315,7 @@ const scenarios = {
     await until("the picture", () => picture.evaluate((image) => image.complete && image.naturalWidth > 0));
     assert.equal(await world.scan(desktop, picture), minted.whatsapp_link);
     await world.inspect(desktop, "widget-qr");
-    assert.equal(await phone.locator("countersign-login img").count(), 0, "nobody scans the phone in his hand");
+    assert.equal(await phone.locator("countersign-login img").count(), 0, "a phone shows no QR code");
     const reply = await world.says(minted.text);
     assert(!reply.includes("/o/"), reply);
     await desktop.waitForSelector('countersign-login[state="verified"]');
@@ -371,7 +371,7 @@ const scenarios = {
     return world;
   },
 
-  // What the README tells a newcomer to do.
+  // The steps of the README's quick start.
   async first_steps() {
     const dev = await Dev.start();
     const page = await dev.person({ reducedMotion: "reduce" });

@@ -21,7 +21,7 @@ static MODULES: LazyLock<PathBuf> = LazyLock::new(|| {
     prefix.join("node_modules")
 });
 
-/// One browser at a time: each wants a core and much memory.
+/// One browser at a time: each needs a core and much memory.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn chromium() -> PathBuf {
@@ -43,8 +43,8 @@ fn drive(scenario: &str) {
         .env("MODULES", &*MODULES)
         .output()
         .expect("node is missing: apt-get install nodejs npm");
-    let (said, heard) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{scenario}:\n{said}{heard}");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{scenario}:\n{stdout}{stderr}");
 }
 
 macro_rules! scenarios {

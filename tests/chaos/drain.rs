@@ -1,4 +1,4 @@
-//! How fast backlogs leave, and in which order.
+//! How fast and in which order backlogs are processed.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use crate::{
     daemon::{TestStore, WAHA, World},
     fakes::Fake,
     fill::Filler,
-    load::{Login, UNLIMITED, at_intervals, ground, lateness, people, redis, replica},
+    load::{SentLogin, UNLIMITED, create_logins, lateness, redis, replica, send_at_intervals, test_store},
     process::Process,
     proxy::Proxy,
     report::{Report, longest, median, percentile, say},
@@ -23,17 +23,17 @@ use crate::{
 const PATIENCE: Duration = Duration::from_mins(4);
 
 pub(crate) async fn run(plan: &Plan, report: &mut Report) {
-    if plan.wants("backlog") {
+    if plan.includes("backlog") {
         backlog(plan.scale, report).await;
     }
-    if plan.wants("distance") {
+    if plan.includes("distance") {
         distance(plan.scale, report).await;
     }
-    if plan.wants("burst") {
+    if plan.includes("burst") {
         burst(plan.scale, report).await;
     }
     for replicas in [1, 3] {
-        if plan.wants(&format!("order {replicas}")) {
+        if plan.includes(&format!("order {replicas}")) {
             order(replicas, report).await;
         }
     }
@@ -53,11 +53,12 @@ async fn span(fake: &Fake, earlier: usize, count: usize) -> f64 {
 /// Due callbacks beside those of messages that come as fast as they are taken.
 async fn backlog(scale: usize, report: &mut Report) {
     let count = 10_000 * scale;
-    let mut world = World::new(ground("redis"));
+    let mut world = World::new(test_store("redis"));
     world.extra = UNLIMITED.to_owned();
     let process = replica(&world).await;
-    let people = people(&process, count).await;
-    let taken = stream::iter(&people).map(|person| person.insists(&process)).buffer_unordered(64).count().await;
+    let people = create_logins(&process, count).await;
+    let taken =
+        stream::iter(&people).map(|person| person.send_with_retries(&process)).buffer_unordered(64).count().await;
     assert_eq!(taken, count);
     #[expect(clippy::cast_precision_loss, reason = "counts are small")]
     let rate = |seconds: f64| count as f64 / seconds;
@@ -97,13 +98,13 @@ async fn distance(scale: usize, report: &mut Report) {
 /// 1,500 logins in eight seconds, three replicas, default settings.
 async fn burst(scale: usize, report: &mut Report) {
     let count = 1500 * scale;
-    let mut world = World::new(ground("redis"));
+    let mut world = World::new(test_store("redis"));
     world.extra = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
     let processes = [replica(&world).await, replica(&world).await, replica(&world).await];
-    let people = people(&processes[0], count).await;
+    let people = create_logins(&processes[0], count).await;
     let began = Instant::now();
     let pause = Duration::from_secs(8) / u32::try_from(count).unwrap();
-    let logins = at_intervals(&processes.each_ref(), &people, pause).await;
+    let logins = send_at_intervals(&processes.each_ref(), &people, pause).await;
     let last = logins.iter().map(|login| login.answered).max().unwrap();
     let late = lateness(&world.receiver, &logins, PATIENCE).await;
     let out = world.receiver.requests().iter().map(|one| one.at).max().unwrap();
@@ -118,28 +119,32 @@ async fn burst(scale: usize, report: &mut Report) {
     report.at_most("all callbacks of a burst are out, after its last message", after, 2.0, " s");
 }
 
-/// A number that hears more than it may answer.
+/// A number that receives more messages than it may answer.
 async fn order(replicas: usize, report: &mut Report) {
     const RATE: f64 = 20.0;
-    const HEARD: f64 = 45.0;
+    const ARRIVALS_PER_SECOND: f64 = 45.0;
     const SECONDS: f64 = 30.0;
-    let mut world = World::new(ground("redis"));
+    let mut world = World::new(test_store("redis"));
     world.extra = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
     let mut processes: Vec<Process> = Vec::new();
     for _ in 0..replicas {
         processes.push(replica(&world).await);
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number")]
-    let people = people(&processes[0], (HEARD * SECONDS) as usize).await;
-    let logins =
-        at_intervals(&processes.iter().collect::<Vec<_>>(), &people, Duration::from_secs_f64(1.0 / HEARD)).await;
+    let people = create_logins(&processes[0], (ARRIVALS_PER_SECOND * SECONDS) as usize).await;
+    let logins = send_at_intervals(
+        &processes.iter().collect::<Vec<_>>(),
+        &people,
+        Duration::from_secs_f64(1.0 / ARRIVALS_PER_SECOND),
+    )
+    .await;
     span(&world.gateway, 0, logins.len()).await;
     let (overtaken, waited) = served(&world.gateway, &logins);
     let mut lapsed = 0.0;
     for process in &processes {
         lapsed += process.metric("countersign_leases_lost_total{kind=\"reply\"}").await;
     }
-    let ideal = (HEARD / RATE - 1.0) * SECONDS;
+    let ideal = (ARRIVALS_PER_SECOND / RATE - 1.0) * SECONDS;
     say(format_args!(
         "order {replicas}: {} replies at {RATE}/s; waited p50 {:.1} s, at most {:.1} s, {ideal:.1} s with a perfect queue; \
          overtaken by one that came later by p50 {:.2} s, p99 {:.2} s, at most {:.2} s; {lapsed} leases ran out",
@@ -166,8 +171,8 @@ async fn order(replicas: usize, report: &mut Report) {
 
 /// Of each reply: how long after its message was answered one was sent that got its reply before, in seconds, and how
 /// long it took.
-fn served(gateway: &Fake, logins: &[Login]) -> (Vec<f64>, Vec<f64>) {
-    let logins: HashMap<String, &Login> =
+fn served(gateway: &Fake, logins: &[SentLogin]) -> (Vec<f64>, Vec<f64>) {
+    let logins: HashMap<String, &SentLogin> =
         logins.iter().map(|login| (format!("{}@c.us", login.number), login)).collect();
     let mut newest: Option<Instant> = None;
     let (mut overtaken, mut waited) = (Vec::new(), Vec::new());

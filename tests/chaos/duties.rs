@@ -13,7 +13,7 @@ use crate::{
     Plan,
     daemon::World,
     fakes::Fake,
-    load::{Rhythm, Traffic, ground, login, minted, replica},
+    load::{Rhythm, Traffic, create_login_with_retries, login, replica, test_store},
     process::Process,
     report::{Report, longest, say},
 };
@@ -41,7 +41,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
         for (rhythm, word) in [(Rhythm::Regular, "regular"), (Rhythm::Poisson, "Poisson")] {
             for rate in RATES {
                 let name = format!("{store}, {word}, {rate} logins/s");
-                if !plan.wants(&name) {
+                if !plan.includes(&name) {
                     continue;
                 }
                 let row = cell(store, rate, rhythm).await;
@@ -60,7 +60,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
 }
 
 async fn cell(store: &str, rate: f64, rhythm: Rhythm) -> Row {
-    let mut world = World::new(ground(store));
+    let mut world = World::new(test_store(store));
     world.extra = "expires_min = 10\n".to_owned();
     let mut process = Arc::new(replica(&world).await);
     let mut traffic = Traffic::start(&process, rate, rhythm);
@@ -84,7 +84,7 @@ async fn cell(store: &str, rate: f64, rhythm: Rhythm) -> Row {
         recovered(held).await
     };
     logins += traffic.stop().await;
-    assert!(logins > 0, "nobody logged in");
+    assert!(logins > 0, "no login succeeded");
     Row { retry: longest(&retry), expired: longest(&expired), recovered: longest(&recovered) }
 }
 
@@ -101,14 +101,14 @@ async fn retries(process: &Process) -> Vec<f64> {
     between_attempts(&receivers).await
 }
 
-/// Links that nobody uses; by how many seconds each callback is late.
+/// Links that are never used; by how many seconds each callback is late.
 async fn expiries(process: &Process) -> Vec<f64> {
     let receiver = Fake::start();
     let mut ends = HashMap::new();
     for _ in 0..SAMPLES {
         let asked = Instant::now();
         let body = json!({ "expires": LIFE.as_secs(), "callback": { "expired": format!("{}/expired", receiver.url) } });
-        let link = minted(process, &body).await;
+        let link = create_login_with_retries(process, &body).await;
         ends.insert(link.uuid, asked + LIFE);
         tokio::time::sleep(Duration::from_millis(300)).await;
     }

@@ -1,4 +1,4 @@
-//! What trouble in other lanes does to a healthy one: how much later its callbacks come than when nothing else happens.
+//! Effect of failing lanes on a healthy one: how much later its callbacks arrive than without them.
 //!
 //! The healthy lane belongs to the same instance as the trouble, but for the receivers of many tenants.
 
@@ -18,7 +18,7 @@ use crate::{
     Plan,
     daemon::{InstanceBlock, TOKEN, WAHA, World},
     fill::Filler,
-    load::{Person, UNLIMITED, at_intervals, ground, lateness, people, replica},
+    load::{PendingLogin, UNLIMITED, create_logins, lateness, replica, send_at_intervals, test_store},
     process::Process,
     report::{Report, longest, median, percentile, say},
 };
@@ -89,7 +89,7 @@ impl Drop for Cause {
 }
 
 pub(crate) async fn run(plan: &Plan, report: &mut Report) {
-    for trouble in Trouble::ALL.into_iter().filter(|trouble| plan.wants(trouble.name())) {
+    for trouble in Trouble::ALL.into_iter().filter(|trouble| plan.includes(trouble.name())) {
         say(format_args!("{}", trouble.name()));
         let (mut ratios, mut differences) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
@@ -107,8 +107,11 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
 async fn round(trouble: Trouble, scale: usize) -> (f64, f64) {
     let world = world(trouble);
     let process = replica(&world).await;
-    let (warm, calm, late) =
-        (people(&process, 50).await, people(&process, PEOPLE).await, people(&process, PEOPLE).await);
+    let (warm, calm, late) = (
+        create_logins(&process, 50).await,
+        create_logins(&process, PEOPLE).await,
+        create_logins(&process, PEOPLE).await,
+    );
     let _warm = measure(&world, &process, &warm).await;
     let idle = measure(&world, &process, &calm).await;
     let cause = begin(trouble, &world, &process, scale).await;
@@ -133,13 +136,13 @@ async fn round(trouble: Trouble, scale: usize) -> (f64, f64) {
     (percentile(&idle, 99), percentile(&troubled, 99))
 }
 
-async fn measure(world: &World, process: &Process, people: &[Person]) -> Vec<f64> {
-    let logins = at_intervals(&[process], people, PAUSE).await;
+async fn measure(world: &World, process: &Process, people: &[PendingLogin]) -> Vec<f64> {
+    let logins = send_at_intervals(&[process], people, PAUSE).await;
     lateness(&world.receiver, &logins, PATIENCE).await
 }
 
 fn world(trouble: Trouble) -> World {
-    let mut world = World::new(ground("redis"));
+    let mut world = World::new(test_store("redis"));
     world.extra = UNLIMITED.to_owned();
     if trouble == Trouble::PacedNumber {
         world.extra = UNLIMITED.replace("replies_per_second = 0", "replies_per_second = 20");
@@ -211,7 +214,7 @@ fn hanging() -> (TcpListener, String) {
     (listener, url)
 }
 
-/// Asks for test callbacks as fast as it is answered.
+/// Requests test callbacks, each as soon as the last one was answered.
 fn call(process: &Process, cause: &Cause) -> impl Future<Output = ()> + use<> {
     let (client, stop) = (process.client.clone(), Arc::clone(&cause.stop));
     let (accepted, refused) = (Arc::clone(&cause.accepted), Arc::clone(&cause.refused));

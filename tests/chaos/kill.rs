@@ -1,5 +1,5 @@
-//! A replica is killed every other second while people log in. Whatever a gateway was answered 200 for is told to the
-//! app: once, but for copies that its receiver recognises.
+//! A replica is killed every two seconds while people log in. For each message that was answered 200, the app must
+//! receive one callback, or several with the same id and body.
 
 use std::{
     collections::HashSet,
@@ -18,19 +18,19 @@ use tokio::sync::RwLock;
 use crate::{
     Plan,
     daemon::World,
-    load::{Login, UNLIMITED, copies, differ, ground, person, replica, told},
+    load::{SentLogin, UNLIMITED, copies, create_login, differ, first_callbacks, replica, test_store},
     process::Process,
     report::{Report, percentile, say},
 };
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 const PER_SECOND: u32 = 40;
 
 struct Trial {
     store: &'static str,
     replicas: usize,
     logins: usize,
-    /// Between two kills; one process alone is away while it starts.
+    /// Time between two kills. Longer for a single process, which must start again in between.
     pause: Duration,
 }
 
@@ -39,16 +39,16 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
         Trial { store: "redis", replicas: 3, logins: 15_000 * plan.scale, pause: Duration::from_secs(2) },
         Trial { store: "embedded", replicas: 1, logins: 5_000 * plan.scale, pause: Duration::from_secs(4) },
     ];
-    for trial in trials.iter().filter(|trial| plan.wants(trial.store)) {
+    for trial in trials.iter().filter(|trial| plan.includes(trial.store)) {
         run_one(trial, report).await;
     }
 }
 
-/// Its processes; a place is empty while a new one starts.
+/// The processes of a trial; an entry is `None` while a new process starts.
 type Replicas = Vec<RwLock<Option<Process>>>;
 
 async fn run_one(trial: &Trial, report: &mut Report) {
-    let mut world = World::new(ground(trial.store));
+    let mut world = World::new(test_store(trial.store));
     world.extra = UNLIMITED.to_owned();
     let mut replicas = Replicas::new();
     for _ in 0..trial.replicas {
@@ -59,7 +59,7 @@ async fn run_one(trial: &Trial, report: &mut Report) {
     let people = async {
         let one = async |place: usize| {
             tokio::time::sleep_until(start + Duration::from_secs(1) / PER_SECOND * u32::try_from(place).unwrap()).await;
-            let login = insist(&replicas, place).await;
+            let login = log_in_with_retries(&replicas, place).await;
             taken.lock().unwrap().push(login);
         };
         join_all((0..trial.logins).map(one)).await;
@@ -75,16 +75,16 @@ async fn run_one(trial: &Trial, report: &mut Report) {
     };
     tokio::join!(people, killing);
     let taken = taken.into_inner().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while told(&world.receiver).len() < taken.len() && Instant::now() < deadline {
+    let deadline = Instant::now() + TIMEOUT;
+    while first_callbacks(&world.receiver).len() < taken.len() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    // Copies that are still on their way.
+    // Repeated callbacks may still arrive.
     tokio::time::sleep(LEASE_DURATION + Duration::from_secs(3)).await;
     judge(trial, &world, &taken, kills.into_inner(), report);
 }
 
-/// Without warning: whoever asks it anything meanwhile gets no answer.
+/// Kills a process with SIGKILL, and starts another one in its place.
 async fn kill(place: &RwLock<Option<Process>>, world: &World) {
     if let Some(process) = place.read().await.as_ref() {
         process.signal("-KILL");
@@ -97,14 +97,14 @@ async fn kill(place: &RwLock<Option<Process>>, world: &World) {
     *place.write().await = Some(next);
 }
 
-/// One person, whose app and gateway repeat what was not answered, at another replica if there is one.
-async fn insist(replicas: &Replicas, place: usize) -> Login {
+/// One login, whose app and gateway repeat requests without a response at the next replica.
+async fn log_in_with_retries(replicas: &Replicas, place: usize) -> SentLogin {
     let mut minted = None;
     let mut turn = place;
     loop {
         if let Some(process) = replicas[turn % replicas.len()].read().await.as_ref() {
             if minted.is_none() {
-                minted = person(process, json!({})).await;
+                minted = create_login(process, json!({})).await;
             }
             if let Some(person) = &minted
                 && let Some(login) = person.send_message(process).await
@@ -117,9 +117,9 @@ async fn insist(replicas: &Replicas, place: usize) -> Login {
     }
 }
 
-fn judge(trial: &Trial, world: &World, taken: &[Login], kills: usize, report: &mut Report) {
+fn judge(trial: &Trial, world: &World, taken: &[SentLogin], kills: usize, report: &mut Report) {
     let copies = copies(&world.receiver);
-    let first = told(&world.receiver);
+    let first = first_callbacks(&world.receiver);
     let late: Vec<f64> = taken
         .iter()
         .filter_map(|login| Some(first.get(&login.uuid)?.saturating_duration_since(login.answered).as_secs_f64()))
@@ -142,8 +142,8 @@ fn judge(trial: &Trial, world: &World, taken: &[Login], kills: usize, report: &m
         percentile(&late, 100)
     ));
     report.judge(&format!("{name}: callbacks lost"), lost == 0, &lost.to_string());
-    report.judge(&format!("{name}: people without a reply"), silent == 0, &silent.to_string());
-    report.judge(&format!("{name}: links told in two ways"), double == 0, &double.to_string());
+    report.judge(&format!("{name}: logins without a reply"), silent == 0, &silent.to_string());
+    report.judge(&format!("{name}: links with differing callbacks"), double == 0, &double.to_string());
     report.at_most(&format!("{name}: repeated with equal id and body"), share, 0.5, " %");
     report.at_most(&format!("{name}: the latest"), percentile(&late, 100), LEASE_DURATION.as_secs_f64() + 3.0, " s");
 }

@@ -1,4 +1,4 @@
-//! People who log in, and when the app is told.
+//! Logins under load, and when their callbacks arrive.
 
 use std::{
     collections::HashMap,
@@ -21,66 +21,66 @@ use crate::{
     redis_server::{self, RedisServer, free_port},
 };
 
-/// As no operator would limit a load test.
+/// Limits switched off, so that the load test measures the daemon.
 pub(crate) const UNLIMITED: &str =
     "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\nreplies_per_second = 0\n";
 
-/// A Redis as it is by default, which waits for no disk.
+/// A Redis with `appendfsync everysec`, so that writes do not wait for the disk.
 pub(crate) fn redis() -> RedisServer {
     redis_server::start_with(vec!["--appendfsync".to_owned(), "everysec".to_owned()])
 }
 
-/// What the daemons share, `redis` or `embedded`.
-pub(crate) fn ground(store: &str) -> TestStore {
+/// The store of the daemons under test: `redis` or `embedded`.
+pub(crate) fn test_store(store: &str) -> TestStore {
     if store == "redis" { TestStore::Redis(Arc::new(redis())) } else { TestStore::directory() }
 }
 
-/// A real `serve` that logs as little as one in production.
+/// Starts a `serve` process that logs errors only.
 pub(crate) async fn replica(world: &World) -> Process {
     let (port, operator) = (free_port(), free_port());
     let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
     Process::with(port, operator, &text.replace("level = \"trace\"", "level = \"error\""), &[]).await
 }
 
-/// A minted link and who will send its message.
-pub(crate) struct Person {
+/// A created link, and the number that will send its message.
+pub(crate) struct PendingLogin {
     pub(crate) uuid: String,
     pub(crate) number: String,
     text: String,
 }
 
 /// A message that was answered 200.
-pub(crate) struct Login {
+pub(crate) struct SentLogin {
     pub(crate) uuid: String,
     pub(crate) number: String,
-    /// First.
+    /// When the message was first sent.
     pub(crate) sent: Instant,
     pub(crate) answered: Instant,
 }
 
-pub(crate) async fn person(process: &Process, body: Value) -> Option<Person> {
+pub(crate) async fn create_login(process: &Process, body: Value) -> Option<PendingLogin> {
     let minted = process.mint(body).await?;
-    Some(Person { uuid: minted.text_of("uuid"), number: next_number(), text: minted.text_of("text") })
+    Some(PendingLogin { uuid: minted.text_of("uuid"), number: next_number(), text: minted.text_of("text") })
 }
 
-/// Nobody else's.
+/// A number that no other login uses.
 fn next_number() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("4477{:08}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// As [`person`], asked for until it is answered.
-pub(crate) async fn minted(process: &Process, body: &Value) -> Person {
-    again("a link", async || person(process, body.clone()).await).await
+/// As [`create_login`], repeated until it succeeds.
+pub(crate) async fn create_login_with_retries(process: &Process, body: &Value) -> PendingLogin {
+    retry("a link", async || create_login(process, body.clone()).await).await
 }
 
-pub(crate) async fn people(process: &Process, count: usize) -> Vec<Person> {
-    let minting = stream::iter(0..count).map(|_| async { minted(process, &json!({})).await });
+pub(crate) async fn create_logins(process: &Process, count: usize) -> Vec<PendingLogin> {
+    let minting = stream::iter(0..count).map(|_| async { create_login_with_retries(process, &json!({})).await });
     minting.buffer_unordered(16).collect().await
 }
 
-/// An overloaded machine answers 503 now and then; whoever asks repeats.
-async fn again<T>(what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
+/// Repeats a request that fails: on an overloaded machine the daemon responds 503 now and then.
+async fn retry<T>(what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
     for _ in 0..200 {
         if let Some(done) = attempt().await {
             return done;
@@ -90,53 +90,63 @@ async fn again<T>(what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
     panic!("never answered 200: {what}");
 }
 
-impl Person {
-    /// Somebody else who sends the same message.
+impl PendingLogin {
+    /// The same message from another number.
     pub(crate) fn another(self) -> Self {
         Self { number: next_number(), ..self }
     }
 
-    /// One try of the gateway.
-    pub(crate) async fn send_message(&self, process: &Process) -> Option<Login> {
+    /// Posts the webhook once.
+    pub(crate) async fn send_message(&self, process: &Process) -> Option<SentLogin> {
         let sent = Instant::now();
-        let heard = process.send_message(&self.number, &self.uuid, &self.text).await;
-        heard.then(|| Login { uuid: self.uuid.clone(), number: self.number.clone(), sent, answered: Instant::now() })
+        let accepted = process.send_message(&self.number, &self.uuid, &self.text).await;
+        accepted.then(|| SentLogin {
+            uuid: self.uuid.clone(),
+            number: self.number.clone(),
+            sent,
+            answered: Instant::now(),
+        })
     }
 
-    /// As a gateway does, until it is answered 200.
-    pub(crate) async fn insists(&self, process: &Process) -> Login {
+    /// Posts the webhook until it is answered 200, as gateways do.
+    pub(crate) async fn send_with_retries(&self, process: &Process) -> SentLogin {
         let sent = Instant::now();
-        let login = again("a message", async || self.send_message(process).await).await;
-        Login { sent, ..login }
+        let login = retry("a message", async || self.send_message(process).await).await;
+        SentLogin { sent, ..login }
     }
 }
 
-/// Mints and sends, with a callback of its own or the default one.
-pub(crate) async fn login(process: &Process, body: Value) -> Login {
-    minted(process, &body).await.insists(process).await
+/// Creates a link and sends its message.
+pub(crate) async fn login(process: &Process, body: Value) -> SentLogin {
+    create_login_with_retries(process, &body).await.send_with_retries(process).await
 }
 
-/// Messages at their times, whatever became of earlier ones; `pause` apart, over these processes in turn.
-pub(crate) async fn at_intervals(processes: &[&Process], people: &[Person], pause: Duration) -> Vec<Login> {
+/// Sends messages at fixed times, `pause` apart, even if earlier ones are still in progress; to these processes in
+/// turn.
+pub(crate) async fn send_at_intervals(
+    processes: &[&Process],
+    people: &[PendingLogin],
+    pause: Duration,
+) -> Vec<SentLogin> {
     let start = tokio::time::Instant::now();
     let said = people.iter().enumerate().map(|(place, person)| async move {
         let due = start + pause * u32::try_from(place).unwrap();
         tokio::time::sleep_until(due).await;
-        person.insists(processes[place % processes.len()]).await
+        person.send_with_retries(processes[place % processes.len()]).await
     });
     join_all(said).await
 }
 
 /// When each callback of a verified link first arrived.
-pub(crate) fn told(receiver: &Fake) -> HashMap<String, Instant> {
-    let mut told = HashMap::new();
+pub(crate) fn first_callbacks(receiver: &Fake) -> HashMap<String, Instant> {
+    let mut first = HashMap::new();
     for callback in receiver.requests() {
         let body = callback.json();
         if body["type"] == "link.verified" {
-            told.entry(body["data"]["uuid"].as_str().unwrap().to_owned()).or_insert(callback.at);
+            first.entry(body["data"]["uuid"].as_str().unwrap().to_owned()).or_insert(callback.at);
         }
     }
-    told
+    first
 }
 
 /// Every callback of a verified link, by its uuid: the id and the body.
@@ -152,19 +162,21 @@ pub(crate) fn copies(receiver: &Fake) -> HashMap<String, Vec<(String, Vec<u8>)>>
     copies
 }
 
-/// Whether a receiver cannot take them for one.
+/// Whether a receiver cannot recognize them as copies of one callback.
 pub(crate) fn differ(copies: &[(String, Vec<u8>)]) -> bool {
     copies.iter().any(|copy| *copy != copies[0])
 }
 
-/// Milliseconds from the answer to the gateway to the callback; what did not come within `patience` is infinite.
-pub(crate) async fn lateness(receiver: &Fake, logins: &[Login], patience: Duration) -> Vec<f64> {
+/// Milliseconds from the response to the gateway to the callback; infinite for one that did not arrive within
+/// `patience`.
+pub(crate) async fn lateness(receiver: &Fake, logins: &[SentLogin], patience: Duration) -> Vec<f64> {
     let deadline = Instant::now() + patience;
     loop {
-        let told = told(receiver);
-        if logins.iter().all(|login| told.contains_key(&login.uuid)) || Instant::now() > deadline {
-            let late = |login: &Login| {
-                told.get(&login.uuid)
+        let first = first_callbacks(receiver);
+        if logins.iter().all(|login| first.contains_key(&login.uuid)) || Instant::now() > deadline {
+            let late = |login: &SentLogin| {
+                first
+                    .get(&login.uuid)
                     .map_or(f64::INFINITY, |at| at.saturating_duration_since(login.answered).as_secs_f64() * 1e3)
             };
             return logins.iter().map(late).collect();
@@ -173,14 +185,14 @@ pub(crate) async fn lateness(receiver: &Fake, logins: &[Login], patience: Durati
     }
 }
 
-/// When the next one comes.
+/// Distribution of the times between two logins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rhythm {
     Regular,
     Poisson,
 }
 
-/// People who log in at a rate until it is stopped.
+/// Logins at a constant rate until it is stopped.
 pub(crate) struct Traffic {
     stop: Arc<AtomicBool>,
     pub(crate) taken: Arc<AtomicUsize>,
@@ -201,7 +213,7 @@ impl Traffic {
                 });
                 let (process, counted) = (process.clone(), counted.clone());
                 tokio::spawn(async move {
-                    let Some(person) = person(&process, json!({})).await else { return };
+                    let Some(person) = create_login(&process, json!({})).await else { return };
                     if person.send_message(&process).await.is_some() {
                         counted.fetch_add(1, Ordering::Relaxed);
                     }

@@ -1,5 +1,5 @@
-//! Trials of real processes under faults and load. Each prints its figures, ends by itself, and fails when a bar is
-//! missed: `cargo test --test chaos -- --run NAME [--scale N] [--only WORD]`.
+//! Trials of real processes under faults and load. Each prints its figures, is bounded in time, and fails when a limit
+//! is exceeded: `cargo test --test chaos -- --run NAME [--scale N] [--only WORD]`.
 #![expect(clippy::unwrap_used, reason = "what cannot go on has failed")]
 
 #[path = "../it/daemon.rs"]
@@ -36,22 +36,22 @@ use report::Report;
 const USAGE: &str = "\
 usage: cargo test --test chaos -- --run NAME [--scale N] [--only WORD]
 
-  isolation   what trouble in other lanes does to a healthy one
-  drain       how fast backlogs leave, and in which order
+  isolation   a healthy lane beside failing ones
+  drain       how fast and in which order backlogs are processed
   duties      retries, expiry and crash recovery under traffic
   kill        random kill -9 during logins
   power       power cuts under the embedded store, on a loop image
 
 --scale multiplies the sizes; --only runs the parts whose name contains WORD.";
 
-/// What a program is asked for.
+/// The options of a run.
 pub(crate) struct Plan {
     pub(crate) scale: usize,
     only: String,
 }
 
 impl Plan {
-    pub(crate) fn wants(&self, part: &str) -> bool {
+    pub(crate) fn includes(&self, part: &str) -> bool {
         part.contains(&self.only)
     }
 }

@@ -1,6 +1,6 @@
 //! The power of a machine with the embedded store is cut while people log in. What was answered is on the disk: a link
-//! that was minted can be used afterwards, and a message that was answered 200 is told to the app and answered in the
-//! chat.
+//! that was minted can be used afterwards, and a message that was answered 200 leads to a callback and to a
+//! reply.
 //!
 //! The store lies on an ext4 of its own in a loop image. A cut stops this file system and its journal at once: whatever
 //! was not flushed is gone, and the next mount replays the journal, as after a loss of power. The image below keeps
@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use crate::{
     Plan,
     daemon::{TestStore, World},
-    load::{Login, Person, UNLIMITED, copies, differ, person, replica, told},
+    load::{PendingLogin, SentLogin, UNLIMITED, copies, create_login, differ, first_callbacks, replica},
     process::Process,
     report::{Report, say},
     wait::until,
@@ -72,18 +72,18 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
 /// What people began before a cut.
 #[derive(Default)]
 struct Left {
-    /// Minted, and nobody has sent the message yet.
-    unused: Vec<Person>,
+    /// Links whose message has not been sent yet.
+    unused: Vec<PendingLogin>,
     /// Sent, and not answered.
-    unanswered: Vec<Person>,
+    unanswered: Vec<PendingLogin>,
 }
 
 /// What was answered.
 #[derive(Default)]
 struct Taken {
-    logins: Vec<Login>,
+    logins: Vec<SentLogin>,
     /// Links whose message two people sent, because the first one was not answered.
-    disputed: Vec<Login>,
+    disputed: Vec<SentLogin>,
     /// Of the logins, those whose link was minted before a cut.
     across: usize,
 }
@@ -92,19 +92,19 @@ impl Taken {
     /// Once the power is back.
     async fn finish(&mut self, process: &Process, left: Left) {
         self.across += left.unused.len();
-        self.logins.extend(join_all(left.unused.iter().map(|person| person.insists(process))).await);
-        let others: Vec<Person> = left.unanswered.into_iter().map(Person::another).collect();
-        self.disputed.extend(join_all(others.iter().map(|person| person.insists(process))).await);
+        self.logins.extend(join_all(left.unused.iter().map(|person| person.send_with_retries(process))).await);
+        let others: Vec<PendingLogin> = left.unanswered.into_iter().map(PendingLogin::another).collect();
+        self.disputed.extend(join_all(others.iter().map(|person| person.send_with_retries(process))).await);
     }
 
     fn missing(&self, world: &World) -> Missing {
-        let told = told(&world.receiver);
+        let delivered = first_callbacks(&world.receiver);
         let chats =
             world.gateway.requests().into_iter().map(|reply| reply.json()["chatId"].as_str().unwrap().to_owned());
         let chats: HashSet<String> = chats.collect();
         let all = self.logins.iter().chain(&self.disputed);
         Missing {
-            callbacks: all.filter(|login| !told.contains_key(&login.uuid)).count(),
+            callbacks: all.filter(|login| !delivered.contains_key(&login.uuid)).count(),
             replies: self.logins.iter().filter(|login| !chats.contains(&format!("{}@c.us", login.number))).count(),
         }
     }
@@ -128,7 +128,7 @@ async fn until_a_cut(disk: &Disk, process: &Process, taken: &mut Taken) -> Left 
     let (logins, left) = (Mutex::new(Vec::new()), Mutex::new(Left::default()));
     let one = async || {
         while !over.load(Ordering::Relaxed) {
-            let Some(person) = person(process, json!({})).await else {
+            let Some(person) = create_login(process, json!({})).await else {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             };
@@ -172,7 +172,7 @@ fn judge(world: &World, taken: &Taken, cuts: usize, report: &mut Report) {
     ));
     report.judge("callbacks lost", callbacks == 0, &callbacks.to_string());
     report.judge("people without a reply", replies == 0, &replies.to_string());
-    report.judge("links told in two ways", double == 0, &double.to_string());
+    report.judge("links with differing callbacks", double == 0, &double.to_string());
 }
 
 /// A file system of its own, whose power can be cut.

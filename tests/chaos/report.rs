@@ -1,5 +1,5 @@
-//! Figures, and the bars they have to meet.
-#![expect(clippy::print_stdout, reason = "a program answers on standard output")]
+//! Measured figures and their limits.
+#![expect(clippy::print_stdout, reason = "the report goes to standard output")]
 
 use std::{fmt, process::ExitCode, time::Instant};
 
@@ -19,12 +19,12 @@ impl Report {
         Self { name: name.to_owned(), began: Instant::now(), met: 0, missed: Vec::new() }
     }
 
-    /// A figure that has to be at most `most`.
+    /// Checks that a figure is at most `most`.
     pub(crate) fn at_most(&mut self, what: &str, figure: f64, most: f64, unit: &str) {
         self.judge(what, figure <= most, &format!("{figure:.2}{unit}, at most {most:.2}{unit}"));
     }
 
-    /// A figure that has to be at least `least`.
+    /// Checks that a figure is at least `least`.
     pub(crate) fn at_least(&mut self, what: &str, figure: f64, least: f64, unit: &str) {
         self.judge(what, figure >= least, &format!("{figure:.2}{unit}, at least {least:.2}{unit}"));
     }
@@ -38,7 +38,7 @@ impl Report {
         }
     }
 
-    /// In the words of the test harness, so that whoever counts its lines counts these.
+    /// Prints the summary in the format of the test harness, so that `tests/run` counts it.
     pub(crate) fn finish(self) -> ExitCode {
         let Self { name, began, met, missed } = self;
         for line in &missed {

@@ -1,5 +1,5 @@
-//! What every fuzz target does with its bytes: one target per gateway's parser, one for all proofs, one for the
-//! search for codes in texts. Seeds are the recorded webhooks in `tests/fixtures/gateways`.
+//! The fuzz targets: one per gateway's parser, one for all authentication schemes, and one for the search for codes in
+//! texts. Seeds are the recorded webhooks in `tests/fixtures/gateways`.
 //!
 //! `tests/fuzz/run` builds and runs all of them on a stable compiler; `cargo fuzz run --fuzz-dir tests/fuzz waha`
 //! works too, on a nightly one.
@@ -43,7 +43,7 @@ thread_local! {
     static ALL: OnceCell<Vec<Arc<dyn Gateway>>> = const { OnceCell::new() };
 }
 
-/// Whatever arrives: no panic, and nothing that we or a group wrote passes for a person's message.
+/// For any input: no panic, and no message from the own number or a group is accepted as a person's.
 pub fn webhook(kind: &str, body: &[u8]) {
     ONE.with(|one| {
         let gateway = one.get_or_init(|| build(kind));

@@ -106,6 +106,6 @@ async fn prove_a_chat(world: &World, base: &str, state: State) {
     let now = world.clock.wall().as_second();
     let mut body = message("447700900123", state.name, &minted.text_of("text"), now);
     body["payload"]["_data"]["pushName"] = Value::from(PUSH_NAME);
-    let heard: Answer = client.send(signed_waha(base, &body)).await.unwrap().into();
-    assert_eq!(heard.status, 200, "{}", heard.text);
+    let response: Answer = client.send(signed_waha(base, &body)).await.unwrap().into();
+    assert_eq!(response.status, 200, "{}", response.text);
 }

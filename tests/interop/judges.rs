@@ -82,8 +82,8 @@ fn verdict_of_the_crate(claim: &Value) -> &'static str {
 
 fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let heard = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {heard}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stderr}");
 }
 
 fn ask(command: &mut Command, claims: &[Value]) -> Vec<String> {

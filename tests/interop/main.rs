@@ -1,4 +1,4 @@
-//! What receivers make of our callbacks, with the libraries they really use.
+//! Whether the libraries that receivers use accept our callbacks.
 //!
 //! A secret is rotated in three states: the old one signs, both sign, the new one signs. A receiver that holds
 //! the old or the new secret must accept four of those six cells, and nothing that was changed on the way.

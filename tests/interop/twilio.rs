@@ -74,7 +74,7 @@ fn sign(url: &str, given: &Value, token: &str) -> String {
     judges::twilio(&[claim]).remove(0)
 }
 
-/// Genuine requests and what somebody may make of them.
+/// Genuine requests and altered copies of them.
 fn cases(url: &str, token: &str) -> Vec<Case> {
     let form = message("hello [K7QXM2PD] +&=%");
     let signed = |name, query: &str, form: Pairs| {

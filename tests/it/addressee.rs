@@ -62,8 +62,8 @@ async fn a_message_to_another_number_verifies_nothing(test_store: TestStore) {
         explained.text
     );
     daemon.settle().await;
-    assert_eq!(world.gateway.count(), 0, "nobody is answered by a number that they did not write to");
-    // Our own LID tells no number, and the number of the instance is ours with or without a device.
+    assert_eq!(world.gateway.count(), 0, "a number must not answer people who did not write to it");
+    // Our own LID is not a phone number, and the number of the instance is ours with or without a device.
     for (index, (me, to)) in [
         (json!({"id": "190000000000331@c.us", "lid": "190000000000331@lid"}), "190000000000331@c.us"),
         (json!({"id": "447700900999:12@c.us"}), "190000000000331@lid"),

@@ -121,11 +121,11 @@ async fn actions_appear_in_the_timeline_and_the_audit_stream(test_store: TestSto
     let lines: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let said =
         |line: &Value| format!("{} {} {}", line["by"].as_str().unwrap(), line["did"].as_str().unwrap(), line["status"]);
-    let told: Vec<String> = lines.iter().map(said).collect();
+    let audit_lines: Vec<String> = lines.iter().map(said).collect();
     let plain_id = countersign::config::credentials::token_digest(TOKEN)[7..15].to_owned();
     let api = "/api/otp/v2/{instance}";
     assert_eq!(
-        told,
+        audit_lines,
         [
             format!("token:shop POST {api}/generate-link 200"),
             format!("token:shop POST {api}/redeem 200"),

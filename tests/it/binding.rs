@@ -1,4 +1,4 @@
-//! Which browser may finish, in every mode, once per store.
+//! Which browser may complete a login, in every mode and on both stores.
 
 use std::time::Duration;
 
@@ -58,12 +58,12 @@ async fn a_bound_login_completes_only_in_its_browser(test_store: TestStore) {
     );
     assert_eq!(owner.stage(&daemon, &page).await, "link");
 
-    let told = other.submit_link(&daemon, &link).await;
-    assert_eq!((told.status, redirect_parameters(&told)), (200, None));
-    let code = code_in(told.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
-    assert!(told.text.contains("Type it only on the page you opened yourself"), "{}", told.text);
+    let response = other.submit_link(&daemon, &link).await;
+    assert_eq!((response.status, redirect_parameters(&response)), (200, None));
+    let code = code_in(response.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
+    assert!(response.text.contains("Type it only on the page you opened yourself"), "{}", response.text);
     assert_eq!(other.type_code(&daemon, &page, &code).await.status, 422, "the code is for the browser that waits");
-    assert_eq!(owner.stage(&daemon, &page).await, "code", "the waiting page asks for it");
+    assert_eq!(owner.stage(&daemon, &page).await, "code", "the waiting page shows the form for the code");
     let cookieless =
         Browser::default().post(&daemon, &link, &[("form", &field(&owner.get(&daemon, &link).await.text))]).await;
     assert_eq!(cookieless.status, 422, "the field is tied to the cookie");
@@ -163,7 +163,7 @@ async fn the_last_tap_binds_until_the_message_matches(test_store: TestStore) {
     assert_eq!(redirect_parameters(&first.submit_link(&daemon, &link).await), None, "frozen at the match");
     assert!(redirect_parameters(&last.submit_link(&daemon, &link).await).is_some());
     let events = timeline(&daemon, &minted.text_of("uuid")).await;
-    assert_eq!(events[1..3], ["tapped (here)", "verified"], "only the last tap is told");
+    assert_eq!(events[1..3], ["tapped (here)", "verified"], "only the last tap is in the timeline");
     daemon.finish().await;
 }
 
@@ -198,8 +198,8 @@ async fn an_app_completes_with_its_verifier_and_the_code(test_store: TestStore) 
     daemon.send_message(PHONE, "C2", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 2).await);
     let mut phone = Browser::default();
-    let told = phone.submit(&daemon, &link, &link, &[("elsewhere", "1")]).await;
-    let code = code_in(told.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
+    let response = phone.submit(&daemon, &link, &link, &[("elsewhere", "1")]).await;
+    let code = code_in(response.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
     for _ in 0..4 {
         let body = json!({"uuid": minted.text_of("uuid"), "code": "000000", "verifier": "v"});
         assert_eq!(redeem(&daemon, body).await.json["code"], "token_refused");
@@ -286,7 +286,7 @@ async fn an_expired_page_renews_its_link(test_store: TestStore) {
     daemon.finish().await;
 }
 
-/// `expires` is a bound that the app has set, so whoever waits prolongs it only as far as the app lets him.
+/// `expires` is set by the app, so a waiting page prolongs the login only within that limit.
 async fn renewals_stay_within_the_apps_limit(test_store: TestStore) {
     let mut world = World::new(test_store);
     world.extra = "renewals = 2".to_owned();
@@ -320,14 +320,14 @@ async fn a_tap_of_a_person_replaces_the_binding_of_a_bot(test_store: TestStore) 
     let page = start_path(&minted);
     robot.submit(&daemon, &page, &page, &gently).await;
     person.submit(&daemon, &page, &page, &gently).await;
-    // "Send it by hand", on a desktop: the script taps for whoever opened it.
+    // "Send it by hand" on a desktop: the script binds the browser that opened it.
     person.tap(&daemon, &page, "qr").await;
     daemon.send_message(PHONE, "H1", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 1).await).unwrap();
     assert_eq!(robot.type_code(&daemon, &page, &code).await.status, 422);
     assert!(redirect_parameters(&person.type_code(&daemon, &page, &code).await).is_some());
 
-    // A page that nobody has touched does not go on by itself.
+    // A page on which no button was pressed does not continue automatically.
     let body = json!({"completion": "prove_phone", "chatId": PHONE});
     for touched in [false, true] {
         let minted = daemon.mint(body.clone()).await;

@@ -35,7 +35,7 @@ async fn verified(daemon: &Daemon, id: &str, body: serde_json::Value) -> String 
     link.uuid
 }
 
-/// For receivers behind an API gateway that wants a key of its own.
+/// For receivers behind an API gateway that requires its own key.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_adds_headers_to_its_callbacks() {
     let mut world = World::new(TestStore::directory());
@@ -154,10 +154,10 @@ async fn redirects_are_not_followed(test_store: TestStore) {
     let daemon = world.start().await;
     let trap = Fake::start();
     world.receiver.fail_with("location", &trap.url);
-    let mut told = HashSet::new();
+    let mut verified_uuids = HashSet::new();
     for (index, status) in [301, 302, 307, 308].into_iter().enumerate() {
         world.receiver.fail(status, 1000);
-        told.insert(verified(&daemon, &format!("A{index}"), json!({})).await);
+        verified_uuids.insert(verified(&daemon, &format!("A{index}"), json!({})).await);
         daemon.settle().await;
     }
     let waiting = daemon.get(&format!("/api/otp/v2/{WAHA}/callbacks?status=pending")).await;
@@ -166,7 +166,7 @@ async fn redirects_are_not_followed(test_store: TestStore) {
     daemon.advance(Duration::from_secs(90)).await;
     let delivered = daemon.get(&format!("/api/otp/v2/{WAHA}/callbacks?status=delivered")).await;
     let uuids = delivered.data("callbacks").as_array().unwrap().iter().map(|one| one["uuid"].as_str().unwrap().into());
-    assert_eq!(uuids.collect::<HashSet<String>>(), told);
+    assert_eq!(uuids.collect::<HashSet<String>>(), verified_uuids);
     assert!(trap.requests().is_empty());
     daemon.finish().await;
 }
@@ -291,7 +291,7 @@ async fn replies_are_paced_and_unsolicited_messages_do_not_delay_a_link(test_sto
     daemon.send_message("447700900100", "P0", &link.text).await;
     world.gateway.wait_for(1).await;
     let start = Instant::now();
-    // The code is used: everybody else hears that it did not work, two a second.
+    // The code is used: every further sender gets a reply that it did not work, two a second.
     for index in 1..=20 {
         daemon.send_message(&format!("4477009001{index:02}"), &format!("P{index}"), &link.text).await;
     }
@@ -305,7 +305,7 @@ async fn replies_are_paced_and_unsolicited_messages_do_not_delay_a_link(test_sto
         replies.iter().filter(|reply| reply.json()["text"].as_str().unwrap().contains("/o/")).count()
     };
     until("the second person gets a link", async || links() >= 2).await;
-    // All of the rubbish takes ten seconds.
+    // All of the malformed messages take ten seconds.
     let said = world.gateway.requests().len();
     assert!(said < 22 || start.elapsed() > Duration::from_secs(8), "the second person got the link at once: {said}");
     for _ in 0..12 {

@@ -30,7 +30,7 @@ pub(crate) fn start_with_replicas(silence: Duration) -> Cluster {
 }
 
 fn form(count: usize, node_timeout: Duration) -> Cluster {
-    // Not the port that follows from the other one, which somebody else may have.
+    // Not the port that follows from the other one, which another process may use.
     let buses: Vec<u16> = (0..count).map(|_| free_port()).collect();
     let nodes = buses.iter().map(|bus| {
         let settings = [
@@ -90,7 +90,7 @@ impl Cluster {
         self.query(node, &["CLUSTER", "MYID"])
     }
 
-    /// Whether a node sees as many replicas as there are. Until a node has been told that another one is a replica, it
+    /// Whether a node sees as many replicas as there are. Until a node has learned that another one is a replica, it
     /// ignores its request for a fail-over and denies it its vote.
     fn sees_replicas(&self, node: usize) -> bool {
         let nodes: String = self.try_query(node, &["CLUSTER", "NODES"]).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Codes from outside, once per store: asked for, sent, typed, sent again, replaced.
+//! One-time codes through the API, on both stores: requested, sent, validated, sent again, replaced.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(crate) async fn request(daemon: &Daemon, body: Value) -> Answer {
     daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), body).await
 }
 
-/// Asks for a code and insists.
+/// Requests a code, and repeats the request until it succeeds.
 pub(crate) async fn code(daemon: &Daemon, body: Value) -> (String, String) {
     let answer = request(daemon, body).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -281,8 +281,8 @@ async fn codes_are_listed_shown_and_canceled(test_store: TestStore) {
     daemon.settle().await;
     let arrived = world.receiver.requests();
     let mine = arrived.iter().filter(|callback| callback.json()["data"]["uuid"] == third.as_str());
-    let told: Vec<String> = mine.map(|callback| callback.json()["type"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(told, ["code.sent", "code.canceled"]);
+    let event_types: Vec<String> = mine.map(|callback| callback.json()["type"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(event_types, ["code.sent", "code.canceled"]);
     let foreign = daemon.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/requests/{third}")).await;
     assert_eq!(foreign.status, 404);
     daemon.finish().await;

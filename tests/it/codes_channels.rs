@@ -1,4 +1,4 @@
-//! How codes travel: over which gateway, what takes over when one fails, and what reports do.
+//! Channels of codes: which gateway sends them, the fallback when one fails, and the effect of delivery receipts.
 
 use std::{
     collections::HashMap,
@@ -191,7 +191,7 @@ async fn delivery_receipts_update_a_code(test_store: TestStore) {
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     world.gateway.wait_for(1).await;
     daemon.settle().await;
-    assert_eq!(ack(&daemon, "true_447700900123@c.us_OTHER", 2).await.status, 200, "somebody else's message");
+    assert_eq!(ack(&daemon, "true_447700900123@c.us_OTHER", 2).await.status, 200, "the receipt of another message");
     assert_eq!(ack(&daemon, "true_447700900123@c.us_REPLY", 1).await.status, 200);
     daemon.settle().await;
     assert_eq!(events(&world), ["code.sent"]);

@@ -1,4 +1,4 @@
-//! Codes against those who guess them, and against those who have them sent for what they cost; once per store.
+//! Protection of codes against guessing, and against requests that only cause messaging costs; on both stores.
 
 use std::time::Duration;
 
@@ -149,7 +149,7 @@ async fn sms_pumping_runs_into_limits(test_store: TestStore) {
     assert_eq!(ask("17875550142".to_owned(), "203.0.113.8").await.status, 200);
     for index in 0..4 {
         let sent = ask(format!("4477009{index}0111"), "2001:db8:1:2::1").await;
-        let names: Vec<String> = limit_headers(&sent).into_iter().map(|told| told.name).collect();
+        let names: Vec<String> = limit_headers(&sent).into_iter().map(|header| header.name).collect();
         assert_eq!(sent.status, 200, "{}", sent.text);
         for name in ["codes_of_address", "codes_of_country", "codes_of_prefix"] {
             assert!(names.contains(&name.to_owned()), "{names:?}");
@@ -191,8 +191,8 @@ async fn repeated_success_replies_are_limited(test_store: TestStore) {
     }
     daemon.settle().await;
     assert_eq!(world.gateway.requests().len(), 6, "the first, and five that repeat it");
-    let told = world.receiver.wait_for(1).await[0].json()["data"]["push_name"].as_str().unwrap().to_owned();
-    assert_eq!(told, format!("Mara{}", "é".repeat(124)));
+    let push_name = world.receiver.wait_for(1).await[0].json()["data"]["push_name"].as_str().unwrap().to_owned();
+    assert_eq!(push_name, format!("Mara{}", "é".repeat(124)));
     let other = daemon.create_link(json!({})).await;
     named("S99", &other.text, "\u{202e}").await;
     daemon.settle().await;

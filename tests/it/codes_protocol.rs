@@ -1,4 +1,4 @@
-//! Random walks through the protocol of codes: what must hold whatever happens, in whatever order.
+//! Random walks through the protocol of codes: invariants that hold for any sequence of commands.
 
 use std::collections::HashMap;
 
@@ -82,7 +82,7 @@ proptest! {
     ) {
         let mut record = code(if both { BOTH } else { &BOTH[..1] }, max_attempts);
         let mut now = START;
-        let mut told: HashMap<(Event, u16), usize> = HashMap::new();
+        let mut callbacks: HashMap<(Event, u16), usize> = HashMap::new();
         let (mut queued, mut wrong, mut validated) = (1, 0, 0);
         for (command, wait) in steps {
             now += wait;
@@ -92,18 +92,18 @@ proptest! {
             prop_assert!(effects.is_empty() || next.is_some(), "an effect without a change could occur twice");
             for effect in effects {
                 match effect {
-                    Effect::Callback(event) => *told.entry((event, 0)).or_default() += 1,
+                    Effect::Callback(event) => *callbacks.entry((event, 0)).or_default() += 1,
                     Effect::CallbackForSend { event, send } => {
-                        *told.entry((event, send)).or_default() += 1;
+                        *callbacks.entry((event, send)).or_default() += 1;
                         if event == Event::CodeDelivered {
-                            prop_assert!(told.contains_key(&(Event::CodeSent, send)), "delivered before it was sent");
+                            prop_assert!(callbacks.contains_key(&(Event::CodeSent, send)), "delivered before it was sent");
                         }
                     }
                     Effect::SendCode { message } => {
                         prop_assert_eq!(message, queued, "each message is queued once, in order");
                         queued += 1;
                     }
-                    Effect::Reply(_) => prop_assert!(false, "nobody wrote"),
+                    Effect::Reply(_) => prop_assert!(false, "no message was received"),
                 }
             }
             match verdict {
@@ -130,10 +130,10 @@ proptest! {
             }
         }
         prop_assert!(validated <= 1 && wrong <= max_attempts);
-        prop_assert!(told.values().all(|times| *times == 1), "{told:?}");
+        prop_assert!(callbacks.values().all(|times| *times == 1), "{callbacks:?}");
         let endings = [Event::CodeValidated, Event::CodeFailed, Event::CodeExpired, Event::CodeCanceled];
-        let ended = endings.iter().filter(|event| told.contains_key(&(**event, 0))).count();
-        prop_assert_eq!(ended, usize::from(record.ended_at().is_some()), "one ending, told once");
+        let ended = endings.iter().filter(|event| callbacks.contains_key(&(**event, 0))).count();
+        prop_assert_eq!(ended, usize::from(record.ended_at().is_some()), "one final callback");
     }
 }
 
@@ -179,7 +179,7 @@ fn the_next_channel_is_used_until_none_is_left() {
     let mut record = code(BOTH, 5);
     let lost = |message| undelivered(message, DeliveryFailure::NotOnWhatsApp);
     assert_eq!(step(&mut record, lost(0), 1).1, [Effect::SendCode { message: 1 }]);
-    assert_eq!(step(&mut record, lost(0), 1).1, [], "told twice");
+    assert_eq!(step(&mut record, lost(0), 1).1, [], "the callback is repeated");
     let sent = Effect::CallbackForSend { event: Event::CodeSent, send: 1 };
     assert_eq!(step(&mut record, accepted(1), 2).1, [sent]);
     assert_eq!(step(&mut record, lost(1), 3).1, [Effect::Callback(Event::CodeFailed)]);
@@ -191,7 +191,7 @@ fn an_uncertain_delivery_moves_on_once_and_ends_nothing() {
     let mut record = code(BOTH, 5);
     let lost = |message| undelivered(message, DeliveryFailure::Permanent);
     assert_eq!(step(&mut record, unknown(0), 1).1, [Effect::SendCode { message: 1 }]);
-    assert_eq!(step(&mut record, unknown(0), 1).1, [], "told twice");
+    assert_eq!(step(&mut record, unknown(0), 1).1, [], "the callback is repeated");
     assert_eq!(step(&mut record, lost(1), 2).1, []);
     assert_eq!((record.ended_at(), record.status(from_millis(START + 2))), (None, Status::Pending));
     let mut late = record.clone();
@@ -214,8 +214,8 @@ fn a_late_failure_does_not_affect_a_resend() {
     assert_eq!(step(&mut record, undelivered(0, DeliveryFailure::Permanent), 61).1, []);
     assert_eq!(record.ended_at(), None);
     let effects = step(&mut record, delivered(1), 62).1;
-    let told = |event| Effect::CallbackForSend { event, send: 2 };
-    assert_eq!(effects, [told(Event::CodeSent), told(Event::CodeDelivered)]);
+    let callbacks = |event| Effect::CallbackForSend { event, send: 2 };
+    assert_eq!(effects, [callbacks(Event::CodeSent), callbacks(Event::CodeDelivered)]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Everything at once, once per store: one success, every wrong try counted, one active code.
+//! Concurrent requests, on both stores: one success, every wrong try counted, one active code.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -64,7 +64,7 @@ async fn a_thousand_parallel_wrong_codes_count_as_five(test_store: TestStore) {
     let guess = wrong(&right);
     let (answers, sent_away) = validate_thousand(&daemon, &guess).await;
     let compared = answers.iter().filter(|answer| answer.json["code"] == "code_wrong").count();
-    // One whose commit was confirmed too late to be told about finds, when it looks again, a code that is over.
+    // A request whose commit was confirmed too late finds an ended code when it is repeated.
     assert!(compared <= 4 && (compared > 0 || sent_away > 0), "{compared} were compared, {sent_away} sent away");
     for answer in answers.iter().filter(|answer| answer.json["code"] != "code_wrong") {
         assert_eq!((answer.status, &answer.json["code"]), (409, &json!("attempts_exhausted")), "{}", answer.text);

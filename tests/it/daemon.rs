@@ -39,7 +39,7 @@ pub(crate) const META_SECRET: &str = "meta-app-secret-0123456789abcdef";
 pub(crate) const API_KEY: &str = "waha-api-key-0123456789";
 pub(crate) const KEY: &str = "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU=";
 
-/// What the daemon keeps its state in; survives a restart of the daemon.
+/// The store of the daemon under test; survives a restart of the daemon.
 pub(crate) enum TestStore {
     Directory(TempDir),
     Redis(Arc<RedisServer>),
@@ -207,7 +207,7 @@ grace = "20s"
             worker,
             stop,
             running,
-            ended: EndCheck(false),
+            ended: ShutdownGuard(false),
             clock: self.clock.clone(),
         }
     }
@@ -244,14 +244,14 @@ pub(crate) struct Daemon {
     pub(crate) clock: Clock,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
-    ended: EndCheck,
+    ended: ShutdownGuard,
 }
 
 /// Fails a test that drops its daemon without [`Daemon::finish`] or [`Daemon::stop`]: such a test would pass although
 /// the daemon cannot shut down, or leaves work undone.
-struct EndCheck(bool);
+struct ShutdownGuard(bool);
 
-impl Drop for EndCheck {
+impl Drop for ShutdownGuard {
     fn drop(&mut self) {
         assert!(self.0 || std::thread::panicking(), "the test ends without finish() or stop() of its daemon");
     }
@@ -354,13 +354,13 @@ impl Daemon {
         settle(&self.service, &self.worker).await;
     }
 
-    /// As if this time had passed, with all work done that was due before it and comes due in it.
+    /// Advances the clock, and runs all work that was due before or comes due in that time.
     pub(crate) async fn advance(&self, by: Duration) {
         self.advance_clock(by).await;
         self.settle().await;
     }
 
-    /// As if this time had passed. What is on its way arrives first: it would come too late, or lose its lease.
+    /// Advances the clock, after work in flight is done: it would otherwise time out or lose its lease.
     pub(crate) async fn advance_clock(&self, by: Duration) {
         self.settle().await;
         self.clock.advance(by);

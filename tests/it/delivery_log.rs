@@ -1,4 +1,4 @@
-//! The delivery log: what is on its way, what was taken, what was given up; replay and test.
+//! The delivery log: waiting, delivered and dead callbacks; replays and test callbacks.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ async fn a_delivered_callback_is_replayed_under_its_id(test_store: TestStore) {
     let arrived = world.receiver.wait_for(2).await;
     assert_eq!(arrived[0].header("webhook-id"), arrived[1].header("webhook-id"));
     assert_eq!(arrived[0].body, arrived[1].body);
-    for bad in ["rubbish", "MC5ub25l", "MzIueA"] {
+    for bad in ["garbage", "MC5ub25l", "MzIueA"] {
         for (method, path) in [("get", format!("callbacks/{bad}")), ("post", format!("callbacks/{bad}/replay"))] {
             let path = format!("/api/otp/v2/{WAHA}/{path}");
             let answer = if method == "get" { daemon.get(&path).await } else { daemon.post(&path, json!({})).await };
@@ -292,13 +292,13 @@ async fn a_failure_names_its_host_and_its_cause(test_store: TestStore) {
     let host = world.receiver.url.trim_start_matches("http://");
     let closed = format!("127.0.0.1:{}", crate::redis_server::free_port());
     world.receiver.fail_with("location", "https://elsewhere.example.org/secret?token=1");
-    let nobody = "nobody.invalid";
+    let unknown_host = "unknown-host.invalid";
     for (url, status, error) in [
         (world.receiver.url.clone(), 302, format!("{host}: status 302, a redirect to https://elsewhere.example.org")),
         (world.receiver.url.clone(), 404, format!("{host}: status 404")),
         (format!("https://{host}/"), 200, format!("{host}: tls: the receiver does not speak TLS")),
         (format!("http://{closed}/secret?token=1"), 200, format!("{closed}: connect: connection refused")),
-        (format!("https://{nobody}/"), 200, format!("{nobody}: dns: the name has no address")),
+        (format!("https://{unknown_host}/"), 200, format!("{unknown_host}: dns: the name has no address")),
     ] {
         world.receiver.fail(status, 1);
         let path = format!("/api/otp/v2/{WAHA}/callbacks/test");

@@ -252,7 +252,7 @@ async fn the_token_is_kept_and_the_settings_are_taken_up_while_dev_runs() {
         assert!(Instant::now() < deadline, "{}", String::from_utf8_lossy(&output.stderr));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // SIGHUP asks for a reload, and ends nothing.
+    // SIGHUP requests a reload and does not end the process.
     let pid = dev.child.id().to_string();
     assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -263,9 +263,9 @@ async fn the_token_is_kept_and_the_settings_are_taken_up_while_dev_runs() {
 #[test]
 fn once_runs_a_login_by_link_and_one_by_code_and_prints_each_step() {
     let output = Command::new(env!("CARGO_BIN_EXE_countersign")).args(["dev", "--once"]).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    let steps: Vec<&str> = said.lines().take_while(|line| !line.is_empty()).collect();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    let steps: Vec<&str> = stdout.lines().take_while(|line| !line.is_empty()).collect();
     let mut rest = steps.iter();
     for step in [
         "mints a link",
@@ -280,8 +280,8 @@ fn once_runs_a_login_by_link_and_one_by_code_and_prints_each_step() {
         "arrives by SMS",
         "the code by SMS is accepted",
     ] {
-        let line = rest.find(|line| line.contains(step)).unwrap_or_else(|| panic!("{step}\n{said}"));
+        let line = rest.find(|line| line.contains(step)).unwrap_or_else(|| panic!("{step}\n{stdout}"));
         assert!(line.starts_with('✓') && line.contains(" ms  "), "{line}");
     }
-    assert!(said.contains("all steps passed in "), "{said}");
+    assert!(stdout.contains("all steps passed in "), "{stdout}");
 }

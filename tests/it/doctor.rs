@@ -217,7 +217,7 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
         ("redirects", Behavior::Answer(301), waha, Some("answers with a redirect (301)")),
         ("forbids", Behavior::Answer(403), waha, Some("let POST /webhooks/")),
         ("knows nothing", Behavior::Answer(404), waha, Some("does not know this instance")),
-        ("limits bodies", Behavior::Answer(413), waha, Some("allow bodies of a mebibyte")),
+        ("limits bodies", Behavior::Answer(413), waha, Some("allow bodies of 1 MiB")),
         ("reaches nothing", Behavior::Answer(502), waha, Some("it cannot reach the daemon")),
     ] {
         let green = advice.is_none();
@@ -247,8 +247,8 @@ async fn its_webhooks_are_counted_apart() {
     };
     let status: Value = serde_json::from_str(&read("/status?format=json").await).unwrap();
     let seen = |status: &Value| {
-        let heard = status["gateways"].as_array().unwrap().iter().map(|one| one["last_inbound_at"].clone());
-        (status["failures"].clone(), heard.collect::<Vec<_>>())
+        let last_inbound = status["gateways"].as_array().unwrap().iter().map(|one| one["last_inbound_at"].clone());
+        (status["failures"].clone(), last_inbound.collect::<Vec<_>>())
     };
     let before = seen(&status);
     let output = doctor(&[&id(waha), "--config", config, "--phone", "+447700900555"]).await;

@@ -80,7 +80,7 @@ async fn message_names_the_first_fault() {
     daemon.finish().await;
 }
 
-/// Whoever hands out `whatsapp_link` alone, as the old clients do, still learns how many links were opened.
+/// Links are counted as opened even if the app uses `whatsapp_link` alone, as older clients do.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatsapp_link_can_lead_through_the_daemon() {
     let mut world = World::new(TestStore::directory());

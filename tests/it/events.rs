@@ -156,7 +156,7 @@ async fn a_long_poll_answers_when_something_changes(test_store: TestStore) {
         assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("wait")), "{bad}");
     }
     assert_eq!(daemon.get(&path("0192f2a0-0000-7000-8000-000000000000")).await.status, 404);
-    assert_eq!(daemon.get(&path("rubbish")).await.status, 404);
+    assert_eq!(daemon.get(&path("garbage")).await.status, 404);
     let preflight = http::Request::options(format!("{}{}", daemon.base, path(&link.uuid))).body(Vec::new()).unwrap();
     let preflight = daemon.send(preflight).await;
     assert_eq!((preflight.status, preflight.header("access-control-allow-methods")), (204, "GET"));
@@ -227,7 +227,7 @@ async fn waiters_for_one_record_are_bounded() {
     assert_eq!(refused.header("retry-after"), "5");
     drop(streams);
     until("the places of clients that went away are given back", async || {
-        // Whatever is written next finds that nobody is there.
+        // The next write finds that the client has disconnected.
         daemon.send_message("447700900123", "B1", &link.text).await;
         daemon.service.store.changes().waiting() == 0
     })

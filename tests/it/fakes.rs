@@ -1,4 +1,4 @@
-//! The world around the daemon, on real sockets: an app that receives callbacks, and a gateway that sends.
+//! Fake servers on real sockets: an app that receives callbacks, and a gateway that sends messages.
 
 use std::{
     net::TcpListener,
@@ -51,7 +51,7 @@ struct State {
     json: Mutex<Option<Value>>,
 }
 
-/// A server that remembers what it got and answers as told.
+/// A server that records its requests and sends configurable responses.
 pub(crate) struct Fake {
     state: Arc<State>,
     pub(crate) url: String,
@@ -115,7 +115,7 @@ impl Fake {
         self.state.delay_ms.store(u64::MAX, Ordering::SeqCst);
     }
 
-    /// Ends what [`Self::hold`] or a delay has begun, also for those who wait.
+    /// Ends [`Self::hold`] or a delay, also for requests that are waiting.
     pub(crate) fn release(&self) {
         self.delay(Duration::ZERO);
     }
@@ -150,7 +150,7 @@ async fn answer(state: Data<State>, request: HttpRequest, body: Bytes) -> HttpRe
     if let (true, Some((name, value))) = (failing, state.header.lock().unwrap().as_ref()) {
         response.insert_header((*name, value.as_str()));
     }
-    // To whoever asks whose a LID is: unknown.
+    // LID look-ups: unknown.
     let usual = || serde_json::json!({ "id": "true_447700900123@c.us_REPLY", "pn": null });
     response.json(state.json.lock().unwrap().clone().unwrap_or_else(usual))
 }

@@ -1,4 +1,4 @@
-//! The embedded store on a disk that fills up: what was begun is finished, and nothing new is begun until there is room.
+//! The embedded store on a full disk: accepted work is finished, and new work is refused until there is space.
 
 use std::{
     fs::{self, File},

@@ -30,19 +30,19 @@ fn every_block_passes_check_config_once_its_sample_secret_is_replaced() {
             format!("public_url = \"https://wa.example.org\"\nkey = \"{}\"\n{instance}{block}", crate::daemon::KEY);
         let config = file(&text);
         let output = countersign().args(["check-config", "--config"]).arg(config.path()).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        (output.status.success(), said)
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), printed)
     };
     for block in blocks() {
-        let (good, said) = check(block);
+        let (good, printed) = check(block);
         assert!(
-            !good && said.contains("webhook_secret") && said.contains("follows a pattern"),
-            "{}: {said}",
+            !good && printed.contains("webhook_secret") && printed.contains("follows a pattern"),
+            "{}: {printed}",
             kind(block)
         );
-        let (good, said) = check(&block.replace(SAMPLE, "d41d8cd98f00b204e9800998ecf8427e"));
-        assert!(good, "{}: {said}", kind(block));
-        assert!(said.contains(kind(block)), "{said}");
+        let (good, printed) = check(&block.replace(SAMPLE, "d41d8cd98f00b204e9800998ecf8427e"));
+        assert!(good, "{}: {printed}", kind(block));
+        assert!(printed.contains(kind(block)), "{printed}");
     }
 }
 

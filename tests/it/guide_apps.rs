@@ -37,8 +37,8 @@ fn tools() -> PathBuf {
 
 fn succeed(command: &mut Command) {
     let output = command.output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
+    let printed = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&printed));
 }
 
 /// Installs what the app imports, and returns the command that runs `file` on `port`.
@@ -145,8 +145,8 @@ async fn sign_in(world: &World, daemon: &Daemon, app: &str, visitor: &mut Visito
     let text = browser.get(daemon, &page).await.text;
     let text = text.split("id=\"text\" dir=\"auto\">").nth(1).unwrap().split('<').next().unwrap();
     daemon.send_message("447700900123", "M1", text).await;
-    let said = reply(world, 1).await;
-    let link = &said[said.find("/o/").unwrap()..];
+    let reply_text = reply(world, 1).await;
+    let link = &reply_text[reply_text.find("/o/").unwrap()..];
     let answer = browser.submit_link(daemon, link.split_whitespace().next().unwrap()).await;
     answer.header("location").to_owned()
 }

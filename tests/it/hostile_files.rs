@@ -1,4 +1,5 @@
-//! More connections than a process may open files: it goes on, without haste, and is itself again when they go.
+//! More connections than the process may open files: it keeps serving without busy-looping, and recovers when they
+//! close.
 
 use std::time::Instant;
 
@@ -23,7 +24,7 @@ async fn exhausted_file_descriptors_do_not_stop_the_daemon() {
     let minted = process.mint(json!({})).await.unwrap();
     assert!(process.proc("limits").lines().any(|line| line.starts_with("Max open files") && line.contains(" 128 ")));
 
-    // A message that is to be told to the app while nothing more can be accepted.
+    // A message whose callback is due while no further connection can be accepted.
     world.receiver.fail(500, 1);
     assert!(process.send_message("447700900123", "F1", &minted.text_of("text")).await);
     world.gateway.wait_for(1).await;

@@ -25,7 +25,7 @@ use crate::{
 
 const MIB: usize = 1 << 20;
 
-/// Whoever wants to send a webhook may send 3 MiB before it turns out that he may not.
+/// An unauthenticated client may send 3 MiB before its webhook is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_unauthenticated_bodies_stay_within_the_budget() {
     many_files();
@@ -51,7 +51,7 @@ async fn large_unauthenticated_bodies_stay_within_the_budget() {
         });
     }
     // Not what the daemon has open at one moment: it closes the first ones to make room for others. Before they stall
-    // there may be nobody to make room, and a webhook is asked to come again.
+    // there may be no reservation to evict, and a webhook is answered 503.
     until("all have stalled or were closed", async || stalled.load(Ordering::Relaxed) == 200).await;
     assert!(process.send_message("447700900123", "M1", &minted.text_of("text")).await);
     world.receiver.wait_for(1).await;
@@ -97,10 +97,10 @@ async fn rejected_requests_do_not_flood_the_log() {
         }
     }
     for index in 0..REQUESTS {
-        let rubbish: &'static [u8] = [&b"\x16\x03\x01\x02"[..], b"GET / HTTP/1.1\r\ncanary\r\n\r\n"][index % 2];
+        let garbage: &'static [u8] = [&b"\x16\x03\x01\x02"[..], b"GET / HTTP/1.1\r\ncanary\r\n\r\n"][index % 2];
         flood.spawn(async move {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            let _ = stream.write_all(rubbish).await;
+            let _ = stream.write_all(garbage).await;
             let _ = within_timeout("an answer", stream.read_to_end(&mut Vec::new())).await;
         });
     }

@@ -18,7 +18,7 @@ use crate::{
     wait::TIMEOUT,
 };
 
-/// Bytes that a request smuggler wants the daemon to read as a request.
+/// Bytes that an attacker hides in a body so that the daemon reads them as a request.
 const SMUGGLED: &str = "GET /openapi.json HTTP/1.1\r\nhost: smuggled\r\n\r\n";
 
 /// Everything that the daemon answers to these bytes until it closes the connection.
@@ -94,9 +94,10 @@ async fn ambiguous_requests_are_rejected_once() {
     let process = Process::start(&world).await;
     let peak = process.peak_rss_kib();
     let cases = malformed();
-    let told = futures_util::future::join_all(cases.iter().map(|(_, bytes, _)| response_to(&process, bytes))).await;
+    let responses =
+        futures_util::future::join_all(cases.iter().map(|(_, bytes, _)| response_to(&process, bytes))).await;
     let mut wrong = Vec::new();
-    for ((name, _, statuses), answer) in cases.iter().zip(told) {
+    for ((name, _, statuses), answer) in cases.iter().zip(responses) {
         let status = answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
         let once = answer.matches("HTTP/1.1 ").count() == 1;
         if !status.is_some_and(|status| statuses.contains(&status)) || !once {

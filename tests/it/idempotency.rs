@@ -1,4 +1,4 @@
-//! What happens once is answered alike to whoever did it and asks again, and to nobody else.
+//! A repeated request gets the same response as the first one, but only from the client that made it.
 
 use std::time::Duration;
 
@@ -53,8 +53,9 @@ async fn a_repeated_redeem_with_the_same_verifier_gets_the_same_answer(test_stor
     daemon.advance(Duration::from_secs(61)).await;
     assert_eq!(mine().await.status, 410, "the token has ended");
     daemon.settle().await;
-    let told = world.receiver.requests().iter().filter(|one| one.json()["type"] == "link.redeemed").count();
-    assert_eq!(told, 1);
+    let redeemed_callbacks =
+        world.receiver.requests().iter().filter(|one| one.json()["type"] == "link.redeemed").count();
+    assert_eq!(redeemed_callbacks, 1);
     daemon.finish().await;
 }
 

@@ -58,7 +58,7 @@ async fn a_logged_out_gateway_and_a_wrong_secret_are_shown() {
     world.gateway.fail(401, u64::MAX);
     let process = Process::start(&world).await;
     log_in(&process, "447700900123", json!({})).await;
-    shows(&process, &["Harbour", "it refuses us", "reply"]).await;
+    shows(&process, &["Harbour", "it refuses our credentials", "reply"]).await;
     wait_for_increase(&process, &format!("countersign_numbers_refused{{instance_id=\"{WAHA}\"}}")).await;
 
     let now = countersign::clock::Clock::default().wall().as_second();
@@ -125,7 +125,7 @@ async fn a_full_redis_is_shown() {
     let set = |limit: &str| set_maxmemory(&server, limit);
     set("1mb");
     while process.mint(json!({})).await.is_some() {}
-    shows(&process, &["!! refused", "the store is full", "% of its room is used", "of 1.00M used"]).await;
+    shows(&process, &["!! refused", "the store is full", "% of its capacity is used", "of 1.00M used"]).await;
     let text = process.operator("/metrics").await.text;
     let full =
         text.lines().find(|line| line.starts_with("countersign_store_errors_total") && line.contains("\"full\""));
@@ -145,7 +145,7 @@ async fn a_missing_redis_replica_is_shown() {
     world.store = Some(store_config(&master, "durable"));
     let process = Process::start(&world).await;
     replica.signal("-KILL");
-    shows(&process, &["no replica follows", "every write is refused"]).await;
+    shows(&process, &["Redis has no replica", "every write is refused"]).await;
     wait_for_increase(&process, "countersign_store_replicas_missing").await;
     assert!(process.mint(json!({})).await.is_none());
     shows(&process, &["!! refused", "no replica has it"]).await;
@@ -191,7 +191,7 @@ async fn a_store_that_rejects_writes_is_shown_without_any_login() {
     let replica = redis_server::start_replica_of(&master);
     world.store = Some(store_config(&master, "durable"));
     let process = Process::start(&world).await;
-    let gone = ["ready, up since", "!! has refused new work for ", "no replica has it", "no replica follows"];
+    let gone = ["ready, up since", "!! has refused new work for ", "no replica has it", "Redis has no replica"];
     let back = || {
         replica.restart();
         let follow = ["REPLICAOF", "127.0.0.1", &master.port.to_string()].map(str::to_owned);

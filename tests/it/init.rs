@@ -32,8 +32,8 @@ fn init(directory: &Path, kind: &str, more: &[&str]) -> Output {
 fn check(directory: &Path) -> (Option<i32>, String) {
     let config = directory.join("countersign.toml");
     let output = run(&["check-config", "--config", config.to_str().unwrap()]);
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(said).unwrap())
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(printed).unwrap())
 }
 
 fn mode(path: &Path) -> u32 {
@@ -50,20 +50,20 @@ fn every_kind_gets_a_configuration_that_passes_once_the_gateways_secrets_are_in(
         let secrets: Vec<_> = fs::read_dir(home.join("secrets")).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!((mode(&home.join("secrets")), mode(&home.join("countersign.toml"))), (0o700, 0o600), "{kind}");
         let config = fs::read_to_string(home.join("countersign.toml")).unwrap();
-        let (status, said) = check(&home);
+        let (status, printed) = check(&home);
         let empty: Vec<_> = secrets.iter().filter(|file| fs::read(file).unwrap().is_empty()).collect();
         for file in &empty {
             let name = file.file_name().unwrap().to_str().unwrap();
             assert!(
-                status == Some(78) && said.contains(&format!("{name}_file: ")) && said.contains("is empty"),
-                "{kind}: {said}"
+                status == Some(78) && printed.contains(&format!("{name}_file: ")) && printed.contains("is empty"),
+                "{kind}: {printed}"
             );
             fs::write(file, "d41d8cd98f00b204e9800998ecf8427e\n").unwrap();
         }
-        let (status, said) = check(&home);
-        assert_eq!(status, Some(0), "{kind}: {said}");
-        assert!(said.contains("https://wa.example.org/cs/webhooks/"), "{said}");
-        assert!(!said.contains("warning: /"), "no secret is readable by others: {said}");
+        let (status, printed) = check(&home);
+        assert_eq!(status, Some(0), "{kind}: {printed}");
+        assert!(printed.contains("https://wa.example.org/cs/webhooks/"), "{printed}");
+        assert!(!printed.contains("warning: /"), "no secret is readable by others: {printed}");
         for file in &secrets {
             assert_eq!(mode(file), 0o600, "{kind}: {}", file.display());
             let secret = fs::read_to_string(file).unwrap();
@@ -110,8 +110,8 @@ fn settings_are_given_by_name_and_secrets_by_file() {
     assert_eq!(check(&home).0, Some(0));
 
     let inline = init(&directory.path().join("x"), "waha", &["--set", "api_key=a9f7c1d2e3b4"]);
-    let said = String::from_utf8_lossy(&inline.stderr);
-    assert!(inline.status.code() == Some(2) && said.contains("NAME=@FILE"), "{said}");
+    let printed = String::from_utf8_lossy(&inline.stderr);
+    assert!(inline.status.code() == Some(2) && printed.contains("NAME=@FILE"), "{printed}");
 }
 
 #[test]
@@ -120,12 +120,12 @@ fn nothing_is_overwritten() {
     assert!(init(directory.path(), "gowa", &[]).status.success());
     let before = fs::read(directory.path().join("secrets/key")).unwrap();
     let again = init(directory.path(), "gowa", &[]);
-    let said = String::from_utf8_lossy(&again.stderr);
-    assert!(!again.status.success() && said.contains("exists already; `countersign new-instance`"), "{said}");
+    let printed = String::from_utf8_lossy(&again.stderr);
+    assert!(!again.status.success() && printed.contains("exists already; `countersign new-instance`"), "{printed}");
     fs::remove_file(directory.path().join("countersign.toml")).unwrap();
     let again = init(directory.path(), "gowa", &[]);
-    let said = String::from_utf8_lossy(&again.stderr);
-    assert!(!again.status.success() && said.contains("existing files are not overwritten"), "{said}");
+    let printed = String::from_utf8_lossy(&again.stderr);
+    assert!(!again.status.success() && printed.contains("existing files are not overwritten"), "{printed}");
     assert_eq!(fs::read(directory.path().join("secrets/key")).unwrap(), before);
 }
 
@@ -141,6 +141,6 @@ fn a_second_instance_is_appended() {
     let config = home.join("countersign.toml");
     let text = [fs::read(&config).unwrap(), more.stdout].concat();
     fs::write(&config, text).unwrap();
-    let (status, said) = check(home);
-    assert!(status == Some(0) && said.contains("2 instances"), "{said}");
+    let (status, printed) = check(home);
+    assert!(status == Some(0) && printed.contains("2 instances"), "{printed}");
 }

@@ -1,4 +1,5 @@
-//! Lanes: whoever fails, hangs or has too much to send makes nobody else wait, and a number serves the oldest first.
+//! Lanes: a receiver or gateway that fails, hangs or has a long queue delays no other, and each number sends its oldest
+//! message first.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -36,7 +37,7 @@ async fn send_link_message(daemon: &Daemon, person: usize, link: &Link) {
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
-/// Accepts connections, as the kernel does for it, and never answers.
+/// A listener whose connections the kernel accepts, and that never responds.
 fn hanging_listener() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
@@ -52,8 +53,8 @@ async fn hanging_receivers_do_not_delay_others(test_store: TestStore) {
     }
     verified(&daemon, 999, json!({})).await;
     world.receiver.wait_for(1).await;
-    // Each of the others has an attempt in flight still, and no more than its share.
-    let hanging = daemon.service.local_dispatch.permits.in_hand();
+    // Each hanging receiver still has an attempt in flight, and together they have no more than their share.
+    let hanging = daemon.service.local_dispatch.permits.claimed_jobs();
     assert!((20..=128).contains(&hanging), "{hanging} attempts hang");
     drop(receivers);
     daemon.stop().await;
@@ -72,9 +73,9 @@ async fn replies_above_the_rate_are_sent_oldest_first_and_delay_no_callback(test
         send_link_message(&daemon, person, link).await;
     }
     world.receiver.wait_for(people).await;
-    let said = world.gateway.requests().len();
-    assert!(said < people, "the replies have not caught up with the callbacks");
-    // Whoever waits for a reply is told that it takes longer.
+    let replies_sent = world.gateway.requests().len();
+    assert!(replies_sent < people, "the replies have not caught up with the callbacks");
+    // The start page shows that replies are delayed.
     let listed = daemon.get(&format!("/api/otp/v2/{WAHA}/requests?limit=1")).await;
     let page = url::Url::parse(listed.data("requests")[0]["start_url"].as_str().unwrap()).unwrap();
     until("the page says that replies are late", async || {
@@ -91,7 +92,7 @@ async fn replies_above_the_rate_are_sent_oldest_first_and_delay_no_callback(test
         .map(|json| json["chatId"].as_str().unwrap()[7..12].parse().unwrap())
         .collect();
     for (place, person) in order.iter().enumerate() {
-        // What leaves together arrives in any order.
+        // Replies that are sent at the same time may arrive in any order.
         assert!(place.abs_diff(*person) <= 2, "{order:?}");
     }
     daemon.finish().await;
@@ -107,7 +108,7 @@ async fn a_failing_number_keeps_its_attempts_for_later(test_store: TestStore) {
     }
     daemon.settle().await;
     let attempts = world.gateway.requests().len();
-    assert!((10..30).contains(&attempts), "{attempts}: after ten failures the gateway is left alone");
+    assert!((10..30).contains(&attempts), "{attempts}: after ten failures the lane is held");
     world.receiver.wait_for(30).await;
     world.gateway.fail(503, 0);
     for _ in 0..12 {
@@ -117,7 +118,7 @@ async fn a_failing_number_keeps_its_attempts_for_later(test_store: TestStore) {
     daemon.finish().await;
 }
 
-/// A job that ends every process that attempts it leaves no outcome behind.
+/// A job that crashes each process that attempts it never gets an outcome.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_leases_always_expire_is_given_up() {
     let world = World::new(TestStore::redis());
@@ -140,14 +141,14 @@ async fn a_job_whose_leases_always_expire_is_given_up() {
         let request = LeaseRequest { partition, lane: lane.clone(), limit: 1, busy: [].into() };
         store.due().await.unwrap();
         let granted = store.lease(&[request]).await.unwrap().remove(0);
-        assert_eq!(granted.jobs[0].lapsed, lapsed);
+        assert_eq!(granted.jobs[0].expired_leases, lapsed);
         clock.advance(LEASE_DURATION);
     }
     let daemon = world.start().await;
     daemon.settle().await;
     let dead = store.jobs(id, JobState::Dead, 9).await.unwrap();
     assert_eq!(dead.len(), 1, "{dead:?}");
-    assert_eq!(dead[0].note, "poison: 8 leases in a row ended without an outcome");
+    assert_eq!(dead[0].note, "poison: 8 consecutive leases expired without an outcome");
     let metrics = http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap();
     let metrics = daemon.send(metrics).await.text;
     assert!(metrics.contains("countersign_jobs_dead_total{kind=\"reply\",reason=\"poison\"} 1"), "{metrics}");

@@ -1,4 +1,4 @@
-//! Budgets of tokens, instances, chats and senders: that they bite, whom, and how they are told; once per store.
+//! Limits of API tokens, instances, chats and senders, and their response headers; on both stores.
 
 use std::time::{Duration, Instant};
 
@@ -70,15 +70,15 @@ pub(crate) fn limit_headers(answer: &Answer) -> Vec<LimitHeaders> {
 
 pub(crate) fn limit_header(answer: &Answer, name: &str) -> LimitHeaders {
     let all = limit_headers(answer);
-    all.iter().find(|told| told.name == name).unwrap_or_else(|| panic!("no {name} in {all:?}")).clone()
+    all.iter().find(|header| header.name == name).unwrap_or_else(|| panic!("no {name} in {all:?}")).clone()
 }
 
 /// A refusal by one limit that is honest about it.
 pub(crate) fn assert_limited(answer: &Answer, name: &str) {
     assert_eq!((answer.status, &answer.json["code"]), (429, &json!("rate_limited")), "{}", answer.text);
-    let told = limit_header(answer, name);
+    let header = limit_header(answer, name);
     let wait: i64 = answer.header("retry-after").parse().unwrap();
-    assert!(wait >= 1 && told.reset == wait && told.left == 0 && wait <= told.window, "{told:?}, {wait}");
+    assert!(wait >= 1 && header.reset == wait && header.left == 0 && wait <= header.window, "{header:?}, {wait}");
 }
 
 fn with_third(world: &mut World, limits: &str) {
@@ -189,7 +189,7 @@ async fn links_per_chat_are_limited(test_store: TestStore) {
         assert_limited(&daemon.mint(json!({"chatId": spelling})).await, "links");
     }
     assert_eq!(daemon.mint(json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
-    assert_eq!(daemon.mint(json!({})).await.status, 200, "a link for whoever sends it is not counted");
+    assert_eq!(daemon.mint(json!({})).await.status, 200, "a link without a chatId is not counted for a chat");
     assert_eq!(
         mint_as(&daemon, META, META_TOKEN, json!({"chatId": CHAT})).await.status,
         200,
@@ -277,8 +277,8 @@ async fn disabled_limits_have_no_effect(test_store: TestStore) {
         .to_owned();
     let daemon = world.start().await;
     let quiet = |answer: &Answer| {
-        let told = ["ratelimit", "ratelimit-policy", "retry-after"].map(|name| answer.headers.contains_key(name));
-        assert_eq!(told, [false; 3]);
+        let header = ["ratelimit", "ratelimit-policy", "retry-after"].map(|name| answer.headers.contains_key(name));
+        assert_eq!(header, [false; 3]);
     };
     let (start, mut last) = (daemon.mint(json!({})).await.text_of("start_url"), String::new());
     let start = url::Url::parse(&start).unwrap().path().to_owned();
@@ -302,7 +302,11 @@ async fn disabled_limits_have_no_effect(test_store: TestStore) {
     assert_eq!(last, "69");
     let link = daemon.create_link(json!({})).await;
     daemon.send_message("447700900123", "O99", &link.text).await;
-    assert_eq!(daemon.status(&link.uuid).await, "verified", "a guesser is heard");
+    assert_eq!(
+        daemon.status(&link.uuid).await,
+        "verified",
+        "a valid code is accepted from a sender who has used up the wrong ones"
+    );
     daemon.finish().await;
 }
 

@@ -59,8 +59,8 @@ async fn every_public_page_is_limited_by_address(test_store: TestStore) {
         let entries = ROUTES.iter().filter(move |entry| entry.access == access && entry.methods.contains("GET"));
         entries.map(|entry| entry.path.to_owned())
     };
-    let files: Vec<String> = looked_at(Access::Open).map(|path| path.replace("{guide}", "limits")).collect();
-    let below = looked_at(Access::Bearer(TokenKind::Handle)).map(|path| path.replace("/l/{handle}", &start));
+    let files: Vec<String> = looked_at(Access::Public).map(|path| path.replace("{guide}", "limits")).collect();
+    let below = looked_at(Access::LinkToken(TokenKind::Handle)).map(|path| path.replace("/l/{handle}", &start));
     let below = below.map(|path| path.replace("/events", "/events?now=1"));
     let spelt_otherwise = start.replace("/l/", "/%6C/");
     let below: Vec<String> = below.chain([spelt_otherwise]).collect();
@@ -207,8 +207,8 @@ async fn webhooks_are_never_limited_by_address(test_store: TestStore) {
     }
     assert_eq!(daemon.get("/docs").await.status, 429, "the limits of this address are used up");
     for round in 0..40 {
-        let heard = daemon.send_message("447700900123", &format!("W{round}"), "good morning").await;
-        assert_eq!((heard.status, limit_headers(&heard).len()), (200, 0));
+        let response = daemon.send_message("447700900123", &format!("W{round}"), "good morning").await;
+        assert_eq!((response.status, limit_headers(&response).len()), (200, 0));
         let forged = daemon.post(&format!("/webhooks/{META}"), json!({})).await;
         assert_eq!((forged.status, limit_headers(&forged).len()), (401, 0), "a forged webhook gets no headers either");
     }

@@ -1,4 +1,4 @@
-//! The whole flow from outside, once per store.
+//! A complete login through the API and the pages, on both stores.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::hash::sha256;
@@ -79,8 +79,8 @@ async fn a_login_over_whatsapp_is_verified_completed_and_redeemed(test_store: Te
     assert_eq!(wa_me, expected);
 
     let sent = answer.text_of("text");
-    let heard = daemon.send_message("447700900123", "AAA1", &sent).await;
-    assert_eq!((heard.status, heard.text.as_str()), (200, ""));
+    let response = daemon.send_message("447700900123", "AAA1", &sent).await;
+    assert_eq!((response.status, response.text.as_str()), (200, ""));
     assert_eq!(daemon.status(&uuid).await, "verified");
 
     let reply = &world.gateway.wait_for(1).await[0];
@@ -207,15 +207,15 @@ async fn a_disputed_login_cannot_be_redeemed(test_store: TestStore) {
     let answer = daemon.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({"token": token})).await;
     assert_eq!(answer.json["code"], "token_spent");
     assert_eq!(daemon.status(&link.uuid).await, "verified");
-    let heard = world.receiver.wait_for(2).await[1].json();
-    assert_eq!((&heard["type"], &heard["data"]["after"]), (&json!("link.disputed"), &json!("released")));
+    let received = world.receiver.wait_for(2).await[1].json();
+    assert_eq!((&received["type"], &received["data"]["after"]), (&json!("link.disputed"), &json!("released")));
     for path in [&path, &dispute] {
         assert_eq!(daemon.get(path).await.status, 410);
     }
     daemon.finish().await;
 }
 
-/// Who finds the message too late can still say so, and the app hears that it has to end a session.
+/// A person who finds the message later can still dispute it, and the app receives a callback to end the session.
 async fn a_login_can_be_disputed_after_it_was_redeemed(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;
@@ -234,10 +234,10 @@ async fn a_login_can_be_disputed_after_it_was_redeemed(test_store: TestStore) {
     for _ in 0..2 {
         assert_eq!(tap(&daemon, &dispute, &field).await.status, 200, "again, with the same answer");
     }
-    let heard = world.receiver.wait_for(3).await;
-    let told: Vec<_> = heard.iter().map(|one| one.json()["type"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(told, ["link.verified", "link.redeemed", "link.disputed"]);
-    let data = heard[2].json()["data"].clone();
+    let received = world.receiver.wait_for(3).await;
+    let event_types: Vec<_> = received.iter().map(|one| one.json()["type"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(event_types, ["link.verified", "link.redeemed", "link.disputed"]);
+    let data = received[2].json()["data"].clone();
     assert_eq!((&data["after"], &data["client_ref"]), (&json!("redeemed"), &json!("cart 7")));
     assert_eq!(data["completion"]["state"], "disputed");
     let again = daemon.post_with(&redeem, json!({"token": token}), &headers).await;

@@ -1,4 +1,4 @@
-//! The key of look-ups is replaced while people log in: what was known stays known.
+//! The look-up key is replaced while people log in: all records can still be found.
 
 use std::time::Duration;
 
@@ -238,8 +238,10 @@ async fn replicas_change_the_key_in_any_order_despite_crashes() {
             assert_eq!(webhook_status(process, number, id, text).await, 200, "every message comes again");
         }
     }
-    until("every login is told", async || all.iter().all(|(uuid, ..)| callbacks_by_link(&world).contains_key(uuid)))
-        .await;
+    until("every login has its callback", async || {
+        all.iter().all(|(uuid, ..)| callbacks_by_link(&world).contains_key(uuid))
+    })
+    .await;
     until("every login is answered", async || world.gateway.requests().len() >= all.len()).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(world.gateway.requests().len(), all.len(), "and once");
@@ -267,10 +269,10 @@ async fn a_replica_without_the_new_key_rejects_requests_and_names_the_key() {
         .args(["check-config", "--running", "--config", one.config.path().to_str().unwrap()])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&check.stdout);
+    let printed = String::from_utf8_lossy(&check.stdout);
     assert!(
-        check.status.code() == Some(1) && said.contains("key_file lacks the key"),
-        "{said}: the old one made a link"
+        check.status.code() == Some(1) && printed.contains("key_file lacks the key"),
+        "{printed}: the old one made a link"
     );
     rotate(&two, &[NEXT, crate::daemon::KEY]).await;
     two.wait_until_ready().await;

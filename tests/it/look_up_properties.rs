@@ -1,5 +1,5 @@
-//! Random walks: replicas learn of a new look-up key, die and come back in any order, while people log in through any of
-//! them.
+//! Random walks: replicas learn of a new look-up key, are killed and restarted in any order, while people log in
+//! through any of them.
 
 use std::{collections::HashMap, pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -31,12 +31,12 @@ enum Step {
         by: usize,
         message: usize,
     },
-    /// An app asks again with this idempotency key.
+    /// An app repeats a request with this idempotency key.
     Claim {
         by: usize,
         key: usize,
     },
-    /// A code is asked for, for this chat.
+    /// A code is requested for this chat.
     Code {
         by: usize,
         chat: usize,
@@ -52,7 +52,7 @@ enum Step {
         by: usize,
         steps: usize,
     },
-    /// It dies and comes back.
+    /// The replica is killed and restarted.
     Restart {
         by: usize,
     },

@@ -1,4 +1,4 @@
-//! What Redis did and could not tell, and a network that swallows everything.
+//! Commands that Redis executed and whose reply was lost, and a network that drops all packets.
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ async fn a_write_whose_answer_was_lost_is_recognized() {
         assert_eq!(
             store.commit(&change).await.unwrap(),
             CommitOutcome::Conflict,
-            "whoever asks again is somebody else"
+            "another request must not get the same place"
         );
 
         // The job of a message that is about no record is in our hands all the same.
@@ -104,7 +104,8 @@ async fn a_lease_whose_answer_was_lost_is_repeated_with_the_same_jobs() {
         proxy.lose_next_response();
         let leased = lease(&store, false).await.unwrap();
         assert_eq!(proxy.lost_responses(), 1);
-        let seen: Vec<_> = leased.iter().map(|job| (job.id.0.as_str(), job.fence, job.attempts, job.lapsed)).collect();
+        let seen: Vec<_> =
+            leased.iter().map(|job| (job.id.0.as_str(), job.fence, job.attempts, job.expired_leases)).collect();
         assert_eq!(seen, [("a/1", 2, 0, 0), ("b/1", 2, 0, 0)], "{durability:?}");
         for job in &leased {
             assert!(store.settle(job, &Settlement::Done).await.unwrap());
@@ -119,7 +120,7 @@ async fn a_lease_whose_answer_was_lost_is_repeated_with_the_same_jobs() {
     }
 }
 
-/// A worker that does not know what it was given must not keep it from everybody until the lease ends.
+/// Jobs of a lease whose response was lost must not wait until the lease expires.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_without_an_answer_is_put_back() {
     let (master, _replica) = tokio::task::spawn_blocking(servers).await.unwrap();
@@ -196,7 +197,7 @@ async fn a_settlement_whose_answer_was_lost_is_recognised() {
     }
 }
 
-/// Connections stay open, new ones are taken, and no byte comes through.
+/// Connections stay open, new ones are accepted, and no byte is forwarded.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_drops_everything_delays_requests_by_at_most_their_budget() {
     let server = tokio::task::spawn_blocking(redis_server::start).await.unwrap();

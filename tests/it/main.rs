@@ -1,4 +1,4 @@
-//! The daemon from outside, on real sockets, over real stores.
+//! Integration tests: the daemon on real sockets and real stores.
 #![expect(clippy::unwrap_used, reason = "what cannot go on has failed")]
 
 mod addressee;

@@ -1,4 +1,4 @@
-//! One code, one success: whoever sends it, however often, on however many replicas.
+//! A code verifies once, for any number of senders, messages and replicas.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ fn events(world: &World) -> Vec<String> {
     world.receiver.requests().iter().map(|callback| callback.json()["type"].as_str().unwrap().to_owned()).collect()
 }
 
-/// What the gateway was asked to send; it is also asked who somebody is.
+/// The messages that the gateway was asked to send, without LID look-ups.
 fn sent(world: &World) -> Vec<Value> {
     world
         .gateway
@@ -75,7 +75,7 @@ async fn only_one_of_many_senders_succeeds(test_store: TestStore) {
     assert_eq!(events(&world), ["link.verified"]);
     let successes = replies(&world).iter().filter(|text| text.contains("/o/")).count();
     assert_eq!(successes, 1);
-    assert_eq!(replies(&world).len(), 60, "each sender hears something once");
+    assert_eq!(replies(&world).len(), 60, "each sender gets one reply");
     if let Some(two) = two {
         two.finish().await;
     }
@@ -372,7 +372,7 @@ async fn a_lid_is_looked_up_once(test_store: TestStore) {
     daemon.finish().await;
 }
 
-/// From somebody of whom the gateway tells no phone by itself.
+/// From a person whose phone number is not in the webhook.
 fn from_a_lid(id: &str, text: &str, now: i64) -> Value {
     let mut hidden = message("447700900123", id, text, now);
     hidden["payload"]["from"] = json!("190000000000117@lid");

@@ -128,13 +128,13 @@ fn every_mistake_gets_its_sentence() {
     let mut missing = Vec::new();
     for (find, replace, expected) in REFUSED {
         assert!(GOOD.contains(find), "{find}");
-        let (status, said) = check(&GOOD.replacen(find, replace, 1), &[]);
-        let all = expected.iter().all(|part| said.contains(part));
+        let (status, printed) = check(&GOOD.replacen(find, replace, 1), &[]);
+        let all = expected.iter().all(|part| printed.contains(part));
         if status != Some(78) || !all {
-            missing.push(format!("{find:?} -> {replace:?}: {expected:?}\n  {status:?} {said}"));
+            missing.push(format!("{find:?} -> {replace:?}: {expected:?}\n  {status:?} {printed}"));
         }
         // A fault names its key, and no secret.
-        assert!(!said.contains("9c4d1e8b7a6f5e3d2c1b0a9f8e7d6c5b") && !said.contains("quJISYQ"), "{said}");
+        assert!(!printed.contains("9c4d1e8b7a6f5e3d2c1b0a9f8e7d6c5b") && !printed.contains("quJISYQ"), "{printed}");
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
@@ -147,12 +147,12 @@ fn what_is_valid_but_unwise_is_a_warning() {
     std::fs::set_permissions(secret.path(), mode).unwrap();
     for (find, replace, expected) in WARNED {
         let replace = replace.replace("WORLD_READABLE", secret.path().to_str().unwrap());
-        let (status, said) = check(&GOOD.replacen(find, &replace, 1), &[]);
-        assert!(status == Some(0) && expected.iter().all(|part| said.contains(part)), "{find}: {said}");
+        let (status, printed) = check(&GOOD.replacen(find, &replace, 1), &[]);
+        assert!(status == Some(0) && expected.iter().all(|part| printed.contains(part)), "{find}: {printed}");
     }
-    let (status, said) = check(GOOD, &[("COUNTERSIGN_PUBLIC_URL", "https://x.example")]);
+    let (status, printed) = check(GOOD, &[("COUNTERSIGN_PUBLIC_URL", "https://x.example")]);
     let expected = "COUNTERSIGN_PUBLIC_URL is ignored: for the key public_url, write COUNTERSIGN__PUBLIC_URL";
-    assert!(status == Some(0) && said.contains(expected), "{said}");
+    assert!(status == Some(0) && printed.contains(expected), "{printed}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A daemon that cannot start, or whose task fails, ends in order, with an exit status that says whether a restart may
-//! help.
+//! A daemon that cannot start, or whose task fails, shuts down gracefully, with an exit status that states whether a
+//! restart may help.
 
 use std::{net::TcpListener, process::Command};
 
@@ -59,7 +59,7 @@ async fn a_store_whose_disk_fails_ends_the_process_in_order() {
     assert_eq!(status, Some(1), "{log}");
     let places = [
         "a task failed",
-        "stopping: not ready",
+        "shutting down: reporting not ready",
         "countersign::app: stopped",
         "countersign: the store failed: the store's writer failed",
     ];

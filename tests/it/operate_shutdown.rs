@@ -1,4 +1,4 @@
-//! The orderly shutdown: not ready, no new connections, attempts in flight finish, and the leases of the rest are
+//! The graceful shutdown: not ready, no new connections, attempts in flight finish, and the leases of the rest are
 //! released for other replicas.
 
 use std::{

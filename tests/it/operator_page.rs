@@ -220,11 +220,13 @@ async fn attempts_are_limited_over_all_addresses(test_store: TestStore) {
         all += tries(&format!("203.0.113.{index}"), 12).await;
     }
     assert!((60..=60 + back()).contains(&all), "{all}");
-    let told = browser.post("/requests/login", &[("password", PASSWORD)], &[("x-forwarded-for", "198.51.100.1")]).await;
-    assert!(told.status == 429 || back() > 0, "{}", told.text);
+    let response =
+        browser.post("/requests/login", &[("password", PASSWORD)], &[("x-forwarded-for", "198.51.100.1")]).await;
+    assert!(response.status == 429 || back() > 0, "{}", response.text);
     daemon.clock.advance(Duration::from_secs(61));
-    let told = browser.post("/requests/login", &[("password", PASSWORD)], &[("x-forwarded-for", "198.51.100.1")]).await;
-    assert_eq!(told.status, 303, "{}", told.text);
+    let response =
+        browser.post("/requests/login", &[("password", PASSWORD)], &[("x-forwarded-for", "198.51.100.1")]).await;
+    assert_eq!(response.status, 303, "{}", response.text);
     daemon.finish().await;
 }
 
@@ -573,8 +575,8 @@ async fn actions_are_recorded_under_the_operator_s_name(test_store: TestStore) {
     browser.cookie = entered.header("set-cookie").split(';').next().unwrap().to_owned();
     assert_eq!(login("bob", "another password of twelve").await.status, 303);
 
-    let (link, told) = (daemon.create_link(json!({})).await, daemon.create_link(json!({})).await);
-    assert_eq!(daemon.send_message("447700900123", "N1", &told.text).await.status, 200);
+    let (link, verified) = (daemon.create_link(json!({})).await, daemon.create_link(json!({})).await);
+    assert_eq!(daemon.send_message("447700900123", "N1", &verified.text).await.status, 200);
     daemon.settle().await;
     let path = |uuid: &str| format!("/requests/{WAHA}/{uuid}");
     let page = browser.page(&path(&link.uuid)).await;
@@ -582,10 +584,10 @@ async fn actions_are_recorded_under_the_operator_s_name(test_store: TestStore) {
     let field = form_field(&page);
     let canceled = browser.post(&format!("{}/cancel", path(&link.uuid)), &[("form", &field)], &[]).await;
     assert_eq!(canceled.status, 303);
-    let page = browser.page(&path(&told.uuid)).await;
+    let page = browser.page(&path(&verified.uuid)).await;
     let callback = page.split("name=\"callback\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let fields = [("form", field.as_str()), ("callback", &callback)];
-    assert_eq!(browser.post(&format!("{}/replay", path(&told.uuid)), &fields, &[]).await.status, 303);
+    assert_eq!(browser.post(&format!("{}/replay", path(&verified.uuid)), &fields, &[]).await.status, 303);
     assert!(browser.page(&path(&link.uuid)).await.contains("by operator:alice"));
     let record = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
     let timeline = record.data("timeline").as_array().unwrap();
@@ -610,7 +612,7 @@ async fn actions_are_recorded_under_the_operator_s_name(test_store: TestStore) {
     );
     let act = |did: &str| lines.iter().find(|line| line["did"].as_str().unwrap().ends_with(did)).unwrap();
     assert_eq!((&act("cancel")["uuid"], &act("cancel")["instance"]), (&json!(link.uuid), &json!(WAHA)));
-    assert_eq!((&act("replay")["uuid"], &act("replay")["callback"]), (&json!(told.uuid), &json!(callback)));
+    assert_eq!((&act("replay")["uuid"], &act("replay")["callback"]), (&json!(verified.uuid), &json!(callback)));
     daemon.finish().await;
 }
 
@@ -670,7 +672,7 @@ async fn invalid_and_duplicate_operators_are_refused() {
         ("[[operator]]\nname = \"alice\"\n".to_owned(), "operator.0.password: is missing: a digest"),
         ("[[operator]]\nname = \"alice\"\npassword = \"plain\"\n".to_owned(), "operator.0.password: expected a digest"),
     ] {
-        let told = faults(&lines);
-        assert!(told.contains(fault), "{lines}: {told}");
+        let reported = faults(&lines);
+        assert!(reported.contains(fault), "{lines}: {reported}");
     }
 }

@@ -428,7 +428,7 @@ async fn the_log_contains_no_secret() {
         let tapped = process.client.send(request("POST", &path, format!("form={field}"))).await.unwrap();
         let location = url::Url::parse(tapped.headers()["location"].to_str().unwrap()).unwrap();
         let redeem = location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
-        // Refusals, too: a forged webhook, rubbish, a token in a query.
+        // Refusals, too: a forged webhook, malformed input, a token in a query.
         for body in [json!({"payload": {"body": code}}).to_string(), format!("{{\"code\": {code}")] {
             let request = request("POST", &format!("/webhooks/{WAHA}?token={code}"), body);
             assert_eq!(process.client.send(request).await.unwrap().status().as_u16(), 401);

@@ -1,4 +1,4 @@
-//! Random walks through `decide`: what must hold whatever happens, in whatever order.
+//! Random walks through `decide`: invariants that hold for any sequence of commands.
 
 use countersign::domain::{
     ClaimId, Decision, Effect, Event, InstanceId, KeyRing, Mode, NewVerification, Reason, Request, Sender,
@@ -148,7 +148,7 @@ fn rank(record: &Verification<Link>) -> u8 {
     }
 }
 
-/// Before its time, so that nothing but the state tells.
+/// Before its time, so that only the state decides.
 fn status(record: &Verification<Link>) -> Status {
     record.status(from_millis(START))
 }
@@ -165,7 +165,7 @@ proptest! {
         let mut record = request(asked);
         let (mut agreed, mut disputed) = (false, false);
         let mut now = START;
-        let mut told: Vec<Event> = Vec::new();
+        let mut sent_events: Vec<Event> = Vec::new();
         let (mut successes, mut redeemed, mut misses) = (0, 0, 0);
         let mut redeemer = None;
         // Tokens that are out, with their ends, the last one last; and who had the first.
@@ -180,9 +180,9 @@ proptest! {
             for effect in &effects {
                 match effect {
                     Effect::Callback(event) => {
-                        prop_assert!(!told.contains(event), "{event:?} twice");
+                        prop_assert!(!sent_events.contains(event), "{event:?} twice");
                         prop_assert!(next.is_some(), "an event without a change could occur twice");
-                        told.push(*event);
+                        sent_events.push(*event);
                     }
                     Effect::CallbackForSend { .. } | Effect::SendCode { .. } => prop_assert!(false, "a link sends no code"),
                     Effect::Reply(reply) => {
@@ -219,7 +219,7 @@ proptest! {
                 prop_assert!(now < START + LIFETIME, "verified after its time");
                 if let (true, LinkCommand::Receive { sender, .. }) = (bound, &command) {
                     let subject = Subject::Phone("447700900123".parse().unwrap());
-                    prop_assert_eq!(sender.matches(&subject), Some(true), "verified for somebody else");
+                    prop_assert_eq!(sender.matches(&subject), Some(true), "verified for another sender");
                 }
             }
             let held = record.details.binding.as_ref().map(|held| held.browser);
@@ -244,7 +244,7 @@ proptest! {
             agreed |= verdict == LinkVerdict::Finish(FinishVerdict::Agreed);
             if let (LinkVerdict::Finish(FinishVerdict::Completed), LinkCommand::Finish(FinishCommand::Continue { browser, .. })) = (verdict, &command) {
                 prop_assert!(mode == Mode::ProvePhone && *browser == held, "a page went on that does not wait");
-                prop_assert!(exact || agreed, "it went on, and nobody has agreed");
+                prop_assert!(exact || agreed, "completed without consent");
             }
             if verdict == LinkVerdict::Finish(FinishVerdict::Disputed) && next.is_some() {
                 disputed = true;
@@ -252,7 +252,7 @@ proptest! {
                 let Some(LinkState::Verified { completion: Completion::Disputed { after, .. }, .. }) = reached else {
                     panic!("{reached:?} is not disputed")
                 };
-                prop_assert_eq!(after == LoginProgress::Redeemed, redeemed == 1, "the app is told whether it let somebody in");
+                prop_assert_eq!(after == LoginProgress::Redeemed, redeemed == 1, "the callback states whether the login was redeemed");
             } else if disputed {
                 let worth = matches!(verdict, LinkVerdict::Finish(
                     FinishVerdict::Completed | FinishVerdict::CompletedAgain | FinishVerdict::Redeemed
@@ -314,7 +314,7 @@ proptest! {
                 prop_assert_eq!(redeem(*token, claim_of(9)), LinkVerdict::Finish(expected));
                 prop_assert_eq!(redeem(ring().secret_digest(&[9]), *claim), LinkVerdict::Finish(FinishVerdict::Gone));
             }
-            // The same form or call once more, because its answer was lost: nothing is told twice.
+            // The same form or call once more, because its response was lost: no callback is repeated.
             if !matches!(command, LinkCommand::Receive { .. }) {
                 let again = Link::decide(&record, command.clone(), at);
                 prop_assert_eq!(&again.effects, &[], "{:?} again", command);
@@ -337,10 +337,10 @@ proptest! {
             }
         }
         prop_assert!(successes <= 1 && redeemed <= 1);
-        prop_assert_eq!(told.contains(&Event::LinkVerified), successes == 1);
+        prop_assert_eq!(sent_events.contains(&Event::LinkVerified), successes == 1);
         let endings = [Event::LinkVerified, Event::LinkFailed, Event::LinkExpired, Event::LinkCanceled];
-        let ended = endings.iter().filter(|event| told.contains(event)).count();
-        prop_assert_eq!(ended, usize::from(record.ended_at().is_some()), "one ending, told once");
+        let ended = endings.iter().filter(|event| sent_events.contains(event)).count();
+        prop_assert_eq!(ended, usize::from(record.ended_at().is_some()), "one final callback");
     }
 }
 

@@ -28,9 +28,9 @@ async fn log_in(passes: bool) {
     assert_eq!(browser.tap(&daemon, &start, "here").await.status, 200);
     assert_eq!(daemon.get(&format!("{start}/qr.svg")).await.status, 200);
     assert_eq!(daemon.send_message("447700900123", "m1", &minted.text_of("text")).await.status, 200);
-    let said = reply(&world, 1).await;
-    assert!(said.contains(&format!("http://127.0.0.1:1{PREFIX}/o/")), "{said}");
-    let link = link_in(&said);
+    let reply_text = reply(&world, 1).await;
+    assert!(reply_text.contains(&format!("http://127.0.0.1:1{PREFIX}/o/")), "{reply_text}");
+    let link = link_in(&reply_text);
     let link = if passes { format!("{PREFIX}{link}") } else { link };
     let done = browser.submit_link(&daemon, &link).await;
     assert_eq!(done.status, 303, "{}", done.text);

@@ -1,5 +1,4 @@
-//! A Redis Cluster from outside: a login over it, its permissions, what is said of it, and what it must not be
-//! mistaken for.
+//! Redis Cluster: a login, the required permissions, its description in the status, and errors of wrong URLs.
 
 use countersign::{
     clock::Clock,
@@ -59,7 +58,7 @@ async fn a_login_works_with_the_documented_permissions() {
 
     let mut world = World::new(TestStore::directory());
     let url = cluster.url().replace("://", &format!("://us:{PASSWORD}@"));
-    // Without replicas nobody could confirm a write.
+    // Without replicas no write can be confirmed.
     world.store = Some(format!("url = \"{url}\"\ndurability = \"standard\""));
     let processes = [Process::start(&world).await, Process::start(&world).await];
     // Enough for every master to have some.
@@ -72,12 +71,12 @@ async fn a_login_works_with_the_documented_permissions() {
         assert!(one.send_message(&format!("4477009001{index:02}"), &format!("D{index}"), &text).await, "a second time");
         ids.push(minted.text_of("uuid"));
     }
-    let told = world.receiver.wait_for(24).await;
-    let mut told: Vec<String> =
-        told.iter().map(|one| one.json()["data"]["uuid"].as_str().unwrap().to_owned()).collect();
-    told.sort();
+    let verified = world.receiver.wait_for(24).await;
+    let mut verified: Vec<String> =
+        verified.iter().map(|one| one.json()["data"]["uuid"].as_str().unwrap().to_owned()).collect();
+    verified.sort();
     ids.sort();
-    assert_eq!(told, ids, "each once");
+    assert_eq!(verified, ids, "each once");
     for node in 0..3 {
         assert!(cluster.query::<u64>(node, &["DBSIZE"]) > 0, "nothing lies on node {node}");
     }
@@ -93,7 +92,7 @@ async fn a_login_works_with_the_documented_permissions() {
         );
     }
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
-    // Whoever knows the map sends nothing astray.
+    // With a current slot map no command is redirected.
     assert_eq!(cluster.errors("MOVED"), 0);
 }
 
@@ -117,8 +116,8 @@ async fn errors_name_their_node() {
     cluster.execute(2, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
 
     cluster.nodes[2].signal("-KILL");
-    let told = store.describe().await.unwrap().text;
-    assert!(told.contains(&format!("{third}: the store is unavailable: nothing listens")), "{told}");
+    let description = store.describe().await.unwrap().text;
+    assert!(description.contains(&format!("{third}: the store is unavailable: nothing listens")), "{description}");
     let away = store.check_writes().await.unwrap_err().to_string();
     assert!(away.contains("nothing listens") || away.contains("CLUSTERDOWN"), "{away}");
 }
@@ -128,8 +127,8 @@ async fn errors_name_their_node() {
 async fn a_cluster_url_for_a_single_redis_and_the_reverse_are_rejected() {
     let single = redis_server::start();
     let mistaken = single.url().replace("redis://", "redis-cluster://");
-    let said = open(&mistaken).probe().await.unwrap_err().to_string();
-    assert!(said.contains("outside a cluster") && said.contains("redis://"), "{said}");
+    let error = open(&mistaken).probe().await.unwrap_err().to_string();
+    assert!(error.contains("outside a cluster") && error.contains("redis://"), "{error}");
 
     let cluster = cluster_server::start();
     // Without the partitions that happen to be there.
@@ -141,11 +140,11 @@ async fn a_cluster_url_for_a_single_redis_and_the_reverse_are_rejected() {
     assert!(refusals.iter().all(|refusal| refusal.to_string().contains("redis-cluster://")), "{refusals:?}");
     assert!(!refusals.is_empty());
 
-    let nobody = format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
-    let said = open(&nobody).probe().await.unwrap_err().to_string();
-    assert!(said.contains("nothing listens"), "{said}");
+    let no_server_url = format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
+    let error = open(&no_server_url).probe().await.unwrap_err().to_string();
+    assert!(error.contains("nothing listens"), "{error}");
     cluster.execute(0, &["CONFIG", "SET", "requirepass", PASSWORD]);
     cluster.nodes[1].signal("-KILL");
-    let said = open(&cluster.url()).probe().await.unwrap_err().to_string();
-    assert!(said.contains("(NOAUTH)"), "of one that is away and one that refuses us: {said}");
+    let error = open(&cluster.url()).probe().await.unwrap_err().to_string();
+    assert!(error.contains("(NOAUTH)"), "a refusal is reported before an unreachable node: {error}");
 }

@@ -42,11 +42,11 @@ struct Login {
     /// Who sent its code.
     number: String,
     at: Instant,
-    /// How long it took, with all that was refused meanwhile.
+    /// How long it took, including refused attempts.
     took: Duration,
 }
 
-/// People who log in until they are told to stop, with gateways that deliver again.
+/// Logins until they are stopped, with gateways that redeliver.
 struct Users {
     going: Arc<AtomicBool>,
     people: JoinSet<Accepted>,
@@ -106,29 +106,29 @@ async fn send_until_accepted(process: &Process, number: &str, id: &str, text: &s
     }
 }
 
-/// Every accepted link was told to the app, under one id, as of the one who was first.
+/// Every accepted link has a callback, with one id, for the first sender.
 async fn assert_one_callback_each(world: &World, accepted: &Accepted) {
-    let told = || {
-        let mut told: HashMap<String, HashSet<(String, String)>> = HashMap::new();
+    let callbacks = || {
+        let mut callbacks: HashMap<String, HashSet<(String, String)>> = HashMap::new();
         for one in world.receiver.requests() {
             let body = one.json();
             assert_eq!(body["type"], "link.verified", "{body}");
             let (uuid, by) = (body["data"]["uuid"].as_str().unwrap(), body["data"]["subject"]["value"].to_string());
-            told.entry(uuid.to_owned()).or_default().insert((one.header("webhook-id").to_owned(), by));
+            callbacks.entry(uuid.to_owned()).or_default().insert((one.header("webhook-id").to_owned(), by));
         }
-        told
+        callbacks
     };
     until_or(
-        || format!("of {} only {} are told", accepted.len(), told().len()),
+        || format!("of {} only {} have a callback", accepted.len(), callbacks().len()),
         async || {
-            let told = told();
-            accepted.keys().all(|uuid| told.contains_key(uuid))
+            let callbacks = callbacks();
+            accepted.keys().all(|uuid| callbacks.contains_key(uuid))
         },
     )
     .await;
-    let told = told();
+    let callbacks = callbacks();
     for (uuid, Login { number, .. }) in accepted {
-        let events: Vec<_> = told[uuid].iter().collect();
+        let events: Vec<_> = callbacks[uuid].iter().collect();
         assert!(matches!(&events[..], [(_, by)] if by.contains(number.as_str())), "{uuid} of {number}: {events:?}");
     }
 }
@@ -185,7 +185,7 @@ async fn slots_move_during_logins() {
         cluster.begin_move(slot, from, to);
         // Long enough for many to find the slot half moved.
         wait_for_logins(&world, 20).await;
-        until("somebody needs the slot", async || cluster.errors("TRYAGAIN") > 0).await;
+        until("a command needs the slot", async || cluster.errors("TRYAGAIN") > 0).await;
         moved += cluster.end_move(slot, from, to);
         wait_for_logins(&world, 10).await;
     }
@@ -213,7 +213,7 @@ async fn a_killed_master_is_replaced_during_logins() {
     crate::store::wait_until_notified(&here, &there, Partition::from_byte(0)).await;
     cluster.nodes[killed].signal("-KILL");
     until("a replica takes over", async || cluster.owner(observer, slot) != killed).await;
-    // Whoever wants no confirmation is served at once, and hears again what others do.
+    // A client that needs no confirmation is served at once, and is notified of changes again.
     until("the new master is found", async || here.probe().await.is_ok()).await;
     crate::store::wait_until_notified(&here, &there, Partition::from_byte(0)).await;
     // The new master has no replica until the old one comes back; then it is whole.
@@ -259,8 +259,8 @@ fn applied(committed: &Result<CommitOutcome, StoreError>) {
     assert!(matches!(committed, Ok(CommitOutcome::Applied { .. })), "{committed:?}");
 }
 
-/// While a slot is half moved, what is there is found there, what is new is made at its new master, nothing is done
-/// in both places, and what needs keys of both waits.
+/// While a slot migrates, existing keys are served by the old master and new ones created on the new master, no command
+/// is executed on both, and commands that need keys of both wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migrating_slot_is_served_consistently() {
     let cluster = cluster_server::start();
@@ -281,7 +281,7 @@ async fn a_migrating_slot_is_served_consistently() {
     assert_eq!(take("old", 7).await, Some(3), "still at the old master");
     assert_eq!(take("new", 7).await, Some(4), "at the new master");
     assert_eq!(take("new", 7).await, Some(3));
-    assert!(cluster.errors("ASK") >= 2, "nobody was asked");
+    assert!(cluster.errors("ASK") >= 2, "no node was asked");
     // Several partitions in one pipeline, two of them with keys of the moving slot: one here, one there.
     let quota = || Quota::per(5, Duration::from_secs(50_000));
     let takes: Vec<TokenRequest> = [("x", 0), ("old", 7), ("x", 22), ("x", 9)]
@@ -374,7 +374,7 @@ async fn a_confirmed_write_follows_its_slot() {
     cluster.end_move(slot, from, to);
     confirmed().await;
     assert!(cluster.errors("MOVED") > 0);
-    // Nobody confirms what only the master has.
+    // No replica confirms what only the master has.
     let replica = to + 3;
     cluster.nodes[replica].signal("-STOP");
     let unconfirmed = store.commit(&crate::store::one_message()).await.unwrap_err().to_string();

@@ -24,13 +24,13 @@ use crate::{
 
 const RECORDED: &str = include_str!("redis_cost.txt");
 const REQUESTS: usize = 20;
-/// Two sums that differ by no more are alike.
+/// Costs that differ by no more than this are equal.
 const TOLERANCE: f64 = 0.05;
 
 /// A command as `MONITOR` shows it: its name, and the script that it runs or belongs to, or else the kind of its key.
 type Command = (String, String);
 
-/// Everything that a Redis is asked for.
+/// All commands that a Redis receives.
 struct Monitor(Arc<Mutex<Vec<Command>>>, Arc<AtomicBool>);
 
 impl Monitor {
@@ -134,12 +134,12 @@ async fn each_request_costs_the_recorded_commands() {
         }
         costs
     };
-    let [mut minted, mut heard, mut read, mut sent] = [const { Vec::new() }; 4];
+    let [mut minted, mut webhook, mut read, mut sent] = [const { Vec::new() }; 4];
     for index in 0..REQUESTS {
         let link = daemon.create_link(json!({})).await;
         minted.push(measured().await);
         daemon.send_message(&format!("4477009002{index:02}"), &format!("M{index}"), &link.text).await;
-        heard.push(measured().await);
+        webhook.push(measured().await);
         daemon.status(&link.uuid).await;
         read.push(measured().await);
         let body = json!({ "chatId": format!("4477009003{index:02}") });
@@ -148,7 +148,7 @@ async fn each_request_costs_the_recorded_commands() {
     }
     let found = [
         typical("generate-link", minted),
-        typical("webhook, with callback and reply", heard),
+        typical("webhook, with callback and reply", webhook),
         typical("requests/{uuid}", read),
         typical("request-code, with its message and callback", sent),
     ];

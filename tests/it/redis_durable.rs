@@ -1,4 +1,4 @@
-//! A durable store answers only from what a replica has.
+//! A durable store responds only with data that a replica has confirmed.
 
 use std::time::{Duration, Instant};
 

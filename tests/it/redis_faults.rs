@@ -1,4 +1,4 @@
-//! What Redis does to us, and that nothing accepted suffers from it.
+//! Failures of Redis, in which no accepted message is lost.
 
 use std::{
     sync::Arc,
@@ -44,8 +44,8 @@ async fn an_outage_answers_503_and_loses_nothing() {
     let (server, world) = test_store();
     let daemon = world.start().await;
     world.receiver.fail(500, 1);
-    let told = daemon.create_link(json!({})).await;
-    daemon.send_message("447700900111", "O0", &told.text).await;
+    let verified = daemon.create_link(json!({})).await;
+    daemon.send_message("447700900111", "O0", &verified.text).await;
     world.receiver.wait_for(1).await;
     let link = daemon.create_link(json!({})).await;
     server.signal("-KILL");
@@ -85,8 +85,8 @@ async fn many_requests_to_a_silent_redis_time_out_and_later_ones_are_served() {
             store.admit(take, None).await
         }
     });
-    for told in futures_util::future::join_all(crowd).await {
-        assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
+    for outcome in futures_util::future::join_all(crowd).await {
+        assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
     }
     server.signal("-CONT");
     let after = within_timeout("the next one is served", store.admit(&take, None)).await;

@@ -1,4 +1,4 @@
-//! A Redis that refuses us says why in its own shorthand. The log says what that means and how it is mended.
+//! Errors of Redis are abbreviated codes. The log states what each means and how to fix it.
 
 use std::sync::Arc;
 
@@ -59,9 +59,9 @@ async fn rejection(url: &str) -> String {
 }
 
 #[track_caller]
-fn assert_contains(told: &str, words: &[&str]) {
+fn assert_contains(message: &str, words: &[&str]) {
     for word in words {
-        assert!(told.contains(word), "{word} in {told}");
+        assert!(message.contains(word), "{word} in {message}");
     }
 }
 
@@ -140,7 +140,7 @@ async fn read_only_full_and_failed_save_have_different_hints() {
     assert_contains(&rejection(&server.url()).await, &["(MISCONF)", "disk"]);
 }
 
-/// Says `greeting` to whoever connects, and `answer` to every command; without an answer it hangs up.
+/// Sends `greeting` to each client, and `answer` to every command; without an answer it closes the connection.
 async fn server(greeting: &'static str, answer: Option<&'static str>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}/0", listener.local_addr().unwrap());
@@ -178,8 +178,8 @@ async fn protected_mode_loading_and_no_answer_have_hints() {
     // What hangs up without a word is no Redis in protected mode.
     let broken = rejection(&server("", None).await).await;
     assert!(!broken.contains("DENIED"), "{broken}");
-    let nobody = format!("redis://127.0.0.1:{}/0", free_port());
-    assert_contains(&rejection(&nobody).await, &["nothing listens", "store.url"]);
+    let no_server_url = format!("redis://127.0.0.1:{}/0", free_port());
+    assert_contains(&rejection(&no_server_url).await, &["nothing listens", "store.url"]);
 }
 
 /// At the start, and again whenever it is something else.
@@ -194,7 +194,7 @@ async fn a_store_error_is_logged_at_startup_and_when_it_changes() {
         let otherwise = || format!("{what} in {}", process.output());
         until_or(otherwise, async || process.output().contains(what)).await;
     };
-    until("the store is not reachable yet: not ready error=the store is unavailable: Redis asks for a password").await;
+    until("the store is not reachable; starting as not ready and trying again error=the store is unavailable: Redis asks for a password").await;
     until("ERROR countersign::app::readiness: not ready why=\"the store is unavailable: Redis asks for a password")
         .await;
     server.signal("-KILL");

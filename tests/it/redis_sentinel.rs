@@ -1,4 +1,4 @@
-//! Fail-over by Sentinel: a pause, after which everything that was answered is still so.
+//! Fail-over by Sentinel: requests pause, and no acknowledged write is lost.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -21,7 +21,7 @@ use crate::{
     wait::{TIMEOUT, until},
 };
 
-/// A master, its replica, and three who watch them.
+/// A master, its replica, and three Sentinels.
 pub(crate) struct SentinelSetup {
     pub(crate) master: RedisServer,
     pub(crate) replica: RedisServer,
@@ -129,13 +129,13 @@ impl SentinelSetup {
     }
 }
 
-/// As a gateway does: again, until somebody takes it.
+/// Repeats the webhook until it is accepted, as gateways do.
 async fn send_until_accepted(daemon: &Daemon, id: &str, text: &str) {
     until("the message is taken", async || daemon.send_message("447700900123", id, text).await.status == 200).await;
 }
 
-/// Although their networks are open, and the URL names one Sentinel: not the master, its replica, or the other Sentinels.
-/// Another address with one of their ports may be another of them.
+/// Although their networks are open, and the URL names one Sentinel: not the master, its replica, or the other
+/// Sentinels. Another address with one of their ports may be another of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_callback_reaches_the_store_or_another_replicas_operator_listener() {
     let watched = SentinelSetup::start().await;
@@ -172,10 +172,14 @@ async fn a_killed_master_only_delays_logins() {
     send_until_accepted(&daemon, "S1", &before.text).await;
     daemon.settle().await;
     watched.master.signal("-KILL");
-    assert_ne!(daemon.send_message("447700900123", "S2", &pending.text).await.status, 200, "nobody confirms it");
+    assert_ne!(daemon.send_message("447700900123", "S2", &pending.text).await.status, 200, "no replica confirms it");
     watched.promoted().await;
-    // Nobody is left to confirm, and so nothing is promised until the old master is back as a replica.
-    assert_ne!(daemon.send_message("447700900123", "S2", &pending.text).await.status, 200, "still nobody confirms it");
+    // No replica is left to confirm, so no write is acknowledged until the old master is back as a replica.
+    assert_ne!(
+        daemon.send_message("447700900123", "S2", &pending.text).await.status,
+        200,
+        "still no replica confirms it"
+    );
     watched.master.restart();
     send_until_accepted(&daemon, "S2", &pending.text).await;
     for link in [&before, &pending] {
@@ -194,7 +198,7 @@ async fn a_killed_master_only_delays_logins() {
     daemon.finish().await;
 }
 
-/// Mints until it is over, and what came of them.
+/// Creates links until the fail-over is complete, and returns the results.
 struct Load {
     minted: Vec<String>,
     refused: usize,
@@ -282,8 +286,8 @@ async fn a_planned_fail_over_loses_nothing() {
     daemon.finish().await;
 }
 
-/// A lone replica, once promoted, has nobody to confirm until the old master follows it. Sentinel sees to that after
-/// eight seconds at the earliest; whoever plans the fail-over can do it at once.
+/// A lone replica, once promoted, has no replica to confirm until the old master follows it. Sentinel sees to that
+/// after eight seconds at the earliest; for a planned fail-over the operator can do it at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_one_replica_writes_resume_when_the_old_master_follows() {
     let watched = SentinelSetup::start().await;
@@ -311,7 +315,7 @@ async fn with_one_replica_writes_resume_when_the_old_master_follows() {
     daemon.finish().await;
 }
 
-/// The old master answers on, and takes no writes any more: connections to it are worth nothing.
+/// The old master still responds but refuses writes, so connections to it must be replaced.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_leave_a_demoted_master() {
     let watched = SentinelSetup::start().await;
@@ -331,7 +335,7 @@ async fn connections_leave_a_demoted_master() {
                 .is_some()
     })
     .await;
-    assert!(watched.master.info("replication").contains("role:master"), "nobody waited for its end");
+    assert!(watched.master.info("replication").contains("role:master"), "the fail-over was not waited for");
     until("the old master follows", async || {
         // Sentinel ends the connections to a master that it demotes, this one as well.
         let role = watched.master.try_connection().and_then(|mut asked| redis::cmd("ROLE").query(&mut asked));

@@ -38,7 +38,7 @@ pub(crate) fn start_with(more: Vec<String>) -> RedisServer {
 pub(crate) fn start_replica_of(master: &RedisServer) -> RedisServer {
     let follows = vec!["--replicaof".to_owned(), "127.0.0.1".to_owned(), master.port.to_string()];
     let mut server = start_with(follows);
-    // Whoever restarts it decides anew whom it follows.
+    // A restarted server gets its replication settings from the caller.
     server.more.clear();
     server
 }
@@ -113,8 +113,8 @@ impl RedisServer {
 
     /// Empty where it does not answer.
     pub(crate) fn info(&self, section: &str) -> String {
-        let told = self.try_connection().and_then(|mut one| redis::cmd("INFO").arg(section).query(&mut one));
-        told.unwrap_or_default()
+        let section_text = self.try_connection().and_then(|mut one| redis::cmd("INFO").arg(section).query(&mut one));
+        section_text.unwrap_or_default()
     }
 
     /// As [`Self::connection`], of a server that may refuse.

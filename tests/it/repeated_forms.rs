@@ -1,4 +1,4 @@
-//! An answer can be lost, and people tap twice: the same form, sent again by the same browser, leads on again.
+//! Responses are lost, and people tap twice: a form that the same browser submits again has the same result.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn repeated(daemon: &Daemon, browser: &mut Browser, path: &str, form: &[(&
         browser.cookie.as_ref().map(|cookie| format!("{}{}", &cookie[..15], another(&cookie[15..].to_owned())));
     let mut other = Browser { cookie, ..Browser::default() };
     assert_eq!(token(&other.post(daemon, path, form).await), None, "another browser");
-    assert!(is_spent(daemon, &tokens[0]).await, "three live at once");
+    assert!(is_spent(daemon, &tokens[0]).await, "three tokens are valid at the same time");
     assert!(!is_spent(daemon, &tokens[2]).await);
     for gone in &tokens {
         assert!(is_spent(daemon, gone).await, "one redemption ends all");
@@ -78,7 +78,7 @@ async fn the_reply_link_can_be_submitted_again(test_store: TestStore) {
     daemon.advance_clock(Duration::from_secs(59)).await;
     let second = token(&owner.post(&daemon, &link, &[("form", &form)]).await).unwrap();
     daemon.advance_clock(Duration::from_secs(59)).await;
-    assert!(!is_spent(&daemon, &second).await, "each lives for a minute");
+    assert!(!is_spent(&daemon, &second).await, "each token is valid for a minute");
     daemon.finish().await;
 }
 

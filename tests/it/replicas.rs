@@ -69,8 +69,8 @@ async fn answer_all(receiver: TcpListener, answered: Arc<Mutex<Vec<String>>>) {
     }
 }
 
-/// Of three processes one is killed and one frozen, with jobs on their way. Whoever is left takes them over when their
-/// leases end, and what the frozen one still does when it wakes up changes nothing.
+/// Of three processes one is killed and one frozen, with jobs on their way. The remaining one takes them over when
+/// their leases end, and what the frozen one still does when it wakes up changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_and_a_frozen_replica_lose_nothing() {
     let world = World::new(TestStore::redis());
@@ -178,7 +178,7 @@ async fn pauses_of_redis_only_delay_requests() {
     let (process, world) = (&process, &world);
     let person = async |person: u32| {
         for round in 0..6 {
-            let minted = process.mint(json!({})).await.expect("a slow store refuses nobody");
+            let minted = process.mint(json!({})).await.expect("a slow store must not cause refusals");
             let number = format!("44770090{person:02}{round:02}");
             assert!(process.send_message(&number, &format!("S{person}-{round}"), &minted.text_of("text")).await);
             tokio::time::sleep(Duration::from_millis(250)).await;
@@ -191,7 +191,7 @@ async fn pauses_of_redis_only_delay_requests() {
     assert_eq!(world.receiver.requests().len(), 120, "each once");
 }
 
-/// The network is cut between Redis and its replica, and somebody promotes the replica: both halves take messages. The
+/// The network is cut between Redis and its replica, and the replica is promoted: both halves take messages. The
 /// old one confirms nothing, so that only one of them answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_split_only_one_side_accepts_logins() {
@@ -216,21 +216,21 @@ async fn in_a_split_only_one_side_accepts_logins() {
     let _another = redis_server::start_replica_of(&new);
     world.store = durable(&new);
     let after = world.start().await;
-    let heard =
+    let status_of_message =
         async |daemon: &Daemon, number: &str, id: &str, text: &str| daemon.send_message(number, id, text).await.status;
     for (index, (_, text)) in links.iter().enumerate() {
-        let status = heard(&before, &format!("44770090010{index}"), &format!("H{index}"), text).await;
-        assert_eq!(status, 503, "nobody has it but the old half");
+        let status = status_of_message(&before, &format!("44770090010{index}"), &format!("H{index}"), text).await;
+        assert_eq!(status, 503, "only the old half has it");
     }
     before.worker.poll().await.ok();
     assert_eq!((world.receiver.requests().len(), world.gateway.requests().len()), (0, 0), "and nothing is sent");
-    // The first message comes again, now to the new half; the second code is tried by somebody else.
+    // The first message comes again, now to the new half; the second code is sent by another person.
     for (number, id, (_, text)) in [("447700900100", "H0", &links[0]), ("447700900199", "H9", &links[1])] {
-        until("the new half takes it", async || heard(&after, number, id, text).await == 200).await;
+        until("the new half takes it", async || status_of_message(&after, number, id, text).await == 200).await;
     }
     until("both have a callback", async || callbacks_by_link(&world).len() == 2).await;
     replica_of(&old, "127.0.0.1", &new.port.to_string());
-    assert_eq!(heard(&before, "447700900101", "H1", &links[1].1).await, 503);
+    assert_eq!(status_of_message(&before, "447700900101", "H1", &links[1].1).await, 503);
     before.worker.poll().await.ok();
     after.settle().await;
     assert_eq!((world.receiver.requests().len(), world.gateway.requests().len()), (2, 2), "each once");
@@ -293,7 +293,7 @@ async fn only_the_stores_clock_determines_times() {
     }
     until("nine get the reply that it is over", async || world.gateway.requests().len() == 12).await;
     assert_eq!(callbacks_by_link(&world).len(), 3, "nothing ends late");
-    // Whoever verifies with a right clock accepts five minutes at most.
+    // A receiver with a correct clock accepts five minutes at most.
     let now = Clock::default().wall().as_second();
     for callback in world.receiver.requests() {
         let sent: i64 = callback.header("webhook-timestamp").parse().unwrap();

@@ -1,4 +1,4 @@
-//! What replies and the pages behind them say to whoever is asked to agree.
+//! The texts of replies and of their pages that ask a person for consent.
 
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ async fn without_a_geoip_database_no_place_is_shown(test_store: TestStore) {
 
 const MODES: &str = "completions_allowed = [\"same_browser\", \"prove_phone\", \"anywhere\"]";
 
-/// Whichever path somebody else has picked: a link, a code for another device, a number that is proved.
+/// For each way of completing a login: a link, a code for another device, a number that is proved.
 async fn every_mode_shows_the_same_facts(test_store: TestStore) {
     let mut world = with_places(test_store);
     world.extra = MODES.to_owned();
@@ -159,8 +159,8 @@ async fn a_changed_text_is_reported_or_rejected(test_store: TestStore) {
     let path = link_in(&reply(&world, 1).await);
     let token = redirect_parameters(&Browser::default().submit_link(&daemon, &path).await).unwrap()["token"].clone();
     assert_eq!(redeem(&daemon, json!({"token": token})).await.data("text_changed"), &json!(true));
-    let told = events(&world, &daemon).await;
-    assert!(told.iter().all(|event| event["data"]["text_changed"] == true), "{told:?}");
+    let received = events(&world, &daemon).await;
+    assert!(received.iter().all(|event| event["data"]["text_changed"] == true), "{received:?}");
 
     let minted = daemon.mint(json!({})).await;
     let typed_by_hand = minted.text_of("text").to_lowercase().replace(" - ", "\n— ").replace(' ', "  ");
@@ -213,7 +213,7 @@ async fn prove_phone_needs_the_exact_text_or_a_tap(test_store: TestStore) {
     daemon.send_message(PHONE, "N3", &format!("I like it [{}]", minted.text_of("code"))).await;
     let link = link_in(&reply(&world, 3).await);
     assert_eq!(desk.stage(&daemon, &page).await, "link");
-    assert_eq!(desk.submit(&daemon, &page, &page, &finish).await.status, 422, "nobody has agreed");
+    assert_eq!(desk.submit(&daemon, &page, &page, &finish).await.status, 422, "no consent was given");
     for _ in 0..2 {
         let agreed = phone.submit_link(&daemon, &link).await;
         assert_eq!(

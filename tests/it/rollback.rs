@@ -1,4 +1,4 @@
-//! A store that went back to an earlier state: what happens again is told under its first id.
+//! A store that was restored to an earlier state: an event that happens again has the same callback id.
 
 use std::{fs, path::Path};
 
@@ -36,10 +36,10 @@ async fn after_a_restore_a_repeated_event_has_the_same_id() {
     assert_eq!(daemon.status(&link.uuid).await, "pending", "the store knows nothing of it");
     assert_eq!(daemon.send_message("447700900123", "B1", &link.text).await.status, 200);
     assert_eq!(daemon.send_message("447700900123", "B2", &other.text).await.status, 200);
-    let told = world.receiver.wait_for(3).await;
-    let ids: Vec<&str> = told.iter().map(|callback| callback.header("webhook-id")).collect();
+    let callbacks = world.receiver.wait_for(3).await;
+    let ids: Vec<&str> = callbacks.iter().map(|callback| callback.header("webhook-id")).collect();
     let of = |uuid: &str| -> Vec<&str> {
-        let about = told.iter().zip(&ids).filter(|(callback, _)| callback.json()["data"]["uuid"] == uuid);
+        let about = callbacks.iter().zip(&ids).filter(|(callback, _)| callback.json()["data"]["uuid"] == uuid);
         about.map(|(_, id)| *id).collect()
     };
     let (again, once) = (of(&link.uuid), of(&other.uuid));

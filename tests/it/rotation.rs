@@ -1,4 +1,4 @@
-//! Keys come and go: nothing that another key can read is lost.
+//! Rotation of keys: records that a configured key can decrypt are not lost.
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ async fn records_without_a_key_are_skipped_and_reported(test_store: TestStore) {
     assert_eq!(erased.requests, 2);
     assert!(daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", gone.uuid)).await.status == 404);
 
-    // Once nobody can be about to read it: a chat's record is lost, not the chat.
+    // Once no replica can be about to read it: a chat's record is lost, and the chat can be used again.
     daemon.clock.advance(std::time::Duration::from_secs(2 * 3600));
     let again = daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), code).await;
     assert_eq!(again.status, 200, "{}", again.text);
@@ -126,7 +126,7 @@ pub(crate) async fn webhook_status(process: &Process, number: &str, id: &str, te
     process.client.send(signed_waha(&process.base, &body)).await.unwrap().status().as_u16()
 }
 
-/// What one replica mints the other hears: at once where it can, and when it has the key where it cannot.
+/// A link that one replica creates is matched by the other: at once if it has the key, otherwise once it has it.
 struct Fleet {
     minted: Vec<String>,
     refused: usize,

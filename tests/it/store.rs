@@ -213,13 +213,13 @@ pub(crate) async fn overwrite(store: &dyn countersign::store::Store, key: counte
     fixture::applied(store.commit(&fixture::write(store, key, version, bytes)).await.unwrap());
 }
 
-/// Waits until what is written through `here` in a partition wakes who waits through `there`.
+/// Waits until a write through `here` in a partition notifies waiters of `there`.
 pub(crate) async fn wait_until_notified(
     here: &dyn countersign::store::Store,
     there: &dyn countersign::store::Store,
     partition: Partition,
 ) {
-    until(&format!("{partition:?} is heard"), async || {
+    until(&format!("{partition:?} is notified"), async || {
         let key = fixture::id().within(partition);
         fixture::create(here, key, b"1").await;
         let mut watch = there.changes().watch(key).unwrap();

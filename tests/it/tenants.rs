@@ -1,4 +1,4 @@
-//! Two tenants, every route of the API, the other's ids: the answers are those for what does not exist.
+//! Two tenants and every route of the API: ids of the other tenant get the response for unknown ids.
 
 use countersign::http::{ROUTES, route::Access};
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ fn query_and_body(method: &str, path: &str, names: &Ids) -> Option<(String, Opti
             "POST",
             "/generate-link" | "/requests/{uuid}/cancel" | "/requests/{uuid}/resend" | "/callbacks/{id}/replay",
         ) => (String::new(), Some(json!({}))),
-        // Nothing of anybody is named; only the instance can be another's.
+        // No value of a tenant is named; only the instance can be another tenant's.
         ("POST", "/callbacks/test") => (String::new(), Some(json!({"url": "ftp://x"}))),
         ("GET", "/explain") => (format!("?q={uuid}"), None),
         ("GET", "/requests/{uuid}" | "/callbacks/{id}") | ("DELETE", "/subjects/{chat_id}") => (String::new(), None),
@@ -114,7 +114,7 @@ async fn other_tenants_ids(world: &World, daemon: &Daemon) -> Ids {
     let code = daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({"chatId": chat})).await;
     assert_eq!(code.status, 200, "{}", code.text);
     let code = code.text_of("code");
-    // It is sent, and the app has heard so: nothing more happens by itself.
+    // It is sent and its callback delivered, so nothing more happens without a request.
     daemon.settle().await;
     let (instance, client_ref) = (WAHA.to_owned(), "cart".to_owned());
     Ids { instance, uuid: link.uuid, callback, chat, redeem, code, client_ref }
@@ -126,8 +126,8 @@ async fn ids_of_another_tenant_are_answered_like_unknown_ids(test_store: TestSto
     let (theirs, nobodys) = (other_tenants_ids(&world, &daemon).await, unknown_ids());
     let before = snapshot(&daemon, &theirs).await;
     for entry in ROUTES {
-        // Whoever holds a bearer may use it, and a gateway proves itself with the secret of the instance.
-        if entry.access != Access::Token {
+        // A bearer token works for its holder, and a gateway authenticates with the secret of the instance.
+        if entry.access != Access::ApiToken {
             continue;
         }
         if entry.path.starts_with("/v2/auth/otp/") {

@@ -1,4 +1,4 @@
-//! Retries and timers keep their time while people log in.
+//! Retries and timers fire on time under load.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Replies whose gateway does not answer as it should: what was not sent is tried again, what may have been sent is
-//! repeated once.
+//! Replies whose gateway does not answer as it should: a message that was not sent is retried, and one that may have
+//! been sent is repeated once.
 
 use std::{
     sync::{

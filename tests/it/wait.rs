@@ -1,5 +1,4 @@
-//! How a test waits: for a condition, never for a time. How long something takes depends on the machine; whether it
-//! happens does not.
+//! Waiting for a condition instead of a fixed time, since durations depend on the machine.
 
 use std::time::{Duration, Instant};
 

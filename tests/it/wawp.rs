@@ -1,4 +1,4 @@
-//! Wawp's paths from outside, once per store.
+//! The endpoints that are compatible with Wawp, on both stores.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ async fn a_code_is_sent_and_verified_by_query(test_store: TestStore) {
     assert_eq!(sent.header("cache-control"), "no-store");
     let mut members: Vec<&String> = sent.json.as_object().unwrap().keys().collect();
     members.sort();
-    assert_eq!(members, ["code", "expires_in", "job_id", "message"], "the code is not told");
+    assert_eq!(members, ["code", "expires_in", "job_id", "message"], "the code is not in the response");
     assert_eq!((&sent.json["code"], &sent.json["expires_in"]), (&json!("success"), &json!(300)));
     let message = last_message(&world, 1).await;
     assert!(message.contains("رمز التحقق") && message.ends_with("\n\nHarbour & Sons"), "{message}");
@@ -198,9 +198,9 @@ async fn an_instance_has_aliases_and_a_token_of_one_instance_needs_none() {
     assert_eq!(by_token.status, 200, "{}", by_token.text);
     let foreign = ask(&[("instance_id", "another"), ("access_token", TOKEN)]).await;
     assert_eq!((foreign.status, &foreign.json["errors"][0]["field"]), (422, &json!("instance_id")));
-    let nobody = ask(&[("instance_id", "6A1B2C3D4E")]).await;
-    assert_eq!(nobody.status, 401);
-    assert!(nobody.json["detail"].as_str().unwrap().contains("access_token"), "{}", nobody.text);
+    let unauthenticated = ask(&[("instance_id", "6A1B2C3D4E")]).await;
+    assert_eq!(unauthenticated.status, 401);
+    assert!(unauthenticated.json["detail"].as_str().unwrap().contains("access_token"), "{}", unauthenticated.text);
     let path = daemon.post("/api/otp/v2/6A1B2C3D4E/generate-link", json!({})).await;
     assert_eq!(path.status, 200, "{}", path.text);
     let wrong = daemon.post("/api/otp/v2/6A1B2C3D4F/generate-link", json!({})).await;

@@ -1,4 +1,4 @@
-//! Codes on the fake phone's page: the app requests one, and checks what the person typed.
+//! One-time codes on the fake phone's page: the app requests a code, and validates the one that the person typed.
 
 use std::sync::atomic::Ordering;
 
@@ -15,7 +15,7 @@ use crate::{dev::client::DaemonResponse, egress::EgressError};
 /// A request for a code.
 #[derive(Deserialize)]
 pub(in crate::dev) struct CodeForm {
-    /// Whether the person is not on WhatsApp.
+    /// Whether the gateway responds that the recipient is not on WhatsApp.
     #[serde(default)]
     pub(in crate::dev) no_whatsapp: bool,
     /// The fields of `request-code`.
@@ -24,10 +24,10 @@ pub(in crate::dev) struct CodeForm {
 }
 
 impl FakePhone {
-    pub(in crate::dev) async fn request_code(&self, wanted: CodeForm) -> Result<DaemonResponse, EgressError> {
-        self.no_whatsapp.store(wanted.no_whatsapp, Ordering::Relaxed);
+    pub(in crate::dev) async fn request_code(&self, form: CodeForm) -> Result<DaemonResponse, EgressError> {
+        self.no_whatsapp.store(form.no_whatsapp, Ordering::Relaxed);
         self.record(|history, at| history.code_requested_at = Some(at));
-        self.daemon.post("/request-code", &Value::Object(wanted.fields)).await
+        self.daemon.post("/request-code", &Value::Object(form.fields)).await
     }
 
     pub(in crate::dev) async fn type_code(&self, chat: &str, code: &str) -> Result<DaemonResponse, EgressError> {

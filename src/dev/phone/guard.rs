@@ -31,7 +31,8 @@ pub(super) async fn refuse_foreign_requests(
     Ok(next.call(request).await?.map_into_left_body())
 }
 
-/// Programs say less than browsers about where a request comes from.
+/// Requires one of the phone's own host names and, for changes, the same origin. Clients other than browsers send no
+/// origin, which is accepted.
 fn check(headers: &HeaderMap, port: &str, changes: bool) -> Result<(), &'static str> {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let ours = |host: &str| {
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_and_the_own_page_are_accepted() {
+    fn other_clients_and_the_same_origin_are_accepted() {
         assert!(ok("127.0.0.1:8081", None, None));
         assert!(ok("localhost:8081", Some("http://localhost:8081"), Some("same-origin")));
     }

@@ -14,11 +14,11 @@ const MAX_ENTRIES: usize = 200;
 pub(in crate::dev) struct PhoneHistory {
     pub(in crate::dev) bubbles: VecDeque<Bubble>,
     pub(in crate::dev) callbacks: VecDeque<ReceivedCallback>,
-    /// The last message, to send it again.
-    pub(super) last: Option<SimulatedMessage>,
+    /// The last message, for `DeliveryMode::Again`.
+    pub(super) last_message: Option<SimulatedMessage>,
     /// When the app last requested a code, in Unix milliseconds.
     pub(super) code_requested_at: Option<i64>,
-    next: u64,
+    last_id: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -38,7 +38,7 @@ pub(in crate::dev) struct Bubble {
     /// The person's chat id, in both directions.
     pub(in crate::dev) chat: String,
     pub(in crate::dev) text: String,
-    /// What is unusual about the message.
+    /// How the delivery differs from a plain message.
     pub(super) note: Option<&'static str>,
     /// The status of the daemon's response to the webhook.
     pub(super) status: Option<u16>,
@@ -63,13 +63,13 @@ pub(in crate::dev) struct ReceivedCallback {
     /// The number of callbacks with this `webhook-id` so far, including this one.
     pub(super) attempt: usize,
     pub(super) webhook_id: String,
-    pub(super) answered: u16,
+    pub(super) status: u16,
 }
 
 impl PhoneHistory {
     /// Adds a message and returns its id, for [`PhoneHistory::delivered`].
     pub(super) fn add_bubble(&mut self, make: impl FnOnce(u64) -> Bubble) -> u64 {
-        let id = self.id();
+        let id = self.next_id();
         push_bounded(&mut self.bubbles, make(id));
         id
     }
@@ -83,7 +83,7 @@ impl PhoneHistory {
     }
 
     pub(super) fn add_callback(&mut self, make: impl FnOnce(u64) -> ReceivedCallback) {
-        let id = self.id();
+        let id = self.next_id();
         let callback = make(id);
         let before = self.callbacks.iter().filter(|earlier| earlier.webhook_id == callback.webhook_id).count();
         push_bounded(&mut self.callbacks, ReceivedCallback { attempt: before + 1, ..callback });
@@ -95,9 +95,9 @@ impl PhoneHistory {
         self.bubbles.iter().rev().find(mine).map(|bubble| bubble.at)
     }
 
-    fn id(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
     }
 }
 

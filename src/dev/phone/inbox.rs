@@ -56,7 +56,7 @@ pub(super) async fn message(
     HttpResponse::Ok().json(json!({ "id": format!("SIM{:016X}", u64::from_be_bytes(random::bytes())) }))
 }
 
-/// The chat id as the page writes it; the daemon may write it differently than the app did.
+/// The chat id in the notation of the page. The daemon normalizes ids, so it may differ from what the app sent.
 fn page_chat_id(to: &str) -> String {
     match to.parse::<Chat>().map(|chat| chat.subject().clone()) {
         Ok(Subject::Phone(phone)) => phone.e164(),
@@ -89,7 +89,7 @@ pub(super) async fn callback(phone: Data<FakePhone>, request: HttpRequest, body:
             genuine,
             attempt: 1,
             webhook_id,
-            answered,
+            status: answered,
         });
     });
     HttpResponse::build(StatusCode::from_u16(answered).unwrap_or_default()).finish()

@@ -20,7 +20,7 @@ pub(super) fn all(config: &mut ServiceConfig) {
         .service(resource("/landed").route(get().to(pages::landed)))
         .service(resource("/oidc").route(get().to(pages::openid)))
         .service(resource("/state.json").route(get().to(state::state)))
-        .service(resource("/mint").route(post().to(mint)))
+        .service(resource("/mint").route(post().to(create_link)))
         .service(resource("/code").route(post().to(codes::request)))
         .service(resource("/code/check").route(post().to(codes::check)))
         .service(resource("/send").route(post().to(send)))
@@ -30,8 +30,8 @@ pub(super) fn all(config: &mut ServiceConfig) {
         .service(resource("/messages").route(post().to(inbox::message)));
 }
 
-/// `POST /mint`: passes the page's fields to the daemon, as an app's server does.
-async fn mint(phone: Data<FakePhone>, fields: Json<Value>) -> HttpResponse {
+/// `POST /mint` (creates a link): passes the page's fields to the daemon, as an app's server does.
+async fn create_link(phone: Data<FakePhone>, fields: Json<Value>) -> HttpResponse {
     wrap_response(phone.daemon.post("/generate-link", &fields).await)
 }
 

@@ -67,7 +67,7 @@ impl FakePhone {
         let how = form.how;
         let now = self.clock.wall();
         let message = match how {
-            DeliveryMode::Again => self.history().last.clone()?,
+            DeliveryMode::Again => self.history().last_message.clone()?,
             _ => message(form, now.as_second()),
         };
         let secret =
@@ -88,7 +88,7 @@ impl FakePhone {
                 code: false,
             });
             if how != DeliveryMode::Forged {
-                history.last = Some(message);
+                history.last_message = Some(message);
             }
         });
         let response = self.daemon.post_webhook(&body, &headers).await;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::FakePhone;
 
-/// The maximum time of one poll. Links are minted and expire without changing the history, so the daemon is queried at
+/// The maximum time of one poll. Links are created and expire without changing the history, so the daemon is queried at
 /// least this often.
 const POLL_TIMEOUT: Duration = Duration::from_millis(900);
 /// The newest requests, with their timelines.

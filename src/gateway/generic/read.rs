@@ -86,7 +86,7 @@ fn parse_message(mapping: &Mapping, item: &Value) -> Result<WebhookEvent, Malfor
     };
     let message_id = scalars(&mapping.message_id, item).next();
     if ignored.is_none() && message_id.is_none() {
-        return Err(Malformed("a message without an id".to_owned()));
+        return Err(Malformed("a message has no id".to_owned()));
     }
     let last = |id: &String| id.rsplit('_').next().filter(|last| !last.is_empty()).map(str::to_owned);
     let event = WebhookEvent {

@@ -1,11 +1,11 @@
-//! A part of the budget and its lifetime: it grows, shrinks, may be evicted, and is returned on drop.
+//! The lifetime of a reservation: it grows, shrinks, may be evicted, and is returned on drop.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker},
 };
 
-use super::{Budget, EvictionCandidate, EvictionSignal, Exhausted, Purpose, Stall, State};
+use super::{Budget, EvictionCandidate, EvictionSignal, Exhausted, Purpose, StallReason, State};
 
 /// A part of the budget, returned on drop.
 pub struct Reservation {
@@ -14,7 +14,7 @@ pub struct Reservation {
     pub(super) purpose: Purpose,
     pub(super) bytes: usize,
     pub(super) sockets: usize,
-    pub(super) stalled: Option<Stall>,
+    pub(super) stalled: Option<StallReason>,
     pub(super) signal: Arc<EvictionSignal>,
 }
 
@@ -67,7 +67,7 @@ impl Reservation {
     }
 
     /// Makes the reservation a candidate for eviction, or protects it with `None`.
-    pub fn set_stalled(&mut self, stalled: Option<Stall>) {
+    pub fn set_stalled(&mut self, stalled: Option<StallReason>) {
         if stalled != self.stalled {
             let budget = Arc::clone(&self.budget);
             let mut state = budget.lock();
@@ -93,7 +93,7 @@ impl Reservation {
 
     /// Updates the reservation's entry among the candidates. The caller holds the lock and has checked that the
     /// reservation is not evicted: eviction happens under the same lock.
-    pub(super) fn update_candidate(&mut self, state: &mut State, stalled: Option<Stall>) {
+    pub(super) fn update_candidate(&mut self, state: &mut State, stalled: Option<StallReason>) {
         if let Some(before) = self.stalled {
             state.candidates.remove(&(before, self.id));
         }

@@ -11,7 +11,7 @@ fn the_oldest_stalled_reservation_is_evicted_first() {
     let budget = Budget::new(4 * CONNECTION_BYTES, 100, None);
     let mut reservations: Vec<Reservation> = (0..4).map(|_| budget.reserve_connection().unwrap()).collect();
     reservations[0].set_stalled(None);
-    reservations[1].set_stalled(Some(Stall::Idle));
+    reservations[1].set_stalled(Some(StallReason::Idle));
     let fifth = budget.reserve_connection().unwrap();
     let gone = |reservations: &[Reservation]| reservations.iter().map(evicted).collect::<Vec<_>>();
     assert_eq!(gone(&reservations), [false, false, true, false], "the oldest unfinished one");

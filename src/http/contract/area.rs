@@ -83,7 +83,7 @@ pub enum Access {
     /// The signature or secret that the gateway sends.
     Gateway,
     /// No credentials, apart from a token in the path where there is one.
-    Nobody,
+    Public,
 }
 
 impl Access {
@@ -93,7 +93,7 @@ impl Access {
             Self::PollToken => "API token, or the request's poll token",
             Self::Wawp => "access token, in query, body or header",
             Self::Gateway => "the gateway's proof",
-            Self::Nobody => "open to everybody",
+            Self::Public => "public",
         }
     }
 

@@ -60,7 +60,7 @@ fn replay() -> Operation {
 
 fn test() -> Operation {
     let about = "A signed `callback.test` about nothing, tried once, also where other callbacks are held back: to the \
-        instance's `callback_url`, or to `url`. `GET …/callbacks/{id}` tells what became of it.";
+        instance's `callback_url`, or to `url`. `GET …/callbacks/{id}` returns its outcome.";
     let body = json!({
         "type": "object",
         "properties": {

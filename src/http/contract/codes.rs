@@ -18,7 +18,7 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 fn request() -> Operation {
-    let about = "The message is queued; `code.sent` tells when a gateway has taken it. One code counts per chat: a new \
+    let about = "The message is queued; `code.sent` reports that a gateway has accepted it. One code counts per chat: a new \
         one replaces it. `code` is absent where the instance keeps codes from its callers.";
     operation(Area::Codes, "POST", "/api/otp/v2/{instance}/request-code", "requestCode", "Send a code")
         .scope(Scope::Send)

@@ -23,7 +23,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .about("Sections of guides, operations, fields, problem codes and reasons, best first."),
         file("/docs/{guide}", "getGuide", "A guide as a page", "text/html").about("`/docs` lists them."),
         file("/docs.md", "getDocsMarkdown", "The contract as Markdown", "text/markdown")
-            .about("The same as the page, for whoever reads text."),
+            .about("The same as the page, as text."),
         file("/postman.json", "getPostman", "The contract as a Postman collection", "application/json")
             .about("Version 2.1; set its variables to your URL, instance and token."),
         file("/llms.txt", "getLlms", "An index for language models", "text/plain")
@@ -35,7 +35,7 @@ pub(super) fn operations() -> Vec<Operation> {
 fn served(path: &'static str, id: &'static str, title: &'static str) -> Operation {
     let store = [Code::NotFound, Code::InternalError, Code::StoreUnavailable, Code::TemporaryReducedCapacity];
     operation(Area::Contract, "GET", path, id, title)
-        .open_to(Access::Nobody)
+        .open_to(Access::Public)
         .without(&store)
         .problems(&[Code::RateLimited])
         .spends()

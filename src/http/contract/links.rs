@@ -55,9 +55,9 @@ fn generate_body() -> Value {
             "callback": {
                 "type": ["object", "null"],
                 "properties": {
-                    "success": url("Hears `link.verified`."),
-                    "failed": url("Hears `link.failed`, and `link.expired` when that has no URL."),
-                    "expired": url("Hears `link.expired`."),
+                    "success": url("Receives `link.verified`."),
+                    "failed": url("Receives `link.failed`, and `link.expired` if that has no URL."),
+                    "expired": url("Receives `link.expired`."),
                 },
             },
             "link": url("Your own URL for `<link>`, an entry of the instance's `redirect_urls`, or below one that ends in `/`."),

@@ -67,7 +67,7 @@ fn described(operation: &Operation) -> Value {
         "security": match operation.access {
             Access::Token => json!([{ "token": roles }]),
             Access::PollToken => json!([{ "token": roles }, { "poll_token": [] }]),
-            Access::Wawp | Access::Gateway | Access::Nobody => json!([]),
+            Access::Wawp | Access::Gateway | Access::Public => json!([]),
         },
         "x-codeSamples": samples::all(operation)
             .iter()
@@ -148,8 +148,8 @@ fn own_headers(code: Code) -> &'static [&'static str] {
 }
 
 fn common_headers(spends: bool) -> Value {
-    let told: &[&str] = if spends { &["RateLimit", "RateLimit-Policy"] } else { &[] };
-    let names = ["X-Request-Id"].iter().chain(told);
+    let limit_headers: &[&str] = if spends { &["RateLimit", "RateLimit-Policy"] } else { &[] };
+    let names = ["X-Request-Id"].iter().chain(limit_headers);
     names.map(|name| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }))).collect()
 }
 

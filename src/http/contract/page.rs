@@ -71,7 +71,7 @@ struct Section {
     header_fields: Vec<Input>,
     rows: Vec<Row>,
     body: Option<(&'static str, String)>,
-    answers: Vec<Told>,
+    answers: Vec<RenderedResponse>,
     answer_rows: Vec<Row>,
     problems: Vec<(u16, &'static str, &'static str)>,
     samples: Vec<Shown>,
@@ -85,7 +85,7 @@ struct Input {
     value: String,
 }
 
-struct Told {
+struct RenderedResponse {
     status: u16,
     about: &'static str,
     media: &'static str,
@@ -171,7 +171,7 @@ fn section(operation: &Operation) -> Section {
         header_fields: placed("header"),
         rows: operation.body.as_ref().map(|body| shown_rows(&body.schema)).unwrap_or_default(),
         body: operation.body.as_ref().map(|body| (body.media, samples::written(body))),
-        answers: operation.answers.iter().map(told).collect(),
+        answers: operation.answers.iter().map(render_response).collect(),
         answer_rows: answer.map(|answer| shown_rows(data(&answer.schema))).unwrap_or_default(),
         problems: operation.problems.iter().map(|code| (code.status(), code.as_str(), code.title())).collect(),
         samples: samples::all(operation)
@@ -200,11 +200,11 @@ fn input(parameter: &Parameter) -> Input {
     }
 }
 
-fn told(answer: &super::Answer) -> Told {
+fn render_response(answer: &super::Answer) -> RenderedResponse {
     let example = match &answer.example {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         value => html(&format!("{value:#}")),
     };
-    Told { status: answer.status, about: answer.about, media: answer.media, example }
+    RenderedResponse { status: answer.status, about: answer.about, media: answer.media, example }
 }

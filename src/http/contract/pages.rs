@@ -26,7 +26,7 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 fn page(method: &'static str, path: &'static str, id: &'static str, title: &'static str) -> Operation {
-    operation(Area::Pages, method, path, id, title).open_to(Access::Nobody).problems(&[Code::RateLimited]).spends()
+    operation(Area::Pages, method, path, id, title).open_to(Access::Public).problems(&[Code::RateLimited]).spends()
 }
 
 fn start() -> Operation {
@@ -54,7 +54,7 @@ fn bind() -> Operation {
         "properties": {
             "form": text("The hidden field of the page: ties the tap to it and to the browser."),
             "place": { "enum": ["here", "qr"], "description": "Where WhatsApp is: on this device, or on one that scans." },
-            "auto": { "enum": ["1"], "description": "Nobody pressed anything: another browser's tap stays." },
+            "auto": { "enum": ["1"], "description": "The script sends the form without a tap: the tap of another browser stays." },
             "do": { "enum": ["renew", "finish"], "description": "Make an expired link anew; go on after `prove_phone`." },
         },
     });
@@ -116,7 +116,7 @@ fn go() -> Operation {
 fn widget() -> Operation {
     let store = [Code::NotFound, Code::InternalError, Code::StoreUnavailable, Code::TemporaryReducedCapacity];
     operation(Area::Pages, "GET", "/widget.js", "widget", "The drop-in element")
-        .open_to(Access::Nobody)
+        .open_to(Access::Public)
         .about("Defines `<countersign-login>`: button, QR code and live state for a page of yours.")
         .without(&store)
         .answer(200, "The script", "text/javascript", json!({ "type": "string" }), Value::Null)
@@ -179,7 +179,7 @@ fn dispute() -> Operation {
     });
     tap("/d/{token}", "disputeLink", "The tap on \u{201c}This wasn't me\u{201d}", form, values::DISPUTE_FIELD)
         .about(
-            "Revokes what the link was worth; the app hears `link.disputed`. Works until the person's data is erased, \
+            "Revokes the link's result; the app receives `link.disputed`. Works until the person's data is erased, \
             also after the app has redeemed: `after` says so, and the app can end its session.",
         )
         .page(200, "Stopped, or reported")

@@ -48,9 +48,9 @@ fn ids_are_unique_and_every_operation_can_be_understood() {
 #[test]
 fn every_problem_code_can_occur_somewhere() {
     for code in crate::http::problem::Code::ALL {
-        let told = operations().iter().any(|operation| operation.problems.contains(code));
+        let declared = operations().iter().any(|operation| operation.problems.contains(code));
         // No operation returns this code; it answers a wrong method.
-        assert!(told || code.as_str() == "method_not_allowed", "{} is told by no operation", code.as_str());
+        assert!(declared || code.as_str() == "method_not_allowed", "{} is declared by no operation", code.as_str());
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     PublicState, body,
     problem::Problem,
     route::{
-        Access::{Open, Static, Token},
+        Access::{ApiToken, Public, Static},
         RouteEntry, get, get_and_head, options, post,
     },
 };
@@ -44,13 +44,13 @@ pub(super) const ROUTES: &[RouteEntry] = &[
     get_and_head(Static, "/oidc/{instance}/jwks", || to(key_set)),
     get(Static, "/oidc/{instance}/authorize", || to(authorize::get)),
     post(Static, "/oidc/{instance}/authorize", || to(authorize::post)),
-    get(Open, "/oidc/{instance}/continue", || to(authorize::page)),
-    post(Open, "/oidc/{instance}/continue", || to(authorize::tap)),
-    get(Open, "/oidc/{instance}/response", || to(authorize::response)),
-    post(Token, "/oidc/{instance}/token", || to(tokens::token)),
+    get(Public, "/oidc/{instance}/continue", || to(authorize::page)),
+    post(Public, "/oidc/{instance}/continue", || to(authorize::tap)),
+    get(Public, "/oidc/{instance}/response", || to(authorize::response)),
+    post(ApiToken, "/oidc/{instance}/token", || to(tokens::token)),
     options("/oidc/{instance}/token", || to(preflight)),
-    get(Token, "/oidc/{instance}/userinfo", || to(tokens::user_info)),
-    post(Token, "/oidc/{instance}/userinfo", || to(tokens::user_info)),
+    get(ApiToken, "/oidc/{instance}/userinfo", || to(tokens::user_info)),
+    post(ApiToken, "/oidc/{instance}/userinfo", || to(tokens::user_info)),
     options("/oidc/{instance}/userinfo", || to(preflight)),
 ];
 

@@ -32,7 +32,7 @@ pub(super) async fn check_host(
     if allowed {
         return Ok(next.call(request).await?.map_into_left_body());
     }
-    tracing::warn!("refused a request to the operator's listener: its host name is not in operator_hosts");
+    tracing::warn!("refused a request to the operator listener: its host name is not in operator_hosts");
     let why =
         "This listener does not answer under that host name. Use its IP address, or add the name to operator_hosts.\n";
     let refusal = HttpResponse::MisdirectedRequest().content_type("text/plain; charset=utf-8").body(why);

@@ -1,4 +1,4 @@
-//! `/requests`: the requests of one instance, newest first. `/requests/explain`: what became of a message.
+//! `/requests`: the requests of one instance, newest first. `/requests/explain`: what happened to a message.
 
 use std::sync::Arc;
 

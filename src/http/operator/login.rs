@@ -101,8 +101,8 @@ async fn try_log_in(
     };
     tracing::info!(operator = known.name, "an operator logged in");
     let value = Session::issue(&state.service.keys, &known, state.service.now());
-    let deed = Action { actor: Some(Actor::Operator { name: known.name }), ..Action::default() };
-    audit_entry::write_entry(&state.service, &state.edge.load(), request, &deed, "POST /requests/login", 303);
+    let action = Action { actor: Some(Actor::Operator { name: known.name }), ..Action::default() };
+    audit_entry::write_entry(&state.service, &state.edge.load(), request, &action, "POST /requests/login", 303);
     let mut response = see_other("/requests");
     set_cookie(&mut response, request, &value);
     Ok(response)

@@ -11,7 +11,7 @@ use actix_web::{
 
 use super::{
     Visitor,
-    layout::{PageStyle, note_page},
+    layout::{PageStyle, message_page},
 };
 use crate::http::PublicState;
 
@@ -45,5 +45,5 @@ fn page(state: &PublicState, visitor: &Visitor, status: StatusCode) -> HttpRespo
         status if status.is_server_error() => (&texts.retry_title, &texts.retry_lead),
         _ => (&texts.invalid_title, &texts.invalid_lead),
     };
-    note_page(status, &style, "late", title, lead)
+    message_page(status, &style, "late", title, lead)
 }

@@ -100,7 +100,7 @@ struct NotePage<'a> {
     dispute: &'a str,
 }
 
-pub(super) fn note_page(
+pub(super) fn message_page(
     status: StatusCode,
     style: &PageStyle<'_>,
     sign: &str,
@@ -111,8 +111,8 @@ pub(super) fn note_page(
         .render(status, &NotePage { style, icon: sign, title, text, link: "", link_text: "", dispute: "" })
 }
 
-/// As [`note_page`], with the link "This wasn't me".
-pub(super) fn note_page_with_dispute(style: &PageStyle<'_>, title: &str, text: &str, dispute: &str) -> HttpResponse {
+/// As [`message_page`], with the link "This wasn't me".
+pub(super) fn message_page_with_dispute(style: &PageStyle<'_>, title: &str, text: &str, dispute: &str) -> HttpResponse {
     let page = NotePage { style, icon: "ok", title, text, link: "", link_text: "", dispute };
     PageResponse::new(style).render(StatusCode::GONE, &page)
 }
@@ -124,7 +124,7 @@ pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) 
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (title, text, link) = match problem.code {
         Code::NotFound | Code::TokenSpent => {
-            return Ok(note_page(StatusCode::GONE, style, "late", &texts.invalid_title, &texts.invalid_lead));
+            return Ok(message_page(StatusCode::GONE, style, "late", &texts.invalid_title, &texts.invalid_lead));
         }
         Code::TokenRefused | Code::CrossSite => (&texts.retry_title, &texts.retry_lead, back),
         Code::RateLimited => (&texts.rate_limited_title, &texts.rate_limited_lead, back),

@@ -8,8 +8,8 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    layout::{PageResponse, PageStyle, note_page, note_page_with_dispute, see_other},
-    start::gone_page,
+    layout::{PageResponse, PageStyle, message_page, message_page_with_dispute, see_other},
+    start::unavailable_page,
     texts::PageTexts,
     visitor::{self, Visitor},
 };
@@ -63,11 +63,11 @@ type PageResult = Result<HttpResponse, Problem>;
 /// `GET /o/{token}`
 pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, request: HttpRequest) -> PageResult {
     let mut visitor = Visitor::new(&state, &request);
-    let Ok(token) = token.parse::<Token>() else { return Ok(gone_page(&state, &visitor)) };
+    let Ok(token) = token.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
     let new_cookie = visitor.ensure_cookie(&state);
     let opened = match state.service.open_reply_link(&cx, &token, &visitor.cookies).await {
         Ok(opened) => opened,
-        Err(ServiceError::NotFound) => return Ok(gone_page(&state, &visitor)),
+        Err(ServiceError::NotFound) => return Ok(unavailable_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
     };
     let ReplyLinkPage { instance, record, state: now, form_field, may_reveal_code } = &opened;
@@ -77,11 +77,11 @@ pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, 
     match now {
         ReplyLinkState::Open => {}
         ReplyLinkState::Used => {
-            return Ok(note_page_with_dispute(&style, &texts.used_title, &texts.used_lead, &facts.dispute));
+            return Ok(message_page_with_dispute(&style, &texts.used_title, &texts.used_lead, &facts.dispute));
         }
         ReplyLinkState::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, *late)),
         ReplyLinkState::Closed => {
-            return Ok(note_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead));
+            return Ok(message_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead));
         }
     }
     let page = ConfirmPage {
@@ -113,7 +113,7 @@ fn masked_phone(record: &Verification<Link>) -> String {
 fn disputed_page(status: StatusCode, style: &PageStyle<'_>, late: bool) -> HttpResponse {
     let texts = style.texts;
     if late {
-        return note_page(
+        return message_page(
             status,
             style,
             "ok",
@@ -121,7 +121,7 @@ fn disputed_page(status: StatusCode, style: &PageStyle<'_>, late: bool) -> HttpR
             &texts.late_dispute_lead.replace("<name>", style.name),
         );
     }
-    note_page(status, style, "ok", &texts.disputed_title, &texts.disputed_lead)
+    message_page(status, style, "ok", &texts.disputed_title, &texts.disputed_lead)
 }
 
 /// `POST /o/{token}`: completes the login, once.
@@ -155,7 +155,7 @@ async fn try_complete(
     Ok(match tapped {
         CompletionResult::Completed { redirect: Some(url) } => see_other(url.as_str()),
         CompletionResult::Completed { redirect: None } | CompletionResult::Confirmed => {
-            note_page(StatusCode::OK, &style, "ok", &texts.done_title, &texts.done_lead)
+            message_page(StatusCode::OK, &style, "ok", &texts.done_title, &texts.done_lead)
         }
         CompletionResult::CodeRevealed { code } => {
             let facts = state.service.login_details(&instance, &record);
@@ -165,10 +165,10 @@ async fn try_complete(
         }
         CompletionResult::Used => {
             let facts = state.service.login_details(&instance, &record);
-            note_page_with_dispute(&style, &texts.used_title, &texts.used_lead, &facts.dispute)
+            message_page_with_dispute(&style, &texts.used_title, &texts.used_lead, &facts.dispute)
         }
         CompletionResult::WrongBrowser => {
-            note_page(StatusCode::FORBIDDEN, &style, "late", &texts.wrong_browser_title, &texts.wrong_browser_lead)
+            message_page(StatusCode::FORBIDDEN, &style, "late", &texts.wrong_browser_title, &texts.wrong_browser_lead)
         }
     })
 }
@@ -181,10 +181,10 @@ pub(crate) async fn dispute_form(
     request: HttpRequest,
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
-    let Ok(token) = token.parse::<Token>() else { return Ok(gone_page(&state, &visitor)) };
+    let Ok(token) = token.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
     let (instance, record, now, form_field) = match state.service.open_dispute(&cx, &token).await {
         Ok(found) => found,
-        Err(ServiceError::NotFound) => return Ok(gone_page(&state, &visitor)),
+        Err(ServiceError::NotFound) => return Ok(unavailable_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
     };
     state.service.count_page_view(&record, "dispute");
@@ -194,7 +194,7 @@ pub(crate) async fn dispute_form(
         ReplyLinkState::Open => {}
         ReplyLinkState::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, late)),
         ReplyLinkState::Used | ReplyLinkState::Closed => {
-            return Ok(note_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead));
+            return Ok(message_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead));
         }
     }
     let facts = state.service.login_details(&instance, &record);

@@ -1,5 +1,5 @@
-//! `/l/{handle}`: the start page of a login, with its button, QR code and live state, and the form for the code from
-//! the reply.
+//! Pages under `/l/{handle}`: the start page of a login shows a WhatsApp button, a QR code and the live status, and has
+//! the form for the code from the reply.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use askama::Template;
 use serde_json::json;
 
 use super::{
-    layout::{PageResponse, PageStyle, SCRIPT, note_page, see_other, set_security_headers},
+    layout::{PageResponse, PageStyle, SCRIPT, message_page, see_other, set_security_headers},
     texts::PageTexts,
     visitor::{self, Visitor},
 };
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Template)]
 #[template(path = "pages/wait.html")]
 #[expect(clippy::struct_excessive_bools, reason = "what a template shows or hides")]
-struct WaitPage<'a> {
+struct StartPageTemplate<'a> {
     style: &'a PageStyle<'a>,
     texts: &'static PageTexts,
     script: &'static str,
@@ -44,7 +44,7 @@ struct WaitPage<'a> {
     /// Show the QR code: another phone may send the message, and the text fits.
     show_qr: bool,
     renewable: bool,
-    /// Set once a person has tapped on this page: it may then complete the login automatically.
+    /// Set once a person has pressed the button on this page: the script may then complete the login.
     automatic: &'static str,
     /// What the login is for; empty unless the app has set it.
     purpose: &'a str,
@@ -64,10 +64,11 @@ struct WaitPage<'a> {
 
 type PageResult = Result<HttpResponse, Problem>;
 
-/// A delay of replies above which the page says so.
+/// The page shows a notice if replies are delayed by more than this.
 const MIN_REPORTED_DELAY: Duration = Duration::from_secs(5);
 
-/// `GET /l/{handle}`: stores nothing; a new browser gets a random cookie.
+/// `GET /l/{handle}`: changes nothing in the store, because link previews open it too; a new browser gets a random
+/// cookie.
 pub(crate) async fn start_page(
     state: Data<PublicState>,
     cx: Cx,
@@ -75,28 +76,28 @@ pub(crate) async fn start_page(
     request: HttpRequest,
 ) -> PageResult {
     let mut visitor = Visitor::new(&state, &request);
-    let Ok(handle) = handle.parse::<Token>() else { return Ok(gone_page(&state, &visitor)) };
+    let Ok(handle) = handle.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
     let cookie = visitor.ensure_cookie(&state);
     match state.service.open_start_page(&cx, &handle, &visitor.cookies).await {
         Ok(start) => {
             state.service.count_page_view(&start.record, "start");
             Ok(render_page(&state, &handle, &start, cookie, &PageUpdate::default()))
         }
-        Err(ServiceError::NotFound) => Ok(gone_page(&state, &visitor)),
+        Err(ServiceError::NotFound) => Ok(unavailable_page(&state, &visitor)),
         Err(error) => Err(error.into()),
     }
 }
 
-/// What a POST changes on the page.
+/// What the response to a POST shows in addition to the login's state.
 struct PageUpdate {
     status: StatusCode,
-    revealed: Option<&'static str>,
-    tries_left: Option<u8>,
+    open_section: Option<&'static str>,
+    attempts_left: Option<u8>,
 }
 
 impl Default for PageUpdate {
     fn default() -> Self {
-        Self { status: StatusCode::OK, revealed: None, tries_left: None }
+        Self { status: StatusCode::OK, open_section: None, attempts_left: None }
     }
 }
 
@@ -112,12 +113,18 @@ fn render_page(
     let texts = style.texts;
     // A login for a client of the OpenID provider belongs to the browser that its authorization request came from.
     if record.request.authorization.is_some() && !start.is_bound_browser {
-        return note_page(StatusCode::FORBIDDEN, &style, "late", &texts.wrong_browser_title, &texts.wrong_browser_lead);
+        return message_page(
+            StatusCode::FORBIDDEN,
+            &style,
+            "late",
+            &texts.wrong_browser_title,
+            &texts.wrong_browser_lead,
+        );
     }
     let service = &state.service;
     let number = instance.config.number.e164();
     let fake_phone = instance.gateway.fake_phone("").is_some();
-    let mut page = WaitPage {
+    let mut page = StartPageTemplate {
         style: &style,
         texts,
         script: SCRIPT,
@@ -130,10 +137,10 @@ fn render_page(
         form_field,
         now: service.now().as_millisecond(),
         deadline: record.expires_at.as_millisecond(),
-        revealed: update.revealed,
+        revealed: update.open_section,
         show_qr: false,
         renewable: false,
-        automatic: if record.details.binding.as_ref().is_some_and(|place| !place.automatic) {
+        automatic: if record.details.binding.as_ref().is_some_and(|device| !device.automatic) {
             "data-automatic"
         } else {
             ""
@@ -150,7 +157,7 @@ fn render_page(
         text: String::new(),
         manual_lead: texts.manual_lead.replace("<number>", &format!("\u{2066}{number}\u{2069}")),
         qr: String::new(),
-        error: update.tries_left.map(|left| texts.code_wrong.replace("<n>", &left.to_string())).unwrap_or_default(),
+        error: update.attempts_left.map(|left| texts.code_wrong.replace("<n>", &left.to_string())).unwrap_or_default(),
     };
     let (title, lead): (&str, &str) = match page_state {
         StartPageState::Pending => (&texts.pending_title, ""),
@@ -168,7 +175,7 @@ fn render_page(
     match page_state {
         StartPageState::Pending => {
             let Some(code) = service.link_code(record) else {
-                return note_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead);
+                return message_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead);
             };
             page.text = service.prefilled(instance, record, &code);
             page.message_url = instance.page_message_url(&page.text);
@@ -189,7 +196,7 @@ fn render_page(
 
 /// `POST /l/{handle}`: binds the login to this browser (`do` is absent), renews an expired link (`renew`), or
 /// completes the login in the waiting page (`finish`).
-pub(crate) async fn tap(
+pub(crate) async fn submit(
     state: Data<PublicState>,
     cx: Cx,
     handle: Path<String>,
@@ -197,11 +204,11 @@ pub(crate) async fn tap(
     payload: Payload,
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
-    let result = try_tap(&state, &cx, &handle, &visitor, &request, payload).await;
+    let result = try_submit(&state, &cx, &handle, &visitor, &request, payload).await;
     result.or_else(|problem| visitor.error_response(&state, problem, &format!("/l/{handle}")))
 }
 
-async fn try_tap(
+async fn try_submit(
     state: &PublicState,
     cx: &RequestContext,
     handle: &str,
@@ -228,7 +235,7 @@ async fn try_tap(
     let place = if field("place") == "qr" { WhatsAppDevice::Other } else { WhatsAppDevice::Same };
     let automatic = field("auto") == "1";
     let start = service.bind_browser(cx, &handle, visitor.browser(), field("form"), place, automatic).await?;
-    let held = start
+    let bound_device = start
         .record
         .details
         .binding
@@ -238,10 +245,10 @@ async fn try_tap(
     if visitor.wants_json {
         let mut response = HttpResponse::Ok();
         set_security_headers(&mut response, &[], None, None);
-        let body = json!({ "state": start.state.as_str(), "place": held }).to_string();
+        let body = json!({ "state": start.state.as_str(), "place": bound_device }).to_string();
         return Ok(response.content_type("application/json").body(body));
     }
-    Ok(render_page(state, &handle, &start, None, &PageUpdate { revealed: held, ..PageUpdate::default() }))
+    Ok(render_page(state, &handle, &start, None, &PageUpdate { open_section: bound_device, ..PageUpdate::default() }))
 }
 
 /// `POST /l/{handle}/code`
@@ -253,11 +260,11 @@ pub(crate) async fn submit_code(
     payload: Payload,
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
-    let result = try_code(&state, &cx, &handle, &visitor, &request, payload).await;
+    let result = try_submit_code(&state, &cx, &handle, &visitor, &request, payload).await;
     result.or_else(|problem| visitor.error_response(&state, problem, &format!("/l/{handle}")))
 }
 
-async fn try_code(
+async fn try_submit_code(
     state: &PublicState,
     cx: &RequestContext,
     handle: &str,
@@ -272,11 +279,11 @@ async fn try_code(
     match service.enter_code(cx, &handle, visitor.browser(), field("form"), field("code")).await? {
         EnteredCode::Correct { redirect: Some(url) } => Ok(see_other(url.as_str())),
         EnteredCode::Correct { redirect: None } => Ok(see_other(&state.service.public_path(&format!("/l/{handle}")))),
-        EnteredCode::Wrong { attempts_left: tries_left } => {
+        EnteredCode::Wrong { attempts_left } => {
             let start = service.open_start_page(cx, &handle, &visitor.cookies).await?;
             let shown = PageUpdate {
                 status: StatusCode::UNPROCESSABLE_ENTITY,
-                tries_left: Some(tries_left),
+                attempts_left: Some(attempts_left),
                 ..PageUpdate::default()
             };
             Ok(render_page(state, &handle, &start, None, &shown))
@@ -293,10 +300,10 @@ pub(crate) async fn go_to_whatsapp(
     request: HttpRequest,
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
-    let Ok(handle) = handle.parse::<Token>() else { return Ok(gone_page(&state, &visitor)) };
+    let Ok(handle) = handle.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
     let start = match state.service.open_start_page(&cx, &handle, &[]).await {
         Ok(start) => start,
-        Err(ServiceError::NotFound) => return Ok(gone_page(&state, &visitor)),
+        Err(ServiceError::NotFound) => return Ok(unavailable_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
     };
     let StartPage { instance, record, state: page_state, .. } = &start;
@@ -334,7 +341,7 @@ pub(crate) async fn qr_code(state: Data<PublicState>, cx: Cx, handle: Path<Strin
     Ok(response.content_type("image/svg+xml").body(svg))
 }
 
-pub(super) fn gone_page(state: &PublicState, visitor: &Visitor) -> HttpResponse {
+pub(super) fn unavailable_page(state: &PublicState, visitor: &Visitor) -> HttpResponse {
     let style = PageStyle::unbranded(state, visitor.language);
-    note_page(StatusCode::GONE, &style, "late", &style.texts.invalid_title, &style.texts.invalid_lead)
+    message_page(StatusCode::GONE, &style, "late", &style.texts.invalid_title, &style.texts.invalid_lead)
 }

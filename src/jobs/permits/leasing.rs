@@ -1,10 +1,10 @@
-//! Due work that waits in the store, and what to lease of it.
+//! Due jobs that wait in the store, and which of them to lease.
 
 use std::{sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 
-use super::{InHand, Permit, Permits, join};
+use super::{ClaimedJobs, Permit, Permits, join_group};
 use crate::{
     domain::Partition,
     store::{DrawnTokens, DueLane, Lane, LeaseGrant, LeaseRequest, Leased},
@@ -12,19 +12,19 @@ use crate::{
 
 impl Permits {
     /// Records a committed job for which there was no permit.
-    pub fn record_waiting(&self, lane: &Lane, partition: Partition, since: Timestamp) {
+    pub fn record_due(&self, lane: &Lane, partition: Partition, since: Timestamp) {
         let mut state = self.state();
         state.backlog.add(lane, partition, since);
         // Otherwise the end of an attempt notifies.
-        let low = state.is_low(lane, Instant::now());
+        let low = state.needs_refill(lane, Instant::now());
         drop(state);
         if low {
             self.changed.notify_one();
         }
     }
 
-    /// Whether a lane has due work in several partitions.
-    pub fn has_backlog(&self, lane: &Lane) -> bool {
+    /// Whether a lane has due jobs in several partitions.
+    pub fn spans_partitions(&self, lane: &Lane) -> bool {
         self.state().backlog.partitions(lane) > 1
     }
 
@@ -34,31 +34,32 @@ impl Permits {
         self.state().backlog.version()
     }
 
-    /// Replaces the known due work by the result of a poll that began at version `mark`.
-    pub fn update_due(&self, mark: u64, due: Vec<DueLane>) {
-        self.state().backlog.replace(mark, due);
+    /// Replaces the known due work by the result of a poll that began at `version`.
+    pub fn update_due(&self, version: u64, due: Vec<DueLane>) {
+        self.state().backlog.replace(version, due);
     }
 
-    /// Lanes with due work and room for it, longest waiting first.
-    pub fn ready(&self) -> Vec<Lane> {
+    /// Lanes with due jobs and capacity for them, longest waiting first. Records whether a lane lacks capacity.
+    pub fn refresh_ready_lanes(&self) -> Vec<Lane> {
         let (mut state, now) = (self.state(), Instant::now());
-        let in_hand: Vec<Lane> = state.in_hand.keys().cloned().collect();
-        for lane in in_hand {
-            state.recount(&lane, now);
+        let claimed_lanes: Vec<Lane> = state.claimed.keys().cloned().collect();
+        for lane in claimed_lanes {
+            state.refresh_confidence(&lane, now);
         }
         let mut lanes = state.backlog.lanes();
-        lanes.retain(|lane| state.is_low(lane, now));
-        let (ready, starved): (Vec<Lane>, Vec<Lane>) = lanes.into_iter().partition(|lane| state.room(lane, now) > 0);
+        lanes.retain(|lane| state.needs_refill(lane, now));
+        let (ready, starved): (Vec<Lane>, Vec<Lane>) =
+            lanes.into_iter().partition(|lane| state.capacity(lane, now) > 0);
         state.starved = !starved.is_empty();
         ready
     }
 
-    /// How many send tokens to draw for a paced lane. Unused tokens are lost to the other replicas, so only work that
-    /// is known to be due counts.
-    pub fn units_to_draw(&self, lane: &Lane, rate: u32) -> u32 {
+    /// How many send tokens to draw for a rate-limited lane. Other replicas cannot use tokens that were drawn here, so
+    /// only jobs known to be due count.
+    pub fn tokens_to_draw(&self, lane: &Lane, rate: u32) -> u32 {
         let (mut state, now) = (self.state(), Instant::now());
-        let wanted = state.room(lane, now).min(state.backlog.least(lane));
-        state.send_tokens.units_to_draw(lane, u32::try_from(wanted).unwrap_or(u32::MAX), rate, now)
+        let wanted = state.capacity(lane, now).min(state.backlog.min_due(lane));
+        state.send_tokens.tokens_to_draw(lane, u32::try_from(wanted).unwrap_or(u32::MAX), rate, now)
     }
 
     pub fn add_send_tokens(&self, lane: &Lane, drawn: DrawnTokens) {
@@ -70,33 +71,39 @@ impl Permits {
         self.state().send_tokens.next_draw(lane)
     }
 
-    /// What to lease from a lane, with a permit for each job.
-    pub fn request(self: &Arc<Self>, lane: &Lane, paced: bool) -> Vec<(LeaseRequest, Vec<Permit>)> {
+    /// Builds one lease request per partition, and reserves a permit for each job that it may return. Permits without a
+    /// job return their send tokens.
+    pub fn prepare_leases(self: &Arc<Self>, lane: &Lane, rate_limited: bool) -> Vec<(LeaseRequest, Vec<Permit>)> {
         let mut state = self.state();
         let now = Instant::now();
-        let mut room = state.room(lane, now);
-        if paced {
+        let mut room = state.capacity(lane, now);
+        if rate_limited {
             let taken = state.send_tokens.take(lane, u32::try_from(room).unwrap_or(u32::MAX), now);
             room = taken as usize;
         }
-        let busy: Arc<[String]> = state.in_hand.get(lane).into_iter().flat_map(InHand::groups).cloned().collect();
+        let busy: Arc<[String]> = state.claimed.get(lane).into_iter().flat_map(ClaimedJobs::groups).cloned().collect();
         let mut requests = Vec::new();
-        for (partition, limit) in state.backlog.spread(lane, room) {
-            let permits = (0..limit).map(|_| self.permit(&mut state, lane, now, paced)).collect();
+        for (partition, limit) in state.backlog.split_by_partition(lane, room) {
+            let permits = (0..limit).map(|_| self.issue_permit(&mut state, lane, now, rate_limited)).collect();
             requests.push((LeaseRequest { partition, lane: lane.clone(), limit, busy: Arc::clone(&busy) }, permits));
         }
         requests
     }
 
-    /// Records the result of a lease, and assigns a permit to each job.
-    pub fn granted(&self, request: &LeaseRequest, granted: LeaseGrant, permits: Vec<Permit>) -> Vec<(Leased, Permit)> {
+    /// Records the result of a lease, and assigns a permit to each job. Surplus permits are released.
+    pub fn record_grant(
+        &self,
+        request: &LeaseRequest,
+        granted: LeaseGrant,
+        permits: Vec<Permit>,
+    ) -> Vec<(Leased, Permit)> {
         let mut state = self.state();
         let count = granted.jobs.len();
         let blocked = count < request.limit && granted.more.is_some();
         let mut permits = permits.into_iter();
         let mut jobs = Vec::with_capacity(count);
         for (leased, mut permit) in granted.jobs.into_iter().zip(&mut permits) {
-            join(&mut state, &mut permit, leased.id.group());
+            join_group(&mut state, &mut permit, leased.id.group());
             jobs.push((leased, permit));
         }
         state.backlog.record_grant(&request.lane, request.partition, count, granted.more, blocked);
@@ -107,7 +114,7 @@ impl Permits {
     }
 
     /// Due time of the oldest job of this lane that waits in the store.
-    pub fn oldest(&self, lane: &Lane) -> Option<Timestamp> {
-        self.state().backlog.oldest(lane)
+    pub fn oldest_due(&self, lane: &Lane) -> Option<Timestamp> {
+        self.state().backlog.oldest_due(lane)
     }
 }

@@ -1,4 +1,4 @@
-//! Permit for one job in hand.
+//! Permit for one claimed job.
 
 use std::{
     sync::{
@@ -9,93 +9,94 @@ use std::{
 };
 
 use super::{PermitState, Permits};
-use crate::{jobs::in_hand::Pace, store::Lane};
+use crate::{jobs::claimed::Throughput, store::Lane};
 
-/// Permission to have one job in hand and, once it has begun, to attempt it. Dropping the permit gives it back.
+/// Permission to claim one job and, once started, to attempt it. Dropping the permit returns it.
 pub struct Permit {
     permits: Arc<Permits>,
     pub(super) lane: Lane,
     pub(super) group: Option<String>,
-    taken: Instant,
-    pub(super) begun: Option<Instant>,
+    claimed_at: Instant,
+    pub(super) started_at: Option<Instant>,
     /// Holds a send token that has not been used.
-    paced: AtomicBool,
-    spent: AtomicBool,
-    release_settlement: bool,
+    holds_send_token: AtomicBool,
+    sending_started: AtomicBool,
+    returned: bool,
 }
 
 impl Permit {
-    /// Not begun, and in no group.
-    pub(super) fn new(permits: &Arc<Permits>, lane: &Lane, taken: Instant, paced: bool) -> Self {
+    /// Not started, and in no group.
+    pub(super) fn new(permits: &Arc<Permits>, lane: &Lane, taken: Instant, rate_limited: bool) -> Self {
         Self {
             permits: Arc::clone(permits),
             lane: lane.clone(),
             group: None,
-            taken,
-            begun: None,
-            paced: AtomicBool::new(paced),
-            spent: AtomicBool::default(),
-            release_settlement: false,
+            claimed_at: taken,
+            started_at: None,
+            holds_send_token: AtomicBool::new(rate_limited),
+            sending_started: AtomicBool::default(),
+            returned: false,
         }
     }
 
     /// Marks the send token as used: a message is being sent.
-    pub fn spend(&self) {
-        self.paced.store(false, Ordering::Relaxed);
-        self.spent.store(true, Ordering::Relaxed);
+    pub fn mark_sending(&self) {
+        self.holds_send_token.store(false, Ordering::Relaxed);
+        self.sending_started.store(true, Ordering::Relaxed);
     }
 
     /// Whether a message may have been sent under this permit.
-    pub fn is_spent(&self) -> bool {
-        self.spent.load(Ordering::Relaxed)
+    pub fn may_have_sent(&self) -> bool {
+        self.sending_started.load(Ordering::Relaxed)
     }
 
-    pub fn has_begun(&self) -> bool {
-        self.begun.is_some()
+    pub fn has_started(&self) -> bool {
+        self.started_at.is_some()
     }
 
-    /// Time since the attempt began. For a job committed here, this includes waiting for the store and for a processor.
-    pub fn age(&self) -> Duration {
-        self.begun.map_or(Duration::ZERO, |begun| begun.elapsed())
+    /// Time since the attempt started. For a job committed here, this includes waiting for the store and for a thread.
+    pub fn attempt_age(&self) -> Duration {
+        self.started_at.map_or(Duration::ZERO, |begun| begun.elapsed())
     }
 
-    /// Time since the permit was taken; its job cannot have been leased earlier.
-    pub fn in_hand(&self) -> Duration {
-        self.taken.elapsed()
+    /// Time since the permit was issued; its job cannot have been leased earlier.
+    pub fn claim_age(&self) -> Duration {
+        self.claimed_at.elapsed()
     }
 
-    /// Gives the permit back. The caller must start the jobs that wait for it.
+    /// Returns the permit. The caller must start the jobs that wait for it.
     pub fn end(mut self) {
         self.give_back();
     }
 
-    /// Returns whether jobs in hand may wait for it.
+    /// Returns whether claimed jobs may wait for this permit.
     fn give_back(&mut self) -> bool {
-        if std::mem::replace(&mut self.release_settlement, true) {
+        if std::mem::replace(&mut self.returned, true) {
             return false;
         }
         let now = Instant::now();
         let mut guard = self.permits.state();
         let state = &mut *guard;
-        if self.begun.is_some() {
-            state.pace(&self.lane, now);
+        if self.started_at.is_some() {
+            state.record_completion(&self.lane, now);
         }
         let mut waits = false;
-        if let Some(hand) = state.in_hand.get_mut(&self.lane) {
-            hand.remove(self.group.as_deref(), self.begun);
-            state.usage.remove(hand.owner, hand.confidence, 1);
-            waits = hand.waiting() > 0;
-            if hand.jobs() == 0 {
-                state.in_hand.remove(&self.lane);
+        if let Some(lane_jobs) = state.claimed.get_mut(&self.lane) {
+            lane_jobs.remove(self.group.as_deref(), self.started_at);
+            state.usage.remove(lane_jobs.owner, lane_jobs.confidence, 1);
+            waits = lane_jobs.waiting() > 0;
+            if lane_jobs.jobs() == 0 {
+                state.claimed.remove(&self.lane);
             }
         }
-        if *self.paced.get_mut() {
+        if *self.holds_send_token.get_mut() {
             state.send_tokens.put_back(&self.lane);
         }
         if self.group.is_some() {
             state.backlog.unblock(&self.lane);
         }
-        let more = state.starved || (state.backlog.oldest(&self.lane).is_some() && state.is_low(&self.lane, now));
+        let more =
+            state.starved || (state.backlog.oldest_due(&self.lane).is_some() && state.needs_refill(&self.lane, now));
         drop(guard);
         if more {
             self.permits.changed.notify_one();
@@ -106,13 +107,13 @@ impl Permit {
 
 impl PermitState {
     /// Records that an attempt of the lane has ended.
-    fn pace(&mut self, lane: &Lane, now: Instant) {
-        match self.paces.get_mut(lane) {
-            Some(pace) => pace.record(now),
+    fn record_completion(&mut self, lane: &Lane, now: Instant) {
+        match self.throughputs.get_mut(lane) {
+            Some(throughput) => throughput.record(now),
             None => {
-                let mut pace = Pace::new(now);
-                pace.record(now);
-                self.paces.insert(lane.clone(), pace);
+                let mut throughput = Throughput::new(now);
+                throughput.record(now);
+                self.throughputs.insert(lane.clone(), throughput);
             }
         }
     }

@@ -107,7 +107,8 @@ impl Service {
             .iter_mut()
             .map(|job| {
                 let paced = self.send_rate(&job.lane).is_some();
-                let permit = job.due.is_none().then(|| permits.try_take(&job.lane, job.id.group(), paced)).flatten();
+                let permit =
+                    job.due.is_none().then(|| permits.try_claim_new(&job.lane, job.id.group(), paced)).flatten();
                 job.lease = permit.is_some();
                 permit
             })
@@ -121,11 +122,20 @@ impl Service {
                     Some(permit) if *leased => {
                         let Job { id, instance, lane, body, .. } = job;
                         let (since, fence) = (now, 1);
-                        let leased =
-                            Leased { partition, id, instance, lane, fence, attempts: 0, lapsed: 0, since, body };
-                        self.local_dispatch.give(StartableJob { leased, permit, record: record.clone() });
+                        let leased = Leased {
+                            partition,
+                            id,
+                            instance,
+                            lane,
+                            fence,
+                            attempts: 0,
+                            expired_leases: 0,
+                            since,
+                            body,
+                        };
+                        self.local_dispatch.dispatch(StartableJob { leased, permit, record: record.clone() });
                     }
-                    None if job.due.is_none() => permits.record_waiting(&job.lane, partition, now),
+                    None if job.due.is_none() => permits.record_due(&job.lane, partition, now),
                     Some(_) | None => {}
                 }
             }
@@ -144,7 +154,7 @@ impl Service {
     pub fn message_delay(&self, number: InstanceId) -> Duration {
         let oldest = [Lane::replies(number), Lane::codes(number)]
             .iter()
-            .filter_map(|lane| self.local_dispatch.permits.oldest(lane))
+            .filter_map(|lane| self.local_dispatch.permits.oldest_due(lane))
             .min();
         oldest
             .map_or(Duration::ZERO, |oldest| Duration::try_from(self.now().duration_since(oldest)).unwrap_or_default())

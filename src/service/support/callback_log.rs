@@ -131,7 +131,7 @@ impl Service {
             return Err(ServiceError::NotFound);
         }
         cx.set_replayed(id);
-        self.local_dispatch.permits.record_waiting(&known.lane, partition, self.now());
+        self.local_dispatch.permits.record_due(&known.lane, partition, self.now());
         Ok(())
     }
 

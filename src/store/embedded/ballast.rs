@@ -38,7 +38,7 @@ impl Ballast {
         let mut this = Self { file, size, full: Arc::new(AtomicBool::new(!held)), failed: None };
         this.look();
         if this.full.load(Ordering::Relaxed) {
-            tracing::warn!("the disk has no room to set aside for old work: new work is refused");
+            tracing::warn!("the disk has no space to reserve for accepted work; new work is refused until it has");
         }
         this
     }
@@ -59,12 +59,12 @@ impl Ballast {
                 Ok(()) => {
                     self.full.store(false, Ordering::Relaxed);
                     if self.failed.take().is_some() {
-                        tracing::info!("the disk has room again: new work is taken");
+                        tracing::info!("the disk has space again; new work is accepted");
                     }
                 }
                 Err(error) => {
                     self.failed = Some(Instant::now());
-                    tracing::warn!(%error, "no room could be set aside for old work: new work is refused");
+                    tracing::warn!(%error, "disk space for accepted work could not be reserved; new work is refused until it can");
                 }
             }
         }
@@ -74,7 +74,9 @@ impl Ballast {
     pub(super) fn give_up(&mut self) {
         self.failed = Some(Instant::now());
         if !self.full.swap(true, Ordering::Relaxed) {
-            tracing::error!("the disk is full: new work is refused, and what was begun uses the room set aside for it");
+            tracing::error!(
+                "the disk is full; new work is refused, and accepted work uses the reserved space; free disk space"
+            );
         }
         // If it cannot be deleted, the writes fail as they would without it.
         let _ = fs::remove_file(&self.file);

@@ -1,4 +1,5 @@
-//! Copies the write-ahead log into the database, in a thread of its own: the writer would make its callers wait for that.
+//! Copies the write-ahead log into the database, in a thread of its own: the writer would make its callers wait for
+//! that.
 
 use std::{
     io,
@@ -32,13 +33,15 @@ impl Checkpointer {
         let shared = Arc::clone(&state);
         let work = move || {
             for () in wakes {
-                // PASSIVE: waits for nobody, and stops before what a reader still needs.
+                // PASSIVE: does not wait for readers, and stops before pages that one still needs.
                 let copied = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
                 match copied {
                     Ok(()) => {}
-                    Err(error) if passes(&error) => tracing::warn!(%error, "the write-ahead log could not be copied"),
+                    Err(error) if passes(&error) => {
+                        tracing::warn!(%error, "a checkpoint of the write-ahead log failed; trying again")
+                    }
                     Err(error) => {
-                        tracing::error!(%error, "the store's disk failed, giving up");
+                        tracing::error!(%error, "the store's disk failed; shutting down");
                         return running.failed(&error.to_string());
                     }
                 }

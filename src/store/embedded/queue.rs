@@ -67,7 +67,7 @@ pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -
             lane: lane.clone(),
             fence: row.get::<_, i64>("fence")?.cast_unsigned() + 1,
             attempts: row.get("attempts")?,
-            lapsed: row.get("lapsed")?,
+            expired_leases: row.get("lapsed")?,
             since: from_millis(row.get("since")?),
             body: row.get("body")?,
         };

@@ -1,15 +1,15 @@
-//! What the writer does between groups: deletes expired rows and checkpoints the write-ahead log.
+//! Maintenance that the writer does between groups: deleting expired rows and checkpointing the write-ahead log.
 
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::{checkpoint::Checkpointer, queue, trim, writer::GROUP};
+use super::{checkpoint::Checkpointer, queue, trim, writer::MAX_GROUP};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How often the writer looks whether the checkpointer is done, if there is nothing else to do.
+/// Interval at which an idle writer checks whether the checkpointer is done.
 const PAUSE: Duration = Duration::from_millis(50);
-/// In pages (64 MiB): from this length on, the log is truncated even if that has to wait for readers.
+/// In pages (64 MiB): above this length, the log is truncated even if that must wait for readers.
 const LONG_LOG: i64 = 16 * 1024;
 
 pub(super) struct Upkeep {
@@ -27,7 +27,7 @@ impl Upkeep {
         Self { last: Instant::now(), pending: true, behind: false, log_pages: 0, checkpointer }
     }
 
-    /// How long the writer may wait for work; `None` means for ever.
+    /// How long the writer may wait for work; `None` means without a limit.
     pub(super) fn pause(&self) -> Option<Duration> {
         if self.behind {
             Some(Duration::ZERO)
@@ -38,7 +38,7 @@ impl Upkeep {
         }
     }
 
-    /// Whether upkeep is due; `wrote` says whether the last group wrote something.
+    /// Whether maintenance is due; `wrote` is whether the last group wrote something.
     pub(super) fn is_due(&mut self, wrote: bool) -> bool {
         self.pending |= wrote;
         self.behind || (self.pending && self.last.elapsed() >= INTERVAL)
@@ -46,15 +46,16 @@ impl Upkeep {
 
     /// Part of a group's transaction. A batch is as large as a group, so deleting keeps up with any load.
     pub(super) fn trim(&mut self, connection: &Connection, now: i64) -> rusqlite::Result<()> {
-        self.behind = trim::batch(connection, now, GROUP)?;
+        self.behind = trim::batch(connection, now, MAX_GROUP)?;
         queue::shorten_leases(connection, now)?;
         self.pending = self.behind;
         self.last = Instant::now();
         Ok(())
     }
 
-    /// Runs after the group was answered, so that no caller waits for it. The checkpointer copies most of the log; only
-    /// the writer can copy its end, and so begin the log anew, because nothing is written meanwhile.
+    /// Runs after the callers of the group have their results, so that none waits for it. The checkpointer copies most
+    /// of the log. Only the writer can copy its end and so restart the log, because nothing else is written at that
+    /// time.
     pub(super) fn checkpoint(&mut self, connection: &Connection, due: bool) -> rusqlite::Result<()> {
         if due {
             self.checkpointer.start();

@@ -1,4 +1,4 @@
-//! The thread that writes. All writes queued at one moment become one transaction, and so one fsync.
+//! The writer thread. It commits all queued writes in one transaction, which costs one fsync.
 
 mod group;
 mod step;
@@ -21,10 +21,10 @@ use crate::store::{StoreError, background::Running};
 use self::step::Operation;
 use super::{ballast::Ballast, checkpoint::Checkpointer, error::passes, time::Time, upkeep::Upkeep};
 
-/// Most queued writes; further ones are refused at once.
-const QUEUE: usize = 1024;
-/// Most writes in one transaction.
-pub(super) const GROUP: usize = 256;
+/// Maximum number of queued writes; further ones are refused immediately.
+const MAX_QUEUED: usize = 1024;
+/// Maximum number of writes in one transaction.
+pub(super) const MAX_GROUP: usize = 256;
 
 pub(super) struct Writer {
     queue: Option<SyncSender<Operation>>,
@@ -41,10 +41,10 @@ impl Writer {
         checkpointer: Checkpointer,
         running: Running,
     ) -> io::Result<Self> {
-        let (queue, operations) = sync_channel(QUEUE);
+        let (queue, operations) = sync_channel(MAX_QUEUED);
         let full = ballast.full();
         let work = move || {
-            if let ControlFlow::Break(error) = work(connection, &operations, &time, ballast, checkpointer) {
+            if let ControlFlow::Break(error) = run(connection, &operations, &time, ballast, checkpointer) {
                 running.failed(&error.to_string());
             }
         };
@@ -52,13 +52,13 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Some(thread), full })
     }
 
-    /// Whether new work may begin. Steps that finish accepted work are tried on a full disk too.
+    /// An error if the disk is full and no new work is accepted. Steps that finish accepted work run even then.
     pub(super) fn has_room(&self) -> Result<(), StoreError> {
         if self.full.load(Ordering::Relaxed) { Err(StoreError::Full) } else { Ok(()) }
     }
 
-    /// Runs `step` at the store's time, and returns when it is durable. A step that fails leaves no trace. It runs again
-    /// if another step of its group fails.
+    /// Runs `step` at the store's time, and returns when its changes are durable. The changes of a step that fails are
+    /// rolled back. A step may run twice: again if another step of its transaction fails.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         step: impl Fn(&Connection, i64) -> Result<T, StoreError> + Send + 'static,
@@ -70,7 +70,9 @@ impl Writer {
             TrySendError::Full(_) => unavailable("too many writes are waiting"),
             TrySendError::Disconnected(_) => unavailable("the writer has stopped"),
         })?;
-        let lost = |_| self.has_room().err().unwrap_or_else(|| unavailable("the write did not land, the log says why"));
+        let lost = |_| {
+            self.has_room().err().unwrap_or_else(|| unavailable("the write was not committed; the log has the reason"))
+        };
         answer.await.map_err(lost)?
     }
 }
@@ -80,15 +82,15 @@ impl Drop for Writer {
     fn drop(&mut self) {
         drop(self.queue.take());
         if let Some(thread) = self.thread.take() {
-            // The thread has already reported its panic.
+            // A panic of the thread is already logged.
             drop(thread.join());
         }
     }
 }
 
 /// Runs until the queue is closed or the disk fails. After a failed fsync the content of the disk is unknown, and a
-/// second fsync would report success: only a new process, which reads the disk, can tell.
-fn work(
+/// second fsync would report success. So the process ends, and the next one reads what is on the disk.
+fn run(
     mut connection: Connection,
     operations: &Receiver<Operation>,
     time: &Time,
@@ -96,7 +98,7 @@ fn work(
     checkpointer: Checkpointer,
 ) -> ControlFlow<Error> {
     let mut upkeep = Upkeep::new(checkpointer);
-    while let Some(group) = next(operations, &upkeep) {
+    while let Some(group) = next_group(operations, &upkeep) {
         ballast.look();
         let wrote = !group.is_empty();
         let due = upkeep.is_due(wrote);
@@ -104,7 +106,7 @@ fn work(
         let landed = match landed {
             Ok(landed) => landed,
             Err(error) => {
-                survive(error)?;
+                continue_or_break(error)?;
                 false
             }
         };
@@ -113,14 +115,15 @@ fn work(
         }
         // On a full disk too: after a checkpoint the log can be reused from its start.
         if let Err(error) = upkeep.checkpoint(&connection, due) {
-            survive(error)?;
+            continue_or_break(error)?;
         }
     }
     ControlFlow::Continue(())
 }
 
-/// The queued writes, without waiting for more. Empty if only upkeep is due; `None` at the end.
-fn next(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operation>> {
+/// Waits for a write and returns all that are queued. Empty if only maintenance is due; `None` once the queue is
+/// closed.
+fn next_group(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operation>> {
     let first = match upkeep.pause() {
         Some(pause) => match operations.recv_timeout(pause) {
             Ok(first) => first,
@@ -130,7 +133,7 @@ fn next(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operati
         None => operations.recv().ok()?,
     };
     let mut group = vec![first];
-    while group.len() < GROUP {
+    while group.len() < MAX_GROUP {
         match operations.try_recv() {
             Ok(operation) => group.push(operation),
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
@@ -140,12 +143,12 @@ fn next(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operati
 }
 
 /// Continues after temporary errors.
-fn survive(error: Error) -> ControlFlow<Error> {
+fn continue_or_break(error: Error) -> ControlFlow<Error> {
     if passes(&error) {
-        tracing::warn!(%error, "the store cannot write");
+        tracing::warn!(%error, "the store cannot write; trying again");
         ControlFlow::Continue(())
     } else {
-        tracing::error!(%error, "the store's disk failed, giving up");
+        tracing::error!(%error, "the store's disk failed; shutting down");
         ControlFlow::Break(error)
     }
 }
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_step_leaves_no_trace_and_undoes_no_other() {
+    async fn a_failed_step_is_rolled_back_without_the_others() {
         let directory = tempfile::tempdir().unwrap();
         let writer = start(directory.path(), |_| ());
         // Keeps the writer busy until the others are queued, so that they form one group.

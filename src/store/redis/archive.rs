@@ -10,8 +10,8 @@ use super::{
     RedisStore,
     job_positions::{JobPosition, ended_set, score_millis},
     key, leases, millis,
-    parse::{self, StoredJob, reply},
-    retries::Repeat,
+    parse::{self, StoredJob, from_value},
+    retries::ResendPolicy,
     script,
 };
 use crate::{
@@ -46,7 +46,7 @@ impl Archive for RedisStore {
         let mut jobs = Vec::with_capacity(places.len());
         for (place, value) in places.into_iter().zip(values) {
             // Deleted since it was listed, or incomplete.
-            let job = known(place, standing, reply(value)?).filter(|(_, of)| *of == instance);
+            let job = known(place, standing, from_value(value)?).filter(|(_, of)| *of == instance);
             jobs.extend(job.map(|(job, _)| job));
         }
         Ok(jobs)
@@ -54,7 +54,7 @@ impl Archive for RedisStore {
 
     async fn job(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<Option<JobInfo>, StoreError> {
         let fields: JobFields = self.one(&read_job(partition, &id.0)).await?;
-        let Some(StoredJob { instance: of, lane, .. }) = fields.0.clone().and_then(parse::read_job) else {
+        let Some(StoredJob { instance: of, lane, .. }) = fields.0.clone().and_then(parse::parse_job) else {
             return Ok(None);
         };
         let lease = leases::of_job(&id.0, fence_of(fields.1.as_deref()));
@@ -70,7 +70,7 @@ impl Archive for RedisStore {
         }
         let values = self.connection.run(&mut pipeline).await?;
         for ((standing, ..), value) in sets.into_iter().zip(values) {
-            let Some(score) = reply::<Option<f64>>(value)? else { continue };
+            let Some(score) = from_value::<Option<f64>>(value)? else { continue };
             let place = JobPosition { partition, id: id.0.clone(), at: score_millis(score) };
             let alive = from_millis(place.at) > self.retention_start(standing);
             return Ok(known(place, standing, fields).filter(|(_, of)| *of == instance && alive).map(|(job, _)| job));
@@ -90,7 +90,7 @@ impl Archive for RedisStore {
             // Expired jobs cannot be replayed, so this cannot race with a replay.
             let mut pipeline = redis::pipe();
             for (partition, value) in Partition::all().zip(values) {
-                for id in reply::<Vec<String>>(value)? {
+                for id in from_value::<Vec<String>>(value)? {
                     pipeline.cmd("ZREM").arg(ended_set(partition, instance, standing)).arg(&id);
                     pipeline.cmd("HDEL").arg(key::jobs(partition)).arg(fields_of(&id).as_slice());
                 }
@@ -132,7 +132,7 @@ impl Archive for RedisStore {
         let values = self.connection.run(&mut pipeline).await?;
         let mut notes = Vec::new();
         for (partition, value) in Partition::all().zip(values) {
-            let rows: Vec<(Vec<u8>, f64)> = reply(value)?;
+            let rows: Vec<(Vec<u8>, f64)> = from_value(value)?;
             let note = |bytes| LogEntry { partition, stream: journal.clone(), bytes };
             notes.extend(rows.into_iter().map(|(bytes, score)| (score, note(bytes))));
         }
@@ -164,7 +164,7 @@ impl Archive for RedisStore {
         for id in &removal.jobs {
             cmd.arg(&id.0);
         }
-        self.confirmed::<Value>(cmd, Repeat::Same).await?;
+        self.confirmed::<Value>(cmd, ResendPolicy::Same).await?;
         let mut pipeline = redis::pipe();
         for (journal, bytes) in &removal.log_entries {
             pipeline.cmd("ZREM").arg(key::journal(partition, journal)).arg(bytes);
@@ -203,7 +203,7 @@ fn read_job(partition: Partition, id: &str) -> Cmd {
 }
 
 fn known(place: JobPosition, standing: JobState, (job, state): JobFields) -> Option<(JobInfo, InstanceId)> {
-    let StoredJob { since, instance, lane, body } = parse::read_job(job?)?;
+    let StoredJob { since, instance, lane, body } = parse::parse_job(job?)?;
     let state = state.unwrap_or_else(|| "0 0 0 ".to_owned());
     let mut words = state.splitn(4, ' ').skip(1);
     let attempts = words.next()?.parse().ok()?;

@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     connection::{Connection, RuntimeThread},
     key,
-    parse::reply,
+    parse::from_value,
     script,
     time::StoreTime,
 };
@@ -86,7 +86,7 @@ impl Buckets {
 
     /// Decodes a peek: what [`Buckets::take`] would return, counting a unit due within [`MAX_CLOCK_LAG`].
     pub(super) fn decode_peek(&self, take: &TokenRequest, value: Value) -> Result<Allowance, StoreError> {
-        let tat: Option<i64> = reply(value)?;
+        let tat: Option<i64> = from_value(value)?;
         let now = (self.time.now() + MAX_CLOCK_LAG).as_millisecond().saturating_mul(1000);
         Ok(take.quota.take(tat.unwrap_or(0), now).1)
     }
@@ -96,7 +96,7 @@ impl Buckets {
     pub(super) fn take_command(&self, takes: &[&TokenRequest], units: u32) -> Cmd {
         let keys: Vec<String> = takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect();
         let mut cmd = script::TAKE.call(&keys);
-        cmd.arg(self.time.shift()).arg(units);
+        cmd.arg(self.time.test_offset_millis()).arg(units);
         for take in takes {
             cmd.arg(take.quota.interval_micros()).arg(take.quota.burst());
         }
@@ -136,22 +136,22 @@ impl Buckets {
 
     async fn take_batch(&self, key: &BatchKey, count: usize) -> Result<(i64, Vec<BucketReply>), StoreError> {
         let mut cmd = script::TAKE.call(&key.keys);
-        cmd.arg(self.time.shift()).arg(count);
+        cmd.arg(self.time.test_offset_millis()).arg(count);
         for (interval_micros, burst) in &key.quotas {
             cmd.arg(interval_micros).arg(burst);
         }
         let mut values = self.connection.run(redis::Pipeline::with_capacity(1).add_command(cmd)).await?;
         let (taken, buckets) = self.decode(values.pop().unwrap_or(Value::Nil))?;
         if buckets.len() != key.keys.len() {
-            return Err(StoreError::Corrupt("take.lua named other buckets".to_owned()));
+            return Err(StoreError::Corrupt("take.lua returned other buckets".to_owned()));
         }
         Ok((taken, buckets))
     }
 
     fn decode(&self, value: Value) -> Result<(i64, Vec<BucketReply>), StoreError> {
-        let numbers: Vec<i64> = reply(value)?;
+        let numbers: Vec<i64> = from_value(value)?;
         let [now, taken, buckets @ ..] = numbers.as_slice() else {
-            return Err(StoreError::Corrupt("take.lua said too little".to_owned()));
+            return Err(StoreError::Corrupt("take.lua returned too few values".to_owned()));
         };
         self.time.observe(*now);
         let (pairs, _) = buckets.as_chunks::<2>();

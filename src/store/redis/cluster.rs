@@ -26,7 +26,7 @@ use super::{
     error_hint,
     master::{ConfirmationSettings, Master},
     node::Node,
-    retries::{Recovery, Repeat, classify, explain, retry_delay, with_deadline},
+    retries::{Recovery, ResendPolicy, classify, explain, retry_delay, with_deadline},
     seed_nodes::{NodeAddress, SeedNodes},
     slot_map::{self, SlotMap},
 };
@@ -83,7 +83,10 @@ impl Cluster {
                 if !commands.iter().any(ClusterCommand::is_done) {
                     return Err(error.to_store_error());
                 }
-                tracing::debug!(error = error.describe(), "a part of the cluster is unreachable");
+                tracing::debug!(
+                    error = error.describe(),
+                    "some masters of the cluster are unreachable; using the replies of the others"
+                );
                 break;
             }
         }
@@ -91,19 +94,19 @@ impl Cluster {
     }
 
     /// Sends a write; in a durable store, waits until it is confirmed.
-    pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+    pub(super) async fn confirm(&self, cmd: Cmd, repeat: ResendPolicy, deadline: Instant) -> Result<Value, StoreError> {
         self.send_write(&cmd, repeat, self.confirmed.as_ref(), deadline).await
     }
 
     /// Sends a write that needs no confirmation by replicas.
-    pub(super) async fn write(&self, cmd: Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+    pub(super) async fn write(&self, cmd: Cmd, repeat: ResendPolicy, deadline: Instant) -> Result<Value, StoreError> {
         self.send_write(&cmd, repeat, None, deadline).await
     }
 
     async fn send_write(
         &self,
         cmd: &Cmd,
-        repeat: Repeat,
+        repeat: ResendPolicy,
         confirmed: Option<&ConfirmationSettings>,
         deadline: Instant,
     ) -> Result<Value, StoreError> {
@@ -116,7 +119,7 @@ impl Cluster {
         self.run_with_retries(commands, self.confirmed.as_ref(), deadline).await
     }
 
-    /// Asks one node about itself, with one retry if the connection broke.
+    /// Sends commands about one node to it, with one retry if the connection broke.
     pub(super) async fn ask_node(
         &self,
         node: &Node,
@@ -266,7 +269,7 @@ impl Cluster {
         {
             return Ok(Arc::clone(known));
         }
-        // One task refreshes for all that wait.
+        // One task refreshes for all waiting tasks.
         if let Some((began, error)) = &*failure
             && *began >= asked
         {
@@ -281,8 +284,8 @@ impl Cluster {
         found
     }
 
-    /// Asks all known nodes and takes the first map that covers the whole cluster. A stale one is corrected by
-    /// redirections.
+    /// Queries all known nodes and uses the first map that covers the whole cluster. If it is stale, redirections
+    /// correct it.
     async fn fetch_slot_map(&self, known: Option<&SlotMap>) -> RedisResult<Arc<SlotMap>> {
         let mut nodes = self.seeds.load().addresses.clone();
         for node in known.into_iter().flat_map(SlotMap::nodes) {
@@ -296,7 +299,7 @@ impl Cluster {
         let ranges = loop {
             match asked.next().await {
                 Some(Ok(ranges)) => break ranges,
-                // A node that refuses access explains more than one that does not answer.
+                // A refusal is more useful to report than a node that does not respond.
                 Some(Err(error)) if failure.as_ref().is_none_or(RedisError::is_io_error) => failure = Some(error),
                 Some(Err(_)) => {}
                 None => return Err(failure.unwrap_or_else(slot_map::cluster_down)),

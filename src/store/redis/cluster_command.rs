@@ -2,7 +2,7 @@
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
-use super::{retries::Repeat, seed_nodes::NodeAddress, slot};
+use super::{retries::ResendPolicy, seed_nodes::NodeAddress, slot};
 
 pub(super) struct ClusterCommand<'a> {
     cmd: &'a Cmd,
@@ -11,7 +11,7 @@ pub(super) struct ClusterCommand<'a> {
     pub(super) redirection: Option<Redirection>,
     /// The command only reads, and what it reads must be confirmed.
     pub(super) reads: bool,
-    repeat: Repeat,
+    repeat: ResendPolicy,
     /// An earlier attempt may have been applied.
     again: bool,
     value: Option<Value>,
@@ -25,11 +25,11 @@ pub(super) struct Redirection {
 
 impl<'a> ClusterCommand<'a> {
     pub(super) fn new(cmd: &'a Cmd) -> Self {
-        let (slot, repeat) = (slot::of_command(cmd), Repeat::Same);
+        let (slot, repeat) = (slot::of_command(cmd), ResendPolicy::Same);
         Self { cmd, slot, redirection: None, reads: false, repeat, again: false, value: None }
     }
 
-    pub(super) fn writing(cmd: &'a Cmd, repeat: Repeat) -> Self {
+    pub(super) fn writing(cmd: &'a Cmd, repeat: ResendPolicy) -> Self {
         Self { repeat, ..Self::new(cmd) }
     }
 
@@ -45,7 +45,7 @@ impl<'a> ClusterCommand<'a> {
     /// Records that an attempt may have been applied. Returns whether the command may be resent.
     pub(super) fn mark_sent(&mut self) -> bool {
         self.again = true;
-        self.repeat != Repeat::Never
+        self.repeat != ResendPolicy::Never
     }
 
     pub(super) fn is_asking(&self) -> bool {

@@ -13,7 +13,7 @@ use super::{
     confirmed_writer::{ConfirmedWriter, Durability},
     endpoint::Endpoint,
     node::Node,
-    retries::{REPORTING_RESERVE, Repeat, send_with_retries, write_with_retries},
+    retries::{REPORTING_RESERVE, ResendPolicy, send_with_retries, write_with_retries},
     seed_nodes::SeedNodes,
     slot, switch_master,
 };
@@ -123,7 +123,7 @@ impl Connection {
     }
 
     /// Sends a write; in a durable store, waits until it is confirmed.
-    pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
+    pub(super) async fn confirm(&self, cmd: Cmd, repeat: ResendPolicy) -> Result<Value, StoreError> {
         match &*self.topology {
             Topology::One { node, writer: Some(writer), .. } => {
                 write_with_retries(node, repeat, self.deadline(), |again| writer.run(repeat.of(&cmd, again), false))
@@ -135,7 +135,7 @@ impl Connection {
     }
 
     /// Sends a write that needs no confirmation by replicas, also in a durable store.
-    pub(super) async fn write(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
+    pub(super) async fn write(&self, cmd: Cmd, repeat: ResendPolicy) -> Result<Value, StoreError> {
         match &*self.topology {
             Topology::One { node, .. } => {
                 write_with_retries(node, repeat, self.deadline(), |again| node.write(repeat.of(&cmd, again))).await
@@ -149,8 +149,10 @@ impl Connection {
         match &*self.topology {
             _ if cmds.is_empty() => Ok(Vec::new()),
             Topology::One { writer: Some(writer), node, .. } => {
-                write_with_retries(node, Repeat::Same, self.deadline(), |_| writer.read(node, cmds.clone(), false))
-                    .await
+                write_with_retries(node, ResendPolicy::Same, self.deadline(), |_| {
+                    writer.read(node, cmds.clone(), false)
+                })
+                .await
             }
             Topology::One { writer: None, .. } => {
                 let mut pipeline = Pipeline::with_capacity(cmds.len());

@@ -129,10 +129,13 @@ impl Endpoint {
         let Self::Sentinels { sentinels, master, .. } = self else { return Some(Vec::new()) };
         let mut asked: FuturesUnordered<_> =
             sentinels.iter().map(|sentinel| with_connect_timeout(peers(sentinel.clone(), master))).collect();
-        while let Some(told) = asked.next().await {
-            match told {
+        while let Some(replies) = asked.next().await {
+            match replies {
                 Ok(peers) => return Some(peers),
-                Err(error) => tracing::debug!(error = error.category(), "a Sentinel does not name its peers"),
+                Err(error) => tracing::debug!(
+                    error = error.category(),
+                    "a Sentinel does not list the other Sentinels; using those that are configured"
+                ),
             }
         }
         None
@@ -203,9 +206,9 @@ async fn peers(sentinel: ConnectionInfo, master: &str) -> RedisResult<Vec<HostPo
     for about in ["SENTINELS", "REPLICAS"] {
         pipeline.cmd("SENTINEL").arg(about).arg(master);
     }
-    let told: Vec<Vec<HashMap<String, String>>> = pipeline.query_async(&mut connection).await?;
+    let replies: Vec<Vec<HashMap<String, String>>> = pipeline.query_async(&mut connection).await?;
     let place = |one: HashMap<String, String>| Some((one.get("ip")?.clone(), one.get("port")?.parse().ok()?));
-    Ok(told.into_iter().flatten().filter_map(place).collect())
+    Ok(replies.into_iter().flatten().filter_map(place).collect())
 }
 
 /// Bounds an attempt, so that a host that drops packets does not delay the others.

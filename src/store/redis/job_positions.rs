@@ -5,7 +5,7 @@ use redis::Value;
 use super::{
     RedisStore, key,
     leases::Lease,
-    parse::{StoredJob, reply},
+    parse::{StoredJob, from_value},
 };
 use crate::{
     domain::{InstanceId, Partition},
@@ -96,7 +96,7 @@ impl RedisStore {
         }
         let mut queues = Vec::new();
         for (partition, value) in Partition::all().zip(self.connection.run(&mut pipeline).await?) {
-            let lanes = reply::<Vec<String>>(value)?.into_iter().map(Lane);
+            let lanes = from_value::<Vec<String>>(value)?.into_iter().map(Lane);
             let ours = |lane: &Lane| lane.kind() == LaneKind::Callbacks && lane.instance() == Some(instance);
             queues.extend(lanes.filter(ours).map(|lane| (partition, lane)));
         }
@@ -132,7 +132,7 @@ pub(super) fn ended_set(partition: Partition, instance: InstanceId, standing: Jo
 fn read_positions(values: impl Iterator<Item = (Partition, Value)>) -> Result<Vec<JobPosition>, StoreError> {
     let mut places = Vec::new();
     for (partition, value) in values {
-        let rows: Vec<(String, f64)> = reply(value)?;
+        let rows: Vec<(String, f64)> = from_value(value)?;
         places.extend(rows.into_iter().map(|(id, score)| JobPosition { partition, id, at: score_millis(score) }));
     }
     Ok(places)

@@ -1,4 +1,4 @@
-//! Jobs: which are due, how they are settled, held back and replayed. How they are leased is in [`super::leasing`].
+//! Jobs: listing lanes with due jobs, settling, holding lanes and replaying. Leasing is in [`super::leasing`].
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use super::{
     RedisStore, key,
     leases::TIMER,
+    leasing::too_few_values,
     millis,
-    parse::{self, StoredJob, reply},
-    retries::Repeat,
+    parse::{self, StoredJob, from_value},
+    retries::ResendPolicy,
     script,
 };
 use crate::{
@@ -21,8 +22,8 @@ use crate::{
     },
 };
 
-/// Lanes read per partition and poll.
-const MAX_LANES: usize = 256;
+/// Maximum number of lanes read per partition and poll.
+const MAX_LANES_PER_POLL: usize = 256;
 
 #[async_trait]
 impl Jobs for RedisStore {
@@ -44,7 +45,7 @@ impl Jobs for RedisStore {
         if leased.lane == Lane::timer() {
             return self.settle_timer(leased, settlement).await;
         }
-        let (word, at, note) = match settlement {
+        let (action, at, note) = match settlement {
             Settlement::Done => ("done", 0, ""),
             Settlement::Delivered => ("ended", 0, ""),
             Settlement::Retry { at, note } => ("retry", at.as_millisecond(), note.as_str()),
@@ -52,7 +53,7 @@ impl Jobs for RedisStore {
             Settlement::Dead { note, .. } => ("ended", 0, note.as_str()),
         };
         let partition = leased.partition;
-        let (ended, memory, kept) = match settlement {
+        let (ended, retention, max_archived) = match settlement {
             Settlement::Delivered => {
                 (key::delivered(partition, leased.instance), DELIVERED_RETENTION, MAX_DELIVERED_JOBS)
             }
@@ -65,16 +66,16 @@ impl Jobs for RedisStore {
             key::leases(partition),
             ended,
         ]);
-        cmd.arg(self.time.shift())
+        cmd.arg(self.time.test_offset_millis())
             .arg(&leased.lane.0)
             .arg(&leased.id.0)
             .arg(leased.fence)
-            .arg(word)
+            .arg(action)
             .arg(at)
             .arg(note)
-            .arg(millis(memory))
-            .arg(kept);
-        let (now, settled): (i64, i64) = reply(self.connection.write(cmd, Repeat::Marked).await?)?;
+            .arg(millis(retention))
+            .arg(max_archived);
+        let (now, settled): (i64, i64) = from_value(self.connection.write(cmd, ResendPolicy::Marked).await?)?;
         if now > 0 {
             self.time.observe(now);
         }
@@ -91,9 +92,9 @@ impl Jobs for RedisStore {
                 .arg(key::hold(partition, lane))
                 .arg(until.as_millisecond())
                 .arg("PXAT")
-                .arg(until.as_millisecond() + millis(HOLD_RETENTION) - self.time.shift());
+                .arg(until.as_millisecond() + millis(HOLD_RETENTION) - self.time.test_offset_millis());
             if over {
-                // Listed at the end of the hold; the next lease reports its real due time.
+                // A held lane is listed with the end of its hold. The next lease corrects the due time.
                 let mut listed = redis::cmd("ZADD");
                 listed.arg(key::lanes(partition)).arg("XX").arg("LT").arg(now.as_millisecond()).arg(&lane.0);
                 pipeline.add_command(listed);
@@ -113,34 +114,37 @@ impl Jobs for RedisStore {
             key::dead(partition, instance),
             key::delivered(partition, instance),
         ]);
-        cmd.arg(self.time.shift()).arg(&lane.0).arg(&id.0);
+        cmd.arg(self.time.test_offset_millis()).arg(&lane.0).arg(&id.0);
         cmd.arg(millis(DEAD_RETENTION)).arg(millis(DELIVERED_RETENTION));
-        let (now, replayed): (i64, i64) = self.confirmed(cmd, Repeat::Never).await?;
+        let (now, replayed): (i64, i64) = self.confirmed(cmd, ResendPolicy::Never).await?;
         self.time.observe(now);
         Ok(replayed == 1)
     }
 }
 
 impl RedisStore {
-    /// Lanes with due work, and partitions with expired leases.
+    /// Lanes with due jobs, and partitions with expired leases. Unreachable partitions are left out.
     async fn due_lanes(&self) -> Result<(Vec<DueLane>, Vec<Partition>), StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
             let mut cmd = script::DUE.call(&[key::lanes(partition), key::timers(partition), key::leases(partition)]);
-            cmd.arg(self.time.shift()).arg(MAX_LANES).arg(millis(MAX_LEASE));
+            cmd.arg(self.time.test_offset_millis()).arg(MAX_LANES_PER_POLL).arg(millis(MAX_LEASE));
             pipeline.add_command(cmd);
         }
         let values = self.connection.run_partly(&mut pipeline).await?;
         let (mut due, mut lapsed) = (Vec::new(), Vec::new());
         for (partition, value) in Partition::all().zip(values) {
             let Some(value) = value else { continue };
-            let mut answer: Vec<String> = reply(value)?;
-            let lanes = answer.split_off(3);
-            self.time.observe(answer[0].parse().unwrap_or_default());
-            if answer[1] == "1" {
+            let answer: Vec<String> = from_value(value)?;
+            let [now, leases_expired, timers, lanes @ ..] = answer.as_slice() else {
+                return Err(too_few_values("due.lua"));
+            };
+            let now = now.parse().map_err(|_| StoreError::Corrupt("due.lua returned no time".to_owned()))?;
+            self.time.observe(now);
+            if leases_expired == "1" {
                 lapsed.push(partition);
             }
-            let timers = (&Lane::timer().0, &answer[2]);
+            let timers = (&Lane::timer().0, timers);
             let lanes = lanes.chunks_exact(2).map(|pair| (&pair[0], &pair[1]));
             for (lane, score) in std::iter::once(timers).chain(lanes) {
                 if let Some(since) = due_time(score) {
@@ -162,7 +166,7 @@ impl RedisStore {
     }
 }
 
-/// A score in milliseconds; `0` stands for none.
+/// Parses a score in milliseconds since the epoch. `None` if it is `0`, which stands for no due time.
 pub(super) fn due_time(score: &str) -> Option<Timestamp> {
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]
     let millis = score.parse::<f64>().unwrap_or_default() as i64;
@@ -170,5 +174,5 @@ pub(super) fn due_time(score: &str) -> Option<Timestamp> {
 }
 
 pub(super) fn stored_job(job: Vec<u8>) -> Result<StoredJob, StoreError> {
-    parse::read_job(job).ok_or_else(|| StoreError::Corrupt("a job without a head".to_owned()))
+    parse::parse_job(job).ok_or_else(|| StoreError::Corrupt("a stored job has no valid header".to_owned()))
 }

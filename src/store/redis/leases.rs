@@ -4,7 +4,7 @@ use super::{
     RedisStore,
     job_positions::score_millis,
     key, millis,
-    parse::{self, StoredJob, reply},
+    parse::{self, StoredJob, from_value},
     script,
 };
 use crate::{
@@ -114,7 +114,7 @@ impl RedisStore {
         }
         let mut listed = Vec::new();
         for (partition, value) in asked.into_iter().zip(self.connection.run(&mut pipeline).await?) {
-            let rows: Vec<(Vec<u8>, f64)> = reply(value)?;
+            let rows: Vec<(Vec<u8>, f64)> = from_value(value)?;
             listed.extend(rows.into_iter().map(|(member, end)| LeaseEntry {
                 partition,
                 member,
@@ -137,7 +137,7 @@ impl RedisStore {
         let values = if asked.is_empty() { Vec::new() } else { self.connection.run(&mut pipeline).await? };
         let mut jobs: Vec<Option<StoredJob>> = leases.iter().map(|_| None).collect();
         for (place, value) in asked.into_iter().zip(values) {
-            jobs[place] = reply::<Option<Vec<u8>>>(value)?.and_then(parse::read_job);
+            jobs[place] = from_value::<Option<Vec<u8>>>(value)?.and_then(parse::parse_job);
         }
         Ok(jobs)
     }

@@ -14,8 +14,8 @@ use super::{
     key,
     leases::TIMER,
     millis,
-    parse::{StoredJob, reply},
-    retries::Repeat,
+    parse::{StoredJob, from_value},
+    retries::ResendPolicy,
     script,
 };
 use crate::store::{
@@ -44,7 +44,7 @@ impl RedisStore {
                 Ok(answers) => batch.iter().zip(answers).for_each(|((place, _), answer)| granted[*place] = answer),
                 Err(error) if all_failed => return Err(error),
                 // The jobs that other masters have leased to us must be worked on.
-                Err(error) => tracing::debug!(%error, "a part of the due work could not be leased"),
+                Err(error) => tracing::debug!(%error, "jobs of some partitions could not be leased; trying again"),
             }
         }
         Ok(granted)
@@ -67,13 +67,13 @@ impl RedisStore {
     async fn lease_jobs(&self, batch: &[(usize, &LeaseRequest)]) -> Result<Vec<LeaseGrant>, StoreError> {
         let grant = key::new_grant(batch[0].1.partition);
         // Confirmed: a lease that a fail-over could undo must not be acted upon.
-        let answer = self.connection.confirm(self.lease_jobs_command(&grant, batch, true), Repeat::Marked).await;
+        let answer = self.connection.confirm(self.lease_jobs_command(&grant, batch, true), ResendPolicy::Marked).await;
         if is_in_doubt(&answer) {
             self.put_back_later(self.lease_jobs_command(&grant, batch, false));
         }
-        let answer: Vec<Value> = reply(answer?)?;
-        let [now, queues @ ..] = answer.as_slice() else { return Err(too_little("lease.lua")) };
-        self.time.observe(reply(now.clone())?);
+        let answer: Vec<Value> = from_value(answer?)?;
+        let [now, queues @ ..] = answer.as_slice() else { return Err(too_few_values("lease.lua")) };
+        self.time.observe(from_value(now.clone())?);
         batch.iter().zip(queues).map(|((_, request), queue)| leased_jobs(request, queue)).collect()
     }
 
@@ -90,7 +90,7 @@ impl RedisStore {
         });
         let keys: Vec<String> = std::iter::once(grant.to_owned()).chain(queues).collect();
         let mut cmd = script::LEASE.call(&keys);
-        cmd.arg(self.time.shift()).arg(millis(LEASE_DURATION)).arg(millis(MAX_HOLD)).arg(GROUP_SCAN);
+        cmd.arg(self.time.test_offset_millis()).arg(millis(LEASE_DURATION)).arg(millis(MAX_HOLD)).arg(GROUP_SCAN);
         for lane in batch.chunk_by(|(_, one), (_, next)| one.lane == next.lane) {
             let (_, LeaseRequest { lane: name, busy, .. }) = lane[0];
             cmd.arg(&name.0).arg(busy.len()).arg(&busy[..]).arg(lane.len());
@@ -104,14 +104,14 @@ impl RedisStore {
     async fn lease_timers(&self, batch: &[(usize, &LeaseRequest)]) -> Result<Vec<LeaseGrant>, StoreError> {
         let grant = key::new_grant(batch[0].1.partition);
         // Not confirmed: a timer that fires twice does no harm.
-        let answer = self.connection.write(self.lease_timers_command(&grant, batch, true), Repeat::Marked).await;
+        let answer = self.connection.write(self.lease_timers_command(&grant, batch, true), ResendPolicy::Marked).await;
         if is_in_doubt(&answer) {
             self.put_back_later(self.lease_timers_command(&grant, batch, false));
         }
-        let answer: Vec<Value> = reply(answer?)?;
-        let [now, fence, sets @ ..] = answer.as_slice() else { return Err(too_little("lease_timers.lua")) };
-        self.time.observe(reply(now.clone())?);
-        let fence: u64 = reply(fence.clone())?;
+        let answer: Vec<Value> = from_value(answer?)?;
+        let [now, fence, sets @ ..] = answer.as_slice() else { return Err(too_few_values("lease_timers.lua")) };
+        self.time.observe(from_value(now.clone())?);
+        let fence: u64 = from_value(fence.clone())?;
         sets.iter().map(|set| leased_timers(fence, set)).collect()
     }
 
@@ -121,22 +121,22 @@ impl RedisStore {
         let sets = sets.flat_map(|partition| [key::timers(partition), key::leases(partition)]);
         let keys: Vec<String> = std::iter::once(grant.to_owned()).chain(sets).collect();
         let mut cmd = script::LEASE_TIMERS.call(&keys);
-        cmd.arg(self.time.shift()).arg(millis(LEASE_DURATION)).arg(TIMER);
+        cmd.arg(self.time.test_offset_millis()).arg(millis(LEASE_DURATION)).arg(TIMER);
         for (_, request) in batch {
             cmd.arg(if takes { request.limit } else { 0 });
         }
         cmd
     }
 
-    /// Repeats a lease that got no answer, without leasing anything: what it took before is due again, and need not wait
-    /// for the end of its lease. Gives up when that has ended.
+    /// Repeats a lease that got no answer, without leasing anything: what it took before is due again, and need not
+    /// wait for the end of its lease. Gives up when that has ended.
     fn put_back_later(&self, mut cmd: Cmd) {
         cmd.arg("again");
         // The time of the request is over.
         let connection = self.connection.without_budget();
         tokio::spawn(async move {
             let deadline = Instant::now() + LEASE_DURATION;
-            while connection.write(cmd.clone(), Repeat::Same).await.is_err() && Instant::now() < deadline {
+            while connection.write(cmd.clone(), ResendPolicy::Same).await.is_err() && Instant::now() < deadline {
                 tokio::time::sleep(PUT_BACK_INTERVAL).await;
             }
         });
@@ -154,41 +154,47 @@ fn is_in_doubt(answer: &Result<Value, StoreError>) -> bool {
 
 /// The reply of `lease.lua` for one queue.
 fn leased_jobs(request: &LeaseRequest, queue: &Value) -> Result<LeaseGrant, StoreError> {
-    let Value::Array(queue) = queue else { return Err(too_little("lease.lua")) };
-    let [more, rows @ ..] = queue.as_slice() else { return Err(too_little("lease.lua")) };
+    let Value::Array(queue) = queue else { return Err(too_few_values("lease.lua")) };
+    let [more, rows @ ..] = queue.as_slice() else { return Err(too_few_values("lease.lua")) };
     let (rows, _) = rows.as_chunks::<5>();
     let jobs = rows.iter().map(|[id, fence, attempts, lapsed, job]| {
-        let StoredJob { since, instance, body, .. } = stored_job(reply(job.clone())?)?;
+        let StoredJob { since, instance, body, .. } = stored_job(from_value(job.clone())?)?;
         Ok(Leased {
             partition: request.partition,
-            id: JobId(reply(id.clone())?),
+            id: JobId(from_value(id.clone())?),
             instance,
             lane: request.lane.clone(),
-            fence: reply(fence.clone())?,
-            attempts: reply(attempts.clone())?,
-            lapsed: reply(lapsed.clone())?,
+            fence: from_value(fence.clone())?,
+            attempts: from_value(attempts.clone())?,
+            expired_leases: from_value(lapsed.clone())?,
             since,
             body,
         })
     });
-    Ok(LeaseGrant { jobs: jobs.collect::<Result<_, StoreError>>()?, more: due_time(&reply::<String>(more.clone())?) })
+    Ok(LeaseGrant {
+        jobs: jobs.collect::<Result<_, StoreError>>()?,
+        more: due_time(&from_value::<String>(more.clone())?),
+    })
 }
 
 /// The reply of `lease_timers.lua` for one set of timers.
 fn leased_timers(fence: u64, set: &Value) -> Result<LeaseGrant, StoreError> {
-    let Value::Array(set) = set else { return Err(too_little("lease_timers.lua")) };
-    let [more, rows @ ..] = set.as_slice() else { return Err(too_little("lease_timers.lua")) };
+    let Value::Array(set) = set else { return Err(too_few_values("lease_timers.lua")) };
+    let [more, rows @ ..] = set.as_slice() else { return Err(too_few_values("lease_timers.lua")) };
     let (rows, _) = rows.as_chunks::<2>();
     let jobs = rows.iter().map(|[locator, due]| {
-        let bytes: Vec<u8> = reply(locator.clone())?;
-        let locator =
-            Locator::from_slice(&bytes).ok_or_else(|| StoreError::Corrupt("a timer of nothing".to_owned()))?;
-        let since = due_time(&reply::<String>(due.clone())?).unwrap_or_default();
+        let bytes: Vec<u8> = from_value(locator.clone())?;
+        let locator = Locator::from_slice(&bytes)
+            .ok_or_else(|| StoreError::Corrupt("a timer entry is not a valid record locator".to_owned()))?;
+        let since = due_time(&from_value::<String>(due.clone())?).unwrap_or_default();
         Ok(Leased::timer(locator, fence, since))
     });
-    Ok(LeaseGrant { jobs: jobs.collect::<Result<_, StoreError>>()?, more: due_time(&reply::<String>(more.clone())?) })
+    Ok(LeaseGrant {
+        jobs: jobs.collect::<Result<_, StoreError>>()?,
+        more: due_time(&from_value::<String>(more.clone())?),
+    })
 }
 
-fn too_little(script: &str) -> StoreError {
+pub(super) fn too_few_values(script: &str) -> StoreError {
     StoreError::Corrupt(format!("{script} returned too few values"))
 }

@@ -7,8 +7,8 @@ use redis::{Cmd, Value};
 
 use super::{
     Durability, RedisStore, key, millis,
-    parse::{self, reply},
-    retries::Repeat,
+    parse::{self, from_value},
+    retries::ResendPolicy,
     script,
 };
 use crate::{
@@ -49,7 +49,7 @@ impl Limits for RedisStore {
         };
         let reservation = match held {
             Some(held) => {
-                let (now, holder): (i64, Vec<u8>) = reply(held)?;
+                let (now, holder): (i64, Vec<u8>) = from_value(held)?;
                 self.time.observe(now);
                 Some(parse::read_claim(&holder)?)
             }
@@ -77,14 +77,14 @@ impl RedisStore {
         rest: &mut redis::Pipeline,
         claim: Cmd,
     ) -> Result<(Vec<Value>, Option<Value>), StoreError> {
-        let (rest, held) = tokio::join!(self.connection.run(rest), self.connection.confirm(claim, Repeat::Same));
+        let (rest, held) = tokio::join!(self.connection.run(rest), self.connection.confirm(claim, ResendPolicy::Same));
         Ok((rest?, Some(held?)))
     }
 
     fn reserve_script(&self, reserve: &ReservationRequest) -> Cmd {
         let keys: Vec<String> = reserve.key.all().map(|key| key::reservation(reserve.partition, key)).collect();
         let mut cmd = script::RESERVE.call(&keys);
-        cmd.arg(self.time.shift()).arg(millis(RESERVATION_TTL));
+        cmd.arg(self.time.test_offset_millis()).arg(millis(RESERVATION_TTL));
         for fingerprint in reserve.fingerprint.all() {
             let gives_way = reserve.replaces.as_ref().map(|claim| parse::write_claim(fingerprint, claim));
             cmd.arg(parse::write_claim(fingerprint, &reserve.claim)).arg(gives_way.unwrap_or_default());

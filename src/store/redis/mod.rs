@@ -44,7 +44,7 @@ pub use confirmed_writer::Durability;
 pub use connection::addresses;
 
 use self::{
-    buckets::Buckets, change_pubsub::ChangePubSub, connection::Connection, parse::reply, retries::Repeat,
+    buckets::Buckets, change_pubsub::ChangePubSub, connection::Connection, parse::from_value, retries::ResendPolicy,
     time::StoreTime,
 };
 use super::{Background, StoreError};
@@ -80,12 +80,12 @@ impl RedisStore {
     async fn one<T: redis::FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
         let mut pipeline = redis::Pipeline::with_capacity(1);
         let mut values = self.connection.run(pipeline.add_command(cmd.clone())).await?;
-        reply(values.pop().unwrap_or(Value::Nil))
+        from_value(values.pop().unwrap_or(Value::Nil))
     }
 
     /// Sends a write that must survive a fail-over in a durable store.
-    async fn confirmed<T: redis::FromRedisValue>(&self, cmd: Cmd, repeat: Repeat) -> Result<T, StoreError> {
-        reply(self.connection.confirm(cmd, repeat).await?)
+    async fn confirmed<T: redis::FromRedisValue>(&self, cmd: Cmd, repeat: ResendPolicy) -> Result<T, StoreError> {
+        from_value(self.connection.confirm(cmd, repeat).await?)
     }
 }
 

@@ -204,7 +204,10 @@ impl Node {
             }
             *left = Some((place.clone(), Instant::now()));
         }
-        tracing::info!(left = format!("{}:{}", place.0, place.1), "Sentinels name another master of Redis");
+        tracing::info!(
+            left = format!("{}:{}", place.0, place.1),
+            "Redis failed over: the Sentinels name another master; connecting to it"
+        );
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.master_changes.send_replace(());
     }

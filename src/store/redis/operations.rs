@@ -11,9 +11,9 @@ use redis::Value;
 
 use super::{
     RedisStore, key, millis,
-    parse::{self, reply},
+    parse::{self, from_value},
     preflight,
-    retries::Repeat,
+    retries::ResendPolicy,
     script,
 };
 use crate::{
@@ -69,7 +69,7 @@ impl Operations for RedisStore {
     async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {
         let mut cmd = redis::cmd(if replace { "HSET" } else { "HSETNX" });
         cmd.arg(key::META).arg(name).arg(value);
-        self.confirmed::<Value>(cmd, Repeat::Same).await.map(drop)
+        self.confirmed::<Value>(cmd, ResendPolicy::Same).await.map(drop)
     }
 
     async fn preflight(&self) -> Result<Vec<String>, StoreError> {
@@ -95,10 +95,10 @@ impl Operations for RedisStore {
         let mut jobs = redis::pipe();
         let mut asked = Vec::new();
         for (partition, lane) in &queues {
-            let hold = reply::<Option<i64>>(next())?.map(from_millis).filter(|until| *until <= now + MAX_HOLD);
-            let depth: u64 = reply(next())?;
-            let front: Vec<(Vec<u8>, f64)> = reply(next())?;
-            let back: Vec<Vec<u8>> = reply(next())?;
+            let hold = from_value::<Option<i64>>(next())?.map(from_millis).filter(|until| *until <= now + MAX_HOLD);
+            let depth: u64 = from_value(next())?;
+            let front: Vec<(Vec<u8>, f64)> = from_value(next())?;
+            let back: Vec<Vec<u8>> = from_value(next())?;
             let backlog = kinds.entry(lane.kind().as_str()).or_insert_with(|| Backlog::empty(lane.kind().as_str()));
             backlog.add_waiting(lane, depth);
             if hold.is_some_and(|until| until > now) && depth > 0 && held_lanes.insert(lane) {
@@ -118,8 +118,8 @@ impl Operations for RedisStore {
         let values = if asked.is_empty() { Vec::new() } else { self.connection.run(&mut jobs).await? };
         for (kind, value) in asked.into_iter().zip(values) {
             // `None` if it was settled meanwhile.
-            let job: Option<Vec<u8>> = reply(value)?;
-            if let (Some(kept), Some(backlog)) = (job.and_then(parse::read_job), kinds.get_mut(kind)) {
+            let job: Option<Vec<u8>> = from_value(value)?;
+            if let (Some(kept), Some(backlog)) = (job.and_then(parse::parse_job), kinds.get_mut(kind)) {
                 backlog.observe_oldest(kept.since);
             }
         }
@@ -180,7 +180,7 @@ impl Operations for RedisStore {
         let mut pipeline = redis::pipe();
         for partition in self.partition_of_each_master().await? {
             let mut cmd = script::TAKE.call(&[key::canary(partition)]);
-            cmd.arg(self.time.shift()).arg(1).arg(1).arg(1_000_000);
+            cmd.arg(self.time.test_offset_millis()).arg(1).arg(1).arg(1_000_000);
             pipeline.add_command(cmd);
         }
         for value in self.connection.run_partly(&mut pipeline).await?.into_iter().flatten() {
@@ -193,7 +193,7 @@ impl Operations for RedisStore {
         let write = |partition| {
             let mut cmd = redis::cmd("SET");
             cmd.arg(key::trial(partition)).arg(1).arg("EX").arg(60);
-            self.confirmed::<Value>(cmd, Repeat::Same)
+            self.confirmed::<Value>(cmd, ResendPolicy::Same)
         };
         try_join_all(self.partition_of_each_master().await?.into_iter().map(write)).await.map(drop)
     }
@@ -219,7 +219,7 @@ impl RedisStore {
         let values = self.connection.run(&mut pipeline).await?;
         let mut queues: Vec<_> = Partition::all().map(|partition| (partition, Lane::timer())).collect();
         for (partition, value) in Partition::all().zip(values) {
-            let names: Vec<String> = reply(value)?;
+            let names: Vec<String> = from_value(value)?;
             queues.extend(names.into_iter().map(|name| (partition, Lane(name))));
         }
         Ok(queues)
@@ -228,6 +228,6 @@ impl RedisStore {
     /// The `INFO` of each master, with the master's name.
     async fn infos(&self) -> Result<Vec<(String, Result<String, StoreError>)>, StoreError> {
         let answers = self.connection.send_to_all_masters(&redis::cmd("INFO")).await?;
-        Ok(answers.into_iter().map(|(master, answer)| (master.name, answer.and_then(reply))).collect())
+        Ok(answers.into_iter().map(|(master, answer)| (master.name, answer.and_then(from_value))).collect())
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     store::{Job, Lane, Locator, RecordChange, RecordId, Reservation, StoreError, StoredRecord},
 };
 
-pub(super) fn reply<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
+pub(super) fn from_value<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
     T::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
@@ -36,7 +36,7 @@ pub(super) fn stored(
         Some((u64::from_be_bytes(*version), RecordId::from_parts(*id, locator), i64::from_be_bytes(until)))
     };
     let Some((version, id, until)) = head() else {
-        return Err(StoreError::Corrupt("a record without a head".to_owned()));
+        return Err(StoreError::Corrupt("a stored record has no valid header".to_owned()));
     };
     if from_millis(until) <= now {
         return Ok(None);
@@ -102,7 +102,7 @@ pub(super) struct StoredJob {
 }
 
 /// Reverses [`write_job`].
-pub(super) fn read_job(mut bytes: Vec<u8>) -> Option<StoredJob> {
+pub(super) fn parse_job(mut bytes: Vec<u8>) -> Option<StoredJob> {
     let (length, head) = first_line(&bytes)?;
     let mut words = head.splitn(4, ' ').skip(1);
     let since = from_millis(words.next()?.parse().ok()?);
@@ -117,7 +117,8 @@ pub(super) fn write_claim(fingerprint: Digest, claim: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn read_claim(bytes: &[u8]) -> Result<Reservation, StoreError> {
-    let (fingerprint, claim) =
-        bytes.split_first_chunk().ok_or_else(|| StoreError::Corrupt("a reservation that is none".to_owned()))?;
+    let (fingerprint, claim) = bytes
+        .split_first_chunk()
+        .ok_or_else(|| StoreError::Corrupt("a stored reservation has no valid header".to_owned()))?;
     Ok(Reservation { fingerprint: Digest::from_bytes(*fingerprint), claim: claim.to_vec() })
 }

@@ -8,8 +8,8 @@ use redis::{Cmd, Value};
 
 use super::{
     RedisStore, key, millis,
-    parse::{self, reply},
-    retries::Repeat,
+    parse::{self, from_value},
+    retries::ResendPolicy,
     script,
 };
 use crate::{
@@ -35,7 +35,7 @@ impl Records for RedisStore {
 
     async fn load(&self, id: RecordId) -> Result<Option<StoredRecord>, StoreError> {
         let mut values = self.connection.read(vec![parse::read_record(&key::record(id.locator()))]).await?;
-        let value = reply(values.pop().unwrap_or(Value::Nil))?;
+        let value = from_value(values.pop().unwrap_or(Value::Nil))?;
         Ok(self.read(id.locator(), value)?.filter(|stored| stored.id == id))
     }
 
@@ -48,24 +48,27 @@ impl Records for RedisStore {
             Some(take) => Some(self.buckets.decode_peek(take, values.pop().unwrap_or(Value::Nil))?),
             None => None,
         };
-        let records = places.iter().zip(values).map(|(place, value)| self.read(*place, reply(value)?));
+        let records = places.iter().zip(values).map(|(place, value)| self.read(*place, from_value(value)?));
         let records = records.collect::<Result<_, _>>()?;
         Ok(FindResult { allowance, records })
     }
 
     async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
-        let answer: Vec<Value> = self.confirmed(self.commit_script(change), Repeat::Marked).await?;
+        let answer: Vec<Value> = self.confirmed(self.commit_script(change), ResendPolicy::Marked).await?;
         let mut answer = answer.into_iter();
-        let word: String = reply(answer.next().unwrap_or(Value::Nil))?;
-        let now: i64 = reply(answer.next().unwrap_or(Value::Nil))?;
+        let word: String = from_value(answer.next().unwrap_or(Value::Nil))?;
+        let now: i64 = from_value(answer.next().unwrap_or(Value::Nil))?;
         self.time.observe(now);
         match word.as_str() {
             "applied" => {
                 for id in change.changed() {
                     self.pubsub.publish(id);
                 }
-                let leased =
-                    answer.skip(1).map(reply::<i64>).map(|flag| Ok(flag? == 1)).collect::<Result<_, StoreError>>()?;
+                let leased = answer
+                    .skip(1)
+                    .map(from_value::<i64>)
+                    .map(|flag| Ok(flag? == 1))
+                    .collect::<Result<_, StoreError>>()?;
                 Ok(CommitOutcome::Applied { leased })
             }
             "conflict" => Ok(CommitOutcome::Conflict),
@@ -75,7 +78,7 @@ impl Records for RedisStore {
                 "the write was not confirmed: its answer was lost, and something was written since".to_owned(),
             )),
             "late" => Ok(CommitOutcome::Late(from_millis(now))),
-            other => Err(StoreError::Corrupt(format!("commit.lua said {other}"))),
+            other => Err(StoreError::Corrupt(format!("commit.lua returned {other}"))),
         }
     }
 
@@ -102,7 +105,7 @@ impl Records for RedisStore {
         let values = self.connection.run(&mut pipeline).await?;
         let mut entries: Vec<(i64, Locator)> = Vec::new();
         for value in values {
-            for (member, score) in reply::<Vec<(Vec<u8>, f64)>>(value)? {
+            for (member, score) in from_value::<Vec<(Vec<u8>, f64)>>(value)? {
                 #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit 53 bits")]
                 entries.extend(Locator::from_slice(&member).map(|locator| (score as i64, locator)));
             }
@@ -114,7 +117,7 @@ impl Records for RedisStore {
         let values = self.connection.read(entries.iter().map(record).collect()).await?;
         let mut found = Vec::new();
         for ((created, locator), value) in entries.into_iter().zip(values) {
-            if let Some(stored) = parse::stored(locator, reply(value)?, self.time.now())? {
+            if let Some(stored) = parse::stored(locator, from_value(value)?, self.time.now())? {
                 found.push((Position { created_at: from_millis(created), id: stored.id }, stored));
             }
         }
@@ -143,7 +146,7 @@ impl RedisStore {
         }
         let script = if change.finishing { &script::COMMIT_OLD } else { &script::COMMIT_NEW };
         let mut cmd = script.call(&keys);
-        cmd.arg(self.time.shift())
+        cmd.arg(self.time.test_offset_millis())
             .arg(millis(LEASE_DURATION))
             .arg(message_keys)
             .arg(millis(MESSAGE_ID_RETENTION))

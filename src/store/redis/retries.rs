@@ -18,7 +18,7 @@ const IMMEDIATE_RETRY_DELAY: Duration = Duration::from_millis(5);
 
 /// How to resend a write that may already have been applied, because its reply was lost or its server was demoted.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeat {
+pub(super) enum ResendPolicy {
     /// Not at all: the caller would take its own first write for someone else's.
     Never,
     /// Unchanged: the write is idempotent.
@@ -27,7 +27,7 @@ pub(super) enum Repeat {
     Marked,
 }
 
-impl Repeat {
+impl ResendPolicy {
     pub(super) fn of(self, cmd: &Cmd, again: bool) -> Cmd {
         let mut cmd = cmd.clone();
         if again && self == Self::Marked {
@@ -77,7 +77,7 @@ pub(super) async fn send_with_retries(
 /// attempt may have been applied.
 pub(super) async fn write_with_retries<T, F>(
     node: &Node,
-    repeat: Repeat,
+    repeat: ResendPolicy,
     deadline: Instant,
     work: impl Fn(bool) -> F,
 ) -> Result<T, StoreError>
@@ -93,7 +93,7 @@ where
         let error = match outcome {
             Ok(done) => return Ok(done),
             Err(WriteError::Refused(error)) if worth(&error) => WriteError::Refused(error),
-            Err(WriteError::Broken(error)) if repeat != Repeat::Never && worth(&error) => {
+            Err(WriteError::Broken(error)) if repeat != ResendPolicy::Never && worth(&error) => {
                 again = true;
                 WriteError::Broken(error)
             }

@@ -34,7 +34,7 @@ impl StoreTime {
         }
     }
 
-    pub(super) fn shift(&self) -> i64 {
+    pub(super) fn test_offset_millis(&self) -> i64 {
         self.clock.offset_millis()
     }
 
@@ -44,7 +44,7 @@ impl StoreTime {
         let offset =
             |shift: i64| store_millis.saturating_sub(shift).saturating_mul(1000).saturating_sub(self.elapsed_us());
         // A request sent before a test shifted the clock is answered with the earlier shift.
-        let (seen, earlier) = (offset(self.shift()), offset(self.clock.previous_offset_millis()));
+        let (seen, earlier) = (offset(self.test_offset_millis()), offset(self.clock.previous_offset_millis()));
         let seen = if earlier.abs_diff(known) < seen.abs_diff(known) { earlier } else { seen };
         if !self.observed.load(Ordering::Relaxed) || seen > known || known - seen > MAX_STEP_US {
             self.offset_us.store(seen, Ordering::Relaxed);
@@ -56,7 +56,7 @@ impl StoreTime {
     /// grace period.
     pub(super) fn now(&self) -> Timestamp {
         let observed = self.observed.load(Ordering::Acquire);
-        let now = (self.offset_us.load(Ordering::Relaxed) + self.elapsed_us()) / 1000 + self.shift();
+        let now = (self.offset_us.load(Ordering::Relaxed) + self.elapsed_us()) / 1000 + self.test_offset_millis();
         // A local estimate must not become the lower bound for the store's clock.
         from_millis(if observed { self.forward.at(now) } else { now })
     }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_store_is_believed_from_its_first_word_on() {
+    fn the_first_reply_replaces_the_local_estimate() {
         for ahead in [900, 24 * 3_600_000] {
             let host = Clock::default();
             let off = |time: &StoreTime| time.now().as_millisecond() - host.wall().as_millisecond();
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_from_before_the_clock_was_pushed_says_nothing_of_the_push() {
+    fn a_reply_from_before_the_test_clock_was_shifted_is_not_misread() {
         let clock = Clock::default();
         let time = StoreTime::new(clock.clone());
         let asked = clock.wall().as_millisecond();

@@ -1,6 +1,7 @@
-//! Attacks on a login, by who attacks. Three actors: Mallory, Victor, and an app that believes whatever `redeem` says.
-//! Mallory wants into an account that is not hers, or Victor in hers; Victor presses every button he is shown, and each
-//! file says what else he does. The table of ways and attackers in the guide to logins rests on these.
+//! Attacks on a login, by attacker. There are three actors: the attacker Mallory, the victim Victor, and an app that
+//! trusts the response of `redeem`. Mallory tries to sign in to Victor's account, or to sign Victor in to hers. Victor
+//! presses every button that he is shown; each file describes what else he does. These tests are the evidence for the
+//! table of attacks in the guide to logins.
 
 mod forged;
 mod luring;

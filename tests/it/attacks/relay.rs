@@ -1,5 +1,5 @@
-//! Mallory's false page stands between Victor and the app, in real time: she begins at the app, shows Victor her link or QR
-//! code, and asks him for what the chat answers. Victor takes her page for the app's and types what it asks for.
+//! Mallory's false page stands between Victor and the app, in real time: she begins at the app, shows Victor her link
+//! or QR code, and asks him for the code in the reply. Victor mistakes her page for the app's and types it there.
 
 use super::{Actor, LOGIN_MODES, LoginMode, MALLORY, Scene, VICTOR, actors, verifier};
 use crate::{

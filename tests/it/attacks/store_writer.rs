@@ -1,4 +1,4 @@
-//! Mallory can write to Redis, but has none of the daemon's keys: what she moves there opens nothing.
+//! Mallory can write to Redis, but has none of the daemon's keys: records that she moves cannot be decrypted.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::domain::VerificationId;

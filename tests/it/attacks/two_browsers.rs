@@ -1,4 +1,4 @@
-//! Mallory and Victor hand each other what they got: links of answers, codes, pages.
+//! Mallory and Victor exchange what they received: links in replies, codes, pages.
 
 use serde_json::json;
 
@@ -44,8 +44,8 @@ async fn a_forwarded_link_works_only_in_modes_without_binding() {
     }
 }
 
-/// Victor begins, and Mallory, who has photographed his QR code, sends the message first. If `passes_on`, Victor uses the
-/// reply that she got.
+/// Victor begins, and Mallory, who has photographed his QR code, sends the message first. If `passes_on`, Victor uses
+/// the reply that she got.
 async fn intercept(way: LoginMode, passes_on: bool) -> bool {
     let mut scene = Scene::new(way).await;
     let (_, mut victor) = actors();

@@ -1,4 +1,4 @@
-//! Every limit that the document states is the one that is kept: at the limit a value is taken, one beyond it is named.
+//! Every limit in the document is enforced: a value at the limit is accepted, and one beyond it is reported.
 
 use countersign::http::contract::{Access, Operation, Parameter, operations};
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ async fn send(app: &Daemon, operation: &Operation, live: &Live, place: &Location
     app.send(request.body(body).unwrap()).await
 }
 
-/// What is said about a field.
+/// The schema of a field.
 fn fault(answer: &Answer, field: &str) -> Option<String> {
     let errors = answer.json["errors"].as_array()?;
     let named = errors.iter().find(|error| error["field"] == field)?;

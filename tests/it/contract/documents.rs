@@ -161,9 +161,9 @@ async fn the_verification_samples_accept_only_genuine_callbacks() {
         }
         let source = verify::samples().into_iter().find(|sample| sample.label == label).unwrap().source + driver;
         for (claim, genuine) in &claims {
-            // Rubbish may also be an exception.
-            let said = run(program, arguments, &source, claim);
-            assert_eq!(said.trim() == "true", *genuine, "{label}: {claim}: {said}");
+            // For malformed input the sample may also throw an exception.
+            let verdict = run(program, arguments, &source, claim);
+            assert_eq!(verdict.trim() == "true", *genuine, "{label}: {claim}: {verdict}");
         }
     }
     daemon.finish().await;

@@ -106,7 +106,7 @@ pub(super) async fn prepare(world: &World, daemon: &Daemon, operation: &Operatio
         live.put(values::CODE_NUMBER, phone.as_str());
     }
     if operation.id == "watchRequest" {
-        // What has ended is told at once.
+        // A verification that has ended is returned at once.
         daemon.post(&format!("/api/otp/v2/{WAHA}/requests/{}/cancel", link.text_of("uuid")), json!({})).await;
     }
     if needs(values::START_FIELD) {
@@ -165,7 +165,7 @@ async fn open_link(world: &World, daemon: &Daemon, link: &Answer, phone: &str, l
     live.put(values::FORM_FIELD, form_field(&daemon.get(&found).await.text));
 }
 
-/// A callback whose receiver said never again.
+/// A callback whose receiver responded 410.
 async fn given_up(world: &World, daemon: &Daemon, phone: &str) -> String {
     world.receiver.fail(410, 1);
     let link = daemon.create_link(json!({})).await;

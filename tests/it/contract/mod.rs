@@ -1,4 +1,5 @@
-//! The contract is what the daemon does: every example is executed, every answer is judged by the document.
+//! The API description matches the daemon: every example is executed, and every response is validated against the
+//! document.
 
 mod boundaries;
 mod documents;
@@ -101,7 +102,7 @@ async fn every_example_runs_and_has_the_documented_response() {
     daemon.finish().await;
 }
 
-/// What is shown has the members that really come.
+/// Examples have the members of the real responses.
 fn same_members(place: &str, example: &Value, answer: &Value) {
     match (example, answer) {
         (Value::Object(example), Value::Object(answer)) => {

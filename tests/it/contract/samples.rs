@@ -1,4 +1,5 @@
-//! The samples are run as they are shown. Which languages: `COUNTERSIGN_SAMPLES`, or else what every machine has.
+//! The code samples are run exactly as they are shown. Which languages: `COUNTERSIGN_SAMPLES`, or else what every
+//! machine has.
 
 use std::process::{Command, Stdio};
 
@@ -52,13 +53,13 @@ async fn every_sample_runs_unchanged() {
                 .env(samples::ENVIRONMENT[2], live.token())
                 .output()
                 .unwrap();
-            let heard = String::from_utf8_lossy(&output.stderr);
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success(), "{label}, {}: {heard}{said}\n{source}", operation.id);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let stdout = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{label}, {}: {stderr}{stdout}\n{source}", operation.id);
             let json = operation.answers[0].media == "application/json";
             assert!(
-                !json || serde_json::from_str::<serde_json::Value>(&said).is_ok(),
-                "{label}, {}: {said}",
+                !json || serde_json::from_str::<serde_json::Value>(&stdout).is_ok(),
+                "{label}, {}: {stdout}",
                 operation.id
             );
         }

@@ -1,4 +1,4 @@
-//! Two tenants and every operation: what belongs to the other one does not exist.
+//! Two tenants and every operation: resources of the other tenant get the response for unknown ones.
 
 use countersign::http::contract::{Access, operations, values};
 
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::daemon::{Answer, META, META_TOKEN};
 
-/// Names nobody's instance.
+/// Operations that name no instance.
 const UNKNOWN_INSTANCE: &str = "5f0c2a90-0000-4000-8000-0000000000ff";
 
-/// Values that belong to somebody.
+/// Values that belong to a tenant.
 const OWNED: [&str; 6] =
     [values::UUID, values::CODE_UUID, values::CALLBACK, values::REDEEM_TOKEN, values::OTP, values::POLL_TOKEN];
 

@@ -1,4 +1,4 @@
-//! Whether an answer is one that the document describes.
+//! Validates a response against the document.
 
 use countersign::http::contract::{Operation, openapi};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! The wire changes only on purpose: every schema of the document, beside the file that a review looks at.
+//! Detects unintended changes of the API: compares every schema of the document with a checked-in file.
 //!
 //! `COUNTERSIGN_BLESS=1 cargo test --test it -- contract::wire` writes the file anew.
 

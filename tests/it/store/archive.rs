@@ -1,4 +1,4 @@
-//! Looking back, and taking away.
+//! Listing and removing archived jobs.
 
 use std::{slice::from_ref, time::Duration};
 
@@ -112,7 +112,7 @@ pub(super) async fn waiting_callbacks_are_listed_without_a_lease(store: &dyn Sto
     clock.advance(Duration::from_secs(61));
     let leased = lease_callback(store).await;
     assert_eq!(leased.attempts, 1, "looking has spent nothing");
-    assert_eq!(jobs(store, JobState::Waiting).await.len(), 2, "also while somebody works on it");
+    assert_eq!(jobs(store, JobState::Waiting).await.len(), 2, "also while it is leased");
 }
 
 /// Pages of `size` from the first to the last.
@@ -129,7 +129,7 @@ async fn walk(store: &dyn Store, state: JobState, size: usize) -> Vec<JobInfo> {
     }
 }
 
-/// Whatever the size of a page: each job once and in one order, also where many have the same time.
+/// With any page size each job is listed once and in the same order, even if many have the same time.
 pub(super) async fn every_job_is_listed_once_in_pages(store: &dyn Store, _: &Clock) {
     const TIMES: u64 = 3;
     let due = store.now() + Duration::from_secs(600);
@@ -252,7 +252,7 @@ pub(super) async fn removed_jobs_are_never_leased(store: &dyn Store, clock: &Clo
     store.remove(&Removal { jobs: vec![in_hand.id.clone()], ..removal() }).await.unwrap();
     assert!(!store.settle(&in_hand, &Settlement::Retry { at: at(store, 0), note: String::new() }).await.unwrap());
     clock.advance(LEASE_DURATION * 2);
-    assert!(lease_of(store, HERE, &callback_lane(), 9).await.is_empty(), "what was in hand is gone as well");
+    assert!(lease_of(store, HERE, &callback_lane(), 9).await.is_empty(), "leased jobs are removed as well");
 
     let change = Change { jobs: ["x/1", "x/2", "y/1", "xx/1", "x"].map(job).into(), ..empty_change(HERE) };
     queue(store, vec![Job { lease: true, ..job("x/3") }]).await;

@@ -1,4 +1,4 @@
-//! Who waits is woken.
+//! Notifications of changed records.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::fixture::{applied, compare, create, id, record, version, wait_until_subscribed, write};
 use crate::wait::within_timeout;
 
-/// For what must not happen; a ring that comes later than this would go unseen.
+/// How long to wait for a notification that must not come.
 const NO_NOTIFICATION_TIMEOUT: Duration = Duration::from_millis(300);
 
 pub(super) async fn a_change_wakes_the_waiters_of_its_record(store: &dyn Store, _: &Clock) {

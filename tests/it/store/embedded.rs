@@ -1,4 +1,4 @@
-//! What only a store of files has to promise: one process, and nothing lost between two of them.
+//! Requirements on the embedded store alone: one process at a time, and no data lost when it restarts.
 
 use std::{
     fs,
@@ -123,7 +123,7 @@ async fn queued_writes_are_finished_on_close() {
     let store = open(directory.path(), &clock);
     let keys: Vec<_> = (0..500).map(|_| id()).collect();
     for &key in &keys {
-        // Nobody waits for the answer.
+        // The caller does not wait for the result.
         let _ = store.commit(&write(&store, key, 0, b"1")).now_or_never();
     }
     drop(store);
@@ -188,19 +188,19 @@ async fn expired_rows_are_removed() {
     assert!(store.load(kept).await.unwrap().is_some());
 }
 
-/// Of the write-ahead log: how often it was begun anew, because all of it had been copied into the database.
+/// How often the write-ahead log was restarted, because all of it had been copied into the database.
 fn log_restarts(directory: &Path) -> u32 {
     let log = fs::read(directory.join("countersign.sqlite-wal")).unwrap();
     log.get(12..16).map_or(0, |bytes| u32::from_be_bytes(bytes.try_into().unwrap()))
 }
 
 #[tokio::test]
-async fn the_log_is_copied_into_the_database_and_begun_anew() {
+async fn the_log_is_copied_into_the_database_and_restarted() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path(), &Clock::default());
     create(&store, id(), b"1").await;
     let before = log_restarts(directory.path());
-    crate::wait::until("the log is begun anew", async || {
+    crate::wait::until("the log is restarted", async || {
         create(&store, id(), b"2").await;
         log_restarts(directory.path()) > before
     })

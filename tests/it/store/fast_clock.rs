@@ -1,4 +1,4 @@
-//! What a process has written whose clock was two hours ahead, read when the clock is right again.
+//! Data written by a process whose clock was two hours ahead, read after the clock was corrected.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Empty stores, and short ways to say what a case writes.
+//! Empty stores, and helpers that build changes.
 
 use std::{any::Any, time::Duration};
 
@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 pub(super) struct Fixture {
     store: Box<dyn Store>,
-    /// What the store stands on: a directory, a server.
+    /// The directory or server of the store.
     _ground: Box<dyn Any>,
 }
 
@@ -50,7 +50,8 @@ pub(super) async fn in_a_cluster(cluster: &crate::cluster_server::Cluster, clock
     store
 }
 
-/// Waits until the store hears what other replicas tell: then it rings once for what it may have missed.
+/// Waits until the store is subscribed to the changes of other replicas: it then notifies once, for those it may have
+/// missed.
 pub(super) async fn wait_until_subscribed(store: &dyn Store) {
     let mut watch = store.changes().watch(id()).unwrap();
     assert!(crate::wait::within_timeout("it listens", watch.changed()).await);
@@ -180,7 +181,7 @@ pub(super) async fn lease_of(store: &dyn Store, partition: Partition, lane: &Lan
     poll_and_lease(store, partition, lane, limit).await.jobs
 }
 
-/// As a worker does: it looks at what is due, and leases.
+/// Lists due lanes and leases, as a worker does.
 pub(super) async fn poll_and_lease(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> LeaseGrant {
     store.due().await.unwrap();
     let request = LeaseRequest { partition, lane: lane.clone(), limit, busy: [].into() };

@@ -1,4 +1,4 @@
-//! Buckets, idempotency keys, and what a store says about itself.
+//! Buckets, idempotency keys, and the description of a store.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub(super) async fn parallel_requests_get_exactly_the_available_tokens(store: &d
             }
         }
         lefts.sort_unstable();
-        assert_eq!(lefts, (0..there).collect::<Vec<_>>(), "each is told of another place");
+        assert_eq!(lefts, (0..there).collect::<Vec<_>>(), "each gets another position");
         clock.advance(MINUTE * 7);
     }
     assert_eq!(take(store, &other).await, allowed(0), "another bucket is another matter");
@@ -116,7 +116,11 @@ pub(super) async fn an_exhausted_bucket_prevents_taking_from_the_others(store: &
     assert_eq!(all, [allowed(0), allowed(3), allowed(3)]);
     let admission = store.admit(&takes, Some(&reserve)).await.unwrap();
     assert_exhausted(admission.allowances[0]);
-    assert_eq!(admission.allowances[1..], [allowed(2), allowed(3)], "what is left is told, and nothing was taken");
+    assert_eq!(
+        admission.allowances[1..],
+        [allowed(2), allowed(3)],
+        "the remaining quota is returned, and nothing was taken"
+    );
     assert_eq!(admission.reservation.unwrap().claim, reserve.claim);
     assert_eq!(take(store, &four).await, allowed(2));
     assert_eq!(take(store, &other).await, allowed(1));

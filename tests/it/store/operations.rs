@@ -1,4 +1,4 @@
-//! What operators ask for: what waits, and who works here.
+//! Operator queries: backlog and replicas.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub(super) async fn the_backlog_is_reported_by_kind(store: &dyn Store, clock: &C
     near(of(&store.backlog().await.unwrap(), "timer").overdue, first + Duration::from_secs(100));
 }
 
-/// Our own back-off is no lateness; what is due after it is.
+/// The delay between two attempts does not count as lateness.
 pub(super) async fn done_and_dead_jobs_are_not_part_of_the_backlog(store: &dyn Store, _: &Clock) {
     queue(store, vec![job("a")]).await;
     let leased = lease_one(store).await;
@@ -89,9 +89,9 @@ pub(super) async fn heartbeats_are_kept_for_a_day(store: &dyn Store, clock: &Clo
 }
 
 pub(super) async fn a_store_describes_itself(store: &dyn Store, _: &Clock) {
-    let told = store.describe().await.unwrap();
-    assert!(told.text.starts_with("Redis ") || told.text.starts_with("SQLite "), "{told:?}");
-    assert!(told.used_bytes > 0 && told.limit_bytes > told.used_bytes, "{told:?}");
+    let description = store.describe().await.unwrap();
+    assert!(description.text.starts_with("Redis ") || description.text.starts_with("SQLite "), "{description:?}");
+    assert!(description.used_bytes > 0 && description.limit_bytes > description.used_bytes, "{description:?}");
 }
 
 pub(super) async fn held_jobs_are_not_overdue(store: &dyn Store, clock: &Clock) {

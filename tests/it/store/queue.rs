@@ -1,4 +1,4 @@
-//! Many jobs: which of them come, when, and in whose hands.
+//! Many jobs: which are leased, when, and by which worker.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -179,7 +179,7 @@ pub(super) async fn consecutive_expired_leases_are_counted(store: &dyn Store, cl
     for lapsed in 1..4 {
         clock.advance(LEASE_DURATION);
         let leased = lease_one(store).await;
-        assert_eq!((leased.lapsed, leased.attempts), (lapsed, 0));
+        assert_eq!((leased.expired_leases, leased.attempts), (lapsed, 0));
     }
     clock.advance(LEASE_DURATION);
     for settlement in [
@@ -193,13 +193,13 @@ pub(super) async fn consecutive_expired_leases_are_counted(store: &dyn Store, cl
         if !matches!(settlement, Settlement::Dead { .. }) {
             clock.advance(Duration::from_millis(10));
             let next = lease_one(store).await;
-            assert_eq!(next.lapsed, 0, "after {settlement:?}");
+            assert_eq!(next.expired_leases, 0, "after {settlement:?}");
             assert!(store.settle(&next, &Settlement::Postpone { at: at(store, 0) }).await.unwrap());
             clock.advance(Duration::from_millis(10));
         }
     }
     assert!(store.replay(job("a").instance, HERE, &JobId("a".to_owned())).await.unwrap());
-    assert_eq!(lease_one(store).await.lapsed, 0);
+    assert_eq!(lease_one(store).await.expired_leases, 0);
 }
 
 pub(super) async fn a_hold_can_be_ended(store: &dyn Store, _: &Clock) {

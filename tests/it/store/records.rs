@@ -1,4 +1,4 @@
-//! One change: what refuses it, and that it lands whole or not at all.
+//! Commits of one change: when they are refused, and that they are atomic.
 
 use std::{slice::from_ref, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What a store remembers for days.
+//! Retention of archived jobs and message ids.
 
 use std::time::Duration;
 

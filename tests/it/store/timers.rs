@@ -55,7 +55,7 @@ pub(super) async fn a_timer_that_is_not_settled_is_due_again(store: &dyn Store, 
     assert!(lease_timers(store, HERE).await.is_empty());
     clock.advance(Duration::from_secs(20));
     let again = lease_timers(store, HERE).await.remove(0);
-    assert_eq!((again.attempts, again.lapsed), (0, 0));
+    assert_eq!((again.attempts, again.expired_leases), (0, 0));
     settle(store, &again, Settlement::Retry { at: at(store, 5), note: "why".to_owned() }).await;
     clock.advance(Duration::from_secs(5));
     assert_eq!(lease_timers(store, HERE).await.len(), 1);

@@ -37,7 +37,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* Another configuration is another object: a pod never sees that of another revision. */}}
+{{/* The name contains a digest of the configuration, so that a pod never mounts that of another revision. */}}
 {{- define "countersign.configMapName" -}}
 {{- printf "%s-%s" (include "countersign.fullname" .) (include "countersign.config" . | sha256sum | trunc 10) }}
 {{- end }}
@@ -58,7 +58,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* The host people see. */}}
+{{/* The host name of publicUrl. */}}
 {{- define "countersign.host" -}}
 {{- (urlParse .Values.publicUrl).host | regexFind "^[^:]+" }}
 {{- end }}
@@ -67,7 +67,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if eq .Values.store.kind "embedded" }}1{{ else if .Values.autoscaling.enabled }}{{ .Values.autoscaling.minReplicas }}{{ else }}{{ .Values.replicaCount | default 2 }}{{ end }}
 {{- end }}
 
-{{/* Networks that callbacks may reach, as the instances' own keys say. */}}
+{{/* Networks that callbacks may reach: callback_allow_networks of all instances. */}}
 {{- define "countersign.callbackNetworks" -}}
 {{- $networks := list }}
 {{- with .Values.config.instance_default }}{{ $networks = concat $networks (.callback_allow_networks | default list) }}{{ end }}

@@ -35,7 +35,7 @@
 {{- end }}
 {{- end }}
 
-{{/* The configuration file. What the chart decides wins over `config`. */}}
+{{/* The configuration file. Keys that the chart sets take precedence over `config`. */}}
 {{- define "countersign.config" -}}
 {{- $store := dict }}
 {{- if eq .Values.store.kind "embedded" }}

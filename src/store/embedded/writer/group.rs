@@ -7,7 +7,7 @@ use super::{
     step::{Effect, Operation},
 };
 
-/// What became of a transaction.
+/// The outcome of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Committed,
@@ -26,7 +26,7 @@ enum Isolation {
     Savepoints,
 }
 
-/// Applies a group and answers each of its callers. Returns `false` if it was not committed.
+/// Applies a group and sends each caller its result. Returns `false` if it was not committed.
 ///
 /// Steps rarely fail, so the group runs without savepoints at first, and with them only if a step has failed.
 pub(super) fn land(
@@ -50,7 +50,7 @@ pub(super) fn land(
             operation.answer();
         }
     } else {
-        tracing::warn!("SQLite rolled a group of writes back");
+        tracing::warn!("SQLite rolled back a group of writes");
     }
     Ok(committed)
 }

@@ -1,4 +1,4 @@
-//! A queued write, and the way back to its caller.
+//! A queued write, and the channel for its result.
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -21,7 +21,8 @@ pub(super) trait Step: Send {
     /// Runs the step and keeps its result. If the transaction is undone, the step can run again.
     fn run(&mut self, connection: &Connection, now: i64) -> Effect;
 
-    /// Sends the result of the last run to the caller. Dropping the step instead tells the caller that it was lost.
+    /// Sends the result of the last run to the caller. Dropping the step instead reports to the caller that it was
+    /// lost.
     fn answer(self: Box<Self>);
 }
 

@@ -56,8 +56,8 @@ local FIRST_KEY = messages + 5
 
 local again = ARGV[#ARGV] == 'again'
 
--- The earlier answer, if this commit has been applied before. Sealed bytes never repeat, so finding the same bytes
--- proves that this commit wrote them.
+-- The earlier answer, if this commit has been applied before. Encrypted bytes never repeat, so finding the same
+-- bytes proves that this commit wrote them.
 local function answer_again()
   local key = FIRST_KEY
   local arg = FIRST_ARG

@@ -14,8 +14,8 @@ local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
 
 local lapsed = 0
--- ZRANGE, twice: the work of a process that died goes on elsewhere. A lease that ends too late was written by a clock
--- that was ahead. The second call is needed only if there are leases.
+-- ZRANGE, twice: finds expired leases, whose jobs another process must attempt. A lease that ends too late was written
+-- by a clock that was ahead. The second call is needed only if there are leases.
 local first = call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
 if first then
   local last = call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')[2]
@@ -26,6 +26,6 @@ end
 
 -- ZRANGEBYSCORE: whether a timer is due.
 local timer = call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1)
--- ZRANGEBYSCORE: only queues with due work are looked at, however many queues there are.
+-- ZRANGEBYSCORE: reads only lanes with due work, for any number of lanes.
 local lanes = call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[2])
 return {now, lapsed, timer[2] or 0, unpack(lanes)}

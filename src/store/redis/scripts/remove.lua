@@ -44,7 +44,7 @@ local function of_a_group(id)
   return groups[string.match(id, '^([^/]*)/') or '']
 end
 
--- ZRANGE, ZREM: a job in hand can no longer be settled.
+-- ZRANGE, ZREM: a leased job can no longer be settled.
 for _, lease in ipairs(call('ZRANGE', KEYS[5], 0, -1)) do
   local id = string.match(lease, '^(.*)|%d+$')
   if id and (ids[id] or of_a_group(id)) then

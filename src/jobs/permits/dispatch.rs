@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{Permit, Permits};
 use crate::{domain::Verification, store::Leased};
 
-/// A job in hand: attempted at once if its permit has begun, otherwise in its turn.
+/// A claimed job: attempted at once if its permit has started, otherwise queued.
 pub struct StartableJob {
     pub leased: Leased,
     pub permit: Permit,
@@ -35,9 +35,9 @@ impl LocalDispatch {
         (Self { permits, sender }, receiver)
     }
 
-    /// Never waits; the number of permits bounds the channel. If the worker is gone, the lease expires and another
-    /// replica takes the job.
-    pub fn give(&self, job: StartableJob) {
+    /// Never waits: the number of permits bounds the channel. If the worker has stopped, the lease expires and another
+    /// replica attempts the job.
+    pub fn dispatch(&self, job: StartableJob) {
         let _ = self.sender.send(job);
     }
 }
