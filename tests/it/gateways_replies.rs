@@ -31,7 +31,7 @@ pub(crate) fn build(kind: &str, settings: &Value) -> Result<Arc<dyn Gateway>, St
 pub(crate) fn settings(kind: &str) -> Value {
     match kind {
         "cloud-api" => json!({ "access_token": "key", "phone_number_id": 777 }),
-        "360dialog" => json!({ "api_key": "key" }),
+        "360dialog" | "whapi" => json!({ "api_key": "key" }),
         "gupshup-v3" => json!({ "api_key": "key", "app_id": "app-1" }),
         "waha" => json!({ "api_key": "key", "url": "http://waha:3000/" }),
         "hypersender" => json!({ "api_key": "key", "instance": "5f0c2a90" }),
@@ -39,7 +39,6 @@ pub(crate) fn settings(kind: &str) -> Value {
         "twilio" => json!({ "account_sid": "AC1", "from": "+12025550142" }),
         "vonage" => json!({ "api_key": "key", "api_secret": "pass", "from": "12025550142" }),
         "bird" => json!({ "workspace_id": "w", "channel_id": "c", "access_key": "key" }),
-        "whapi" => json!({ "api_key": "key" }),
         "green-api" => json!({ "api_key": "key", "instance": "1100000777" }),
         "chatwoot" => json!({ "url": "https://cw.example.test", "account_id": 1, "api_key": "key" }),
         other => panic!("{other}"),

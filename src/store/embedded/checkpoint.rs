@@ -38,7 +38,7 @@ impl Checkpointer {
                 match copied {
                     Ok(()) => {}
                     Err(error) if passes(&error) => {
-                        tracing::warn!(%error, "a checkpoint of the write-ahead log failed; trying again")
+                        tracing::warn!(%error, "a checkpoint of the write-ahead log failed; trying again");
                     }
                     Err(error) => {
                         tracing::error!(%error, "the store's disk failed; shutting down");
