@@ -32,7 +32,7 @@
 //!
 //! # From a webhook to the callback
 //!
-//! 1. [`http::webhook::receive`] authenticates the raw bytes with [`gateway::Gateway::authenticate`] and turns them into
+//! 1. `http::webhook::receive` authenticates the raw bytes with [`gateway::Gateway::authenticate`] and turns them into
 //!    events with [`gateway::Gateway::parse`].
 //! 2. [`service::Service::receive`] extracts at most three codes ([`domain::message_codes::find_codes`]) and finds their
 //!    links in one round trip ([`store::Records::find`]).
@@ -43,19 +43,19 @@
 //!    conflict, step 3 is repeated. Only after the commit does the gateway get its 200.
 //! 6. [`jobs::permits::LocalDispatch::dispatch`] starts the jobs that this process has a permit for. [`worker::Worker::poll`]
 //!    of any replica leases the others.
-//! 7. [`worker::callback::deliver`] signs the body and sends it through [`egress::Egress::send`].
+//! 7. `worker::callback::deliver` signs the body and sends it through [`egress::Egress::send`].
 //!
 //! # From a request to the stored link
 //!
-//! 1. [`http::api::generate_link`] authenticates the caller ([`http::auth::authenticate`]) and reads the body
-//!    ([`http::body::fields`]).
+//! 1. `http::api::generate_link` authenticates the caller (`http::auth::authenticate`) and reads the body
+//!    (`http::body::fields`).
 //! 2. [`service::link_request::parse`] checks every field and reports all faults at once.
 //! 3. [`service::Service::create_link`] draws a nonce. Key and nonce yield the code ([`domain::KeyRing::link_code`]), and
 //!    the code yields the id, so the code is stored nowhere.
 //! 4. [`service::Service::admit`] takes from the limits and claims the idempotency key, in one round trip.
 //! 5. [`domain::Verification::link`] is the new record, and [`store::record::encode`] encrypts it.
 //! 6. [`store::Records::commit`] writes it with its expiry timer.
-//! 7. [`http::view::link`] renders the answer.
+//! 7. `http::view::link` renders the answer.
 //!
 //! # From a job to its end
 //!
@@ -64,7 +64,7 @@
 //! 2. [`worker::Worker::start`] runs it as a separate task, in the order of its lane.
 //! 3. [`worker::Worker::run_supervised`] makes a settlement of a panic, and of a shutdown.
 //! 4. [`worker::Worker::run_job`] decrypts the payload ([`jobs::payload::JobPayload::open_leased`]).
-//! 5. [`worker::callback::deliver`], [`worker::reply::send`], [`worker::code::send`] or [`worker::timer::fire`] does the
+//! 5. `worker::callback::deliver`, `worker::reply::send`, `worker::code::send` or `worker::timer::fire` does the
 //!    work. Replies and codes are rendered only now.
 //! 6. [`store::Jobs::settle`] records the [`store::Settlement`], unless the lease has expired and another worker has the
 //!    job.

@@ -2,7 +2,7 @@
 //! exchange a code, and which key signs (OpenID Connect Core 1.0, RFC 6749, RFC 7636, RFC 9207, RFC 9700).
 //!
 //! A login itself is an ordinary link. Its request holds the [`Authorization`], and the link's
-//! [`decide`](super::Protocol::decide) exchanges the code.
+//! [`decide`](super::StateMachine::decide) exchanges the code.
 
 mod authorize;
 mod client;
