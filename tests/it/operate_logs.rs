@@ -103,7 +103,7 @@ async fn an_authenticated_callers_trace_reaches_gateway_and_receiver() {
     let traced: Vec<Value> = lines(&written).into_iter().filter(|line| line["trace_id"] == TRACE).collect();
     let messages: Vec<&str> = traced.iter().map(|line| line["message"].as_str().unwrap()).collect();
     assert_eq!(messages.iter().filter(|message| **message == "request").count(), 1, "{messages:?}");
-    assert_eq!(messages.iter().filter(|message| **message == "attempt").count(), 2, "{messages:?}");
+    assert_eq!(messages.iter().filter(|message| **message == "a job attempt finished").count(), 2, "{messages:?}");
 }
 
 /// An unauthenticated client decides neither what is recorded nor in which trace.

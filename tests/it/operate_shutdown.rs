@@ -63,7 +63,7 @@ async fn jobs_that_do_not_finish_in_time_are_released_at_once() {
     world.receiver.release();
     assert_eq!(status, Some(0), "{written}");
     assert!(took < Duration::from_secs(40), "{took:?}");
-    assert!(written.contains("releasing their jobs"), "{written}");
+    assert!(written.contains("releasing their leases"), "{written}");
     // A lease lasts 15 s from the start of the attempt.
     let store = RedisStore::new(&world.test_store.url(), Durability::Standard, Clock::default()).unwrap();
     let due = store.due().await.unwrap();
