@@ -224,7 +224,7 @@ impl Browser {
     /// Taps on the page of a request: the path of the start page.
     pub(crate) async fn agree(&mut self, page: &str) -> String {
         let begun = self.submit(&Server::path("continue"), &[("request", &sealed(page))]).await;
-        assert_eq!(begun.status, 303, "{}", begun.text);
+        assert_eq!(begun.status, 303, "retry-after {:?}: {}", begun.header("retry-after"), begun.text);
         path_of(&begun)
     }
 
