@@ -65,3 +65,16 @@ fn check(text: &str) -> Vec<String> {
     let faults = checked.err().unwrap_or_default();
     faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect()
 }
+
+/// Helm must accept every kind that `serve` accepts.
+#[test]
+fn the_chart_knows_every_kind_of_gateway() {
+    let schema = include_str!("../../deploy/helm/countersign/values.schema.json");
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    let listed = &schema["$defs"]["instance"]["properties"]["gateway"]["properties"]["kind"]["enum"];
+    let mut listed: Vec<&str> = listed.as_array().unwrap().iter().map(|kind| kind.as_str().unwrap()).collect();
+    let mut kinds: Vec<&str> = countersign::gateway::kinds().collect();
+    listed.sort_unstable();
+    kinds.sort_unstable();
+    assert_eq!(listed, kinds);
+}
