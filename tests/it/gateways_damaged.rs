@@ -119,7 +119,7 @@ async fn what_could_not_be_parsed_is_kept_for_a_day_and_erased_on_request(store:
     let kept = ask(&daemon).await;
     let messages = kept.data("messages").as_array().unwrap();
     assert_eq!(messages.len(), 2, "{}", kept.text);
-    assert!(messages[1]["meaning"].as_str().unwrap().contains("without an id"), "{}", kept.text);
+    assert!(messages[1]["meaning"].as_str().unwrap().contains("a message has no id"), "{}", kept.text);
     assert!(messages[1]["webhook"].as_str().unwrap().contains("447700900123"), "{}", kept.text);
     assert!(messages[0]["webhook"].as_str().unwrap().contains("no object"), "{}", kept.text);
     let metrics = http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap();
