@@ -56,6 +56,8 @@ async fn encoded_webhooks_of_every_gateway_verify() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_encodings_and_bombs_are_refused() {
+    // 4 MB in 4 kB, and 40 MB in 40 kB.
+    let bombs = [4_000_000, 40_000_000].map(|size| gzip(&vec![b' '; size]));
     let daemon = Daemon::start().await;
     for (index, (name, ..)) in GATEWAY_TABLES.iter().enumerate() {
         for coding in ["br", "zstd", "gzip, gzip", "compress"] {
@@ -70,9 +72,8 @@ async fn other_encodings_and_bombs_are_refused() {
         webhook.body.truncate(webhook.body.len() / 2);
         let cut = Daemon::post(&url, &webhook).await;
         assert!(cut == 400 || cut == 401, "{name}: {cut}");
-        // 4 MB in 4 kB, and 100 MB in 100 kB.
-        for size in [4_000_000, 100_000_000] {
-            webhook.body = gzip(&vec![b' '; size]);
+        for bomb in &bombs {
+            webhook.body.clone_from(bomb);
             let refused = Daemon::post(&url, &webhook).await;
             assert!([400, 401, 413].contains(&refused), "{name}: {refused}");
         }
