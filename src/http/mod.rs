@@ -27,7 +27,7 @@ mod oidc;
 pub mod operator;
 pub(crate) mod origin;
 mod pages;
-mod prefix;
+mod path;
 pub mod problem;
 pub mod qr;
 mod query;
@@ -157,6 +157,5 @@ pub fn routes(config: &mut ServiceConfig) {
     let table: Vec<&'static RouteEntry> = all_routes().collect();
     let everything = route::register(web::scope(""), &table, "").default_service(web::to(not_found));
     let everything = everything.wrap(from_fn(address_limit::limit_by_address)).wrap(from_fn(pages::as_pages));
-    let everything = everything.wrap(from_fn(span::observe)).wrap(from_fn(prefix::strip));
-    config.service(everything.wrap(from_fn(route::normalize_path)));
+    config.service(everything.wrap(from_fn(span::observe)).wrap(from_fn(path::rewrite)));
 }

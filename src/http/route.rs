@@ -1,12 +1,8 @@
 //! Entries of a route table, and their registration with actix.
 
 use actix_web::{
-    Error, HttpRequest, HttpResponse, Resource, ResponseError as _, Route, Scope,
-    body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
-    guard,
-    http::{Uri, header},
-    middleware::Next,
+    HttpRequest, HttpResponse, Resource, ResponseError as _, Route, Scope, guard,
+    http::header,
     web::{self, resource},
 };
 
@@ -138,56 +134,9 @@ pub(super) async fn not_found(request: HttpRequest) -> Result<HttpResponse, Prob
     Err(Problem::not_found())
 }
 
-/// Removes empty segments from the path: people end a URL with a slash, and programs append their own path to that
-/// slash. Middleware outside of all others, so that every one sees the path that is routed.
-pub(super) async fn normalize_path(
-    mut request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let mut parts = request.uri().clone().into_parts();
-    let path = normalized(request.uri().path()).map(|path| match request.uri().query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path,
-    });
-    if let Some(Ok(path)) = path.map(|path| path.parse()) {
-        parts.path_and_query = Some(path);
-        if let Ok(uri) = Uri::from_parts(parts) {
-            request.match_info_mut().get_mut().update(&uri);
-            request.head_mut().uri = uri;
-        }
-    }
-    next.call(request).await
-}
-
-/// The path without empty segments, if it has any.
-fn normalized(path: &str) -> Option<String> {
-    if !path.ends_with('/') && !path.contains("//") {
-        return None;
-    }
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let whole = format!("/{}", segments.join("/"));
-    (whole != path).then_some(whole)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_empty_segments_are_removed() {
-        for (path, wanted) in [
-            ("/webhooks/x/", "/webhooks/x"),
-            ("//webhooks//x//y/", "/webhooks/x/y"),
-            ("/webhooks/x//messages-upsert", "/webhooks/x/messages-upsert"),
-            ("/l/x/", "/l/x"),
-            ("//", "/"),
-        ] {
-            assert_eq!(normalized(path).as_deref(), Some(wanted), "{path}");
-        }
-        for path in ["/webhooks/x", "/", "/l/x/code", "/l/%2F/x", ""] {
-            assert_eq!(normalized(path), None, "{path}");
-        }
-    }
 
     #[test]
     fn a_parameter_is_one_segment() {

@@ -1,11 +1,13 @@
-//! A `public_url` with a path, behind a proxy that passes the path on and behind one that removes it.
+//! Paths as they arrive: below the path of `public_url` or without it, with further slashes, and wrong.
 
 use serde_json::json;
 
 use crate::{
     browser::{Browser, reply},
-    daemon::{TestStore, WAHA, World},
+    daemon::{TestStore, WAHA, World, message, signed_waha},
     login_flow::link_in,
+    process::Process,
+    wait::until,
 };
 
 const PREFIX: &str = "/a/otp";
@@ -47,4 +49,36 @@ async fn a_proxy_may_pass_the_prefix_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_may_remove_the_prefix() {
     log_in(false).await;
+}
+
+/// People end a URL with a slash, and programs append their own path to that slash.
+#[tokio::test(flavor = "multi_thread")]
+async fn further_slashes_do_not_matter() {
+    let world = World::new(TestStore::directory());
+    let daemon = world.start().await;
+    for (index, (before, after)) in [("", "/"), ("/", ""), ("//", "//")].into_iter().enumerate() {
+        let link = daemon.create_link(json!({})).await;
+        let number = format!("44770090012{index}");
+        let body = message(&number, &format!("m{index}"), &link.text, daemon.clock.wall().as_second());
+        let (mut parts, body) = signed_waha(&daemon.base, &body).into_parts();
+        parts.uri = format!("{}{before}/webhooks/{WAHA}{after}", daemon.base).parse().unwrap();
+        assert_eq!(daemon.send(http::Request::from_parts(parts, body)).await.status, 200);
+        assert_eq!(daemon.status(&link.uuid).await, "verified", "{before}…{after}");
+    }
+    assert_eq!(daemon.get("//docs/").await.status, 200);
+    daemon.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_at_a_wrong_path_is_warned_of_once_with_the_right_url() {
+    let world = World::new(TestStore::directory());
+    let process = Process::start(&world).await;
+    for path in [format!("/webhook/{WAHA}"), format!("/api/webhooks/{WAHA}"), format!("/{WAHA}")] {
+        let request = http::Request::post(format!("{}{path}", process.base)).body(b"{}".to_vec()).unwrap();
+        assert_eq!(process.client.send(request).await.unwrap().status(), 404, "{path}");
+    }
+    let right = format!("http://127.0.0.1:1/webhooks/{WAHA}");
+    until("the warning is logged", async || process.output().contains(&right)).await;
+    let (_, _, written) = process.terminate();
+    assert_eq!(written.matches(&right).count(), 1, "{written}");
 }
