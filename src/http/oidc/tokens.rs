@@ -1,5 +1,7 @@
 //! The token and userinfo endpoints, which clients call.
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header, header::HeaderValue},
@@ -9,8 +11,8 @@ use serde::Serialize;
 
 use super::{allow_any_origin, client_auth, form, issuer};
 use crate::{
-    api::oidc::{ErrorResponse, TokenResponse, UserInfo},
-    domain::oidc::{CodeRequest, ErrorCode, ProtocolError},
+    api::oidc::ErrorResponse,
+    domain::oidc::{CodeRequest, ErrorCode, Parameters, ProtocolError},
     http::{
         PublicState,
         address_limit::RequestKind,
@@ -18,7 +20,7 @@ use crate::{
         context::Cx,
         problem::{Code, Problem},
     },
-    service::{RequestContext, oidc::TokenError},
+    service::{Instance, RequestContext, oidc::TokenError},
 };
 
 const UNAVAILABLE: ProtocolError = ProtocolError::new(ErrorCode::TemporarilyUnavailable, "try again in a moment");
@@ -38,29 +40,17 @@ pub(super) async fn token(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    // An unknown issuer is a wrong URL: not an error of the protocol.
-    issuer(&state, &instance)?;
-    let result = exchange(&state, &cx, &instance, &request, payload).await;
-    Ok(respond(&state, &cx, &request, result).await)
+    answer(&state, &cx, &instance, &request, payload, async |instance, fields| {
+        let authorization = request.headers().get(header::AUTHORIZATION);
+        let authorization = authorization.map(|value| value.to_str().unwrap_or_default());
+        let client = client_auth::authenticate(&instance.config.clients, authorization, fields)?;
+        state.service.exchange_code(&cx, instance, client, &CodeRequest::read(fields)?).await
+    })
+    .await
 }
 
-async fn exchange(
-    state: &PublicState,
-    cx: &RequestContext,
-    instance: &str,
-    request: &HttpRequest,
-    payload: Payload,
-) -> Result<TokenResponse, TokenError> {
-    let fields = form(request, payload).await.map_err(|problem| of_problem(&problem))?;
-    let instance = issuer(state, instance).map_err(|problem| of_problem(&problem))?;
-    let authorization = request.headers().get(header::AUTHORIZATION);
-    let authorization = authorization.map(|value| value.to_str().unwrap_or_default());
-    let client = client_auth::authenticate(&instance.config.clients, authorization, &fields)?;
-    let code = CodeRequest::read(&fields)?;
-    state.service.exchange_code(cx, &instance, client, &code).await
-}
-
-/// `GET` and `POST …/userinfo`
+/// `GET` and `POST …/userinfo`. The token is in the header, or in the form (RFC 6750, 2.2); never in the query, which
+/// logs hold.
 pub(super) async fn user_info(
     state: Data<PublicState>,
     cx: Cx,
@@ -68,29 +58,37 @@ pub(super) async fn user_info(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    issuer(&state, &instance)?;
-    let result = claims(&state, &cx, &instance, &request, payload).await;
-    Ok(respond(&state, &cx, &request, result).await)
+    answer(&state, &cx, &instance, &request, payload, async |instance, fields| {
+        let token = match (auth::bearer(&request), fields.get("access_token")?) {
+            (Some(token), None) | (None, Some(token)) => token,
+            (None, None) => return Err(NO_TOKEN.into()),
+            (Some(_), Some(_)) => {
+                return Err(
+                    ProtocolError::new(ErrorCode::InvalidRequest, "the access token is sent in two ways").into()
+                );
+            }
+        };
+        state.service.user_info(&cx, instance, token).await
+    })
+    .await
 }
 
-/// The token is in the header, or in the form (RFC 6750, 2.2); never in the query, which logs hold.
-async fn claims(
+/// Reads the form for `work`, and responds with its answer or its error. An unknown issuer is a wrong URL: not an error
+/// of the protocol.
+async fn answer<T: Serialize>(
     state: &PublicState,
     cx: &RequestContext,
     instance: &str,
     request: &HttpRequest,
     payload: Payload,
-) -> Result<UserInfo, TokenError> {
-    let fields = form(request, payload).await.map_err(|problem| of_problem(&problem))?;
-    let instance = issuer(state, instance).map_err(|problem| of_problem(&problem))?;
-    let token = match (auth::bearer(request), fields.get("access_token")?) {
-        (Some(token), None) | (None, Some(token)) => token,
-        (None, None) => return Err(NO_TOKEN.into()),
-        (Some(_), Some(_)) => {
-            return Err(ProtocolError::new(ErrorCode::InvalidRequest, "the access token is sent in two ways").into());
-        }
+    work: impl AsyncFnOnce(&Arc<Instance>, &Parameters) -> Result<T, TokenError>,
+) -> Result<HttpResponse, Problem> {
+    let instance = issuer(state, instance)?;
+    let result = match form(request, payload).await {
+        Ok(fields) => work(&instance, &fields).await,
+        Err(problem) => Err(of_problem(&problem).into()),
     };
-    state.service.user_info(cx, &instance, token).await
+    Ok(respond(state, cx, request, result).await)
 }
 
 /// The answer as JSON, which no cache keeps. Wrong secrets and tokens are counted for the address.
