@@ -12,7 +12,10 @@ use proptest::{
 };
 use serde_json::{Map, Value};
 
-use crate::gateways::{FIXTURE_KINDS, build, cases, headers};
+use crate::{
+    fuzz_targets,
+    gateways::{FIXTURE_KINDS, build, cases, headers},
+};
 
 const CASES: u32 = 10_000;
 const LONG: u32 = 1_000_000;
@@ -201,4 +204,24 @@ fn truncated_and_changed_bodies_cause_no_panic() {
             let _ = parse(&*adapter, body.as_bytes());
         }
     }
+}
+
+/// So that the fuzz targets, which only the long run builds, follow every change here.
+#[test]
+fn the_fuzz_targets_take_every_recorded_webhook() {
+    let mut kinds = 0;
+    for folder in std::fs::read_dir("tests/fixtures/gateways").unwrap().map(|entry| entry.unwrap().path()) {
+        if !folder.is_dir() {
+            continue;
+        }
+        kinds += 1;
+        let kind = folder.file_name().unwrap().to_str().unwrap();
+        for file in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let bytes = std::fs::read(file).unwrap();
+            fuzz_targets::webhook(kind, &bytes);
+            fuzz_targets::proofs(&bytes);
+            fuzz_targets::extract(&bytes);
+        }
+    }
+    assert_eq!(kinds, countersign::gateway::kinds().count(), "each kind has a folder of fixtures");
 }

@@ -31,6 +31,9 @@ mod explain;
 mod fakes;
 mod footprint;
 mod full_disk;
+#[path = "../fuzz/lib.rs"]
+#[expect(unreachable_pub, reason = "the fuzz targets are a crate of their own")]
+mod fuzz_targets;
 mod gateways;
 mod gateways_answers;
 mod gateways_damaged;
