@@ -30,40 +30,40 @@ struct App {
     name: &'static str,
     /// In `apps`; the word before the dot says what runs it.
     file: &'static str,
-    library: &'static str,
+    package: &'static str,
     /// Starts the login.
     login: &'static str,
     callback: &'static str,
 }
 
 const APPS: &[App] = &[
-    App { name: "openid-client", file: "openid_client.mjs", library: "", login: "/login", callback: "/callback" },
-    App { name: "oauth4webapi", file: "oauth4webapi.mjs", library: "", login: "/login", callback: "/callback" },
-    App { name: "Auth.js", file: "auth_js.mjs", library: "", login: "", callback: "/auth/callback/countersign" },
-    App { name: "passport-openidconnect", file: "passport.mjs", library: "", login: "/login", callback: "/callback" },
-    App { name: "Authlib", file: "authlib_flask.py", library: "", login: "/login", callback: "/callback" },
+    App { name: "openid-client", file: "openid_client.mjs", package: "", login: "/login", callback: "/callback" },
+    App { name: "oauth4webapi", file: "oauth4webapi.mjs", package: "", login: "/login", callback: "/callback" },
+    App { name: "Auth.js", file: "auth_js.mjs", package: "", login: "", callback: "/auth/callback/countersign" },
+    App { name: "passport-openidconnect", file: "passport.mjs", package: "", login: "/login", callback: "/callback" },
+    App { name: "Authlib", file: "authlib_flask.py", package: "", login: "/login", callback: "/callback" },
     App {
         name: "mozilla-django-oidc",
         file: "django_app.py",
-        library: "mozilla_django_oidc",
+        package: "mozilla_django_oidc",
         login: "/oidc/authenticate/",
         callback: "/oidc/callback/",
     },
     App {
         name: "social-auth",
         file: "django_app.py",
-        library: "social_django",
+        package: "social_django",
         login: "/login",
         callback: "/complete/oidc/",
     },
     App {
         name: "mod_auth_openidc",
         file: "apache.conf",
-        library: "",
+        package: "",
         login: "/protected/index.html",
         callback: "/protected/callback",
     },
-    App { name: "openidconnect", file: "rust", library: "", login: "/login", callback: "/callback" },
+    App { name: "openidconnect", file: "rust", package: "", login: "/login", callback: "/callback" },
 ];
 
 /// A process that ends with the test.
@@ -144,7 +144,7 @@ fn start(app: &App, port: u16, ready: &Value, tools: &Path, home: &Path) -> Opti
     command
         .current_dir(tools)
         .env("PORT", port.to_string())
-        .env("LIBRARY", app.library)
+        .env("PACKAGE", app.package)
         .env("ISSUER", text("issuer"))
         .env("CLIENT_ID", text("client_id"))
         .env("CLIENT_SECRET", text("client_secret"));

@@ -9,8 +9,8 @@ from django.conf import settings
 from django.core.management import call_command
 
 ISSUER, CLIENT_ID, CLIENT_SECRET = (os.environ[name] for name in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET"))
-PORT, LIBRARY = os.environ["PORT"], os.environ["LIBRARY"]
-MOZILLA = LIBRARY == "mozilla_django_oidc"
+PORT, PACKAGE = os.environ["PORT"], os.environ["PACKAGE"]
+MOZILLA = PACKAGE == "mozilla_django_oidc"
 
 own = (
     {
@@ -47,7 +47,7 @@ settings.configure(
         "django.contrib.auth",
         "django.contrib.contenttypes",
         "django.contrib.sessions",
-        LIBRARY,
+        PACKAGE,
     ],
     MIDDLEWARE=[
         "django.contrib.sessions.middleware.SessionMiddleware",
