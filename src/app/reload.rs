@@ -27,7 +27,7 @@ use super::{
     instances, open,
 };
 use crate::{
-    config::{self, Access, Config, ConfigFiles, ProxyConfig, StoreConfig},
+    config::{self, Config, ConfigFiles, OperatorAccess, ProxyConfig, StoreConfig},
     domain::KeyRing,
     gateway::Purpose,
     hash::sha256,
@@ -96,7 +96,7 @@ pub(super) struct ReloadTargets {
     pub(super) service: Arc<Service>,
     pub(super) worker: Arc<Worker>,
     pub(super) edge: Arc<ArcSwap<ProxyConfig>>,
-    pub(super) access: Arc<ArcSwap<Access>>,
+    pub(super) access: Arc<ArcSwap<OperatorAccess>>,
     /// New keys are not recorded in the store yet, and are tried again at the next reading.
     pub(super) keys_pending: bool,
 }

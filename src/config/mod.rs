@@ -38,7 +38,7 @@ pub use self::{
     limits::Limits,
     misplaced::explain_misplaced,
     oidc::{DEV_KEY_ID, OidcConfig},
-    operator::{Access, Operator, Password, UNNAMED},
+    operator::{Operator, OperatorAccess, Password, UNNAMED},
     page::{Color, Logo, PageConfig},
     store::{Durability, StoreConfig},
     texts::OwnTexts,
@@ -65,7 +65,7 @@ pub struct Config {
     pub public_url: Url,
     pub listen: SocketAddr,
     pub operator_listen: SocketAddr,
-    pub access: Access,
+    pub access: OperatorAccess,
     pub keys: MasterKeys,
     /// A higher number than before requests a new look-up key.
     pub look_up_key_number: u32,
@@ -186,7 +186,7 @@ fn read(s: &mut Reader<'_>) -> Config {
     if listen.is_some() && listen == operator_listen && listen.is_some_and(|address| address.port() != 0) {
         s.fault("operator_listen", "is the address of listen; people must not reach the operator listener");
     }
-    let access = Access::read(s);
+    let access = OperatorAccess::read(s);
     let keys = keys(s);
     let look_up_key_number = s.setting("look_up_key_number", 1..=u32::MAX);
     let edge = ProxyConfig::read(s);

@@ -34,7 +34,7 @@ pub struct Operator {
 
 /// Access to the operator page and its listener.
 #[derive(Clone, Default, Debug)]
-pub struct Access {
+pub struct OperatorAccess {
     /// Empty: there is no operator page.
     pub operators: Vec<Operator>,
     /// Host names of the listener, besides IP addresses and names that cannot be registered publicly.
@@ -44,7 +44,7 @@ pub struct Access {
 /// The name of the operator who logs in with `operator_password`.
 pub const UNNAMED: &str = "operator";
 
-impl Access {
+impl OperatorAccess {
     pub(super) fn read(s: &mut Reader<'_>) -> Self {
         let alone = Password::read(s, "operator_password");
         let mut names: Vec<String> = Vec::new();

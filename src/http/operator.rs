@@ -21,7 +21,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 
 use crate::{
-    config::{Access, ProxyConfig},
+    config::{OperatorAccess, ProxyConfig},
     ops::Ops,
     service::Service,
 };
@@ -59,7 +59,7 @@ pub struct OperatorState {
     pub service: Arc<Service>,
     pub ops: Arc<Ops>,
     /// The operators who may log in, and the allowed host names. Replaced by a reload.
-    pub access: Arc<ArcSwap<Access>>,
+    pub access: Arc<ArcSwap<OperatorAccess>>,
     /// Replaced by a reload.
     pub edge: Arc<ArcSwap<ProxyConfig>>,
     /// Held while a password is compared, so that at most one core is busy with it.

@@ -73,7 +73,7 @@ impl Area {
 
 /// How a caller authenticates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
+pub enum Credentials {
     /// `Authorization: Bearer <API token>` of the instance in the path.
     Token,
     /// The API token, or the poll token of the request.
@@ -86,7 +86,7 @@ pub enum Access {
     Public,
 }
 
-impl Access {
+impl Credentials {
     pub const fn about(self) -> &'static str {
         match self {
             Self::Token => "API token",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::operation::{Access, Area, Operation, operation};
+use super::operation::{Area, Credentials, Operation, operation};
 use crate::http::problem::Code;
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -35,7 +35,7 @@ pub(super) fn operations() -> Vec<Operation> {
 fn served(path: &'static str, id: &'static str, title: &'static str) -> Operation {
     let store = [Code::NotFound, Code::InternalError, Code::StoreUnavailable, Code::TemporaryReducedCapacity];
     operation(Area::Contract, "GET", path, id, title)
-        .open_to(Access::Public)
+        .open_to(Credentials::Public)
         .without(&store)
         .problems(&[Code::RateLimited])
         .spends()

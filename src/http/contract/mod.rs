@@ -40,7 +40,7 @@ use std::sync::LazyLock;
 
 pub use self::{
     openapi::openapi,
-    operation::{Access, Answer, Area, Body, Operation, Parameter},
+    operation::{Answer, Area, Body, Credentials, Operation, Parameter},
 };
 
 /// All operations of the public listener, in the order of the documentation.

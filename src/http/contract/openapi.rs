@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Access, Area, Operation, Parameter, examples, operations, path_parameter, samples, schema};
+use super::{Area, Credentials, Operation, Parameter, examples, operations, path_parameter, samples, schema};
 use crate::{
     api::{callback::Callback, problem::ProblemBody, schema::Schema as _},
     domain::Event,
@@ -64,10 +64,10 @@ fn described(operation: &Operation) -> Value {
         "description": operation.about,
         "parameters": parameters,
         "responses": responses(operation),
-        "security": match operation.access {
-            Access::Token => json!([{ "token": roles }]),
-            Access::PollToken => json!([{ "token": roles }, { "poll_token": [] }]),
-            Access::Wawp | Access::Gateway | Access::Public => json!([]),
+        "security": match operation.credentials {
+            Credentials::Token => json!([{ "token": roles }]),
+            Credentials::PollToken => json!([{ "token": roles }, { "poll_token": [] }]),
+            Credentials::Wawp | Credentials::Gateway | Credentials::Public => json!([]),
         },
         "x-codeSamples": samples::all(operation)
             .iter()

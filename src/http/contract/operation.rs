@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use super::area::{Access, Area};
+pub use super::area::{Area, Credentials};
 use crate::{
     api::{limits, schema::Schema},
     domain::scope::Scope,
@@ -47,7 +47,7 @@ pub struct Operation {
     pub area: Area,
     pub title: &'static str,
     pub about: &'static str,
-    pub access: Access,
+    pub credentials: Credentials,
     /// Scope that an API token must have.
     pub scope: Option<Scope>,
     pub parameters: Vec<Parameter>,
@@ -73,7 +73,7 @@ pub(super) fn operation(
         area,
         title,
         about: "",
-        access: Access::Token,
+        credentials: Credentials::Token,
         scope: None,
         parameters: Vec::new(),
         body: None,
@@ -105,12 +105,12 @@ impl Operation {
     /// The required credentials, as text for the documentation.
     pub(super) fn needs(&self) -> String {
         let scope = self.scope.map(|scope| format!("; scope `{}`", scope.as_str()));
-        format!("{}{}", self.access.about(), scope.unwrap_or_default())
+        format!("{}{}", self.credentials.about(), scope.unwrap_or_default())
     }
 
     /// Requires something other than an API token, so wrong tokens are not counted.
-    pub(super) fn open_to(mut self, access: Access) -> Self {
-        self.access = access;
+    pub(super) fn open_to(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
         self.without(&[Code::Unauthenticated, Code::RateLimited])
     }
 

@@ -165,7 +165,7 @@ fn section(operation: &Operation) -> Section {
         title: operation.title,
         about: prose(operation.about),
         access: operation.needs(),
-        token: operation.access.is_token(),
+        token: operation.credentials.is_token(),
         path_fields: path_fields.collect(),
         query_fields: placed("query"),
         header_fields: placed("header"),

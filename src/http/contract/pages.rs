@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    operation::{Access, Area, Operation, operation},
+    operation::{Area, Credentials, Operation, operation},
     schema::{streamed, text},
     values,
 };
@@ -26,7 +26,7 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 fn page(method: &'static str, path: &'static str, id: &'static str, title: &'static str) -> Operation {
-    operation(Area::Pages, method, path, id, title).open_to(Access::Public).problems(&[Code::RateLimited]).spends()
+    operation(Area::Pages, method, path, id, title).open_to(Credentials::Public).problems(&[Code::RateLimited]).spends()
 }
 
 fn start() -> Operation {
@@ -116,7 +116,7 @@ fn go() -> Operation {
 fn widget() -> Operation {
     let store = [Code::NotFound, Code::InternalError, Code::StoreUnavailable, Code::TemporaryReducedCapacity];
     operation(Area::Pages, "GET", "/widget.js", "widget", "The drop-in element")
-        .open_to(Access::Public)
+        .open_to(Credentials::Public)
         .about("Defines `<countersign-login>`: button, QR code and live state for a page of yours.")
         .without(&store)
         .answer(200, "The script", "text/javascript", json!({ "type": "string" }), Value::Null)

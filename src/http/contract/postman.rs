@@ -63,7 +63,7 @@ fn item(operation: &Operation) -> Value {
             .collect::<Value>(),
         "url": address(operation),
     });
-    if !operation.access.is_token() {
+    if !operation.credentials.is_token() {
         request["auth"] = json!({ "type": "noauth" });
     }
     if let Some(body) = &operation.body {

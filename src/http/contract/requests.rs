@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     examples,
-    operation::{Access, Area, Operation, operation},
+    operation::{Area, Credentials, Operation, operation},
     schema::{streamed, text, time},
 };
 use crate::{
@@ -69,7 +69,7 @@ fn watch() -> Operation {
     operation(Area::Requests, "GET", "/api/otp/v2/{instance}/requests/{uuid}/events", "watchRequest", "Wait for news")
         .scope(Scope::Read)
         .about(about)
-        .open_to(Access::PollToken)
+        .open_to(Credentials::PollToken)
         .query("wait", seconds, Some("5"))
         .header("Last-Event-ID", text("Sent by browsers that come back."), None)
         .envelope("OTP request", &Watched::Request(examples::pending()))

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     examples::parsed,
-    operation::{Access, Area, Operation, operation},
+    operation::{Area, Credentials, Operation, operation},
     schema::text,
     values,
 };
@@ -49,7 +49,7 @@ fn verify(method: &'static str, id: &'static str) -> Operation {
 
 fn wawp<T: Schema + Serialize>(operation: Operation, example: &T) -> Operation {
     operation
-        .open_to(Access::Wawp)
+        .open_to(Credentials::Wawp)
         .spends()
         .answer(200, "It worked", "application/json", T::schema(), json!(example))
         .problems(&[Code::Unauthenticated, Code::RateLimited, Code::CrossSite, Code::InvalidRequest])

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    operation::{Access, Area, Operation, operation},
+    operation::{Area, Credentials, Operation, operation},
     schema::text,
     values,
 };
@@ -30,7 +30,7 @@ fn receive(path: &'static str, id: &'static str, title: &'static str) -> Operati
         it is delivered.";
     let any = json!({ "description": "Whatever the gateway sends, up to 3 MiB." });
     operation(Area::Webhooks, "POST", path, id, title)
-        .open_to(Access::Gateway)
+        .open_to(Credentials::Gateway)
         .about(about)
         .header("x-webhook-hmac", text("WAHA: hex HMAC-SHA512 of the raw body."), Some(values::WEBHOOK_SIGNATURE))
         .body("application/json", any, message())
@@ -58,7 +58,7 @@ fn message() -> Value {
 
 fn handshake(path: &'static str, id: &'static str, title: &'static str) -> Operation {
     operation(Area::Webhooks, "GET", path, id, title)
-        .open_to(Access::Gateway)
+        .open_to(Credentials::Gateway)
         .about("Meta asks this once, when the webhook is set up; other gateways never do.")
         .query("hub.mode", text("`subscribe`."), Some("subscribe"))
         .query("hub.verify_token", text("The instance's `verify_token`."), Some(values::WEBHOOK_SECRET))

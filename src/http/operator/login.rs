@@ -14,7 +14,7 @@ use super::{
     session::{self, Session},
 };
 use crate::{
-    config::{Access, UNNAMED},
+    config::{OperatorAccess, UNNAMED},
     domain::quota::Quota,
     http::{audit_entry, client, context::Cx, pages::see_other, problem::Problem},
     service::{Action, Actor, RequestContext, subscriber_network},
@@ -37,12 +37,12 @@ struct LoginPage<'a> {
 }
 
 /// Whether operators log in by name; a single unnamed operator needs the password alone.
-fn asks_for_name(access: &Access) -> bool {
+fn asks_for_name(access: &OperatorAccess) -> bool {
     access.operator(UNNAMED).is_none() || access.operators.len() > 1
 }
 
 /// The login page; `name` is what was typed before.
-pub(super) fn login_page(status: StatusCode, access: &Access, name: &str, error: &str) -> HttpResponse {
+pub(super) fn login_page(status: StatusCode, access: &OperatorAccess, name: &str, error: &str) -> HttpResponse {
     let asks_for_name = asks_for_name(access);
     let name = if asks_for_name { name } else { UNNAMED };
     layout::render(status, &LoginPage { css: layout::CSS, error, asks_for_name, name })

@@ -20,7 +20,7 @@ use url::form_urlencoded;
 
 use super::{OperatorState, layout, login};
 use crate::{
-    config::{self, Access},
+    config::{self, OperatorAccess},
     domain::{KeyRing, keys::Digest},
     http::{
         audit_entry, body, context, cookie,
@@ -54,7 +54,7 @@ impl Session {
         URL_SAFE_NO_PAD.encode([&begun[..], &nonce, mac.as_bytes(), operator.name.as_bytes()].concat())
     }
 
-    fn verify(keys: &KeyRing, access: &Access, now: Timestamp, cookie: &str) -> Option<Self> {
+    fn verify(keys: &KeyRing, access: &OperatorAccess, now: Timestamp, cookie: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(cookie).ok()?;
         let (begun, rest) = bytes.split_first_chunk::<8>()?;
         let (nonce, rest) = rest.split_first_chunk::<16>()?;
@@ -186,7 +186,7 @@ pub(super) async fn require_session(
 async fn active_session(
     state: &OperatorState,
     cx: &RequestContext,
-    access: &Access,
+    access: &OperatorAccess,
     headers: &HeaderMap,
 ) -> Result<Option<Session>, Problem> {
     let (keys, now) = (&state.service.keys, state.service.now());

@@ -1,6 +1,6 @@
 //! Every limit in the document is enforced: a value at the limit is accepted, and one beyond it is reported.
 
-use countersign::http::contract::{Access, Operation, Parameter, operations};
+use countersign::http::contract::{Credentials, Operation, Parameter, operations};
 use serde_json::{Value, json};
 
 use super::{
@@ -80,7 +80,7 @@ async fn send(app: &Daemon, operation: &Operation, live: &Live, place: &Location
         url.query_pairs_mut().append_pair(name, &text);
     }
     let mut request = http::Request::builder().method(operation.method).uri(url.as_str());
-    if operation.access.is_token() {
+    if operation.credentials.is_token() {
         request = request.header("authorization", format!("Bearer {}", live.token()));
     }
     if let Location::Header(name) = place {
@@ -114,7 +114,7 @@ async fn every_documented_limit_is_enforced() {
     let world = world();
     let app = world.start().await;
     let mut count = 0;
-    let asked = |operation: &&Operation| operation.access.is_token() || operation.access == Access::Wawp;
+    let asked = |operation: &&Operation| operation.credentials.is_token() || operation.credentials == Credentials::Wawp;
     for (number, operation) in operations().iter().filter(asked).enumerate() {
         let body = operation.body.as_ref().map(|body| of_object(&body.schema, "")).unwrap_or_default();
         let limits: Vec<Limit> = operation.parameters.iter().flat_map(of_parameter).chain(body).collect();

@@ -75,7 +75,7 @@ async fn text_index_and_collection_list_every_operation() {
         assert_eq!(item["request"]["method"], operation.method);
         let raw = item["request"]["url"]["raw"].as_str().unwrap();
         assert!(raw.starts_with("{{url}}/") && !raw.contains("}/{") || raw.contains("{{instance}}"), "{raw}");
-        assert_eq!(item["request"]["auth"].is_null(), operation.access.is_token(), "{}", operation.id);
+        assert_eq!(item["request"]["auth"].is_null(), operation.credentials.is_token(), "{}", operation.id);
     }
     daemon.finish().await;
 }

@@ -12,7 +12,7 @@ mod wire;
 
 use std::io::{Read as _, Write as _};
 
-use countersign::http::contract::{Access, Area, Operation, operations, values};
+use countersign::http::contract::{Area, Credentials, Operation, operations, values};
 use serde_json::{Value, json};
 
 use self::{
@@ -38,7 +38,7 @@ async fn send(daemon: &Daemon, operation: &Operation, live: &Live, twist: Overri
         return get_large(&url, &[]);
     }
     let mut request = http::Request::builder().method(operation.method).uri(url.as_str());
-    if matches!(operation.access, Access::Token | Access::PollToken) {
+    if matches!(operation.credentials, Credentials::Token | Credentials::PollToken) {
         request = request.header("authorization", format!("Bearer {}", twist.token.unwrap_or_else(|| live.token())));
     }
     for (name, value) in operation.example_headers() {

@@ -2,7 +2,7 @@
 
 use countersign::{
     domain::scope::Scope,
-    http::contract::{Access, operations},
+    http::contract::{Credentials, operations},
 };
 
 use super::{
@@ -32,8 +32,8 @@ async fn an_operation_needs_its_scope_and_no_other() {
     let mut compared = 0;
     for (number, operation) in operations().iter().enumerate() {
         let id = operation.id;
-        let Some(scope) = operation.scope.filter(|_| operation.access != Access::Wawp) else {
-            let open = !matches!(operation.access, Access::Token | Access::PollToken);
+        let Some(scope) = operation.scope.filter(|_| operation.credentials != Credentials::Wawp) else {
+            let open = !matches!(operation.credentials, Credentials::Token | Credentials::PollToken);
             assert!(open, "{id} needs a token and no scope");
             continue;
         };

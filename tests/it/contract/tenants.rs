@@ -1,6 +1,6 @@
 //! Two tenants and every operation: resources of the other tenant get the response for unknown ones.
 
-use countersign::http::contract::{Access, operations, values};
+use countersign::http::contract::{Credentials, operations, values};
 
 use super::{
     Overrides,
@@ -27,7 +27,7 @@ async fn ids_of_another_tenant_are_answered_like_unknown_ones() {
     let theirs = Overrides { token: Some(META_TOKEN), ..Overrides::default() };
     let mut compared = 0;
     for (number, operation) in operations().iter().enumerate() {
-        if !matches!(operation.access, Access::Token | Access::PollToken) {
+        if !matches!(operation.credentials, Credentials::Token | Credentials::PollToken) {
             continue;
         }
         let id = operation.id;

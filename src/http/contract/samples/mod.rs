@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::{Access, Body, Operation, values};
+use super::{Body, Credentials, Operation, values};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -68,7 +68,7 @@ impl<'a> Call<'a> {
             headers.insert(0, ("Content-Type", body.media));
             sent = match body.media {
                 FORM => Sent::Raw(form(&body.example)),
-                _ if operation.access == Access::Gateway => Sent::Raw(body.example.to_string()),
+                _ if operation.credentials == Credentials::Gateway => Sent::Raw(body.example.to_string()),
                 _ => Sent::Json(&body.example),
             };
         }
@@ -76,7 +76,7 @@ impl<'a> Call<'a> {
             method: operation.method,
             target,
             headers,
-            token: operation.access.is_token(),
+            token: operation.credentials.is_token(),
             body: sent,
             redirects: operation.answers.iter().any(|answer| (300..400).contains(&answer.status)),
         }
