@@ -19,7 +19,7 @@ use crate::{
     random,
     service::{
         Idempotency, Instance, LimitStatus, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
-        records::{Loaded, LoadedTyped, VerificationDraft},
+        records::{AdmittedDraft, Loaded, LoadedTyped, VerificationDraft},
     },
     store::{Change, CommitOutcome, JobId, StoreError},
 };
@@ -62,7 +62,7 @@ impl Service {
         }
         let subject = input.chat.subject();
         let partition = self.chat_partition(instance, subject);
-        let mut draft = self.draft_code(partition);
+        let draft = self.draft_code(partition);
         if let Some(cooldown) = input.cooldown {
             let versioned = self.load_chat_state(cx, instance, subject).await?;
             self.check_cooldown(&versioned.state, cooldown, self.now(), limit_statuses)?;
@@ -72,12 +72,10 @@ impl Service {
         limits.extend(self.storage_limits(instance, &input.request));
         limits.extend(self.chat_limit(instance, LimitName::Codes, subject));
         let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
-        let entered = self.admit(cx, instance, &limits, reserve.as_ref(), limit_statuses).await?;
-        if let Some(record) = entered.existing {
-            return Verification::from_any(record).ok_or(ServiceError::KeyReused);
-        }
-        self.check_pending_jobs(instance)?;
-        draft = entered.draft.unwrap_or(draft);
+        let draft = match self.admit_new(cx, instance, &limits, draft, reserve.as_ref(), limit_statuses).await? {
+            AdmittedDraft::Exists(record) => return Ok(*record),
+            AdmittedDraft::Create(draft) => draft,
+        };
         let record = self.commit_code(cx, instance, input, draft, limit_statuses).await?;
         self.metrics.codes_requested.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
         Ok(record)

@@ -10,7 +10,7 @@ use crate::{
     random,
     service::{
         Instance, LimitStatus, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
-        records::{Idempotency, VerificationDraft},
+        records::{AdmittedDraft, Idempotency, VerificationDraft},
     },
     store::{CommitOutcome, ReservationRequest, StoreError},
 };
@@ -42,18 +42,16 @@ impl Service {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
         }
-        let mut draft = self.draft_link(instance);
+        let draft = self.draft_link(instance);
         let mut limits = self.mint_limits(instance, token);
         limits.extend(self.storage_limits(instance, &input.request));
         limits
             .extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, LimitName::Links, c.subject())));
         let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
-        let entered = self.admit(cx, instance, &limits, reserve.as_ref(), limit_statuses).await?;
-        if let Some(record) = entered.existing {
-            return Verification::from_any(record).ok_or(ServiceError::KeyReused);
-        }
-        self.check_pending_jobs(instance)?;
-        draft = entered.draft.unwrap_or(draft);
+        let draft = match self.admit_new(cx, instance, &limits, draft, reserve.as_ref(), limit_statuses).await? {
+            AdmittedDraft::Exists(record) => return Ok(*record),
+            AdmittedDraft::Create(draft) => draft,
+        };
         let record = self.commit_link(cx, instance, input, draft, reserve).await?;
         self.metrics.links_minted.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
         Ok(record)

@@ -35,6 +35,14 @@ pub(in crate::service) struct AdmittedRequest {
     pub(in crate::service) draft: Option<VerificationDraft>,
 }
 
+/// What a request that was admitted leads to.
+pub(in crate::service) enum AdmittedDraft<K> {
+    /// The record that an earlier request with this idempotency key has created.
+    Exists(Box<Verification<K>>),
+    /// A record to be created from this draft.
+    Create(VerificationDraft),
+}
+
 impl Service {
     /// Takes from the limits and claims the idempotency key, in one round trip. A repeat of a completed request
     /// succeeds even if a limit is exhausted. Adds the state of the rate limits to `limit_statuses`.
@@ -79,6 +87,26 @@ impl Service {
         } else {
             ServiceError::RateLimited { retry_after }
         })
+    }
+
+    /// As [`Self::admit`], for a request that creates a record: also refuses it while too many jobs are pending.
+    pub(in crate::service) async fn admit_new<K: Kind>(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        limits: &[Limit],
+        draft: VerificationDraft,
+        reserve: Option<&ReservationRequest>,
+        limit_statuses: &mut Vec<LimitStatus>,
+    ) -> Result<AdmittedDraft<K>, ServiceError> {
+        let AdmittedRequest { existing, draft: claimed } =
+            self.admit(cx, instance, limits, reserve, limit_statuses).await?;
+        if let Some(record) = existing {
+            let record = Verification::from_any(record).ok_or(ServiceError::KeyReused)?;
+            return Ok(AdmittedDraft::Exists(Box::new(record)));
+        }
+        self.check_pending_jobs(instance)?;
+        Ok(AdmittedDraft::Create(claimed.unwrap_or(draft)))
     }
 
     /// The record that an earlier request with the same idempotency key has created. Looks up to `looks` times, in case

@@ -13,6 +13,7 @@ mod watch;
 pub(super) use self::{
     callback::envelope,
     commit::{CommandOutcome, WriteOutcome},
+    creation::AdmittedDraft,
     draft::VerificationDraft,
     loaded::{Loaded, LoadedTyped},
     outbox::InboundMessage,
