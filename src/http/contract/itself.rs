@@ -21,7 +21,9 @@ pub(super) fn operations() -> Vec<Operation> {
                 Some("webhook"),
             )
             .about("Sections of guides, operations, fields, problem codes and reasons, best first."),
-        file("/docs/{guide}", "getGuide", "A guide as a page", "text/html").about("`/docs` lists them."),
+        file("/docs/{guide}", "getGuide", "A guide as a page", "text/html")
+            .about("`/docs` lists them.")
+            .problems(&[Code::NotFound]),
         file("/docs.md", "getDocsMarkdown", "The contract as Markdown", "text/markdown")
             .about("The same as the page, as text."),
         file("/postman.json", "getPostman", "The contract as a Postman collection", "application/json")

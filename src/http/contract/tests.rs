@@ -69,3 +69,13 @@ fn references_lead_somewhere() {
     let document = openapi("https://wa.example.org");
     walk(&document, &document);
 }
+
+/// A parameter can name what does not exist.
+#[test]
+fn a_path_with_a_parameter_documents_that_nothing_is_there() {
+    for operation in operations().iter().filter(|operation| operation.path.contains('{')) {
+        let mut statuses = operation.problems.iter().map(|code| code.status());
+        let pages = operation.answers.iter().any(|answer| answer.status == 410);
+        assert!(pages || statuses.any(|status| status == 404), "{} {}", operation.method, operation.path);
+    }
+}
