@@ -5,7 +5,7 @@ use secrecy::ExposeSecret as _;
 use super::open;
 use crate::{
     config::{self, Config, ConfigFiles, DEV_KEY_ID, InstanceConfig, StoreConfig},
-    domain::{Channel, InstanceId, template},
+    domain::{Channel, InstanceId, template, time::rfc3339},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
     reader::{Checked, Faults},
@@ -123,6 +123,10 @@ pub fn warnings(instance: &Instance) -> Vec<(&'static str, String)> {
             "redirect_urls holds an http:// address: anyone on the network path reads redeem tokens; use https://",
             url.to_string(),
         )
+    }));
+    warnings.extend(instance.config.codes.test_numbers.iter().map(|number| {
+        let about = format!("{} until {}", number.phone.e164(), rfc3339(number.until));
+        ("a test number: whoever names it in your app and knows its code logs in", about)
     }));
     warnings.extend(client_warnings(&instance.config));
     warnings

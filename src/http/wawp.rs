@@ -87,7 +87,7 @@ pub(super) async fn verify(
     };
     let typed = ValidationRequest { selector: CodeSelector::Chat(chat), code };
     let validated = state.service.validate(&cx, &caller.instance, &caller.token, &typed, policy, None).await;
-    limits::respond(validated, |_| json_response(&WawpVerified::new()))
+    limits::respond(validated, |record| json_response(&WawpVerified::new(record.request.test)))
 }
 
 fn json_response(body: &impl Serialize) -> HttpResponse {

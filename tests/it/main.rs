@@ -104,6 +104,7 @@ mod rotation;
 mod sdk;
 mod store;
 mod tenants;
+mod test_numbers;
 mod timing;
 mod tls;
 mod uncertain_delivery;

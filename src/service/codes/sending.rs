@@ -53,7 +53,7 @@ impl Service {
         cx: &RequestContext,
         instance: &Arc<Instance>,
         token: &str,
-        input: CodeRequest,
+        mut input: CodeRequest,
         idempotency: Option<Idempotency>,
         limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<Verification<SentCode>, ServiceError> {
@@ -61,6 +61,8 @@ impl Service {
             return Err(ServiceError::Disabled);
         }
         let subject = input.chat.subject();
+        let test_number = instance.config.codes.test_number(subject);
+        input.request.test = test_number.is_some_and(|number| self.now() < number.until);
         let partition = self.chat_partition(instance, subject);
         let draft = self.draft_code(partition);
         if let Some(cooldown) = input.cooldown {
@@ -218,7 +220,8 @@ impl Service {
         }
     }
 
-    /// The message that a job has to send. `None` if nothing is left to send, because the code or this message has ended.
+    /// The message that a job has to send. `None` if nothing is left to send, because the code or this message has ended,
+    /// or nothing ever was, because the number is for tests.
     pub async fn outgoing_code(
         &self,
         cx: &RequestContext,
@@ -232,7 +235,7 @@ impl Service {
             Ok(TypedVerification::Link(_)) | Err(ServiceError::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let live = record.status(self.now()).is_open();
+        let live = record.status(self.now()).is_open() && !record.request.test;
         let queued =
             record.details.delivery.messages.get(message).filter(|message| message.status == MessageStatus::Queued);
         let (true, Some(&message), Some(code)) = (live, queued, self.otp_code(&record)) else { return Ok(None) };
