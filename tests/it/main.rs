@@ -73,6 +73,8 @@ mod mistakes;
 mod mixed_versions;
 mod number_identity;
 mod oidc;
+mod old_clients;
+mod old_contracts;
 mod operate_failure;
 mod operate_logs;
 mod operate_metrics;
