@@ -7,7 +7,7 @@ use std::{
 };
 
 use countersign::{
-    app::{self, Application},
+    app::{self, Application, Listeners},
     clock::Clock,
     config::{self, Config},
     egress::{Cause, Egress, Policy},
@@ -218,7 +218,7 @@ pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
     let attempt = async || {
         let instances = app::build_instances(config, Purpose::Serve).into_result();
         let instances = instances.unwrap_or_else(|faults| panic!("{faults}"));
-        Application::build(config, instances, clock.clone()).await
+        Application::build(config, Listeners::bind(config)?, instances, clock.clone()).await
     };
     let deadline = Instant::now() + TIMEOUT;
     loop {
