@@ -1,7 +1,7 @@
 // The OpenID provider beside panva's oidc-provider, in one run on the same machine: `benches/run --oidc`.
 //
 // Both serve the same clients with the same keys, and get the same requests from the same generator. countersign keeps
-// its records in the embedded store, on the disk; oidc-provider keeps its own in memory, as it does out of the box.
+// its records in the embedded store, on the disk; oidc-provider keeps its own in memory.
 import { execFileSync, fork, spawn } from "node:child_process";
 import { createHash, createHmac, createPrivateKey, randomBytes, sign } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -25,6 +25,30 @@ const freePort = async () => {
 
 // --- the other provider, in a process of its own
 
+/** Keeps everything: the adapter that oidc-provider has for a quick start forgets all but the newest thousand. */
+class Memory {
+  static records = new Map();
+
+  constructor(model) { this.model = model; }
+
+  key(id) { return `${this.model}:${id}`; }
+
+  async upsert(id, payload) {
+    Memory.records.set(this.key(id), payload);
+    if (payload.uid) Memory.records.set(`uid:${payload.uid}`, id);
+  }
+
+  async find(id) { return Memory.records.get(this.key(id)); }
+
+  async findByUid(uid) { return this.find(Memory.records.get(`uid:${uid}`)); }
+
+  async consume(id) { Memory.records.get(this.key(id)).consumed = Math.floor(Date.now() / 1000); }
+
+  async destroy(id) { Memory.records.delete(this.key(id)); }
+
+  async revokeByGrantId() { throw new Error("a code was used twice"); }
+}
+
 async function serveOther({ port, keys, secret }) {
   // Its entry exports only `import`, which a path finds.
   const entry = path.join(process.env.MODULES, "oidc-provider/lib/index.js");
@@ -35,7 +59,7 @@ async function serveOther({ port, keys, secret }) {
     response_types: ["code"], id_token_signed_response_alg: alg,
   });
   const provider = new Provider(`http://127.0.0.1:${port}`, {
-    jwks, clients: Object.entries(CLIENTS).map(client), pkce: { required: () => false },
+    adapter: Memory, jwks, clients: Object.entries(CLIENTS).map(client), pkce: { required: () => false },
     features: { devInteractions: { enabled: false } }, interactions: { url: (_, { uid }) => `/interaction/${uid}` },
     enabledJWA: { idTokenSigningAlgValues: ["RS256", "ES256"] }, cookies: { keys: ["k"] },
     ttl: { AccessToken: 3600, AuthorizationCode: 60, Grant: 3600, IdToken: 3600, Interaction: 1800, Session: 3600 },
