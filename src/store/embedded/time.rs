@@ -6,12 +6,12 @@ use jiff::Timestamp;
 
 use crate::{clock::Clock, domain::time::from_millis, store::monotonic_time::MonotonicTime};
 
-pub(super) struct Time {
+pub(super) struct MonotonicWallClock {
     clock: Clock,
     forward: MonotonicTime,
 }
 
-impl Time {
+impl MonotonicWallClock {
     pub(super) fn new(clock: Clock) -> Self {
         Self { clock, forward: MonotonicTime::default() }
     }

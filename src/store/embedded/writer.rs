@@ -19,7 +19,7 @@ use rusqlite::{Connection, Error};
 use crate::store::{StoreError, background::Running};
 
 use self::step::Operation;
-use super::{ballast::Ballast, checkpoint::Checkpointer, error::passes, time::Time, upkeep::Upkeep};
+use super::{ballast::Ballast, checkpoint::Checkpointer, error::passes, time::MonotonicWallClock, upkeep::Upkeep};
 
 /// Maximum number of queued writes; further ones are refused immediately.
 const MAX_QUEUED: usize = 1024;
@@ -36,7 +36,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(
         connection: Connection,
-        time: Arc<Time>,
+        time: Arc<MonotonicWallClock>,
         ballast: Ballast,
         checkpointer: Checkpointer,
         running: Running,
@@ -93,7 +93,7 @@ impl Drop for Writer {
 fn run(
     mut connection: Connection,
     operations: &Receiver<Operation>,
-    time: &Time,
+    time: &MonotonicWallClock,
     mut ballast: Ballast,
     checkpointer: Checkpointer,
 ) -> ControlFlow<Error> {
@@ -168,7 +168,7 @@ mod tests {
         prepare(&connection);
         let background = Background::default();
         let checkpointer = Checkpointer::spawn(open(), background.running("checkpoints")).unwrap();
-        let time = Arc::new(Time::new(Clock::default()));
+        let time = Arc::new(MonotonicWallClock::new(Clock::default()));
         Writer::start(connection, time, Ballast::open(directory), checkpointer, background.running("writer")).unwrap()
     }
 

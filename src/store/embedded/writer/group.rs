@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{
-    super::{ballast::Ballast, error::is_full, time::Time, upkeep::Upkeep},
+    super::{ballast::Ballast, error::is_full, time::MonotonicWallClock, upkeep::Upkeep},
     step::{Effect, Operation},
 };
 
@@ -32,7 +32,7 @@ enum Isolation {
 pub(super) fn land(
     connection: &mut Connection,
     mut group: Vec<Operation>,
-    time: &Time,
+    time: &MonotonicWallClock,
     mut upkeep: Option<&mut Upkeep>,
     ballast: &mut Ballast,
 ) -> rusqlite::Result<bool> {
@@ -59,7 +59,7 @@ fn run(
     connection: &mut Connection,
     group: &mut [Operation],
     isolation: Isolation,
-    time: &Time,
+    time: &MonotonicWallClock,
     upkeep: Option<&mut Upkeep>,
     ballast: &mut Ballast,
 ) -> rusqlite::Result<Outcome> {
@@ -86,7 +86,11 @@ fn run(
     Ok(Outcome::Committed)
 }
 
-fn run_in_savepoint(transaction: &mut Transaction, operation: &mut Operation, time: &Time) -> rusqlite::Result<Effect> {
+fn run_in_savepoint(
+    transaction: &mut Transaction,
+    operation: &mut Operation,
+    time: &MonotonicWallClock,
+) -> rusqlite::Result<Effect> {
     let savepoint = transaction.savepoint()?;
     let effect = operation.run(&savepoint, time.millis());
     if effect == Effect::Applied {
