@@ -18,7 +18,7 @@ use super::{
     key,
     parse::from_value,
     script,
-    time::StoreTime,
+    time::ServerClockEstimate,
 };
 use crate::{
     domain::quota::Allowance,
@@ -34,7 +34,7 @@ type ReplySender = oneshot::Sender<Result<Vec<Allowance>, StoreError>>;
 #[derive(Clone)]
 pub(super) struct Buckets {
     connection: Connection,
-    time: Arc<StoreTime>,
+    time: Arc<ServerClockEstimate>,
     batches: Arc<Mutex<HashMap<BatchKey, Vec<ReplySender>>>>,
 }
 
@@ -49,7 +49,7 @@ struct BatchKey {
 }
 
 impl Buckets {
-    pub(super) fn new(connection: Connection, time: Arc<StoreTime>) -> Self {
+    pub(super) fn new(connection: Connection, time: Arc<ServerClockEstimate>) -> Self {
         Self { connection, time, batches: Arc::default() }
     }
 

@@ -45,7 +45,7 @@ pub use connection::addresses;
 
 use self::{
     buckets::Buckets, change_pubsub::ChangePubSub, connection::Connection, parse::from_value, retries::ResendPolicy,
-    time::StoreTime,
+    time::ServerClockEstimate,
 };
 use super::{Background, StoreError};
 use crate::{clock::Clock, config::TlsConfig};
@@ -55,7 +55,7 @@ use crate::{clock::Clock, config::TlsConfig};
 pub struct RedisStore {
     connection: Connection,
     durability: Durability,
-    time: Arc<StoreTime>,
+    time: Arc<ServerClockEstimate>,
     buckets: Buckets,
     pubsub: Arc<ChangePubSub>,
     background: Background,
@@ -72,7 +72,7 @@ impl RedisStore {
         let background = Background::default();
         let connection = Connection::new(url, tls, durability, &background)?;
         let pubsub = Arc::new(ChangePubSub::new(connection.clone(), background.clone()));
-        let time = Arc::new(StoreTime::new(clock));
+        let time = Arc::new(ServerClockEstimate::new(clock));
         let buckets = Buckets::new(connection.clone(), Arc::clone(&time));
         Ok(Self { connection, durability, time, buckets, pubsub, background })
     }
