@@ -18,7 +18,7 @@ use rusqlite::{Connection, Error};
 
 use crate::store::{StoreError, background::Running};
 
-use self::step::Operation;
+use self::step::BoxedStep;
 use super::{ballast::Ballast, checkpoint::Checkpointer, error::passes, time::MonotonicWallClock, upkeep::Upkeep};
 
 /// Maximum number of queued writes; further ones are refused immediately.
@@ -27,7 +27,7 @@ const MAX_QUEUED: usize = 1024;
 pub(super) const MAX_GROUP: usize = 256;
 
 pub(super) struct Writer {
-    queue: Option<SyncSender<Operation>>,
+    queue: Option<SyncSender<BoxedStep>>,
     thread: Option<JoinHandle<()>>,
     /// Whether the disk is full.
     full: Arc<AtomicBool>,
@@ -64,7 +64,7 @@ impl Writer {
         step: impl Fn(&Connection, i64) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let unavailable = |why: &str| StoreError::Unavailable(why.to_owned());
-        let (operation, answer) = step::new(step);
+        let (operation, answer) = step::boxed(step);
         let queue = self.queue.as_ref().expect("only `drop` takes the queue");
         queue.try_send(operation).map_err(|error| match error {
             TrySendError::Full(_) => unavailable("too many writes are waiting"),
@@ -92,7 +92,7 @@ impl Drop for Writer {
 /// second fsync would report success. So the process ends, and the next one reads what is on the disk.
 fn run(
     mut connection: Connection,
-    operations: &Receiver<Operation>,
+    operations: &Receiver<BoxedStep>,
     time: &MonotonicWallClock,
     mut ballast: Ballast,
     checkpointer: Checkpointer,
@@ -102,7 +102,7 @@ fn run(
         ballast.look();
         let wrote = !group.is_empty();
         let due = upkeep.is_due(wrote);
-        let landed = group::land(&mut connection, group, time, due.then_some(&mut upkeep), &mut ballast);
+        let landed = group::commit_group(&mut connection, group, time, due.then_some(&mut upkeep), &mut ballast);
         let landed = match landed {
             Ok(landed) => landed,
             Err(error) => {
@@ -123,7 +123,7 @@ fn run(
 
 /// Waits for a write and returns all that are queued. Empty if only maintenance is due; `None` once the queue is
 /// closed.
-fn next_group(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operation>> {
+fn next_group(operations: &Receiver<BoxedStep>, upkeep: &Upkeep) -> Option<Vec<BoxedStep>> {
     let first = match upkeep.pause() {
         Some(pause) => match operations.recv_timeout(pause) {
             Ok(first) => first,
