@@ -13,14 +13,14 @@ use crate::domain::{
 
 /// A request for one unit of a bucket.
 #[derive(Clone, Debug)]
-pub struct TokenRequest {
+pub struct BucketRequest {
     pub partition: Partition,
     pub bucket: String,
     pub quota: Quota,
 }
 
 /// Indices of the requests that are served in one step, because they lie in one partition.
-pub(super) fn by_partition(takes: &[TokenRequest]) -> Vec<Vec<usize>> {
+pub(super) fn by_partition(takes: &[BucketRequest]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (index, take) in takes.iter().enumerate() {
         match groups.iter_mut().find(|group| takes[group[0]].partition == take.partition) {
@@ -33,7 +33,7 @@ pub(super) fn by_partition(takes: &[TokenRequest]) -> Vec<Vec<usize>> {
 
 /// Claims an idempotency key for a day.
 #[derive(Clone, Debug)]
-pub struct ReservationRequest {
+pub struct IdempotencyClaim {
     pub partition: Partition,
     pub key: LookUp,
     /// A digest of the request; another request under the same key has another. As many digests as `key` has.
@@ -46,7 +46,7 @@ pub struct ReservationRequest {
 
 /// The claim that holds an idempotency key.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Reservation {
+pub struct IdempotencyRecord {
     pub fingerprint: Digest,
     pub claim: Vec<u8>,
 }
@@ -57,7 +57,7 @@ pub struct Admission {
     /// One for each [`TokenRequest`].
     pub allowances: Vec<Allowance>,
     /// The claim that holds the key now: this request's, or an earlier one's.
-    pub reservation: Option<Reservation>,
+    pub idempotency_record: Option<IdempotencyRecord>,
 }
 
 /// Result of [`Limits::draw`].
@@ -73,12 +73,9 @@ pub struct DrawnTokens {
 pub trait Limits: Send + Sync + 'static {
     /// Takes from all buckets, each named once, and claims the key, in one round trip. If a bucket is empty, nothing is
     /// taken from the buckets of its partition; those of other partitions and the key are not affected.
-    async fn admit(
-        &self,
-        takes: &[TokenRequest],
-        reserve: Option<&ReservationRequest>,
-    ) -> Result<Admission, StoreError>;
+    async fn admit(&self, takes: &[BucketRequest], reserve: Option<&IdempotencyClaim>)
+    -> Result<Admission, StoreError>;
 
     /// Takes up to `units` from each of the buckets, which lie in one partition: as many as the emptiest of them has.
-    async fn draw(&self, takes: &[TokenRequest], units: u32) -> Result<DrawnTokens, StoreError>;
+    async fn draw(&self, takes: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError>;
 }

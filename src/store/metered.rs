@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Archive, Background, Backlog, Change, ChangeNotifier, CommitOutcome, DrawnTokens, DueLane, FindResult,
-    Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane, LeaseGrant, LeaseRequest, Leased, Limits, Locator,
-    Operations, Position, RecordId, Records, ReplicaHeartbeat, ReservationRequest, Settlement, Store, StoreDescription,
-    StoreError, StoreRefusal, StoredRecord, TokenRequest,
+    Admission, Archive, Background, Backlog, BucketRequest, Change, ChangeNotifier, CommitOutcome, DrawnTokens,
+    DueLane, FindResult, IdempotencyClaim, Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane, LeaseGrant,
+    LeaseRequest, Leased, Limits, Locator, Operations, Position, RecordId, Records, ReplicaHeartbeat, Settlement,
+    Store, StoreDescription, StoreError, StoreRefusal, StoredRecord,
     archive::{JobCursor, LogEntry, LogStream, Removal},
     time_budget::TimeBudget,
 };
@@ -91,7 +91,7 @@ macro_rules! watched {
 watched! {
     Records {
         "load" load(id: RecordId) -> Option<StoredRecord>, keys;
-        "find" find(peek: Option<&TokenRequest>, places: &[Locator]) -> FindResult, keys;
+        "find" find(peek: Option<&BucketRequest>, places: &[Locator]) -> FindResult, keys;
         "commit" commit(change: &Change) -> CommitOutcome, keys;
         "list" list(lists: &[Index], after: Option<&Position>, limit: usize) -> Vec<StoredRecord>, keys;
     }
@@ -117,8 +117,8 @@ watched! {
 
 watched! {
     Limits {
-        "admit" admit(takes: &[TokenRequest], reserve: Option<&ReservationRequest>) -> Admission, keys;
-        "draw" draw(takes: &[TokenRequest], units: u32) -> DrawnTokens, keys;
+        "admit" admit(takes: &[BucketRequest], reserve: Option<&IdempotencyClaim>) -> Admission, keys;
+        "draw" draw(takes: &[BucketRequest], units: u32) -> DrawnTokens, keys;
     }
 }
 

@@ -35,7 +35,7 @@ pub use self::{
     },
     key_gate::KeyGate,
     lane::{Lane, LaneKind},
-    limits::{Admission, DrawnTokens, Limits, Reservation, ReservationRequest, TokenRequest},
+    limits::{Admission, BucketRequest, DrawnTokens, IdempotencyClaim, IdempotencyRecord, Limits},
     operations::Operations,
     records::{
         Change, CommitOutcome, FindResult, Index, MESSAGE_ID_RETENTION, Position, RecordChange, Records, StoredRecord,

@@ -14,7 +14,7 @@ use crate::{
     domain::{Partition, quota::Quota},
     jobs::permits::StartableJob,
     random,
-    store::{DrawnTokens, Lane, LaneKind, StoreError, TokenRequest},
+    store::{BucketRequest, DrawnTokens, Lane, LaneKind, StoreError},
 };
 
 /// How often each replica polls all partitions, before jitter.
@@ -158,12 +158,12 @@ struct DrawOutcome {
 
 /// The token buckets from which a number's lane draws. Replies to unsolicited messages get half of the rate, so that
 /// strangers who send meaningless messages cannot delay the replies that other people expect.
-fn buckets(lane: &Lane, rate: u32) -> Vec<TokenRequest> {
+fn buckets(lane: &Lane, rate: u32) -> Vec<BucketRequest> {
     let Some(number) = lane.instance() else { return Vec::new() };
     let partition = Partition::from_byte(number.as_bytes()[15]);
     let take = |name: &str, rate| {
         let bucket = format!("{name}:{}", number.simple());
-        TokenRequest { partition, bucket, quota: Quota::sustained(rate, rate) }
+        BucketRequest { partition, bucket, quota: Quota::sustained(rate, rate) }
     };
     match lane.kind() {
         LaneKind::Notices => vec![take("slow", rate.div_ceil(2)), take("pace", rate)],

@@ -17,8 +17,8 @@ use countersign::{
         quota::{Allowance, Quota},
     },
     store::{
-        CommitOutcome, Jobs as _, LEASE_DURATION, Limits as _, Operations as _, Records as _, ReservationRequest,
-        StoreError, TokenRequest,
+        BucketRequest, CommitOutcome, IdempotencyClaim, Jobs as _, LEASE_DURATION, Limits as _, Operations as _,
+        Records as _, StoreError,
         redis::{Durability, RedisStore},
     },
 };
@@ -270,7 +270,7 @@ async fn a_migrating_slot_is_served_consistently() {
     let to = (from + 1) % 3;
     let take = async |bucket: &str, partition: u8| {
         let quota = Quota::per(5, Duration::from_secs(50_000));
-        let takes = [TokenRequest { partition: Partition::from_byte(partition), bucket: bucket.to_owned(), quota }];
+        let takes = [BucketRequest { partition: Partition::from_byte(partition), bucket: bucket.to_owned(), quota }];
         match store.admit(&takes, None).await.unwrap().allowances[..] {
             [Allowance::Allowed { remaining }] => Some(remaining),
             _ => None,
@@ -284,14 +284,14 @@ async fn a_migrating_slot_is_served_consistently() {
     assert!(cluster.errors("ASK") >= 2, "no node was asked");
     // Several partitions in one pipeline, two of them with keys of the moving slot: one here, one there.
     let quota = || Quota::per(5, Duration::from_secs(50_000));
-    let takes: Vec<TokenRequest> = [("x", 0), ("old", 7), ("x", 22), ("x", 9)]
-        .map(|(bucket, partition)| TokenRequest {
+    let takes: Vec<BucketRequest> = [("x", 0), ("old", 7), ("x", 22), ("x", 9)]
+        .map(|(bucket, partition)| BucketRequest {
             partition: Partition::from_byte(partition),
             bucket: bucket.to_owned(),
             quota: quota(),
         })
         .into();
-    let key = ReservationRequest {
+    let key = IdempotencyClaim {
         partition: Partition::from_byte(7),
         key: crate::store::digest().into(),
         fingerprint: crate::store::digest().into(),
@@ -304,7 +304,7 @@ async fn a_migrating_slot_is_served_consistently() {
         Allowance::Exhausted { .. } => 99,
     });
     assert_eq!(left.collect::<Vec<_>>(), [4, 2, 4, 4], "each once, in their order");
-    assert_eq!(admitted.reservation.unwrap().claim, key.claim);
+    assert_eq!(admitted.idempotency_record.unwrap().claim, key.claim);
 
     // Work of the other partitions is found meanwhile, without a wait.
     applied(&store.commit(&crate::store::one_job(Partition::from_byte(9))).await);
@@ -327,7 +327,7 @@ async fn a_migrating_slot_is_served_consistently() {
     };
     tokio::join!(waits, moves);
     assert_eq!([take("old", 7).await, take("new", 7).await], [Some(1), Some(2)], "all of it moved, once");
-    assert_eq!(store.admit(&[], Some(&key)).await.unwrap().reservation.unwrap().claim, key.claim);
+    assert_eq!(store.admit(&[], Some(&key)).await.unwrap().idempotency_record.unwrap().claim, key.claim);
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
 }
 
@@ -388,7 +388,7 @@ async fn a_confirmed_write_follows_its_slot() {
 async fn an_idempotency_claim_is_confirmed_by_its_own_master() {
     let cluster = cluster_server::start_with_replicas(Duration::from_secs(10));
     let store = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
-    let key = || ReservationRequest {
+    let key = || IdempotencyClaim {
         partition: Partition::from_byte(7),
         key: crate::store::digest().into(),
         fingerprint: crate::store::digest().into(),
@@ -406,6 +406,6 @@ async fn an_idempotency_claim_is_confirmed_by_its_own_master() {
     }
     cluster.nodes[replica].signal("-CONT");
     until("it is confirmed", async || store.admit(&[], Some(&late)).await.is_ok()).await;
-    let other = ReservationRequest { claim: vec![8; 37], ..late.clone() };
-    assert_eq!(store.admit(&[], Some(&other)).await.unwrap().reservation.unwrap().claim, late.claim);
+    let other = IdempotencyClaim { claim: vec![8; 37], ..late.clone() };
+    assert_eq!(store.admit(&[], Some(&other)).await.unwrap().idempotency_record.unwrap().claim, late.claim);
 }

@@ -12,7 +12,7 @@ use crate::{
         Instance, LimitStatus, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
         records::{AdmittedDraft, Idempotency, VerificationDraft},
     },
-    store::{CommitOutcome, ReservationRequest, StoreError},
+    store::{CommitOutcome, IdempotencyClaim, StoreError},
 };
 
 impl Service {
@@ -63,7 +63,7 @@ impl Service {
         instance: &Instance,
         input: LinkRequest,
         mut draft: VerificationDraft,
-        mut reserve: Option<ReservationRequest>,
+        mut reserve: Option<IdempotencyClaim>,
     ) -> Result<Verification<Link>, ServiceError> {
         let LinkRequest { request, expires, max_attempts, binding, .. } = input;
         for _ in 0..MAX_COMMIT_ATTEMPTS {
@@ -100,12 +100,12 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         refused: VerificationDraft,
-        reserve: Option<&mut ReservationRequest>,
+        reserve: Option<&mut IdempotencyClaim>,
     ) -> Result<VerificationDraft, ServiceError> {
         let draft = self.draft_link(instance);
         let Some(reserve) = reserve else { return Ok(draft) };
         (reserve.claim, reserve.replaces) = (draft.write(), Some(refused.write()));
-        let holder = cx.store.admit(&[], Some(reserve)).await?.reservation;
+        let holder = cx.store.admit(&[], Some(reserve)).await?.idempotency_record;
         holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.claim)?))
     }
 

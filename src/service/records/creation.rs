@@ -12,7 +12,7 @@ use crate::{
         Instance, LimitStatus, RequestContext, Service, ServiceError,
         limits::{Limit, LimitBucket, rate_limit_statuses},
     },
-    store::{Change, Index, ReservationRequest, StoreError},
+    store::{Change, IdempotencyClaim, Index, StoreError},
 };
 
 /// How many times, 50 ms apart, a repeat that exceeds a limit looks for the first request's record before it is
@@ -51,7 +51,7 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         limits: &[Limit],
-        reserve: Option<&ReservationRequest>,
+        reserve: Option<&IdempotencyClaim>,
         limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<AdmittedRequest, ServiceError> {
         if limits.is_empty() && reserve.is_none() {
@@ -61,7 +61,7 @@ impl Service {
         let admission = self.take(cx, &buckets, reserve).await?;
         self.record_storage_use(instance, limits, &admission.allowances);
         let mut entered = AdmittedRequest::default();
-        if let (Some(holder), Some(ours)) = (admission.reservation, reserve) {
+        if let (Some(holder), Some(ours)) = (admission.idempotency_record, reserve) {
             if !ours.fingerprint.contains(holder.fingerprint) {
                 return Err(ServiceError::KeyReused);
             }
@@ -96,7 +96,7 @@ impl Service {
         instance: &Instance,
         limits: &[Limit],
         draft: VerificationDraft,
-        reserve: Option<&ReservationRequest>,
+        reserve: Option<&IdempotencyClaim>,
         limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<AdmittedDraft<K>, ServiceError> {
         let AdmittedRequest { existing, draft: claimed } =
@@ -186,9 +186,9 @@ impl Service {
         instance: &Instance,
         idempotency: &Idempotency,
         claim: Vec<u8>,
-    ) -> ReservationRequest {
+    ) -> IdempotencyClaim {
         let (id, key, body) = (instance.config.id, idempotency.key.as_bytes(), idempotency.body.as_bytes());
-        ReservationRequest {
+        IdempotencyClaim {
             partition: self.keys.partition_for("idempotency", id, key),
             key: self.keys.look_up("idempotency", id, key),
             fingerprint: self.keys.look_up("body", id, body),
@@ -212,9 +212,9 @@ impl Service {
         let Some(Idempotency { key, body }) = idempotency else { return Ok(None) };
         let idempotency = Idempotency { key: format!("{what} {key}"), body };
         let id: [u8; 16] = random::bytes();
-        let reserve = ReservationRequest { partition, ..self.reservation(instance, &idempotency, id.to_vec()) };
+        let reserve = IdempotencyClaim { partition, ..self.reservation(instance, &idempotency, id.to_vec()) };
         let holder = match cx.store.admit(&[], Some(&reserve)).await {
-            Ok(admission) => admission.reservation,
+            Ok(admission) => admission.idempotency_record,
             Err(StoreError::Full) => return Ok(None),
             Err(error) => return Err(error.into()),
         };

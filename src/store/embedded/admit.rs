@@ -6,14 +6,14 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     domain::{keys::Digest, quota::Allowance},
-    store::{DrawnTokens, Reservation, ReservationRequest, StoreError, TokenRequest, by_partition},
+    store::{BucketRequest, DrawnTokens, IdempotencyClaim, IdempotencyRecord, StoreError, by_partition},
 };
 
 use super::time::after;
 
 const RESERVATION_TTL: Duration = Duration::from_hours(24);
 
-pub(super) fn take(connection: &Connection, now: i64, takes: &[TokenRequest]) -> rusqlite::Result<Vec<Allowance>> {
+pub(super) fn take(connection: &Connection, now: i64, takes: &[BucketRequest]) -> rusqlite::Result<Vec<Allowance>> {
     let mut found = takes.iter().map(|take| next(connection, now, take)).collect::<rusqlite::Result<Vec<_>>>()?;
     for group in by_partition(takes) {
         let short = group.iter().any(|&index| matches!(found[index].1, Allowance::Exhausted { .. }));
@@ -37,7 +37,7 @@ pub(super) fn take(connection: &Connection, now: i64, takes: &[TokenRequest]) ->
 pub(super) fn draw(
     connection: &Connection,
     now: i64,
-    takes: &[TokenRequest],
+    takes: &[BucketRequest],
     units: u32,
 ) -> rusqlite::Result<DrawnTokens> {
     for drawn in 0..=units {
@@ -56,11 +56,11 @@ pub(super) fn draw(
 }
 
 /// What [`take()`] would return for one bucket.
-pub(super) fn peek(connection: &Connection, now: i64, take: &TokenRequest) -> rusqlite::Result<Allowance> {
+pub(super) fn peek(connection: &Connection, now: i64, take: &BucketRequest) -> rusqlite::Result<Allowance> {
     Ok(next(connection, now, take)?.1)
 }
 
-fn next(connection: &Connection, now: i64, take: &TokenRequest) -> rusqlite::Result<(i64, Allowance)> {
+fn next(connection: &Connection, now: i64, take: &BucketRequest) -> rusqlite::Result<(i64, Allowance)> {
     let tat: Option<i64> = connection
         .prepare_cached("SELECT tat FROM buckets WHERE partition = ?1 AND name = ?2")?
         .query_row(params![take.partition.index(), take.bucket], |row| row.get(0))
@@ -72,8 +72,8 @@ fn next(connection: &Connection, now: i64, take: &TokenRequest) -> rusqlite::Res
 pub(super) fn reserve(
     connection: &Connection,
     now: i64,
-    wanted: &ReservationRequest,
-) -> Result<Reservation, StoreError> {
+    wanted: &IdempotencyClaim,
+) -> Result<IdempotencyRecord, StoreError> {
     for key in wanted.key.all() {
         let holder: Option<(String, Vec<u8>)> = connection
             .prepare_cached("SELECT fingerprint, claim FROM reservations WHERE key = ?1 AND until > ?2")?
@@ -85,7 +85,7 @@ pub(super) fn reserve(
             let fingerprint = Digest::from_hex(&fingerprint);
             let fingerprint =
                 fingerprint.ok_or_else(|| StoreError::Corrupt("a fingerprint is no digest".to_owned()))?;
-            return Ok(Reservation { fingerprint, claim });
+            return Ok(IdempotencyRecord { fingerprint, claim });
         }
     }
     for (key, fingerprint) in wanted.key.all().zip(wanted.fingerprint.all()) {
@@ -95,5 +95,5 @@ pub(super) fn reserve(
             )?
             .execute(params![key.hex(), fingerprint.hex(), wanted.claim, after(now, RESERVATION_TTL)])?;
     }
-    Ok(Reservation { fingerprint: wanted.fingerprint.current(), claim: wanted.claim.clone() })
+    Ok(IdempotencyRecord { fingerprint: wanted.fingerprint.current(), claim: wanted.claim.clone() })
 }

@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 
 use super::{EmbeddedStore, admit};
-use crate::store::{Admission, DrawnTokens, Limits, ReservationRequest, StoreError, TokenRequest};
+use crate::store::{Admission, BucketRequest, DrawnTokens, IdempotencyClaim, Limits, StoreError};
 
 #[async_trait]
 impl Limits for EmbeddedStore {
     async fn admit(
         &self,
-        takes: &[TokenRequest],
-        reserve: Option<&ReservationRequest>,
+        takes: &[BucketRequest],
+        reserve: Option<&IdempotencyClaim>,
     ) -> Result<Admission, StoreError> {
         let (takes, reserve) = (takes.to_vec(), reserve.cloned());
         // A claim is the beginning of new work.
@@ -20,13 +20,14 @@ impl Limits for EmbeddedStore {
         self.writer
             .run(move |connection, now| {
                 let allowances = admit::take(connection, now, &takes)?;
-                let reservation = reserve.as_ref().map(|wanted| admit::reserve(connection, now, wanted)).transpose()?;
-                Ok(Admission { allowances, reservation })
+                let idempotency_record =
+                    reserve.as_ref().map(|wanted| admit::reserve(connection, now, wanted)).transpose()?;
+                Ok(Admission { allowances, idempotency_record })
             })
             .await
     }
 
-    async fn draw(&self, takes: &[TokenRequest], units: u32) -> Result<DrawnTokens, StoreError> {
+    async fn draw(&self, takes: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError> {
         let takes = takes.to_vec();
         self.writer.run(move |connection, now| Ok(admit::draw(connection, now, &takes, units)?)).await
     }

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::{EmbeddedStore, admit, commit, query};
 use crate::store::{
-    Change, ChangeNotifier, CommitOutcome, FindResult, Index, Locator, Position, RecordId, Records, StoreError,
-    StoredRecord, TokenRequest,
+    BucketRequest, Change, ChangeNotifier, CommitOutcome, FindResult, Index, Locator, Position, RecordId, Records,
+    StoreError, StoredRecord,
 };
 
 #[async_trait]
@@ -26,7 +26,7 @@ impl Records for EmbeddedStore {
         self.lookups.run(move |connection| query::record(connection, now, id)).await
     }
 
-    async fn find(&self, peek: Option<&TokenRequest>, places: &[Locator]) -> Result<FindResult, StoreError> {
+    async fn find(&self, peek: Option<&BucketRequest>, places: &[Locator]) -> Result<FindResult, StoreError> {
         let now = self.time.millis();
         let (peek, places) = (peek.cloned(), places.to_vec());
         self.lookups

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     domain::quota::Allowance,
-    store::{DrawnTokens, StoreError, TokenRequest, time_budget::OF_A_REQUEST},
+    store::{BucketRequest, DrawnTokens, StoreError, time_budget::OF_A_REQUEST},
 };
 
 /// By how much our estimate of the store's time may be behind.
@@ -54,7 +54,7 @@ impl Buckets {
     }
 
     /// Takes one unit from each bucket. All buckets must lie in one partition.
-    pub(super) async fn take(&self, takes: &[TokenRequest]) -> Result<Vec<Allowance>, StoreError> {
+    pub(super) async fn take(&self, takes: &[BucketRequest]) -> Result<Vec<Allowance>, StoreError> {
         let key = BatchKey {
             worker: RuntimeThread::here(),
             keys: takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect(),
@@ -85,7 +85,7 @@ impl Buckets {
     }
 
     /// Decodes a peek: what [`Buckets::take`] would return, counting a unit due within [`MAX_CLOCK_LAG`].
-    pub(super) fn decode_peek(&self, take: &TokenRequest, value: Value) -> Result<Allowance, StoreError> {
+    pub(super) fn decode_peek(&self, take: &BucketRequest, value: Value) -> Result<Allowance, StoreError> {
         let tat: Option<i64> = from_value(value)?;
         let now = (self.time.now() + MAX_CLOCK_LAG).as_millisecond().saturating_mul(1000);
         Ok(take.quota.take(tat.unwrap_or(0), now).1)
@@ -93,7 +93,7 @@ impl Buckets {
 
     /// The command that takes `units` from each of `takes`, or as many as the emptiest of them has. All must lie in one
     /// partition.
-    pub(super) fn take_command(&self, takes: &[&TokenRequest], units: u32) -> Cmd {
+    pub(super) fn take_command(&self, takes: &[&BucketRequest], units: u32) -> Cmd {
         let keys: Vec<String> = takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect();
         let mut cmd = script::TAKE.call(&keys);
         cmd.arg(self.time.test_offset_millis()).arg(units);

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::quota::Allowance,
-    store::{Admission, DrawnTokens, Limits, ReservationRequest, StoreError, TokenRequest, by_partition},
+    store::{Admission, BucketRequest, DrawnTokens, IdempotencyClaim, Limits, StoreError, by_partition},
 };
 
 const RESERVATION_TTL: Duration = Duration::from_hours(24);
@@ -22,16 +22,16 @@ const RESERVATION_TTL: Duration = Duration::from_hours(24);
 impl Limits for RedisStore {
     async fn admit(
         &self,
-        takes: &[TokenRequest],
-        reserve: Option<&ReservationRequest>,
+        takes: &[BucketRequest],
+        reserve: Option<&IdempotencyClaim>,
     ) -> Result<Admission, StoreError> {
         let groups = by_partition(takes);
         if let ([_], None) = (groups.as_slice(), reserve) {
-            return Ok(Admission { allowances: self.buckets.take(takes).await?, reservation: None });
+            return Ok(Admission { allowances: self.buckets.take(takes).await?, idempotency_record: None });
         }
         let mut pipeline = redis::Pipeline::with_capacity(groups.len() + 1);
         for group in &groups {
-            let group: Vec<&TokenRequest> = group.iter().map(|&index| &takes[index]).collect();
+            let group: Vec<&BucketRequest> = group.iter().map(|&index| &takes[index]).collect();
             pipeline.add_command(self.buckets.take_command(&group, 1));
         }
         // With a single master the commit that follows confirms the claim too; in a cluster it may go to another
@@ -47,7 +47,7 @@ impl Limits for RedisStore {
             }
             None => (self.connection.run(&mut pipeline).await?, None),
         };
-        let reservation = match held {
+        let idempotency_record = match held {
             Some(held) => {
                 let (now, holder): (i64, Vec<u8>) = from_value(held)?;
                 self.time.observe(now);
@@ -61,11 +61,11 @@ impl Limits for RedisStore {
                 allowances[index] = allowance;
             }
         }
-        Ok(Admission { allowances, reservation })
+        Ok(Admission { allowances, idempotency_record })
     }
 
-    async fn draw(&self, takes: &[TokenRequest], units: u32) -> Result<DrawnTokens, StoreError> {
-        let takes: Vec<&TokenRequest> = takes.iter().collect();
+    async fn draw(&self, takes: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError> {
+        let takes: Vec<&BucketRequest> = takes.iter().collect();
         self.buckets.decode_drawn(self.one(&self.buckets.take_command(&takes, units)).await?)
     }
 }
@@ -81,7 +81,7 @@ impl RedisStore {
         Ok((rest?, Some(held?)))
     }
 
-    fn reserve_script(&self, reserve: &ReservationRequest) -> Cmd {
+    fn reserve_script(&self, reserve: &IdempotencyClaim) -> Cmd {
         let keys: Vec<String> = reserve.key.all().map(|key| key::reservation(reserve.partition, key)).collect();
         let mut cmd = script::RESERVE.call(&keys);
         cmd.arg(self.time.test_offset_millis()).arg(millis(RESERVATION_TTL));

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     domain::{LookUp, Partition, time::from_millis},
     store::{
-        Change, ChangeNotifier, CommitOutcome, FindResult, Index, LEASE_DURATION, Locator, MAX_HOLD,
-        MESSAGE_ID_RETENTION, Position, RecordId, Records, StoreError, StoredRecord, TokenRequest,
+        BucketRequest, Change, ChangeNotifier, CommitOutcome, FindResult, Index, LEASE_DURATION, Locator, MAX_HOLD,
+        MESSAGE_ID_RETENTION, Position, RecordId, Records, StoreError, StoredRecord,
     },
 };
 
@@ -39,9 +39,9 @@ impl Records for RedisStore {
         Ok(self.read(id.locator(), value)?.filter(|stored| stored.id == id))
     }
 
-    async fn find(&self, peek: Option<&TokenRequest>, places: &[Locator]) -> Result<FindResult, StoreError> {
+    async fn find(&self, peek: Option<&BucketRequest>, places: &[Locator]) -> Result<FindResult, StoreError> {
         let record = |place: &Locator| parse::read_record(&key::record(*place));
-        let bucket = |take: &TokenRequest| redis::Cmd::get(key::bucket(take.partition, &take.bucket));
+        let bucket = |take: &BucketRequest| redis::Cmd::get(key::bucket(take.partition, &take.bucket));
         let cmds = places.iter().map(record).chain(peek.map(bucket)).collect();
         let mut values = self.connection.read(cmds).await?;
         let allowance = match peek {
