@@ -70,7 +70,7 @@ pub struct DrawnTokens {
 
 /// Takes from rate-limit buckets and claims idempotency keys.
 #[async_trait]
-pub trait Limits: Send + Sync + 'static {
+pub trait AdmissionControl: Send + Sync + 'static {
     /// Takes from all buckets, each named once, and claims the key, in one round trip. If a bucket is empty, nothing is
     /// taken from the buckets of its partition; those of other partitions and the key are not affected.
     async fn admit(&self, takes: &[BucketRequest], reserve: Option<&IdempotencyClaim>)

@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Archive, Background, Backlog, BucketRequest, Change, ChangeNotifier, CommitOutcome, DrawnTokens,
-    DueLane, FindResult, IdempotencyClaim, Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane, LeaseGrant,
-    LeaseRequest, Leased, Limits, Locator, Operations, Position, RecordId, Records, ReplicaHeartbeat, Settlement,
+    Admission, AdmissionControl, Archive, Background, Backlog, BucketRequest, Change, ChangeNotifier, CommitOutcome,
+    DrawnTokens, DueLane, FindResult, IdempotencyClaim, Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane,
+    LeaseGrant, LeaseRequest, Leased, Locator, Operations, Position, RecordId, Records, ReplicaHeartbeat, Settlement,
     Store, StoreDescription, StoreError, StoreRefusal, StoredRecord,
     archive::{JobCursor, LogEntry, LogStream, Removal},
     time_budget::TimeBudget,
@@ -116,7 +116,7 @@ watched! {
 }
 
 watched! {
-    Limits {
+    AdmissionControl {
         "admit" admit(takes: &[BucketRequest], reserve: Option<&IdempotencyClaim>) -> Admission, keys;
         "draw" draw(takes: &[BucketRequest], units: u32) -> DrawnTokens, keys;
     }

@@ -35,7 +35,7 @@ pub use self::{
     },
     key_gate::KeyGate,
     lane::{Lane, LaneKind},
-    limits::{Admission, BucketRequest, DrawnTokens, IdempotencyClaim, IdempotencyRecord, Limits},
+    limits::{Admission, AdmissionControl, BucketRequest, DrawnTokens, IdempotencyClaim, IdempotencyRecord},
     operations::Operations,
     records::{
         Change, CommitOutcome, FindResult, Index, MESSAGE_ID_RETENTION, Position, RecordChange, Records, StoredRecord,
@@ -84,6 +84,6 @@ impl StoreError {
 }
 
 /// Durable state of one process or of many replicas.
-pub trait Store: Records + Jobs + Limits + Archive + Operations {}
+pub trait Store: Records + Jobs + AdmissionControl + Archive + Operations {}
 
-impl<S: Records + Jobs + Limits + Archive + Operations> Store for S {}
+impl<S: Records + Jobs + AdmissionControl + Archive + Operations> Store for S {}

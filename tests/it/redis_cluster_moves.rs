@@ -17,8 +17,8 @@ use countersign::{
         quota::{Allowance, Quota},
     },
     store::{
-        BucketRequest, CommitOutcome, IdempotencyClaim, Jobs as _, LEASE_DURATION, Limits as _, Operations as _,
-        Records as _, StoreError,
+        AdmissionControl as _, BucketRequest, CommitOutcome, IdempotencyClaim, Jobs as _, LEASE_DURATION,
+        Operations as _, Records as _, StoreError,
         redis::{Durability, RedisStore},
     },
 };

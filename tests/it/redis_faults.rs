@@ -12,7 +12,7 @@ use countersign::{
         quota::{Allowance, Quota},
     },
     store::{
-        BucketRequest, Limits as _, Operations as _, Records as _, StoreError,
+        AdmissionControl as _, BucketRequest, Operations as _, Records as _, StoreError,
         redis::{Durability, RedisStore},
     },
 };

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 
 use super::{EmbeddedStore, admit};
-use crate::store::{Admission, BucketRequest, DrawnTokens, IdempotencyClaim, Limits, StoreError};
+use crate::store::{Admission, AdmissionControl, BucketRequest, DrawnTokens, IdempotencyClaim, StoreError};
 
 #[async_trait]
-impl Limits for EmbeddedStore {
+impl AdmissionControl for EmbeddedStore {
     async fn admit(
         &self,
         takes: &[BucketRequest],

@@ -13,13 +13,13 @@ use super::{
 };
 use crate::{
     domain::quota::Allowance,
-    store::{Admission, BucketRequest, DrawnTokens, IdempotencyClaim, Limits, StoreError, by_partition},
+    store::{Admission, AdmissionControl, BucketRequest, DrawnTokens, IdempotencyClaim, StoreError, by_partition},
 };
 
 const RESERVATION_TTL: Duration = Duration::from_hours(24);
 
 #[async_trait]
-impl Limits for RedisStore {
+impl AdmissionControl for RedisStore {
     async fn admit(
         &self,
         takes: &[BucketRequest],

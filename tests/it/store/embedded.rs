@@ -11,8 +11,8 @@ use std::{
 use countersign::{
     clock::Clock,
     store::{
-        Change, CommitOutcome, DeadReason, IdempotencyClaim, Index, Job, Jobs as _, Limits as _, Operations as _,
-        Records as _, Settlement, StoreError, embedded::EmbeddedStore,
+        AdmissionControl as _, Change, CommitOutcome, DeadReason, IdempotencyClaim, Index, Job, Jobs as _,
+        Operations as _, Records as _, Settlement, StoreError, embedded::EmbeddedStore,
     },
 };
 use futures_util::FutureExt as _;
