@@ -27,7 +27,7 @@ use crate::{
 const NOTE: usize = 400;
 
 /// A failed delivery attempt.
-struct Failure {
+struct FailedDelivery {
     /// Label for metrics.
     result: &'static str,
     /// Class and cause. Contains nothing that the receiver wrote except the origin of a redirect.
@@ -37,7 +37,7 @@ struct Failure {
     retry_after: Option<Duration>,
 }
 
-impl From<EgressError> for Failure {
+impl From<EgressError> for FailedDelivery {
     fn from(error: EgressError) -> Self {
         let ends = (error.cause == Cause::Forbidden).then_some(DeadReason::ForbiddenTarget);
         Self { result: error.cause.as_str(), text: error.to_string(), ends, retry_after: None }
@@ -95,7 +95,12 @@ fn host(url: &str) -> String {
     }
 }
 
-async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, job: CallbackJob) -> Result<(), Failure> {
+async fn attempt(
+    worker: &Worker,
+    instance: &Instance,
+    leased: &Leased,
+    job: CallbackJob,
+) -> Result<(), FailedDelivery> {
     let service = &worker.service;
     let CallbackJob { webhook_id, url, body, .. } = job;
     let forbidden = || EgressError::from(Cause::Forbidden);
@@ -129,14 +134,14 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, job: Cal
 }
 
 /// Classifies a response that is not a success.
-fn refused(url: &Url, response: &Response<Vec<u8>>, now: Timestamp) -> Failure {
+fn refused(url: &Url, response: &Response<Vec<u8>>, now: Timestamp) -> FailedDelivery {
     let status = response.status().as_u16();
     let asked = if matches!(status, 429 | 503) { retry_after(response.headers(), now) } else { None };
-    let failure = |result, text| Failure { result, text, ends: None, retry_after: asked };
+    let failure = |result, text| FailedDelivery { result, text, ends: None, retry_after: asked };
     match status {
         410 => {
             let gone = DeadReason::Gone;
-            Failure { ends: Some(gone), ..failure(gone.as_str(), format!("{gone}: status 410")) }
+            FailedDelivery { ends: Some(gone), ..failure(gone.as_str(), format!("{gone}: status 410")) }
         }
         300..=399 => {
             let target = response.headers().get("location").and_then(|value| value.to_str().ok());
@@ -164,7 +169,7 @@ mod tests {
         for status in [302, 400, 404, 429, 500, 503] {
             assert_eq!(end(status), None, "{status}");
         }
-        let unsent = |cause| Failure::from(EgressError::from(cause)).ends;
+        let unsent = |cause| FailedDelivery::from(EgressError::from(cause)).ends;
         assert_eq!(unsent(Cause::Forbidden), Some(DeadReason::ForbiddenTarget));
         assert_eq!(unsent(Cause::Dns), None);
     }

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::{Worker, waiting::Taken};
+use super::{Worker, waiting::TakenJobs};
 use crate::{
     jobs::permits::StartableJob,
     metrics::label::{ByKind, KindReason},
@@ -42,7 +42,7 @@ impl Worker {
 
     /// Starts the waiting jobs of a lane that its concurrency limit and groups allow.
     pub(super) fn start_waiting_in(self: &Arc<Self>, lane: &Lane) {
-        let Taken { startable, overdue } = self.waiting.take_startable(lane, &self.permits);
+        let TakenJobs { startable, overdue } = self.waiting.take_startable(lane, &self.permits);
         for job in startable {
             self.start(job);
         }

@@ -20,7 +20,7 @@ pub(super) struct Waiting(Mutex<HashMap<Lane, VecDeque<StartableJob>>>);
 
 /// Jobs taken out of a lane.
 #[derive(Default)]
-pub(super) struct Taken {
+pub(super) struct TakenJobs {
     /// Jobs that can start now.
     pub(super) startable: Vec<StartableJob>,
     /// Overdue jobs, to be returned to the store.
@@ -41,8 +41,8 @@ impl Waiting {
     }
 
     /// Takes out the jobs of a lane that can start now, and those that are overdue.
-    pub(super) fn take_startable(&self, lane: &Lane, permits: &Permits) -> Taken {
-        let mut taken = Taken::default();
+    pub(super) fn take_startable(&self, lane: &Lane, permits: &Permits) -> TakenJobs {
+        let mut taken = TakenJobs::default();
         let mut lanes = self.lock();
         let Some(waiting) = lanes.get_mut(lane) else { return taken };
         let mut place = 0;
