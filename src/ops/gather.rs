@@ -10,7 +10,7 @@ use super::{
 use crate::{
     domain::time::rfc3339,
     metrics::label::{ByInstance, ByKind, InstanceLabel, KindReason},
-    service::health::Failure,
+    service::health::RecentFailure,
     store::StoreDescription,
 };
 
@@ -127,7 +127,7 @@ impl Ops {
         let others = seen.iter().flat_map(|seen| &seen.replicas).filter(|(one, _)| one.replica != self.health.replica);
         let mut all = self.health.own_failures();
         for failure in others.flat_map(|(_, body)| &body.failures) {
-            let same = |one: &&mut Failure| {
+            let same = |one: &&mut RecentFailure| {
                 one.instance == failure.instance && one.what == failure.what && one.reason == failure.reason
             };
             match all.iter_mut().find(same) {
@@ -139,12 +139,8 @@ impl Ops {
             }
         }
         all.sort_by_key(|failure| std::cmp::Reverse(failure.at));
-        let shown = all.into_iter().take(SHOWN).map(|Failure { at, instance, what, reason, count }| FailureStatus {
-            at: rfc3339(at),
-            instance,
-            what,
-            reason,
-            count,
+        let shown = all.into_iter().take(SHOWN).map(|RecentFailure { at, instance, what, reason, count }| {
+            FailureStatus { at: rfc3339(at), instance, what, reason, count }
         });
         shown.collect()
     }
