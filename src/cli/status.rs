@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
-    app::exit::Failure,
+    app::exit::CommandError,
     config::Config,
     domain::KeyRing,
     egress::{Egress, Policy},
@@ -53,7 +53,7 @@ const MAX_LISTED_GATEWAYS: usize = 20;
 const MAX_RESPONSE_LEN: usize = 16 << 20;
 
 /// Exit status 0 if the daemon is ready, 1 if it is not ready or does not answer.
-pub(super) fn run(options: &StatusOptions) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &StatusOptions) -> Result<ExitCode, CommandError> {
     let body = super::serve::runtime()?.block_on(fetch(&operator_url(options)?))?;
     let status = read(&body)?;
     if options.json {
@@ -64,7 +64,7 @@ pub(super) fn run(options: &StatusOptions) -> Result<ExitCode, Failure> {
     Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn operator_url(options: &StatusOptions) -> Result<String, Failure> {
+fn operator_url(options: &StatusOptions) -> Result<String, CommandError> {
     match (&options.operator_url, &options.config) {
         (Some(url), _) => Ok(url.trim_end_matches('/').to_owned()),
         (None, Some(path)) => Ok(listener(&super::parse_config(&super::read_config(path)?)?)),
@@ -82,7 +82,7 @@ fn listener(config: &Config) -> String {
 }
 
 /// Keys that the daemon of this configuration may still need, and that the configuration lacks.
-pub(super) fn missing_keys(config: &Config) -> Result<Vec<MasterStatus>, Failure> {
+pub(super) fn missing_keys(config: &Config) -> Result<Vec<MasterStatus>, CommandError> {
     let status = read(&super::serve::runtime()?.block_on(fetch(&listener(config)))?)?;
     let here = KeyRing::new(&config.keys.0).map_or_else(Vec::new, |ring| ring.fingerprints());
     let is_here = |master: &MasterStatus| here.iter().any(|own| own.starts_with(&master.fingerprint));
