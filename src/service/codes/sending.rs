@@ -11,7 +11,7 @@ use crate::{
         chat_state::ChatState,
         quota::{LimitName, Quota},
         sent_code::{
-            COOLDOWN, CodeCommand, CodeMessage, CodeVerdict, Delivery, DeliveryReport, MessageStatus, SentCode,
+            COOLDOWN, ChannelMessage, CodeCommand, CodeVerdict, Delivery, DeliveryReport, MessageStatus, SentCode,
         },
         template::{self, Values},
     },
@@ -26,7 +26,7 @@ use crate::{
 
 /// A code message, ready to send through a gateway.
 pub struct OutgoingCode {
-    pub message: CodeMessage,
+    pub message: ChannelMessage,
     pub code: String,
     pub text: String,
     pub record: Verification<SentCode>,
