@@ -51,16 +51,16 @@ pub struct IdempotencyRecord {
     pub claim: Vec<u8>,
 }
 
-/// Result of [`Limits::admit`].
+/// Result of [`AdmissionControl::admit`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Admission {
-    /// One for each [`TokenRequest`].
+    /// One for each [`BucketRequest`].
     pub allowances: Vec<Allowance>,
     /// The claim that holds the key now: this request's, or an earlier one's.
     pub idempotency_record: Option<IdempotencyRecord>,
 }
 
-/// Result of [`Limits::draw`].
+/// Result of [`AdmissionControl::draw`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DrawnTokens {
     pub units: u32,

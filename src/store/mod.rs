@@ -1,9 +1,9 @@
 //! Durable state. A store moves bytes atomically and knows no rule of the protocol.
 //!
-//! A [`Store`] implements five traits, one for each of its duties: [`Records`], [`Jobs`], [`Limits`], [`Archive`] and
-//! [`Operations`]. There are two implementations with the same behaviour: [`embedded`] for one process, [`redis`] for
-//! any number of replicas. The conformance suite in `tests/it/store.rs` defines the contract. Every method is one
-//! atomic step for each partition it touches.
+//! A [`Store`] implements five traits, one for each of its duties: [`Records`], [`Jobs`], [`AdmissionControl`],
+//! [`Archive`] and [`Operations`]. There are two implementations with the same behaviour: [`embedded`] for one process,
+//! [`redis`] for any number of replicas. The conformance suite in `tests/it/store.rs` defines the contract. Every
+//! method is one atomic step for each partition it touches.
 
 pub mod archive;
 pub mod background;

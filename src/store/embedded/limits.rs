@@ -1,4 +1,4 @@
-//! Implements [`Limits`]; the queries are in `admit`.
+//! Implements [`AdmissionControl`]; the queries are in `admit`.
 
 use async_trait::async_trait;
 

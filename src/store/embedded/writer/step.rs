@@ -7,7 +7,7 @@ use crate::store::StoreError;
 
 pub(super) type BoxedStep = Box<dyn Step>;
 
-/// Effect of running a step.
+/// Outcome of running a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum StepOutcome {
     Applied,
