@@ -54,7 +54,7 @@ async fn span(fake: &Fake, earlier: usize, count: usize) -> f64 {
 async fn backlog(scale: usize, report: &mut Report) {
     let count = 10_000 * scale;
     let mut world = World::new(test_store("redis"));
-    world.extra = UNLIMITED.to_owned();
+    world.instance_lines = UNLIMITED.to_owned();
     let process = replica(&world).await;
     let people = create_logins(&process, count).await;
     let taken =
@@ -81,7 +81,7 @@ async fn distance(scale: usize, report: &mut Report) {
         let mut world = World::new(TestStore::Redis(Arc::clone(&server)));
         let proxy = Proxy::delayed(server.port, round_trip).await;
         world.store = Some(format!("url = \"redis://127.0.0.1:{}/0\"", proxy.port));
-        world.extra = UNLIMITED.to_owned();
+        world.instance_lines = UNLIMITED.to_owned();
         world.gateway.delay(Duration::from_millis(50));
         let process = replica(&world).await;
         let filler = Filler::new(&world).await;
@@ -99,7 +99,7 @@ async fn distance(scale: usize, report: &mut Report) {
 async fn burst(scale: usize, report: &mut Report) {
     let count = 1500 * scale;
     let mut world = World::new(test_store("redis"));
-    world.extra = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
     let processes = [replica(&world).await, replica(&world).await, replica(&world).await];
     let people = create_logins(&processes[0], count).await;
     let began = Instant::now();
@@ -125,7 +125,7 @@ async fn order(replicas: usize, report: &mut Report) {
     const ARRIVALS_PER_SECOND: f64 = 45.0;
     const SECONDS: f64 = 30.0;
     let mut world = World::new(test_store("redis"));
-    world.extra = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
     let mut processes: Vec<Process> = Vec::new();
     for _ in 0..replicas {
         processes.push(replica(&world).await);

@@ -61,7 +61,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
 
 async fn cell(store: &str, rate: f64, rhythm: Rhythm) -> Row {
     let mut world = World::new(test_store(store));
-    world.extra = "expires_min = 10\n".to_owned();
+    world.instance_lines = "expires_min = 10\n".to_owned();
     let mut process = Arc::new(replica(&world).await);
     let mut traffic = Traffic::start(&process, rate, rhythm);
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -143,9 +143,9 @@ async fn measure(world: &World, process: &Process, people: &[PendingLogin]) -> V
 
 fn world(trouble: Trouble) -> World {
     let mut world = World::new(test_store("redis"));
-    world.extra = UNLIMITED.to_owned();
+    world.instance_lines = UNLIMITED.to_owned();
     if trouble == Trouble::PacedNumber {
-        world.extra = UNLIMITED.replace("replies_per_second = 0", "replies_per_second = 20");
+        world.instance_lines = UNLIMITED.replace("replies_per_second = 0", "replies_per_second = 20");
     }
     if trouble == Trouble::HangingOfMany {
         for place in 0..RECEIVERS {
@@ -161,7 +161,7 @@ fn world(trouble: Trouble) -> World {
                     world.gateway.url
                 ),
             };
-            world.more += &tenant.to_string();
+            world.more_instances += &tenant.to_string();
         }
     }
     world

@@ -49,7 +49,7 @@ type Replicas = Vec<RwLock<Option<Process>>>;
 
 async fn run_one(trial: &Trial, report: &mut Report) {
     let mut world = World::new(test_store(trial.store));
-    world.extra = UNLIMITED.to_owned();
+    world.instance_lines = UNLIMITED.to_owned();
     let mut replicas = Replicas::new();
     for _ in 0..trial.replicas {
         replicas.push(RwLock::new(Some(replica(&world).await)));

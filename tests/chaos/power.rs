@@ -49,7 +49,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
     };
     let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"embedded:{}\"", disk.mounted().join("data").display()));
-    world.extra = UNLIMITED.to_owned();
+    world.instance_lines = UNLIMITED.to_owned();
     let (mut taken, mut left, cuts) = (Taken::default(), Left::default(), CUTS * plan.scale);
     for _ in 0..cuts {
         let process = replica(&world).await;

@@ -126,7 +126,7 @@ async fn one_webhook_serves_all_numbers_of_an_app(test_store: TestStore) {
         );
         InstanceBlock { id, name: "Other", number: "+12025550187", token, lines: "", gateway: &gateway }.to_string()
     };
-    world.more = block(SECOND, SECOND_TOKEN, "888", META_SECRET)
+    world.more_instances = block(SECOND, SECOND_TOKEN, "888", META_SECRET)
         + &block(FOREIGN, FOREIGN_TOKEN, "999", "the-secret-of-quite-another-app");
     let daemon = world.start().await;
     let now = daemon.clock.wall().as_second();

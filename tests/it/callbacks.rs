@@ -39,7 +39,8 @@ async fn verified(daemon: &Daemon, id: &str, body: serde_json::Value) -> String 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_adds_headers_to_its_callbacks() {
     let mut world = World::new(TestStore::directory());
-    world.extra = "callback_headers = [\"X-Api-Key: of-the-gateway\", \"authorization: Bearer a:b\"]".to_owned();
+    world.instance_lines =
+        "callback_headers = [\"X-Api-Key: of-the-gateway\", \"authorization: Bearer a:b\"]".to_owned();
     let daemon = world.start().await;
     verified(&daemon, "H1", json!({})).await;
     let callback = world.receiver.wait_for(1).await.remove(0);
@@ -285,7 +286,7 @@ async fn a_failing_destination_is_held_for_a_while(test_store: TestStore) {
 
 async fn replies_are_paced_and_unsolicited_messages_do_not_delay_a_link(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nreplies_per_second = 4\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 4\n".to_owned();
     let daemon = world.start().await;
     let link = daemon.create_link(json!({})).await;
     daemon.send_message("447700900100", "P0", &link.text).await;

@@ -356,7 +356,7 @@ async fn a_code_has_no_completion(test_store: TestStore) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_can_be_hidden_from_the_caller() {
     let mut world = World::new(TestStore::directory());
-    world.extra = "code_in_response = false".to_owned();
+    world.instance_lines = "code_in_response = false".to_owned();
     let daemon = world.start().await;
     let answer = request(&daemon, json!({"chatId": CHAT})).await;
     assert_eq!((answer.status, answer.data("code")), (200, &Value::Null));
@@ -375,7 +375,7 @@ async fn a_code_can_be_hidden_from_the_caller() {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_per_chat_are_limited() {
     let mut world = World::new(TestStore::directory());
-    world.extra = "[instance.limits]\ncodes_per_chat_10m = 2".to_owned();
+    world.instance_lines = "[instance.limits]\ncodes_per_chat_10m = 2".to_owned();
     let daemon = world.start().await;
     for _ in 0..2 {
         assert_eq!(request(&daemon, json!({"chatId": CHAT})).await.status, 200);

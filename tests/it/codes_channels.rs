@@ -37,14 +37,14 @@ const SMS: &str = "5f0c2a90-0000-4000-8000-000000000009";
 /// The first instance hands codes on to an SMS gateway.
 fn with_sms(test_store: TestStore, sms: &Fake) -> World {
     let mut world = World::new(test_store);
-    world.extra = format!("sms_instance = \"{SMS}\"");
+    world.instance_lines = format!("sms_instance = \"{SMS}\"");
     let gateway = format!(
         "kind = \"twilio\"\nurl = \"{}\"\naccount_sid = \"AC00000000000000000000000000000777\"\n\
          from = \"+12025550143\"\nwebhook_secret = \"a-twilio-auth-token-of-32-bytes-0\"",
         sms.url
     );
     let block = InstanceBlock { id: SMS, name: "SMS", number: "+12025550143", token: "", lines: "", gateway: &gateway };
-    world.more = block.to_string();
+    world.more_instances = block.to_string();
     world
 }
 
@@ -383,7 +383,7 @@ fn meta_sends_codes_as_an_approved_template() {
 async fn a_channel_without_a_gateway_is_a_fault() {
     let faults = |extra: &str| {
         let mut world = World::new(TestStore::directory());
-        world.extra = extra.to_owned();
+        world.instance_lines = extra.to_owned();
         let text = world.config("127.0.0.1:0", "127.0.0.1:0");
         let files = countersign::config::ConfigFiles::of(&text, []).unwrap();
         countersign::app::load(&files).err().map(|faults| faults.to_string()).unwrap_or_default()

@@ -80,7 +80,7 @@ async fn a_thousand_parallel_wrong_codes_count_as_five(test_store: TestStore) {
 /// Whatever the order: a code succeeds at most once, and after all of it at most one is alive.
 async fn right_answers_and_new_codes_race(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\ncodes_per_chat_10m = 0\nwrong_codes_per_chat_15m = 0".to_owned();
+    world.instance_lines = "[instance.limits]\ncodes_per_chat_10m = 0\nwrong_codes_per_chat_15m = 0".to_owned();
     let daemon = world.start().await;
     let mut uuids = Vec::new();
     let mut validated = 0;

@@ -84,10 +84,10 @@ impl fmt::Display for InstanceBlock<'_> {
     }
 }
 
-/// An entry of `tokens`; `more` are further keys of its table.
-pub(crate) fn token_entry(token: &str, more: &str) -> String {
+/// An entry of `tokens`; `more_keys` are further keys of its table.
+pub(crate) fn token_entry(token: &str, more_keys: &str) -> String {
     let digest = countersign::config::credentials::token_digest(token);
-    format!(", {{ digest = \"{digest}\", {more} }}")
+    format!(", {{ digest = \"{digest}\", {more_keys} }}")
 }
 
 /// The world: gateway, app, store. Daemons come and go in it.
@@ -95,27 +95,27 @@ pub(crate) struct World {
     pub(crate) gateway: Fake,
     pub(crate) receiver: Fake,
     pub(crate) test_store: TestStore,
-    /// Lines of `[store]`, instead of the ground's.
+    /// Lines of `[store]`, instead of those of `test_store`.
     pub(crate) store: Option<String>,
     /// Lines for every `[[instance]]`.
-    pub(crate) extra: String,
+    pub(crate) instance_lines: String,
     /// Of the first instance, as TOML.
     pub(crate) redirects: String,
     /// Lines before the first table.
-    pub(crate) top: String,
+    pub(crate) top_level_lines: String,
     /// Further entries of every `tokens`, each with a comma before it.
-    pub(crate) tokens: String,
+    pub(crate) more_token_entries: String,
     /// `key`, as TOML.
     pub(crate) key: String,
     /// Further `[[instance]]` blocks.
-    pub(crate) more: String,
+    pub(crate) more_instances: String,
     pub(crate) public_url: String,
     pub(crate) clock: Clock,
 }
 
 impl World {
     pub(crate) fn new(test_store: TestStore) -> Self {
-        let (extra, top, more, tokens) = Default::default();
+        let (instance_lines, top_level_lines, more_instances, more_token_entries) = Default::default();
         let redirects = "[\"https://app.example.org/in\"]".to_owned();
         let public_url = "http://127.0.0.1:1".to_owned();
         let (gateway, receiver) = (Fake::start(), Fake::start());
@@ -125,12 +125,12 @@ impl World {
             receiver,
             test_store,
             store: None,
-            extra,
+            instance_lines,
             redirects,
-            top,
+            top_level_lines,
             key,
-            tokens,
-            more,
+            more_token_entries,
+            more_instances,
             public_url,
             clock: Clock::default(),
         }
@@ -139,11 +139,12 @@ impl World {
     pub(crate) fn config(&self, listen: &str, operator: &str) -> String {
         let (gateway, receiver) = (&self.gateway.url, &self.receiver.url);
         let store = self.store.clone().unwrap_or_else(|| format!("url = \"{}\"", self.test_store.url()));
-        let (extra, top, more, key, public_url) = (&self.extra, &self.top, &self.more, &self.key, &self.public_url);
+        let (instance_lines, top_level_lines, more_instances, key, public_url) =
+            (&self.instance_lines, &self.top_level_lines, &self.more_instances, &self.key, &self.public_url);
         let app = |path: &str| {
             format!(
                 "callback_url = \"{receiver}/{path}\"\nallow_http_callbacks = true\n\
-                 callback_allow_networks = [\"127.0.0.0/8\"]\n{extra}\n"
+                 callback_allow_networks = [\"127.0.0.0/8\"]\n{instance_lines}\n"
             )
         };
         let waha = InstanceBlock {
@@ -167,15 +168,15 @@ impl World {
                  access_token = \"meta-access-token-0123456789\"\nwebhook_secret = \"{META_SECRET}\""
             ),
         };
-        let blocks = format!("{waha}{meta}{more}")
-            .replace("\"]\ncallback_secrets", &format!("\"{}]\ncallback_secrets", self.tokens));
+        let blocks = format!("{waha}{meta}{more_instances}")
+            .replace("\"]\ncallback_secrets", &format!("\"{}]\ncallback_secrets", self.more_token_entries));
         format!(
             r#"
 public_url = "{public_url}"
 listen = "{listen}"
 operator_listen = "{operator}"
 key = {key}
-{top}
+{top_level_lines}
 [store]
 {store}
 [log]

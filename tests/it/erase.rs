@@ -163,7 +163,7 @@ async fn other_chats_are_not_erased(test_store: TestStore) {
 
 async fn retention_is_configured(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "retention = \"48h\"\nerase_after = \"1h\"".to_owned();
+    world.instance_lines = "retention = \"48h\"\nerase_after = \"1h\"".to_owned();
     let daemon = world.start().await;
     let link = daemon.create_link(json!({"message": {"success": "Hello <link>"}})).await;
     daemon.send_message(PERSON, "T1", &link.text).await;

@@ -60,7 +60,7 @@ async fn a_disk_that_fills_up_lets_old_codes_finish() {
     };
     let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"embedded:{}\"", disk.path("data").display()));
-    world.extra = "[instance.limits]\nreplies_per_second = 1000\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 1000\n".to_owned();
     let process = Process::start(&world).await;
     let ballast = disk.path("data/ballast");
     assert_eq!(length(&ballast), BALLAST);

@@ -95,7 +95,7 @@ async fn a_repeated_validation_with_the_same_key_gets_the_same_answer(test_store
 
 async fn a_wrong_code_is_counted_once_per_key(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nwrong_codes_per_chat_15m = 5".to_owned();
+    world.instance_lines = "[instance.limits]\nwrong_codes_per_chat_15m = 5".to_owned();
     let daemon = world.start().await;
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     let guess = wrong(&right);

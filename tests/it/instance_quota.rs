@@ -29,7 +29,7 @@ fn assert_full(answer: &Answer) {
 
 async fn records_per_instance_are_limited(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "retention = \"1h\"\nerase_after = \"1h\"\n[instance.limits]\nrecords = 5\n".to_owned();
+    world.instance_lines = "retention = \"1h\"\nerase_after = \"1h\"\n[instance.limits]\nrecords = 5\n".to_owned();
     let daemon = world.start().await;
     let link = daemon.create_link(json!({})).await;
     for _ in 1..5 {
@@ -64,7 +64,7 @@ async fn pending_jobs(daemon: &Daemon, name: &str) -> u64 {
 /// Its receiver takes nothing, and people go on to log in.
 async fn pending_jobs_per_instance_are_limited(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\npending_jobs = 5\n".to_owned();
+    world.instance_lines = "[instance.limits]\npending_jobs = 5\n".to_owned();
     let daemon = world.start().await;
     let links = join_all((0..6).map(|_| daemon.create_link(json!({})))).await;
     world.receiver.fail(503, u64::MAX);

@@ -62,7 +62,7 @@ async fn hanging_receivers_do_not_delay_others(test_store: TestStore) {
 
 async fn replies_above_the_rate_are_sent_oldest_first_and_delay_no_callback(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nreplies_per_second = 1\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 1\n".to_owned();
     let daemon = world.start().await;
     let people = 12;
     let mut links = Vec::new();
@@ -100,7 +100,7 @@ async fn replies_above_the_rate_are_sent_oldest_first_and_delay_no_callback(test
 
 async fn a_failing_number_keeps_its_attempts_for_later(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
     let daemon = world.start().await;
     world.gateway.fail(503, u64::MAX);
     for person in 0..30 {

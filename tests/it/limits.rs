@@ -84,7 +84,7 @@ pub(crate) fn assert_limited(answer: &Answer, name: &str) {
 fn with_third(world: &mut World, limits: &str) {
     let tokens = TOKENS.map(countersign::config::credentials::token_digest);
     let (gateway, receiver) = (&world.gateway.url, &world.receiver.url);
-    world.more = format!(
+    world.more_instances = format!(
         r#"
 [[instance]]
 id = "{THIRD}"
@@ -173,7 +173,7 @@ async fn an_instance_has_one_limit_for_all_its_tokens(test_store: TestStore) {
 
 async fn links_per_chat_are_limited(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra =
+    world.instance_lines =
         "[instance.limits]\nlinks_per_chat_10m = 2\nmint_per_second = 0\ninstance_mint_per_second = 0".to_owned();
     let daemon = world.start().await;
     let first = daemon.mint(json!({"chatId": CHAT})).await;
@@ -204,7 +204,7 @@ async fn links_per_chat_are_limited(test_store: TestStore) {
 
 async fn codes_per_chat_are_limited(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\ncodes_per_chat_10m = 3\nmint_per_second = 0\ninstance_mint_per_second = 0\ncodes_per_country_10m = 0\n\
+    world.instance_lines = "[instance.limits]\ncodes_per_chat_10m = 3\nmint_per_second = 0\ninstance_mint_per_second = 0\ncodes_per_country_10m = 0\n\
                    codes_per_prefix_10m = 0"
         .to_owned();
     let daemon = world.start().await;
@@ -226,7 +226,8 @@ async fn codes_per_chat_are_limited(test_store: TestStore) {
 
 async fn validation_has_its_own_limit(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 40\nwrong_codes_per_chat_15m = 3".to_owned();
+    world.instance_lines =
+        "[instance.limits]\nmint_per_second = 1\nmint_burst = 40\nwrong_codes_per_chat_15m = 3".to_owned();
     let daemon = world.start().await;
     let (_, right) = code(&daemon, json!({"chatId": CHAT})).await;
     let missed = validate(&daemon, CHAT, &wrong(&right)).await;
@@ -248,7 +249,7 @@ async fn validation_has_its_own_limit(test_store: TestStore) {
 
 async fn only_unknown_codes_count_as_guesses(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nguesses_per_10m = 2".to_owned();
+    world.instance_lines = "[instance.limits]\nguesses_per_10m = 2".to_owned();
     let daemon = world.start().await;
     let (link, next, last) =
         (daemon.create_link(json!({})).await, daemon.create_link(json!({})).await, daemon.create_link(json!({})).await);
@@ -270,8 +271,9 @@ async fn only_unknown_codes_count_as_guesses(test_store: TestStore) {
 
 async fn disabled_limits_have_no_effect(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.top = "[limits]\npages_per_minute = 0\ntaps_per_minute = 0\nwrong_tokens_per_minute = 0\n".to_owned();
-    world.extra = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\nlinks_per_chat_10m = 0\ncodes_per_chat_10m = 0\n\
+    world.top_level_lines =
+        "[limits]\npages_per_minute = 0\ntaps_per_minute = 0\nwrong_tokens_per_minute = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\nlinks_per_chat_10m = 0\ncodes_per_chat_10m = 0\n\
         wrong_codes_per_chat_15m = 0\nguesses_per_10m = 0\nfailure_replies_per_10m = 0\n\
         success_replies_per_10m = 0\ncodes_per_client_ip_10m = 0\ncodes_per_country_10m = 0\ncodes_per_prefix_10m = 0"
         .to_owned();
@@ -312,7 +314,7 @@ async fn disabled_limits_have_no_effect(test_store: TestStore) {
 
 async fn a_repeated_request_is_not_limited(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nlinks_per_chat_10m = 1".to_owned();
+    world.instance_lines = "[instance.limits]\nlinks_per_chat_10m = 1".to_owned();
     let daemon = world.start().await;
     let ask = async |key: &'static str| {
         let path = format!("/api/otp/v2/{WAHA}/generate-link");
@@ -340,8 +342,9 @@ async fn a_repeated_request_is_not_limited(test_store: TestStore) {
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_share_every_limit() {
     let mut world = World::new(TestStore::redis());
-    world.top = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
-    world.extra = "[instance.limits]\nlinks_per_chat_10m = 5\ncodes_per_chat_10m = 4\nguesses_per_10m = 2".to_owned();
+    world.top_level_lines = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
+    world.instance_lines =
+        "[instance.limits]\nlinks_per_chat_10m = 5\ncodes_per_chat_10m = 4\nguesses_per_10m = 2".to_owned();
     let replicas = [Process::start(&world).await, Process::start(&world).await];
     let ask = async |index: usize, path: &str, token: &str, body: Option<Value>| -> Answer {
         let replica = &replicas[index % 2];

@@ -284,7 +284,7 @@ fn random_key_changes_lose_and_repeat_nothing() {
             let TestStore::Redis(server) = &test_store else { unreachable!() };
             let _: () = redis::cmd("FLUSHALL").query(&mut server.connection()).unwrap();
             let mut world = World::new(TestStore::Redis(server.clone()));
-            world.extra = "[instance.limits]\ncodes_per_chat_10m = 0\ncodes_per_country_10m = 0\ncodes_per_prefix_10m = 0\nsuccess_replies_per_10m = 0\n".to_owned();
+            world.instance_lines = "[instance.limits]\ncodes_per_chat_10m = 0\ncodes_per_country_10m = 0\ncodes_per_prefix_10m = 0\nsuccess_replies_per_10m = 0\n".to_owned();
             let mut fleet = Fleet::start(world).await;
             for step in steps {
                 fleet.apply(step).await;

@@ -65,7 +65,7 @@ async fn has_field(daemon: &Daemon, link: &Link, field: u8, value: &[u8]) -> boo
 #[expect(clippy::print_stdout, reason = "the figures of the test")]
 async fn fields_of_the_next_version_survive_a_login(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
     let daemon = world.start().await;
     let mut links = Vec::new();
     for index in 0..LOGINS {

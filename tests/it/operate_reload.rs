@@ -129,7 +129,7 @@ async fn instances_in_included_files_come_and_go_with_the_files() {
     const TENANT: &str = "5f0c2a90-0000-4000-8000-0000000000aa";
     let directory = tempfile::tempdir().unwrap();
     let mut world = World::new(TestStore::directory());
-    world.top = format!("include = [\"{}/*.toml\"]\n", directory.path().display());
+    world.top_level_lines = format!("include = [\"{}/*.toml\"]\n", directory.path().display());
     let text = world.config("127.0.0.1:0", "127.0.0.1:0");
     let tenant = text[text.find("[[instance]]").unwrap()..text.rfind("[[instance]]").unwrap()].replace(WAHA, TENANT);
     write(&directory.path().join("a.toml"), &with_token(&tenant, NEW_TOKEN));
@@ -240,7 +240,7 @@ async fn a_geoip_database_is_replaced_and_a_broken_one_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("places.mmdb");
     let mut world = World::new(TestStore::directory());
-    world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
+    world.instance_lines = "completions_allowed = [\"anywhere\"]".to_owned();
     let process = Process::start(&world).await;
     let good = std::fs::read_to_string(process.config.path()).unwrap();
     let with_places = format!("geoip_file = {file:?}\n{good}");

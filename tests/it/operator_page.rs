@@ -37,7 +37,7 @@ const UUID: &str = "0192f2a0-0000-7000-8000-000000000000";
 
 fn world(test_store: TestStore) -> World {
     let mut world = World::new(test_store);
-    world.top = format!("operator_password = \"{DIGEST}\"");
+    world.top_level_lines = format!("operator_password = \"{DIGEST}\"");
     world
 }
 
@@ -129,7 +129,7 @@ async fn the_root_says_what_the_listener_has(test_store: TestStore) {
     let nowhere = ask(&daemon, "/nowhere").await;
     assert!(nowhere.status == 404 && nowhere.text.contains("There is no such page"), "{}", nowhere.text);
     daemon.finish().await;
-    world.top = String::new();
+    world.top_level_lines = String::new();
     let daemon = world.start().await;
     let home = ask(&daemon, "/").await;
     assert!(home.status == 200 && !home.text.contains("href=\"/requests\""), "{}", home.text);
@@ -197,7 +197,7 @@ async fn attempts_are_limited_over_all_addresses(test_store: TestStore) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), PASSWORD).unwrap();
     let path = file.path().display();
-    world.top = format!("operator_password_file = \"{path}\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
+    world.top_level_lines = format!("operator_password_file = \"{path}\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
     let daemon = world.start().await;
     let browser = Browser::new(&daemon);
     let start = std::time::Instant::now();
@@ -267,7 +267,7 @@ async fn a_changed_password_ends_every_session(test_store: TestStore) {
         "a restart does not"
     );
     daemon.finish().await;
-    world.top = world.top.replace("MDEyMzQ1", "MDEyMzQ2");
+    world.top_level_lines = world.top_level_lines.replace("MDEyMzQ1", "MDEyMzQ2");
     let daemon = world.start().await;
     assert_eq!(Browser { daemon: &daemon, cookie }.get("/requests").await.status, 401);
     daemon.finish().await;
@@ -494,7 +494,7 @@ async fn a_message_is_explained(test_store: TestStore) {
 
 fn password_of(lines: &str) -> Result<Option<Password>, String> {
     let mut world = World::new(TestStore::directory());
-    world.top = lines.to_owned();
+    world.top_level_lines = lines.to_owned();
     let config = config::load_text(&world.config("127.0.0.1:0", "127.0.0.1:0"), [], &[]).into_result();
     let operators = config.map_err(|faults| faults.to_string())?.access.operators;
     Ok(operators.into_iter().next().map(|one| one.password))
@@ -542,7 +542,7 @@ fn world_with_operators(test_store: TestStore) -> (World, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let (password, audit) = (directory.path().join("bob"), directory.path().join("audit.jsonl"));
     std::fs::write(&password, "another password of twelve\n").unwrap();
-    world.more = format!(
+    world.more_instances = format!(
         "[[operator]]\nname = \"alice\"\npassword = \"{DIGEST}\"\n[[operator]]\nname = \"bob\"\npassword_file = \"{}\"\n\
          [audit]\npath = \"{}\"\n",
         password.display(),
@@ -638,7 +638,7 @@ async fn a_logout_ends_one_session(test_store: TestStore) {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_names_outside_public_dns_and_configured_ones_are_answered() {
     let mut world = world(TestStore::directory());
-    world.top += "\noperator_hosts = [\"ops.example.org\"]";
+    world.top_level_lines += "\noperator_hosts = [\"ops.example.org\"]";
     let daemon = world.start().await;
     let port = daemon.operator.rsplit_once(':').unwrap().1;
     let asked = async |path: &str, host: String| {
@@ -660,7 +660,7 @@ async fn only_names_outside_public_dns_and_configured_ones_are_answered() {
 async fn invalid_and_duplicate_operators_are_refused() {
     let faults = |lines: &str| {
         let mut world = World::new(TestStore::directory());
-        world.more = lines.to_owned();
+        world.more_instances = lines.to_owned();
         let config = config::load_text(&world.config("127.0.0.1:0", "127.0.0.1:0"), [], &[]).into_result();
         config.err().map(|faults| faults.to_string()).unwrap_or_default()
     };

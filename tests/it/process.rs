@@ -629,7 +629,7 @@ async fn forgeable_senders_cause_a_warning() {
     let ids = ["a", "b", "c"].map(|last| format!("5f0c2a90-0000-4000-8000-00000000000{last}"));
     for (id, gateway) in ids.iter().zip(&gateways) {
         let block = InstanceBlock { id, name: "SMS", number: "+12025550142", token: id, lines: "", gateway };
-        world.more += &block.to_string();
+        world.more_instances += &block.to_string();
     }
     let (_, _, written) = Process::start(&world).await.terminate();
     let warned: Vec<&str> = written.lines().filter(|line| line.contains("unauthenticated data")).collect();

@@ -105,7 +105,7 @@ async fn log_in_through(name: &str) -> Option<()> {
     let _proxy = start(name, port, upstream)?;
     let mut world = World::new(TestStore::directory());
     world.public_url = format!("http://127.0.0.1:{port}/otp");
-    world.top = "trusted_proxies = [\"127.0.0.0/8\"]\n[limits]\npages_per_minute = 20\n".to_owned();
+    world.top_level_lines = "trusted_proxies = [\"127.0.0.0/8\"]\n[limits]\npages_per_minute = 20\n".to_owned();
     let operator = free_port();
     let text = world.config(&format!("127.0.0.1:{upstream}"), &format!("127.0.0.1:{operator}"));
     let process = Process::with(upstream, operator, &text, &[]).await;

@@ -110,7 +110,7 @@ async fn each_request_costs_the_recorded_commands() {
     let server = Arc::new(redis_server::start());
     let mut world = World::new(TestStore::Redis(server.clone()));
     // What a number's rate costs depends on when it was last asked for.
-    world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
     let daemon = world.start().await;
     // Scripts are loaded by their first use.
     let warm = daemon.create_link(json!({})).await;
@@ -183,7 +183,7 @@ async fn a_backlog_costs_few_additional_commands_per_job() {
     const LOGINS: usize = 300;
     let server = Arc::new(redis_server::start());
     let mut world = World::new(TestStore::Redis(server.clone()));
-    world.extra = "[instance.limits]\nreplies_per_second = 1000000\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 1000000\n".to_owned();
     let daemon = world.start().await;
     let mut links = Vec::new();
     for _ in 0..LOGINS {

@@ -84,7 +84,7 @@ async fn the_reply_link_can_be_submitted_again(test_store: TestStore) {
 
 async fn an_unbound_link_binds_at_its_first_tap(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
+    world.instance_lines = "completions_allowed = [\"anywhere\"]".to_owned();
     let daemon = world.start().await;
     for (index, body) in
         [json!({"state": "s"}), json!({"state": "s", "completion": "anywhere"})].into_iter().enumerate()
@@ -129,7 +129,7 @@ async fn the_code_can_be_submitted_again(test_store: TestStore) {
 
 async fn the_waiting_page_can_be_submitted_again(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "completions_allowed = [\"prove_phone\"]".to_owned();
+    world.instance_lines = "completions_allowed = [\"prove_phone\"]".to_owned();
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"completion": "prove_phone", "chatId": PHONE, "state": "s"})).await;
     let page = start_path(&minted);

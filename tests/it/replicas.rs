@@ -253,7 +253,7 @@ async fn only_the_stores_clock_determines_times() {
     let faketime = faketime.to_str().unwrap();
     let server = Arc::new(redis_server::start());
     let mut world = World::new(TestStore::Redis(Arc::clone(&server)));
-    world.extra = "expires_min = 10".to_owned();
+    world.instance_lines = "expires_min = 10".to_owned();
     let mut processes = Vec::new();
     for shift in ["+5m", "-5m", "-30d"] {
         let (port, operator) = (free_port(), free_port());

@@ -30,7 +30,7 @@ async fn random_traffic_delays_no_retry_or_timer(test_store: TestStore) {
 /// `pause` gives the seconds to the next login.
 async fn check_timing_under_load(test_store: TestStore, pause: impl Fn() -> f64) {
     let mut world = World::new(test_store);
-    world.extra = format!("expires_min = {LIFETIME}\n");
+    world.instance_lines = format!("expires_min = {LIFETIME}\n");
     let daemon = world.start().await;
     let logins = async {
         let mut due = tokio::time::Instant::now();

@@ -119,7 +119,7 @@ struct Scene {
 impl Scene {
     async fn new(way: LoginMode) -> Self {
         let mut world = World::new(TestStore::directory());
-        world.extra = way.config.to_owned();
+        world.instance_lines = way.config.to_owned();
         let daemon = world.start().await;
         Self { world, daemon, way, app: App::default(), messages: 0 }
     }

@@ -32,7 +32,7 @@ pub(crate) fn world() -> World {
     );
     let number = "+12025550143";
     let block = InstanceBlock { id: EVOLUTION, name: "Evolution", number, token: TOKEN, lines: "", gateway: &gateway };
-    world.more = block.to_string();
+    world.more_instances = block.to_string();
     world
 }
 

@@ -262,7 +262,10 @@ async fn other_parties_learn_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn guessing_secrets_is_limited_by_address() {
     let mut world = world(TestStore::directory());
-    world.top = format!("trusted_proxies = [\"127.0.0.0/8\"]\n{}\n[limits]\nwrong_tokens_per_minute = 5\n", world.top);
+    world.top_level_lines = format!(
+        "trusted_proxies = [\"127.0.0.0/8\"]\n{}\n[limits]\nwrong_tokens_per_minute = 5\n",
+        world.top_level_lines
+    );
     let daemon = world.start().await;
     let server = Server::of(&daemon);
     let fields = encoded(&[("grant_type", "authorization_code"), ("code", "x"), ("redirect_uri", SHOP)]);

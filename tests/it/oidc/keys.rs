@@ -27,7 +27,7 @@ async fn published(server: &Server) -> Vec<String> {
 /// A replica with these keys joins; clients may keep the key set for 3 s.
 async fn replica(world: &mut World, keys: &[&str]) -> Process {
     let unlimited = "[limits]\npages_per_minute = 0\ntaps_per_minute = 0\n";
-    world.top = format!("{}{unlimited}", oidc(keys, "jwks_cache = \"3s\""));
+    world.top_level_lines = format!("{}{unlimited}", oidc(keys, "jwks_cache = \"3s\""));
     Process::start(world).await
 }
 
@@ -78,7 +78,7 @@ async fn another_subject_key_is_refused() {
     let daemon = world.start().await;
     daemon.finish().await;
     let key = "3t8eG0qY5r1l0q3m9Jm8b7uHc6nT4sD2xk1vWz0pQyI=";
-    world.top = world.top.replace(super::SUBJECT_KEY, key);
+    world.top_level_lines = world.top_level_lines.replace(super::SUBJECT_KEY, key);
     let (port, operator) = (redis_server::free_port(), redis_server::free_port());
     let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
     let (status, _, output) = Process::spawn(port, operator, &text, &[]).wait_for_exit();

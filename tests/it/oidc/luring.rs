@@ -237,8 +237,8 @@ async fn many(cases: u64, kind: Kind) -> Outcome {
 
 async fn in_one_world(seeds: Range<u64>, kind: &Kind) -> Outcome {
     let mut world = world(TestStore::directory());
-    world.top.push_str("\n[limits]\npages_per_minute = 0\ntaps_per_minute = 0\n");
-    world.extra = format!("completions_allowed = [\"prove_phone\"]\n{}", world.extra);
+    world.top_level_lines.push_str("\n[limits]\npages_per_minute = 0\ntaps_per_minute = 0\n");
+    world.instance_lines = format!("completions_allowed = [\"prove_phone\"]\n{}", world.instance_lines);
     let daemon = world.start().await;
     let mut total = Outcome::default();
     for first in seeds.clone().step_by(WIDTH) {

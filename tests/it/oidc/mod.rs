@@ -42,9 +42,9 @@ pub(crate) fn oidc(keys: &[&str], more: &str) -> String {
 /// A world whose instances are issuers with the clients `shop`, `spa`, `blog` and `bank`.
 pub(crate) fn world(ground: TestStore) -> World {
     let mut world = World::new(ground);
-    world.top = oidc(&["rs256.pem", "es256.pem"], "");
+    world.top_level_lines = oidc(&["rs256.pem", "es256.pem"], "");
     let digest = token_digest(SECRET);
-    world.extra = format!(
+    world.instance_lines = format!(
         r#"
 [[instance.client]]
 id = "shop"
