@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, stream};
 use crate::{
     Plan,
     daemon::{TestStore, WAHA, World},
-    fakes::Fake,
+    fakes::RecordingServer,
     fill::Filler,
     load::{SentLogin, UNLIMITED, create_logins, lateness, redis, replica, send_at_intervals, test_store},
     process::Process,
@@ -40,7 +40,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
 }
 
 /// Waits for `count` requests beyond `earlier` ones; the seconds from the first to the last of them.
-async fn span(fake: &Fake, earlier: usize, count: usize) -> f64 {
+async fn span(fake: &RecordingServer, earlier: usize, count: usize) -> f64 {
     let deadline = Instant::now() + PATIENCE;
     while fake.count() < earlier + count && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -171,7 +171,7 @@ async fn order(replicas: usize, report: &mut Report) {
 
 /// Of each reply: how long after its message was answered one was sent that got its reply before, in seconds, and how
 /// long it took.
-fn served(gateway: &Fake, logins: &[SentLogin]) -> (Vec<f64>, Vec<f64>) {
+fn served(gateway: &RecordingServer, logins: &[SentLogin]) -> (Vec<f64>, Vec<f64>) {
     let logins: HashMap<String, &SentLogin> =
         logins.iter().map(|login| (format!("{}@c.us", login.number), login)).collect();
     let mut newest: Option<Instant> = None;

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     Plan,
     daemon::World,
-    fakes::Fake,
+    fakes::RecordingServer,
     load::{Rhythm, Traffic, create_login_with_retries, login, replica, test_store},
     process::Process,
     report::{Report, longest, say},
@@ -92,7 +92,7 @@ async fn cell(store: &str, rate: f64, rhythm: Rhythm) -> Row {
 async fn retries(process: &Process) -> Vec<f64> {
     let mut receivers = Vec::new();
     for _ in 0..SAMPLES {
-        let receiver = Fake::start();
+        let receiver = RecordingServer::start();
         receiver.fail(500, 1);
         login(process, json!({ "callback": { "success": format!("{}/retry", receiver.url) } })).await;
         receivers.push(receiver);
@@ -103,7 +103,7 @@ async fn retries(process: &Process) -> Vec<f64> {
 
 /// Links that are never used; by how many seconds each callback is late.
 async fn expiries(process: &Process) -> Vec<f64> {
-    let receiver = Fake::start();
+    let receiver = RecordingServer::start();
     let mut ends = HashMap::new();
     for _ in 0..SAMPLES {
         let asked = Instant::now();
@@ -127,10 +127,10 @@ async fn expiries(process: &Process) -> Vec<f64> {
 }
 
 /// Receivers that hang, each with an attempt of this process.
-async fn hold_jobs(process: &Process) -> Vec<Fake> {
+async fn hold_jobs(process: &Process) -> Vec<RecordingServer> {
     let mut receivers = Vec::new();
     for _ in 0..SAMPLES {
-        let receiver = Fake::start();
+        let receiver = RecordingServer::start();
         receiver.delay(PATIENCE);
         login(process, json!({ "callback": { "success": format!("{}/held", receiver.url) } })).await;
         arrivals(&receiver, 1).await;
@@ -140,14 +140,14 @@ async fn hold_jobs(process: &Process) -> Vec<Fake> {
 }
 
 /// The process is dead; the seconds until another one has come instead.
-async fn recovered(receivers: Vec<Fake>) -> Vec<f64> {
+async fn recovered(receivers: Vec<RecordingServer>) -> Vec<f64> {
     for receiver in &receivers {
         receiver.delay(Duration::ZERO);
     }
     between_attempts(&receivers).await
 }
 
-async fn between_attempts(receivers: &[Fake]) -> Vec<f64> {
+async fn between_attempts(receivers: &[RecordingServer]) -> Vec<f64> {
     let mut seconds = Vec::new();
     for receiver in receivers {
         arrivals(receiver, 2).await;
@@ -157,7 +157,7 @@ async fn between_attempts(receivers: &[Fake]) -> Vec<f64> {
     seconds
 }
 
-async fn arrivals(receiver: &Fake, count: usize) {
+async fn arrivals(receiver: &RecordingServer, count: usize) {
     let deadline = Instant::now() + PATIENCE;
     while receiver.count() < count && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     daemon::{Daemon, TestStore, WAHA, World},
-    fakes::{Fake, ReceivedRequest},
+    fakes::{ReceivedRequest, RecordingServer},
     login_flow::on_both_stores,
     wait::until,
 };
@@ -153,7 +153,7 @@ async fn retry_after_delays_the_schedule(test_store: TestStore) {
 async fn redirects_are_not_followed(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;
-    let trap = Fake::start();
+    let trap = RecordingServer::start();
     world.receiver.fail_with("location", &trap.url);
     let mut verified_uuids = HashSet::new();
     for (index, status) in [301, 302, 307, 308].into_iter().enumerate() {
@@ -175,7 +175,7 @@ async fn redirects_are_not_followed(test_store: TestStore) {
 async fn a_slow_receiver_does_not_delay_others(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;
-    let slow = Fake::start();
+    let slow = RecordingServer::start();
     slow.delay(Duration::from_secs(9));
     let url = format!("{}/slow", slow.url);
     let crowd = (0..12).map(async |index| {
@@ -264,7 +264,7 @@ async fn personal_data_is_erased_after_a_day_and_records_after_a_week(test_store
 async fn a_failing_destination_is_held_for_a_while(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;
-    let broken = Fake::start();
+    let broken = RecordingServer::start();
     broken.fail(500, 1000);
     let url = format!("{}/x", broken.url);
     for index in 0..12 {

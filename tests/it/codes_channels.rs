@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     codes::{CHAT, code, events, validate},
     daemon::{Answer, Daemon, InstanceBlock, TestStore, WAHA, World},
-    fakes::Fake,
+    fakes::RecordingServer,
     gateways, gateways_send,
     login_flow::on_both_stores,
 };
@@ -35,7 +35,7 @@ on_both_stores! {
 const SMS: &str = "5f0c2a90-0000-4000-8000-000000000009";
 
 /// The first instance hands codes on to an SMS gateway.
-fn with_sms(test_store: TestStore, sms: &Fake) -> World {
+fn with_sms(test_store: TestStore, sms: &RecordingServer) -> World {
     let mut world = World::new(test_store);
     world.instance_lines = format!("sms_instance = \"{SMS}\"");
     let gateway = format!(
@@ -59,7 +59,7 @@ async fn timeline(daemon: &Daemon, uuid: &str) -> Vec<String> {
 }
 
 async fn sms_is_used_if_the_number_is_not_on_whatsapp(test_store: TestStore) {
-    let sms = Fake::start();
+    let sms = RecordingServer::start();
     sms.answer(json!({"sid": "SM18365e3244136420d77c3b378dceb234", "status": "queued"}));
     let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
@@ -90,7 +90,7 @@ async fn sms_is_used_if_the_number_is_not_on_whatsapp(test_store: TestStore) {
 }
 
 async fn sms_is_preferred_to_resending_an_uncertain_whatsapp_message(test_store: TestStore) {
-    let sms = Fake::start();
+    let sms = RecordingServer::start();
     let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     world.gateway.fail(504, 100);
@@ -111,7 +111,7 @@ async fn sms_is_preferred_to_resending_an_uncertain_whatsapp_message(test_store:
 }
 
 async fn a_code_of_uncertain_delivery_can_still_be_validated(test_store: TestStore) {
-    let sms = Fake::start();
+    let sms = RecordingServer::start();
     let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     world.gateway.fail(504, 1);
@@ -142,7 +142,7 @@ async fn without_another_channel_an_uncertain_message_is_resent_once(test_store:
 }
 
 async fn a_retry_after_beyond_the_expiry_moves_to_the_next_channel(test_store: TestStore) {
-    let sms = Fake::start();
+    let sms = RecordingServer::start();
     let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     let hence = (world.clock.wall() + jiff::SignedDuration::from_hours(1)).to_zoned(jiff::tz::TimeZone::UTC);
@@ -164,7 +164,7 @@ async fn a_retry_after_beyond_the_expiry_moves_to_the_next_channel(test_store: T
 }
 
 async fn a_code_fails_if_every_channel_fails(test_store: TestStore) {
-    let sms = Fake::start();
+    let sms = RecordingServer::start();
     let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     world.gateway.fail(404, 1);
@@ -209,7 +209,7 @@ async fn delivery_receipts_update_a_code(test_store: TestStore) {
 }
 
 async fn a_failure_receipt_moves_to_the_next_channel(test_store: TestStore) {
-    let sms = Fake::start();
+    let sms = RecordingServer::start();
     let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    fakes::Fake,
+    fakes::RecordingServer,
     redis_server::{self, RedisServer},
     wait::{TIMEOUT, within_timeout},
 };
@@ -92,8 +92,8 @@ pub(crate) fn token_entry(token: &str, more_keys: &str) -> String {
 
 /// The world: gateway, app, store. Daemons come and go in it.
 pub(crate) struct World {
-    pub(crate) gateway: Fake,
-    pub(crate) receiver: Fake,
+    pub(crate) gateway: RecordingServer,
+    pub(crate) receiver: RecordingServer,
     pub(crate) test_store: TestStore,
     /// Lines of `[store]`, instead of those of `test_store`.
     pub(crate) store: Option<String>,
@@ -118,7 +118,7 @@ impl World {
         let (instance_lines, top_level_lines, more_instances, more_token_entries) = Default::default();
         let redirects = "[\"https://app.example.org/in\"]".to_owned();
         let public_url = "http://127.0.0.1:1".to_owned();
-        let (gateway, receiver) = (Fake::start(), Fake::start());
+        let (gateway, receiver) = (RecordingServer::start(), RecordingServer::start());
         let key = format!("{KEY:?}");
         Self {
             gateway,

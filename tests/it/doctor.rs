@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     daemon::{TOKEN, client},
     every_gateway::{GATEWAY_TABLES, GENERIC, Serve, file, id, instances, secret},
-    fakes::Fake,
+    fakes::RecordingServer,
 };
 
 mod live;
@@ -45,7 +45,7 @@ fn failed(report: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn it_passes_for_every_kind_and_leaves_nothing() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let mut kinds = BTreeSet::new();
@@ -101,7 +101,7 @@ fn further_instances() -> [(&'static str, String, String); 4] {
 /// For instances that ignore received SMS, the report says so.
 #[tokio::test]
 async fn it_passes_for_instances_that_only_send_and_for_lists_of_signatures() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let mut blocks = String::new();
     for (index, (kind, table, secret)) in further_instances().iter().enumerate() {
         let block = crate::daemon::InstanceBlock {
@@ -135,7 +135,7 @@ async fn it_passes_for_instances_that_only_send_and_for_lists_of_signatures() {
 /// Every run uses another sender, so that repeated runs, as while configuring a proxy, are not limited.
 #[tokio::test]
 async fn ten_runs_in_a_row_are_not_limited() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
@@ -152,7 +152,7 @@ async fn ten_runs_in_a_row_are_not_limited() {
 
 #[tokio::test]
 async fn a_used_up_limit_of_wrong_codes_is_noted_and_is_not_a_failure() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "[instance.limits]\nguesses_per_10m = 1", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
@@ -163,7 +163,7 @@ async fn a_used_up_limit_of_wrong_codes_is_noted_and_is_not_a_failure() {
 
 #[tokio::test]
 async fn it_fails_if_the_daemon_has_other_secrets() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", |kind, index| secret(kind, index + 40))).await;
     let text = std::fs::read_to_string(serve.config.path()).unwrap();
     for index in [0, 4, 6, 8, 11, 15, 16, 17, 23, 27] {
@@ -189,7 +189,7 @@ async fn it_fails_if_the_daemon_has_other_secrets() {
 
 #[tokio::test]
 async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_other() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
@@ -238,7 +238,7 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
 /// A diagnosis must not raise the alarms that it diagnoses.
 #[tokio::test]
 async fn its_webhooks_are_counted_apart() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
@@ -282,7 +282,7 @@ async fn its_webhooks_are_counted_apart() {
 
 #[tokio::test]
 async fn it_requires_a_phone_if_the_instance_replies_to_unknown_codes() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "reply_to_unknown = true", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
@@ -300,7 +300,7 @@ async fn it_requires_a_phone_if_the_instance_replies_to_unknown_codes() {
 
 #[tokio::test]
 async fn with_a_token_a_link_is_minted_and_verified_once() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     for kind in ["waha", "cloud-api", "generic", "twilio"] {

@@ -78,9 +78,9 @@ async fn each_failing_receiver_is_shown_with_its_cause() {
     let mut world = World::new(TestStore::directory());
     // Here names do not resolve, and no certificate is trusted.
     world.instance_lines = "[instance.limits]\nreplies_per_second = 100\n".to_owned();
-    let broken = crate::fakes::Fake::start();
+    let broken = crate::fakes::RecordingServer::start();
     broken.fail(500, u64::MAX);
-    let moved = crate::fakes::Fake::start();
+    let moved = crate::fakes::RecordingServer::start();
     moved.fail(404, u64::MAX);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let (hangs, refuses) = (silent.local_addr().unwrap().to_string(), format!("127.0.0.1:{}", free_port()));

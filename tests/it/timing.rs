@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     daemon::{Daemon, TestStore, World},
-    fakes::Fake,
+    fakes::RecordingServer,
     login_flow::on_both_stores,
 };
 
@@ -55,7 +55,7 @@ async fn log_in(daemon: &Daemon, person: u32, body: serde_json::Value) {
 
 /// By the daemon's own times, which are whole seconds: what is 1.4 s apart can be 2 there.
 async fn check_due_times(daemon: &Daemon) {
-    let (failing, expired) = (Fake::start(), Fake::start());
+    let (failing, expired) = (RecordingServer::start(), RecordingServer::start());
     failing.fail(500, 1);
     let minted = Instant::now();
     daemon
