@@ -4,7 +4,7 @@ use countersign::{app::Application, config, domain::standard_webhooks};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::{Answer, CALLBACK_SECRET, TOKEN, TestStore, WAHA, World, client, message, signed_waha};
+use crate::daemon::{CALLBACK_SECRET, ReceivedResponse, TOKEN, TestStore, WAHA, World, client, message, signed_waha};
 
 pub(crate) const OLD: &str = CALLBACK_SECRET;
 pub(crate) const NEW: &str = "whsec_ofNHu1hj20Yhs3UTIc+ShGsEWlzpCCkZ1CM4aGVit+w=";
@@ -101,11 +101,11 @@ async fn prove_a_chat(world: &World, base: &str, state: State) {
         .header("authorization", format!("Bearer {TOKEN}"))
         .body(b"{}".to_vec())
         .unwrap();
-    let minted: Answer = client.send(mint).await.unwrap().into();
+    let minted: ReceivedResponse = client.send(mint).await.unwrap().into();
     assert_eq!(minted.status, 200, "{}", minted.text);
     let now = world.clock.wall().as_second();
     let mut body = message("447700900123", state.name, &minted.text_of("text"), now);
     body["payload"]["_data"]["pushName"] = Value::from(PUSH_NAME);
-    let response: Answer = client.send(signed_waha(base, &body)).await.unwrap().into();
+    let response: ReceivedResponse = client.send(signed_waha(base, &body)).await.unwrap().into();
     assert_eq!(response.status, 200, "{}", response.text);
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::{
-    daemon::{Answer, Daemon, InstanceBlock, META, META_SECRET, META_TOKEN, TestStore, WAHA, World, message},
+    daemon::{Daemon, InstanceBlock, META, META_SECRET, META_TOKEN, ReceivedResponse, TestStore, WAHA, World, message},
     login_flow::on_both_stores,
     wait::until,
 };
@@ -94,7 +94,7 @@ fn meta(number_id: &str, id: &str, text: &str, now: i64) -> Value {
     json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]})
 }
 
-async fn post_meta(daemon: &Daemon, body: &Value) -> Answer {
+async fn post_meta(daemon: &Daemon, body: &Value) -> ReceivedResponse {
     let body = body.to_string().into_bytes();
     let mut mac = Hmac::<Sha256>::new_from_slice(META_SECRET.as_bytes()).unwrap();
     mac.update(&body);

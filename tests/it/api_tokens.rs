@@ -24,7 +24,7 @@ fn path(rest: &str) -> String {
     format!("/api/otp/v2/{WAHA}/{rest}")
 }
 
-async fn post_as(daemon: &Daemon, token: &str, rest: &str, body: Value) -> crate::daemon::Answer {
+async fn post_as(daemon: &Daemon, token: &str, rest: &str, body: Value) -> crate::daemon::ReceivedResponse {
     daemon.post_with(&path(rest), body, &[("authorization", &format!("Bearer {token}"))]).await
 }
 
@@ -103,7 +103,7 @@ async fn actions_appear_in_the_timeline_and_the_audit_stream(test_store: TestSto
     assert_eq!(post_as(&daemon, "cst_wrong", "generate-link", json!({})).await.status, 401);
     daemon.get_as("cst_support", &path("requests?phone_last=0123")).await;
 
-    let by = |answer: &crate::daemon::Answer, event: &str| -> Value {
+    let by = |answer: &crate::daemon::ReceivedResponse, event: &str| -> Value {
         let timeline = answer.data("timeline").as_array().unwrap().clone();
         let entry = timeline.iter().find(|entry| entry["event"] == event);
         entry.unwrap_or_else(|| panic!("{event} in {timeline:?}"))["by"].clone()

@@ -6,7 +6,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     login_flow::on_both_stores,
 };
 
@@ -24,7 +24,7 @@ on_both_stores! {
 
 pub(crate) const CHAT: &str = "447700900123@c.us";
 
-pub(crate) async fn request(daemon: &Daemon, body: Value) -> Answer {
+pub(crate) async fn request(daemon: &Daemon, body: Value) -> ReceivedResponse {
     daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), body).await
 }
 
@@ -35,7 +35,7 @@ pub(crate) async fn code(daemon: &Daemon, body: Value) -> (String, String) {
     (answer.text_of("uuid"), answer.text_of("code"))
 }
 
-pub(crate) async fn validate(daemon: &Daemon, chat: &str, code: &str) -> Answer {
+pub(crate) async fn validate(daemon: &Daemon, chat: &str, code: &str) -> ReceivedResponse {
     daemon.post(&format!("/api/otp/v2/{WAHA}/validate-code"), json!({"chatId": chat, "code": code})).await
 }
 

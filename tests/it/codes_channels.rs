@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::{CHAT, code, events, validate},
-    daemon::{Answer, Daemon, InstanceBlock, TestStore, WAHA, World},
+    daemon::{Daemon, InstanceBlock, ReceivedResponse, TestStore, WAHA, World},
     fakes::RecordingServer,
     gateways, gateways_send,
     login_flow::on_both_stores,
@@ -180,7 +180,7 @@ async fn a_code_fails_if_every_channel_fails(test_store: TestStore) {
     daemon.finish().await;
 }
 
-async fn ack(daemon: &Daemon, id: &str, ack: i64) -> Answer {
+async fn ack(daemon: &Daemon, id: &str, ack: i64) -> ReceivedResponse {
     let payload = json!({"id": id, "from": CHAT, "to": CHAT, "participant": null, "fromMe": true, "ack": ack});
     daemon.post_waha(&json!({"id": "evt_1", "event": "message.ack", "session": "default", "payload": payload})).await
 }

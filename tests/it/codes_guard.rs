@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::{CHAT, code, request, validate, wrong},
-    daemon::{Answer, Daemon, META, META_TOKEN, TestStore, WAHA, World, message},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TestStore, WAHA, World, message},
     limits::{assert_limited, limit_header, limit_headers},
     login_flow::on_both_stores,
 };
@@ -22,7 +22,7 @@ on_both_stores! {
 const PHONE: &str = "447700900123";
 const NO_OTHER_LIMITS: &str = "code_attempts = 20\n[instance.limits]\nwrong_codes_per_chat_15m = 0\ncodes_per_chat_10m = 0\nlinks_per_chat_10m = 0";
 
-async fn by_uuid(daemon: &Daemon, uuid: &str, code: &str) -> Answer {
+async fn by_uuid(daemon: &Daemon, uuid: &str, code: &str) -> ReceivedResponse {
     daemon.post(&format!("/api/otp/v2/{WAHA}/validate-code"), json!({"uuid": uuid, "code": code})).await
 }
 
@@ -61,7 +61,7 @@ async fn fail_hundred_times(daemon: &Daemon) {
     }
 }
 
-fn assert_locked(answer: &Answer, at_most: u64) {
+fn assert_locked(answer: &ReceivedResponse, at_most: u64) {
     assert_eq!((answer.status, &answer.json["code"]), (429, &json!("code_locked")), "{}", answer.text);
     let wait: u64 = answer.header("retry-after").parse().unwrap();
     assert!((at_most - 600..=at_most).contains(&wait), "{wait}");

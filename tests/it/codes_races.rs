@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     codes::{CHAT, code, events, request, validate, wrong},
-    daemon::{Answer, Daemon, TestStore, WAHA, World},
+    daemon::{Daemon, ReceivedResponse, TestStore, WAHA, World},
     login_flow::on_both_stores,
 };
 
@@ -25,7 +25,7 @@ const CONCURRENCY: usize = 200;
 
 /// A thousand answers at once. A busy store sends some callers away with 503, as it must: they come again, as apps do.
 /// Also how many were sent away, for what became of their first try is not known.
-async fn validate_thousand(daemon: &Daemon, code: &str) -> (Vec<Answer>, usize) {
+async fn validate_thousand(daemon: &Daemon, code: &str) -> (Vec<ReceivedResponse>, usize) {
     let sent_away = AtomicUsize::new(0);
     let insist = async || {
         loop {

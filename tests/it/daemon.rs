@@ -260,14 +260,14 @@ impl Drop for ShutdownGuard {
 
 /// An answer of the daemon, with its body as JSON where it is JSON.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ReceivedResponse {
     pub(crate) status: u16,
     pub(crate) headers: http::HeaderMap,
     pub(crate) text: String,
     pub(crate) json: Value,
 }
 
-impl Answer {
+impl ReceivedResponse {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -281,7 +281,7 @@ impl Answer {
     }
 }
 
-impl From<Response<Vec<u8>>> for Answer {
+impl From<Response<Vec<u8>>> for ReceivedResponse {
     fn from(response: Response<Vec<u8>>) -> Self {
         let text = String::from_utf8_lossy(response.body()).into_owned();
         let json = serde_json::from_str(&text).unwrap_or_default();
@@ -290,24 +290,24 @@ impl From<Response<Vec<u8>>> for Answer {
 }
 
 impl Daemon {
-    pub(crate) async fn send(&self, request: Request<Vec<u8>>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Vec<u8>>) -> ReceivedResponse {
         self.client.send(request).await.unwrap().into()
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> ReceivedResponse {
         self.get_as(TOKEN, path).await
     }
 
-    pub(crate) async fn get_as(&self, token: &str, path: &str) -> Answer {
+    pub(crate) async fn get_as(&self, token: &str, path: &str) -> ReceivedResponse {
         let request = Request::get(format!("{}{path}", self.base)).header("authorization", format!("Bearer {token}"));
         self.send(request.body(Vec::new()).unwrap()).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> ReceivedResponse {
         self.post_with(path, body, &[]).await
     }
 
-    pub(crate) async fn post_with(&self, path: &str, body: Value, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn post_with(&self, path: &str, body: Value, headers: &[(&str, &str)]) -> ReceivedResponse {
         let mut request = Request::post(format!("{}{path}", self.base)).header("content-type", "application/json");
         if !headers.iter().any(|(name, _)| *name == "authorization") {
             request = request.header("authorization", format!("Bearer {TOKEN}"));
@@ -319,7 +319,7 @@ impl Daemon {
     }
 
     /// Mints on the first instance.
-    pub(crate) async fn mint(&self, body: Value) -> Answer {
+    pub(crate) async fn mint(&self, body: Value) -> ReceivedResponse {
         self.post(&format!("/api/otp/v2/{WAHA}/generate-link"), body).await
     }
 
@@ -331,11 +331,11 @@ impl Daemon {
     }
 
     /// A person's message through WAHA, from a number.
-    pub(crate) async fn send_message(&self, number: &str, id: &str, text: &str) -> Answer {
+    pub(crate) async fn send_message(&self, number: &str, id: &str, text: &str) -> ReceivedResponse {
         self.post_waha(&message(number, id, text, self.clock.wall().as_second())).await
     }
 
-    pub(crate) async fn post_waha(&self, body: &Value) -> Answer {
+    pub(crate) async fn post_waha(&self, body: &Value) -> ReceivedResponse {
         self.send(signed_waha(&self.base, body)).await
     }
 

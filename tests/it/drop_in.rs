@@ -4,11 +4,11 @@
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::daemon::{Answer, Daemon, InstanceBlock, TOKEN, TestStore, WAHA, World};
+use crate::daemon::{Daemon, InstanceBlock, ReceivedResponse, TOKEN, TestStore, WAHA, World};
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-async fn post(daemon: &Daemon, operation: &str, headers: Headers<'_>, body: &[u8]) -> Answer {
+async fn post(daemon: &Daemon, operation: &str, headers: Headers<'_>, body: &[u8]) -> ReceivedResponse {
     let mut request = Request::post(format!("{}/api/otp/v2/{WAHA}/{operation}", daemon.base));
     for (name, value) in [("authorization", format!("Bearer {TOKEN}").as_str())].iter().chain(headers) {
         request = request.header(*name, *value);
@@ -16,7 +16,7 @@ async fn post(daemon: &Daemon, operation: &str, headers: Headers<'_>, body: &[u8
     daemon.send(request.body(body.to_vec()).unwrap()).await
 }
 
-fn warnings(answer: &Answer) -> Vec<String> {
+fn warnings(answer: &ReceivedResponse) -> Vec<String> {
     let list = answer.json["data"]["warnings"].as_array().unwrap_or_else(|| panic!("{}", answer.text));
     list.iter().map(|warning| warning["code"].as_str().unwrap().to_owned()).collect()
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     browser::{dispute_in, reply},
     codes,
-    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     login_flow::{form_field, on_both_stores, tap},
 };
 
@@ -23,11 +23,11 @@ on_both_stores! {
 const PERSON: &str = "447700900123";
 const OTHER: &str = "447700900177";
 
-async fn erase(daemon: &Daemon, chat: &str) -> Answer {
+async fn erase(daemon: &Daemon, chat: &str) -> ReceivedResponse {
     erase_as(daemon, TOKEN, WAHA, chat).await
 }
 
-async fn erase_as(daemon: &Daemon, token: &str, instance: &str, chat: &str) -> Answer {
+async fn erase_as(daemon: &Daemon, token: &str, instance: &str, chat: &str) -> ReceivedResponse {
     let request = http::Request::delete(format!("{}/api/otp/v2/{instance}/subjects/{chat}", daemon.base))
         .header("authorization", format!("Bearer {token}"));
     daemon.send(request.body(Vec::new()).unwrap()).await

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, META, META_TOKEN, TestStore, World},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TestStore, World},
     login_flow::on_both_stores,
     redis_server,
     wait::until,
@@ -17,12 +17,12 @@ on_both_stores! {
     pending_jobs_per_instance_are_limited
 }
 
-async fn mint_as_other(daemon: &Daemon) -> Answer {
+async fn mint_as_other(daemon: &Daemon) -> ReceivedResponse {
     let bearer = format!("Bearer {META_TOKEN}");
     daemon.post_with(&format!("/api/otp/v2/{META}/generate-link"), json!({}), &[("authorization", &bearer)]).await
 }
 
-fn assert_full(answer: &Answer) {
+fn assert_full(answer: &ReceivedResponse) {
     assert_eq!((answer.status, &answer.json["code"]), (429, &json!("instance_full")), "{}", answer.text);
     assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
 }

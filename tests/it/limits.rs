@@ -9,7 +9,8 @@ use sfv::{BareItem, GenericBareItem, List, ListEntry, Parser};
 use crate::{
     codes::{CHAT, code, request, validate, wrong},
     daemon::{
-        API_KEY, Answer, CALLBACK_SECRET, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, WAHA_KEY, World, message,
+        API_KEY, CALLBACK_SECRET, Daemon, META, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, WAHA_KEY, World,
+        message,
     },
     login_flow::on_both_stores,
     process::Process,
@@ -55,7 +56,7 @@ fn items(field: &str) -> Vec<(String, Vec<(String, i64)>)> {
 }
 
 /// What an answer says about limits, read as structured fields.
-pub(crate) fn limit_headers(answer: &Answer) -> Vec<LimitHeaders> {
+pub(crate) fn limit_headers(answer: &ReceivedResponse) -> Vec<LimitHeaders> {
     let (policies, lefts) = (items(answer.header("ratelimit-policy")), items(answer.header("ratelimit")));
     assert_eq!(policies.len(), lefts.len());
     let both = policies.into_iter().zip(lefts);
@@ -68,13 +69,13 @@ pub(crate) fn limit_headers(answer: &Answer) -> Vec<LimitHeaders> {
     .collect()
 }
 
-pub(crate) fn limit_header(answer: &Answer, name: &str) -> LimitHeaders {
+pub(crate) fn limit_header(answer: &ReceivedResponse, name: &str) -> LimitHeaders {
     let all = limit_headers(answer);
     all.iter().find(|header| header.name == name).unwrap_or_else(|| panic!("no {name} in {all:?}")).clone()
 }
 
 /// A refusal by one limit that is honest about it.
-pub(crate) fn assert_limited(answer: &Answer, name: &str) {
+pub(crate) fn assert_limited(answer: &ReceivedResponse, name: &str) {
     assert_eq!((answer.status, &answer.json["code"]), (429, &json!("rate_limited")), "{}", answer.text);
     let header = limit_header(answer, name);
     let wait: i64 = answer.header("retry-after").parse().unwrap();
@@ -107,7 +108,7 @@ webhook_secret = "{WAHA_KEY}"
     );
 }
 
-async fn mint_as(daemon: &Daemon, instance: &str, token: &str, body: Value) -> Answer {
+async fn mint_as(daemon: &Daemon, instance: &str, token: &str, body: Value) -> ReceivedResponse {
     let bearer = format!("Bearer {token}");
     daemon.post_with(&format!("/api/otp/v2/{instance}/generate-link"), body, &[("authorization", &bearer)]).await
 }
@@ -141,7 +142,7 @@ async fn each_token_has_its_own_limit(test_store: TestStore) {
 }
 
 /// Asks until it is refused; on a slow machine a unit comes back now and then.
-async fn exhausted(daemon: &Daemon, instance: &str, token: &str) -> Answer {
+async fn exhausted(daemon: &Daemon, instance: &str, token: &str) -> ReceivedResponse {
     for _ in 0..50 {
         let answers = join_all((0..20).map(|_| mint_as(daemon, instance, token, json!({})))).await;
         if let Some(refused) = answers.into_iter().find(|answer| answer.status == 429) {
@@ -239,7 +240,7 @@ async fn validation_has_its_own_limit(test_store: TestStore) {
     let locked = validate(&daemon, CHAT, &right).await;
     assert_limited(&locked, "wrong_codes");
     assert_eq!(limit_header(&locked, "wrong_codes").quota, 3);
-    let answers: Vec<Answer> =
+    let answers: Vec<ReceivedResponse> =
         stream::iter(0..300).map(|_| validate(&daemon, "447700900124", "000000")).buffer_unordered(50).collect().await;
     let refused = answers.iter().find(|answer| answer.status == 429).expect("the token's budget ends");
     assert_limited(refused, "validate");
@@ -278,7 +279,7 @@ async fn disabled_limits_have_no_effect(test_store: TestStore) {
         success_replies_per_10m = 0\ncodes_per_client_ip_10m = 0\ncodes_per_country_10m = 0\ncodes_per_prefix_10m = 0"
         .to_owned();
     let daemon = world.start().await;
-    let quiet = |answer: &Answer| {
+    let quiet = |answer: &ReceivedResponse| {
         let header = ["ratelimit", "ratelimit-policy", "retry-after"].map(|name| answer.headers.contains_key(name));
         assert_eq!(header, [false; 3]);
     };
@@ -346,7 +347,7 @@ async fn replicas_share_every_limit() {
     world.instance_lines =
         "[instance.limits]\nlinks_per_chat_10m = 5\ncodes_per_chat_10m = 4\nguesses_per_10m = 2".to_owned();
     let replicas = [Process::start(&world).await, Process::start(&world).await];
-    let ask = async |index: usize, path: &str, token: &str, body: Option<Value>| -> Answer {
+    let ask = async |index: usize, path: &str, token: &str, body: Option<Value>| -> ReceivedResponse {
         let replica = &replicas[index % 2];
         let request = http::Request::builder()
             .method(if body.is_some() { "POST" } else { "GET" })

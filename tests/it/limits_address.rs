@@ -14,7 +14,7 @@ use http::Request;
 use serde_json::json;
 
 use crate::{
-    daemon::{Answer, Daemon, META, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, META, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     limits::{assert_limited, limit_header, limit_headers},
     login_flow::on_both_stores,
     process::Process,
@@ -33,7 +33,7 @@ on_both_stores! {
 
 const PROXIED: &str = "trusted_proxies = [\"127.0.0.0/8\"]\n";
 
-async fn ask(daemon: &Daemon, method: &str, path: &str, from: &str, headers: &[(&str, &str)]) -> Answer {
+async fn ask(daemon: &Daemon, method: &str, path: &str, from: &str, headers: &[(&str, &str)]) -> ReceivedResponse {
     let mut request = Request::builder().method(method).uri(format!("{}{path}", daemon.base));
     request = request.header("x-forwarded-for", from);
     if method == "POST" {
@@ -289,7 +289,7 @@ async fn a_reload_applies_limits_and_proxies() {
     let mut world = World::new(TestStore::directory());
     world.top_level_lines = "[limits]\npages_per_minute = 1\n".to_owned();
     let process = Process::start(&world).await;
-    let look = async |from: &str| -> Answer {
+    let look = async |from: &str| -> ReceivedResponse {
         let request = Request::get(format!("{}/docs", process.base)).header("x-forwarded-for", from);
         process.client.send(request.body(Vec::new()).unwrap()).await.unwrap().into()
     };

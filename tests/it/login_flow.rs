@@ -41,7 +41,7 @@ pub(crate) fn link_in(reply: &str) -> String {
     reply[start..].split_whitespace().next().unwrap().to_owned()
 }
 
-pub(crate) async fn tap(daemon: &Daemon, path: &str, field: &str) -> crate::daemon::Answer {
+pub(crate) async fn tap(daemon: &Daemon, path: &str, field: &str) -> crate::daemon::ReceivedResponse {
     let request = http::Request::post(format!("{}{path}", daemon.base))
         .header("content-type", "application/x-www-form-urlencoded")
         .body(format!("form={field}").into_bytes())

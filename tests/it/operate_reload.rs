@@ -13,7 +13,7 @@ use countersign::config::credentials::token_digest;
 use serde_json::json;
 
 use crate::{
-    daemon::{Answer, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    daemon::{META, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     process::Process,
     redis_server::free_port,
     wait::until,
@@ -26,7 +26,7 @@ async fn wait_for_log(process: &Process, what: &str) {
     until(what, async || process.output().contains(what)).await;
 }
 
-async fn mint(process: &Process, instance: &str, token: &str) -> Answer {
+async fn mint(process: &Process, instance: &str, token: &str) -> ReceivedResponse {
     let request = http::Request::post(format!("{}/api/otp/v2/{instance}/generate-link", process.base))
         .header("authorization", format!("Bearer {token}"))
         .header("content-type", "application/json");
@@ -98,7 +98,7 @@ async fn sighup_applies_a_valid_configuration_and_refuses_a_faulty_one() {
     let uuid = pending.text_of("uuid");
     let request = http::Request::get(format!("{}/api/otp/v2/{META}/requests/{uuid}", process.base))
         .header("authorization", format!("Bearer {META_TOKEN}"));
-    let shown: Answer = process.client.send(request.body(Vec::new()).unwrap()).await.unwrap().into();
+    let shown: ReceivedResponse = process.client.send(request.body(Vec::new()).unwrap()).await.unwrap().into();
     assert_eq!(shown.text_of("status"), "pending");
 
     process.signal("-HUP");

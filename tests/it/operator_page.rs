@@ -9,7 +9,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Answer, Daemon, META, META_TOKEN, TestStore, WAHA, World, message},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TestStore, WAHA, World, message},
     login_flow::{form_field, on_both_stores},
 };
 
@@ -59,11 +59,11 @@ impl<'a> Browser<'a> {
         browser
     }
 
-    async fn log_in(&self, password: &str) -> Answer {
+    async fn log_in(&self, password: &str) -> ReceivedResponse {
         self.post("/requests/login", &[("password", password)], &[]).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> ReceivedResponse {
         let request = http::Request::get(format!("{}{path}", self.daemon.operator)).header("cookie", &self.cookie);
         self.daemon.send(request.body(Vec::new()).unwrap()).await
     }
@@ -74,7 +74,7 @@ impl<'a> Browser<'a> {
         answer.text
     }
 
-    async fn post(&self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
+    async fn post(&self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> ReceivedResponse {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let request = http::Request::post(format!("{}{path}", self.daemon.operator))
             .header("content-type", "application/x-www-form-urlencoded")

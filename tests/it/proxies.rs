@@ -113,7 +113,7 @@ async fn log_in_through(name: &str) -> Option<()> {
     let request = |method: &str, url: &str| {
         http::Request::builder().method(method).uri(url).header("authorization", format!("Bearer {TOKEN}"))
     };
-    let send = async |request: http::Request<Vec<u8>>| -> crate::daemon::Answer {
+    let send = async |request: http::Request<Vec<u8>>| -> crate::daemon::ReceivedResponse {
         process.client.send(request).await.unwrap().into()
     };
     until("the proxy serves", async || {

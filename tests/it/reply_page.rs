@@ -153,7 +153,8 @@ async fn events(world: &World, daemon: &Daemon) -> Vec<Value> {
 async fn a_changed_text_is_reported_or_rejected(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;
-    let lure = |minted: &crate::daemon::Answer| format!("Yes! I want my free voucher [{}]", minted.text_of("code"));
+    let lure =
+        |minted: &crate::daemon::ReceivedResponse| format!("Yes! I want my free voucher [{}]", minted.text_of("code"));
     let minted = daemon.mint(json!({})).await;
     daemon.send_message(PHONE, "T1", &lure(&minted)).await;
     let path = link_in(&reply(&world, 1).await);

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::{Browser, redeem, redirect_parameters, reply, start_path},
-    daemon::{Answer, Daemon, TestStore, World},
+    daemon::{Daemon, ReceivedResponse, TestStore, World},
     login_flow::link_in,
 };
 
@@ -98,7 +98,7 @@ struct App {
 impl App {
     /// A browser comes back from the daemon. In `prove_phone` it was signed in before and stated `owner`: nobody
     /// is signed in by it, and another number than the stated one counts for nothing.
-    async fn handle_return(&mut self, daemon: &Daemon, way: LoginMode, owner: &'static str, answer: &Answer) {
+    async fn handle_return(&mut self, daemon: &Daemon, way: LoginMode, owner: &'static str, answer: &ReceivedResponse) {
         let Some(query) = redirect_parameters(answer) else { return };
         let redeemed = redeem(daemon, json!({"token": query["token"], "verifier": verifier(owner)})).await;
         if redeemed.status == 200 && way.name != "prove_phone" {
@@ -125,7 +125,7 @@ impl Scene {
     }
 
     /// A browser begins; with the start page, it taps as people do.
-    async fn begin(&self, actor: &mut Actor, stated: &str) -> Answer {
+    async fn begin(&self, actor: &mut Actor, stated: &str) -> ReceivedResponse {
         let mut body = (self.way.body)(stated);
         if body.get("challenge").is_some() {
             body = (self.way.body)(actor.number);
@@ -139,7 +139,7 @@ impl Scene {
     }
 
     /// Sends the message from `number`, and returns the reply.
-    async fn send(&mut self, number: &str, minted: &Answer) -> String {
+    async fn send(&mut self, number: &str, minted: &ReceivedResponse) -> String {
         self.messages += 1;
         self.daemon.send_message(number, &format!("A{}", self.messages), &minted.text_of("text")).await;
         reply(&self.world, self.messages).await
@@ -154,7 +154,7 @@ impl Scene {
     }
 
     /// Everything that a browser can try at a start page whose address it knows.
-    async fn try_everything(&mut self, actor: &mut Actor, minted: &Answer) {
+    async fn try_everything(&mut self, actor: &mut Actor, minted: &ReceivedResponse) {
         let page = start_path(minted);
         for fields in [[("do", "finish")], [("place", "here")], [("place", "qr")], [("do", "renew")]] {
             let answer = actor.browser.submit(&self.daemon, &page, &page, &fields).await;

@@ -4,7 +4,7 @@
 use super::{Actor, LOGIN_MODES, LoginMode, MALLORY, Scene, VICTOR, actors, verifier};
 use crate::{
     browser::{code_in, redeem, start_path},
-    daemon::Answer,
+    daemon::ReceivedResponse,
 };
 use serde_json::json;
 
@@ -24,7 +24,7 @@ async fn shown_code(scene: &Scene, victor: &mut Actor, said: &str) -> Option<Str
 }
 
 /// Mallory uses the code wherever it may count.
-async fn try_code(scene: &mut Scene, mallory: &mut Actor, minted: &Answer, code: &str) {
+async fn try_code(scene: &mut Scene, mallory: &mut Actor, minted: &ReceivedResponse, code: &str) {
     let answer = mallory.browser.type_code(&scene.daemon, &start_path(minted), code).await;
     scene.app.handle_return(&scene.daemon, scene.way, MALLORY, &answer).await;
     let body = json!({"uuid": minted.text_of("uuid"), "code": code, "verifier": verifier(MALLORY)});

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::code,
-    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     redis_server::RedisServer,
 };
 
@@ -180,7 +180,7 @@ async fn an_idempotency_key_does_not_return_a_request_of_another_instance() {
 }
 
 /// A request with an `Idempotency-Key`.
-async fn with_key(daemon: &Daemon, instance: &str, token: &str, operation: &str, body: Value) -> Answer {
+async fn with_key(daemon: &Daemon, instance: &str, token: &str, operation: &str, body: Value) -> ReceivedResponse {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str()), ("idempotency-key", "cart-7")];
     daemon.post_with(&format!("/api/otp/v2/{instance}/{operation}"), body, &headers).await

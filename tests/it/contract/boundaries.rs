@@ -7,7 +7,7 @@ use super::{
     encoded,
     live::{Live, prepare, world},
 };
-use crate::daemon::{Answer, Daemon};
+use crate::daemon::{Daemon, ReceivedResponse};
 
 /// Where a value stands.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ fn of_parameter(parameter: &Parameter) -> Vec<Limit> {
 }
 
 /// The operation's example with one value exchanged, and no key that would make it a repeat.
-async fn send(app: &Daemon, operation: &Operation, live: &Live, place: &Location, value: &Value) -> Answer {
+async fn send(app: &Daemon, operation: &Operation, live: &Live, place: &Location, value: &Value) -> ReceivedResponse {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut url = url::Url::parse(&format!("{}{}", app.base, live.exchange(&operation.example_path()))).unwrap();
     for (name, example) in operation.example_query() {
@@ -103,7 +103,7 @@ async fn send(app: &Daemon, operation: &Operation, live: &Live, place: &Location
 }
 
 /// The schema of a field.
-fn fault(answer: &Answer, field: &str) -> Option<String> {
+fn fault(answer: &ReceivedResponse, field: &str) -> Option<String> {
     let errors = answer.json["errors"].as_array()?;
     let named = errors.iter().find(|error| error["field"] == field)?;
     Some(named["detail"].as_str().unwrap().to_owned())

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Browser, Server, message_on, request, world};
 use crate::{
     browser::{code_in, field},
-    daemon::{Answer, Daemon, TestStore, World, message, signed_waha},
+    daemon::{Daemon, ReceivedResponse, TestStore, World, message, signed_waha},
     login_flow::link_in,
 };
 
@@ -68,7 +68,7 @@ struct Case<'a> {
 }
 
 /// Whether the answer hands over a code or a redeem token.
-fn gives_code(answer: &Answer) -> bool {
+fn gives_code(answer: &ReceivedResponse) -> bool {
     let location = answer.header("location");
     location.contains("code=rdm_") || location.contains("token=rdm_") || answer.text.contains("rdm_")
 }
@@ -102,7 +102,7 @@ impl Case<'_> {
     }
 
     /// Submits a form of a page with the form field that this browser is shown, or the other's.
-    async fn act(browser: &mut Browser, path: &str, fields: &[(&str, &str)], tail: &str) -> Answer {
+    async fn act(browser: &mut Browser, path: &str, fields: &[(&str, &str)], tail: &str) -> ReceivedResponse {
         let form = field(&browser.look(path).await.text);
         let mut all = vec![("form", form.as_str())];
         all.extend(fields);
@@ -146,7 +146,8 @@ impl Case<'_> {
         self.sent += 1;
         let now = i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
         let event = message(&self.phone, &format!("{}-{}", self.seed, self.sent), &login.text, now);
-        let answer: Answer = self.server.client.send(signed_waha(&self.server.base, &event)).await.unwrap().into();
+        let answer: ReceivedResponse =
+            self.server.client.send(signed_waha(&self.server.base, &event)).await.unwrap().into();
         assert_eq!(answer.status, 200, "{}", answer.text);
         let chat = format!("{}@c.us", self.phone);
         let sent = self.sent;
