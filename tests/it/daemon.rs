@@ -324,10 +324,10 @@ impl Daemon {
     }
 
     /// Mints and insists.
-    pub(crate) async fn create_link(&self, body: Value) -> Link {
+    pub(crate) async fn create_link(&self, body: Value) -> CreatedLink {
         let answer = self.mint(body).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
-        Link { uuid: answer.text_of("uuid"), code: answer.text_of("code"), text: answer.text_of("text") }
+        CreatedLink { uuid: answer.text_of("uuid"), code: answer.text_of("code"), text: answer.text_of("text") }
     }
 
     /// A person's message through WAHA, from a number.
@@ -402,7 +402,7 @@ pub(crate) async fn settle(service: &Service, worker: &Arc<Worker>) {
     }
 }
 
-pub(crate) struct Link {
+pub(crate) struct CreatedLink {
     pub(crate) uuid: String,
     pub(crate) code: String,
     pub(crate) text: String,

@@ -15,7 +15,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Daemon, Link, TestStore, WAHA, World},
+    daemon::{CreatedLink, Daemon, TestStore, WAHA, World},
     fakes::ReceivedRequest,
     login_flow::on_both_stores,
     wait::until,
@@ -32,7 +32,7 @@ async fn verified(daemon: &Daemon, person: usize, body: serde_json::Value) {
     send_link_message(daemon, person, &link).await;
 }
 
-async fn send_link_message(daemon: &Daemon, person: usize, link: &Link) {
+async fn send_link_message(daemon: &Daemon, person: usize, link: &CreatedLink) {
     let answer = daemon.send_message(&format!("4477009{person:05}"), &format!("M{person}"), &link.text).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
