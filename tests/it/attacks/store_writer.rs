@@ -22,11 +22,11 @@ fn locator(uuid: &str) -> Vec<u8> {
     uuid.parse::<VerificationId>().unwrap().as_bytes()[6..].to_vec()
 }
 
-struct Writer {
+struct RedisAttacker {
     connection: Connection,
 }
 
-impl Writer {
+impl RedisAttacker {
     fn new(server: &RedisServer) -> Self {
         Self { connection: server.connection() }
     }
@@ -102,10 +102,10 @@ async fn requests(daemon: &Daemon, token: &str, instance: &str, query: &str) -> 
     answer.text
 }
 
-fn world() -> (World, Writer) {
+fn world() -> (World, RedisAttacker) {
     let world = World::new(TestStore::redis());
     let TestStore::Redis(server) = &world.test_store else { unreachable!() };
-    let writer = Writer::new(server);
+    let writer = RedisAttacker::new(server);
     (world, writer)
 }
 
