@@ -84,18 +84,18 @@ const LOGIN_MODES: &[LoginMode] = &[
 ];
 
 /// One person, her browser and her chat.
-struct Actor {
+struct Participant {
     number: &'static str,
     browser: Browser,
 }
 
 /// What the app holds after it all: whose account is open in whose browser.
 #[derive(Default)]
-struct App {
+struct SignedInApp {
     sessions: HashMap<&'static str, String>,
 }
 
-impl App {
+impl SignedInApp {
     /// A browser comes back from the daemon. In `prove_phone` it was signed in before and stated `owner`: nobody
     /// is signed in by it, and another number than the stated one counts for nothing.
     async fn handle_return(&mut self, daemon: &Daemon, way: LoginMode, owner: &'static str, answer: &ReceivedResponse) {
@@ -112,7 +112,7 @@ struct Scene {
     world: World,
     daemon: Daemon,
     way: LoginMode,
-    app: App,
+    app: SignedInApp,
     messages: usize,
 }
 
@@ -121,11 +121,11 @@ impl Scene {
         let mut world = World::new(TestStore::directory());
         world.instance_lines = way.config.to_owned();
         let daemon = world.start().await;
-        Self { world, daemon, way, app: App::default(), messages: 0 }
+        Self { world, daemon, way, app: SignedInApp::default(), messages: 0 }
     }
 
     /// A browser begins; with the start page, it taps as people do.
-    async fn begin(&self, actor: &mut Actor, stated: &str) -> ReceivedResponse {
+    async fn begin(&self, actor: &mut Participant, stated: &str) -> ReceivedResponse {
         let mut body = (self.way.body)(stated);
         if body.get("challenge").is_some() {
             body = (self.way.body)(actor.number);
@@ -146,7 +146,7 @@ impl Scene {
     }
 
     /// Presses the button behind the link of a reply, if there is one.
-    async fn tap(&mut self, actor: &mut Actor, text: &str) {
+    async fn tap(&mut self, actor: &mut Participant, text: &str) {
         if text.contains("/o/") {
             let answer = actor.browser.submit_link(&self.daemon, &link_in(text)).await;
             self.app.handle_return(&self.daemon, self.way, actor.number, &answer).await;
@@ -154,7 +154,7 @@ impl Scene {
     }
 
     /// Everything that a browser can try at a start page whose address it knows.
-    async fn try_everything(&mut self, actor: &mut Actor, minted: &ReceivedResponse) {
+    async fn try_everything(&mut self, actor: &mut Participant, minted: &ReceivedResponse) {
         let page = start_path(minted);
         for fields in [[("do", "finish")], [("place", "here")], [("place", "qr")], [("do", "renew")]] {
             let answer = actor.browser.submit(&self.daemon, &page, &page, &fields).await;
@@ -174,8 +174,8 @@ impl Scene {
     }
 }
 
-fn actors() -> (Actor, Actor) {
-    let actor = |number| Actor { number, browser: Browser::default() };
+fn actors() -> (Participant, Participant) {
+    let actor = |number| Participant { number, browser: Browser::default() };
     (actor(MALLORY), actor(VICTOR))
 }
 
