@@ -17,7 +17,7 @@ use crate::{
 mod live;
 mod proxy;
 
-use self::proxy::{Behavior, Change, Proxy};
+use self::proxy::{ProxyBehavior, RequestEdit, ReverseProxy};
 
 /// Runs the command with `--json`.
 async fn doctor(arguments: &[&str]) -> Output {
@@ -194,14 +194,14 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
     let config = serve.config.path().to_str().unwrap();
     let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
     let url_secret = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "wppconnect").unwrap();
-    let transparent: Change = |_, _| {};
-    let strips: Change = |headers, _| headers.retain(|(name, _)| !name.starts_with("x-"));
-    let reformats: Change = |_, body| {
+    let transparent: RequestEdit = |_, _| {};
+    let strips: RequestEdit = |headers, _| headers.retain(|(name, _)| !name.starts_with("x-"));
+    let reformats: RequestEdit = |_, body| {
         if let Ok(value) = serde_json::from_slice::<Value>(body) {
             *body = serde_json::to_vec_pretty(&value).unwrap();
         }
     };
-    let latin: Change = |_, body| {
+    let latin: RequestEdit = |_, body| {
         *body = String::from_utf8_lossy(body)
             .chars()
             .map(|c| if c.is_ascii() { c } else { '?' })
@@ -209,20 +209,20 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
             .into();
     };
     for (name, behavior, index, advice) in [
-        ("transparent", Behavior::Forward(transparent), waha, None),
-        ("strips headers", Behavior::Forward(strips), waha, Some("drops a header")),
-        ("reformats bodies", Behavior::Forward(reformats), waha, Some("changes bodies")),
-        ("replaces non-ASCII characters", Behavior::Forward(latin), waha, Some("changes bodies")),
-        ("accepts everything", Behavior::Answer(200), waha, Some("forged webhooks are accepted")),
-        ("accepts everything", Behavior::Answer(200), url_secret, Some("forged webhooks are accepted")),
-        ("redirects", Behavior::Answer(301), waha, Some("answers with a redirect (301)")),
-        ("forbids", Behavior::Answer(403), waha, Some("allow POST /webhooks/")),
-        ("knows nothing", Behavior::Answer(404), waha, Some("does not know this instance")),
-        ("limits bodies", Behavior::Answer(413), waha, Some("allow bodies of 1 MiB")),
-        ("reaches nothing", Behavior::Answer(502), waha, Some("it cannot reach the daemon")),
+        ("transparent", ProxyBehavior::Forward(transparent), waha, None),
+        ("strips headers", ProxyBehavior::Forward(strips), waha, Some("drops a header")),
+        ("reformats bodies", ProxyBehavior::Forward(reformats), waha, Some("changes bodies")),
+        ("replaces non-ASCII characters", ProxyBehavior::Forward(latin), waha, Some("changes bodies")),
+        ("accepts everything", ProxyBehavior::Answer(200), waha, Some("forged webhooks are accepted")),
+        ("accepts everything", ProxyBehavior::Answer(200), url_secret, Some("forged webhooks are accepted")),
+        ("redirects", ProxyBehavior::Answer(301), waha, Some("answers with a redirect (301)")),
+        ("forbids", ProxyBehavior::Answer(403), waha, Some("allow POST /webhooks/")),
+        ("knows nothing", ProxyBehavior::Answer(404), waha, Some("does not know this instance")),
+        ("limits bodies", ProxyBehavior::Answer(413), waha, Some("allow bodies of 1 MiB")),
+        ("reaches nothing", ProxyBehavior::Answer(502), waha, Some("it cannot reach the daemon")),
     ] {
         let green = advice.is_none();
-        let proxy = Proxy::start(&serve.base, behavior);
+        let proxy = ReverseProxy::start(&serve.base, behavior);
         let output = doctor(&[&id(index), "--config", config, "--url", &proxy.url]).await;
         let report = report(&output);
         let given = report["advice"].to_string();
@@ -230,7 +230,7 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
         assert_eq!(report["passed"], green, "{name}: {:?}", failed(&report));
         assert_eq!(output.status.code(), Some(i32::from(!green)), "{name}");
         let forged = checks(&report, "forged").iter().filter(|check| check["passed"] == false).count();
-        let refuses = !matches!(behavior, Behavior::Answer(200 | 301 | 502));
+        let refuses = !matches!(behavior, ProxyBehavior::Answer(200 | 301 | 502));
         assert_eq!(forged == 0, refuses, "{name}: {forged} forgeries were not refused");
     }
 }
