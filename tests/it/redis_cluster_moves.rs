@@ -36,9 +36,9 @@ use crate::{
 const TAGS: [&str; 3] = ["{10}", "{s}", "{l}"];
 
 /// What was answered 200, by the link.
-type Accepted = HashMap<String, Login>;
+type AcceptedLogins = HashMap<String, AcceptedLogin>;
 
-struct Login {
+struct AcceptedLogin {
     /// Who sent its code.
     number: String,
     at: Instant,
@@ -49,7 +49,7 @@ struct Login {
 /// Logins until they are stopped, with gateways that redeliver.
 struct Users {
     going: Arc<AtomicBool>,
-    people: JoinSet<Accepted>,
+    people: JoinSet<AcceptedLogins>,
 }
 
 impl Users {
@@ -78,7 +78,7 @@ impl Users {
                         &text,
                     )
                     .await;
-                    accepted.insert(minted.text_of("uuid"), Login { number, at, took });
+                    accepted.insert(minted.text_of("uuid"), AcceptedLogin { number, at, took });
                     begun = Instant::now();
                 }
                 accepted
@@ -87,7 +87,7 @@ impl Users {
         Self { going, people }
     }
 
-    async fn finish(mut self) -> Accepted {
+    async fn finish(mut self) -> AcceptedLogins {
         self.going.store(false, Ordering::Relaxed);
         let mut accepted = HashMap::new();
         while let Some(part) = self.people.join_next().await {
@@ -107,7 +107,7 @@ async fn send_until_accepted(process: &Process, number: &str, id: &str, text: &s
 }
 
 /// Every accepted link has a callback, with one id, for the first sender.
-async fn assert_one_callback_each(world: &World, accepted: &Accepted) {
+async fn assert_one_callback_each(world: &World, accepted: &AcceptedLogins) {
     let callbacks = || {
         let mut callbacks: HashMap<String, HashSet<(String, String)>> = HashMap::new();
         for one in world.receiver.requests() {
@@ -127,7 +127,7 @@ async fn assert_one_callback_each(world: &World, accepted: &Accepted) {
     )
     .await;
     let callbacks = callbacks();
-    for (uuid, Login { number, .. }) in accepted {
+    for (uuid, AcceptedLogin { number, .. }) in accepted {
         let events: Vec<_> = callbacks[uuid].iter().collect();
         assert!(matches!(&events[..], [(_, by)] if by.contains(number.as_str())), "{uuid} of {number}: {events:?}");
     }
@@ -135,7 +135,7 @@ async fn assert_one_callback_each(world: &World, accepted: &Accepted) {
 
 /// To be called once none is known to be lost or double.
 #[expect(clippy::print_stdout, reason = "the figures of the test")]
-fn report(what: &str, world: &World, accepted: &Accepted) {
+fn report(what: &str, world: &World, accepted: &AcceptedLogins) {
     let (pause, late) = longest_delays(world, accepted);
     println!(
         "{what}: {} logins, 0 lost, 0 double, the longest took {pause:?}, the last callback {late:?}",
@@ -144,7 +144,7 @@ fn report(what: &str, world: &World, accepted: &Accepted) {
 }
 
 /// The longest that a login took, and the longest that the app waited for its callback.
-fn longest_delays(world: &World, accepted: &Accepted) -> (Duration, Duration) {
+fn longest_delays(world: &World, accepted: &AcceptedLogins) -> (Duration, Duration) {
     let mut first = HashMap::new();
     for one in world.receiver.requests() {
         first.entry(one.json()["data"]["uuid"].as_str().unwrap().to_owned()).or_insert(one.at);
