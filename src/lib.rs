@@ -37,7 +37,7 @@
 //! 2. [`service::Service::receive`] extracts at most three codes ([`domain::message_codes::find_codes`]) and finds their
 //!    links in one round trip ([`store::Records::find`]).
 //! 3. [`domain::StateMachine::decide`] returns the next record, and as effects the reply and the callback.
-//! 4. [`service::Service::apply`] makes one [`store::RequestEdit`] of them: the record, the message's id, and the jobs with
+//! 4. [`service::Service::apply`] makes one [`store::Change`] of them: the record, the message's id, and the jobs with
 //!    their bodies.
 //! 5. [`store::Records::commit`] writes the change if the record's version is still the one that was read; after a
 //!    conflict, step 3 is repeated. Only after the commit does the gateway get its 200.
