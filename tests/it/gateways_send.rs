@@ -40,9 +40,9 @@ fn header<'a>(request: &'a Request<Vec<u8>>, name: &str) -> &'a str {
 }
 
 /// Kind, chat, URL, a header, body.
-type Wanted = (&'static str, &'static str, &'static str, (&'static str, &'static str), Value);
+type ExpectedRequest = (&'static str, &'static str, &'static str, (&'static str, &'static str), Value);
 
-fn requests() -> Vec<Wanted> {
+fn requests() -> Vec<ExpectedRequest> {
     let waha = |chat| json!({ "session": "a b", "chatId": chat, "text": TEXT, "linkPreview": false });
     let evolution = |number| json!({ "number": number, "text": TEXT, "linkPreview": false });
     let wpp = |phone, is_lid| json!({ "phone": phone, "isGroup": false, "isNewsletter": false, "isLid": is_lid, "message": TEXT });
