@@ -20,9 +20,9 @@ const LINKS: usize = 60;
 const BALLAST: u64 = 6 << 20;
 
 /// A disk of its own, in memory.
-struct Disk(tempfile::TempDir);
+struct SmallFilesystem(tempfile::TempDir);
 
-impl Disk {
+impl SmallFilesystem {
     /// `None` without the permission to mount.
     fn mount(mebibytes: u64) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
@@ -42,7 +42,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for SmallFilesystem {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
     }
@@ -54,7 +54,7 @@ fn length(path: &Path) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_up_lets_old_codes_finish() {
-    let Some(disk) = Disk::mount(24) else {
+    let Some(disk) = SmallFilesystem::mount(24) else {
         println!("SKIPPED: cannot mount a tmpfs; run it as root");
         return;
     };
@@ -95,7 +95,7 @@ async fn a_disk_that_fills_up_lets_old_codes_finish() {
 /// A process that starts on a full disk refuses new work, and finishes pending work.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_starts_on_a_full_disk_finishes_pending_work() {
-    let Some(disk) = Disk::mount(24) else {
+    let Some(disk) = SmallFilesystem::mount(24) else {
         println!("SKIPPED: cannot mount a tmpfs; run it as root");
         return;
     };
