@@ -41,12 +41,12 @@ fn world(test_store: TestStore) -> World {
     world
 }
 
-struct Browser<'a> {
+struct OperatorBrowser<'a> {
     daemon: &'a Daemon,
     cookie: String,
 }
 
-impl<'a> Browser<'a> {
+impl<'a> OperatorBrowser<'a> {
     fn new(daemon: &'a Daemon) -> Self {
         Self { daemon, cookie: String::new() }
     }
@@ -103,7 +103,7 @@ fn posts() -> [String; 3] {
 async fn without_a_password_the_pages_are_disabled(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;
-    let browser = Browser::new(&daemon);
+    let browser = OperatorBrowser::new(&daemon);
     for path in gets().iter().map(String::as_str).chain(["/requests/login"]) {
         let answer = browser.get(path).await;
         assert_eq!((answer.status, answer.text.as_str()), (404, ""), "{path}");
@@ -140,7 +140,7 @@ async fn nothing_is_shown_without_a_login(test_store: TestStore) {
     let world = world(test_store);
     let daemon = world.start().await;
     let link = daemon.create_link(json!({"client_ref": "a-secret-cart"})).await;
-    let browser = Browser::new(&daemon);
+    let browser = OperatorBrowser::new(&daemon);
     let known = format!("/requests/{WAHA}/{}", link.uuid);
     for path in gets().iter().map(String::as_str).chain([known.as_str(), "/requests/%6cogin", "/requests/login/"]) {
         let answer = browser.get(path).await;
@@ -163,7 +163,7 @@ async fn nothing_is_shown_without_a_login(test_store: TestStore) {
 async fn only_the_password_logs_in_and_attempts_are_limited(test_store: TestStore) {
     let world = world(test_store);
     let daemon = world.start().await;
-    let browser = Browser::new(&daemon);
+    let browser = OperatorBrowser::new(&daemon);
     let right = browser.log_in(PASSWORD).await;
     assert_eq!(right.status, 303);
     let cookie = right.header("set-cookie");
@@ -199,7 +199,7 @@ async fn attempts_are_limited_over_all_addresses(test_store: TestStore) {
     let path = file.path().display();
     world.top_level_lines = format!("operator_password_file = \"{path}\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
     let daemon = world.start().await;
-    let browser = Browser::new(&daemon);
+    let browser = OperatorBrowser::new(&daemon);
     let start = std::time::Instant::now();
     let tries = async |from: &str, count: usize| {
         let fields = [("password", "a guess")];
@@ -233,9 +233,9 @@ async fn attempts_are_limited_over_all_addresses(test_store: TestStore) {
 async fn a_forged_or_expired_cookie_is_refused(test_store: TestStore) {
     let world = world(test_store);
     let daemon = world.start().await;
-    let browser = Browser::logged_in(&daemon).await;
+    let browser = OperatorBrowser::logged_in(&daemon).await;
     browser.page("/requests").await;
-    let status = async |cookie: String| Browser { daemon: &daemon, cookie }.get("/requests").await.status;
+    let status = async |cookie: String| OperatorBrowser { daemon: &daemon, cookie }.get("/requests").await.status;
     for at in "cs-operator=".len()..browser.cookie.len() - 1 {
         let mut forged = browser.cookie.clone().into_bytes();
         forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
@@ -258,18 +258,18 @@ async fn a_forged_or_expired_cookie_is_refused(test_store: TestStore) {
 async fn a_changed_password_ends_every_session(test_store: TestStore) {
     let mut world = world(test_store);
     let daemon = world.start().await;
-    let cookie = Browser::logged_in(&daemon).await.cookie;
+    let cookie = OperatorBrowser::logged_in(&daemon).await.cookie;
     daemon.finish().await;
     let daemon = world.start().await;
     assert_eq!(
-        Browser { daemon: &daemon, cookie: cookie.clone() }.get("/requests").await.status,
+        OperatorBrowser { daemon: &daemon, cookie: cookie.clone() }.get("/requests").await.status,
         200,
         "a restart does not"
     );
     daemon.finish().await;
     world.top_level_lines = world.top_level_lines.replace("MDEyMzQ1", "MDEyMzQ2");
     let daemon = world.start().await;
-    assert_eq!(Browser { daemon: &daemon, cookie }.get("/requests").await.status, 401);
+    assert_eq!(OperatorBrowser { daemon: &daemon, cookie }.get("/requests").await.status, 401);
     daemon.finish().await;
 }
 
@@ -278,7 +278,7 @@ async fn a_form_must_come_from_a_page_of_the_session(test_store: TestStore) {
     let daemon = world.start().await;
     let link = daemon.create_link(json!({})).await;
     let path = format!("/requests/{WAHA}/{}", link.uuid);
-    let (browser, other) = (Browser::logged_in(&daemon).await, Browser::logged_in(&daemon).await);
+    let (browser, other) = (OperatorBrowser::logged_in(&daemon).await, OperatorBrowser::logged_in(&daemon).await);
     let field = form_field(&browser.page(&path).await);
     let foreign_field = form_field(&other.page(&path).await);
     assert_ne!(field, foreign_field);
@@ -331,7 +331,7 @@ async fn foreign_text_is_escaped_and_secrets_are_hidden(test_store: TestStore) {
     daemon.settle().await;
     let code = daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({"chatId": "447700900123"})).await;
     daemon.settle().await;
-    let browser = Browser::logged_in(&daemon).await;
+    let browser = OperatorBrowser::logged_in(&daemon).await;
     let mut pages = vec![
         browser.page("/requests").await,
         browser.page(&format!("/requests?instance={WAHA}")).await,
@@ -398,7 +398,7 @@ async fn the_list_is_filtered_and_paged_over_all_tenants(test_store: TestStore) 
         )
         .await;
     assert_eq!(meta.status, 200, "{}", meta.text);
-    let browser = Browser::logged_in(&daemon).await;
+    let browser = OperatorBrowser::logged_in(&daemon).await;
     let all = async |query: &str| {
         let (mut path, mut seen, mut pages) = (format!("/requests?instance={WAHA}{query}"), Vec::new(), 0);
         loop {
@@ -445,7 +445,7 @@ async fn a_request_is_canceled_and_a_callback_replayed(test_store: TestStore) {
     let daemon = world.start().await;
     let link = daemon.create_link(json!({})).await;
     let path = format!("/requests/{WAHA}/{}", link.uuid);
-    let browser = Browser::logged_in(&daemon).await;
+    let browser = OperatorBrowser::logged_in(&daemon).await;
     let page = browser.page(&path).await;
     let field = form_field(&page);
     assert!(page.contains("Cancel it") && page.contains("No callbacks are kept"), "{page}");
@@ -479,7 +479,7 @@ async fn a_message_is_explained(test_store: TestStore) {
     let link = daemon.create_link(json!({"chatId": "447700900123"})).await;
     daemon.send_message("447700900123", "E1", &link.text).await;
     daemon.settle().await;
-    let browser = Browser::logged_in(&daemon).await;
+    let browser = OperatorBrowser::logged_in(&daemon).await;
     let page = browser.page(&format!("/requests/explain?instance={WAHA}&q={}", link.uuid)).await;
     assert!(page.contains("is verified") && uuids(&page) == [link.uuid.clone()], "{page}");
     let never = browser.page(&format!("/requests/explain?instance={WAHA}&q=NEVER")).await;
@@ -554,9 +554,9 @@ fn world_with_operators(test_store: TestStore) -> (World, tempfile::TempDir) {
 async fn actions_are_recorded_under_the_operator_s_name(test_store: TestStore) {
     let (world, directory) = world_with_operators(test_store);
     let daemon = world.start().await;
-    let mut browser = Browser::new(&daemon);
+    let mut browser = OperatorBrowser::new(&daemon);
     let login = async |name: &str, password: &str| {
-        Browser::new(&daemon).post("/requests/login", &[("username", name), ("password", password)], &[]).await
+        OperatorBrowser::new(&daemon).post("/requests/login", &[("username", name), ("password", password)], &[]).await
     };
     assert!(browser.page("/requests/login").await.contains("Your name"));
     for (name, password) in [
@@ -619,9 +619,9 @@ async fn actions_are_recorded_under_the_operator_s_name(test_store: TestStore) {
 async fn a_logout_ends_one_session(test_store: TestStore) {
     let world = world(test_store);
     let daemon = world.start().await;
-    let (browser, other) = (Browser::logged_in(&daemon).await, Browser::logged_in(&daemon).await);
+    let (browser, other) = (OperatorBrowser::logged_in(&daemon).await, OperatorBrowser::logged_in(&daemon).await);
     let field = form_field(&browser.page("/requests").await);
-    let stolen = Browser { daemon: &daemon, cookie: browser.cookie.clone() };
+    let stolen = OperatorBrowser { daemon: &daemon, cookie: browser.cookie.clone() };
     let left = browser.post("/requests/logout", &[("form", &field)], &[]).await;
     assert_eq!((left.status, left.header("location")), (303, "/requests/login"));
     assert!(left.header("set-cookie").starts_with("cs-operator=; "));
@@ -630,7 +630,7 @@ async fn a_logout_ends_one_session(test_store: TestStore) {
     let cookie = stolen.cookie;
     daemon.finish().await;
     let daemon = world.start().await;
-    let again = Browser { daemon: &daemon, cookie };
+    let again = OperatorBrowser { daemon: &daemon, cookie };
     assert_eq!(again.get("/requests").await.status, 401, "nor after a restart, nor at another replica");
     daemon.finish().await;
 }

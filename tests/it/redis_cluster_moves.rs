@@ -26,7 +26,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::{
-    cluster_server::{self, Cluster},
+    cluster_server::{self, RedisCluster},
     daemon::{TestStore, World},
     process::Process,
     wait::{TIMEOUT, until, until_or},
@@ -158,7 +158,7 @@ async fn wait_for_logins(world: &World, more: usize) {
     until("people go on logging in", async || world.receiver.requests().len() >= before + more).await;
 }
 
-async fn serve(cluster: &Cluster, durability: &str) -> (World, Arc<Process>) {
+async fn serve(cluster: &RedisCluster, durability: &str) -> (World, Arc<Process>) {
     let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"{}\"\ndurability = \"{durability}\"", cluster.url()));
     let process = Arc::new(Process::start(&world).await);

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use serde_json::json;
 
-use super::{Browser, Server, message_on, request, world};
+use super::{OidcBrowser, Server, message_on, request, world};
 use crate::{
     browser::{code_in, field},
     daemon::{Daemon, ReceivedResponse, TestStore, World, message, signed_waha},
@@ -57,8 +57,8 @@ struct LuringCase<'a> {
     server: Server,
     seed: u64,
     phone: String,
-    attacker: Browser,
-    person: Browser,
+    attacker: OidcBrowser,
+    person: OidcBrowser,
     /// Started by the attacker.
     lure: StartedLogin,
     /// Started by the person.
@@ -102,7 +102,7 @@ impl LuringCase<'_> {
     }
 
     /// Submits a form of a page with the form field that this browser is shown, or the other's.
-    async fn act(browser: &mut Browser, path: &str, fields: &[(&str, &str)], tail: &str) -> ReceivedResponse {
+    async fn act(browser: &mut OidcBrowser, path: &str, fields: &[(&str, &str)], tail: &str) -> ReceivedResponse {
         let form = field(&browser.look(path).await.text);
         let mut all = vec![("form", form.as_str())];
         all.extend(fields);
@@ -199,7 +199,7 @@ enum LureKind {
 
 async fn run(world: &World, daemon: &Daemon, seed: u64, kind: &LureKind) -> GivenCodes {
     let server = Server::of(daemon);
-    let mut attacker = Browser::new(&server);
+    let mut attacker = OidcBrowser::new(&server);
     let phone = format!("4477009{seed:05}");
     let start = match kind {
         LureKind::Bound => attacker.begin(&request(&[])).await,
@@ -212,7 +212,7 @@ async fn run(world: &World, daemon: &Daemon, seed: u64, kind: &LureKind) -> Give
     };
     let text = message_on(&attacker.look(&start).await.text);
     let lure = StartedLogin { start, text, replies: Vec::new(), code: None };
-    let person = Browser::new(&server);
+    let person = OidcBrowser::new(&server);
     let (own, sent, outcome) = Default::default();
     let mut case = LuringCase { world, server, seed, phone, attacker, person, lure, own, sent, outcome };
     let mut numbers = SeededRng(seed);

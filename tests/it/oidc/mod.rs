@@ -168,12 +168,12 @@ pub(crate) fn request<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a s
 
 /// A browser with a cookie.
 #[derive(Clone)]
-pub(crate) struct Browser {
+pub(crate) struct OidcBrowser {
     server: Server,
     pub(crate) cookie: Option<String>,
 }
 
-impl Browser {
+impl OidcBrowser {
     pub(crate) fn new(server: &Server) -> Self {
         Self { server: server.clone(), cookie: None }
     }

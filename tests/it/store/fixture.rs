@@ -42,7 +42,7 @@ pub(super) async fn in_redis(clock: &Clock) -> Option<Fixture> {
 }
 
 /// What an earlier case left there is gone.
-pub(super) async fn in_a_cluster(cluster: &crate::cluster_server::Cluster, clock: &Clock) -> RedisStore {
+pub(super) async fn in_a_cluster(cluster: &crate::cluster_server::RedisCluster, clock: &Clock) -> RedisStore {
     cluster.flush();
     let store = RedisStore::new(&cluster.url(), Durability::Standard, clock.clone()).unwrap();
     store.probe().await.unwrap();
