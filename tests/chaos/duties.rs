@@ -25,7 +25,7 @@ const LIFE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Seconds; the longest of each.
-struct Row {
+struct SlowestTimes {
     /// From a failed attempt to the next one, which is due after two.
     retry: f64,
     /// From the end of a link's life to the callback.
@@ -45,13 +45,13 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
                     continue;
                 }
                 let row = cell(store, rate, rhythm).await;
-                let Row { retry, expired, recovered } = row;
+                let SlowestTimes { retry, expired, recovered } = row;
                 say(format_args!("  {name:<34}{retry:>10.2}{expired:>10.2}{recovered:>12.2}"));
                 rows.push((name, row));
             }
         }
     }
-    for (name, Row { retry, expired, recovered }) in rows {
+    for (name, SlowestTimes { retry, expired, recovered }) in rows {
         report.at_most(&format!("{name}: a retry due at +2 s comes at"), retry, 3.0, " s");
         report.at_most(&format!("{name}: link.expired is late by"), expired, 1.5, " s");
         let most = LEASE_DURATION.as_secs_f64() + 2.0;
@@ -59,7 +59,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
     }
 }
 
-async fn cell(store: &str, rate: f64, rhythm: Rhythm) -> Row {
+async fn cell(store: &str, rate: f64, rhythm: Rhythm) -> SlowestTimes {
     let mut world = World::new(test_store(store));
     world.instance_lines = "expires_min = 10\n".to_owned();
     let mut process = Arc::new(replica(&world).await);
@@ -85,7 +85,7 @@ async fn cell(store: &str, rate: f64, rhythm: Rhythm) -> Row {
     };
     logins += traffic.stop().await;
     assert!(logins > 0, "no login succeeded");
-    Row { retry: longest(&retry), expired: longest(&expired), recovered: longest(&recovered) }
+    SlowestTimes { retry: longest(&retry), expired: longest(&expired), recovered: longest(&recovered) }
 }
 
 /// Callbacks to receivers whose first answer is a failure; the seconds between their two attempts.

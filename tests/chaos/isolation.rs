@@ -71,7 +71,7 @@ impl Trouble {
 
 /// Ends the trouble when it goes.
 #[derive(Default)]
-struct Cause {
+struct RunningTrouble {
     hanging: Vec<TcpListener>,
     stop: Arc<AtomicBool>,
     callers: Vec<JoinHandle<()>>,
@@ -79,7 +79,7 @@ struct Cause {
     refused: Arc<AtomicUsize>,
 }
 
-impl Drop for Cause {
+impl Drop for RunningTrouble {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for caller in &self.callers {
@@ -172,8 +172,8 @@ fn tenant(place: usize) -> String {
 }
 
 /// Returns when the trouble is there.
-async fn begin(trouble: Trouble, world: &World, process: &Process, scale: usize) -> Cause {
-    let (mut cause, mut lanes) = (Cause::default(), Vec::new());
+async fn begin(trouble: Trouble, world: &World, process: &Process, scale: usize) -> RunningTrouble {
+    let (mut cause, mut lanes) = (RunningTrouble::default(), Vec::new());
     let filler = Filler::new(world).await;
     let own: InstanceId = WAHA.parse().unwrap();
     match trouble {
@@ -215,7 +215,7 @@ fn hanging() -> (TcpListener, String) {
 }
 
 /// Requests test callbacks, each as soon as the last one was answered.
-fn call(process: &Process, cause: &Cause) -> impl Future<Output = ()> + use<> {
+fn call(process: &Process, cause: &RunningTrouble) -> impl Future<Output = ()> + use<> {
     let (client, stop) = (process.client.clone(), Arc::clone(&cause.stop));
     let (accepted, refused) = (Arc::clone(&cause.accepted), Arc::clone(&cause.refused));
     let url = format!("{}/api/otp/v2/{WAHA}/callbacks/test", process.base);
