@@ -38,7 +38,7 @@ pub use self::{
     app_redirect::{Response, redirect_target},
     codes::code_request,
     completion::{
-        Browser, CompletionResult, EnteredCode, Redeemed, ReplyCodeRedemption, ReplyLinkPage, ReplyLinkState,
+        ClientBrowser, CompletionResult, EnteredCode, Redeemed, ReplyCodeRedemption, ReplyLinkPage, ReplyLinkState,
         StartPage, StartPageState,
     },
     context::{Action, Actor, RequestContext},
