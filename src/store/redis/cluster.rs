@@ -18,9 +18,10 @@ use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::{runtime::Handle, time::timeout_at};
 
 use super::{
+    Durability,
     cluster_command::{ClusterCommand, Redirection},
     cluster_error::RetryableError,
-    confirmed_writer::{Durability, WriteError},
+    confirmed_writer::WriteError,
     connection::{MasterNode, slot_of},
     endpoint::with_connect_timeout,
     error_hint,

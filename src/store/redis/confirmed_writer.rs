@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    Durability,
     error_hint::{describe, store_error},
     node::Node,
     parse,
@@ -31,17 +32,6 @@ const BATCH_TIMEOUT: Duration = Duration::from_millis(900);
 /// First timeout of `WAIT`; after it, Sentinels are asked for another master.
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_millis(600);
-
-/// What must have happened before a write is reported as applied.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durability {
-    /// The script has returned. Survives a crash of Redis with an append-only file, up to its fsync interval.
-    Standard,
-    /// One replica has it. Survives a fail-over to that replica, and a network split.
-    Durable,
-    /// Every replica has it. Survives any fail-over.
-    AllReplicas,
-}
 
 /// Sends writes that must be confirmed to one master.
 pub(super) struct ConfirmedWriter {

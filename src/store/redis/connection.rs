@@ -9,8 +9,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use super::node::RuntimeThread;
 use super::{
+    Durability,
     cluster::Cluster,
-    confirmed_writer::{ConfirmedWriter, Durability},
+    confirmed_writer::ConfirmedWriter,
     endpoint::Endpoint,
     node::Node,
     retries::{REPORTING_RESERVE, ResendPolicy, send_with_retries, write_with_retries},

@@ -40,8 +40,9 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{Cmd, Value};
 
-pub use confirmed_writer::Durability;
 pub use connection::addresses;
+
+pub use crate::config::Durability;
 
 use self::{
     buckets::Buckets, change_pubsub::ChangePubSub, connection::Connection, parse::from_value, retries::ResendPolicy,

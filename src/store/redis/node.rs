@@ -26,7 +26,8 @@ use tokio::{
 };
 
 use super::{
-    confirmed_writer::{Durability, WriteError},
+    Durability,
+    confirmed_writer::WriteError,
     endpoint::{Endpoint, HostPort, host_port},
     error_hint,
     replicated_connection::{ReplicatedConnection, RunId, run_id},

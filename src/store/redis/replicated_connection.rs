@@ -7,7 +7,7 @@ use std::{
 
 use redis::{Cmd, RedisError, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
 
-use super::{confirmed_writer::Durability, endpoint::HostPort, node::Node};
+use super::{Durability, endpoint::HostPort, node::Node};
 
 /// Redis' `run_id`: changes with every start of a server.
 pub(super) type RunId = Arc<str>;
