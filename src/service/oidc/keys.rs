@@ -11,7 +11,6 @@ use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::jwk::JwkSet;
 
 use crate::{
-    api::oidc::KeySet,
     config::OidcConfig,
     domain::{
         Subject,
@@ -68,7 +67,7 @@ impl OidcState {
     }
 
     /// The public keys, and for how many seconds they may be kept; `None` without a provider.
-    pub fn key_set(&self) -> Option<(KeySet, i64)> {
+    pub fn key_set(&self) -> Option<(JwkSet, i64)> {
         let keys = self.keys.load();
         let keys = keys.as_ref()?;
         Some((JwkSet { keys: keys.signing.iter().map(|key| key.public()).collect() }, keys.jwks_cache.as_secs()))
