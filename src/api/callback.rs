@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use super::{
     Time,
     schema::{Schema, constant, nullable, one_of},
-    verification::{CODE_STATUSES, Completion, LINK_STATUSES, Risk, Subject, channel, from_one, reason, status},
+    verification::{
+        CODE_STATUSES, CompletionView, LINK_STATUSES, RiskView, SubjectView, channel, from_one, reason, status,
+    },
 };
 use crate::domain::{
     Channel, Event, InstanceId, OtpType, Reason, Status, VerificationId, link::LoginProgress, wire::wire_enum,
@@ -49,7 +51,7 @@ wire! {
         pub reason: Option<Reason>,
         /// The chat as the caller gave it, otherwise the chat that proved itself.
         pub chat_id: Option<String>,
-        pub subject: Option<Subject>,
+        pub subject: Option<SubjectView>,
         /// The sender's display name, as chosen by the sender: control and directional characters are removed, at most
         /// 128 characters.
         pub push_name: Option<String>,
@@ -78,12 +80,12 @@ wire! {
         pub renews: Option<String>,
         /// The text around the code was not the prefilled one, so the person may have read something else.
         pub text_changed: Option<bool>,
-        pub risk: Option<Risk>,
+        pub risk: Option<RiskView>,
         /// Only for `link.disputed`: how far the login had progressed. After `redeemed`, end the session that you
         /// started.
         #[schema(nullable(one_of(LoginProgress::ALL, |reached| reached.as_str())))]
         pub after: Option<LoginProgress>,
-        pub completion: Completion,
+        pub completion: CompletionView,
     }
 
     pub struct CodeEvent {

@@ -6,7 +6,7 @@ use super::{
     Time,
     callback::CallbackEntry,
     schema::{nullable, one_of, words},
-    verification::{Completion, timeline_event},
+    verification::{CompletionView, timeline_event},
 };
 use crate::domain::{OtpType, Reason, Status, VerificationId, timeline::TimelineEntry};
 
@@ -16,7 +16,7 @@ fn reason() -> Value {
 }
 
 wire! {
-    pub struct Message {
+    pub struct ExplainedMessage {
         /// When the message arrived.
         pub at: Time,
         /// `verified`, a reason, or why the message was ignored.
@@ -66,16 +66,16 @@ wire! {
         pub client_ref: Option<String>,
         pub timeline: Vec<ExplainedEvent>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        pub completion: Option<Completion>,
+        pub completion: Option<CompletionView>,
         pub callbacks: Vec<CallbackEntry>,
     }
 
-    pub struct Explanation {
+    pub struct ExplanationView {
         #[schema(words(&["request", "message", "phone_ending", "chat", "malformed"]))]
         pub read_as: &'static str,
         /// The answer in one sentence, for people.
         pub sentence: String,
-        pub messages: Vec<Message>,
+        pub messages: Vec<ExplainedMessage>,
         pub requests: Vec<ExplainedRequest>,
     }
 

@@ -9,7 +9,7 @@ use super::{
     values,
 };
 use crate::{
-    api::explanation::{Erased, ExplainedEvent, ExplainedRequest, Explanation, Message, Removed},
+    api::explanation::{Erased, ExplainedEvent, ExplainedMessage, ExplainedRequest, ExplanationView, Removed},
     domain::{OtpType, Status, scope::Scope},
     http::problem::Code,
     service::Outcome,
@@ -23,7 +23,7 @@ fn explain() -> Operation {
     let about = "Takes a `uuid`, a gateway's message id, a chat id or the last two to six digits of a phone, and answers \
         in one sentence, with what it rests on. Also for messages that matched nothing: of each a trace without text, \
         code or number is kept for a day. `malformed` shows the webhooks of the last day that could not be parsed.";
-    let message = Message {
+    let message = ExplainedMessage {
         at: time(values::ENDED),
         outcome: "verified".to_owned(),
         phone_ending: Some("0123".to_owned()),
@@ -47,7 +47,7 @@ fn explain() -> Operation {
         callbacks: vec![callback_entry()],
     };
     let sentence = format!("Request {} is verified; the link in the reply waits to be tapped.", values::UUID);
-    let example = Explanation { read_as: "request", sentence, messages: vec![message], requests: vec![request] };
+    let example = ExplanationView { read_as: "request", sentence, messages: vec![message], requests: vec![request] };
     operation(Area::People, "GET", "/api/otp/v2/{instance}/explain", "explain", "Explain what became of a message")
         .scope(Scope::Read)
         .about(about)

@@ -5,7 +5,7 @@ mod sentence;
 use jiff::Timestamp;
 
 use crate::{
-    api::{callback::CallbackEntry, explanation::Message},
+    api::{callback::CallbackEntry, explanation::ExplainedMessage},
     domain::{Chat, LookUp, Subject, Verification, VerificationId},
     gateway::IgnoreReason,
     service::{
@@ -71,7 +71,7 @@ impl Question {
 /// The answer to a question.
 pub struct Explanation {
     pub sentence: String,
-    pub messages: Vec<Message>,
+    pub messages: Vec<ExplainedMessage>,
     /// With their callbacks that are still kept.
     pub requests: Vec<(Verification, Vec<CallbackEntry>)>,
 }
@@ -101,7 +101,8 @@ impl Service {
                 requests.push((record, callbacks));
             }
         }
-        let messages: Vec<Message> = traces.iter().take(MAX_RESULTS).map(|(at, trace)| message(*at, trace)).collect();
+        let messages: Vec<ExplainedMessage> =
+            traces.iter().take(MAX_RESULTS).map(|(at, trace)| message(*at, trace)).collect();
         let sentence = sentence::summary(question, &traces, &requests, self.now());
         Ok(Explanation { sentence, messages, requests })
     }
@@ -109,7 +110,7 @@ impl Service {
     async fn explain_malformed(&self, cx: &RequestContext, instance: &Instance) -> Result<Explanation, ServiceError> {
         let kept = self.malformed_webhooks(cx, instance).await?;
         let sentence = sentence::of_malformed(kept.len());
-        let message = |(at, webhook, _): (Timestamp, MalformedWebhook, _)| Message {
+        let message = |(at, webhook, _): (Timestamp, MalformedWebhook, _)| ExplainedMessage {
             at: at.into(),
             outcome: MALFORMED.to_owned(),
             phone_ending: None,
@@ -180,8 +181,8 @@ fn same_ending(kept: &str, asked: &str) -> bool {
     kept.ends_with(asked) || asked.ends_with(kept)
 }
 
-fn message(at: Timestamp, trace: &LoggedMessage) -> Message {
-    Message {
+fn message(at: Timestamp, trace: &LoggedMessage) -> ExplainedMessage {
+    ExplainedMessage {
         at: at.into(),
         outcome: trace.outcome.as_str().to_owned(),
         phone_ending: trace.ending.clone(),
