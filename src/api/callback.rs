@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Time,
+    Rfc3339Time,
     schema::{Schema, constant, nullable, one_of},
     verification::{
         CODE_STATUSES, CompletionView, LINK_STATUSES, RiskView, SubjectView, channel, from_one, reason, status,
@@ -40,7 +40,7 @@ wire! {
         #[serde(rename = "type")]
         pub event: &'static str,
         /// When the event happened.
-        pub timestamp: Time,
+        pub timestamp: Rfc3339Time,
         pub data: CallbackData,
     } as "Event"
 
@@ -62,11 +62,11 @@ wire! {
         /// As given in the request.
         pub metadata: Value,
         /// When the request was created.
-        pub created_at: Time,
+        pub created_at: Rfc3339Time,
         /// When the request expires, or would have expired.
-        pub expires_at: Time,
+        pub expires_at: Rfc3339Time,
         /// When the status became final.
-        pub ended_at: Option<Time>,
+        pub ended_at: Option<Rfc3339Time>,
     }
 
     pub struct LinkEvent {
@@ -126,11 +126,11 @@ wire! {
         pub status: CallbackStatus,
         pub attempts: u32,
         /// When the event was recorded.
-        pub created_at: Time,
+        pub created_at: Rfc3339Time,
         /// When the next attempt is due; only while the status is `pending`.
-        pub next_attempt_at: Option<Time>,
+        pub next_attempt_at: Option<Rfc3339Time>,
         /// When it was delivered or given up.
-        pub ended_at: Option<Time>,
+        pub ended_at: Option<Rfc3339Time>,
         /// The error of the last failed attempt: host, class and cause.
         pub last_error: Option<String>,
     } as "CallbackEntry"
@@ -150,7 +150,7 @@ wire! {
 
     pub struct LastAnswer {
         /// When the response arrived.
-        pub at: Time,
+        pub at: Rfc3339Time,
         pub status: u16,
         /// The first 4 KiB of the headers.
         pub headers: Vec<Header>,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Time,
+    Rfc3339Time,
     callback::CallbackEntry,
     schema::{nullable, one_of, words},
     verification::{CompletionView, timeline_event},
@@ -18,7 +18,7 @@ fn reason() -> Value {
 wire! {
     pub struct ExplainedMessage {
         /// When the message arrived.
-        pub at: Time,
+        pub at: Rfc3339Time,
         /// `verified`, a reason, or why the message was ignored.
         pub outcome: String,
         /// The last four digits of the sender's phone number.
@@ -34,7 +34,7 @@ wire! {
 
     pub struct ExplainedEvent {
         /// When it happened.
-        pub at: Time,
+        pub at: Rfc3339Time,
         /// What happened, from a closed list. Some events of a code include the channel and the cause.
         #[schema(timeline_event())]
         pub event: String,
@@ -56,11 +56,11 @@ wire! {
         #[schema(reason())]
         pub reason: Option<Reason>,
         /// When the request was created.
-        pub created_at: Time,
+        pub created_at: Rfc3339Time,
         /// When the code expires.
-        pub expires_at: Time,
+        pub expires_at: Rfc3339Time,
         /// When the request ended.
-        pub ended_at: Option<Time>,
+        pub ended_at: Option<Rfc3339Time>,
         pub attempts: u32,
         /// As given in the request.
         pub client_ref: Option<String>,

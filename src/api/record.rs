@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Time,
+    Rfc3339Time,
     callback::Common,
     verification::{CompletionView, Details, RedeemedView, RiskView, SubjectView, TimelineEntryView},
 };
@@ -45,7 +45,7 @@ impl Details {
         let request = &record.request;
         Self {
             reason: record.reason(),
-            ended_at: record.ended_at().map(Time),
+            ended_at: record.ended_at().map(Rfc3339Time),
             subject: SubjectView::of(record),
             push_name: record.proof().and_then(|proof| proof.push_name.clone()),
             attempts: record.attempts,
@@ -97,7 +97,7 @@ impl Common {
             metadata: metadata(request),
             created_at: record.created_at.into(),
             expires_at: record.expires_at.into(),
-            ended_at: record.ended_at().map(Time),
+            ended_at: record.ended_at().map(Rfc3339Time),
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Time, Warning,
+    Rfc3339Time, Warning,
     schema::{Schema, constant, nullable, one_of, words},
 };
 use crate::domain::{Channel, Mode, OtpType, Reason, Status, TimelineEvent, VerificationId};
@@ -94,9 +94,9 @@ wire! {
         #[schema(constant("link"))]
         pub otp_type: OtpType,
         /// When the code expires.
-        pub expires_at: Time,
+        pub expires_at: Rfc3339Time,
         /// According to the store's clock.
-        pub created_at: Time,
+        pub created_at: Rfc3339Time,
         /// The code in brackets in the person's message. It is not stored but derived whenever it is requested.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub code: Option<String>,
@@ -131,9 +131,9 @@ wire! {
         #[schema(constant("code"))]
         pub otp_type: OtpType,
         /// When the code expires.
-        pub expires_at: Time,
+        pub expires_at: Rfc3339Time,
         /// According to the store's clock.
-        pub created_at: Time,
+        pub created_at: Rfc3339Time,
         /// The code that is sent. It is not stored but derived whenever it is requested. Absent with `code_in_response
         /// = false`.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +145,7 @@ wire! {
 
     pub struct TimelineEntryView {
         /// According to the store's clock.
-        pub at: Time,
+        pub at: Rfc3339Time,
         /// What happened, from a closed list. Some events of a code include the channel and the cause.
         #[schema(timeline_event())]
         pub event: String,
@@ -162,7 +162,7 @@ wire! {
         #[schema(reason())]
         pub reason: Option<Reason>,
         /// When the status became final.
-        pub ended_at: Option<Time>,
+        pub ended_at: Option<Rfc3339Time>,
         pub subject: Option<SubjectView>,
         /// The sender's display name, as chosen by the sender: control and directional characters are removed, at most
         /// 128 characters.
@@ -216,7 +216,7 @@ wire! {
         #[schema(status(Status::ALL))]
         pub status: Status,
         /// When the code expires.
-        pub expires_at: Time,
+        pub expires_at: Rfc3339Time,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub completion: Option<CompletionView>,
     }
@@ -250,7 +250,7 @@ wire! {
         #[schema(constant("validated"))]
         pub status: Status,
         /// According to the store's clock.
-        pub validated_at: Time,
+        pub validated_at: Rfc3339Time,
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     api::{
-        Time, Warning,
+        Rfc3339Time, Warning,
         callback::CallbackEntry,
         explanation::{ExplainedEvent, ExplainedRequest},
         verification::{
@@ -111,7 +111,7 @@ pub(super) fn explained_request<K: Kind>(
         reason: record.reason(),
         created_at: record.created_at.into(),
         expires_at: record.expires_at.into(),
-        ended_at: record.ended_at().map(Time),
+        ended_at: record.ended_at().map(Rfc3339Time),
         attempts: record.attempts,
         client_ref: record.request.client_ref.clone(),
         timeline: record.timeline.iter().map(ExplainedEvent::from).collect(),

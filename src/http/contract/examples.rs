@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::values;
 use crate::{
     api::{
-        Time,
+        Rfc3339Time,
         callback::{Callback, CallbackData, CallbackEntry, CallbackStatus, Common, LinkEvent},
         verification::{
             CodeView, CompletionView, Details, LinkRequestView, LinkView, RedeemedView, RequestView, SubjectView,
@@ -23,8 +23,8 @@ pub(super) fn parsed<T: FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| panic!("{text} stands in values.rs and has another form"))
 }
 
-pub(super) fn time(text: &str) -> Time {
-    Time(parsed(text))
+pub(super) fn time(text: &str) -> Rfc3339Time {
+    Rfc3339Time(parsed(text))
 }
 
 pub(super) fn subject() -> SubjectView {
