@@ -40,7 +40,7 @@ use std::sync::LazyLock;
 
 pub use self::{
     openapi::openapi,
-    operation::{Answer, Area, Body, Credentials, Operation, Parameter},
+    operation::{Area, Credentials, Operation, Parameter, RequestBody, SuccessResponse},
 };
 
 /// All operations of the public listener, in the order of the documentation.

@@ -200,7 +200,7 @@ fn input(parameter: &Parameter) -> Input {
     }
 }
 
-fn render_response(answer: &super::Answer) -> RenderedResponse {
+fn render_response(answer: &super::SuccessResponse) -> RenderedResponse {
     let example = match &answer.example {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

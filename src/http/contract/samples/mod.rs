@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::{Body, Credentials, Operation, values};
+use super::{Credentials, Operation, RequestBody, values};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -89,7 +89,7 @@ impl<'a> Call<'a> {
 }
 
 /// A body, formatted for people.
-pub(super) fn written(body: &Body) -> String {
+pub(super) fn written(body: &RequestBody) -> String {
     if body.media == FORM { form(&body.example) } else { format!("{:#}", body.example) }
 }
 
