@@ -22,7 +22,7 @@ pub type OnTakeover = Box<dyn FnOnce(Box<dyn ClientStream>)>;
 
 /// Shared by a connection's stream and by the requests on it, which all run on one thread.
 #[derive(Clone)]
-pub struct Connection(Rc<Inner>);
+pub struct ClientConnection(Rc<Inner>);
 
 struct Inner {
     started_requests: Cell<u64>,
@@ -39,7 +39,7 @@ enum Takeover {
     Done,
 }
 
-impl Connection {
+impl ClientConnection {
     pub fn new(reservation: Reservation) -> Self {
         Self(Rc::new(Inner {
             started_requests: Cell::default(),
@@ -135,7 +135,7 @@ impl Connection {
 }
 
 /// A request that is being served; dropping it ends it.
-pub struct ActiveRequest(Connection);
+pub struct ActiveRequest(ClientConnection);
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
