@@ -14,7 +14,7 @@ use redis::{Cmd, Value};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    connection::{Connection, RuntimeThread},
+    connection::{RedisConnection, RuntimeThread},
     key,
     parse::from_value,
     script,
@@ -33,7 +33,7 @@ type ReplySender = oneshot::Sender<Result<Vec<Allowance>, StoreError>>;
 /// Takes from buckets in batches. Clones share the batches.
 #[derive(Clone)]
 pub(super) struct Buckets {
-    connection: Connection,
+    connection: RedisConnection,
     time: Arc<ServerClockEstimate>,
     batches: Arc<Mutex<HashMap<BatchKey, Vec<ReplySender>>>>,
 }
@@ -49,7 +49,7 @@ struct BatchKey {
 }
 
 impl Buckets {
-    pub(super) fn new(connection: Connection, time: Arc<ServerClockEstimate>) -> Self {
+    pub(super) fn new(connection: RedisConnection, time: Arc<ServerClockEstimate>) -> Self {
         Self { connection, time, batches: Arc::default() }
     }
 

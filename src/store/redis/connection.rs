@@ -31,7 +31,7 @@ use crate::{
 
 /// As one piece of work may use it: its calls end with its time.
 #[derive(Clone)]
-pub(super) struct Connection {
+pub(super) struct RedisConnection {
     topology: Arc<Topology>,
     /// `None`: each call has the time of a request.
     budget: Option<Arc<TimeBudget>>,
@@ -55,7 +55,7 @@ pub(super) struct MasterNode {
     pub(super) partitions: Vec<Partition>,
 }
 
-impl Connection {
+impl RedisConnection {
     /// Errors do not quote `url`, which may hold a password.
     pub(super) fn new(
         url: &str,
@@ -114,7 +114,7 @@ impl Connection {
         }
     }
 
-    /// Like [`Connection::run`], but in a cluster a command whose master is unreachable, or whose slot is migrating,
+    /// Like [`RedisConnection::run`], but in a cluster a command whose master is unreachable, or whose slot is migrating,
     /// yields `None` at once instead of delaying the others.
     pub(super) async fn run_partly(&self, pipeline: &mut Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
         match &*self.topology {
@@ -218,7 +218,7 @@ impl Connection {
     }
 }
 
-impl From<Topology> for Connection {
+impl From<Topology> for RedisConnection {
     fn from(topology: Topology) -> Self {
         Self { topology: Arc::new(topology), budget: None }
     }

@@ -45,8 +45,8 @@ pub use connection::addresses;
 pub use crate::config::Durability;
 
 use self::{
-    buckets::Buckets, change_pubsub::ChangePubSub, connection::Connection, parse::from_value, retries::ResendPolicy,
-    time::ServerClockEstimate,
+    buckets::Buckets, change_pubsub::ChangePubSub, connection::RedisConnection, parse::from_value,
+    retries::ResendPolicy, time::ServerClockEstimate,
 };
 use super::{Background, StoreError};
 use crate::{clock::Clock, config::TlsConfig};
@@ -54,7 +54,7 @@ use crate::{clock::Clock, config::TlsConfig};
 /// A [`super::Store`] on Redis 7 or Valkey 8.
 #[derive(Clone)]
 pub struct RedisStore {
-    connection: Connection,
+    connection: RedisConnection,
     durability: Durability,
     time: Arc<ServerClockEstimate>,
     buckets: Buckets,
@@ -71,7 +71,7 @@ impl RedisStore {
     /// As [`Self::new`], with certificates for a URL whose scheme begins with `rediss`.
     pub fn with_tls(url: &str, tls: &TlsConfig, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
         let background = Background::default();
-        let connection = Connection::new(url, tls, durability, &background)?;
+        let connection = RedisConnection::new(url, tls, durability, &background)?;
         let pubsub = Arc::new(ChangePubSub::new(connection.clone(), background.clone()));
         let time = Arc::new(ServerClockEstimate::new(clock));
         let buckets = Buckets::new(connection.clone(), Arc::clone(&time));
