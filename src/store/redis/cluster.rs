@@ -76,7 +76,7 @@ impl Cluster {
 
     /// Like [`Cluster::run`] without retries: a command without a reply yields `None`. An error only if no command got
     /// one.
-    pub(super) async fn run_partly(&self, pipeline: &Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
+    pub(super) async fn run_best_effort(&self, pipeline: &Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
         let mut commands: Vec<ClusterCommand<'_>> = pipeline.cmd_iter().map(ClusterCommand::new).collect();
         for redirections in 1.. {
             let Some(error) = self.round(&mut commands, None).await? else { break };

@@ -116,10 +116,10 @@ impl RedisConnection {
 
     /// Like [`RedisConnection::run`], but in a cluster a command whose master is unreachable, or whose slot is migrating,
     /// yields `None` at once instead of delaying the others.
-    pub(super) async fn run_partly(&self, pipeline: &mut Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
+    pub(super) async fn run_best_effort(&self, pipeline: &mut Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
         match &*self.topology {
             Topology::One { .. } => Ok(self.run(pipeline).await?.into_iter().map(Some).collect()),
-            Topology::Cluster(cluster) => cluster.run_partly(pipeline).boxed().await,
+            Topology::Cluster(cluster) => cluster.run_best_effort(pipeline).boxed().await,
         }
     }
 

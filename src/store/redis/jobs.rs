@@ -131,7 +131,7 @@ impl RedisStore {
             cmd.arg(self.time.test_offset_millis()).arg(MAX_LANES_PER_POLL).arg(millis(MAX_LEASE));
             pipeline.add_command(cmd);
         }
-        let values = self.connection.run_partly(&mut pipeline).await?;
+        let values = self.connection.run_best_effort(&mut pipeline).await?;
         let (mut due, mut lapsed) = (Vec::new(), Vec::new());
         for (partition, value) in Partition::all().zip(values) {
             let Some(value) = value else { continue };

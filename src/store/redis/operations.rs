@@ -183,7 +183,7 @@ impl Operations for RedisStore {
             cmd.arg(self.time.test_offset_millis()).arg(1).arg(1).arg(1_000_000);
             pipeline.add_command(cmd);
         }
-        for value in self.connection.run_partly(&mut pipeline).await?.into_iter().flatten() {
+        for value in self.connection.run_best_effort(&mut pipeline).await?.into_iter().flatten() {
             self.buckets.decode_taken(value)?;
         }
         Ok(())
