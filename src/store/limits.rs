@@ -20,10 +20,10 @@ pub struct BucketRequest {
 }
 
 /// Indices of the requests that are served in one step, because they lie in one partition.
-pub(super) fn by_partition(takes: &[BucketRequest]) -> Vec<Vec<usize>> {
+pub(super) fn by_partition(requests: &[BucketRequest]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
-    for (index, take) in takes.iter().enumerate() {
-        match groups.iter_mut().find(|group| takes[group[0]].partition == take.partition) {
+    for (index, request) in requests.iter().enumerate() {
+        match groups.iter_mut().find(|group| requests[group[0]].partition == request.partition) {
             Some(group) => group.push(index),
             None => groups.push(vec![index]),
         }
@@ -73,9 +73,12 @@ pub struct DrawnTokens {
 pub trait AdmissionControl: Send + Sync + 'static {
     /// Takes from all buckets, each named once, and claims the key, in one round trip. If a bucket is empty, nothing is
     /// taken from the buckets of its partition; those of other partitions and the key are not affected.
-    async fn admit(&self, takes: &[BucketRequest], reserve: Option<&IdempotencyClaim>)
-    -> Result<Admission, StoreError>;
+    async fn admit(
+        &self,
+        requests: &[BucketRequest],
+        claim: Option<&IdempotencyClaim>,
+    ) -> Result<Admission, StoreError>;
 
     /// Takes up to `units` from each of the buckets, which lie in one partition: as many as the emptiest of them has.
-    async fn draw(&self, takes: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError>;
+    async fn draw(&self, requests: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError>;
 }

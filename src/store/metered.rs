@@ -117,8 +117,8 @@ watched! {
 
 watched! {
     AdmissionControl {
-        "admit" admit(takes: &[BucketRequest], reserve: Option<&IdempotencyClaim>) -> Admission, keys;
-        "draw" draw(takes: &[BucketRequest], units: u32) -> DrawnTokens, keys;
+        "admit" admit(requests: &[BucketRequest], claim: Option<&IdempotencyClaim>) -> Admission, keys;
+        "draw" draw(requests: &[BucketRequest], units: u32) -> DrawnTokens, keys;
     }
 }
 

@@ -71,8 +71,8 @@ impl Service {
         limits.extend(self.sending_limits(instance, &input.request));
         limits.extend(self.storage_limits(instance, &input.request));
         limits.extend(self.chat_limit(instance, LimitName::Codes, subject));
-        let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
-        let draft = match self.admit_new(cx, instance, &limits, draft, reserve.as_ref(), limit_statuses).await? {
+        let claim = idempotency.map(|idempotency| self.idempotency_claim(instance, &idempotency, draft.write()));
+        let draft = match self.admit_new(cx, instance, &limits, draft, claim.as_ref(), limit_statuses).await? {
             AdmittedDraft::Exists(record) => return Ok(*record),
             AdmittedDraft::Create(draft) => draft,
         };

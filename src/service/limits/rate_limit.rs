@@ -41,7 +41,7 @@ impl LimitBucket {
         Self { partition, limit, owner, quota }
     }
 
-    fn takes(&self) -> impl Iterator<Item = BucketRequest> {
+    fn bucket_requests(&self) -> impl Iterator<Item = BucketRequest> {
         self.owner.all().map(|digest| self.take(digest))
     }
 
@@ -241,15 +241,15 @@ impl Service {
         &self,
         cx: &RequestContext,
         buckets: &[&LimitBucket],
-        reserve: Option<&IdempotencyClaim>,
+        claim: Option<&IdempotencyClaim>,
     ) -> Result<Admission, StoreError> {
-        let takes: Vec<BucketRequest> = buckets.iter().flat_map(|bucket| bucket.takes()).collect();
-        let Admission { allowances, idempotency_record: reservation } = cx.store.admit(&takes, reserve).await?;
+        let bucket_requests: Vec<BucketRequest> = buckets.iter().flat_map(|bucket| bucket.bucket_requests()).collect();
+        let Admission { allowances, idempotency_record } = cx.store.admit(&bucket_requests, claim).await?;
         let mut found = allowances.into_iter();
         let shortest = |bucket: &&LimitBucket| found.by_ref().take(bucket.owner.all().count()).reduce(stricter);
         let allowances: Option<Vec<Allowance>> = buckets.iter().map(shortest).collect();
         let allowances = allowances.ok_or_else(|| StoreError::Corrupt("an allowance is missing".to_owned()))?;
-        Ok(Admission { allowances, idempotency_record: reservation })
+        Ok(Admission { allowances, idempotency_record })
     }
 }
 

@@ -47,12 +47,12 @@ impl Service {
         limits.extend(self.storage_limits(instance, &input.request));
         limits
             .extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, LimitName::Links, c.subject())));
-        let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
-        let draft = match self.admit_new(cx, instance, &limits, draft, reserve.as_ref(), limit_statuses).await? {
+        let claim = idempotency.map(|idempotency| self.idempotency_claim(instance, &idempotency, draft.write()));
+        let draft = match self.admit_new(cx, instance, &limits, draft, claim.as_ref(), limit_statuses).await? {
             AdmittedDraft::Exists(record) => return Ok(*record),
             AdmittedDraft::Create(draft) => draft,
         };
-        let record = self.commit_link(cx, instance, input, draft, reserve).await?;
+        let record = self.commit_link(cx, instance, input, draft, claim).await?;
         self.metrics.links_minted.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
         Ok(record)
     }
@@ -63,7 +63,7 @@ impl Service {
         instance: &Instance,
         input: LinkRequest,
         mut draft: VerificationDraft,
-        mut reserve: Option<IdempotencyClaim>,
+        mut claim: Option<IdempotencyClaim>,
     ) -> Result<Verification<Link>, ServiceError> {
         let LinkRequest { request, expires, max_attempts, binding, .. } = input;
         for _ in 0..MAX_COMMIT_ATTEMPTS {
@@ -81,7 +81,7 @@ impl Service {
                 CommitOutcome::Applied { .. } => return Ok(record),
                 CommitOutcome::Late(_) => {}
                 // Another record has this code, or the key that derived it was removed.
-                CommitOutcome::Collision => draft = self.redraw(cx, instance, draft, reserve.as_mut()).await?,
+                CommitOutcome::Collision => draft = self.redraw(cx, instance, draft, claim.as_mut()).await?,
                 // A request with the same idempotency key was faster, or an earlier attempt of this one succeeded.
                 CommitOutcome::Conflict | CommitOutcome::Duplicate => {
                     if let Some(existing) = self.record_of(cx, instance, draft.id, 1).await? {
@@ -100,12 +100,12 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         refused: VerificationDraft,
-        reserve: Option<&mut IdempotencyClaim>,
+        claim: Option<&mut IdempotencyClaim>,
     ) -> Result<VerificationDraft, ServiceError> {
         let draft = self.draft_link(instance);
-        let Some(reserve) = reserve else { return Ok(draft) };
-        (reserve.claim, reserve.replaces) = (draft.write(), Some(refused.write()));
-        let holder = cx.store.admit(&[], Some(reserve)).await?.idempotency_record;
+        let Some(claim) = claim else { return Ok(draft) };
+        (claim.claim, claim.replaces) = (draft.write(), Some(refused.write()));
+        let holder = cx.store.admit(&[], Some(claim)).await?.idempotency_record;
         holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.claim)?))
     }
 

@@ -51,17 +51,17 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         limits: &[Limit],
-        reserve: Option<&IdempotencyClaim>,
+        claim: Option<&IdempotencyClaim>,
         limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<AdmittedRequest, ServiceError> {
-        if limits.is_empty() && reserve.is_none() {
+        if limits.is_empty() && claim.is_none() {
             return Ok(AdmittedRequest::default());
         }
         let buckets: Vec<&LimitBucket> = limits.iter().map(|limit| &limit.bucket).collect();
-        let admission = self.take(cx, &buckets, reserve).await?;
+        let admission = self.take(cx, &buckets, claim).await?;
         self.record_storage_use(instance, limits, &admission.allowances);
         let mut entered = AdmittedRequest::default();
-        if let (Some(holder), Some(ours)) = (admission.idempotency_record, reserve) {
+        if let (Some(holder), Some(ours)) = (admission.idempotency_record, claim) {
             if !ours.fingerprint.contains(holder.fingerprint) {
                 return Err(ServiceError::KeyReused);
             }
@@ -96,11 +96,11 @@ impl Service {
         instance: &Instance,
         limits: &[Limit],
         draft: VerificationDraft,
-        reserve: Option<&IdempotencyClaim>,
+        claim: Option<&IdempotencyClaim>,
         limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<AdmittedDraft<K>, ServiceError> {
         let AdmittedRequest { existing, draft: claimed } =
-            self.admit(cx, instance, limits, reserve, limit_statuses).await?;
+            self.admit(cx, instance, limits, claim, limit_statuses).await?;
         if let Some(record) = existing {
             let record = Verification::from_any(record).ok_or(ServiceError::KeyReused)?;
             return Ok(AdmittedDraft::Exists(Box::new(record)));
@@ -181,7 +181,7 @@ impl Service {
         Index::by("ref", self.keys.look_up("ref", instance.config.id, client_ref.as_bytes()))
     }
 
-    pub(in crate::service) fn reservation(
+    pub(in crate::service) fn idempotency_claim(
         &self,
         instance: &Instance,
         idempotency: &Idempotency,
@@ -212,14 +212,14 @@ impl Service {
         let Some(Idempotency { key, body }) = idempotency else { return Ok(None) };
         let idempotency = Idempotency { key: format!("{what} {key}"), body };
         let id: [u8; 16] = random::bytes();
-        let reserve = IdempotencyClaim { partition, ..self.reservation(instance, &idempotency, id.to_vec()) };
-        let holder = match cx.store.admit(&[], Some(&reserve)).await {
+        let claim = IdempotencyClaim { partition, ..self.idempotency_claim(instance, &idempotency, id.to_vec()) };
+        let holder = match cx.store.admit(&[], Some(&claim)).await {
             Ok(admission) => admission.idempotency_record,
             Err(StoreError::Full) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         match holder {
-            Some(holder) if !reserve.fingerprint.contains(holder.fingerprint) => Err(ServiceError::KeyReused),
+            Some(holder) if !claim.fingerprint.contains(holder.fingerprint) => Err(ServiceError::KeyReused),
             holder => Ok(holder.and_then(|holder| holder.claim.try_into().ok()).map(ClaimId::from_bytes)),
         }
     }

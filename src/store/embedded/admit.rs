@@ -13,18 +13,19 @@ use super::time::after;
 
 const RESERVATION_TTL: Duration = Duration::from_hours(24);
 
-pub(super) fn take(connection: &Connection, now: i64, takes: &[BucketRequest]) -> rusqlite::Result<Vec<Allowance>> {
-    let mut found = takes.iter().map(|take| next(connection, now, take)).collect::<rusqlite::Result<Vec<_>>>()?;
-    for group in by_partition(takes) {
+pub(super) fn take(connection: &Connection, now: i64, requests: &[BucketRequest]) -> rusqlite::Result<Vec<Allowance>> {
+    let mut found =
+        requests.iter().map(|request| next(connection, now, request)).collect::<rusqlite::Result<Vec<_>>>()?;
+    for group in by_partition(requests) {
         let short = group.iter().any(|&index| matches!(found[index].1, Allowance::Exhausted { .. }));
         for index in group {
-            let (take, (tat, allowance)) = (&takes[index], &mut found[index]);
+            let (request, (tat, allowance)) = (&requests[index], &mut found[index]);
             match allowance {
                 Allowance::Allowed { remaining } if short => *remaining += 1,
                 Allowance::Allowed { .. } => {
                     connection
                         .prepare_cached("INSERT OR REPLACE INTO buckets (partition, name, tat) VALUES (?1, ?2, ?3)")?
-                        .execute(params![take.partition.index(), take.bucket, *tat])?;
+                        .execute(params![request.partition.index(), request.bucket, *tat])?;
                 }
                 Allowance::Exhausted { .. } => {}
             }
@@ -37,11 +38,11 @@ pub(super) fn take(connection: &Connection, now: i64, takes: &[BucketRequest]) -
 pub(super) fn draw(
     connection: &Connection,
     now: i64,
-    takes: &[BucketRequest],
+    requests: &[BucketRequest],
     units: u32,
 ) -> rusqlite::Result<DrawnTokens> {
     for drawn in 0..=units {
-        let short = takes.iter().map(|one| next(connection, now, one)).collect::<rusqlite::Result<Vec<_>>>()?;
+        let short = requests.iter().map(|one| next(connection, now, one)).collect::<rusqlite::Result<Vec<_>>>()?;
         let wait = |(_, allowance): &(i64, Allowance)| match allowance {
             Allowance::Exhausted { retry_after } => *retry_after,
             Allowance::Allowed { .. } => Duration::ZERO,
@@ -50,26 +51,26 @@ pub(super) fn draw(
         if drawn == units || !wait.is_zero() {
             return Ok(DrawnTokens { units: drawn, wait });
         }
-        take(connection, now, takes)?;
+        take(connection, now, requests)?;
     }
     Ok(DrawnTokens { units, wait: Duration::ZERO })
 }
 
 /// What [`take()`] would return for one bucket.
-pub(super) fn peek(connection: &Connection, now: i64, take: &BucketRequest) -> rusqlite::Result<Allowance> {
-    Ok(next(connection, now, take)?.1)
+pub(super) fn peek(connection: &Connection, now: i64, request: &BucketRequest) -> rusqlite::Result<Allowance> {
+    Ok(next(connection, now, request)?.1)
 }
 
-fn next(connection: &Connection, now: i64, take: &BucketRequest) -> rusqlite::Result<(i64, Allowance)> {
+fn next(connection: &Connection, now: i64, request: &BucketRequest) -> rusqlite::Result<(i64, Allowance)> {
     let tat: Option<i64> = connection
         .prepare_cached("SELECT tat FROM buckets WHERE partition = ?1 AND name = ?2")?
-        .query_row(params![take.partition.index(), take.bucket], |row| row.get(0))
+        .query_row(params![request.partition.index(), request.bucket], |row| row.get(0))
         .optional()?;
-    Ok(take.quota.take(tat.unwrap_or(0), now.saturating_mul(1000)))
+    Ok(request.quota.take(tat.unwrap_or(0), now.saturating_mul(1000)))
 }
 
 /// Returns the claim that holds the key: the first one made.
-pub(super) fn reserve(
+pub(super) fn claim_key(
     connection: &Connection,
     now: i64,
     wanted: &IdempotencyClaim,

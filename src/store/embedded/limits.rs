@@ -9,26 +9,26 @@ use crate::store::{Admission, AdmissionControl, BucketRequest, DrawnTokens, Idem
 impl AdmissionControl for EmbeddedStore {
     async fn admit(
         &self,
-        takes: &[BucketRequest],
-        reserve: Option<&IdempotencyClaim>,
+        requests: &[BucketRequest],
+        claim: Option<&IdempotencyClaim>,
     ) -> Result<Admission, StoreError> {
-        let (takes, reserve) = (takes.to_vec(), reserve.cloned());
+        let (requests, claim) = (requests.to_vec(), claim.cloned());
         // A claim is the beginning of new work.
-        if reserve.is_some() {
+        if claim.is_some() {
             self.writer.has_room()?;
         }
         self.writer
             .run(move |connection, now| {
-                let allowances = admit::take(connection, now, &takes)?;
+                let allowances = admit::take(connection, now, &requests)?;
                 let idempotency_record =
-                    reserve.as_ref().map(|wanted| admit::reserve(connection, now, wanted)).transpose()?;
+                    claim.as_ref().map(|claim| admit::claim_key(connection, now, claim)).transpose()?;
                 Ok(Admission { allowances, idempotency_record })
             })
             .await
     }
 
-    async fn draw(&self, takes: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError> {
-        let takes = takes.to_vec();
-        self.writer.run(move |connection, now| Ok(admit::draw(connection, now, &takes, units)?)).await
+    async fn draw(&self, requests: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError> {
+        let requests = requests.to_vec();
+        self.writer.run(move |connection, now| Ok(admit::draw(connection, now, &requests, units)?)).await
     }
 }

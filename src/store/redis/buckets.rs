@@ -54,11 +54,11 @@ impl Buckets {
     }
 
     /// Takes one unit from each bucket. All buckets must lie in one partition.
-    pub(super) async fn take(&self, takes: &[BucketRequest]) -> Result<Vec<Allowance>, StoreError> {
+    pub(super) async fn take(&self, requests: &[BucketRequest]) -> Result<Vec<Allowance>, StoreError> {
         let key = BatchKey {
             worker: RuntimeThread::here(),
-            keys: takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect(),
-            quotas: takes.iter().map(|take| (take.quota.interval_micros(), take.quota.burst())).collect(),
+            keys: requests.iter().map(|request| key::bucket(request.partition, &request.bucket)).collect(),
+            quotas: requests.iter().map(|request| (request.quota.interval_micros(), request.quota.burst())).collect(),
         };
         let (sender, answer) = oneshot::channel();
         if let Some(first) = self.enqueue(&key, sender) {
@@ -85,20 +85,21 @@ impl Buckets {
     }
 
     /// Decodes a peek: what [`Buckets::take`] would return, counting a unit due within [`MAX_CLOCK_LAG`].
-    pub(super) fn decode_peek(&self, take: &BucketRequest, value: Value) -> Result<Allowance, StoreError> {
+    pub(super) fn decode_peek(&self, request: &BucketRequest, value: Value) -> Result<Allowance, StoreError> {
         let tat: Option<i64> = from_value(value)?;
         let now = (self.time.now() + MAX_CLOCK_LAG).as_millisecond().saturating_mul(1000);
-        Ok(take.quota.take(tat.unwrap_or(0), now).1)
+        Ok(request.quota.take(tat.unwrap_or(0), now).1)
     }
 
     /// The command that takes `units` from each of `takes`, or as many as the emptiest of them has. All must lie in one
     /// partition.
-    pub(super) fn take_command(&self, takes: &[&BucketRequest], units: u32) -> Cmd {
-        let keys: Vec<String> = takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect();
+    pub(super) fn take_command(&self, requests: &[&BucketRequest], units: u32) -> Cmd {
+        let keys: Vec<String> =
+            requests.iter().map(|request| key::bucket(request.partition, &request.bucket)).collect();
         let mut cmd = script::TAKE.call(&keys);
         cmd.arg(self.time.test_offset_millis()).arg(units);
-        for take in takes {
-            cmd.arg(take.quota.interval_micros()).arg(take.quota.burst());
+        for request in requests {
+            cmd.arg(request.quota.interval_micros()).arg(request.quota.burst());
         }
         cmd
     }

@@ -22,22 +22,22 @@ const RESERVATION_TTL: Duration = Duration::from_hours(24);
 impl AdmissionControl for RedisStore {
     async fn admit(
         &self,
-        takes: &[BucketRequest],
-        reserve: Option<&IdempotencyClaim>,
+        requests: &[BucketRequest],
+        claim: Option<&IdempotencyClaim>,
     ) -> Result<Admission, StoreError> {
-        let groups = by_partition(takes);
-        if let ([_], None) = (groups.as_slice(), reserve) {
-            return Ok(Admission { allowances: self.buckets.take(takes).await?, idempotency_record: None });
+        let groups = by_partition(requests);
+        if let ([_], None) = (groups.as_slice(), claim) {
+            return Ok(Admission { allowances: self.buckets.take(requests).await?, idempotency_record: None });
         }
         let mut pipeline = redis::Pipeline::with_capacity(groups.len() + 1);
         for group in &groups {
-            let group: Vec<&BucketRequest> = group.iter().map(|&index| &takes[index]).collect();
+            let group: Vec<&BucketRequest> = group.iter().map(|&index| &requests[index]).collect();
             pipeline.add_command(self.buckets.take_command(&group, 1));
         }
         // With a single master the commit that follows confirms the claim too; in a cluster it may go to another
         // master.
         let is_apart = self.connection.has_many_masters() && self.durability != Durability::Standard;
-        let (values, held) = match reserve.map(|reserve| self.reserve_script(reserve)) {
+        let (values, held) = match claim.map(|claim| self.claim_script(claim)) {
             // Boxed to keep the future small without a cluster.
             Some(cmd) if is_apart => Box::pin(self.claim_apart(&mut pipeline, cmd)).await?,
             Some(cmd) => {
@@ -55,7 +55,7 @@ impl AdmissionControl for RedisStore {
             }
             None => None,
         };
-        let mut allowances = vec![Allowance::Allowed { remaining: 0 }; takes.len()];
+        let mut allowances = vec![Allowance::Allowed { remaining: 0 }; requests.len()];
         for (group, value) in groups.iter().zip(values) {
             for (&index, allowance) in group.iter().zip(self.buckets.decode_taken(value)?) {
                 allowances[index] = allowance;
@@ -64,9 +64,9 @@ impl AdmissionControl for RedisStore {
         Ok(Admission { allowances, idempotency_record })
     }
 
-    async fn draw(&self, takes: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError> {
-        let takes: Vec<&BucketRequest> = takes.iter().collect();
-        self.buckets.decode_drawn(self.one(&self.buckets.take_command(&takes, units)).await?)
+    async fn draw(&self, requests: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError> {
+        let requests: Vec<&BucketRequest> = requests.iter().collect();
+        self.buckets.decode_drawn(self.one(&self.buckets.take_command(&requests, units)).await?)
     }
 }
 
@@ -81,13 +81,13 @@ impl RedisStore {
         Ok((rest?, Some(held?)))
     }
 
-    fn reserve_script(&self, reserve: &IdempotencyClaim) -> Cmd {
-        let keys: Vec<String> = reserve.key.all().map(|key| key::reservation(reserve.partition, key)).collect();
+    fn claim_script(&self, claim: &IdempotencyClaim) -> Cmd {
+        let keys: Vec<String> = claim.key.all().map(|key| key::reservation(claim.partition, key)).collect();
         let mut cmd = script::RESERVE.call(&keys);
         cmd.arg(self.time.test_offset_millis()).arg(millis(RESERVATION_TTL));
-        for fingerprint in reserve.fingerprint.all() {
-            let gives_way = reserve.replaces.as_ref().map(|claim| parse::write_claim(fingerprint, claim));
-            cmd.arg(parse::write_claim(fingerprint, &reserve.claim)).arg(gives_way.unwrap_or_default());
+        for fingerprint in claim.fingerprint.all() {
+            let gives_way = claim.replaces.as_ref().map(|claim| parse::write_claim(fingerprint, claim));
+            cmd.arg(parse::write_claim(fingerprint, &claim.claim)).arg(gives_way.unwrap_or_default());
         }
         cmd
     }
