@@ -39,7 +39,7 @@ pub struct IdempotencyClaim {
     /// A digest of the request; another request under the same key has another. As many digests as `key` has.
     pub fingerprint: LookUp,
     /// What the response is derived from, unless an earlier request holds the key. Opaque to the store.
-    pub claim: Vec<u8>,
+    pub content: Vec<u8>,
     /// An earlier claim to replace, if it still holds the key.
     pub replaces: Option<Vec<u8>>,
 }
@@ -48,7 +48,7 @@ pub struct IdempotencyClaim {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IdempotencyRecord {
     pub fingerprint: Digest,
-    pub claim: Vec<u8>,
+    pub content: Vec<u8>,
 }
 
 /// Result of [`AdmissionControl::admit`].

@@ -295,7 +295,7 @@ async fn a_migrating_slot_is_served_consistently() {
         partition: Partition::from_byte(7),
         key: crate::store::digest().into(),
         fingerprint: crate::store::digest().into(),
-        claim: vec![7; 37],
+        content: vec![7; 37],
         replaces: None,
     };
     let admitted = store.admit(&takes, Some(&key)).await.unwrap();
@@ -304,7 +304,7 @@ async fn a_migrating_slot_is_served_consistently() {
         Allowance::Exhausted { .. } => 99,
     });
     assert_eq!(left.collect::<Vec<_>>(), [4, 2, 4, 4], "each once, in their order");
-    assert_eq!(admitted.idempotency_record.unwrap().claim, key.claim);
+    assert_eq!(admitted.idempotency_record.unwrap().content, key.content);
 
     // Work of the other partitions is found meanwhile, without a wait.
     applied(&store.commit(&crate::store::one_job(Partition::from_byte(9))).await);
@@ -327,7 +327,7 @@ async fn a_migrating_slot_is_served_consistently() {
     };
     tokio::join!(waits, moves);
     assert_eq!([take("old", 7).await, take("new", 7).await], [Some(1), Some(2)], "all of it moved, once");
-    assert_eq!(store.admit(&[], Some(&key)).await.unwrap().idempotency_record.unwrap().claim, key.claim);
+    assert_eq!(store.admit(&[], Some(&key)).await.unwrap().idempotency_record.unwrap().content, key.content);
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
 }
 
@@ -392,7 +392,7 @@ async fn an_idempotency_claim_is_confirmed_by_its_own_master() {
         partition: Partition::from_byte(7),
         key: crate::store::digest().into(),
         fingerprint: crate::store::digest().into(),
-        claim: vec![7; 37],
+        content: vec![7; 37],
         replaces: None,
     };
     let early = key();
@@ -406,6 +406,6 @@ async fn an_idempotency_claim_is_confirmed_by_its_own_master() {
     }
     cluster.nodes[replica].signal("-CONT");
     until("it is confirmed", async || store.admit(&[], Some(&late)).await.is_ok()).await;
-    let other = IdempotencyClaim { claim: vec![8; 37], ..late.clone() };
-    assert_eq!(store.admit(&[], Some(&other)).await.unwrap().idempotency_record.unwrap().claim, late.claim);
+    let other = IdempotencyClaim { content: vec![8; 37], ..late.clone() };
+    assert_eq!(store.admit(&[], Some(&other)).await.unwrap().idempotency_record.unwrap().content, late.content);
 }

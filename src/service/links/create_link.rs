@@ -104,9 +104,9 @@ impl Service {
     ) -> Result<VerificationDraft, ServiceError> {
         let draft = self.draft_link(instance);
         let Some(claim) = claim else { return Ok(draft) };
-        (claim.claim, claim.replaces) = (draft.write(), Some(refused.write()));
+        (claim.content, claim.replaces) = (draft.write(), Some(refused.write()));
         let holder = cx.store.admit(&[], Some(claim)).await?.idempotency_record;
-        holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.claim)?))
+        holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.content)?))
     }
 
     /// The code of a link is derived from its nonce, and its id from the code.

@@ -65,9 +65,9 @@ impl Service {
             if !ours.fingerprint.contains(holder.fingerprint) {
                 return Err(ServiceError::KeyReused);
             }
-            let draft = VerificationDraft::read(&holder.claim)?;
+            let draft = VerificationDraft::read(&holder.content)?;
             // If the process that claimed this key crashed before its commit, the same link is created here instead.
-            if holder.claim != ours.claim {
+            if holder.content != ours.content {
                 let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
                 entered.existing =
                     self.record_of(cx, instance, draft.id, if refused { RECORD_LOOK_UPS } else { 1 }).await?;
@@ -192,7 +192,7 @@ impl Service {
             partition: self.keys.partition_for("idempotency", id, key),
             key: self.keys.look_up("idempotency", id, key),
             fingerprint: self.keys.look_up("body", id, body),
-            claim,
+            content: claim,
             replaces: None,
         }
     }
@@ -220,7 +220,7 @@ impl Service {
         };
         match holder {
             Some(holder) if !claim.fingerprint.contains(holder.fingerprint) => Err(ServiceError::KeyReused),
-            holder => Ok(holder.and_then(|holder| holder.claim.try_into().ok()).map(ClaimId::from_bytes)),
+            holder => Ok(holder.and_then(|holder| holder.content.try_into().ok()).map(ClaimId::from_bytes)),
         }
     }
 }

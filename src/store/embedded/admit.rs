@@ -86,7 +86,7 @@ pub(super) fn claim_key(
             let fingerprint = Digest::from_hex(&fingerprint);
             let fingerprint =
                 fingerprint.ok_or_else(|| StoreError::Corrupt("a fingerprint is no digest".to_owned()))?;
-            return Ok(IdempotencyRecord { fingerprint, claim });
+            return Ok(IdempotencyRecord { fingerprint, content: claim });
         }
     }
     for (key, fingerprint) in wanted.key.all().zip(wanted.fingerprint.all()) {
@@ -94,7 +94,7 @@ pub(super) fn claim_key(
             .prepare_cached(
                 "INSERT OR REPLACE INTO reservations (key, fingerprint, claim, until) VALUES (?1, ?2, ?3, ?4)",
             )?
-            .execute(params![key.hex(), fingerprint.hex(), wanted.claim, after(now, RESERVATION_TTL)])?;
+            .execute(params![key.hex(), fingerprint.hex(), wanted.content, after(now, RESERVATION_TTL)])?;
     }
-    Ok(IdempotencyRecord { fingerprint: wanted.fingerprint.current(), claim: wanted.claim.clone() })
+    Ok(IdempotencyRecord { fingerprint: wanted.fingerprint.current(), content: wanted.content.clone() })
 }

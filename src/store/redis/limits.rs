@@ -87,7 +87,7 @@ impl RedisStore {
         cmd.arg(self.time.test_offset_millis()).arg(millis(RESERVATION_TTL));
         for fingerprint in claim.fingerprint.all() {
             let gives_way = claim.replaces.as_ref().map(|claim| parse::write_claim(fingerprint, claim));
-            cmd.arg(parse::write_claim(fingerprint, &claim.claim)).arg(gives_way.unwrap_or_default());
+            cmd.arg(parse::write_claim(fingerprint, &claim.content)).arg(gives_way.unwrap_or_default());
         }
         cmd
     }

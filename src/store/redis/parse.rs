@@ -120,5 +120,5 @@ pub(super) fn read_claim(bytes: &[u8]) -> Result<IdempotencyRecord, StoreError> 
     let (fingerprint, claim) = bytes
         .split_first_chunk()
         .ok_or_else(|| StoreError::Corrupt("a stored reservation has no valid header".to_owned()))?;
-    Ok(IdempotencyRecord { fingerprint: Digest::from_bytes(*fingerprint), claim: claim.to_vec() })
+    Ok(IdempotencyRecord { fingerprint: Digest::from_bytes(*fingerprint), content: claim.to_vec() })
 }

@@ -108,7 +108,7 @@ pub(super) async fn an_exhausted_bucket_prevents_taking_from_the_others(store: &
         partition: HERE,
         key: digest().into(),
         fingerprint: digest().into(),
-        claim: claim(),
+        content: claim(),
         replaces: None,
     };
     let takes = [one, other.clone(), four.clone()];
@@ -121,7 +121,7 @@ pub(super) async fn an_exhausted_bucket_prevents_taking_from_the_others(store: &
         [allowed(2), allowed(3)],
         "the remaining quota is returned, and nothing was taken"
     );
-    assert_eq!(admission.idempotency_record.unwrap().claim, reserve.claim);
+    assert_eq!(admission.idempotency_record.unwrap().content, reserve.content);
     assert_eq!(take(store, &four).await, allowed(2));
     assert_eq!(take(store, &other).await, allowed(1));
 }
@@ -160,21 +160,21 @@ pub(super) async fn an_idempotency_key_belongs_to_its_first_request(store: &dyn 
         partition: HERE,
         key: digest().into(),
         fingerprint: digest().into(),
-        claim: claim(),
+        content: claim(),
         replaces: None,
     };
-    let second = IdempotencyClaim { fingerprint: digest().into(), claim: claim(), ..first.clone() };
+    let second = IdempotencyClaim { fingerprint: digest().into(), content: claim(), ..first.clone() };
     let other = IdempotencyClaim { key: digest().into(), ..second.clone() };
     for reserve in [&first, &second, &first] {
         let held = store.admit(&[], Some(reserve)).await.unwrap();
         assert!(held.allowances.is_empty());
         assert_eq!(
             held.idempotency_record,
-            Some(IdempotencyRecord { fingerprint: first.fingerprint.current(), claim: first.claim.clone() })
+            Some(IdempotencyRecord { fingerprint: first.fingerprint.current(), content: first.content.clone() })
         );
     }
     let held = store.admit(&[], Some(&other)).await.unwrap().idempotency_record;
-    assert_eq!(held, Some(IdempotencyRecord { fingerprint: other.fingerprint.current(), claim: other.claim }));
+    assert_eq!(held, Some(IdempotencyRecord { fingerprint: other.fingerprint.current(), content: other.content }));
 }
 
 /// In every pair of replicas that can run beside one another while the look-up key changes.
@@ -185,19 +185,19 @@ pub(super) async fn an_idempotency_key_keeps_its_owner_while_its_digest_changes(
             partition: HERE,
             key: keys[side],
             fingerprint: bodies[side],
-            claim: claim(),
+            content: claim(),
             replaces: None,
         };
         let (first, second) = (claims(0), claims(1));
         for reserve in [&first, &second, &first] {
             let held = store.admit(&[], Some(reserve)).await.unwrap().idempotency_record.unwrap();
-            assert_eq!(held.claim, first.claim);
+            assert_eq!(held.content, first.content);
             assert!(reserve.fingerprint.contains(held.fingerprint), "the same request is known as the same");
         }
-        let third = IdempotencyClaim { claim: claim(), replaces: Some(first.claim.clone()), ..second.clone() };
-        assert_eq!(store.admit(&[], Some(&third)).await.unwrap().idempotency_record.unwrap().claim, third.claim);
+        let third = IdempotencyClaim { content: claim(), replaces: Some(first.content.clone()), ..second.clone() };
+        assert_eq!(store.admit(&[], Some(&third)).await.unwrap().idempotency_record.unwrap().content, third.content);
         let held = store.admit(&[], Some(&second)).await.unwrap().idempotency_record.unwrap();
-        assert_eq!(held.claim, third.claim, "it gave way under each digest");
+        assert_eq!(held.content, third.content, "it gave way under each digest");
     }
 }
 
@@ -206,22 +206,22 @@ pub(super) async fn a_claim_is_replaced_only_by_a_request_that_names_it(store: &
         partition: HERE,
         key: digest().into(),
         fingerprint: digest().into(),
-        claim: claim(),
+        content: claim(),
         replaces: None,
     };
     let holder = async |reserve: &IdempotencyClaim| {
-        store.admit(&[], Some(reserve)).await.unwrap().idempotency_record.unwrap().claim
+        store.admit(&[], Some(reserve)).await.unwrap().idempotency_record.unwrap().content
     };
-    assert_eq!(holder(&first).await, first.claim);
+    assert_eq!(holder(&first).await, first.content);
     let replace = |replaced: &IdempotencyClaim| IdempotencyClaim {
-        claim: claim(),
-        replaces: Some(replaced.claim.clone()),
+        content: claim(),
+        replaces: Some(replaced.content.clone()),
         ..first.clone()
     };
     let (second, third) = (replace(&first), replace(&first));
-    assert_eq!(holder(&second).await, second.claim);
-    assert_eq!(holder(&third).await, second.claim, "what it names does not hold the key any more");
-    assert_eq!(holder(&first).await, second.claim);
+    assert_eq!(holder(&second).await, second.content);
+    assert_eq!(holder(&third).await, second.content, "what it names does not hold the key any more");
+    assert_eq!(holder(&first).await, second.content);
 }
 
 pub(super) async fn metadata_is_stored(store: &dyn Store, _: &Clock) {
