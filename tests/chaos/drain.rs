@@ -17,12 +17,12 @@ use crate::{
     load::{SentLogin, UNLIMITED, create_logins, lateness, redis, replica, send_at_intervals, test_store},
     process::Process,
     proxy::Proxy,
-    report::{Report, longest, median, percentile, say},
+    report::{ChaosReport, longest, median, percentile, say},
 };
 
 const PATIENCE: Duration = Duration::from_mins(4);
 
-pub(crate) async fn run(plan: &Plan, report: &mut Report) {
+pub(crate) async fn run(plan: &Plan, report: &mut ChaosReport) {
     if plan.includes("backlog") {
         backlog(plan.scale, report).await;
     }
@@ -51,7 +51,7 @@ async fn span(fake: &RecordingServer, earlier: usize, count: usize) -> f64 {
 }
 
 /// Due callbacks beside those of messages that come as fast as they are taken.
-async fn backlog(scale: usize, report: &mut Report) {
+async fn backlog(scale: usize, report: &mut ChaosReport) {
     let count = 10_000 * scale;
     let mut world = World::new(test_store("redis"));
     world.instance_lines = UNLIMITED.to_owned();
@@ -73,7 +73,7 @@ async fn backlog(scale: usize, report: &mut Report) {
 }
 
 /// Held replies, with Redis here and 20 ms away.
-async fn distance(scale: usize, report: &mut Report) {
+async fn distance(scale: usize, report: &mut ChaosReport) {
     let count = 1500 * scale;
     let mut seconds = Vec::new();
     for round_trip in [Duration::ZERO, Duration::from_millis(20)] {
@@ -96,7 +96,7 @@ async fn distance(scale: usize, report: &mut Report) {
 }
 
 /// 1,500 logins in eight seconds, three replicas, default settings.
-async fn burst(scale: usize, report: &mut Report) {
+async fn burst(scale: usize, report: &mut ChaosReport) {
     let count = 1500 * scale;
     let mut world = World::new(test_store("redis"));
     world.instance_lines = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
@@ -120,7 +120,7 @@ async fn burst(scale: usize, report: &mut Report) {
 }
 
 /// A number that receives more messages than it may answer.
-async fn order(replicas: usize, report: &mut Report) {
+async fn order(replicas: usize, report: &mut ChaosReport) {
     const RATE: f64 = 20.0;
     const ARRIVALS_PER_SECOND: f64 = 45.0;
     const SECONDS: f64 = 30.0;

@@ -15,7 +15,7 @@ use crate::{
     fakes::RecordingServer,
     load::{Rhythm, Traffic, create_login_with_retries, login, replica, test_store},
     process::Process,
-    report::{Report, longest, say},
+    report::{ChaosReport, longest, say},
 };
 
 const RATES: [f64; 5] = [2.0, 5.0, 10.0, 25.0, 50.0];
@@ -34,7 +34,7 @@ struct SlowestTimes {
     recovered: f64,
 }
 
-pub(crate) async fn run(plan: &Plan, report: &mut Report) {
+pub(crate) async fn run(plan: &Plan, report: &mut ChaosReport) {
     say(format_args!("  {:<34}{:>10}{:>10}{:>12}", "longest, in seconds", "retry", "expired", "recovered"));
     let mut rows = Vec::new();
     for store in ["redis", "embedded"] {

@@ -20,7 +20,7 @@ use crate::{
     fill::Filler,
     load::{PendingLogin, UNLIMITED, create_logins, lateness, replica, send_at_intervals, test_store},
     process::Process,
-    report::{Report, longest, median, percentile, say},
+    report::{ChaosReport, longest, median, percentile, say},
 };
 
 const ROUNDS: usize = 3;
@@ -88,7 +88,7 @@ impl Drop for RunningTrouble {
     }
 }
 
-pub(crate) async fn run(plan: &Plan, report: &mut Report) {
+pub(crate) async fn run(plan: &Plan, report: &mut ChaosReport) {
     for trouble in Trouble::ALL.into_iter().filter(|trouble| plan.includes(trouble.name())) {
         say(format_args!("{}", trouble.name()));
         let (mut ratios, mut differences) = (Vec::new(), Vec::new());

@@ -28,7 +28,7 @@ use crate::{
     daemon::{TestStore, World},
     load::{PendingLogin, SentLogin, UNLIMITED, copies, create_login, differ, first_callbacks, replica},
     process::Process,
-    report::{Report, say},
+    report::{ChaosReport, say},
     wait::until,
 };
 
@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const SHUTDOWN: &str = "import fcntl, os, struct, sys; \
      fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))";
 
-pub(crate) async fn run(plan: &Plan, report: &mut Report) {
+pub(crate) async fn run(plan: &Plan, report: &mut ChaosReport) {
     let disk = match PowerCutFilesystem::new() {
         Ok(disk) => disk,
         Err(why) => return report.judge("an ext4 in a loop image can be mounted", false, &why),
@@ -158,7 +158,7 @@ async fn until_a_cut(disk: &PowerCutFilesystem, process: &Process, taken: &mut A
     left.into_inner().unwrap()
 }
 
-fn judge(world: &World, taken: &AnsweredLogins, cuts: usize, report: &mut Report) {
+fn judge(world: &World, taken: &AnsweredLogins, cuts: usize, report: &mut ChaosReport) {
     let copies = copies(&world.receiver);
     let double = copies.values().filter(|copies| differ(copies)).count();
     let repeated: usize = copies.values().map(|copies| copies.len() - 1).sum();

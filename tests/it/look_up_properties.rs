@@ -95,7 +95,7 @@ struct ChatModel {
     misses: Option<u32>,
 }
 
-struct Replicas {
+struct ReplicaSet {
     world: World,
     config: Config,
     replicas: Vec<Application>,
@@ -103,7 +103,7 @@ struct Replicas {
     model: Model,
 }
 
-impl Replicas {
+impl ReplicaSet {
     async fn start(world: World) -> Self {
         let text = world.config("127.0.0.1:0", "127.0.0.1:0");
         let config = config::load_text(&text, [], &[]).into_result();
@@ -285,7 +285,7 @@ fn random_key_changes_lose_and_repeat_nothing() {
             let _: () = redis::cmd("FLUSHALL").query(&mut server.connection()).unwrap();
             let mut world = World::new(TestStore::Redis(server.clone()));
             world.instance_lines = "[instance.limits]\ncodes_per_chat_10m = 0\ncodes_per_country_10m = 0\ncodes_per_prefix_10m = 0\nsuccess_replies_per_10m = 0\n".to_owned();
-            let mut fleet = Replicas::start(world).await;
+            let mut fleet = ReplicaSet::start(world).await;
             for step in steps {
                 fleet.apply(step).await;
             }
