@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use super::{
     Admission, AdmissionControl, Archive, Background, Backlog, BucketRequest, Change, ChangeNotifier, CommitOutcome,
     DrawnTokens, DueLane, FindResult, IdempotencyClaim, Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane,
-    LeaseGrant, LeaseRequest, Leased, Locator, Operations, Position, RecordId, Records, ReplicaHeartbeat, Settlement,
-    Store, StoreDescription, StoreError, StoreRefusal, StoredRecord,
+    LeaseGrant, LeaseRequest, LeasedJob, Locator, Operations, Position, RecordId, Records, ReplicaHeartbeat,
+    Settlement, Store, StoreDescription, StoreError, StoreRefusal, StoredRecord,
     archive::{JobCursor, LogEntry, LogStream, Removal},
     time_budget::TimeBudget,
 };
@@ -109,7 +109,7 @@ watched! {
     Jobs {
         "due" due() -> Vec<DueLane>, keys;
         "lease" lease(requests: &[LeaseRequest]) -> Vec<LeaseGrant>, keys;
-        "settle" settle(leased: &Leased, settlement: &Settlement) -> bool;
+        "settle" settle(leased: &LeasedJob, settlement: &Settlement) -> bool;
         "hold" hold(lane: &Lane, until: Timestamp) -> ();
         "replay" replay(instance: InstanceId, partition: Partition, id: &JobId) -> bool;
     }

@@ -30,7 +30,7 @@ pub use self::{
     changes::{ChangeNotifier, WatchError, Watcher},
     id::{Locator, RecordId},
     jobs::{
-        DEAD_RETENTION, DeadReason, DueLane, Job, JobId, Jobs, LEASE_DURATION, LeaseGrant, LeaseRequest, Leased,
+        DEAD_RETENTION, DeadReason, DueLane, Job, JobId, Jobs, LEASE_DURATION, LeaseGrant, LeaseRequest, LeasedJob,
         MAX_HOLD, Settlement,
     },
     key_gate::KeyGate,

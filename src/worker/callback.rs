@@ -19,7 +19,7 @@ use crate::{
     metrics::label::{ByResult, InstanceLabel},
     random,
     service::Instance,
-    store::{DeadReason, Leased, Settlement},
+    store::{DeadReason, LeasedJob, Settlement},
     trace_context::{self, TraceContext},
 };
 
@@ -47,7 +47,7 @@ impl From<EgressError> for FailedDelivery {
 pub(super) async fn deliver(
     worker: &Worker,
     instance: &Instance,
-    leased: &Leased,
+    leased: &LeasedJob,
     permit: &Permit,
     job: CallbackJob,
 ) -> Settlement {
@@ -98,7 +98,7 @@ fn host(url: &str) -> String {
 async fn attempt(
     worker: &Worker,
     instance: &Instance,
-    leased: &Leased,
+    leased: &LeasedJob,
     job: CallbackJob,
 ) -> Result<(), FailedDelivery> {
     let service = &worker.service;

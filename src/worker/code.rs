@@ -19,7 +19,7 @@ use crate::{
     jobs::{payload::CodeJob, permits::Permit},
     metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, SentMessage, ServiceError},
-    store::{Leased, Settlement},
+    store::{LeasedJob, Settlement},
 };
 
 /// Delays between attempts to record a result: a short outage of the store must not cause a message to be sent again.
@@ -29,7 +29,7 @@ const PATIENCE: [Duration; 4] =
 pub(super) async fn send(
     worker: &Worker,
     instance: &Arc<Instance>,
-    leased: &Leased,
+    leased: &LeasedJob,
     permit: &Permit,
     CodeJob { verification: about, message }: CodeJob,
     known: Option<&Verification>,

@@ -11,7 +11,7 @@ use crate::{
     jobs::{health::AttemptOutcome, permits::Permit, retry::retry_after},
     metrics::label::{ByInstance, InstanceLabel},
     service::Instance,
-    store::Leased,
+    store::LeasedJob,
     trace_context::{self, TraceContext},
 };
 
@@ -28,7 +28,7 @@ pub(super) struct GatewayResponse {
 pub(super) async fn send_message(
     worker: &Worker,
     number: &Instance,
-    leased: &Leased,
+    leased: &LeasedJob,
     permit: &Permit,
     mut request: Request<Vec<u8>>,
 ) -> GatewayResponse {

@@ -19,7 +19,7 @@ use crate::{
     jobs::{payload::ReplyJob, permits::Permit},
     metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, Service, ServiceError},
-    store::{DeadReason, Leased, Settlement},
+    store::{DeadReason, LeasedJob, Settlement},
 };
 
 /// Maximum age of a reply: a later one confuses more than it helps.
@@ -28,7 +28,7 @@ const LATEST: SignedDuration = SignedDuration::from_secs(120);
 pub(super) async fn send(
     worker: &Worker,
     instance: &Instance,
-    leased: &Leased,
+    leased: &LeasedJob,
     permit: &Permit,
     job: &ReplyJob,
     known: Option<&Verification>,

@@ -11,7 +11,7 @@ use crate::{
     jobs::retry::Schedule,
     random,
     service::ServiceError,
-    store::{Leased, Settlement},
+    store::{LeasedJob, Settlement},
 };
 
 /// Reason of a failed attempt, as stored with the job.
@@ -64,7 +64,7 @@ pub(super) enum NextAttempt {
 /// Decides what follows a failed attempt. From `useful_until` on, the message is useless.
 pub(super) async fn next_attempt(
     worker: &Worker,
-    leased: &Leased,
+    leased: &LeasedJob,
     FailedAttempt { why, after, unknown, repeatable }: FailedAttempt,
     useful_until: Timestamp,
 ) -> Result<NextAttempt, ServiceError> {
@@ -85,7 +85,7 @@ pub(super) async fn next_attempt(
 }
 
 /// Whether an earlier attempt noted that the message may have been sent.
-async fn was_unknown(worker: &Worker, leased: &Leased) -> Result<bool, ServiceError> {
+async fn was_unknown(worker: &Worker, leased: &LeasedJob) -> Result<bool, ServiceError> {
     if leased.attempts == 0 {
         return Ok(false);
     }

@@ -3,11 +3,11 @@
 use super::Worker;
 use crate::{
     service::{ServiceError, TimerOutcome},
-    store::{Leased, Locator, Settlement, StoreError},
+    store::{LeasedJob, Locator, Settlement, StoreError},
     trace_context::{self, TraceContext},
 };
 
-pub(super) async fn fire(worker: &Worker, leased: &Leased) -> Result<Settlement, ServiceError> {
+pub(super) async fn fire(worker: &Worker, leased: &LeasedJob) -> Result<Settlement, ServiceError> {
     let place = Locator::from_slice(&leased.body);
     let place = place.ok_or_else(|| StoreError::Corrupt("a timer of no record".to_owned()))?;
     let rung =

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::{InstanceId, Partition, time::from_millis},
-        store::{JobId, Leased},
+        store::{JobId, LeasedJob},
     };
 
     fn lane() -> Lane {
@@ -115,7 +115,7 @@ mod tests {
     fn leased(permits: &Arc<Permits>, jobs: &[(&str, i64)]) -> Vec<StartableJob> {
         permits.record_due(&lane(), Partition::from_byte(1), from_millis(0));
         let (request, held) = permits.prepare_leases(&lane(), false).remove(0);
-        let jobs = jobs.iter().map(|(id, since)| Leased {
+        let jobs = jobs.iter().map(|(id, since)| LeasedJob {
             partition: Partition::from_byte(1),
             id: JobId((*id).to_owned()),
             instance: InstanceId::from_random([1; 16]),

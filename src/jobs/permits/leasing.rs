@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{ClaimedJobs, Permit, Permits, join_group};
 use crate::{
     domain::Partition,
-    store::{DrawnTokens, DueLane, Lane, LeaseGrant, LeaseRequest, Leased},
+    store::{DrawnTokens, DueLane, Lane, LeaseGrant, LeaseRequest, LeasedJob},
 };
 
 impl Permits {
@@ -96,7 +96,7 @@ impl Permits {
         request: &LeaseRequest,
         granted: LeaseGrant,
         permits: Vec<Permit>,
-    ) -> Vec<(Leased, Permit)> {
+    ) -> Vec<(LeasedJob, Permit)> {
         let mut state = self.state();
         let count = granted.jobs.len();
         let blocked = count < request.limit && granted.more.is_some();

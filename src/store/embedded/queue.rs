@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_RETENTION, GROUP_SCAN, Job, JobId, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, Leased, MAX_HOLD,
+        DEAD_RETENTION, GROUP_SCAN, Job, JobId, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, LeasedJob, MAX_HOLD,
         MAX_LEASE, Settlement, StoreError, archive::DELIVERED_RETENTION,
     },
 };
@@ -60,7 +60,7 @@ pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -
             continue;
         }
         let instance: String = row.get("instance")?;
-        let job = Leased {
+        let job = LeasedJob {
             partition: *partition,
             id,
             instance: instance.parse::<InstanceId>().map_err(|error| StoreError::Corrupt(error.to_string()))?,
@@ -90,7 +90,7 @@ pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -
 pub(super) fn settle(
     connection: &Connection,
     now: i64,
-    leased: &Leased,
+    leased: &LeasedJob,
     settlement: &Settlement,
 ) -> rusqlite::Result<bool> {
     if leased.lane == Lane::timer() {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_RETENTION, DueLane, JobId, Jobs, Lane, LeaseGrant, LeaseRequest, Leased, MAX_LEASE, Settlement,
+        DEAD_RETENTION, DueLane, JobId, Jobs, Lane, LeaseGrant, LeaseRequest, LeasedJob, MAX_LEASE, Settlement,
         StoreError,
         archive::{DELIVERED_RETENTION, MAX_DEAD_JOBS, MAX_DELIVERED_JOBS},
         backlog::HOLD_RETENTION,
@@ -41,7 +41,7 @@ impl Jobs for RedisStore {
         self.lease_all(requests).await
     }
 
-    async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
+    async fn settle(&self, leased: &LeasedJob, settlement: &Settlement) -> Result<bool, StoreError> {
         if leased.lane == Lane::timer() {
             return self.settle_timer(leased, settlement).await;
         }
@@ -155,7 +155,7 @@ impl RedisStore {
         Ok((due, lapsed))
     }
 
-    async fn settle_timer(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
+    async fn settle_timer(&self, leased: &LeasedJob, settlement: &Settlement) -> Result<bool, StoreError> {
         let at = match settlement {
             Settlement::Retry { at, .. } | Settlement::Postpone { at } => at.as_millisecond(),
             Settlement::Done | Settlement::Delivered | Settlement::Dead { .. } => 0,

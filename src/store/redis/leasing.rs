@@ -19,7 +19,7 @@ use super::{
     script,
 };
 use crate::store::{
-    GROUP_SCAN, JobId, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, Leased, Locator, MAX_HOLD, StoreError,
+    GROUP_SCAN, JobId, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, LeasedJob, Locator, MAX_HOLD, StoreError,
 };
 
 /// Queues that one script leases from.
@@ -159,7 +159,7 @@ fn leased_jobs(request: &LeaseRequest, queue: &Value) -> Result<LeaseGrant, Stor
     let (rows, _) = rows.as_chunks::<5>();
     let jobs = rows.iter().map(|[id, fence, attempts, lapsed, job]| {
         let StoredJob { since, instance, body, .. } = stored_job(from_value(job.clone())?)?;
-        Ok(Leased {
+        Ok(LeasedJob {
             partition: request.partition,
             id: JobId(from_value(id.clone())?),
             instance,
@@ -187,7 +187,7 @@ fn leased_timers(fence: u64, set: &Value) -> Result<LeaseGrant, StoreError> {
         let locator = Locator::from_slice(&bytes)
             .ok_or_else(|| StoreError::Corrupt("a timer entry is not a valid record locator".to_owned()))?;
         let since = due_time(&from_value::<String>(due.clone())?).unwrap_or_default();
-        Ok(Leased::timer(locator, fence, since))
+        Ok(LeasedJob::timer(locator, fence, since))
     });
     Ok(LeaseGrant {
         jobs: jobs.collect::<Result<_, StoreError>>()?,

@@ -26,7 +26,7 @@ fn callback_lane() -> Lane {
     Lane::callbacks(job("").instance, Digest::from_hex("0123456789abcdef0123456789abcdef").unwrap())
 }
 
-async fn lease_callback(store: &dyn Store) -> countersign::store::Leased {
+async fn lease_callback(store: &dyn Store) -> countersign::store::LeasedJob {
     lease_of(store, HERE, &callback_lane(), 1).await.remove(0)
 }
 

@@ -13,7 +13,7 @@ use super::fixture::{
     HERE, applied, at, due, empty_change, id, job, lane, lease, lease_of, lease_one, poll_and_lease, queue, set_timer,
 };
 
-fn names(jobs: &[countersign::store::Leased]) -> Vec<&str> {
+fn names(jobs: &[countersign::store::LeasedJob]) -> Vec<&str> {
     jobs.iter().map(|job| job.id.0.as_str()).collect()
 }
 
