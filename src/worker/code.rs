@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Delays between attempts to record a result: a short outage of the store must not cause a message to be sent again.
-const PATIENCE: [Duration; 4] =
+const RECORD_RETRY_DELAYS: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
 
 pub(super) async fn send(
@@ -41,7 +41,7 @@ pub(super) async fn send(
     let channel = outgoing.message.channel;
     let undelivered = async |why: DeliveryFailure| {
         tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why = why.as_str(), "a code was not delivered");
-        note(worker, instance, about, message, DeliveryReport::Undelivered(why)).await?;
+        record_report(worker, instance, about, message, DeliveryReport::Undelivered(why)).await?;
         Ok(Settlement::Done)
     };
     let subject = outgoing.record.request.chat.as_ref().map(|chat| chat.subject().clone());
@@ -83,7 +83,7 @@ pub(super) async fn send(
                     tracing::warn!(%error, "the id of a sent code could not be stored; delivery receipts for it are ignored");
                 }
             }
-            note(worker, instance, about, message, DeliveryReport::Accepted).await?;
+            record_report(worker, instance, about, message, DeliveryReport::Accepted).await?;
             return Ok(Settlement::Done);
         }
         SendResult::Refused(refusal) => {
@@ -94,21 +94,21 @@ pub(super) async fn send(
         SendResult::Unknown { reason: why } => (why, true),
     };
     count(if unknown { "unknown" } else { "retried" });
-    let perhaps = async || {
+    let possibly_delivered = async || {
         let name = channel.as_str();
         tracing::info!(instance = %instance.config.id, channel = name, why = why.as_str(), "a code may not have been delivered");
-        note(worker, instance, about, message, DeliveryReport::Unknown(why)).await?;
+        record_report(worker, instance, about, message, DeliveryReport::Unknown(why)).await?;
         Ok(Settlement::Done)
     };
     // If there is another channel, use it instead of sending a second message over this one.
     let next_channel = outgoing.record.details.delivery.next_channel(channel);
     if unknown && next_channel.is_some() {
-        return perhaps().await;
+        return possibly_delivered().await;
     }
     let failed = FailedAttempt { why, after, unknown, repeatable };
     match resend::next_attempt(worker, leased, failed, outgoing.record.expires_at).await? {
         NextAttempt::Again(settlement) => Ok(settlement),
-        NextAttempt::TooLate { unknown: true } | NextAttempt::Spent { unknown: true } => perhaps().await,
+        NextAttempt::TooLate { unknown: true } | NextAttempt::Spent { unknown: true } => possibly_delivered().await,
         NextAttempt::TooLate { .. } | NextAttempt::Spent { .. } => undelivered(why).await,
     }
 }
@@ -133,14 +133,14 @@ fn channel_reaches(channel: Channel, subject: &Subject) -> bool {
     channel != Channel::Sms || matches!(subject, Subject::Phone(_))
 }
 
-async fn note(
+async fn record_report(
     worker: &Worker,
     instance: &Arc<Instance>,
     about: VerificationId,
     message: usize,
     report: DeliveryReport,
 ) -> Result<(), ServiceError> {
-    for pause in PATIENCE {
+    for pause in RECORD_RETRY_DELAYS {
         match worker.service.record_delivery_report(&worker.cx, instance, about, message, report).await {
             Err(ServiceError::Store(_)) => tokio::time::sleep(pause).await,
             outcome => return outcome,

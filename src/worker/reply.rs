@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Maximum age of a reply: a later one confuses more than it helps.
-const LATEST: SignedDuration = SignedDuration::from_secs(120);
+const MAX_REPLY_AGE: SignedDuration = SignedDuration::from_secs(120);
 
 pub(super) async fn send(
     worker: &Worker,
@@ -39,7 +39,7 @@ pub(super) async fn send(
         let instance = InstanceLabel(instance.config.id);
         service.metrics.replies.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
-    if service.now().duration_since(leased.since) > LATEST {
+    if service.now().duration_since(leased.since) > MAX_REPLY_AGE {
         count("too_late");
         return Ok(given_up("too late"));
     }
@@ -76,7 +76,7 @@ pub(super) async fn send(
     };
     service.health.record_failure(instance.config.id, "reply", why.as_str(), service.clock.wall());
     let failed = FailedAttempt { why, after, unknown, repeatable };
-    let next = resend::next_attempt(worker, leased, failed, leased.since + LATEST).await?;
+    let next = resend::next_attempt(worker, leased, failed, leased.since + MAX_REPLY_AGE).await?;
     count(match next {
         _ if unknown => "unknown",
         NextAttempt::TooLate { .. } => "too_late",
