@@ -39,8 +39,8 @@ struct FailedDelivery {
 
 impl From<EgressError> for FailedDelivery {
     fn from(error: EgressError) -> Self {
-        let ends = (error.cause == Cause::Forbidden).then_some(DeadReason::ForbiddenTarget);
-        Self { result: error.cause.as_str(), text: error.to_string(), dead_reason: ends, retry_after: None }
+        let dead_reason = (error.cause == Cause::Forbidden).then_some(DeadReason::ForbiddenTarget);
+        Self { result: error.cause.as_str(), text: error.to_string(), dead_reason, retry_after: None }
     }
 }
 

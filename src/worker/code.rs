@@ -39,9 +39,9 @@ pub(super) async fn send(
         return Ok(Settlement::Done);
     };
     let channel = outgoing.message.channel;
-    let undelivered = async |why: DeliveryFailure| {
-        tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why = why.as_str(), "a code was not delivered");
-        record_report(worker, instance, about, message, DeliveryReport::Undelivered(why)).await?;
+    let undelivered = async |failure: DeliveryFailure| {
+        tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why = failure.as_str(), "a code was not delivered");
+        record_report(worker, instance, about, message, DeliveryReport::Undelivered(failure)).await?;
         Ok(Settlement::Done)
     };
     let subject = outgoing.record.request.chat.as_ref().map(|chat| chat.subject().clone());
@@ -66,13 +66,17 @@ pub(super) async fn send(
     };
     let _sending = Sending::begin(&service.codes_in_flight);
     let refused = worker.permits.refused_until(&leased.lane).is_some_and(|until| service.now() < until);
-    let GatewayResponse { sent, after, repeatable } = if refused {
+    let GatewayResponse { result, retry_after, is_deduplicated } = if refused {
         // Fail at once instead of waiting for the hold to end: another channel may still be in time.
-        GatewayResponse { sent: SendResult::Refused(Refusal::Unauthorized), after: None, repeatable: false }
+        GatewayResponse {
+            result: SendResult::Refused(Refusal::Unauthorized),
+            retry_after: None,
+            is_deduplicated: false,
+        }
     } else {
         send_message(worker, &carrier, leased, permit, request).await
     };
-    let (why, unknown) = match sent {
+    let (failure, possibly_sent) = match result {
         SendResult::Accepted { id } => {
             count("sent");
             if let Some(id) = id.filter(|id| !id.is_empty()) {
@@ -90,26 +94,28 @@ pub(super) async fn send(
             count(refusal.as_str());
             return undelivered(refusal.into()).await;
         }
-        SendResult::Retryable { reason: why } => (why, false),
-        SendResult::Unknown { reason: why } => (why, true),
+        SendResult::Retryable { reason: failure } => (failure, false),
+        SendResult::Unknown { reason: failure } => (failure, true),
     };
-    count(if unknown { "unknown" } else { "retried" });
+    count(if possibly_sent { "unknown" } else { "retried" });
     let possibly_delivered = async || {
         let name = channel.as_str();
-        tracing::info!(instance = %instance.config.id, channel = name, why = why.as_str(), "a code may not have been delivered");
-        record_report(worker, instance, about, message, DeliveryReport::Unknown(why)).await?;
+        tracing::info!(instance = %instance.config.id, channel = name, why = failure.as_str(), "a code may not have been delivered");
+        record_report(worker, instance, about, message, DeliveryReport::Unknown(failure)).await?;
         Ok(Settlement::Done)
     };
     // If there is another channel, use it instead of sending a second message over this one.
     let next_channel = outgoing.record.details.delivery.next_channel(channel);
-    if unknown && next_channel.is_some() {
+    if possibly_sent && next_channel.is_some() {
         return possibly_delivered().await;
     }
-    let failed = FailedAttempt { why, after, unknown, repeatable };
+    let failed = FailedAttempt { failure, retry_after, possibly_sent, is_deduplicated };
     match resend::next_attempt(worker, leased, failed, outgoing.record.expires_at).await? {
-        NextAttempt::Again(settlement) => Ok(settlement),
-        NextAttempt::TooLate { unknown: true } | NextAttempt::Spent { unknown: true } => possibly_delivered().await,
-        NextAttempt::TooLate { .. } | NextAttempt::Spent { .. } => undelivered(why).await,
+        NextAttempt::Retry(settlement) => Ok(settlement),
+        NextAttempt::TooLate { possibly_sent: true } | NextAttempt::Exhausted { possibly_sent: true } => {
+            possibly_delivered().await
+        }
+        NextAttempt::TooLate { .. } | NextAttempt::Exhausted { .. } => undelivered(failure).await,
     }
 }
 

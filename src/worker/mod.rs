@@ -63,9 +63,9 @@ impl Worker {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
         let permits = Arc::clone(&service.local_dispatch.permits);
         let (tasks, release) = (TaskTracker::new(), CancellationToken::new());
-        let (waiting, stepped) = (Waiting::default(), Mutex::new(Instant::now()));
+        let (waiting, step_started) = (Waiting::default(), Mutex::new(Instant::now()));
         let cx = service.background();
-        Arc::new(Self { service, cx, permits, waiting, tasks, release, step_started: stepped })
+        Arc::new(Self { service, cx, permits, waiting, tasks, release, step_started })
     }
 
     /// Time since the leasing loop began its current step: polling, leasing, or waiting for the next round.

@@ -60,8 +60,9 @@ pub(super) async fn send(
         instance.gateway.button_message(chat, subject, &ButtonMessage { text: &short, full_text: &text, label, url })
     });
     let request = button.unwrap_or_else(|| instance.gateway.text_message(chat, subject, &text));
-    let GatewayResponse { sent, after, repeatable } = send_message(worker, instance, leased, permit, request).await;
-    let (why, unknown) = match sent {
+    let GatewayResponse { result, retry_after, is_deduplicated } =
+        send_message(worker, instance, leased, permit, request).await;
+    let (failure, possibly_sent) = match result {
         SendResult::Accepted { .. } => {
             count("sent");
             return Ok(Settlement::Done);
@@ -71,27 +72,27 @@ pub(super) async fn send(
             count(refusal.as_str());
             return Ok(given_up(refusal.as_str()));
         }
-        SendResult::Retryable { reason: why } => (why, false),
-        SendResult::Unknown { reason: why } => (why, true),
+        SendResult::Retryable { reason: failure } => (failure, false),
+        SendResult::Unknown { reason: failure } => (failure, true),
     };
-    service.health.record_failure(instance.config.id, "reply", why.as_str(), service.clock.wall());
-    let failed = FailedAttempt { why, after, unknown, repeatable };
+    service.health.record_failure(instance.config.id, "reply", failure.as_str(), service.clock.wall());
+    let failed = FailedAttempt { failure, retry_after, possibly_sent, is_deduplicated };
     let next = resend::next_attempt(worker, leased, failed, leased.since + MAX_REPLY_AGE).await?;
     count(match next {
-        _ if unknown => "unknown",
+        _ if possibly_sent => "unknown",
         NextAttempt::TooLate { .. } => "too_late",
-        NextAttempt::Again(_) | NextAttempt::Spent { .. } => "retried",
+        NextAttempt::Retry(_) | NextAttempt::Exhausted { .. } => "retried",
     });
-    let why = if unknown { format!("perhaps sent, {why}") } else { why.to_string() };
+    let cause = if possibly_sent { format!("perhaps sent, {failure}") } else { failure.to_string() };
     Ok(match next {
-        NextAttempt::Again(settlement) => settlement,
-        NextAttempt::TooLate { .. } => given_up(&format!("too late, {why}")),
-        NextAttempt::Spent { .. } => given_up(&why),
+        NextAttempt::Retry(settlement) => settlement,
+        NextAttempt::TooLate { .. } => given_up(&format!("too late, {cause}")),
+        NextAttempt::Exhausted { .. } => given_up(&cause),
     })
 }
 
-fn given_up(why: &str) -> Settlement {
-    let note = format!("{}: {why}", Reason::ReplyUndeliverable);
+fn given_up(cause: &str) -> Settlement {
+    let note = format!("{}: {cause}", Reason::ReplyUndeliverable);
     Settlement::Dead { reason: DeadReason::GivenUp, note }
 }
 
