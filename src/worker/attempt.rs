@@ -5,7 +5,7 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 
-use super::{Worker, callback, code, reply, resend::AttemptNote, timer};
+use super::{Worker, callback, code, message_retry::AttemptNote, reply, timer};
 use crate::{
     domain::Verification,
     jobs::{payload::JobPayload, permits::Permit, retry::Schedule},

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Worker,
     gateway_message::{GatewayResponse, send_message},
-    resend::{self, FailedAttempt, NextAttempt},
+    message_retry::{self, FailedAttempt, NextAttempt},
 };
 use crate::{
     domain::{Channel, DeliveryFailure, Subject, Verification, VerificationId, sent_code::DeliveryReport},
@@ -110,7 +110,7 @@ pub(super) async fn send(
         return possibly_delivered().await;
     }
     let failed = FailedAttempt { failure, retry_after, possibly_sent, is_deduplicated };
-    match resend::next_attempt(worker, leased, failed, outgoing.record.expires_at).await? {
+    match message_retry::next_attempt(worker, leased, failed, outgoing.record.expires_at).await? {
         NextAttempt::Retry(settlement) => Ok(settlement),
         NextAttempt::TooLate { possibly_sent: true } | NextAttempt::Exhausted { possibly_sent: true } => {
             possibly_delivered().await

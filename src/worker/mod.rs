@@ -13,12 +13,12 @@
 mod attempt;
 mod callback;
 mod code;
+mod execution;
 mod gateway_message;
-mod lease;
+mod leasing;
+mod message_retry;
 mod reply;
-mod resend;
 mod timer;
-mod turn;
 mod waiting;
 
 use std::{
