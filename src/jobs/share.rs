@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use super::health::{AttemptOutcome, Health, MAX_CONCURRENCY, SLOW};
+use super::health::{AttemptOutcome, Health, MAX_CONCURRENCY, SLOW_ATTEMPT};
 use crate::{
     domain::InstanceId,
     store::{Lane, LaneKind},
@@ -53,11 +53,11 @@ pub(super) fn confidence(
     if lane.kind() == LaneKind::Timer {
         return LaneConfidence::Proven;
     }
-    let slow = oldest.is_some_and(|oldest| now.duration_since(oldest) > SLOW);
+    let slow = oldest.is_some_and(|oldest| now.duration_since(oldest) > SLOW_ATTEMPT);
     match health.and_then(Health::last) {
         _ if slow => LaneConfidence::Doubtful,
         None => LaneConfidence::Unknown,
-        Some(AttemptOutcome::Answered(took)) if took <= SLOW => LaneConfidence::Proven,
+        Some(AttemptOutcome::Answered(took)) if took <= SLOW_ATTEMPT => LaneConfidence::Proven,
         Some(AttemptOutcome::Answered(_) | AttemptOutcome::Failed | AttemptOutcome::Refused) => {
             LaneConfidence::Doubtful
         }
@@ -194,9 +194,9 @@ mod tests {
         let mut health = Health::default();
         assert_eq!(confidence(&lane, Some(&health), None, now), LaneConfidence::Unknown);
         let time = crate::domain::time::from_millis(0);
-        health.record(LaneKind::Callbacks, time, AttemptOutcome::Answered(SLOW), 1, 0.0);
-        assert_eq!(confidence(&lane, Some(&health), Some(now), now + SLOW), LaneConfidence::Proven);
-        assert_eq!(confidence(&lane, Some(&health), Some(now), now + 2 * SLOW), LaneConfidence::Doubtful);
+        health.record(LaneKind::Callbacks, time, AttemptOutcome::Answered(SLOW_ATTEMPT), 1, 0.0);
+        assert_eq!(confidence(&lane, Some(&health), Some(now), now + SLOW_ATTEMPT), LaneConfidence::Proven);
+        assert_eq!(confidence(&lane, Some(&health), Some(now), now + 2 * SLOW_ATTEMPT), LaneConfidence::Doubtful);
         health.record(LaneKind::Callbacks, time, AttemptOutcome::Failed, 1, 0.0);
         assert_eq!(confidence(&lane, Some(&health), None, now), LaneConfidence::Doubtful);
     }
