@@ -45,8 +45,8 @@ impl Waiting {
         let mut taken = TakenJobs::default();
         let mut lanes = self.lock();
         let Some(waiting) = lanes.get_mut(lane) else { return taken };
-        let mut place = 0;
-        while let Some(job) = waiting.get_mut(place) {
+        let mut index = 0;
+        while let Some(job) = waiting.get_mut(index) {
             let overdue = job.permit.claim_age() > MAX_WAIT;
             let begin = if overdue { StartResult::GroupBusy } else { permits.try_start(&mut job.permit) };
             let list = match begin {
@@ -54,11 +54,11 @@ impl Waiting {
                 StartResult::Started => &mut taken.startable,
                 StartResult::GroupBusy if overdue => &mut taken.overdue,
                 StartResult::GroupBusy => {
-                    place += 1;
+                    index += 1;
                     continue;
                 }
             };
-            list.extend(waiting.remove(place));
+            list.extend(waiting.remove(index));
         }
         if waiting.is_empty() {
             lanes.remove(lane);
