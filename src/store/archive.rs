@@ -110,8 +110,8 @@ impl Removal {
 #[async_trait]
 pub trait Archive: Send + Sync + 'static {
     /// The first page of [`Archive::jobs_after`].
-    async fn jobs(&self, instance: InstanceId, standing: JobState, limit: usize) -> Result<Vec<JobInfo>, StoreError> {
-        self.jobs_after(instance, standing, None, limit).await
+    async fn jobs(&self, instance: InstanceId, state: JobState, limit: usize) -> Result<Vec<JobInfo>, StoreError> {
+        self.jobs_after(instance, state, None, limit).await
     }
 
     /// Jobs of an instance, at most `limit`, strictly after `mark`: ended ones by their end, newest first; waiting ones
@@ -120,7 +120,7 @@ pub trait Archive: Send + Sync + 'static {
     async fn jobs_after(
         &self,
         instance: InstanceId,
-        standing: JobState,
+        state: JobState,
         mark: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobInfo>, StoreError>;

@@ -126,7 +126,7 @@ watched! {
     Archive {
         "jobs" jobs_after(
             instance: InstanceId,
-            standing: JobState,
+            state: JobState,
             mark: Option<&JobCursor>,
             limit: usize
         ) -> Vec<JobInfo>;

@@ -33,11 +33,11 @@ impl Archive for RedisStore {
     async fn jobs_after(
         &self,
         instance: InstanceId,
-        standing: JobState,
+        state: JobState,
         mark: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobInfo>, StoreError> {
-        let places = self.job_positions(instance, standing, mark, limit).await?;
+        let places = self.job_positions(instance, state, mark, limit).await?;
         let mut pipeline = redis::Pipeline::with_capacity(places.len());
         for place in &places {
             pipeline.add_command(read_job(place.partition, &place.id));
@@ -46,7 +46,7 @@ impl Archive for RedisStore {
         let mut jobs = Vec::with_capacity(places.len());
         for (place, value) in places.into_iter().zip(values) {
             // Deleted since it was listed, or incomplete.
-            let job = known(place, standing, from_value(value)?).filter(|(_, of)| *of == instance);
+            let job = known(place, state, from_value(value)?).filter(|(_, of)| *of == instance);
             jobs.extend(job.map(|(job, _)| job));
         }
         Ok(jobs)
@@ -69,21 +69,21 @@ impl Archive for RedisStore {
             pipeline.cmd("ZSCORE").arg(set).arg(member);
         }
         let values = self.connection.run(&mut pipeline).await?;
-        for ((standing, ..), value) in sets.into_iter().zip(values) {
+        for ((state, ..), value) in sets.into_iter().zip(values) {
             let Some(score) = from_value::<Option<f64>>(value)? else { continue };
             let place = JobPosition { partition, id: id.0.clone(), at: score_millis(score) };
-            let alive = from_millis(place.at) > self.retention_start(standing);
-            return Ok(known(place, standing, fields).filter(|(_, of)| *of == instance && alive).map(|(job, _)| job));
+            let alive = from_millis(place.at) > self.retention_start(state);
+            return Ok(known(place, state, fields).filter(|(_, of)| *of == instance && alive).map(|(job, _)| job));
         }
         Ok(None)
     }
 
     async fn purge(&self, instance: InstanceId) -> Result<(), StoreError> {
-        for standing in [JobState::Delivered, JobState::Dead] {
-            let over = self.retention_start(standing).as_millisecond();
+        for state in [JobState::Delivered, JobState::Dead] {
+            let over = self.retention_start(state).as_millisecond();
             let mut pipeline = redis::pipe();
             for partition in Partition::all() {
-                let set = ended_set(partition, instance, standing);
+                let set = ended_set(partition, instance, state);
                 pipeline.cmd("ZRANGEBYSCORE").arg(set).arg("-inf").arg(over).arg("LIMIT").arg(0).arg(MAX_PURGED);
             }
             let values = self.connection.run(&mut pipeline).await?;
@@ -91,7 +91,7 @@ impl Archive for RedisStore {
             let mut pipeline = redis::pipe();
             for (partition, value) in Partition::all().zip(values) {
                 for id in from_value::<Vec<String>>(value)? {
-                    pipeline.cmd("ZREM").arg(ended_set(partition, instance, standing)).arg(&id);
+                    pipeline.cmd("ZREM").arg(ended_set(partition, instance, state)).arg(&id);
                     pipeline.cmd("HDEL").arg(key::jobs(partition)).arg(fields_of(&id).as_slice());
                 }
             }
@@ -175,8 +175,8 @@ impl Archive for RedisStore {
 
 impl RedisStore {
     /// Jobs that ended before this are no longer listed.
-    pub(super) fn retention_start(&self, standing: JobState) -> Timestamp {
-        match standing {
+    pub(super) fn retention_start(&self, state: JobState) -> Timestamp {
+        match state {
             JobState::Waiting => Timestamp::MIN,
             JobState::Delivered => self.time.now() - DELIVERED_RETENTION,
             JobState::Dead => self.time.now() - DEAD_RETENTION,
@@ -202,13 +202,13 @@ fn read_job(partition: Partition, id: &str) -> Cmd {
     cmd
 }
 
-fn known(place: JobPosition, standing: JobState, (job, state): JobFields) -> Option<(JobInfo, InstanceId)> {
+fn known(place: JobPosition, state: JobState, (job, progress): JobFields) -> Option<(JobInfo, InstanceId)> {
     let StoredJob { since, instance, lane, body } = parse::parse_job(job?)?;
-    let state = state.unwrap_or_else(|| "0 0 0 ".to_owned());
-    let mut words = state.splitn(4, ' ').skip(1);
+    let progress = progress.unwrap_or_else(|| "0 0 0 ".to_owned());
+    let mut words = progress.splitn(4, ' ').skip(1);
     let attempts = words.next()?.parse().ok()?;
     let note = words.nth(1).unwrap_or_default().to_owned();
     let JobPosition { partition, id, at } = place;
     let at = from_millis(at);
-    Some((JobInfo { partition, id: JobId(id), lane, state: standing, attempts, since, at, note, body }, instance))
+    Some((JobInfo { partition, id: JobId(id), lane, state, attempts, since, at, note, body }, instance))
 }

@@ -41,21 +41,21 @@ impl RedisStore {
     pub(super) async fn job_positions(
         &self,
         instance: InstanceId,
-        standing: JobState,
+        state: JobState,
         mark: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobPosition>, StoreError> {
-        let mut places = match standing {
+        let mut places = match state {
             JobState::Waiting => self.waiting_positions(instance, mark, limit).await?,
-            JobState::Delivered | JobState::Dead => self.ended_positions(instance, standing, mark, limit).await?,
+            JobState::Delivered | JobState::Dead => self.ended_positions(instance, state, mark, limit).await?,
         };
         places.sort_by(|one, other| one.order().cmp(&other.order()));
-        if standing != JobState::Waiting {
+        if state != JobState::Waiting {
             places.reverse();
         }
         if let Some(mark) = mark {
             let last = (mark.at.as_millisecond(), mark.partition.index(), mark.id.0.as_str());
-            places.retain(|place| match standing {
+            places.retain(|place| match state {
                 JobState::Waiting => place.order() > last,
                 JobState::Delivered | JobState::Dead => place.order() < last,
             });
@@ -67,16 +67,16 @@ impl RedisStore {
     async fn ended_positions(
         &self,
         instance: InstanceId,
-        standing: JobState,
+        state: JobState,
         mark: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobPosition>, StoreError> {
-        let over = self.retention_start(standing).as_millisecond();
+        let over = self.retention_start(state).as_millisecond();
         let newest = mark.map_or_else(|| "+inf".to_owned(), |mark| mark.at.as_millisecond().to_string());
         let limit = with_ties(mark, limit);
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
-            let set = ended_set(partition, instance, standing);
+            let set = ended_set(partition, instance, state);
             pipeline.cmd("ZREVRANGEBYSCORE").arg(set).arg(&newest).arg(format!("({over}")).arg("WITHSCORES");
             pipeline.arg("LIMIT").arg(0).arg(limit);
         }
@@ -122,8 +122,8 @@ fn with_ties(mark: Option<&JobCursor>, limit: usize) -> usize {
     if mark.is_some() { limit + MAX_TIES } else { limit }
 }
 
-pub(super) fn ended_set(partition: Partition, instance: InstanceId, standing: JobState) -> String {
-    match standing {
+pub(super) fn ended_set(partition: Partition, instance: InstanceId, state: JobState) -> String {
+    match state {
         JobState::Delivered => key::delivered(partition, instance),
         JobState::Waiting | JobState::Dead => key::dead(partition, instance),
     }
