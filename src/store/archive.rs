@@ -59,7 +59,7 @@ pub struct JobCursor {
 }
 
 impl JobInfo {
-    pub fn mark(&self) -> JobCursor {
+    pub fn cursor(&self) -> JobCursor {
         JobCursor { at: self.at, partition: self.partition, id: self.id.clone() }
     }
 }
@@ -114,14 +114,14 @@ pub trait Archive: Send + Sync + 'static {
         self.jobs_after(instance, state, None, limit).await
     }
 
-    /// Jobs of an instance, at most `limit`, strictly after `mark`: ended ones by their end, newest first; waiting ones
+    /// Jobs of an instance, at most `limit`, strictly after `cursor`: ended ones by their end, newest first; waiting ones
     /// by their next attempt, soonest first, and only callbacks. A job that is retried while a reader pages on can
     /// appear again.
     async fn jobs_after(
         &self,
         instance: InstanceId,
         state: JobState,
-        mark: Option<&JobCursor>,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobInfo>, StoreError>;
 

@@ -127,7 +127,7 @@ watched! {
         "jobs" jobs_after(
             instance: InstanceId,
             state: JobState,
-            mark: Option<&JobCursor>,
+            cursor: Option<&JobCursor>,
             limit: usize
         ) -> Vec<JobInfo>;
         "job" job(instance: InstanceId, partition: Partition, id: &JobId) -> Option<JobInfo>;

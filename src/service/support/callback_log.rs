@@ -85,7 +85,10 @@ impl Service {
             // Ended jobs include replies, which are not listed, so a full page may show fewer callbacks.
             room -= jobs.len();
             if room == 0 {
-                return Ok((callbacks, jobs.last().map(|job| CallbackCursor { status: listed, position: job.mark() })));
+                return Ok((
+                    callbacks,
+                    jobs.last().map(|job| CallbackCursor { status: listed, position: job.cursor() }),
+                ));
             }
         }
         Ok((callbacks, None))

@@ -27,11 +27,11 @@ impl Archive for EmbeddedStore {
         &self,
         instance: InstanceId,
         state: JobState,
-        mark: Option<&JobCursor>,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobInfo>, StoreError> {
-        let (now, mark) = (self.time.millis(), mark.cloned());
-        self.readers.run(move |connection| jobs(connection, now, instance, state, mark.as_ref(), limit)).await
+        let (now, cursor) = (self.time.millis(), cursor.cloned());
+        self.readers.run(move |connection| jobs(connection, now, instance, state, cursor.as_ref(), limit)).await
     }
 
     async fn job(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<Option<JobInfo>, StoreError> {
@@ -135,7 +135,7 @@ fn jobs(
     now: i64,
     instance: InstanceId,
     state: JobState,
-    mark: Option<&JobCursor>,
+    cursor: Option<&JobCursor>,
     limit: usize,
 ) -> rusqlite::Result<Vec<JobInfo>> {
     let which = match state {
@@ -148,8 +148,8 @@ fn jobs(
     };
     let sql = format!("SELECT {COLUMNS} FROM jobs WHERE instance = ?1 AND {which} LIMIT ?3");
     let mut statement = connection.prepare_cached(&sql)?;
-    let (at, partition, id) = match mark {
-        Some(mark) => (Some(mark.at.as_millisecond()), mark.partition.index(), mark.id.0.as_str()),
+    let (at, partition, id) = match cursor {
+        Some(cursor) => (Some(cursor.at.as_millisecond()), cursor.partition.index(), cursor.id.0.as_str()),
         None => (None, 0, ""),
     };
     let values = params![instance.simple(), forgotten(now, state), rows(limit), at, partition, id];

@@ -34,10 +34,10 @@ impl Archive for RedisStore {
         &self,
         instance: InstanceId,
         state: JobState,
-        mark: Option<&JobCursor>,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobInfo>, StoreError> {
-        let places = self.job_positions(instance, state, mark, limit).await?;
+        let places = self.job_positions(instance, state, cursor, limit).await?;
         let mut pipeline = redis::Pipeline::with_capacity(places.len());
         for place in &places {
             pipeline.add_command(read_job(place.partition, &place.id));

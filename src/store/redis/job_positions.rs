@@ -42,19 +42,19 @@ impl RedisStore {
         &self,
         instance: InstanceId,
         state: JobState,
-        mark: Option<&JobCursor>,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobPosition>, StoreError> {
         let mut places = match state {
-            JobState::Waiting => self.waiting_positions(instance, mark, limit).await?,
-            JobState::Delivered | JobState::Dead => self.ended_positions(instance, state, mark, limit).await?,
+            JobState::Waiting => self.waiting_positions(instance, cursor, limit).await?,
+            JobState::Delivered | JobState::Dead => self.ended_positions(instance, state, cursor, limit).await?,
         };
         places.sort_by(|one, other| one.order().cmp(&other.order()));
         if state != JobState::Waiting {
             places.reverse();
         }
-        if let Some(mark) = mark {
-            let last = (mark.at.as_millisecond(), mark.partition.index(), mark.id.0.as_str());
+        if let Some(cursor) = cursor {
+            let last = (cursor.at.as_millisecond(), cursor.partition.index(), cursor.id.0.as_str());
             places.retain(|place| match state {
                 JobState::Waiting => place.order() > last,
                 JobState::Delivered | JobState::Dead => place.order() < last,
@@ -68,12 +68,12 @@ impl RedisStore {
         &self,
         instance: InstanceId,
         state: JobState,
-        mark: Option<&JobCursor>,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobPosition>, StoreError> {
         let over = self.retention_start(state).as_millisecond();
-        let newest = mark.map_or_else(|| "+inf".to_owned(), |mark| mark.at.as_millisecond().to_string());
-        let limit = with_ties(mark, limit);
+        let newest = cursor.map_or_else(|| "+inf".to_owned(), |cursor| cursor.at.as_millisecond().to_string());
+        let limit = with_ties(cursor, limit);
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
             let set = ended_set(partition, instance, state);
@@ -87,7 +87,7 @@ impl RedisStore {
     async fn waiting_positions(
         &self,
         instance: InstanceId,
-        mark: Option<&JobCursor>,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobPosition>, StoreError> {
         let mut pipeline = redis::pipe();
@@ -100,8 +100,8 @@ impl RedisStore {
             let ours = |lane: &Lane| lane.kind() == LaneKind::Callbacks && lane.instance() == Some(instance);
             queues.extend(lanes.filter(ours).map(|lane| (partition, lane)));
         }
-        let first = mark.map_or_else(|| "-inf".to_owned(), |mark| mark.at.as_millisecond().to_string());
-        let limit = with_ties(mark, limit);
+        let first = cursor.map_or_else(|| "-inf".to_owned(), |cursor| cursor.at.as_millisecond().to_string());
+        let limit = with_ties(cursor, limit);
         let mut pipeline = redis::pipe();
         for (partition, lane) in &queues {
             pipeline.cmd("ZRANGEBYSCORE").arg(key::queue(*partition, lane)).arg(&first).arg("+inf");
@@ -118,8 +118,8 @@ impl RedisStore {
 }
 
 /// Jobs with the same time as `mark` are read again.
-fn with_ties(mark: Option<&JobCursor>, limit: usize) -> usize {
-    if mark.is_some() { limit + MAX_TIES } else { limit }
+fn with_ties(cursor: Option<&JobCursor>, limit: usize) -> usize {
+    if cursor.is_some() { limit + MAX_TIES } else { limit }
 }
 
 pub(super) fn ended_set(partition: Partition, instance: InstanceId, state: JobState) -> String {

@@ -119,7 +119,7 @@ pub(super) async fn waiting_callbacks_are_listed_without_a_lease(store: &dyn Sto
 async fn walk(store: &dyn Store, state: JobState, size: usize) -> Vec<JobInfo> {
     let mut all: Vec<JobInfo> = Vec::new();
     loop {
-        let mark = all.last().map(JobInfo::mark);
+        let mark = all.last().map(JobInfo::cursor);
         let page = store.jobs_after(job("").instance, state, mark.as_ref(), size).await.unwrap();
         let full = page.len() == size;
         all.extend(page);
