@@ -45,23 +45,23 @@ impl RedisStore {
         cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobPosition>, StoreError> {
-        let mut places = match state {
+        let mut positions = match state {
             JobState::Waiting => self.waiting_positions(instance, cursor, limit).await?,
             JobState::Delivered | JobState::Dead => self.ended_positions(instance, state, cursor, limit).await?,
         };
-        places.sort_by(|one, other| one.order().cmp(&other.order()));
+        positions.sort_by(|one, other| one.order().cmp(&other.order()));
         if state != JobState::Waiting {
-            places.reverse();
+            positions.reverse();
         }
         if let Some(cursor) = cursor {
             let last = (cursor.at.as_millisecond(), cursor.partition.index(), cursor.id.0.as_str());
-            places.retain(|place| match state {
-                JobState::Waiting => place.order() > last,
-                JobState::Delivered | JobState::Dead => place.order() < last,
+            positions.retain(|position| match state {
+                JobState::Waiting => position.order() > last,
+                JobState::Delivered | JobState::Dead => position.order() < last,
             });
         }
-        places.truncate(limit);
-        Ok(places)
+        positions.truncate(limit);
+        Ok(positions)
     }
 
     async fn ended_positions(
@@ -130,12 +130,12 @@ pub(super) fn ended_set(partition: Partition, instance: InstanceId, state: JobSt
 }
 
 fn read_positions(values: impl Iterator<Item = (Partition, Value)>) -> Result<Vec<JobPosition>, StoreError> {
-    let mut places = Vec::new();
+    let mut positions = Vec::new();
     for (partition, value) in values {
         let rows: Vec<(String, f64)> = from_value(value)?;
-        places.extend(rows.into_iter().map(|(id, score)| JobPosition { partition, id, at: score_millis(score) }));
+        positions.extend(rows.into_iter().map(|(id, score)| JobPosition { partition, id, at: score_millis(score) }));
     }
-    Ok(places)
+    Ok(positions)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]
