@@ -123,8 +123,8 @@ impl Buckets {
         while !waiting.is_empty() {
             match self.take_batch(&key, waiting.len()).await {
                 Ok((taken, buckets)) => {
-                    for (place, waiting) in (0..).zip(waiting) {
-                        let allowances = buckets.iter().map(|bucket| bucket.allowance(taken, place)).collect();
+                    for (index, waiting) in (0..).zip(waiting) {
+                        let allowances = buckets.iter().map(|bucket| bucket.allowance(taken, index)).collect();
                         // The caller may have been dropped.
                         let _ = waiting.send(Ok(allowances));
                     }
@@ -175,9 +175,9 @@ struct BucketReply {
 
 impl BucketReply {
     /// The result for the request at `place` in a batch that got `taken` units.
-    fn allowance(self, taken: i64, place: i64) -> Allowance {
-        let left = if place < taken { self.units - place - 1 } else { self.units - taken };
-        if place < taken || left > 0 {
+    fn allowance(self, taken: i64, index: i64) -> Allowance {
+        let left = if index < taken { self.units - index - 1 } else { self.units - taken };
+        if index < taken || left > 0 {
             Allowance::Allowed { remaining: u32::try_from(left).unwrap_or(u32::MAX) }
         } else {
             Allowance::Exhausted { retry_after: Duration::from_micros(self.wait_micros.unsigned_abs()) }

@@ -41,7 +41,7 @@ impl RedisStore {
         let all_failed = answers.iter().all(Result::is_err);
         for (batch, answer) in batches.iter().zip(answers) {
             match answer {
-                Ok(answers) => batch.iter().zip(answers).for_each(|((place, _), answer)| granted[*place] = answer),
+                Ok(answers) => batch.iter().zip(answers).for_each(|((index, _), answer)| granted[*index] = answer),
                 Err(error) if all_failed => return Err(error),
                 // The jobs that other masters have leased to us must be worked on.
                 Err(error) => tracing::debug!(%error, "jobs of some partitions could not be leased; trying again"),
@@ -53,9 +53,9 @@ impl RedisStore {
     fn batches<'a>(&self, requests: &'a [LeaseRequest]) -> Vec<Batch<'a>> {
         let apart = self.connection.has_many_masters();
         let mut batches: BTreeMap<_, Batch<'a>> = BTreeMap::new();
-        for (place, request) in requests.iter().enumerate() {
+        for (index, request) in requests.iter().enumerate() {
             let partition = apart.then_some(request.partition);
-            batches.entry((request.lane == Lane::timer(), partition)).or_default().push((place, request));
+            batches.entry((request.lane == Lane::timer(), partition)).or_default().push((index, request));
         }
         let sorted = batches.into_values().map(|mut batch| {
             batch.sort_by_key(|(_, request)| &request.lane);
@@ -78,7 +78,7 @@ impl RedisStore {
     }
 
     /// Leases nothing unless `takes`.
-    fn lease_jobs_command(&self, grant: &str, batch: &[(usize, &LeaseRequest)], takes: bool) -> Cmd {
+    fn lease_jobs_command(&self, grant: &str, batch: &[(usize, &LeaseRequest)], lease: bool) -> Cmd {
         let queues = batch.iter().flat_map(|(_, LeaseRequest { partition, lane, .. })| {
             [
                 key::lanes(*partition),
@@ -95,7 +95,7 @@ impl RedisStore {
             let (_, LeaseRequest { lane: name, busy, .. }) = lane[0];
             cmd.arg(&name.0).arg(busy.len()).arg(&busy[..]).arg(lane.len());
             for (_, request) in lane {
-                cmd.arg(if takes { request.limit } else { 0 });
+                cmd.arg(if lease { request.limit } else { 0 });
             }
         }
         cmd
@@ -116,14 +116,14 @@ impl RedisStore {
     }
 
     /// Leases nothing unless `takes`.
-    fn lease_timers_command(&self, grant: &str, batch: &[(usize, &LeaseRequest)], takes: bool) -> Cmd {
+    fn lease_timers_command(&self, grant: &str, batch: &[(usize, &LeaseRequest)], lease: bool) -> Cmd {
         let sets = batch.iter().map(|(_, request)| request.partition);
         let sets = sets.flat_map(|partition| [key::timers(partition), key::leases(partition)]);
         let keys: Vec<String> = std::iter::once(grant.to_owned()).chain(sets).collect();
         let mut cmd = script::LEASE_TIMERS.call(&keys);
         cmd.arg(self.time.test_offset_millis()).arg(millis(LEASE_DURATION)).arg(TIMER);
         for (_, request) in batch {
-            cmd.arg(if takes { request.limit } else { 0 });
+            cmd.arg(if lease { request.limit } else { 0 });
         }
         cmd
     }

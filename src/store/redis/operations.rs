@@ -93,7 +93,7 @@ impl Operations for RedisStore {
         let mut kinds = BTreeMap::new();
         let mut held_lanes = HashSet::new();
         let mut jobs = redis::pipe();
-        let mut asked = Vec::new();
+        let mut queried = Vec::new();
         for (partition, lane) in &queues {
             let hold = from_value::<Option<i64>>(next())?.map(from_millis).filter(|until| *until <= now + MAX_HOLD);
             let depth: u64 = from_value(next())?;
@@ -111,12 +111,12 @@ impl Operations for RedisStore {
             if *lane != Lane::timer() {
                 for id in front.iter().map(|(id, _)| id).chain(&back) {
                     jobs.cmd("HGET").arg(key::jobs(*partition)).arg(id);
-                    asked.push(lane.kind().as_str());
+                    queried.push(lane.kind().as_str());
                 }
             }
         }
-        let values = if asked.is_empty() { Vec::new() } else { self.connection.run(&mut jobs).await? };
-        for (kind, value) in asked.into_iter().zip(values) {
+        let values = if queried.is_empty() { Vec::new() } else { self.connection.run(&mut jobs).await? };
+        for (kind, value) in queried.into_iter().zip(values) {
             // `None` if it was settled meanwhile.
             let job: Option<Vec<u8>> = from_value(value)?;
             if let (Some(kept), Some(backlog)) = (job.and_then(parse::parse_job), kinds.get_mut(kind)) {
