@@ -91,7 +91,7 @@ macro_rules! watched {
 watched! {
     Records {
         "load" load(id: RecordId) -> Option<StoredRecord>, keys;
-        "find" find(peek: Option<&BucketRequest>, places: &[Locator]) -> FindResult, keys;
+        "find" find(peek: Option<&BucketRequest>, locators: &[Locator]) -> FindResult, keys;
         "commit" commit(change: &Change) -> CommitOutcome, keys;
         "list" list(lists: &[Index], after: Option<&Position>, limit: usize) -> Vec<StoredRecord>, keys;
     }

@@ -181,7 +181,7 @@ pub trait Records: Send + Sync + 'static {
 
     /// Loads the records at these locators. In the same round trip, checks whether `peek` has a unit left without
     /// taking it.
-    async fn find(&self, peek: Option<&BucketRequest>, places: &[Locator]) -> Result<FindResult, StoreError>;
+    async fn find(&self, peek: Option<&BucketRequest>, locators: &[Locator]) -> Result<FindResult, StoreError>;
 
     /// Writes a decision. `Applied` means durable in the configured mode. Repeating a change whose outcome is unknown
     /// is safe: it conflicts with itself.

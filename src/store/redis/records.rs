@@ -39,16 +39,16 @@ impl Records for RedisStore {
         Ok(self.read(id.locator(), value)?.filter(|stored| stored.id == id))
     }
 
-    async fn find(&self, peek: Option<&BucketRequest>, places: &[Locator]) -> Result<FindResult, StoreError> {
-        let record = |place: &Locator| parse::read_record(&key::record(*place));
+    async fn find(&self, peek: Option<&BucketRequest>, locators: &[Locator]) -> Result<FindResult, StoreError> {
+        let record = |locator: &Locator| parse::read_record(&key::record(*locator));
         let bucket = |take: &BucketRequest| redis::Cmd::get(key::bucket(take.partition, &take.bucket));
-        let cmds = places.iter().map(record).chain(peek.map(bucket)).collect();
+        let cmds = locators.iter().map(record).chain(peek.map(bucket)).collect();
         let mut values = self.connection.read(cmds).await?;
         let allowance = match peek {
             Some(take) => Some(self.buckets.decode_peek(take, values.pop().unwrap_or(Value::Nil))?),
             None => None,
         };
-        let records = places.iter().zip(values).map(|(place, value)| self.read(*place, from_value(value)?));
+        let records = locators.iter().zip(values).map(|(locator, value)| self.read(*locator, from_value(value)?));
         let records = records.collect::<Result<_, _>>()?;
         Ok(FindResult { allowance, records })
     }
