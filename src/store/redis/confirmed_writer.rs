@@ -246,7 +246,7 @@ impl BatchSender {
         };
         if !confirmed && !undone && self.node.is_replaced(&line).await {
             moved = true;
-            line.address.iter().for_each(|place| self.node.avoid(place));
+            line.address.iter().for_each(|address| self.node.avoid(address));
         }
         if !moved && !values.iter().chain(&replicas).any(broken) {
             self.line = Some(line);

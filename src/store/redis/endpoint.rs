@@ -207,8 +207,8 @@ async fn peers(sentinel: ConnectionInfo, master: &str) -> RedisResult<Vec<HostPo
         pipeline.cmd("SENTINEL").arg(about).arg(master);
     }
     let replies: Vec<Vec<HashMap<String, String>>> = pipeline.query_async(&mut connection).await?;
-    let place = |one: HashMap<String, String>| Some((one.get("ip")?.clone(), one.get("port")?.parse().ok()?));
-    Ok(replies.into_iter().flatten().filter_map(place).collect())
+    let address = |one: HashMap<String, String>| Some((one.get("ip")?.clone(), one.get("port")?.parse().ok()?));
+    Ok(replies.into_iter().flatten().filter_map(address).collect())
 }
 
 /// Bounds an attempt, so that a host that drops packets does not delay the others.
@@ -225,8 +225,8 @@ pub(super) fn has_no_master(error: &RedisError) -> bool {
 
 /// `[USER:PASSWORD@]HOST:PORT,HOST:PORT/MASTER[/DB][?sentinel_user=…&sentinel_password=…]`
 fn parse_sentinel_url(scheme: &str, rest: &str) -> Option<Endpoint> {
-    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (authority, path) = place.split_once('/')?;
+    let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = location.split_once('/')?;
     let (credentials, hosts) = authority.rsplit_once('@').map_or(("", authority), |(before, hosts)| (before, hosts));
     let (master, database) = path.split_once('/').unwrap_or((path, "0"));
     let database: u32 = database.trim_end_matches('/').parse().ok()?;

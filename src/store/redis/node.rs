@@ -165,8 +165,8 @@ impl Node {
         let (source, left, by_run) = (self.endpoint(), self.avoided(), self.reads_run_id);
         let reached = Arc::clone(&self.last_address);
         let dial = tokio::spawn(async move {
-            let (mut connection, place) = source.dial(left.as_ref()).await?;
-            reached.store(place.map(Arc::new));
+            let (mut connection, address) = source.dial(left.as_ref()).await?;
+            reached.store(address.map(Arc::new));
             let run = if by_run { run_id(&mut connection).await? } else { RunId::default() };
             Ok((connection, run))
         });
@@ -196,17 +196,17 @@ impl Node {
     }
 
     /// Abandons the master at `place` for as long as Sentinels name another one.
-    pub(super) fn avoid(&self, place: &HostPort) {
+    pub(super) fn avoid(&self, address: &HostPort) {
         {
             let mut left = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
-            let again = left.as_ref().is_some_and(|(known, at)| known == place && at.elapsed() < AVOID_DURATION);
+            let again = left.as_ref().is_some_and(|(known, at)| known == address && at.elapsed() < AVOID_DURATION);
             if again {
                 return;
             }
-            *left = Some((place.clone(), Instant::now()));
+            *left = Some((address.clone(), Instant::now()));
         }
         tracing::info!(
-            left = format!("{}:{}", place.0, place.1),
+            left = format!("{}:{}", address.0, address.1),
             "Redis failed over: the Sentinels name another master; connecting to it"
         );
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -237,7 +237,7 @@ impl Node {
 
     fn avoided(&self) -> Option<HostPort> {
         let left = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
-        left.as_ref().filter(|(_, at)| at.elapsed() < AVOID_DURATION).map(|(place, _)| place.clone())
+        left.as_ref().filter(|(_, at)| at.elapsed() < AVOID_DURATION).map(|(address, _)| address.clone())
     }
 
     fn discard(&self, generation: u64) {

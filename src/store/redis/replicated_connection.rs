@@ -29,10 +29,10 @@ pub(super) struct ReplicatedConnection {
 
 impl ReplicatedConnection {
     pub(super) async fn open(node: &Node) -> RedisResult<Self> {
-        let (mut connection, place) = node.dial_dedicated().await?;
+        let (mut connection, address) = node.dial_dedicated().await?;
         let run = run_id(&mut connection).await?;
         let counted = Instant::now();
-        let mut line = Self { connection, address: place, run_id: run, replicas: 0, fewer_since: None, counted };
+        let mut line = Self { connection, address, run_id: run, replicas: 0, fewer_since: None, counted };
         line.recount().await?;
         Ok(line)
     }
