@@ -186,16 +186,16 @@ impl Node {
         self.endpoint().client(self.avoided().as_ref()).await
     }
 
-    /// Whether a Sentinel names another master than the one `line` is connected to.
-    pub(super) async fn is_replaced(&self, line: &ReplicatedConnection) -> bool {
+    /// Whether a Sentinel names another master than the one `replicated` is connected to.
+    pub(super) async fn is_replaced(&self, replicated: &ReplicatedConnection) -> bool {
         if self.endpoint().address().is_some() {
             return false;
         }
-        let asked = tokio::time::timeout(SENTINEL_TIMEOUT, self.endpoint().client(line.address.as_ref())).await;
-        matches!(asked, Ok(Ok(client)) if host_port(client.get_connection_info().addr()) != line.address)
+        let asked = tokio::time::timeout(SENTINEL_TIMEOUT, self.endpoint().client(replicated.address.as_ref())).await;
+        matches!(asked, Ok(Ok(client)) if host_port(client.get_connection_info().addr()) != replicated.address)
     }
 
-    /// Abandons the master at `place` for as long as Sentinels name another one.
+    /// Abandons the master at `address` for as long as Sentinels name another one.
     pub(super) fn avoid(&self, address: &HostPort) {
         {
             let mut left = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);

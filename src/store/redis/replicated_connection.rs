@@ -32,9 +32,9 @@ impl ReplicatedConnection {
         let (mut connection, address) = node.dial_dedicated().await?;
         let run = run_id(&mut connection).await?;
         let counted = Instant::now();
-        let mut line = Self { connection, address, run_id: run, replicas: 0, fewer_since: None, counted };
-        line.recount().await?;
-        Ok(line)
+        let mut replicated = Self { connection, address, run_id: run, replicas: 0, fewer_since: None, counted };
+        replicated.recount().await?;
+        Ok(replicated)
     }
 
     /// Counts the replicas. An error if the server is not a master.
