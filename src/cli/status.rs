@@ -86,7 +86,7 @@ pub(super) fn missing_keys(config: &Config) -> Result<Vec<MasterStatus>, Command
     let status = read(&super::serve::runtime()?.block_on(fetch(&listener(config)))?)?;
     let here = KeyRing::new(&config.keys.0).map_or_else(Vec::new, |ring| ring.fingerprints());
     let is_here = |master: &MasterStatus| here.iter().any(|own| own.starts_with(&master.fingerprint));
-    Ok(status.keys.masters.into_iter().filter(|master| !master.over && !is_here(master)).collect())
+    Ok(status.keys.masters.into_iter().filter(|master| !master.removable && !is_here(master)).collect())
 }
 
 fn read(body: &[u8]) -> anyhow::Result<Status> {
@@ -190,21 +190,21 @@ fn store_lines(store: &StoreStatus) -> Vec<String> {
 }
 
 fn key_lines(keys: &KeysStatus) -> Vec<String> {
-    let KeysStatus { look_up, look_up_since, previous_until, asked, lacks, masters } = keys;
+    let KeysStatus { look_up, look_up_since, previous_until, requested, missing, masters } = keys;
     let since = look_up_since.as_deref().unwrap_or("not known yet");
     let mut lines = vec![format!("keys     look-up key {look_up} since {since}")];
     let mut more = |text: String| lines.push(format!("         {text}"));
     if let Some(until) = previous_until {
         more(format!("it is being replaced: the previous one is used as well until {until}"));
-        if asked > look_up {
-            more(format!("look-up key {asked} is requested, and is created after that"));
+        if requested > look_up {
+            more(format!("look-up key {requested} is requested, and is created after that"));
         }
     }
-    if let Some(why) = lacks {
+    if let Some(why) = missing {
         more(format!("!! this replica finds no records: {}", printable(why)));
     }
-    for MasterStatus { fingerprint, makes, here, needed_until, over } in masters {
-        more(match (makes, here, over) {
+    for MasterStatus { fingerprint, current, present, needed_until, removable } in masters {
+        more(match (current, present, removable) {
             (true, ..) => format!("{fingerprint} makes"),
             (_, true, true) => format!("{fingerprint} can be removed from key_file"),
             (_, true, false) => {

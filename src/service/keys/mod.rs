@@ -54,9 +54,9 @@ pub struct KeysStatus {
     /// Until then, the previous look-up key is used as well; `null` if no change is in progress.
     pub previous_until: Option<String>,
     /// `look_up_key_number` of the configuration.
-    pub asked: u32,
+    pub requested: u32,
     /// Which key is missing in `key_file`, so that this replica can find nothing; `null` if none is.
-    pub lacks: Option<String>,
+    pub missing: Option<String>,
     /// By last use, the latest first.
     pub masters: Vec<MasterStatus>,
 }
@@ -66,13 +66,13 @@ pub struct KeysStatus {
 pub struct MasterStatus {
     pub fingerprint: String,
     /// It is the current key of this replica.
-    pub makes: bool,
+    pub current: bool,
     /// It is in `key_file`.
-    pub here: bool,
+    pub present: bool,
     /// Until then, values made with it may be requested.
     pub needed_until: String,
     /// That time has passed: the key can be removed.
-    pub over: bool,
+    pub removable: bool,
 }
 
 impl KeyState {
@@ -93,8 +93,10 @@ impl Service {
     pub async fn prepare_keys(&self) -> Result<(), StoreError> {
         let meta = self.load_look_up_keys().await?;
         self.record_key_use(&self.keys, &meta).await?;
-        let lacks =
-            self.master_statuses(recorded_masters(&meta)).into_iter().filter(|master| !master.here && !master.over);
+        let lacks = self
+            .master_statuses(recorded_masters(&meta))
+            .into_iter()
+            .filter(|master| !master.present && !master.removable);
         for MasterStatus { fingerprint, needed_until, .. } in lacks {
             tracing::warn!(fingerprint, needed_until, "key_file lacks a key; what it made is lost");
         }
@@ -143,8 +145,8 @@ impl Service {
             look_up: known.as_ref().map_or(0, |known| known.number),
             look_up_since: known.as_ref().map(|known| rfc3339(known.since)),
             previous_until: known.as_ref().and_then(|known| known.until).map(rfc3339),
-            asked: self.key_state.requested(),
-            lacks: self.missing_key(),
+            requested: self.key_state.requested(),
+            missing: self.missing_key(),
             masters: self.master_statuses(self.key_state.masters.load().iter().map(|(one, at)| (one.as_str(), *at))),
         }
     }
@@ -154,10 +156,10 @@ impl Service {
         let (ours, now, life) = (self.keys.fingerprints(), self.now(), self.look_up_lifetime());
         let status = |(fingerprint, at): (&str, Timestamp)| MasterStatus {
             fingerprint: short_fingerprint(fingerprint).to_owned(),
-            makes: ours.first().is_some_and(|own| own == fingerprint),
-            here: ours.iter().any(|own| own == fingerprint),
+            current: ours.first().is_some_and(|own| own == fingerprint),
+            present: ours.iter().any(|own| own == fingerprint),
             needed_until: rfc3339(at + life),
-            over: now >= at + life,
+            removable: now >= at + life,
         };
         let mut masters: Vec<(Timestamp, MasterStatus)> = makers.map(|maker| (maker.1, status(maker))).collect();
         masters.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
