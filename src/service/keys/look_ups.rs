@@ -216,7 +216,7 @@ impl Service {
             return Err(super::unknown_keys_error(lacking.masters.iter().map(String::as_str)));
         };
         if self.is_used_by_others(lacking.number) || self.now() >= lacking.at + REPLICA_LAG {
-            self.key_state.gate.shut(lacking.message());
+            self.key_state.gate.close(lacking.message());
         } else {
             tracing::warn!(number = own.number, "{}; look-ups go on with the one before", lacking.message());
         }

@@ -37,7 +37,7 @@ type Meta = HashMap<String, String>;
 /// What this process knows about the keys that the store names.
 #[derive(Default)]
 pub struct KeyState {
-    /// Shut while this process lacks a look-up key, because it would then miss records.
+    /// Closed while this process lacks a look-up key, because it would then miss records.
     pub gate: KeyGate,
     /// Number of the look-up key that the configuration asks for.
     requested: AtomicU32,
@@ -93,11 +93,11 @@ impl Service {
     pub async fn prepare_keys(&self) -> Result<(), StoreError> {
         let meta = self.load_look_up_keys().await?;
         self.record_key_use(&self.keys, &meta).await?;
-        let lacks = self
+        let missing = self
             .master_statuses(recorded_masters(&meta))
             .into_iter()
             .filter(|master| !master.present && !master.removable);
-        for MasterStatus { fingerprint, needed_until, .. } in lacks {
+        for MasterStatus { fingerprint, needed_until, .. } in missing {
             tracing::warn!(fingerprint, needed_until, "key_file lacks a key; what it made is lost");
         }
         Ok(())
@@ -133,8 +133,8 @@ impl Service {
         let meta = self.load_look_up_keys().await?;
         self.record_key_use(&self.keys, &meta).await?;
         self.key_state.masters.store(Arc::new(recorded_masters(&meta).map(|(one, at)| (one.to_owned(), at)).collect()));
-        let lacks = self.missing_masters(&meta).count() + usize::from(self.key_state.gate.lacks().is_some());
-        self.metrics.keys_missing.set(i64::try_from(lacks).unwrap_or(i64::MAX));
+        let missing = self.missing_masters(&meta).count() + usize::from(self.key_state.gate.missing_key().is_some());
+        self.metrics.keys_missing.set(i64::try_from(missing).unwrap_or(i64::MAX));
         Ok(())
     }
 
@@ -168,7 +168,7 @@ impl Service {
 
     /// Which key this process lacks, so that it can find nothing while other replicas can.
     pub fn missing_key(&self) -> Option<String> {
-        self.key_state.gate.lacks().map(|why| why.as_str().to_owned())
+        self.key_state.gate.missing_key().map(|why| why.as_str().to_owned())
     }
 
     /// Fails while this process lacks a key that may have made the value. To be called before a value is reported as
