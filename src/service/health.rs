@@ -79,7 +79,7 @@ pub struct RecentFailure {
 impl HeartbeatBody {
     /// A heartbeat with its body. One of a later version may be unreadable; it then counts as empty.
     pub(crate) fn of(heartbeat: ReplicaHeartbeat) -> (ReplicaHeartbeat, Self) {
-        let body = serde_json::from_str(&heartbeat.words).unwrap_or_default();
+        let body = serde_json::from_str(&heartbeat.body).unwrap_or_default();
         (heartbeat, body)
     }
 }

@@ -39,7 +39,7 @@ pub struct ReplicaHeartbeat {
     pub replica: String,
     pub at: Timestamp,
     /// Opaque to the store.
-    pub words: String,
+    pub body: String,
 }
 
 /// What the store is, and how much space it uses.

@@ -144,7 +144,7 @@ watched! {
         "set_meta" set_meta(name: &str, value: &str, replace: bool) -> ();
         "posture" preflight() -> Vec<String>;
         "backlog" backlog() -> Vec<Backlog>;
-        "announce" publish_heartbeat(replica: &str, words: &str) -> ();
+        "announce" publish_heartbeat(replica: &str, body: &str) -> ();
         "announced" heartbeats() -> Vec<ReplicaHeartbeat>;
         "describe" describe() -> StoreDescription;
         "probe" probe() -> ();

@@ -35,7 +35,7 @@ pub trait Operations: Send + Sync + 'static {
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 
     /// Replaces the heartbeat of a replica, kept for [`REPLICA_RETENTION`](super::REPLICA_RETENTION).
-    async fn publish_heartbeat(&self, replica: &str, words: &str) -> Result<(), StoreError>;
+    async fn publish_heartbeat(&self, replica: &str, body: &str) -> Result<(), StoreError>;
 
     /// Heartbeats of all replicas, newest first.
     async fn heartbeats(&self) -> Result<Vec<ReplicaHeartbeat>, StoreError>;

@@ -35,9 +35,9 @@ impl Operations for EmbeddedStore {
         self.readers.run(move |connection| backlog::waiting(connection, now)).await
     }
 
-    async fn publish_heartbeat(&self, replica: &str, words: &str) -> Result<(), StoreError> {
-        let (replica, words) = (replica.to_owned(), words.to_owned());
-        self.writer.run(move |connection, now| Ok(backlog::announce(connection, now, &replica, &words)?)).await
+    async fn publish_heartbeat(&self, replica: &str, body: &str) -> Result<(), StoreError> {
+        let (replica, body) = (replica.to_owned(), body.to_owned());
+        self.writer.run(move |connection, now| Ok(backlog::announce(connection, now, &replica, &body)?)).await
     }
 
     async fn heartbeats(&self) -> Result<Vec<ReplicaHeartbeat>, StoreError> {

@@ -154,7 +154,7 @@ impl Operations for RedisStore {
             let heartbeat = row.split_once(' ').and_then(|(at, text)| Some((from_millis(at.parse().ok()?), text)));
             match heartbeat {
                 Some((at, text)) if at > oldest => {
-                    announced.push(ReplicaHeartbeat { replica, at, words: text.to_owned() });
+                    announced.push(ReplicaHeartbeat { replica, at, body: text.to_owned() });
                 }
                 _ => {
                     gone.arg(replica);
