@@ -27,7 +27,7 @@ use super::{
     instances, open,
 };
 use crate::{
-    config::{self, Config, ConfigFiles, OperatorAccess, ProxyConfig, StoreConfig},
+    config::{self, Config, ConfigFiles, EdgeConfig, OperatorAccess, StoreConfig},
     domain::KeyRing,
     gateway::Purpose,
     hash::sha256,
@@ -95,7 +95,7 @@ pub(super) struct ReloadTargets {
     pub(super) config: Config,
     pub(super) service: Arc<Service>,
     pub(super) worker: Arc<Worker>,
-    pub(super) edge: Arc<ArcSwap<ProxyConfig>>,
+    pub(super) edge: Arc<ArcSwap<EdgeConfig>>,
     pub(super) access: Arc<ArcSwap<OperatorAccess>>,
     /// New keys are not recorded in the store yet, and are tried again at the next reading.
     pub(super) keys_pending: bool,

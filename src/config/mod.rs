@@ -32,7 +32,7 @@ use serde_json::Value;
 use url::Url;
 
 pub use self::{
-    edge::{ProxyConfig, ProxyHeader},
+    edge::{EdgeConfig, ProxyHeader},
     files::{ConfigFiles, watched},
     instance::{InstanceConfig, LinkStyle},
     limits::Limits,
@@ -69,7 +69,7 @@ pub struct Config {
     pub keys: MasterKeys,
     /// A higher number than before requests a new look-up key.
     pub look_up_key_number: u32,
-    pub edge: ProxyConfig,
+    pub edge: EdgeConfig,
     /// A `MaxMind` database that maps addresses to places.
     pub geoip_file: Option<PathBuf>,
     pub store: StoreConfig,
@@ -189,7 +189,7 @@ fn read(s: &mut Reader<'_>) -> Config {
     let access = OperatorAccess::read(s);
     let keys = keys(s);
     let look_up_key_number = s.setting("look_up_key_number", 1..=u32::MAX);
-    let edge = ProxyConfig::read(s);
+    let edge = EdgeConfig::read(s);
     let geoip_file = s.text("geoip_file").map(PathBuf::from);
     if geoip_file.as_ref().is_some_and(|file| !file.is_file()) {
         s.fault("geoip_file", "is no file that can be read: a MaxMind DB (.mmdb) with places of addresses");

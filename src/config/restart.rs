@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret as _;
 
-use super::{Config, LogConfig, ProxyConfig, StoreConfig};
+use super::{Config, EdgeConfig, LogConfig, StoreConfig};
 
 impl Config {
     /// The keys that differ in `next` and can only be applied by a restart.
@@ -33,7 +33,7 @@ impl Config {
             listen: self.listen,
             operator_listen: self.operator_listen,
             store: store.clone(),
-            edge: ProxyConfig { unauthenticated: self.edge.unauthenticated, ..next.edge.clone() },
+            edge: EdgeConfig { unauthenticated: self.edge.unauthenticated, ..next.edge.clone() },
             log: LogConfig { json: self.log.json, level: next.log.level.clone() },
             audit: self.audit.clone(),
             otlp: self.otlp.clone(),

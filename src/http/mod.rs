@@ -61,7 +61,7 @@ use self::{
     },
 };
 use crate::{
-    config::ProxyConfig,
+    config::EdgeConfig,
     domain::{InstanceId, token::TokenKind},
     service::Service,
 };
@@ -70,7 +70,7 @@ use crate::{
 pub struct PublicState {
     pub service: Arc<Service>,
     /// Replaced by a reload.
-    edge: Arc<ArcSwap<ProxyConfig>>,
+    edge: Arc<ArcSwap<EdgeConfig>>,
     address_limiter: AddressLimiter,
     renderings: Renderings,
     guides: Guides,
@@ -81,7 +81,7 @@ pub struct PublicState {
 }
 
 impl PublicState {
-    pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<ProxyConfig>>, streams: TaskTracker) -> Self {
+    pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<EdgeConfig>>, streams: TaskTracker) -> Self {
         Self {
             service,
             edge,
