@@ -237,7 +237,7 @@ struct Candidate {
 fn load_candidate(path: &Path, load: &Load, purpose: Purpose, running: &Config) -> Result<Candidate, String> {
     let words = |faults: Faults| faults.to_string().trim_end().to_owned();
     let (file, mut instances) = load(path).map_err(words)?;
-    let (next, restart_keys) = (running.taking_up(&file), running.needs_restart(&file));
+    let (next, restart_keys) = (running.with_reloadable_keys_of(&file), running.needs_restart(&file));
     if !restart_keys.is_empty() {
         // Gateways and callback policies depend on this daemon's addresses: use those that stay.
         instances = instances::build_instances(&next, purpose).into_result().map_err(words)?;

@@ -26,7 +26,7 @@ impl Config {
 impl Config {
     /// Returns `next`, with the values that need a restart taken from the running configuration.
     #[must_use]
-    pub fn taking_up(&self, next: &Self) -> Self {
+    pub fn with_reloadable_keys_of(&self, next: &Self) -> Self {
         let store = if self.store.is_same_place(&next.store) { &next.store } else { &self.store };
         Self {
             public_url: self.public_url.clone(),
