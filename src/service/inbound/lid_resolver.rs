@@ -112,10 +112,10 @@ impl LidResolver {
 async fn ask_until_final(instance: &Instance, lid: &str, left: Duration) -> LidLookup {
     let start = tokio::time::Instant::now();
     let end = start + left;
-    let (mut patience, mut until) = (None, start + left.saturating_sub(RETRY_INTERVAL) / 2);
+    let (mut retry_until, mut attempt_ends) = (None, start + left.saturating_sub(RETRY_INTERVAL) / 2);
     loop {
         let Some(request) = instance.gateway.lid_lookup(lid) else { return LidLookup::Unavailable };
-        let answer = match tokio::time::timeout_at(until, instance.gateway_egress.send(request)).await {
+        let answer = match tokio::time::timeout_at(attempt_ends, instance.gateway_egress.send(request)).await {
             Ok(Ok(response)) => match instance.gateway.parse_lid_lookup(&response) {
                 // The gateway returned the LID itself instead of a number.
                 LidLookup::Phone(phone) if phone.digits() == lid => LidLookup::Unavailable,
@@ -125,11 +125,11 @@ async fn ask_until_final(instance: &Instance, lid: &str, left: Duration) -> LidL
             Ok(Err(_)) | Err(_) => LidLookup::Failed,
         };
         let next = tokio::time::Instant::now() + RETRY_INTERVAL;
-        let patience = *patience.get_or_insert_with(|| end.min(next - RETRY_INTERVAL + RETRY_WINDOW));
-        if next >= patience || matches!(answer, LidLookup::Phone(_) | LidLookup::Unavailable) {
+        let retry_until = *retry_until.get_or_insert_with(|| end.min(next - RETRY_INTERVAL + RETRY_WINDOW));
+        if next >= retry_until || matches!(answer, LidLookup::Phone(_) | LidLookup::Unavailable) {
             return answer;
         }
-        until = end;
+        attempt_ends = end;
         tokio::time::sleep_until(next).await;
     }
 }

@@ -67,9 +67,9 @@ impl MessageLog {
     /// Returns the queue and the task that writes it. The task ends when all senders are dropped.
     pub fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
-        let hurry = Arc::new(Notify::new());
-        let write = write(store, waiting, Arc::clone(&hurry));
-        (Self { queue, flush: hurry }, write)
+        let flush = Arc::new(Notify::new());
+        let write = write(store, waiting, Arc::clone(&flush));
+        (Self { queue, flush }, write)
     }
 
     /// Drops the trace if the queue is full: the store is slow then, and the traces already queued suffice.
@@ -87,12 +87,12 @@ impl MessageLog {
     }
 }
 
-async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<QueueItem>, hurry: Arc<Notify>) {
+async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<QueueItem>, flush: Arc<Notify>) {
     let mut batch = Vec::new();
     while let Some(first) = waiting.recv().await {
         // Sleep instead of receiving: waking this task for each trace would cost more than the trace itself.
         if matches!(first, QueueItem::Append(_)) {
-            tokio::select! { () = sleep(BATCH_DELAY) => {}, () = hurry.notified() => {} }
+            tokio::select! { () = sleep(BATCH_DELAY) => {}, () = flush.notified() => {} }
         }
         let (mut next, mut reader) = (Some(first), None);
         while let Some(entry) = next {

@@ -216,8 +216,8 @@ impl Service {
     ) -> Result<Outcome, ServiceError> {
         let Loaded { instance, record, .. } = &loaded;
         // A link for a LID or a business-scoped user id needs no phone number.
-        let asked = record.request.chat.as_ref().map(Chat::subject);
-        let sender = match asked {
+        let requested_chat = record.request.chat.as_ref().map(Chat::subject);
+        let sender = match requested_chat {
             Some(Subject::Lid(_) | Subject::Bsuid(_)) => from.sender.clone(),
             Some(Subject::Phone(_)) | None => {
                 self.lid_resolver.resolve(cx, instance, from.sender, from.identity.current()).await?

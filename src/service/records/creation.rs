@@ -167,8 +167,8 @@ impl Service {
     /// The lists that contain a record. After erasure the record no longer yields the lists of its chat and client
     /// reference.
     pub(in crate::service) fn indexes<K: Kind>(&self, instance: &Instance, record: &Verification<K>) -> Vec<Index> {
-        let asked = record.request.chat.as_ref().map(Chat::subject);
-        let chat = asked.or_else(|| record.proof().map(|proof| &proof.subject));
+        let requested_chat = record.request.chat.as_ref().map(Chat::subject);
+        let chat = requested_chat.or_else(|| record.proof().map(|proof| &proof.subject));
         let client_ref = record.request.client_ref.as_ref();
         [Index::all(instance.config.id)]
             .into_iter()
