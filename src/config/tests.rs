@@ -1,3 +1,5 @@
+//! Whole configurations: what is read from them, and which faults are reported.
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::*;

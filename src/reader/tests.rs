@@ -1,3 +1,5 @@
+//! Values in each format, and the faults of values that do not fit.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which jobs a process may claim: order, groups, send tokens, prefetching.
+
 use std::time::Duration;
 
 use futures_util::FutureExt as _;

@@ -1,3 +1,5 @@
+//! A sample for the shell: one call of curl.
+
 use super::{SampleBody, SampleRequest};
 
 pub(super) fn sample(call: &SampleRequest<'_>) -> String {

@@ -1,3 +1,5 @@
+//! A sample for Node.js, with the built-in `fetch`.
+
 use std::fmt::Write as _;
 
 use super::{SampleBody, SampleRequest, indented, quoted};

@@ -1,3 +1,5 @@
+//! A sample for PHP, with its built-in HTTP streams.
+
 use std::fmt::Write as _;
 
 use serde_json::Value;

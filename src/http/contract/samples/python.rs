@@ -1,3 +1,5 @@
+//! A sample for Python, with `urllib` of the standard library.
+
 use std::fmt::Write as _;
 
 use serde_json::Value;
