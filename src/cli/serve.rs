@@ -124,7 +124,7 @@ fn described(config: &Config, instances: &[Arc<Instance>], missing: &[MasterStat
         }
     }
     for MasterStatus { fingerprint, needed_until, .. } in missing {
-        line(format!("  key_file lacks the key {fingerprint}: what it made can be asked for until {needed_until}"));
+        line(format!("  key_file lacks the key {fingerprint}, which is needed until {needed_until}"));
     }
     out
 }

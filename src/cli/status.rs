@@ -205,7 +205,7 @@ fn key_lines(keys: &KeysStatus) -> Vec<String> {
     }
     for MasterStatus { fingerprint, current, present, needed_until, removable } in masters {
         more(match (current, present, removable) {
-            (true, ..) => format!("{fingerprint} makes"),
+            (true, ..) => format!("{fingerprint} encrypts new data"),
             (_, true, true) => format!("{fingerprint} can be removed from key_file"),
             (_, true, false) => {
                 format!("{fingerprint} is needed until {needed_until}; nothing new is encrypted with it")

@@ -209,7 +209,7 @@ impl Service {
         self.metrics.unreadable.get_or_create(&ByKind { kind }).inc();
         let instance = instance.config.id;
         if let Some(count) = self.health.record_failure(instance, kind, "unreadable", self.clock.wall()) {
-            tracing::error!(%instance, kind, count, %error, "left out of an answer: it cannot be read here");
+            tracing::error!(%instance, kind, count, %error, "a record or job was left out of a response: no key in key_file decrypts it, or a newer version wrote it");
         }
     }
 

@@ -108,7 +108,7 @@ impl Service {
             Outcome::Ignored(reason @ (IgnoreReason::AnotherNumber | IgnoreReason::SendersDiffer)) => {
                 let reason = reason.as_str();
                 if let Some(count) = self.health.record_failure(id, "message", reason, self.clock.wall()) {
-                    tracing::warn!(instance = %id, reason, count, "message ignored");
+                    tracing::warn!(instance = %id, reason, count, "a message was ignored");
                 }
             }
             Outcome::Ignored(_)

@@ -98,7 +98,7 @@ impl Service {
             .into_iter()
             .filter(|master| !master.present && !master.removable);
         for MasterStatus { fingerprint, needed_until, .. } in missing {
-            tracing::warn!(fingerprint, needed_until, "key_file lacks a key; what it made is lost");
+            tracing::warn!(fingerprint, needed_until, "key_file lacks a key that is still needed: what was encrypted with it cannot be read; restore the key");
         }
         Ok(())
     }
