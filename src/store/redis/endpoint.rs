@@ -89,9 +89,9 @@ impl Endpoint {
 
     /// A client of the current master: of the first one named by a Sentinel that itself claims to be a master. During a
     /// split this may be the old master, which then cannot confirm durable writes.
-    /// `left` is a master that was abandoned because no replica confirms its writes. It is used only if no Sentinel
+    /// `avoided` is a master that was abandoned because no replica confirms its writes. It is used only if no Sentinel
     /// names another one, since some still name it during a fail-over.
-    pub(super) async fn client(&self, left: Option<&HostPort>) -> RedisResult<Client> {
+    pub(super) async fn client(&self, avoided: Option<&HostPort>) -> RedisResult<Client> {
         match self {
             Self::Address(client) => Ok(client.clone()),
             Self::Sentinels { sentinels, master, node, certificates } => {
@@ -106,7 +106,8 @@ impl Endpoint {
                 while let Some(answer) = asked.next().await {
                     match answer {
                         Ok(client)
-                            if left.is_none() || left != host_port(client.get_connection_info().addr()).as_ref() =>
+                            if avoided.is_none()
+                                || avoided != host_port(client.get_connection_info().addr()).as_ref() =>
                         {
                             return Ok(client);
                         }
@@ -142,11 +143,14 @@ impl Endpoint {
     }
 
     /// Connects to the current master, and returns its address.
-    pub(super) async fn dial(&self, left: Option<&HostPort>) -> RedisResult<(MultiplexedConnection, Option<HostPort>)> {
+    pub(super) async fn dial(
+        &self,
+        avoided: Option<&HostPort>,
+    ) -> RedisResult<(MultiplexedConnection, Option<HostPort>)> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let client = self.client(left).await?;
+        let client = self.client(avoided).await?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok((connection, host_port(client.get_connection_info().addr())))
     }

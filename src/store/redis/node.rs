@@ -162,10 +162,10 @@ impl Node {
     }
 
     fn dial(&self) -> SharedConnection {
-        let (source, left, by_run) = (self.endpoint(), self.avoided(), self.reads_run_id);
+        let (source, avoided, by_run) = (self.endpoint(), self.avoided(), self.reads_run_id);
         let reached = Arc::clone(&self.last_address);
         let dial = tokio::spawn(async move {
-            let (mut connection, address) = source.dial(left.as_ref()).await?;
+            let (mut connection, address) = source.dial(avoided.as_ref()).await?;
             reached.store(address.map(Arc::new));
             let run = if by_run { run_id(&mut connection).await? } else { RunId::default() };
             Ok((connection, run))
@@ -198,12 +198,12 @@ impl Node {
     /// Abandons the master at `address` for as long as Sentinels name another one.
     pub(super) fn avoid(&self, address: &HostPort) {
         {
-            let mut left = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
-            let again = left.as_ref().is_some_and(|(known, at)| known == address && at.elapsed() < AVOID_DURATION);
+            let mut avoided = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
+            let again = avoided.as_ref().is_some_and(|(known, at)| known == address && at.elapsed() < AVOID_DURATION);
             if again {
                 return;
             }
-            *left = Some((address.clone(), Instant::now()));
+            *avoided = Some((address.clone(), Instant::now()));
         }
         tracing::info!(
             left = format!("{}:{}", address.0, address.1),
@@ -236,8 +236,8 @@ impl Node {
     }
 
     fn avoided(&self) -> Option<HostPort> {
-        let left = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
-        left.as_ref().filter(|(_, at)| at.elapsed() < AVOID_DURATION).map(|(address, _)| address.clone())
+        let avoided = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
+        avoided.as_ref().filter(|(_, at)| at.elapsed() < AVOID_DURATION).map(|(address, _)| address.clone())
     }
 
     fn discard(&self, generation: u64) {
