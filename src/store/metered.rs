@@ -38,7 +38,7 @@ pub struct MeteredStore {
 }
 
 impl MeteredStore {
-    /// Nothing is looked up or begun while `keys` is shut.
+    /// Nothing is looked up or begun while the gate is closed.
     pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, keys: KeyGate) -> Self {
         Self { store, metrics, refused: Arc::default(), keys, budget: None }
     }

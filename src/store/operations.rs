@@ -22,7 +22,7 @@ pub trait Operations: Send + Sync + 'static {
     /// [`StoreError::Misconfigured`].
     async fn meta(&self) -> Result<HashMap<String, String>, StoreError>;
 
-    /// Stores a metadata value for ever. Keeps an existing one unless `replace`.
+    /// Stores a metadata value that never expires. Keeps an existing one unless `replace`.
     async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError>;
 
     /// An error for a store that would lose logins silently, and warnings for a configuration that is unwise.

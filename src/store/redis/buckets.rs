@@ -91,7 +91,7 @@ impl Buckets {
         Ok(request.quota.take(tat.unwrap_or(0), now).1)
     }
 
-    /// The command that takes `units` from each of `takes`, or as many as the emptiest of them has. All must lie in one
+    /// The command that takes `units` from each bucket, or as many as the emptiest of them has. All must lie in one
     /// partition.
     pub(super) fn take_command(&self, requests: &[&BucketRequest], units: u32) -> Cmd {
         let keys: Vec<String> =
@@ -174,7 +174,7 @@ struct BucketReply {
 }
 
 impl BucketReply {
-    /// The result for the request at `place` in a batch that got `taken` units.
+    /// The result for the request at `index` in a batch that got `taken` units.
     fn allowance(self, taken: i64, index: i64) -> Allowance {
         let left = if index < taken { self.units - index - 1 } else { self.units - taken };
         if index < taken || left > 0 {

@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// As one piece of work may use it: its calls end with its time.
+/// A handle to the connections. Clones share them, and each may limit its calls by a time budget of its own.
 #[derive(Clone)]
 pub(super) struct RedisConnection {
     topology: Arc<Topology>,
@@ -74,17 +74,17 @@ impl RedisConnection {
         Ok(Topology::One { node, writer, _moves: moves }.into())
     }
 
-    /// The same way, within `budget`.
+    /// The same connections, with calls limited by `budget`.
     pub(super) fn within(&self, budget: &Arc<TimeBudget>) -> Self {
         Self { topology: Arc::clone(&self.topology), budget: Some(Arc::clone(budget)) }
     }
 
-    /// The same way, with the time of a request for each call.
+    /// The same connections, with the time of one request for each call.
     pub(super) fn without_budget(&self) -> Self {
         Self { budget: None, ..self.clone() }
     }
 
-    /// By when a call must have its answer, whatever it runs into.
+    /// The deadline of a call that starts now, including its retries.
     fn deadline(&self) -> Instant {
         let left = self.budget.as_ref().map_or(OF_A_REQUEST, |budget| budget.left());
         Instant::now() + left.saturating_sub(REPORTING_RESERVE)

@@ -27,7 +27,7 @@ const MAX_QUEUES: usize = 64;
 /// How often the store is asked to put back what a lease without an answer may have taken.
 const PUT_BACK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Requests that one script answers, with their places among all requests. Those of one lane stand together.
+/// Requests that one script answers, with their indices among all requests. Those of one lane are adjacent.
 type Batch<'a> = Vec<(usize, &'a LeaseRequest)>;
 
 impl RedisStore {
@@ -77,7 +77,7 @@ impl RedisStore {
         batch.iter().zip(queues).map(|((_, request), queue)| leased_jobs(request, queue)).collect()
     }
 
-    /// Leases nothing unless `takes`.
+    /// Leases nothing unless `lease`.
     fn lease_jobs_command(&self, grant: &str, batch: &[(usize, &LeaseRequest)], lease: bool) -> Cmd {
         let queues = batch.iter().flat_map(|(_, LeaseRequest { partition, lane, .. })| {
             [
@@ -115,7 +115,7 @@ impl RedisStore {
         sets.iter().map(|set| leased_timers(fence, set)).collect()
     }
 
-    /// Leases nothing unless `takes`.
+    /// Leases nothing unless `lease`.
     fn lease_timers_command(&self, grant: &str, batch: &[(usize, &LeaseRequest)], lease: bool) -> Cmd {
         let sets = batch.iter().map(|(_, request)| request.partition);
         let sets = sets.flat_map(|partition| [key::timers(partition), key::leases(partition)]);
