@@ -155,8 +155,8 @@ impl Transition<Link> {
         if self.now >= until || !by.is_some_and(|by| matches(by, browser)) {
             return self.unchanged(FinishVerdict::Gone);
         }
-        if self.next.timeline.last().is_none_or(|last| last.event != TimelineEvent::AskedAgain) {
-            self.next.add_event(self.now, TimelineEvent::AskedAgain, None);
+        if self.next.timeline.last().is_none_or(|last| last.event != TimelineEvent::TokenReissued) {
+            self.next.add_event(self.now, TimelineEvent::TokenReissued, None);
         }
         let mut tokens: Vec<IssuedToken> = tokens.iter().copied().filter(|issued| self.now < issued.until).collect();
         tokens.drain(..(tokens.len() + 1).saturating_sub(MAX_REDEEM_TOKENS));

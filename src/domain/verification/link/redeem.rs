@@ -58,7 +58,7 @@ impl Transition<Link> {
             return self.redeemed(by, None);
         }
         if misses + 1 >= MAX_WRONG_VERIFIERS {
-            return self.lapse(TimelineEvent::TokenSpent);
+            return self.lapse(TimelineEvent::VerifiersExhausted);
         }
         if let LinkState::Verified { completion: Completion::Released { wrong_verifiers: misses, .. }, .. } =
             &mut self.next.details.state
