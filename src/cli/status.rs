@@ -11,7 +11,7 @@ use crate::{
     domain::KeyRing,
     egress::{Egress, Policy},
     ops::status::{
-        FailureStatus, GatewayStatus, QueueStatus, RefusalStatus, RefusingStatus, ReplicaStatus, Status, StoreStatus,
+        FailureStatus, GatewayStatus, LastErrorStatus, QueueStatus, RefusingStatus, ReplicaStatus, Status, StoreStatus,
     },
     service::{KeysStatus, MasterStatus},
     telemetry::stdout::print,
@@ -122,8 +122,9 @@ fn render(status: &Status) -> String {
     line(String::new());
     line("gateways".to_owned());
     let mut gateways: Vec<&GatewayStatus> = status.gateways.iter().collect();
-    gateways
-        .sort_by_key(|gateway| !(gateway.refuses_us || gateway.room_used.is_some_and(|used| used > MAX_USED_SHARE)));
+    gateways.sort_by_key(|gateway| {
+        !(gateway.rejects_credentials || gateway.quota_used.is_some_and(|used| used > MAX_USED_SHARE))
+    });
     gateways.iter().take(MAX_LISTED_GATEWAYS).for_each(|gateway| line(gateway_line(gateway)));
     if gateways.len() > MAX_LISTED_GATEWAYS {
         line(format!("  and {} more; `--json` has all of them", gateways.len() - MAX_LISTED_GATEWAYS));
@@ -182,7 +183,7 @@ fn store_lines(store: &StoreStatus) -> Vec<String> {
     if let Some(RefusingStatus { reason, for_seconds, .. }) = &store.refusing {
         trouble(format!("!! has refused new work for {}: {}", human_duration(*for_seconds), printable(reason)));
     }
-    if let Some(RefusalStatus { operation, reason, seconds_ago, .. }) = &store.last_refusal {
+    if let Some(LastErrorStatus { operation, reason, seconds_ago, .. }) = &store.last_error {
         let mark = if *seconds_ago < RECENT_REFUSAL_AGE { "!! " } else { "" };
         trouble(format!("{mark}refused {operation} {} ago: {}", human_duration(*seconds_ago), printable(reason)));
     }
@@ -226,9 +227,12 @@ fn gateway_line(gateway: &GatewayStatus) -> String {
         }
         None => "no webhook yet".to_owned(),
     };
-    let refused =
-        if gateway.refuses_us { "  !! it refuses our credentials: logged out, banned, or a wrong token" } else { "" };
-    let room = match gateway.room_used {
+    let refused = if gateway.rejects_credentials {
+        "  !! it refuses our credentials: logged out, banned, or a wrong token"
+    } else {
+        ""
+    };
+    let room = match gateway.quota_used {
         Some(used) if used > MAX_USED_SHARE => format!("  !! {:.0} % of its quota in the store is used", used * 100.0),
         _ => String::new(),
     };

@@ -47,7 +47,7 @@ pub struct StoreStatus {
     #[serde(default)]
     pub refusing: Option<RefusingStatus>,
     #[serde(default)]
-    pub last_refusal: Option<RefusalStatus>,
+    pub last_error: Option<LastErrorStatus>,
     /// This host's clock minus the store's clock.
     pub clock_offset_seconds: f64,
 }
@@ -63,7 +63,7 @@ pub struct RefusingStatus {
 
 /// The latest request of this replica that failed in the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RefusalStatus {
+pub struct LastErrorStatus {
     pub operation: String,
     /// The label of the `store_errors` metric.
     #[serde(default)]
@@ -95,12 +95,12 @@ pub struct GatewayStatus {
     pub last_inbound_age_seconds: Option<f64>,
     /// Used share of the instance's storage limit, as of its last request to this replica; `null` if unknown.
     #[serde(default)]
-    pub room_used: Option<f64>,
+    pub quota_used: Option<f64>,
     /// Callbacks, replies and codes of the instance that are waiting or in progress.
     #[serde(default)]
     pub pending_jobs: u64,
     /// Whether the gateway rejects our credentials: logged out, banned, or a wrong token.
-    pub refuses_us: bool,
+    pub rejects_credentials: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -58,7 +58,7 @@ pub struct StoreDescription {
 
 /// The last operation that a store refused or did not answer.
 #[derive(Clone, Debug)]
-pub struct StoreRefusal {
+pub struct LastStoreError {
     pub at: Instant,
     pub operation: &'static str,
     /// [`super::StoreError::cause`].

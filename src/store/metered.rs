@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use super::{
     Admission, AdmissionControl, Archive, Background, Backlog, BucketRequest, Change, ChangeNotifier, CommitOutcome,
     DrawnTokens, DueLane, FindResult, IdempotencyClaim, Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane,
-    LeaseGrant, LeaseRequest, LeasedJob, Locator, Operations, Position, RecordId, Records, ReplicaHeartbeat,
-    Settlement, Store, StoreDescription, StoreError, StoreRefusal, StoredRecord,
+    LastStoreError, LeaseGrant, LeaseRequest, LeasedJob, Locator, Operations, Position, RecordId, Records,
+    ReplicaHeartbeat, Settlement, Store, StoreDescription, StoreError, StoredRecord,
     archive::{JobCursor, LogEntry, LogStream, Removal},
     time_budget::TimeBudget,
 };
@@ -31,7 +31,7 @@ use crate::{
 pub struct MeteredStore {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
-    refused: Arc<Mutex<Option<StoreRefusal>>>,
+    last_error: Arc<Mutex<Option<LastStoreError>>>,
     keys: KeyGate,
     /// What the calls may take together.
     budget: Option<Arc<TimeBudget>>,
@@ -40,7 +40,7 @@ pub struct MeteredStore {
 impl MeteredStore {
     /// Nothing is looked up or begun while the gate is closed.
     pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, keys: KeyGate) -> Self {
-        Self { store, metrics, refused: Arc::default(), keys, budget: None }
+        Self { store, metrics, last_error: Arc::default(), keys, budget: None }
     }
 
     async fn watch<T>(
@@ -58,8 +58,8 @@ impl MeteredStore {
         if let Err(error) = &outcome {
             let cause = error.cause();
             self.metrics.store_errors.get_or_create(&OperationCause { operation, cause }).inc();
-            let refusal = StoreRefusal { at: Instant::now(), operation, cause, why: error.to_string() };
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+            let last_error = LastStoreError { at: Instant::now(), operation, cause, why: error.to_string() };
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(last_error);
         }
         outcome
     }
@@ -168,7 +168,7 @@ watched! {
         self.store.reload_credentials(url, tls)
     }
 
-    fn last_refusal(&self) -> Option<StoreRefusal> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn last_error(&self) -> Option<LastStoreError> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -26,7 +26,7 @@ pub mod time_budget;
 pub use self::{
     archive::{Archive, JobInfo, JobState},
     background::Background,
-    backlog::{Backlog, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription, StoreRefusal},
+    backlog::{Backlog, LastStoreError, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription},
     changes::{ChangeNotifier, WatchError, Watcher},
     id::{Locator, RecordId},
     jobs::{

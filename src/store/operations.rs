@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 
 use super::{
-    Background, Backlog, ReplicaHeartbeat, Store, StoreDescription, StoreError, StoreRefusal, time_budget::TimeBudget,
+    Background, Backlog, LastStoreError, ReplicaHeartbeat, Store, StoreDescription, StoreError, time_budget::TimeBudget,
 };
 use crate::config::TlsConfig;
 
@@ -44,7 +44,7 @@ pub trait Operations: Send + Sync + 'static {
     async fn describe(&self) -> Result<StoreDescription, StoreError>;
 
     /// The last failed operation of this process, where it is recorded.
-    fn last_refusal(&self) -> Option<StoreRefusal> {
+    fn last_error(&self) -> Option<LastStoreError> {
         None
     }
 

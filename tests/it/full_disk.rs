@@ -73,7 +73,7 @@ async fn a_disk_that_fills_up_lets_old_codes_finish() {
     until("new work is refused", async || process.mint(json!({})).await.is_none()).await;
     until("status says why", async || {
         let status: Value = process.operator("/status").await.json;
-        status["store"]["refusing"]["cause"] == "full" && status["store"]["last_refusal"]["cause"] == "full"
+        status["store"]["refusing"]["cause"] == "full" && status["store"]["last_error"]["cause"] == "full"
     })
     .await;
     assert!(!ballast.exists());

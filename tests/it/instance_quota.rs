@@ -43,7 +43,7 @@ async fn records_per_instance_are_limited(test_store: TestStore) {
     let status = daemon.send(http::Request::get(format!("{}/status", daemon.operator)).body(Vec::new()).unwrap()).await;
     let gateways = status.json["gateways"].as_array().unwrap();
     let harbour = gateways.iter().find(|one| one["name"] == "Harbour").unwrap();
-    assert_eq!(harbour["room_used"], json!(1.0));
+    assert_eq!(harbour["quota_used"], json!(1.0));
     let metrics =
         daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
     assert!(metrics.text.contains("countersign_limited_total{limit=\"records\"} 3\n"), "{}", metrics.text);
