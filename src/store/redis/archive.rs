@@ -164,7 +164,7 @@ impl Archive for RedisStore {
         for id in &removal.jobs {
             cmd.arg(&id.0);
         }
-        self.confirmed::<Value>(cmd, ResendPolicy::Same).await?;
+        self.write_confirmed::<Value>(cmd, ResendPolicy::Same).await?;
         let mut pipeline = redis::pipe();
         for (journal, bytes) in &removal.log_entries {
             pipeline.cmd("ZREM").arg(key::journal(partition, journal)).arg(bytes);

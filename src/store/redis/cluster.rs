@@ -95,7 +95,12 @@ impl Cluster {
     }
 
     /// Sends a write; in a durable store, waits until it is confirmed.
-    pub(super) async fn confirm(&self, cmd: Cmd, repeat: ResendPolicy, deadline: Instant) -> Result<Value, StoreError> {
+    pub(super) async fn write_confirmed(
+        &self,
+        cmd: Cmd,
+        repeat: ResendPolicy,
+        deadline: Instant,
+    ) -> Result<Value, StoreError> {
         self.send_write(&cmd, repeat, self.confirmed.as_ref(), deadline).await
     }
 
@@ -115,7 +120,7 @@ impl Cluster {
         Ok(values.pop().unwrap_or(Value::Nil))
     }
 
-    pub(super) async fn read(&self, cmds: Vec<Cmd>, deadline: Instant) -> Result<Vec<Value>, StoreError> {
+    pub(super) async fn read_confirmed(&self, cmds: Vec<Cmd>, deadline: Instant) -> Result<Vec<Value>, StoreError> {
         let commands = cmds.iter().map(ClusterCommand::reading).collect();
         self.run_with_retries(commands, self.confirmed.as_ref(), deadline).await
     }

@@ -124,14 +124,14 @@ impl RedisConnection {
     }
 
     /// Sends a write; in a durable store, waits until it is confirmed.
-    pub(super) async fn confirm(&self, cmd: Cmd, repeat: ResendPolicy) -> Result<Value, StoreError> {
+    pub(super) async fn write_confirmed(&self, cmd: Cmd, repeat: ResendPolicy) -> Result<Value, StoreError> {
         match &*self.topology {
             Topology::One { node, writer: Some(writer), .. } => {
                 write_with_retries(node, repeat, self.deadline(), |again| writer.run(repeat.of(&cmd, again), false))
                     .await
             }
             Topology::One { writer: None, .. } => self.write(cmd, repeat).await,
-            Topology::Cluster(cluster) => cluster.confirm(cmd, repeat, self.deadline()).boxed().await,
+            Topology::Cluster(cluster) => cluster.write_confirmed(cmd, repeat, self.deadline()).boxed().await,
         }
     }
 
@@ -146,7 +146,7 @@ impl RedisConnection {
     }
 
     /// Reads records. A durable store waits until the writes they come from are confirmed.
-    pub(super) async fn read(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
+    pub(super) async fn read_confirmed(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
         match &*self.topology {
             _ if cmds.is_empty() => Ok(Vec::new()),
             Topology::One { writer: Some(writer), node, .. } => {
@@ -162,7 +162,7 @@ impl RedisConnection {
                 }
                 self.run(&mut pipeline).await
             }
-            Topology::Cluster(cluster) => cluster.read(cmds, self.deadline()).boxed().await,
+            Topology::Cluster(cluster) => cluster.read_confirmed(cmds, self.deadline()).boxed().await,
         }
     }
 

@@ -116,7 +116,7 @@ impl Jobs for RedisStore {
         ]);
         cmd.arg(self.time.test_offset_millis()).arg(&lane.0).arg(&id.0);
         cmd.arg(millis(DEAD_RETENTION)).arg(millis(DELIVERED_RETENTION));
-        let (now, replayed): (i64, i64) = self.confirmed(cmd, ResendPolicy::Never).await?;
+        let (now, replayed): (i64, i64) = self.write_confirmed(cmd, ResendPolicy::Never).await?;
         self.time.observe(now);
         Ok(replayed == 1)
     }

@@ -67,7 +67,8 @@ impl RedisStore {
     async fn lease_jobs(&self, batch: &[(usize, &LeaseRequest)]) -> Result<Vec<LeaseGrant>, StoreError> {
         let grant = key::new_grant(batch[0].1.partition);
         // Confirmed: a lease that a fail-over could undo must not be acted upon.
-        let answer = self.connection.confirm(self.lease_jobs_command(&grant, batch, true), ResendPolicy::Marked).await;
+        let answer =
+            self.connection.write_confirmed(self.lease_jobs_command(&grant, batch, true), ResendPolicy::Marked).await;
         if is_in_doubt(&answer) {
             self.put_back_later(self.lease_jobs_command(&grant, batch, false));
         }

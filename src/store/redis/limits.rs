@@ -77,7 +77,8 @@ impl RedisStore {
         rest: &mut redis::Pipeline,
         claim: Cmd,
     ) -> Result<(Vec<Value>, Option<Value>), StoreError> {
-        let (rest, held) = tokio::join!(self.connection.run(rest), self.connection.confirm(claim, ResendPolicy::Same));
+        let (rest, held) =
+            tokio::join!(self.connection.run(rest), self.connection.write_confirmed(claim, ResendPolicy::Same));
         Ok((rest?, Some(held?)))
     }
 

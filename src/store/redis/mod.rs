@@ -85,8 +85,8 @@ impl RedisStore {
     }
 
     /// Sends a write that must survive a fail-over in a durable store.
-    async fn confirmed<T: redis::FromRedisValue>(&self, cmd: Cmd, repeat: ResendPolicy) -> Result<T, StoreError> {
-        from_value(self.connection.confirm(cmd, repeat).await?)
+    async fn write_confirmed<T: redis::FromRedisValue>(&self, cmd: Cmd, repeat: ResendPolicy) -> Result<T, StoreError> {
+        from_value(self.connection.write_confirmed(cmd, repeat).await?)
     }
 }
 

@@ -69,7 +69,7 @@ impl Operations for RedisStore {
     async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {
         let mut cmd = redis::cmd(if replace { "HSET" } else { "HSETNX" });
         cmd.arg(key::META).arg(name).arg(value);
-        self.confirmed::<Value>(cmd, ResendPolicy::Same).await.map(drop)
+        self.write_confirmed::<Value>(cmd, ResendPolicy::Same).await.map(drop)
     }
 
     async fn preflight(&self) -> Result<Vec<String>, StoreError> {
@@ -193,7 +193,7 @@ impl Operations for RedisStore {
         let write = |partition| {
             let mut cmd = redis::cmd("SET");
             cmd.arg(key::trial(partition)).arg(1).arg("EX").arg(60);
-            self.confirmed::<Value>(cmd, ResendPolicy::Same)
+            self.write_confirmed::<Value>(cmd, ResendPolicy::Same)
         };
         try_join_all(self.partition_of_each_master().await?.into_iter().map(write)).await.map(drop)
     }

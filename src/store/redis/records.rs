@@ -34,7 +34,7 @@ impl Records for RedisStore {
     }
 
     async fn load(&self, id: RecordId) -> Result<Option<StoredRecord>, StoreError> {
-        let mut values = self.connection.read(vec![parse::read_record(&key::record(id.locator()))]).await?;
+        let mut values = self.connection.read_confirmed(vec![parse::read_record(&key::record(id.locator()))]).await?;
         let value = from_value(values.pop().unwrap_or(Value::Nil))?;
         Ok(self.read(id.locator(), value)?.filter(|stored| stored.id == id))
     }
@@ -43,7 +43,7 @@ impl Records for RedisStore {
         let record = |locator: &Locator| parse::read_record(&key::record(*locator));
         let bucket = |take: &BucketRequest| redis::Cmd::get(key::bucket(take.partition, &take.bucket));
         let cmds = locators.iter().map(record).chain(peek.map(bucket)).collect();
-        let mut values = self.connection.read(cmds).await?;
+        let mut values = self.connection.read_confirmed(cmds).await?;
         let allowance = match peek {
             Some(take) => Some(self.buckets.decode_peek(take, values.pop().unwrap_or(Value::Nil))?),
             None => None,
@@ -54,7 +54,7 @@ impl Records for RedisStore {
     }
 
     async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
-        let answer: Vec<Value> = self.confirmed(self.commit_script(change), ResendPolicy::Marked).await?;
+        let answer: Vec<Value> = self.write_confirmed(self.commit_script(change), ResendPolicy::Marked).await?;
         let mut answer = answer.into_iter();
         let word: String = from_value(answer.next().unwrap_or(Value::Nil))?;
         let now: i64 = from_value(answer.next().unwrap_or(Value::Nil))?;
@@ -114,7 +114,7 @@ impl Records for RedisStore {
             return Ok(Vec::new());
         }
         let record = |(_, locator): &(i64, Locator)| parse::read_record(&key::record(*locator));
-        let values = self.connection.read(entries.iter().map(record).collect()).await?;
+        let values = self.connection.read_confirmed(entries.iter().map(record).collect()).await?;
         let mut found = Vec::new();
         for ((created, locator), value) in entries.into_iter().zip(values) {
             if let Some(stored) = parse::stored(locator, from_value(value)?, self.time.now())? {
