@@ -105,7 +105,7 @@ pub fn build(table: &Table, purpose: Purpose, webhook_url: &str) -> Result<Arc<d
             reader.fault("kind", not_one_of(&kind, &kinds));
         }
         // Which keys there may be depends on the kind.
-        return Err(reader.abandon());
+        return Err(reader.into_faults());
     };
     let preset = generic::presets::defaults(&kind).map(|defaults| table.over(&defaults));
     let table = preset.as_ref().unwrap_or(table).reader();

@@ -215,7 +215,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the faults so far, without checking for unknown keys.
-    pub fn abandon(self) -> Faults {
+    pub fn into_faults(self) -> Faults {
         self.faults
     }
 }

@@ -29,7 +29,7 @@ fn an_empty_text_is_no_value_whoever_asks() {
         assert!(f.faults().is_empty(), "{format:?}: {:?}", messages(f.faults()));
         assert_eq!(f.required_text("x", "a name"), None);
         assert_eq!(f.setting("x", 3..=4), 3);
-        assert_eq!(messages(&f.abandon()), ["x: is missing: a name", "x: expected a whole number from 3 to 4"]);
+        assert_eq!(messages(&f.into_faults()), ["x: is missing: a name", "x: expected a whole number from 3 to 4"]);
     }
 }
 
