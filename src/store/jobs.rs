@@ -97,7 +97,7 @@ pub struct LeaseRequest {
     pub lane: Lane,
     pub limit: usize,
     /// Groups of which the caller holds a job: see [`JobId::group`].
-    pub busy: Arc<[String]>,
+    pub busy_groups: Arc<[String]>,
 }
 
 /// Result of a [`LeaseRequest`].
@@ -106,7 +106,7 @@ pub struct LeaseGrant {
     /// Longest due first.
     pub jobs: Vec<LeasedJob>,
     /// Due time of the first job that is left, if any is due.
-    pub more: Option<Timestamp>,
+    pub oldest_left: Option<Timestamp>,
 }
 
 wire_enum! {

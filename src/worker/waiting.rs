@@ -126,7 +126,7 @@ mod tests {
             since: from_millis(*since),
             body: Vec::new(),
         });
-        let granted = crate::store::LeaseGrant { jobs: jobs.collect(), more: None };
+        let granted = crate::store::LeaseGrant { jobs: jobs.collect(), oldest_left: None };
         permits.record_grant(&request, granted, held).into_iter().map(StartableJob::from).collect()
     }
 

@@ -138,7 +138,7 @@ async fn a_job_whose_leases_always_expire_is_given_up() {
         Change { partition, records: Vec::new(), answers: None, jobs: vec![job], valid_until: None, finishing: true };
     let _ = store.commit(&change).await.unwrap();
     for lapsed in 0..8 {
-        let request = LeaseRequest { partition, lane: lane.clone(), limit: 1, busy: [].into() };
+        let request = LeaseRequest { partition, lane: lane.clone(), limit: 1, busy_groups: [].into() };
         store.due().await.unwrap();
         let granted = store.lease(&[request]).await.unwrap().remove(0);
         assert_eq!(granted.jobs[0].expired_leases, lapsed);

@@ -35,7 +35,7 @@ pub(super) fn lease(
         .query_row([partition.index()], |row| row.get(0))?;
     let fence = end.cast_unsigned();
     let jobs = found.into_iter().map(|(locator, due)| LeasedJob::timer(Locator::new(locator), fence, from_millis(due)));
-    Ok(LeaseGrant { jobs: jobs.collect(), more: first.filter(|due| *due <= now).map(from_millis) })
+    Ok(LeaseGrant { jobs: jobs.collect(), oldest_left: first.filter(|due| *due <= now).map(from_millis) })
 }
 
 /// The due time of a partition's first timer, or the end of its first expired lease, if that is past.

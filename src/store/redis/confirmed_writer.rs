@@ -192,7 +192,7 @@ impl BatchSender {
         batch.retain(|write| !write.answer.is_closed());
         if batch.is_empty() {
             self.replicated = Some(replicated);
-            return Ok(BatchOutcome { values: Vec::new(), confirmed: true, moved: false });
+            return Ok(BatchOutcome { values: Vec::new(), confirmed: true, master_replaced: false });
         }
         self.send(replicated, batch).await
     }
@@ -226,12 +226,12 @@ impl BatchSender {
         let mut confirmed = replicated.is_enough(self.durability, replicas.as_ref());
         // Commands that failed for a missing script were not applied, and are resent at once.
         let undone = values.iter().any(is_noscript);
-        let mut moved = false;
+        let mut master_replaced = false;
         while !confirmed && !undone && began.elapsed() + self.wait_timeout < BATCH_TIMEOUT {
             self.wait_timeout = (self.wait_timeout * 2).min(MAX_WAIT);
             // A demoted master gets no further confirmations.
-            moved = replicated.recount().await.is_err() || self.node.is_replaced(&replicated).await;
-            if moved {
+            master_replaced = replicated.recount().await.is_err() || self.node.is_replaced(&replicated).await;
+            if master_replaced {
                 break;
             }
             let again = replicated.wait(self.durability, self.wait_timeout);
@@ -250,13 +250,13 @@ impl BatchSender {
             value.as_ref().is_err_and(|error| matches!(classify(error), Recovery::Reconnect))
         };
         if !confirmed && !undone && self.node.is_replaced(&replicated).await {
-            moved = true;
+            master_replaced = true;
             replicated.address.iter().for_each(|address| self.node.avoid(address));
         }
-        if !moved && !values.iter().chain(&replicas).any(broken) {
+        if !master_replaced && !values.iter().chain(&replicas).any(broken) {
             self.replicated = Some(replicated);
         }
-        Ok(BatchOutcome { values, confirmed: confirmed && !lost_barrier, moved })
+        Ok(BatchOutcome { values, confirmed: confirmed && !lost_barrier, master_replaced })
     }
 }
 
@@ -265,13 +265,15 @@ struct BatchOutcome {
     values: Vec<RedisResult<Value>>,
     confirmed: bool,
     /// Not confirmed because the master was replaced: the batch can be retried at the new one.
-    moved: bool,
+    master_replaced: bool,
 }
 
 fn answer(batch: Vec<QueuedWrite>, outcome: Result<BatchOutcome, WriteError>) {
     let (mut values, unconfirmed) = match outcome {
         Ok(BatchOutcome { values, confirmed: true, .. }) => (values.into_iter(), None),
-        Ok(BatchOutcome { values, moved: true, .. }) => (values.into_iter(), Some(WriteError::Broken(no_master()))),
+        Ok(BatchOutcome { values, master_replaced: true, .. }) => {
+            (values.into_iter(), Some(WriteError::Broken(no_master())))
+        }
         Ok(BatchOutcome { values, .. }) => {
             (values.into_iter(), Some(WriteError::Unconfirmed("no replica has it".to_owned())))
         }

@@ -42,7 +42,7 @@ enum Topology {
         node: Arc<Node>,
         writer: Option<ConfirmedWriter>,
         /// Watches Sentinels for a new master; only where the URL names Sentinels.
-        _moves: Option<AbortOnDropHandle<()>>,
+        _master_watch: Option<AbortOnDropHandle<()>>,
     },
     Cluster(Box<Cluster>),
 }
@@ -70,8 +70,8 @@ impl RedisConnection {
         let confirmed = durability != Durability::Standard;
         let open = || ConfirmedWriter::open(&Handle::current(), background, Arc::clone(&node), durability);
         let writer = confirmed.then(open);
-        let moves = node.endpoint().address().is_none().then(|| switch_master::start(&node));
-        Ok(Topology::One { node, writer, _moves: moves }.into())
+        let master_watch = node.endpoint().address().is_none().then(|| switch_master::start(&node));
+        Ok(Topology::One { node, writer, _master_watch: master_watch }.into())
     }
 
     /// The same connections, with calls limited by `budget`.

@@ -93,8 +93,8 @@ impl RedisStore {
         let mut cmd = script::LEASE.call(&keys);
         cmd.arg(self.time.test_offset_millis()).arg(millis(LEASE_DURATION)).arg(millis(MAX_HOLD)).arg(GROUP_SCAN);
         for lane in batch.chunk_by(|(_, one), (_, next)| one.lane == next.lane) {
-            let (_, LeaseRequest { lane: name, busy, .. }) = lane[0];
-            cmd.arg(&name.0).arg(busy.len()).arg(&busy[..]).arg(lane.len());
+            let (_, LeaseRequest { lane: name, busy_groups, .. }) = lane[0];
+            cmd.arg(&name.0).arg(busy_groups.len()).arg(&busy_groups[..]).arg(lane.len());
             for (_, request) in lane {
                 cmd.arg(if lease { request.limit } else { 0 });
             }
@@ -156,7 +156,7 @@ fn is_in_doubt(answer: &Result<Value, StoreError>) -> bool {
 /// The reply of `lease.lua` for one queue.
 fn leased_jobs(request: &LeaseRequest, queue: &Value) -> Result<LeaseGrant, StoreError> {
     let Value::Array(queue) = queue else { return Err(too_few_values("lease.lua")) };
-    let [more, rows @ ..] = queue.as_slice() else { return Err(too_few_values("lease.lua")) };
+    let [oldest_left, rows @ ..] = queue.as_slice() else { return Err(too_few_values("lease.lua")) };
     let (rows, _) = rows.as_chunks::<5>();
     let jobs = rows.iter().map(|[id, fence, attempts, lapsed, job]| {
         let StoredJob { since, instance, body, .. } = stored_job(from_value(job.clone())?)?;
@@ -174,14 +174,14 @@ fn leased_jobs(request: &LeaseRequest, queue: &Value) -> Result<LeaseGrant, Stor
     });
     Ok(LeaseGrant {
         jobs: jobs.collect::<Result<_, StoreError>>()?,
-        more: due_time(&from_value::<String>(more.clone())?),
+        oldest_left: due_time(&from_value::<String>(oldest_left.clone())?),
     })
 }
 
 /// The reply of `lease_timers.lua` for one set of timers.
 fn leased_timers(fence: u64, set: &Value) -> Result<LeaseGrant, StoreError> {
     let Value::Array(set) = set else { return Err(too_few_values("lease_timers.lua")) };
-    let [more, rows @ ..] = set.as_slice() else { return Err(too_few_values("lease_timers.lua")) };
+    let [oldest_left, rows @ ..] = set.as_slice() else { return Err(too_few_values("lease_timers.lua")) };
     let (rows, _) = rows.as_chunks::<2>();
     let jobs = rows.iter().map(|[locator, due]| {
         let bytes: Vec<u8> = from_value(locator.clone())?;
@@ -192,7 +192,7 @@ fn leased_timers(fence: u64, set: &Value) -> Result<LeaseGrant, StoreError> {
     });
     Ok(LeaseGrant {
         jobs: jobs.collect::<Result<_, StoreError>>()?,
-        more: due_time(&from_value::<String>(more.clone())?),
+        oldest_left: due_time(&from_value::<String>(oldest_left.clone())?),
     })
 }
 

@@ -18,7 +18,7 @@ pub(super) struct ServerClockEstimate {
     offset_us: AtomicI64,
     /// Until the first reply, the estimate is the host's time, which may be wrong.
     observed: AtomicBool,
-    forward: MonotonicTime,
+    monotonic: MonotonicTime,
     clock: Clock,
 }
 
@@ -29,7 +29,7 @@ impl ServerClockEstimate {
             start: Instant::now(),
             offset_us,
             observed: AtomicBool::new(false),
-            forward: MonotonicTime::default(),
+            monotonic: MonotonicTime::default(),
             clock,
         }
     }
@@ -58,7 +58,7 @@ impl ServerClockEstimate {
         let observed = self.observed.load(Ordering::Acquire);
         let now = (self.offset_us.load(Ordering::Relaxed) + self.elapsed_us()) / 1000 + self.test_offset_millis();
         // A local estimate must not become the lower bound for the store's clock.
-        from_millis(if observed { self.forward.at(now) } else { now })
+        from_millis(if observed { self.monotonic.at(now) } else { now })
     }
 
     /// How far the host's clock is from the store's, in milliseconds.
@@ -105,7 +105,7 @@ mod tests {
         let host = Clock::default();
         let off = |time: &ServerClockEstimate| time.now().as_millisecond() - host.wall().as_millisecond();
         let time = ServerClockEstimate {
-            forward: MonotonicTime::held_for(std::time::Duration::ZERO),
+            monotonic: MonotonicTime::held_for(std::time::Duration::ZERO),
             ..ServerClockEstimate::new(host.clone())
         };
         time.observe(host.wall().as_millisecond() + 7_200_000);

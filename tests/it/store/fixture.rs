@@ -184,7 +184,7 @@ pub(super) async fn lease_of(store: &dyn Store, partition: Partition, lane: &Lan
 /// Lists due lanes and leases, as a worker does.
 pub(super) async fn poll_and_lease(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> LeaseGrant {
     store.due().await.unwrap();
-    let request = LeaseRequest { partition, lane: lane.clone(), limit, busy: [].into() };
+    let request = LeaseRequest { partition, lane: lane.clone(), limit, busy_groups: [].into() };
     store.lease(&[request]).await.unwrap().remove(0)
 }
 
