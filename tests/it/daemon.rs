@@ -90,7 +90,8 @@ pub(crate) fn token_entry(token: &str, more_keys: &str) -> String {
     format!(", {{ digest = \"{digest}\", {more_keys} }}")
 }
 
-/// The world: gateway, app, store. Daemons come and go in it.
+/// What daemons under test run with: a gateway, the app's receiver, and a store. A store can outlive a daemon, and
+/// several daemons can share it.
 pub(crate) struct World {
     pub(crate) gateway: RecordingServer,
     pub(crate) receiver: RecordingServer,
@@ -99,7 +100,7 @@ pub(crate) struct World {
     pub(crate) store: Option<String>,
     /// Lines for every `[[instance]]`.
     pub(crate) instance_lines: String,
-    /// Of the first instance, as TOML.
+    /// `redirect_urls` of the first instance, as TOML.
     pub(crate) redirects: String,
     /// Lines before the first table.
     pub(crate) top_level_lines: String,
@@ -231,7 +232,7 @@ pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
     }
 }
 
-/// A thousand requests at once take their time on a busy machine.
+/// A client without limits of addresses. Its timeout allows for a thousand requests at once on a busy machine.
 pub(crate) fn client() -> Egress {
     Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() }).with_timeout(TIMEOUT)
 }
@@ -318,12 +319,12 @@ impl Daemon {
         self.send(request.body(body.to_string().into_bytes()).unwrap()).await
     }
 
-    /// Mints on the first instance.
+    /// Requests a link from the first instance.
     pub(crate) async fn mint(&self, body: Value) -> ReceivedResponse {
         self.post(&format!("/api/otp/v2/{WAHA}/generate-link"), body).await
     }
 
-    /// Mints and insists.
+    /// Creates a link of the first instance; any other answer fails the test.
     pub(crate) async fn create_link(&self, body: Value) -> CreatedLink {
         let answer = self.mint(body).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -350,7 +351,7 @@ impl Daemon {
         instance.callback_egress.send(request).await.is_err_and(|error| error.cause == Cause::Forbidden)
     }
 
-    /// Works off everything that is due now and waits for it.
+    /// Runs everything that is due now, and waits for it.
     pub(crate) async fn settle(&self) {
         settle(&self.service, &self.worker).await;
     }
@@ -381,8 +382,8 @@ impl Daemon {
     }
 }
 
-/// Works off everything that is due now and waits for it. The worker also leases by itself: what is due no more may
-/// have just been leased, and is waited for.
+/// Runs everything that is due now, and waits for it. The worker also leases by itself, so what
+/// is no longer due may have just been leased; it is waited for as well.
 pub(crate) async fn settle(service: &Service, worker: &Arc<Worker>) {
     let deadline = Instant::now() + TIMEOUT;
     loop {
