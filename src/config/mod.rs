@@ -93,9 +93,12 @@ impl fmt::Debug for MasterKeys {
     }
 }
 
+/// The table `[log]`.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
+    /// One JSON object per line; otherwise text for people.
     pub json: bool,
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
 }
 
@@ -111,9 +114,12 @@ pub struct OtlpConfig {
     pub sample_percent: u8,
 }
 
+/// The table `[shutdown]`.
 #[derive(Clone, Copy, Debug)]
 pub struct ShutdownConfig {
+    /// How long requests are still accepted after the process reports that it is not ready.
     pub drain_delay: Duration,
+    /// How long requests and attempts in flight may take to finish after that.
     pub grace: Duration,
 }
 

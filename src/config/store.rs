@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::tls::TlsConfig;
 use crate::reader::Reader;
 
+/// The table `[store]`.
 #[derive(Clone, Debug)]
 pub enum StoreConfig {
     Embedded { directory: PathBuf },

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Channel, DeliveryFailure, Reason, binding::WhatsAppDevice};
 
+/// Something that happened to a verification.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TimelineEntry {
     pub at: Timestamp,

@@ -17,7 +17,9 @@ const LONGEST: Duration = Duration::from_hours(24);
 pub struct Schedule(&'static [u64]);
 
 impl Schedule {
+    /// Of callbacks: three days.
     pub const CALLBACK: Self = Self(CALLBACK);
+    /// Of messages to people.
     pub const REPLY: Self = Self(REPLY);
 
     /// Delay after `attempts` failed attempts; `None` means give up.

@@ -27,6 +27,7 @@ pub struct Status {
     pub replicas: Vec<ReplicaStatus>,
 }
 
+/// The store, as this replica's probes found it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoreStatus {
     pub description: String,
@@ -72,6 +73,7 @@ pub struct LastErrorStatus {
     pub seconds_ago: f64,
 }
 
+/// Whether this replica runs the configuration in its file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConfigStatus {
     /// `false` if the file's current content was rejected, or part of it needs a restart to take effect.
@@ -83,6 +85,7 @@ pub struct ConfigStatus {
     pub read_at: f64,
 }
 
+/// An instance and its gateway.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GatewayStatus {
     pub instance: InstanceId,
@@ -103,6 +106,7 @@ pub struct GatewayStatus {
     pub rejects_credentials: bool,
 }
 
+/// The waiting jobs of one kind. The same on every replica.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QueueStatus {
     pub kind: String,
@@ -116,15 +120,20 @@ pub struct QueueStatus {
     pub held: u64,
 }
 
+/// A kind of failure that happened recently.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FailureStatus {
+    /// When it happened last.
     pub at: String,
     pub instance: InstanceId,
+    /// `webhook`, `message`, `reply`, `callback`, `record` or `job`.
     pub what: String,
     pub reason: String,
+    /// Number of occurrences since the start of each replica.
     pub count: u64,
 }
 
+/// A replica, as of its last heartbeat.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReplicaStatus {
     pub name: String,

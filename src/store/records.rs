@@ -89,6 +89,7 @@ impl Change {
     }
 }
 
+/// The part of a [`Change`] that concerns one record.
 #[derive(Clone, Debug)]
 pub struct RecordChange {
     pub id: RecordId,
