@@ -253,7 +253,7 @@ fn fingerprint(path: &Path) -> FileFingerprint {
         return FileFingerprint::default();
     }
     let mut files = vec![path.to_owned()];
-    files.extend(config::watched(path, config::environment()));
+    files.extend(config::watched_files(path, config::environment()));
     let digests = files.iter().map(|file| file_digest(file).unwrap_or([0; 32]));
     sha256(&digests.collect::<Vec<_>>().concat())
 }

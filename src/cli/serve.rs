@@ -62,7 +62,7 @@ pub(super) fn check_config(options: &CheckConfigOptions) -> Result<ExitCode, Com
         }
         loaded => loaded?,
     };
-    let files = config::watched(path, config::environment());
+    let files = config::watched_files(path, config::environment());
     let warnings = config::warnings(&files, config::environment());
     let missing = if options.running { super::status::missing_keys(&config)? } else { Vec::new() };
     let mut instances = instances.all();

@@ -33,7 +33,7 @@ use url::Url;
 
 pub use self::{
     edge::{EdgeConfig, ProxyHeader},
-    files::{ConfigFiles, watched},
+    files::{ConfigFiles, watched_files},
     instance::{InstanceConfig, LinkStyle},
     limits::Limits,
     misplaced::explain_misplaced,
@@ -143,7 +143,7 @@ pub fn load_text(
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &[(&str, String)],
 ) -> Checked<Config> {
-    match ConfigFiles::of(text, environment) {
+    match ConfigFiles::from_text(text, environment) {
         Ok(files) => load(&files, overrides),
         Err(faults) => Checked::new(None, faults),
     }

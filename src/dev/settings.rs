@@ -99,7 +99,7 @@ impl SettingsReader {
         let layered = with_overrides(text, &self.origin, &self.digest, &self.redirect_urls)
             .map_err(|error| Faults::of("dev.toml", format!("{error:#}")))?;
         let environment = config::environment().filter(|(name, _)| name.starts_with("COUNTERSIGN__LOG__"));
-        let files = ConfigFiles::of(&layered, environment)?;
+        let files = ConfigFiles::from_text(&layered, environment)?;
         config::load(&files, &self.overrides)
             .and(|config| app::build_instances(config, Purpose::Develop))
             .into_result()

@@ -385,7 +385,7 @@ async fn a_channel_without_a_gateway_is_a_fault() {
         let mut world = World::new(TestStore::directory());
         world.instance_lines = extra.to_owned();
         let text = world.config("127.0.0.1:0", "127.0.0.1:0");
-        let files = countersign::config::ConfigFiles::of(&text, []).unwrap();
+        let files = countersign::config::ConfigFiles::from_text(&text, []).unwrap();
         countersign::app::load(&files).err().map(|faults| faults.to_string()).unwrap_or_default()
     };
     assert_eq!(faults("channels = [\"whatsapp\"]"), "");
