@@ -234,7 +234,7 @@ fn instances(s: &mut Reader<'_>, oidc: Option<&OidcConfig>) -> Vec<InstanceConfi
     if !s.has("instance") {
         s.fault("instance", "is missing: write [[instance]]; `countersign new-instance` makes one");
     }
-    let read = s.tables("instance", |s| s.over(defaults.values(), InstanceConfig::read));
+    let read = s.tables("instance", |s| s.read_with_defaults(defaults.values(), InstanceConfig::read));
     let mut ids = HashSet::new();
     let mut aliases = HashSet::new();
     for (index, instance) in read.iter().enumerate() {

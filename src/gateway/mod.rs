@@ -107,7 +107,7 @@ pub fn build(table: &Table, purpose: Purpose, webhook_url: &str) -> Result<Arc<d
         // Which keys there may be depends on the kind.
         return Err(reader.into_faults());
     };
-    let preset = generic::presets::defaults(&kind).map(|defaults| table.over(&defaults));
+    let preset = generic::presets::defaults(&kind).map(|defaults| table.with_defaults(&defaults));
     let table = preset.as_ref().unwrap_or(table).reader();
     let mut reader = config_reader::ConfigReader { table, purpose, webhook_url };
     reader.text("kind");
