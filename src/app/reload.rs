@@ -235,14 +235,14 @@ struct Candidate {
 }
 
 fn load_candidate(path: &Path, load: &Load, purpose: Purpose, running: &Config) -> Result<Candidate, String> {
-    let words = |faults: Faults| faults.to_string().trim_end().to_owned();
-    let (file, mut instances) = load(path).map_err(words)?;
+    let to_text = |faults: Faults| faults.to_string().trim_end().to_owned();
+    let (file, mut instances) = load(path).map_err(to_text)?;
     let (next, restart_keys) = (running.with_reloadable_keys_of(&file), running.needs_restart(&file));
     if !restart_keys.is_empty() {
         // Gateways and callback policies depend on this daemon's addresses: use those that stay.
-        instances = instances::build_instances(&next, purpose).into_result().map_err(words)?;
+        instances = instances::build_instances(&next, purpose).into_result().map_err(to_text)?;
     }
-    let geoip = open::geoip(&next).map_err(words)?;
+    let geoip = open::geoip(&next).map_err(to_text)?;
     Ok(Candidate { next, instances, geoip, restart_keys })
 }
 

@@ -158,7 +158,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// As [`Table::read_with_defaults`], for the table that is being read.
+    /// As [`Table::with_defaults`], for the table that is being read.
     pub fn read_with_defaults<T>(
         &mut self,
         defaults: &Map<String, Value>,

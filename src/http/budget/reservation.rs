@@ -99,9 +99,9 @@ impl Reservation {
         }
         self.stalled = stalled;
         if let Some(now) = stalled {
-            let holder =
+            let candidate =
                 EvictionCandidate { bytes: self.bytes, sockets: self.sockets, signal: Arc::clone(&self.signal) };
-            state.candidates.insert((now, self.id), holder);
+            state.candidates.insert((now, self.id), candidate);
         }
     }
 }
