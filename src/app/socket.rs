@@ -1,8 +1,8 @@
 //! A client's connection, with the deadlines that actix-web lacks for HTTP/1.1: for every request head after the first,
 //! for the rest of a request that was answered early, and for responses that the client does not read.
 //!
-//! The state of requests and the memory of the connection are in [`ClientConnection`]; a [`Socket`] reports what is read
-//! and written, and ends the connection with an I/O error when a deadline passes or the connection is evicted.
+//! The state of requests and the memory of the connection are in [`ClientConnection`]; a [`Socket`] reports what is
+//! read and written, and ends the connection with an I/O error when a deadline passes or the connection is evicted.
 
 use std::{
     io,
