@@ -238,7 +238,7 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Parses the response to [`Gateway::lid_lookup`].
     fn parse_lid_lookup(&self, _response: &http::Response<Vec<u8>>) -> LidLookup {
-        LidLookup::Unavailable
+        LidLookup::NotResolvable
     }
 
     /// Whether the gateway retries a webhook that was answered with 503.
