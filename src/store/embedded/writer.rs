@@ -42,7 +42,7 @@ impl Writer {
         running: Running,
     ) -> io::Result<Self> {
         let (queue, operations) = sync_channel(MAX_QUEUED);
-        let full = ballast.full();
+        let full = ballast.full_flag();
         let work = move || {
             if let ControlFlow::Break(error) = run(connection, &operations, &time, ballast, checkpointer) {
                 running.failed(&error.to_string());
@@ -99,7 +99,7 @@ fn run(
 ) -> ControlFlow<Error> {
     let mut upkeep = Upkeep::new(checkpointer);
     while let Some(group) = next_group(operations, &upkeep) {
-        ballast.look();
+        ballast.check_space();
         let wrote = !group.is_empty();
         let due = upkeep.is_due(wrote);
         let landed = group::commit_group(&mut connection, group, time, due.then_some(&mut upkeep), &mut ballast);

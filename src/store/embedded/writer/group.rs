@@ -42,7 +42,7 @@ pub(super) fn commit_group(
     }
     // Before any caller of the group learns that it failed.
     if outcome.as_ref().is_err_and(is_full) {
-        ballast.give_up();
+        ballast.release();
     }
     let committed = outcome? == TransactionOutcome::Committed;
     if committed {
@@ -70,7 +70,7 @@ fn run(
             Isolation::Savepoints => run_in_savepoint(&mut transaction, operation, time)?,
         };
         if effect == StepOutcome::Full {
-            ballast.give_up();
+            ballast.release();
         }
         if isolation == Isolation::None && effect != StepOutcome::Applied {
             return Ok(TransactionOutcome::StepFailed);
