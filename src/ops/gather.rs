@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Maximum number of failures shown.
-const SHOWN: usize = 10;
+const MAX_FAILURES: usize = 10;
 
 impl Ops {
     /// The status report, without a request to the store; data from the store comes with its age.
@@ -139,7 +139,7 @@ impl Ops {
             }
         }
         all.sort_by_key(|failure| std::cmp::Reverse(failure.at));
-        let shown = all.into_iter().take(SHOWN).map(|RecentFailure { at, instance, what, reason, count }| {
+        let shown = all.into_iter().take(MAX_FAILURES).map(|RecentFailure { at, instance, what, reason, count }| {
             FailureStatus { at: rfc3339(at), instance, what, reason, count }
         });
         shown.collect()

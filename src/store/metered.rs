@@ -50,7 +50,7 @@ impl MeteredStore {
     ) -> Result<T, StoreError> {
         let start = Instant::now();
         let outcome = match &self.budget {
-            Some(budget) => budget.spend(work).await.unwrap_or_else(|_| Err(late())),
+            Some(budget) => budget.spend(work).await.unwrap_or_else(|_| Err(timed_out())),
             None => work.await,
         };
         let took = start.elapsed().as_secs_f64();
@@ -65,7 +65,7 @@ impl MeteredStore {
     }
 }
 
-fn late() -> StoreError {
+fn timed_out() -> StoreError {
     StoreError::Unavailable("it does not answer in time".to_owned())
 }
 

@@ -20,7 +20,7 @@ use crate::{
     report::{ChaosReport, longest, median, percentile, say},
 };
 
-const PATIENCE: Duration = Duration::from_mins(4);
+const TIMEOUT: Duration = Duration::from_mins(4);
 
 pub(crate) async fn run(plan: &Plan, report: &mut ChaosReport) {
     if plan.includes("backlog") {
@@ -41,7 +41,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut ChaosReport) {
 
 /// Waits for `count` requests beyond `earlier` ones; the seconds from the first to the last of them.
 async fn span(fake: &RecordingServer, earlier: usize, count: usize) -> f64 {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while fake.count() < earlier + count && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -106,7 +106,7 @@ async fn burst(scale: usize, report: &mut ChaosReport) {
     let pause = Duration::from_secs(8) / u32::try_from(count).unwrap();
     let logins = send_at_intervals(&processes.each_ref(), &people, pause).await;
     let last = logins.iter().map(|login| login.answered).max().unwrap();
-    let late = lateness(&world.receiver, &logins, PATIENCE).await;
+    let late = lateness(&world.receiver, &logins, TIMEOUT).await;
     let out = world.receiver.requests().iter().map(|one| one.at).max().unwrap();
     say(format_args!(
         "burst: {count} messages taken in {:.1} s; callbacks late by p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms",

@@ -22,7 +22,7 @@ const RATES: [f64; 5] = [2.0, 5.0, 10.0, 25.0, 50.0];
 /// Of each kind, in each cell of the table.
 const SAMPLES: usize = 4;
 const LIFE: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Seconds; the longest of each.
 struct SlowestTimes {
@@ -131,7 +131,7 @@ async fn hold_jobs(process: &Process) -> Vec<RecordingServer> {
     let mut receivers = Vec::new();
     for _ in 0..SAMPLES {
         let receiver = RecordingServer::start();
-        receiver.delay(PATIENCE);
+        receiver.delay(TIMEOUT);
         login(process, json!({ "callback": { "success": format!("{}/held", receiver.url) } })).await;
         arrivals(&receiver, 1).await;
         receivers.push(receiver);
@@ -158,7 +158,7 @@ async fn between_attempts(receivers: &[RecordingServer]) -> Vec<f64> {
 }
 
 async fn arrivals(receiver: &RecordingServer, count: usize) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while receiver.count() < count && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

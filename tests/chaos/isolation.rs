@@ -25,8 +25,8 @@ use crate::{
 
 const ROUNDS: usize = 3;
 const PEOPLE: usize = 300;
-const PAUSE: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const RECEIVERS: usize = 64;
 /// As much later as it may be, in milliseconds, where that is more than half as late again.
 const MORE: f64 = 5.0;
@@ -137,8 +137,8 @@ async fn round(trouble: Trouble, scale: usize) -> (f64, f64) {
 }
 
 async fn measure(world: &World, process: &Process, people: &[PendingLogin]) -> Vec<f64> {
-    let logins = send_at_intervals(&[process], people, PAUSE).await;
-    lateness(&world.receiver, &logins, PATIENCE).await
+    let logins = send_at_intervals(&[process], people, POLL_INTERVAL).await;
+    lateness(&world.receiver, &logins, TIMEOUT).await
 }
 
 fn world(trouble: Trouble) -> World {

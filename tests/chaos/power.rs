@@ -37,7 +37,7 @@ const AT_ONCE: usize = 24;
 /// Every so many links wait for the power to come back.
 const LEFT: usize = 4;
 const IMAGE_BYTES: u64 = 256 << 20;
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 /// `EXT4_IOC_SHUTDOWN` without a flush of the journal, as `ioctl` takes it.
 const SHUTDOWN: &str = "import fcntl, os, struct, sys; \
      fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))";
@@ -61,7 +61,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut ChaosReport) {
     }
     let process = replica(&world).await;
     taken.finish(&process, left).await;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !taken.missing(&world).is_nothing() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
 /// How long a client may take to start, on a machine that is busy with others.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 const PHONE: &str = "+447700900123";
 
 /// A client library in an app.
@@ -168,7 +168,7 @@ struct FollowingBrowser {
 impl FollowingBrowser {
     fn new() -> Self {
         let client = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() });
-        Self { client: client.with_timeout(PATIENCE), cookies: HashMap::new() }
+        Self { client: client.with_timeout(TIMEOUT), cookies: HashMap::new() }
     }
 
     async fn try_send(&mut self, url: &Url, form: Option<&[(&str, &str)]>) -> Option<Response<Vec<u8>>> {
@@ -228,7 +228,7 @@ async fn send_and_read(browser: &mut FollowingBrowser, ready: &Value, message: &
     let request = Request::post(format!("{phone}/send")).header("content-type", "application/json");
     let answer = browser.client.send(request.body(sent.to_string().into_bytes()).unwrap()).await.unwrap();
     assert_eq!(answer.status(), 200, "{}", text_of(&answer));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let answer = browser.try_send(&state, None).await.unwrap();
         let state: Value = serde_json::from_slice(answer.body()).unwrap();
@@ -247,7 +247,7 @@ async fn send_and_read(browser: &mut FollowingBrowser, ready: &Value, message: &
 async fn log_in(app: &ClientApp, port: u16, ready: &Value) -> Value {
     let home: Url = format!("http://127.0.0.1:{port}").parse().unwrap();
     let mut browser = FollowingBrowser::new();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while browser.try_send(&home, None).await.is_none() {
         assert!(Instant::now() < deadline, "{} does not start", app.name);
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -26,7 +26,7 @@ use crate::{
 
 /// Traces waiting to be written. If the queue is full, further ones are dropped rather than delaying a login.
 const QUEUE_CAPACITY: usize = 4_096;
-const BATCH: usize = 1_000;
+const MAX_BATCH: usize = 1_000;
 /// How long the first trace of a batch waits for others.
 const BATCH_DELAY: Duration = Duration::from_millis(50);
 /// Number of trailing phone digits kept in a trace.
@@ -100,7 +100,7 @@ async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<QueueItem>, fl
                 QueueItem::Append(entry) => batch.push(entry),
                 QueueItem::Flush(done) => reader = Some(done),
             }
-            next = if batch.len() < BATCH && reader.is_none() { waiting.try_recv().ok() } else { None };
+            next = if batch.len() < MAX_BATCH && reader.is_none() { waiting.try_recv().ok() } else { None };
         }
         if !batch.is_empty()
             && let Err(error) = store.append_log(&batch).await

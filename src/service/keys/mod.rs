@@ -30,7 +30,7 @@ const MASTER_PREFIX: &str = "key:";
 /// Resolution of the recorded last use of a master key: a mark older than this is refreshed.
 const USE_RESOLUTION: SignedDuration = SignedDuration::from_mins(1);
 /// Margin for gateways that deliver late: a value made with a key may come back this long after its end.
-const SLACK: SignedDuration = SignedDuration::from_mins(10);
+const LATE_DELIVERY_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
 type Meta = HashMap<String, String>;
 
@@ -98,7 +98,11 @@ impl Service {
             .into_iter()
             .filter(|master| !master.present && !master.removable);
         for MasterStatus { fingerprint, needed_until, .. } in missing {
-            tracing::warn!(fingerprint, needed_until, "key_file lacks a key that is still needed: what was encrypted with it cannot be read; restore the key");
+            tracing::warn!(
+                fingerprint,
+                needed_until,
+                "key_file lacks a key that is still needed: what was encrypted with it cannot be read; restore the key"
+            );
         }
         Ok(())
     }
@@ -194,7 +198,7 @@ impl Service {
         let instances = self.instances.all();
         let longest = instances.iter().map(|instance| instance.config.longest_life()).max();
         let longest = SignedDuration::try_from(longest.unwrap_or(Duration::ZERO)).unwrap_or(SignedDuration::MAX);
-        let since = self.now() - USE_RESOLUTION - SLACK - longest;
+        let since = self.now() - USE_RESOLUTION - LATE_DELIVERY_TOLERANCE - longest;
         recorded_masters(meta)
             .filter(move |(fingerprint, at)| *at > since && !ours.iter().any(|own| own == fingerprint))
             .map(|(fingerprint, _)| fingerprint)

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Records of one chat read at a time.
-const BATCH: usize = 100;
+const PAGE_SIZE: usize = 100;
 /// Most jobs of one instance searched, per state.
 const MAX_JOBS: usize = 50_000;
 
@@ -34,7 +34,7 @@ impl Service {
         let lists = self.chat_indexes(instance, chat.subject());
         let mut after = None;
         loop {
-            let page = cx.store.list(&lists, after.as_ref(), BATCH).await?;
+            let page = cx.store.list(&lists, after.as_ref(), PAGE_SIZE).await?;
             let Some(last) = page.last() else { break };
             after = Some(Position { created_at: created_at(last), id: last.id });
             for stored in &page {
