@@ -84,8 +84,8 @@ wire! {
         pub requests: usize,
         /// Callbacks and replies, pending or kept.
         pub jobs: usize,
-        /// Traces of messages.
-        pub traces: usize,
+        /// Entries of the message log.
+        pub messages: usize,
     }
 
     pub struct Erased {

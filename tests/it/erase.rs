@@ -64,7 +64,7 @@ async fn a_chat_is_erased_everywhere(test_store: TestStore) {
 
     let erased = erase(&daemon, PERSON).await;
     assert_eq!(erased.status, 200, "{}", erased.text);
-    assert_eq!(erased.data("erased"), &json!({"requests": 3, "jobs": 0, "traces": 4}));
+    assert_eq!(erased.data("erased"), &json!({"requests": 3, "jobs": 0, "messages": 4}));
     assert_eq!((count(&daemon, "").await, count(&daemon, "client_ref=cart").await), (0, 0));
     for link in [&proved, &asked, &waiting] {
         assert_eq!(daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await.status, 404);
@@ -76,7 +76,7 @@ async fn a_chat_is_erased_everywhere(test_store: TestStore) {
     let before = world.receiver.requests().len();
     daemon.advance(Duration::from_hours(1)).await;
     assert_eq!(world.receiver.requests().len(), before, "no callback of an erased person leaves");
-    assert_eq!(erase(&daemon, PERSON).await.data("erased"), &json!({"requests": 0, "jobs": 0, "traces": 0}));
+    assert_eq!(erase(&daemon, PERSON).await.data("erased"), &json!({"requests": 0, "jobs": 0, "messages": 0}));
     daemon.stop().await;
     assert_eq!(records_at_rest(&world), 0);
 }

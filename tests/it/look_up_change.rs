@@ -181,7 +181,7 @@ async fn a_chat_can_be_erased_during_a_key_change(test_store: TestStore) {
     daemon.settle().await;
     let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
     let erased = daemon.service.erase(&daemon.service.background(), &instance, &CHAT.parse().unwrap()).await.unwrap();
-    assert_eq!((erased.requests, erased.traces), (2, 2), "{erased:?}");
+    assert_eq!((erased.requests, erased.messages), (2, 2), "{erased:?}");
     assert!(uuids(&daemon, "limit=10").await.is_empty());
     daemon.finish().await;
 }

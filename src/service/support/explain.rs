@@ -77,7 +77,7 @@ pub struct Explanation {
 }
 
 impl Service {
-    /// Searches the records, and the traces of the last day's messages.
+    /// Searches the records, and the message log of the last day.
     pub async fn explain(
         &self,
         cx: &RequestContext,
@@ -87,8 +87,8 @@ impl Service {
         if *question == Question::Malformed {
             return self.explain_malformed(cx, instance).await;
         }
-        let traces = self.matching_messages(cx, instance, question).await?;
-        let mut ids: Vec<VerificationId> = traces.iter().filter_map(|(_, trace)| trace.uuid).collect();
+        let logged = self.matching_messages(cx, instance, question).await?;
+        let mut ids: Vec<VerificationId> = logged.iter().filter_map(|(_, message)| message.uuid).collect();
         ids.extend(self.matching_requests(cx, instance, question).await?);
         ids.sort_by(|a, b| b.cmp(a));
         ids.dedup();
@@ -102,8 +102,8 @@ impl Service {
             }
         }
         let messages: Vec<ExplainedMessage> =
-            traces.iter().take(MAX_RESULTS).map(|(at, trace)| message(*at, trace)).collect();
-        let sentence = sentence::summary(question, &traces, &requests, self.now());
+            logged.iter().take(MAX_RESULTS).map(|(at, message)| explained(*at, message)).collect();
+        let sentence = sentence::summary(question, &logged, &requests, self.now());
         Ok(Explanation { sentence, messages, requests })
     }
 
@@ -136,15 +136,19 @@ impl Service {
             Question::Chat(subject) => Some(self.sender_look_up(instance, subject)),
             Question::Request(_) | Question::PhoneEnding(_) | Question::Malformed => None,
         };
-        let fits = |trace: &LoggedMessage| match question {
-            Question::Request(id) => trace.uuid == Some(*id),
-            Question::Message(_) => asked.is_some_and(|asked| trace.ids.iter().any(|id| asked.contains(*id))),
-            Question::Chat(_) => asked.zip(trace.chat).is_some_and(|(asked, chat)| asked.contains(chat)),
+        let fits = |message: &LoggedMessage| match question {
+            Question::Request(id) => message.uuid == Some(*id),
+            Question::Message(_) => asked.is_some_and(|asked| message.ids.iter().any(|id| asked.contains(*id))),
+            Question::Chat(_) => asked.zip(message.chat).is_some_and(|(asked, chat)| asked.contains(chat)),
             Question::Malformed => false,
-            Question::PhoneEnding(ending) => trace.ending.as_deref().is_some_and(|kept| same_ending(kept, ending)),
+            Question::PhoneEnding(ending) => message.ending.as_deref().is_some_and(|kept| same_ending(kept, ending)),
         };
-        let traces = self.logged_messages(cx, instance).await?.into_iter();
-        Ok(traces.filter(|(_, trace, _)| fits(trace)).map(|(at, trace, _)| (at, trace)).take(MAX_RESULTS).collect())
+        let logged = self.logged_messages(cx, instance).await?.into_iter();
+        Ok(logged
+            .filter(|(_, message, _)| fits(message))
+            .map(|(at, message, _)| (at, message))
+            .take(MAX_RESULTS)
+            .collect())
     }
 
     async fn matching_requests(
@@ -176,18 +180,18 @@ impl Service {
     }
 }
 
-/// A trace keeps only a few digits, so either ending may be the longer one.
+/// A log entry keeps only a few digits, so either ending may be the longer one.
 fn same_ending(kept: &str, asked: &str) -> bool {
     kept.ends_with(asked) || asked.ends_with(kept)
 }
 
-fn message(at: Timestamp, trace: &LoggedMessage) -> ExplainedMessage {
+fn explained(at: Timestamp, message: &LoggedMessage) -> ExplainedMessage {
     ExplainedMessage {
         at: at.into(),
-        outcome: trace.outcome.as_str().to_owned(),
-        phone_ending: trace.ending.clone(),
-        uuid: trace.uuid.map(|id| id.to_string()),
-        meaning: sentence::meaning(trace),
+        outcome: message.outcome.as_str().to_owned(),
+        phone_ending: message.ending.clone(),
+        uuid: message.uuid.map(|id| id.to_string()),
+        meaning: sentence::meaning(message),
         webhook: None,
     }
 }
