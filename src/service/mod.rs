@@ -38,7 +38,7 @@ pub use self::{
     app_redirect::{Response, redirect_target},
     codes::code_request,
     completion::{
-        Browser, CompletionResult, EnteredCode, Redeemed, ReplyCodeRedemption, ReplyLinkPage, ReplyLinkState,
+        ClientBrowser, CompletionResult, EnteredCode, Redeemed, ReplyCodeRedemption, ReplyLinkPage, ReplyLinkState,
         StartPage, StartPageState,
     },
     context::{Action, Actor, RequestContext},
@@ -214,7 +214,7 @@ impl Service {
         self.metrics.unreadable.get_or_create(&ByKind { kind }).inc();
         let instance = instance.config.id;
         if let Some(count) = self.health.record_failure(instance, kind, "unreadable", self.clock.wall()) {
-            tracing::error!(%instance, kind, count, %error, "left out of an answer: it cannot be read here");
+            tracing::error!(%instance, kind, count, %error, "a record or job was left out of a response: no key in key_file decrypts it, or a newer version wrote it");
         }
     }
 

@@ -14,7 +14,7 @@ mod encoded;
 mod reference;
 mod server;
 
-use self::{daemon::Daemon, server::Reply};
+use self::{daemon::ClockedDaemon, server::QueuedResponse};
 
 /// The success message, with characters that need escaping in JSON, forms and URLs.
 pub(crate) const TEXT: &str = "Welcome, Zoë & Söhne: 100% + \"a=b\" 👍 ?x=1";
@@ -30,7 +30,7 @@ fn name(index: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reply_is_as_documented_and_every_error_is_classified() {
-    let daemon = Daemon::start().await;
+    let daemon = ClockedDaemon::start().await;
     for index in 0..GATEWAY_TABLES.len() {
         daemon.verify(index).await;
     }
@@ -46,7 +46,7 @@ async fn every_reply_is_as_documented_and_every_error_is_classified() {
             // A page is a JSON text here.
             let text =
                 body.as_str().filter(|text| text.starts_with('<')).map_or_else(|| body.to_string(), str::to_owned);
-            daemon.gateways.answers(index, Reply { status, body: text, after: Some(40) });
+            daemon.gateways.answers(index, QueuedResponse { status, body: text, after: Some(40) });
             daemon.verify(index).await;
             daemon.settle().await;
             let what = format!("{}: {status} {body}", name(index));
@@ -67,10 +67,10 @@ async fn every_reply_is_as_documented_and_every_error_is_classified() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_after_is_respected_and_temporary_failures_are_retried() {
-    let daemon = Daemon::start().await;
+    let daemon = ClockedDaemon::start().await;
     for index in 0..GATEWAY_TABLES.len() {
-        daemon.gateways.answers(index, Reply { status: 429, body: "{}".to_owned(), after: Some(40) });
-        daemon.gateways.answers(index, Reply { status: 503, body: "<html>".to_owned(), after: None });
+        daemon.gateways.answers(index, QueuedResponse { status: 429, body: "{}".to_owned(), after: Some(40) });
+        daemon.gateways.answers(index, QueuedResponse { status: 503, body: "<html>".to_owned(), after: None });
         let start = daemon.clock.wall();
         daemon.verify(index).await;
         daemon.settle().await;
@@ -91,10 +91,10 @@ async fn retry_after_is_respected_and_temporary_failures_are_retried() {
 /// A message that may have been sent is retried once, or as often as any other if its id prevents duplicates.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_may_have_been_sent_is_retried_once_or_under_its_id() {
-    let daemon = Daemon::start().await;
+    let daemon = ClockedDaemon::start().await;
     for (index, (kind, ..)) in GATEWAY_TABLES.iter().enumerate() {
         for _ in 0..3 {
-            daemon.gateways.answers(index, Reply { status: 504, body: "<html>".to_owned(), after: None });
+            daemon.gateways.answers(index, QueuedResponse { status: 504, body: "<html>".to_owned(), after: None });
         }
         daemon.verify(index).await;
         for seconds in [0, 3, 7, 19, 37, 60] {
@@ -117,10 +117,10 @@ async fn a_message_that_may_have_been_sent_is_retried_once_or_under_its_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sending_pauses_for_a_number_that_is_logged_out() {
-    let daemon = Daemon::start().await;
+    let daemon = ClockedDaemon::start().await;
     for index in 0..GATEWAY_TABLES.len() {
         let start = daemon.clock.wall();
-        daemon.gateways.answers(index, Reply { status: 401, body: "{}".to_owned(), after: None });
+        daemon.gateways.answers(index, QueuedResponse { status: 401, body: "{}".to_owned(), after: None });
         daemon.verify(index).await;
         daemon.settle().await;
         assert_eq!(daemon.replies(index, "unauthorized"), 1, "{}", name(index));
@@ -139,10 +139,10 @@ async fn sending_pauses_for_a_number_that_is_logged_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_that_would_come_too_late_is_dropped_and_counted() {
-    let daemon = Daemon::start().await;
+    let daemon = ClockedDaemon::start().await;
     for index in 0..GATEWAY_TABLES.len() {
         for _ in 0..4 {
-            daemon.gateways.answers(index, Reply { status: 429, body: "{}".to_owned(), after: Some(61) });
+            daemon.gateways.answers(index, QueuedResponse { status: 429, body: "{}".to_owned(), after: Some(61) });
         }
         daemon.verify(index).await;
     }
@@ -159,7 +159,7 @@ async fn a_reply_that_would_come_too_late_is_dropped_and_counted() {
 /// Evolution appends the event's name to the URL, also after a secret; no other gateway does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_suffix_is_accepted_only_for_gateways_that_append_one() {
-    let daemon = Daemon::start().await;
+    let daemon = ClockedDaemon::start().await;
     for (index, (kind, _, _)) in GATEWAY_TABLES.iter().enumerate() {
         for (tail, of_evolution) in [("messages-upsert", 401), ("x/y", 404), ("Messages", 404)] {
             let url = format!("{}/webhooks/{}/a-wrong-secret/{tail}", daemon.base, id(index));

@@ -11,7 +11,7 @@ use crate::{
         chat_state::ChatState,
         quota::{LimitName, Quota},
         sent_code::{
-            COOLDOWN, CodeCommand, CodeMessage, CodeVerdict, Delivery, DeliveryReport, MessageStatus, SentCode,
+            COOLDOWN, ChannelMessage, CodeCommand, CodeVerdict, Delivery, DeliveryReport, MessageStatus, SentCode,
         },
         template::{self, Values},
     },
@@ -26,7 +26,7 @@ use crate::{
 
 /// A code message, ready to send through a gateway.
 pub struct OutgoingCode {
-    pub message: CodeMessage,
+    pub message: ChannelMessage,
     pub code: String,
     pub text: String,
     pub record: Verification<SentCode>,
@@ -59,8 +59,8 @@ impl Service {
         limits.extend(self.sending_limits(instance, &input.request));
         limits.extend(self.storage_limits(instance, &input.request));
         limits.extend(self.chat_limit(instance, LimitName::Codes, subject));
-        let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
-        let Limited { outcome, limit_statuses } = self.admit_new(cx, instance, &limits, draft, reserve.as_ref()).await;
+        let claim = idempotency.map(|idempotency| self.idempotency_claim(instance, &idempotency, draft.write()));
+        let Limited { outcome, limit_statuses } = self.admit_new(cx, instance, &limits, draft, claim.as_ref()).await;
         let outcome = match outcome {
             Ok(AdmittedDraft::Exists(record)) => Ok(*record),
             Ok(AdmittedDraft::Create(draft)) => self.commit_code(cx, instance, input, draft).await,

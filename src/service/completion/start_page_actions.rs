@@ -6,7 +6,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::{
-    browser::Browser,
+    browser::ClientBrowser,
     reply_link::{check_form_field, is_completed},
 };
 use crate::{
@@ -39,7 +39,7 @@ impl Service {
         &self,
         cx: &RequestContext,
         handle: &Token,
-        browser: Browser<'_>,
+        browser: ClientBrowser<'_>,
         form_field: &str,
         device: WhatsAppDevice,
         automatic: bool,
@@ -67,7 +67,7 @@ impl Service {
         &self,
         cx: &RequestContext,
         handle: &Token,
-        browser: Browser<'_>,
+        browser: ClientBrowser<'_>,
         form_field: &str,
         typed: &str,
     ) -> Result<EnteredCode, ServiceError> {
@@ -124,7 +124,7 @@ impl Service {
         &self,
         cx: &RequestContext,
         handle: &Token,
-        browser: Browser<'_>,
+        browser: ClientBrowser<'_>,
         form_field: &str,
     ) -> Result<Option<Url>, ServiceError> {
         let loaded = self.load_by_token(cx, handle, TokenKind::Handle).await?;

@@ -16,7 +16,7 @@ use crate::{
     },
     metrics::label::ByLimit,
     service::{Instance, RequestContext, Service, ServiceError},
-    store::{Admission, ReservationRequest, StoreError, TokenRequest},
+    store::{Admission, BucketRequest, IdempotencyClaim, StoreError},
 };
 
 /// Stands in for an address in the bucket that all clients share; no address has this form.
@@ -41,18 +41,18 @@ impl LimitBucket {
         Self { partition, limit, owner, quota }
     }
 
-    fn takes(&self) -> impl Iterator<Item = TokenRequest> {
+    fn bucket_requests(&self) -> impl Iterator<Item = BucketRequest> {
         self.owner.all().map(|digest| self.take(digest))
     }
 
     /// The bucket to read when nothing is to be taken.
-    pub(in crate::service) fn peek(&self) -> TokenRequest {
+    pub(in crate::service) fn peek(&self) -> BucketRequest {
         self.take(self.owner.oldest())
     }
 
-    fn take(&self, digest: Digest) -> TokenRequest {
+    fn take(&self, digest: Digest) -> BucketRequest {
         let bucket = format!("{}:{}", self.limit, digest.hex());
-        TokenRequest { partition: self.partition, bucket, quota: self.quota }
+        BucketRequest { partition: self.partition, bucket, quota: self.quota }
     }
 }
 
@@ -251,15 +251,15 @@ impl Service {
         &self,
         cx: &RequestContext,
         buckets: &[&LimitBucket],
-        reserve: Option<&ReservationRequest>,
+        claim: Option<&IdempotencyClaim>,
     ) -> Result<Admission, StoreError> {
-        let takes: Vec<TokenRequest> = buckets.iter().flat_map(|bucket| bucket.takes()).collect();
-        let Admission { allowances, reservation } = cx.store.admit(&takes, reserve).await?;
+        let bucket_requests: Vec<BucketRequest> = buckets.iter().flat_map(|bucket| bucket.bucket_requests()).collect();
+        let Admission { allowances, idempotency_record } = cx.store.admit(&bucket_requests, claim).await?;
         let mut found = allowances.into_iter();
         let shortest = |bucket: &&LimitBucket| found.by_ref().take(bucket.owner.all().count()).reduce(stricter);
         let allowances: Option<Vec<Allowance>> = buckets.iter().map(shortest).collect();
         let allowances = allowances.ok_or_else(|| StoreError::Corrupt("an allowance is missing".to_owned()))?;
-        Ok(Admission { allowances, reservation })
+        Ok(Admission { allowances, idempotency_record })
     }
 }
 

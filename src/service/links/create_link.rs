@@ -12,7 +12,7 @@ use crate::{
         Instance, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
         records::{AdmittedDraft, Idempotency, VerificationDraft},
     },
-    store::{CommitOutcome, ReservationRequest, StoreError},
+    store::{CommitOutcome, IdempotencyClaim, StoreError},
 };
 
 impl Service {
@@ -33,11 +33,11 @@ impl Service {
         limits.extend(self.storage_limits(instance, &input.request));
         limits
             .extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, LimitName::Links, c.subject())));
-        let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
-        let Limited { outcome, limit_statuses } = self.admit_new(cx, instance, &limits, draft, reserve.as_ref()).await;
+        let claim = idempotency.map(|idempotency| self.idempotency_claim(instance, &idempotency, draft.write()));
+        let Limited { outcome, limit_statuses } = self.admit_new(cx, instance, &limits, draft, claim.as_ref()).await;
         let outcome = match outcome {
             Ok(AdmittedDraft::Exists(record)) => Ok(*record),
-            Ok(AdmittedDraft::Create(draft)) => self.commit_link(cx, instance, input, draft, reserve).await,
+            Ok(AdmittedDraft::Create(draft)) => self.commit_link(cx, instance, input, draft, claim).await,
             Err(refused) => Err(refused),
         };
         Limited { outcome, limit_statuses }
@@ -49,7 +49,7 @@ impl Service {
         instance: &Instance,
         input: LinkRequest,
         mut draft: VerificationDraft,
-        mut reserve: Option<ReservationRequest>,
+        mut claim: Option<IdempotencyClaim>,
     ) -> Result<Verification<Link>, ServiceError> {
         let LinkRequest { request, expires, max_attempts, binding, .. } = input;
         for _ in 0..MAX_COMMIT_ATTEMPTS {
@@ -71,7 +71,7 @@ impl Service {
                 }
                 CommitOutcome::Late(_) => {}
                 // Another record has this code, or the key that derived it was removed.
-                CommitOutcome::Collision => draft = self.redraw(cx, instance, draft, reserve.as_mut()).await?,
+                CommitOutcome::Collision => draft = self.redraw(cx, instance, draft, claim.as_mut()).await?,
                 // A request with the same idempotency key was faster, or an earlier attempt of this one succeeded.
                 CommitOutcome::Conflict | CommitOutcome::Duplicate => {
                     if let Some(existing) = self.record_of(cx, instance, draft.id, 1).await? {
@@ -90,13 +90,13 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         refused: VerificationDraft,
-        reserve: Option<&mut ReservationRequest>,
+        claim: Option<&mut IdempotencyClaim>,
     ) -> Result<VerificationDraft, ServiceError> {
         let draft = self.draft_link(instance);
-        let Some(reserve) = reserve else { return Ok(draft) };
-        (reserve.claim, reserve.replaces) = (draft.write(), Some(refused.write()));
-        let holder = cx.store.admit(&[], Some(reserve)).await?.reservation;
-        holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.claim)?))
+        let Some(claim) = claim else { return Ok(draft) };
+        (claim.content, claim.replaces) = (draft.write(), Some(refused.write()));
+        let holder = cx.store.admit(&[], Some(claim)).await?.idempotency_record;
+        holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.content)?))
     }
 
     /// The code of a link is derived from its nonce, and its id from the code.

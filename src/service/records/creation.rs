@@ -12,7 +12,7 @@ use crate::{
         Instance, Limited, RequestContext, Service, ServiceError,
         limits::{Limit, LimitBucket, rate_limit_statuses},
     },
-    store::{Admission, Change, Index, Reservation, ReservationRequest, StoreError},
+    store::{Admission, Change, IdempotencyClaim, IdempotencyRecord, Index, StoreError},
 };
 
 /// How many times, 50 ms apart, a repeat that exceeds a limit looks for the first request's record before it is
@@ -51,18 +51,18 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         limits: &[Limit],
-        reserve: Option<&ReservationRequest>,
+        claim: Option<&IdempotencyClaim>,
     ) -> Limited<AdmittedRequest> {
-        if limits.is_empty() && reserve.is_none() {
+        if limits.is_empty() && claim.is_none() {
             return Limited { outcome: Ok(AdmittedRequest::default()), limit_statuses: Vec::new() };
         }
         let buckets: Vec<&LimitBucket> = limits.iter().map(|limit| &limit.bucket).collect();
-        let Admission { allowances, reservation } = match self.take(cx, &buckets, reserve).await {
+        let Admission { allowances, idempotency_record } = match self.take(cx, &buckets, claim).await {
             Ok(admission) => admission,
             Err(error) => return ServiceError::from(error).into(),
         };
         self.record_storage_use(instance, limits, &allowances);
-        let outcome = match self.claimed(cx, instance, reservation, reserve, &allowances).await {
+        let outcome = match self.claimed(cx, instance, idempotency_record, claim, &allowances).await {
             Ok(admitted) if admitted.existing.is_none() => self.check(limits, &allowances).map(|()| admitted),
             outcome => outcome,
         };
@@ -74,8 +74,8 @@ impl Service {
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        holder: Option<Reservation>,
-        ours: Option<&ReservationRequest>,
+        holder: Option<IdempotencyRecord>,
+        ours: Option<&IdempotencyClaim>,
         allowances: &[Allowance],
     ) -> Result<AdmittedRequest, ServiceError> {
         let mut admitted = AdmittedRequest::default();
@@ -83,9 +83,9 @@ impl Service {
             if !ours.fingerprint.contains(holder.fingerprint) {
                 return Err(ServiceError::KeyReused);
             }
-            let draft = VerificationDraft::read(&holder.claim)?;
+            let draft = VerificationDraft::read(&holder.content)?;
             // If the process that claimed this key crashed before its commit, the same link is created here instead.
-            if holder.claim != ours.claim {
+            if holder.content != ours.content {
                 let refused = allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
                 admitted.existing =
                     self.record_of(cx, instance, draft.id, if refused { RECORD_LOOK_UPS } else { 1 }).await?;
@@ -115,9 +115,9 @@ impl Service {
         instance: &Instance,
         limits: &[Limit],
         draft: VerificationDraft,
-        reserve: Option<&ReservationRequest>,
+        claim: Option<&IdempotencyClaim>,
     ) -> Limited<AdmittedDraft<K>> {
-        self.admit(cx, instance, limits, reserve).await.and_then(|AdmittedRequest { existing, draft: claimed }| {
+        self.admit(cx, instance, limits, claim).await.and_then(|AdmittedRequest { existing, draft: claimed }| {
             if let Some(record) = existing {
                 let record = Verification::from_any(record).ok_or(ServiceError::KeyReused)?;
                 return Ok(AdmittedDraft::Exists(Box::new(record)));
@@ -185,8 +185,8 @@ impl Service {
     /// The lists that contain a record. After erasure the record no longer yields the lists of its chat and client
     /// reference.
     pub(in crate::service) fn indexes<K: Kind>(&self, instance: &Instance, record: &Verification<K>) -> Vec<Index> {
-        let asked = record.request.chat.as_ref().map(Chat::subject);
-        let chat = asked.or_else(|| record.proof().map(|proof| &proof.subject));
+        let requested_chat = record.request.chat.as_ref().map(Chat::subject);
+        let chat = requested_chat.or_else(|| record.proof().map(|proof| &proof.subject));
         let client_ref = record.request.client_ref.as_ref();
         [Index::all(instance.config.id)]
             .into_iter()
@@ -199,18 +199,18 @@ impl Service {
         Index::by("ref", self.keys.look_up("ref", instance.config.id, client_ref.as_bytes()))
     }
 
-    pub(in crate::service) fn reservation(
+    pub(in crate::service) fn idempotency_claim(
         &self,
         instance: &Instance,
         idempotency: &Idempotency,
         claim: Vec<u8>,
-    ) -> ReservationRequest {
+    ) -> IdempotencyClaim {
         let (id, key, body) = (instance.config.id, idempotency.key.as_bytes(), idempotency.body.as_bytes());
-        ReservationRequest {
+        IdempotencyClaim {
             partition: self.keys.partition_for("idempotency", id, key),
             key: self.keys.look_up("idempotency", id, key),
             fingerprint: self.keys.look_up("body", id, body),
-            claim,
+            content: claim,
             replaces: None,
         }
     }
@@ -230,15 +230,15 @@ impl Service {
         let Some(Idempotency { key, body }) = idempotency else { return Ok(None) };
         let idempotency = Idempotency { key: format!("{what} {key}"), body };
         let id: [u8; 16] = random::bytes();
-        let reserve = ReservationRequest { partition, ..self.reservation(instance, &idempotency, id.to_vec()) };
-        let holder = match cx.store.admit(&[], Some(&reserve)).await {
-            Ok(admission) => admission.reservation,
+        let claim = IdempotencyClaim { partition, ..self.idempotency_claim(instance, &idempotency, id.to_vec()) };
+        let holder = match cx.store.admit(&[], Some(&claim)).await {
+            Ok(admission) => admission.idempotency_record,
             Err(StoreError::Full) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         match holder {
-            Some(holder) if !reserve.fingerprint.contains(holder.fingerprint) => Err(ServiceError::KeyReused),
-            holder => Ok(holder.and_then(|holder| holder.claim.try_into().ok()).map(ClaimId::from_bytes)),
+            Some(holder) if !claim.fingerprint.contains(holder.fingerprint) => Err(ServiceError::KeyReused),
+            holder => Ok(holder.and_then(|holder| holder.content.try_into().ok()).map(ClaimId::from_bytes)),
         }
     }
 }

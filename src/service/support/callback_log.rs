@@ -85,7 +85,10 @@ impl Service {
             // Ended jobs include replies, which are not listed, so a full page may show fewer callbacks.
             room -= jobs.len();
             if room == 0 {
-                return Ok((callbacks, jobs.last().map(|job| CallbackCursor { status: listed, position: job.mark() })));
+                return Ok((
+                    callbacks,
+                    jobs.last().map(|job| CallbackCursor { status: listed, position: job.cursor() }),
+                ));
             }
         }
         Ok((callbacks, None))
@@ -186,7 +189,10 @@ impl Service {
             | CommitOutcome::Duplicate
             | CommitOutcome::Collision
             | CommitOutcome::Late(_)) => {
-                tracing::error!(?other, "a change without conditions was refused");
+                tracing::error!(
+                    ?other,
+                    "the store refused to add a test callback, although the change has no conditions"
+                );
             }
         }
         let known = cx.store.job(instance.config.id, partition, &id).await?.ok_or(ServiceError::NotFound)?;

@@ -17,7 +17,7 @@ use super::{checks, failed};
 use crate::{
     daemon::{TOKEN, client},
     every_gateway::{GATEWAY_TABLES, Serve, id, instances, secret},
-    fakes::Fake,
+    fakes::RecordingServer,
 };
 
 /// Posts a person's message as WAHA does.
@@ -48,7 +48,7 @@ async fn post_message(base: &str, index: usize, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_waits_for_a_message_from_a_real_phone_and_hides_the_number() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-type Answer = (u16, Value, &'static str);
+type FakeResponse = (u16, Value, &'static str);
 
 const GONE: &str = "not_on_whatsapp";
 const CLOSED: &str = "window_closed";
@@ -12,11 +12,11 @@ const USED_UP: &str = "quota";
 const AGAIN: &str = "retried";
 const UNKNOWN: &str = "unknown";
 
-pub(super) fn of(kind: &str) -> Vec<Answer> {
+pub(super) fn of(kind: &str) -> Vec<FakeResponse> {
     let twilio = |code: i64| json!({ "code": code, "message": "m", "status": 400 });
     let gowa = |code: &str, message: &str| json!({ "code": code, "message": message });
     let message = |text: &str| json!({ "message": text });
-    let own: Vec<Answer> = match kind {
+    let own: Vec<FakeResponse> = match kind {
         "cloud-api" | "360dialog" | "gupshup-v3" => of_meta(),
         "twilio" => vec![
             (400, twilio(21_211), NEVER),
@@ -104,7 +104,7 @@ pub(super) fn of(kind: &str) -> Vec<Answer> {
 }
 
 /// The errors of WhatsApp's own client, which gateways that are clients pass on.
-fn of_whatsapp(kind: &str) -> Vec<Answer> {
+fn of_whatsapp(kind: &str) -> Vec<FakeResponse> {
     match kind {
         "waha" | "evolution" | "evolution-go" | "gowa" | "wppconnect" | "wuzapi" | "whapi" | "hypersender" | "wawp" => {
             vec![
@@ -117,7 +117,7 @@ fn of_whatsapp(kind: &str) -> Vec<Answer> {
 }
 
 /// A text that begins with `<` is sent as it is.
-fn of_every_kind() -> Vec<Answer> {
+fn of_every_kind() -> Vec<FakeResponse> {
     vec![
         (401, json!({}), DENIED),
         (429, json!({}), AGAIN),
@@ -130,7 +130,7 @@ fn of_every_kind() -> Vec<Answer> {
     ]
 }
 
-fn of_meta() -> Vec<Answer> {
+fn of_meta() -> Vec<FakeResponse> {
     let meta = |code: i64| json!({ "error": { "message": "m", "code": code } });
     vec![
         (401, meta(190), DENIED),

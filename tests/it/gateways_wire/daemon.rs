@@ -24,7 +24,7 @@ use crate::{
     every_gateway::{GATEWAY_TABLES, configuration, id, instances, secret},
 };
 
-pub(super) struct Daemon {
+pub(super) struct ClockedDaemon {
     pub(super) gateways: StrictServer,
     config: Config,
     own_gateways: Vec<Arc<dyn Gateway>>,
@@ -37,7 +37,7 @@ pub(super) struct Daemon {
     messages: AtomicU64,
 }
 
-impl Daemon {
+impl ClockedDaemon {
     pub(super) async fn start() -> Self {
         let (gateways, directory, clock) = (StrictServer::start(), tempfile::tempdir().unwrap(), Clock::default());
         let (text, ..) = configuration(&directory, &instances(&gateways.url, "", secret));
@@ -140,7 +140,7 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
+impl Drop for ClockedDaemon {
     fn drop(&mut self) {
         self.stop.cancel();
     }

@@ -5,20 +5,20 @@ use serde_json::{Value, json};
 use super::{PERSON, basic};
 use crate::every_gateway::secret;
 
-pub(super) struct Wanted {
+pub(super) struct ReferenceRequest {
     pub(super) path: &'static str,
     /// Without those that every HTTP client sends.
     pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Form,
+    pub(super) body: ReferenceBody,
 }
 
-pub(super) enum Form {
+pub(super) enum ReferenceBody {
     Json(Value),
     Fields(Vec<(String, String)>),
 }
 
 #[expect(clippy::too_many_lines, reason = "one table of requests, to be read from top to bottom")]
-pub(super) fn request(kind: &str, variant: &str, index: usize, text: &str) -> Wanted {
+pub(super) fn request(kind: &str, variant: &str, index: usize, text: &str) -> ReferenceRequest {
     const KEY: &str = "key-of-the-gateway";
     let (bearer, jid, cus) = (format!("Bearer {KEY}"), format!("{PERSON}@s.whatsapp.net"), format!("{PERSON}@c.us"));
     let (authorization, plain) = ("authorization", KEY.to_owned());
@@ -26,10 +26,10 @@ pub(super) fn request(kind: &str, variant: &str, index: usize, text: &str) -> Wa
         json!({ "messaging_product": "whatsapp", "recipient_type": "individual", "to": PERSON, "type": "text",
                 "text": { "preview_url": false, "body": text } })
     };
-    let json = |path, headers, body| Wanted { path, headers, body: Form::Json(body) };
+    let json = |path, headers, body| ReferenceRequest { path, headers, body: ReferenceBody::Json(body) };
     let form = |path, headers, fields: &[(&str, &str)]| {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Wanted { path, headers, body: Form::Fields(fields) }
+        ReferenceRequest { path, headers, body: ReferenceBody::Fields(fields) }
     };
     match (kind, variant) {
         ("cloud-api", _) => json("/777/messages", vec![(authorization, bearer)], meta()),

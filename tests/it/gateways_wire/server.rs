@@ -12,13 +12,13 @@ use url::form_urlencoded;
 
 use super::{
     TEXT,
-    reference::{self, Form, Wanted},
+    reference::{self, ReferenceBody, ReferenceRequest},
 };
 use crate::every_gateway::GATEWAY_TABLES;
 
 /// A response of the server.
 #[derive(Clone, Debug)]
-pub(super) struct Reply {
+pub(super) struct QueuedResponse {
     pub(super) status: u16,
     pub(super) body: String,
     /// Seconds of `Retry-After`.
@@ -26,8 +26,8 @@ pub(super) struct Reply {
 }
 
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) next: HashMap<usize, VecDeque<Reply>>,
+pub(super) struct ServerState {
+    pub(super) next: HashMap<usize, VecDeque<QueuedResponse>>,
     arrived: HashMap<usize, u32>,
     /// The message ids that the daemon set, for gateways that accept one.
     pub(super) ids: HashMap<usize, Vec<String>>,
@@ -36,7 +36,7 @@ pub(super) struct State {
 
 /// All gateways on one socket; the first path segment is the number of the gateway.
 pub(super) struct StrictServer {
-    pub(super) state: Arc<Mutex<State>>,
+    pub(super) state: Arc<Mutex<ServerState>>,
     pub(super) url: String,
     handle: ServerHandle,
 }
@@ -45,7 +45,7 @@ impl StrictServer {
     pub(super) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/{{n}}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(ServerState::default()));
         let data = web::Data::from(Arc::clone(&state));
         let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(handle)));
         let server = server.workers(1).disable_signals().shutdown_timeout(0).listen(listener).unwrap().run();
@@ -55,7 +55,7 @@ impl StrictServer {
     }
 
     /// Queues a response; without one, the server accepts the message.
-    pub(super) fn answers(&self, index: usize, reply: Reply) {
+    pub(super) fn answers(&self, index: usize, reply: QueuedResponse) {
         self.state.lock().unwrap().next.entry(index).or_default().push_back(reply);
     }
 
@@ -77,7 +77,7 @@ impl Drop for StrictServer {
     }
 }
 
-async fn handle(state: web::Data<Mutex<State>>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+async fn handle(state: web::Data<Mutex<ServerState>>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     let path = request.uri().to_string();
     let (index, rest) = path.trim_start_matches('/').split_once('/').unwrap_or(("", ""));
     let index: usize = index.parse().unwrap_or(usize::MAX);
@@ -96,7 +96,8 @@ async fn handle(state: web::Data<Mutex<State>>, request: HttpRequest, body: web:
         state.faults.push(fault);
         return HttpResponse::BadRequest().json(json!({ "strict": "not what the reference says" }));
     }
-    let usual = || Reply { status: 200, body: reference::accepted(GATEWAY_TABLES[index].0).to_string(), after: None };
+    let usual =
+        || QueuedResponse { status: 200, body: reference::accepted(GATEWAY_TABLES[index].0).to_string(), after: None };
     let reply = state.next.get_mut(&index).and_then(VecDeque::pop_front).unwrap_or_else(usual);
     let mut response = HttpResponse::build(actix_web::http::StatusCode::from_u16(reply.status).unwrap());
     if let Some(after) = reply.after {
@@ -132,7 +133,7 @@ fn without_id(kind: &str, body: &[u8]) -> (Vec<u8>, Option<String>) {
 const COMMON_HEADERS: [&str; 5] = ["host", "content-length", "content-type", "accept", "user-agent"];
 
 /// The first difference between a request and the documented one.
-fn difference(wanted: &Wanted, request: &HttpRequest, path: &str, body: &[u8]) -> Option<String> {
+fn difference(wanted: &ReferenceRequest, request: &HttpRequest, path: &str, body: &[u8]) -> Option<String> {
     if request.method().as_str() != "POST" || path != wanted.path {
         return Some(format!("{} {path}, not POST {}", request.method(), wanted.path));
     }
@@ -153,8 +154,10 @@ fn difference(wanted: &Wanted, request: &HttpRequest, path: &str, body: &[u8]) -
         }
     }
     let (kind, matches) = match &wanted.body {
-        Form::Json(json) => ("application/json", serde_json::from_slice::<Value>(body).ok().as_ref() == Some(json)),
-        Form::Fields(fields) => {
+        ReferenceBody::Json(json) => {
+            ("application/json", serde_json::from_slice::<Value>(body).ok().as_ref() == Some(json))
+        }
+        ReferenceBody::Fields(fields) => {
             let mut found: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
             let mut fields = fields.clone();
             found.sort();
