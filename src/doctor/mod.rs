@@ -1,12 +1,11 @@
 //! `doctor`: posts genuine, forged, replayed and stale webhooks in the gateway's own format to the running daemon, and
 //! prints a pass/fail report.
 //!
-//! Webhooks are composed ([`compose`]), signed with the secrets of the configuration, and contain codes that were never
+//! Webhooks are composed ([`Gateway::compose`]), signed with the secrets of the configuration, and contain codes that were never
 //! issued. The daemon's response and its metrics show how each was handled. Only counters change, unless there
 //! is an API token.
 
 mod checks;
-mod composer;
 mod forge;
 mod live;
 mod oidc;
@@ -19,7 +18,6 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Du
 use anyhow::Context as _;
 use clap::Args;
 
-pub use self::composer::compose;
 use self::{
     probe::Probe,
     report::{Report, ReportHeader},

@@ -8,14 +8,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    ButtonMessage, CodeMessage, Gateway, Handshake, IgnoreReason, Malformed, ReceiptStatus, SendResult,
-    Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
+    ButtonMessage, CodeMessage, Gateway, Handshake, IgnoreReason, Malformed, ReceiptStatus, SampleMessage,
+    SampleSender, SendResult, Unauthenticated, Webhook, WebhookAuth, WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, GATEWAY_ERROR, NOT_ON_WHATSAPP, PERMANENT, RATE_LIMITED, UNAUTHORIZED, WINDOW_CLOSED},
     auth_scheme::{self, AuthScheme},
     cloud_template::AuthenticationTemplate,
     config_reader::ConfigReader,
     json::{self, items, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     sender_ids::SenderIds,
 };
 use crate::domain::Subject;
@@ -34,7 +35,40 @@ fn old_version(url: &str) -> Option<String> {
     (version < GRAPH_VERSION).then(|| format!("{url} is older than v{GRAPH_VERSION}.0"))
 }
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "cloud-api",
+    build: build,
+    preset: None,
+    group: KindGroup::Official,
+    proof: "HMAC-SHA256 of the body",
+    ban_risk: BanRisk::None,
+    sms: false,
+    codes: CodeDelivery::Template,
+    delivery_reports: "yes",
+    compared: "`phone_number_id`",
+    several_numbers: "Meta has one callback URL per app. Set it to the webhook URL of any one instance: messages to another number go to the instance with that `phone_number_id`, if its `webhook_secret` (the app secret) authenticates them, too. Or set `override_callback_uri` per number",
+    issues_webhook_secret: true,
+    shared_secrets: &[],
+    setup: r#"Meta's WhatsApp Cloud API. At <https://developers.facebook.com>, in your app:
+
+1. *WhatsApp → API Setup*: note the **phone number id**; in *Business settings → System users* create a permanent token
+   with `whatsapp_business_messaging`.
+2. *App settings → Basic*: the **app secret** is `webhook_secret`.
+3. *WhatsApp → Configuration*: callback URL = the webhook URL, verify token = `verify_token`; then subscribe to the
+   field **messages** (and to `standby` if Meta's own agent answers on this number).
+
+```toml
+[instance.gateway]
+kind = "cloud-api"
+phone_number_id = "100000000000777"
+access_token = "EAAG-a-system-users-token"
+webhook_secret = "0123456789abcdef0123456789abcdef"       # the app secret
+verify_token = "a-word-of-your-own-for-the-handshake"
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let app_secrets = reader.webhook_secrets();
     let verify_token = reader.table.secret("verify_token");
     Arc::new(CloudApi {
@@ -62,7 +96,7 @@ struct CloudApi {
 
 impl Gateway for CloudApi {
     fn kind(&self) -> &'static str {
-        "cloud-api"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -121,6 +155,10 @@ impl Gateway for CloudApi {
         message: &ButtonMessage<'_>,
     ) -> Option<Request<Vec<u8>>> {
         button_body(chat_id, subject, message).filter(|_| self.button).map(|body| self.post(&body))
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        Some(compose_body(sample, &self.phone_number_id))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
@@ -284,4 +322,40 @@ fn read_echo(echo: &Value) -> WebhookEvent {
         timestamp: time(echo, "/timestamp"),
         ..WebhookEvent::ignored(IgnoreReason::FromMe)
     }
+}
+
+/// A webhook with a message, also for providers that relay Meta's format. `number_id` may be empty.
+pub(super) fn compose_body(sample: &SampleMessage, number_id: &str) -> WebhookRequest {
+    let number_id = if number_id.is_empty() { "100000000000777" } else { number_id };
+    let metadata = json!({ "display_phone_number": sample.to, "phone_number_id": number_id });
+    let mut message = json!({
+        "id": format!("wamid.{}", sample.id), "timestamp": sample.timestamp.to_string(), "type": "text",
+        "text": { "body": sample.text },
+    });
+    let mut contact = json!({ "profile": { "name": SampleMessage::PUSH_NAME } });
+    if sample.sender == SampleSender::HiddenNumber {
+        message["from_user_id"] = json!(sample.bsuid());
+        contact["user_id"] = json!(sample.bsuid());
+    } else {
+        message["from"] = json!(sample.phone);
+        contact["wa_id"] = json!(sample.phone);
+    }
+    if sample.sender == SampleSender::Group {
+        message["group_id"] = json!("120363000000000017");
+    }
+    let mut value = json!({ "messaging_product": "whatsapp", "metadata": metadata });
+    let field = if sample.is_from_me() {
+        message["to"] = message["from"].take();
+        message["from"] = json!(sample.to);
+        value["message_echoes"] = json!([message]);
+        "smb_message_echoes"
+    } else {
+        value["contacts"] = json!([contact]);
+        value["messages"] = json!([message]);
+        "messages"
+    };
+    WebhookRequest::json(&json!({
+        "object": "whatsapp_business_account",
+        "entry": [{ "id": "100000000000555", "changes": [{ "value": value, "field": field }] }],
+    }))
 }

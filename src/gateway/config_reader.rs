@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::{Url, form_urlencoded};
 
-use super::{auth_scheme::AuthScheme, simulator};
+use super::auth_scheme::AuthScheme;
 use crate::{
     config::weakness,
     domain::Channel,
@@ -23,12 +23,6 @@ pub enum Purpose {
     Develop,
     /// Reading webhooks without sending: weak secrets are warnings, and settings for sending are optional.
     Inspect,
-}
-
-impl Purpose {
-    pub(super) fn allows(self, kind: &str) -> bool {
-        self != Self::Serve || kind != simulator::KIND
-    }
 }
 
 /// The `authorization` header of HTTP Basic authentication.

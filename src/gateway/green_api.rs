@@ -8,19 +8,48 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    ButtonMessage, Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    ButtonMessage, Gateway, IgnoreReason, Malformed, ReceiptStatus, SampleMessage, SendResult, Webhook, WebhookAuth,
+    WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, NOT_CONNECTED, QUOTA, UNAUTHORIZED},
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
     json::{self, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
 use crate::domain::Subject;
 
 const DEFAULT_URL: &str = "https://api.green-api.com";
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "green-api",
+    build: build,
+    preset: None,
+    group: KindGroup::Unofficial,
+    proof: "a header (weak)",
+    ban_risk: BanRisk::Yes,
+    sms: false,
+    codes: CodeDelivery::Text,
+    delivery_reports: "`\"outgoingWebhook\": \"yes\"`",
+    compared: "`instance`, its own number",
+    several_numbers: "a webhook URL per instance",
+    issues_webhook_secret: false,
+    shared_secrets: &[],
+    setup: r#"In the console or by `setSettings`: `"webhookUrl": "<webhook URL>"`, `"webhookUrlToken": "<webhook_secret>"` including the
+word `Bearer`, `"incomingWebhook": "yes"`.
+
+```toml
+[instance.gateway]
+kind = "green-api"
+instance = "1100000777"
+api_key = "the-apiTokenInstance"
+webhook_secret = "Bearer 0123456789abcdef0123456789abcdef"
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(GreenApi {
         scheme: reader.scheme(&[("static-header", AuthScheme::StaticHeader { header: "authorization".to_owned() })]),
         secrets: reader.webhook_secrets(),
@@ -53,7 +82,7 @@ struct GreenApi {
 
 impl Gateway for GreenApi {
     fn kind(&self) -> &'static str {
-        "green-api"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -92,6 +121,20 @@ impl Gateway for GreenApi {
         let chat_id = jid::recipient(chat_id, subject, "@c.us");
         let body = json!({ "chatId": chat_id, "body": message.full_text, "buttons": [button] });
         self.button.then(|| self.post("sendInteractiveButtons", &body))
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let chat = sample.chat("@c.us");
+        let event = if sample.is_from_me() { "outgoingMessageReceived" } else { "incomingMessageReceived" };
+        let sender = json!({
+            "sender": sample.author("@c.us").unwrap_or_else(|| chat.clone()), "chatId": chat,
+            "senderName": SampleMessage::PUSH_NAME,
+        });
+        let message = json!({ "typeMessage": "textMessage", "textMessageData": { "textMessage": sample.text } });
+        Some(WebhookRequest::json(&json!({
+            "typeWebhook": event, "timestamp": sample.timestamp, "idMessage": sample.id, "senderData": sender,
+            "messageData": message,
+        })))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

@@ -8,11 +8,13 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SampleMessage, SampleSender, SendResult, Webhook, WebhookAuth,
+    WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, NOT_ON_WHATSAPP, PERMANENT, QUOTA, RATE_LIMITED, UNAUTHORIZED, WINDOW_CLOSED},
     auth_scheme::AuthScheme,
     config_reader::{self, ConfigReader, Purpose, basic_auth},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     sender_ids::SenderIds,
 };
 use crate::domain::{Channel, Subject};
@@ -20,7 +22,38 @@ use crate::domain::{Channel, Subject};
 /// The prefix of WhatsApp numbers; SMS numbers have none.
 const WHATSAPP: &str = "whatsapp:";
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "twilio",
+    build: build,
+    preset: None,
+    group: KindGroup::Official,
+    proof: "HMAC-SHA1 of URL and parameters",
+    ban_risk: BanRisk::None,
+    sms: true,
+    codes: CodeDelivery::SmsOrDayWindow,
+    delivery_reports: "status callback URL",
+    compared: "`account_sid`, `messaging_service_sid`, `from` (without it `number`)",
+    several_numbers: "a webhook URL per sender",
+    issues_webhook_secret: true,
+    shared_secrets: &[],
+    setup: r#"*Messaging → Senders → WhatsApp senders* (for SMS: *Phone numbers*) → the number → *When a message comes in*: the webhook
+URL, **HTTP POST**. Twilio signs the URL as entered there; if it differs from `public_url` and path, repeat it in
+`webhook_url`; connection overrides (`#rc=…`) are cut off, as Twilio does. `webhook_secret` is the **auth token**; with
+Webhook Rules, add the **shared key** to it: `webhook_secret = ["<auth token>", "<shared key>"]`, the auth token first. `channel` is `whatsapp` if `from` begins with `whatsapp:`, and
+otherwise `sms`; [SMS verifies nothing](#sms-and-other-channels) by default.
+
+```toml
+[instance.gateway]
+kind = "twilio"
+account_sid = "AC0123456789abcdef0123456789abcdef"
+webhook_secret = "0123456789abcdef0123456789abcdef"       # the auth token
+from = "whatsapp:+12025550142"
+# webhook_url = "https://wa.example.org/webhooks/5f0c2a90-0000-4000-8000-000000000001"
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let auth_tokens = reader.webhook_secrets();
     let account_sid = reader.identifier("account_sid", "the account SID, AC…, to send replies");
     let from = reader.text("from");
@@ -77,7 +110,7 @@ struct Twilio {
 
 impl Gateway for Twilio {
     fn kind(&self) -> &'static str {
-        "twilio"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -130,6 +163,43 @@ impl Gateway for Twilio {
             .header("content-type", "application/x-www-form-urlencoded")
             .body(form.finish().into_bytes())
             .expect("the URL and the credentials were validated when the configuration was loaded")
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let sms = self.channel == Channel::Sms;
+        let number = |digits: &str| format!("{}+{digits}", if sms { "" } else { WHATSAPP });
+        let own = self.from.as_deref().unwrap_or(&sample.to).trim_start_matches(WHATSAPP).trim_start_matches('+');
+        let sid = format!("SM{:0>32}", sample.id.to_lowercase());
+        let from = match sample.sender {
+            SampleSender::Group => return None,
+            // Sent messages are reported as statuses only.
+            SampleSender::OwnNumber => {
+                return Some(WebhookRequest::form(&[
+                    ("MessageSid", &sid),
+                    ("MessageStatus", "delivered"),
+                    ("SmsStatus", "delivered"),
+                    ("From", &number(own)),
+                    ("To", &number(&sample.phone)),
+                ]));
+            }
+            SampleSender::HiddenNumber if sms => return None,
+            SampleSender::HiddenNumber => format!("{WHATSAPP}{}", sample.bsuid()),
+            SampleSender::Person => number(&sample.phone),
+        };
+        let to = number(own);
+        let mut fields = vec![
+            ("SmsMessageSid", sid.as_str()),
+            ("MessageSid", &sid),
+            ("NumMedia", "0"),
+            ("SmsStatus", "received"),
+            ("From", &from),
+            ("To", &to),
+            ("Body", &sample.text),
+        ];
+        if !sms {
+            fields.extend([("ProfileName", SampleMessage::PUSH_NAME), ("MessageType", "text")]);
+        }
+        Some(WebhookRequest::form(&fields))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
