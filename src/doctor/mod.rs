@@ -12,6 +12,7 @@ mod oidc;
 mod probe;
 mod report;
 mod target;
+mod template;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -93,6 +94,7 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
     let mut target = CheckTarget::new(gateway, instance, others, probe, options.phone.as_ref());
     let mut report = Report::default();
     checks::run_all(&target, &mut report).await;
+    template::check(&target, &mut report).await;
     target.use_operator_phone();
     let matches = !target.is_send_only();
     let token = api_token(options)?;

@@ -13,13 +13,13 @@ use super::{
     addressee::Addressee,
     answers::{self, Answer, GATEWAY_ERROR, NOT_ON_WHATSAPP, PERMANENT, RATE_LIMITED, UNAUTHORIZED, WINDOW_CLOSED},
     auth_scheme::{self, AuthScheme},
-    cloud_template::AuthenticationTemplate,
-    config_reader::ConfigReader,
+    cloud_template::{self, AuthenticationTemplate},
+    config_reader::{ConfigReader, path_segment},
     json::{self, items, text, time},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     sender_ids::SenderIds,
 };
-use crate::domain::Subject;
+use crate::domain::{Language, Phone, Sender, Subject};
 
 /// The newest documented version of the Graph API: developers.facebook.com/docs/graph-api/changelog.
 const GRAPH_VERSION: u32 = 26;
@@ -64,7 +64,18 @@ phone_number_id = "100000000000777"
 access_token = "EAAG-a-system-users-token"
 webhook_secret = "0123456789abcdef0123456789abcdef"       # the app secret
 verify_token = "a-word-of-your-own-for-the-handshake"
+# template = "login_code"                                 # the approved authentication template that carries codes
+# template_lang = "en_US"                                 # default: the language of the verification
+# business_account_id = "100000000000555"                 # with it, `doctor` checks the template
+# request_contact_info = false                            # do not ask users who hide their number to share it
 ```
+
+Codes need an approved template of the category *Authentication* (*WhatsApp Manager → Message templates*), in each language of
+your users; its button may be *Copy code*, *One-tap autofill* or *Zero-tap*. Without `template`, codes are sent as text, which
+arrives only within 24 hours of the user's last message.
+
+A user whose number is hidden, but needed, gets a message with the button *Share contact info*. One tap continues the login; a
+contact that the user picks from the address book does not.
 "#,
 };
 
@@ -79,7 +90,9 @@ fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         phone_number_id: reader.identifier("phone_number_id", "the id of the sending number"),
         url: reader.base_url(Some(&default_url())),
         template: AuthenticationTemplate::read(reader),
+        business_account_id: reader.text("business_account_id"),
         button: reader.button(),
+        request_contact_info: reader.request_contact_info(),
     })
 }
 
@@ -91,7 +104,10 @@ struct CloudApi {
     phone_number_id: String,
     url: String,
     template: Option<AuthenticationTemplate>,
+    /// Owns the templates; `None`: they cannot be checked.
+    business_account_id: Option<String>,
     button: bool,
+    request_contact_info: bool,
 }
 
 impl Gateway for CloudApi {
@@ -157,6 +173,25 @@ impl Gateway for CloudApi {
         button_body(chat_id, subject, message).filter(|_| self.button).map(|body| self.post(&body))
     }
 
+    fn template_list(&self) -> Option<Request<Vec<u8>>> {
+        let (template, account) = (self.template.as_ref()?, path_segment(self.business_account_id.as_ref()?));
+        let query = "fields=name,language,status,category,components&limit=100";
+        Request::get(format!("{}/{account}/message_templates?name={}&{query}", self.url, template.name()))
+            .header("authorization", format!("Bearer {}", self.access_token.expose_secret()))
+            .body(Vec::new())
+            .ok()
+    }
+
+    fn check_template(&self, response: &Response<Vec<u8>>, language: Language) -> Result<String, String> {
+        let Some(template) = &self.template else { return Ok(String::new()) };
+        template.find_in(&cloud_template::list(response, "data")?, language)
+    }
+
+    fn contact_request(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Option<Request<Vec<u8>>> {
+        let body = contact_request_body(chat_id, subject, text).filter(|_| self.request_contact_info)?;
+        Some(self.post(&body))
+    }
+
     fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
         Some(compose_body(sample, &self.phone_number_id))
     }
@@ -187,18 +222,32 @@ pub(super) fn text_body(chat_id: &str, subject: Option<&Subject>, text: &str) ->
     addressed(chat_id, subject, "text", &json!({ "preview_url": false, "body": text }))
 }
 
+/// The request body of a message whose button shares the phone number of a person who hides it; `None` if the person's
+/// number is known. Source: developers.facebook.com/docs/whatsapp/business-scoped-user-ids.
+pub(super) fn contact_request_body(chat_id: &str, subject: Option<&Subject>, text: &str) -> Option<Value> {
+    let interactive = json!({
+        "type": "request_contact_info",
+        "body": { "text": text },
+        "action": { "name": "request_contact_info" },
+    });
+    let hidden = matches!(subject, Some(Subject::Bsuid(_))) && text.chars().count() <= MAX_BODY;
+    hidden.then(|| addressed(chat_id, subject, "interactive", &interactive))
+}
+
 /// The request body of a message with a button; `None` if the text is too long for one. Source:
 /// developers.facebook.com/docs/whatsapp/cloud-api/messages/interactive-cta-url-messages.
 pub(super) fn button_body(chat_id: &str, subject: Option<&Subject>, message: &ButtonMessage<'_>) -> Option<Value> {
-    const MAX_CHARACTERS: usize = 1024;
     let interactive = json!({
         "type": "cta_url",
         "body": { "text": message.text },
         "action": { "name": "cta_url", "parameters": { "display_text": message.label, "url": message.url } },
     });
-    let fits = message.text.chars().count() <= MAX_CHARACTERS;
+    let fits = message.text.chars().count() <= MAX_BODY;
     fits.then(|| addressed(chat_id, subject, "interactive", &interactive))
 }
+
+/// The maximum length of the body of an interactive message, in characters.
+const MAX_BODY: usize = 1024;
 
 fn addressed(chat_id: &str, subject: Option<&Subject>, kind: &str, content: &Value) -> Value {
     let mut message = json!({
@@ -207,9 +256,14 @@ fn addressed(chat_id: &str, subject: Option<&Subject>, kind: &str, content: &Val
         "type": kind,
         kind: content,
     });
-    match subject {
-        Some(Subject::Bsuid(id)) => message["recipient"] = json!(id),
-        _ => message["to"] = json!(chat_id),
+    // A chat that began while the number was hidden keeps the user id.
+    let hidden = match subject {
+        Some(Subject::Bsuid(id)) => Some(id.as_str()),
+        _ => Some(chat_id).filter(|id| Sender::new(None, None, Some(id)).bsuid().is_some()),
+    };
+    match hidden {
+        Some(id) => message["recipient"] = json!(id),
+        None => message["to"] = json!(chat_id),
     }
     message
 }
@@ -300,17 +354,34 @@ fn read_message(message: &Value, value: &Value) -> WebhookEvent {
     let bsuids = [user, from, of_contact("/user_id")];
     let ids = phones.fold(SenderIds::default(), |ids, digits| ids.phone(digits.parse().ok()));
     let ids = bsuids.into_iter().fold(ids, SenderIds::bsuid);
+    let shared = shared_number(message).filter(|_| ignored == Some(IgnoreReason::NonText));
+    let ids = ids.phone(shared.clone());
     let event = WebhookEvent {
         ignored: if ignored.is_none() && body.is_none() { Some(IgnoreReason::NonText) } else { ignored },
         message_id: text(message, "/id").map(str::to_owned),
         chat_id: group.or(from).or(user).map(str::to_owned),
         push_name: of_contact("/profile/name").map(str::to_owned),
         text: body.map(str::to_owned),
+        shared_number: shared.is_some(),
         timestamp: time(message, "/timestamp"),
         group: group.is_some(),
         ..WebhookEvent::default()
     };
     event.with_sender(ids)
+}
+
+/// The sender's own number, in the answer to a request for it. Contacts that a person picks from the address book have
+/// another `origin`, and are other people's.
+fn shared_number(message: &Value) -> Option<Phone> {
+    let [contact] = message["contacts"].as_array()?.as_slice() else { return None };
+    let [phone] = contact["phones"].as_array()?.as_slice() else { return None };
+    // A contact that names another person is not the sender's.
+    let names_another = [(contact, "/user_id"), (phone, "/user_id")].iter().any(|(value, pointer)| {
+        text(value, pointer).is_some_and(|id| text(message, "/from_user_id").is_some_and(|sender| sender != id))
+    });
+    let own = text(message, "/type") == Some("contacts") && text(contact, "/origin") == Some("contact_request");
+    // `phone` is what the address book has; `wa_id` is the account.
+    text(phone, "/wa_id")?.parse().ok().filter(|_| own && !names_another)
 }
 
 /// A message that the business sent from its own phone. It must not verify anything.

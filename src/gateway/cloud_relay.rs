@@ -12,12 +12,12 @@ use super::{
     answers::{self, Answer, RATE_LIMITED},
     auth_scheme::{AuthScheme, Encoding, Hash},
     cloud_api,
-    cloud_template::AuthenticationTemplate,
+    cloud_template::{self, AuthenticationTemplate},
     config_reader::ConfigReader,
     json,
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
-use crate::domain::Subject;
+use crate::domain::{Language, Subject};
 
 pub(super) const KIND_360DIALOG: GatewayKind = GatewayKind {
     name: "360dialog",
@@ -36,7 +36,7 @@ pub(super) const KIND_360DIALOG: GatewayKind = GatewayKind {
     setup: r#"In the hub, *WhatsApp number → API key* shows `api_key`. Set the webhook with
 `POST https://waba-v2.360dialog.io/v1/configs/webhook` and the body
 `{"url": "<webhook URL>", "headers": {"Authorization": "<webhook_secret>"}}`. Partners receive `x-360dialog-signature`
-instead: omit `webhook_auth` and use the platform secret.
+instead: omit `webhook_auth` and use the platform secret. `template` is as for `cloud-api`.
 
 ```toml
 [instance.gateway]
@@ -61,16 +61,19 @@ fn build_360dialog(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         AuthScheme::BodyHmac { header, .. } => Some(hmac(header, "sha256=")),
         _ => None,
     };
+    let url = reader.base_url(Some("https://waba-v2.360dialog.io"));
     Arc::new(CloudRelay {
         kind: KIND_360DIALOG.name,
         scheme,
         alternative,
         secrets: reader.webhook_secrets(),
-        endpoint: format!("{}/messages", reader.base_url(Some("https://waba-v2.360dialog.io"))),
+        endpoint: format!("{url}/messages"),
+        template_list: Some(format!("{url}/v1/configs/templates?limit=1000")),
         key_header: "d360-api-key",
         api_key: reader.sending_secret("api_key", "the number's D360-API-KEY, to send replies"),
         template: AuthenticationTemplate::read(reader),
         button: reader.button(),
+        request_contact_info: reader.request_contact_info(),
     })
 }
 
@@ -114,10 +117,12 @@ fn build_gupshup(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         alternative: None,
         secrets: reader.webhook_secrets(),
         endpoint: format!("{url}/partner/app/{app_id}/v3/message"),
+        template_list: None,
         key_header: "authorization",
         api_key: reader.sending_secret("api_key", "the app's access token, to send replies"),
         template: AuthenticationTemplate::read(reader),
         button: reader.button(),
+        request_contact_info: reader.request_contact_info(),
     })
 }
 
@@ -132,10 +137,13 @@ struct CloudRelay {
     alternative: Option<AuthScheme>,
     secrets: Vec<SecretString>,
     endpoint: String,
+    /// Where the templates are listed.
+    template_list: Option<String>,
     key_header: &'static str,
     api_key: SecretString,
     template: Option<AuthenticationTemplate>,
     button: bool,
+    request_contact_info: bool,
 }
 
 impl Gateway for CloudRelay {
@@ -189,6 +197,21 @@ impl Gateway for CloudRelay {
         message: &ButtonMessage<'_>,
     ) -> Option<Request<Vec<u8>>> {
         let body = cloud_api::button_body(chat_id, subject, message).filter(|_| self.button)?;
+        Some(json::post(&self.endpoint, &[(self.key_header, self.api_key.expose_secret())], &body))
+    }
+
+    fn template_list(&self) -> Option<Request<Vec<u8>>> {
+        let url = self.template_list.as_ref().filter(|_| self.template.is_some())?;
+        Request::get(url).header(self.key_header, self.api_key.expose_secret()).body(Vec::new()).ok()
+    }
+
+    fn check_template(&self, response: &Response<Vec<u8>>, language: Language) -> Result<String, String> {
+        let Some(template) = &self.template else { return Ok(String::new()) };
+        template.find_in(&cloud_template::list(response, "waba_templates")?, language)
+    }
+
+    fn contact_request(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Option<Request<Vec<u8>>> {
+        let body = cloud_api::contact_request_body(chat_id, subject, text).filter(|_| self.request_contact_info)?;
         Some(json::post(&self.endpoint, &[(self.key_header, self.api_key.expose_secret())], &body))
     }
 

@@ -69,6 +69,11 @@ impl ConfigReader<'_> {
         self.table.flag("button", true)
     }
 
+    /// `request_contact_info`: whether people whose number is hidden are asked to share it.
+    pub(super) fn request_contact_info(&mut self) -> bool {
+        self.table.flag("request_contact_info", true)
+    }
+
     /// The base URL of the gateway's API, without a trailing slash.
     pub(super) fn base_url(&mut self, default: Option<&str>) -> String {
         let url = self.table.url("url").map(String::from).or(default.map(str::to_owned));

@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    ButtonMessage, Gateway, IgnoreReason, Malformed, ReceiptStatus, SampleMessage, SendResult, Webhook, WebhookAuth,
-    WebhookEvent, WebhookRequest,
+    ButtonMessage, Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SampleMessage, SendResult, Webhook,
+    WebhookAuth, WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, NOT_CONNECTED, QUOTA, UNAUTHORIZED},
     auth_scheme::AuthScheme,
@@ -18,7 +18,7 @@ use super::{
     json::{self, text, time},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
-use crate::domain::Subject;
+use crate::domain::{DeliveryFailure, Subject};
 
 const DEFAULT_URL: &str = "https://api.green-api.com";
 
@@ -37,7 +37,8 @@ pub(super) const KIND: GatewayKind = GatewayKind {
     issues_webhook_secret: false,
     shared_secrets: &[],
     setup: r#"In the console or by `setSettings`: `"webhookUrl": "<webhook URL>"`, `"webhookUrlToken": "<webhook_secret>"` including the
-word `Bearer`, `"incomingWebhook": "yes"`.
+word `Bearer`, `"incomingWebhook": "yes"`. While the instance is offline or suspended, Green-API keeps messages for up to 24 hours:
+its state is asked before each code, which then goes to the next channel at once.
 
 ```toml
 [instance.gateway]
@@ -123,6 +124,21 @@ impl Gateway for GreenApi {
         self.button.then(|| self.post("sendInteractiveButtons", &body))
     }
 
+    /// green-api.com/en/docs/api/account/GetStateInstance.
+    fn queue_check(&self) -> Option<Request<Vec<u8>>> {
+        Request::get(self.method_url("getStateInstance")).body(Vec::new()).ok()
+    }
+
+    fn parse_queue_check(&self, response: &Response<Vec<u8>>) -> Option<SendResult> {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        match text(&body, "/stateInstance")? {
+            "notAuthorized" | "blocked" => Some(SendResult::Refused(Refusal::Unauthorized)),
+            "yellowCard" | "suspended" => Some(SendResult::Refused(Refusal::WindowClosed)),
+            "starting" | "sleepMode" => Some(SendResult::Retryable { reason: DeliveryFailure::NotConnected }),
+            _ => None,
+        }
+    }
+
     fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
         let chat = sample.chat("@c.us");
         let event = if sample.is_from_me() { "outgoingMessageReceived" } else { "incomingMessageReceived" };
@@ -145,8 +161,12 @@ impl Gateway for GreenApi {
 impl GreenApi {
     /// The URL contains the API token and must not be logged.
     fn post(&self, method: &str, message: &Value) -> Request<Vec<u8>> {
+        json::post(&self.method_url(method), &[], message)
+    }
+
+    fn method_url(&self, method: &str) -> String {
         let (instance, token) = (path_segment(&self.instance), path_segment(self.api_key.expose_secret()));
-        json::post(&format!("{}/waInstance{instance}/{method}/{token}", self.url), &[], message)
+        format!("{}/waInstance{instance}/{method}/{token}", self.url)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::{ButtonMessage, Gateway, Purpose, config_reader::ConfigReader};
-use crate::reader::Table;
+use crate::{domain::Subject, reader::Table};
 
 /// A value of `kind` in `[instance.gateway]`. Texts for people are Markdown.
 #[derive(Clone, Copy)]
@@ -121,7 +121,7 @@ impl CodeDelivery {
     }
 }
 
-/// What gateways of a kind can do, as one with the settings of [`GatewayKind::example`] answers.
+/// What gateways of a kind can do, with the right settings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Abilities {
     /// Replies with a link have a button.
@@ -141,7 +141,22 @@ impl GatewayKind {
 
     /// [`GatewayKind::example`] as a table.
     pub fn example_table(&self) -> Table {
-        let document: Value = toml::from_str(self.example()).unwrap_or_default();
+        Self::parse_example(self.example())
+    }
+
+    /// The example with its optional settings, which are comments in it.
+    fn full_example_table(&self) -> Table {
+        let setting = |line: &str| {
+            let name = line.split(" = ").next().unwrap_or_default();
+            line.contains(" = ") && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        let lines = self.example().lines();
+        let lines = lines.map(|line| line.strip_prefix("# ").filter(|line| setting(line)).unwrap_or(line));
+        Self::parse_example(&lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    fn parse_example(text: &str) -> Table {
+        let document: Value = toml::from_str(text).unwrap_or_default();
         let table = document.pointer("/instance/gateway").and_then(Value::as_object).cloned();
         Table::new("instance.gateway", table.unwrap_or_default())
     }
@@ -153,12 +168,13 @@ impl GatewayKind {
     /// The example is no valid configuration, which a test rules out.
     pub fn abilities(&self) -> Abilities {
         const URL: &str = "https://example.org/";
-        let gateway = super::build(&self.example_table(), Purpose::Inspect, URL);
+        let gateway = super::build(&self.full_example_table(), Purpose::Inspect, URL);
         let gateway = gateway.unwrap_or_else(|faults| panic!("the example of {}: {faults}", self.name));
         let message = ButtonMessage { text: "", full_text: "", label: "", url: URL };
+        let chat = gateway.recipient(&Subject::Phone("447700900123".parse().expect("a phone number")));
         Abilities {
-            buttons: gateway.button_message("447700900123@c.us", None, &message).is_some(),
-            message_ids: gateway.set_message_id(&mut gateway.text_message("447700900123@c.us", None, ""), "3EB0"),
+            buttons: gateway.button_message(&chat, None, &message).is_some(),
+            message_ids: gateway.set_message_id(&mut gateway.text_message(&chat, None, ""), "3EB0"),
             number_lookup: gateway.lid_lookup("190000000000117@lid").is_some(),
         }
     }

@@ -224,6 +224,17 @@ pub trait Gateway: Send + Sync + 'static {
         None
     }
 
+    /// The request that asks a person whose phone number is hidden to share it with one tap. `None`: this gateway
+    /// cannot, the person is known by a phone number, or `request_contact_info = false`.
+    fn contact_request(
+        &self,
+        _chat_id: &str,
+        _subject: Option<&Subject>,
+        _text: &str,
+    ) -> Option<http::Request<Vec<u8>>> {
+        None
+    }
+
     /// Sets the WhatsApp message id of an outgoing message, as an idempotency key. `false`: this gateway chooses ids
     /// itself, so a retry may duplicate the message.
     fn set_message_id(&self, _message: &mut http::Request<Vec<u8>>, _id: &str) -> bool {
@@ -233,8 +244,34 @@ pub trait Gateway: Send + Sync + 'static {
     /// An unsigned webhook as this gateway would post `sample`. `None`: it has no such messages.
     fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest>;
 
+    /// The request that asks whether a message is sent at once. `None`: this gateway keeps no queue. Gateways with one accept
+    /// messages while their number is offline, and send them up to a day later, when a code has expired.
+    fn queue_check(&self) -> Option<http::Request<Vec<u8>>> {
+        None
+    }
+
+    /// The response to [`Gateway::queue_check`]: the result of sending a message now, if it would only wait.
+    fn parse_queue_check(&self, _response: &http::Response<Vec<u8>>) -> Option<SendResult> {
+        None
+    }
+
     /// Parses the response to a request that sends a message.
     fn parse_send_response(&self, response: &http::Response<Vec<u8>>) -> SendResult;
+
+    /// The request that lists the approved templates. `None`: no template is configured, or there is no such list.
+    fn template_list(&self) -> Option<http::Request<Vec<u8>>> {
+        None
+    }
+
+    /// Whether the response to [`Gateway::template_list`] has the configured template for codes in `language`. The result
+    /// says what was found.
+    ///
+    /// # Errors
+    ///
+    /// What is missing.
+    fn check_template(&self, _response: &http::Response<Vec<u8>>, _language: Language) -> Result<String, String> {
+        Ok(String::new())
+    }
 
     /// The request that looks up the phone number of a LID. `None`: this gateway has no such lookup.
     fn lid_lookup(&self, _lid: &str) -> Option<http::Request<Vec<u8>>> {

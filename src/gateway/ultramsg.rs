@@ -66,4 +66,6 @@ message_id = "/id"
 address = "{digits}@c.us"
 # Some errors have status 200.
 permanent = [{ pointer = "/error" }]
+# Messages wait in a queue while the phone is offline. docs.ultramsg.com/api/get/instance/status.
+ready = { url = "{url}/{account}/instance/status?token={api_key}", pointer = "/status/accountStatus/status", equals = "authenticated" }
 "##;

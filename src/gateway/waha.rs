@@ -38,7 +38,11 @@ pub(super) const KIND: GatewayKind = GatewayKind {
 "<webhook_secret>"}, "retries": {"policy": "exponential", "attempts": 15}}]`, or with one session
 `WHATSAPP_HOOK_URL`, `WHATSAPP_HOOK_EVENTS=message` and `WHATSAPP_HOOK_HMAC_KEY`. Numbers behind a LID are looked up at WAHA,
 which learns some of them only a moment after the message. While the look-up fails, the webhook is answered with 503 and
-delivered again: keep the retries.
+delivered again: keep the retries. An API key that is scoped to the session is enough.
+
+Webhooks of all engines are read: WEBJS, WPP, NOWEB and GOWS. With NOWEB or GOWS and release 2026.4.3 or later, set
+`message_ids = true`: a message then has the same id in every attempt, so that retrying after a lost response does not create a
+second one.
 
 ```toml
 [instance.gateway]
@@ -47,6 +51,7 @@ url = "http://waha:3000"
 api_key = "the-X-Api-Key"
 session = "default"
 webhook_secret = "0123456789abcdef0123456789abcdef"
+# message_ids = true                     # NOWEB and GOWS, release 2026.4.3 or later
 ```
 "#,
 };
@@ -63,6 +68,7 @@ fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         base_url: reader.base_url(None),
         api_key: reader.sending_secret("api_key", "WAHA's X-Api-Key, to send replies"),
         session: reader.text("session").unwrap_or_else(|| "default".to_owned()),
+        message_ids: reader.table.flag("message_ids", false),
     })
 }
 
@@ -81,6 +87,8 @@ struct Waha {
     base_url: String,
     api_key: SecretString,
     session: String,
+    /// Sends the message's id, which the engines NOWEB and GOWS accept from 2026.4.3 on.
+    message_ids: bool,
 }
 
 impl Gateway for Waha {
@@ -113,6 +121,10 @@ impl Gateway for Waha {
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
             .expect("the URL and the credentials were validated when the configuration was loaded")
+    }
+
+    fn set_message_id(&self, message: &mut Request<Vec<u8>>, id: &str) -> bool {
+        self.message_ids && json::insert_field(message, "id", id)
     }
 
     fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {

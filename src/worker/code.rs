@@ -69,6 +69,8 @@ pub(super) async fn send(
     let GatewayResponse { sent, after, repeatable } = if refused {
         // Fail at once instead of waiting for the hold to end: another channel may still be in time.
         GatewayResponse { sent: SendResult::Refused(Refusal::Unauthorized), after: None, repeatable: false }
+    } else if let Some(sent) = queued(&carrier).await {
+        GatewayResponse { sent, after: None, repeatable: false }
     } else {
         send_message(worker, &carrier, leased, permit, request).await
     };
@@ -111,6 +113,12 @@ pub(super) async fn send(
         NextAttempt::TooLate { unknown: true } | NextAttempt::Spent { unknown: true } => perhaps().await,
         NextAttempt::TooLate { .. } | NextAttempt::Spent { .. } => undelivered(why).await,
     }
+}
+
+/// The result of sending, if the gateway would only queue the message. A gateway that does not tell is tried.
+async fn queued(carrier: &Instance) -> Option<SendResult> {
+    let response = carrier.gateway_egress.send(carrier.gateway.queue_check()?).await.ok()?;
+    carrier.gateway.parse_queue_check(&response)
 }
 
 /// Counts one message as being sent, until it is dropped.

@@ -161,6 +161,69 @@ async fn a_used_up_limit_of_wrong_codes_is_noted_and_is_not_a_failure() {
     assert!(report["notes"].to_string().contains("guesses_per_10m"), "{report}");
 }
 
+/// The template that carries codes is looked up at the gateway.
+#[tokio::test]
+async fn the_template_of_codes_is_checked_at_the_gateway() {
+    let gateway = Fake::start();
+    let table = |kind: &str, keys: &str| {
+        format!(
+            "kind = \"{kind}\"\nurl = \"{}\"\nwebhook_secret = \"webhook-secret-of-a-template\"\ntemplate = \"login_code\"\n{keys}",
+            gateway.url
+        )
+    };
+    let meta =
+        table("cloud-api", "phone_number_id = \"777\"\naccess_token = \"token-1\"\nbusiness_account_id = \"555\"");
+    let dialog = table("360dialog", "api_key = \"key-1\"\ntemplate_lang = \"pt_BR\"");
+    let mut blocks = String::new();
+    for (index, gateway) in [&meta, &dialog].into_iter().enumerate() {
+        let block = crate::daemon::InstanceBlock {
+            id: &id(index),
+            name: "N",
+            number: "+12025550142",
+            token: TOKEN,
+            lines: "",
+            gateway,
+        };
+        blocks.push_str(&block.to_string());
+    }
+    let serve = Serve::start(&blocks).await;
+    let config = serve.config.path().to_str().unwrap();
+    let template = |language: &str, category: &str, status: &str| {
+        serde_json::json!({ "name": "login_code", "language": language, "category": category, "status": status,
+            "components": [{ "type": "BODY" }, { "type": "BUTTONS", "buttons": [{ "type": "URL" }] }] })
+    };
+    let mut without_button = template("en", "AUTHENTICATION", "APPROVED");
+    without_button["components"] = serde_json::json!([{ "type": "BODY" }]);
+    for (index, list, wanted) in [
+        (0, vec![template("en", "AUTHENTICATION", "APPROVED"), template("de", "AUTHENTICATION", "APPROVED")], None),
+        (0, vec![], Some("there is no template login_code")),
+        (0, vec![template("de", "AUTHENTICATION", "APPROVED")], Some("login_code is not in en, but in de")),
+        (0, vec![template("en", "UTILITY", "APPROVED")], Some("category UTILITY")),
+        (0, vec![template("en", "AUTHENTICATION", "PAUSED")], Some("status PAUSED")),
+        (0, vec![without_button], Some("no button")),
+        (1, vec![template("pt_BR", "AUTHENTICATION", "approved")], None),
+        (1, vec![template("en", "AUTHENTICATION", "approved")], Some("login_code is not in pt_BR, but in en")),
+    ] {
+        gateway.answer(serde_json::json!({ (if index == 0 { "data" } else { "waba_templates" }): list }));
+        let output = doctor(&[&id(index), "--config", config]).await;
+        let report = report(&output);
+        let checks = checks(&report, "codes");
+        assert_eq!(checks.len(), 1, "{report}");
+        assert_eq!(
+            (checks[0]["passed"].as_bool(), output.status.code()),
+            (Some(wanted.is_none()), Some(i32::from(wanted.is_some()))),
+            "{report}"
+        );
+        let got = checks[0]["got"].as_str().unwrap();
+        assert!(got.contains(wanted.unwrap_or("approved in ")), "{got}");
+    }
+    let asked = gateway.requests();
+    assert!(asked[0].path.starts_with("/555/message_templates?name=login_code&"), "{}", asked[0].path);
+    assert_eq!(asked[0].header("authorization"), "Bearer token-1");
+    let last = asked.last().unwrap();
+    assert_eq!((last.path.as_str(), last.header("d360-api-key")), ("/v1/configs/templates?limit=1000", "key-1"));
+}
+
 #[tokio::test]
 async fn it_fails_if_the_daemon_has_other_secrets() {
     let gateway = Fake::start();

@@ -66,7 +66,7 @@ fn setups(kind: &GatewayKind) -> Vec<Setup> {
         settings: variant["settings"].as_object().unwrap().clone(),
         request: variant["request"].clone(),
         accepted: document["accepted"].clone(),
-        message_id_field: text(&document["message_id_field"]),
+        message_id_field: text(&variant["message_id_field"]).or_else(|| text(&document["message_id_field"])),
         posts_no_edits: document["posts_no_edits"] == true,
         webhook_secret: text(&document["webhook_secret"]).unwrap_or_else(|| "{secret}".to_owned()),
     });

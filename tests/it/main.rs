@@ -102,6 +102,7 @@ mod reply_page;
 mod rollback;
 mod rotation;
 mod sdk;
+mod shared_number;
 mod store;
 mod tenants;
 mod timing;

@@ -23,7 +23,7 @@ use super::{
     json,
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
-use crate::domain::{Channel, Subject};
+use crate::domain::{Channel, DeliveryFailure, Subject};
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "generic",
@@ -150,6 +150,15 @@ impl Gateway for Generic {
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         // Without `send`, the empty request is refused by egress.
         self.send.as_ref().map(|send| send.request(&self.values, chat_id, subject, text)).unwrap_or_default()
+    }
+
+    fn queue_check(&self) -> Option<Request<Vec<u8>>> {
+        self.send.as_ref()?.queue_check(&self.values)
+    }
+
+    fn parse_queue_check(&self, response: &Response<Vec<u8>>) -> Option<SendResult> {
+        let waits = self.send.as_ref().is_some_and(|send| send.waits(response));
+        waits.then_some(SendResult::Retryable { reason: DeliveryFailure::NotConnected })
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
