@@ -46,6 +46,7 @@ mod gateways_presets;
 mod gateways_replies;
 mod gateways_send;
 mod gateways_senders;
+mod gateways_sessions;
 mod gateways_wire;
 mod guide_apps;
 mod guide_blocks;
