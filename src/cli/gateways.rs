@@ -6,7 +6,7 @@ use clap::{Args, builder::PossibleValuesParser};
 use serde_json::{Value, json};
 
 use crate::{
-    app::exit::Failure,
+    app::exit::CommandError,
     gateway::{self, GatewayKind},
     telemetry::stdout::print,
 };
@@ -21,7 +21,7 @@ pub(super) struct GatewaysOptions {
     json: bool,
 }
 
-pub(super) fn run(options: &GatewaysOptions) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &GatewaysOptions) -> Result<ExitCode, CommandError> {
     let chosen = gateway::kinds().filter(|kind| options.kind.as_deref().is_none_or(|name| name == kind.name));
     match (options.json, &options.kind) {
         (true, None) => print(format_args!("{:#}", chosen.map(describe).collect::<Value>()))?,

@@ -15,7 +15,7 @@ use clap::{Args, builder::PossibleValuesParser};
 use url::Url;
 
 use crate::{
-    app::exit::Failure,
+    app::exit::CommandError,
     config::credentials::{InstanceCredentials, token_digest},
     domain::{Phone, phone_input, redirect},
     gateway::{self, GatewayKind},
@@ -118,7 +118,7 @@ pub(super) fn master_key() -> String {
 }
 
 /// Generates credentials, writes the secrets into `secrets`, and composes the block of the instance.
-pub(super) fn instance(options: &InstanceOptions, secrets: &SecretDir) -> Result<NewInstance, Failure> {
+pub(super) fn instance(options: &InstanceOptions, secrets: &SecretDir) -> Result<NewInstance, CommandError> {
     let InstanceCredentials { id, token, callback_secret, .. } = InstanceCredentials::generate();
     let callbacks = secrets.write("callback_secrets", &format!("{callback_secret}\n"))?;
     let mut made = NewInstance {
@@ -159,7 +159,7 @@ fn gateway_table(
     secrets: &SecretDir,
     made: &mut NewInstance,
     out: &mut String,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let kind = gateway::kinds().find(|kind| kind.name == options.gateway).context("an unknown kind of gateway")?;
     let example = kind.example();
     let given = |name: &str| options.settings.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value);
@@ -206,7 +206,7 @@ fn gateway_table(
 
 /// The content of a secret's file: as given, else generated if the operator chooses it, else empty. `example` shows the
 /// word that the gateway puts before it.
-fn secret(kind: &GatewayKind, name: &str, example: &str, given: Option<&str>) -> Result<String, Failure> {
+fn secret(kind: &GatewayKind, name: &str, example: &str, given: Option<&str>) -> Result<String, CommandError> {
     if let Some(file) = given.and_then(|value| value.strip_prefix('@')) {
         return read_secret(file);
     }
@@ -222,9 +222,9 @@ fn secret(kind: &GatewayKind, name: &str, example: &str, given: Option<&str>) ->
     Ok(String::new())
 }
 
-fn read_secret(file: &str) -> Result<String, Failure> {
+fn read_secret(file: &str) -> Result<String, CommandError> {
     let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::arguments(format_args!("--set: cannot read {file}: {error}")))?;
+        .map_err(|error| CommandError::arguments(format_args!("--set: cannot read {file}: {error}")))?;
     Ok(format!("{}\n", text.trim()))
 }
 

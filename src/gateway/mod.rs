@@ -112,9 +112,9 @@ pub fn build(table: &Table, purpose: Purpose, webhook_url: &str) -> Result<Arc<d
             reader.fault("kind", not_one_of(&kind, &kinds));
         }
         // Which keys there may be depends on the kind.
-        return Err(reader.abandon());
+        return Err(reader.into_faults());
     };
-    let preset = known.defaults().map(|defaults| table.over(&defaults));
+    let preset = known.defaults().map(|defaults| table.with_defaults(&defaults));
     let table = preset.as_ref().unwrap_or(table).reader();
     let mut reader = config_reader::ConfigReader { table, purpose, webhook_url };
     reader.text("kind");
@@ -280,7 +280,7 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Parses the response to [`Gateway::lid_lookup`].
     fn parse_lid_lookup(&self, _response: &http::Response<Vec<u8>>) -> LidLookup {
-        LidLookup::Unavailable
+        LidLookup::NotResolvable
     }
 
     /// Whether the gateway retries a webhook that was answered with 503.

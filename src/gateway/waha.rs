@@ -149,9 +149,9 @@ impl Gateway for Waha {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         let endpoint_missing = || text(&body, "/message").is_some_and(|why| why.starts_with("Cannot GET"));
         match (response.status().as_u16(), body.get("pn")) {
-            (200..=299, Some(Value::Null)) => LidLookup::NotYetKnown,
+            (200..=299, Some(Value::Null)) => LidLookup::Pending,
             (200..=299, Some(pn)) => jid::parse_lookup_jid(pn.as_str().unwrap_or_default()),
-            (404, _) if endpoint_missing() => LidLookup::Unavailable,
+            (404, _) if endpoint_missing() => LidLookup::NotResolvable,
             _ => LidLookup::Failed,
         }
     }

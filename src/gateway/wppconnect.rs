@@ -147,7 +147,7 @@ impl Gateway for Wppconnect {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         match (response.status().is_success() && body.is_object(), id(&body, "/phoneNumber")) {
             (true, Some(jid)) => jid::parse_lookup_jid(jid),
-            (true, None) if body["phoneNumber"].is_null() => LidLookup::NotYetKnown,
+            (true, None) if body["phoneNumber"].is_null() => LidLookup::Pending,
             _ => LidLookup::Failed,
         }
     }

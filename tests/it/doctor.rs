@@ -11,13 +11,13 @@ use serde_json::{Map, Value};
 use crate::{
     daemon::{TOKEN, client},
     every_gateway::{SETUPS, Serve, file, id, index_of, instances, lines, secret, secret_of},
-    fakes::Fake,
+    fakes::RecordingServer,
 };
 
 mod live;
 mod proxy;
 
-use self::proxy::{Behavior, Change, Proxy};
+use self::proxy::{ProxyBehavior, RequestEdit, ReverseProxy};
 
 /// Runs the command with `--json`.
 async fn doctor(arguments: &[&str]) -> Output {
@@ -45,7 +45,7 @@ fn failed(report: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn it_passes_for_every_kind_and_leaves_nothing() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let mut kinds = BTreeSet::new();
@@ -104,7 +104,7 @@ fn further_instances() -> [(&'static str, Map<String, Value>, String); 4] {
 /// For instances that ignore received SMS, the report says so.
 #[tokio::test]
 async fn it_passes_for_instances_that_only_send_and_for_lists_of_signatures() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let mut blocks = String::new();
     for (index, (kind, settings, secret)) in further_instances().iter().enumerate() {
         let block = crate::daemon::InstanceBlock {
@@ -135,7 +135,7 @@ async fn it_passes_for_instances_that_only_send_and_for_lists_of_signatures() {
 /// Every run uses another sender, so that repeated runs, as while configuring a proxy, are not limited.
 #[tokio::test]
 async fn ten_runs_in_a_row_are_not_limited() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let waha = index_of("waha");
@@ -152,7 +152,7 @@ async fn ten_runs_in_a_row_are_not_limited() {
 
 #[tokio::test]
 async fn a_used_up_limit_of_wrong_codes_is_noted_and_is_not_a_failure() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "[instance.limits]\nguesses_per_10m = 1", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let waha = index_of("waha");
@@ -164,7 +164,7 @@ async fn a_used_up_limit_of_wrong_codes_is_noted_and_is_not_a_failure() {
 /// The template that carries codes is looked up at the gateway.
 #[tokio::test]
 async fn the_template_of_codes_is_checked_at_the_gateway() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let table = |kind: &str, keys: &str| {
         format!(
             "kind = \"{kind}\"\nurl = \"{}\"\nwebhook_secret = \"webhook-secret-of-a-template\"\ntemplate = \"login_code\"\n{keys}",
@@ -226,7 +226,7 @@ async fn the_template_of_codes_is_checked_at_the_gateway() {
 
 #[tokio::test]
 async fn it_fails_if_the_daemon_has_other_secrets() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", |index| secret_of(&SETUPS[index], index + 40))).await;
     let text = std::fs::read_to_string(serve.config.path()).unwrap();
     for (index, setup) in SETUPS.iter().enumerate().step_by(3) {
@@ -247,19 +247,19 @@ async fn it_fails_if_the_daemon_has_other_secrets() {
 
 #[tokio::test]
 async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_other() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let waha = index_of("waha");
     let url_secret = index_of("wppconnect");
-    let transparent: Change = |_, _| {};
-    let strips: Change = |headers, _| headers.retain(|(name, _)| !name.starts_with("x-"));
-    let reformats: Change = |_, body| {
+    let transparent: RequestEdit = |_, _| {};
+    let strips: RequestEdit = |headers, _| headers.retain(|(name, _)| !name.starts_with("x-"));
+    let reformats: RequestEdit = |_, body| {
         if let Ok(value) = serde_json::from_slice::<Value>(body) {
             *body = serde_json::to_vec_pretty(&value).unwrap();
         }
     };
-    let latin: Change = |_, body| {
+    let latin: RequestEdit = |_, body| {
         *body = String::from_utf8_lossy(body)
             .chars()
             .map(|c| if c.is_ascii() { c } else { '?' })
@@ -267,20 +267,20 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
             .into();
     };
     for (name, behavior, index, advice) in [
-        ("transparent", Behavior::Forward(transparent), waha, None),
-        ("strips headers", Behavior::Forward(strips), waha, Some("drops a header")),
-        ("reformats bodies", Behavior::Forward(reformats), waha, Some("changes bodies")),
-        ("replaces non-ASCII characters", Behavior::Forward(latin), waha, Some("changes bodies")),
-        ("accepts everything", Behavior::Answer(200), waha, Some("forged webhooks are accepted")),
-        ("accepts everything", Behavior::Answer(200), url_secret, Some("forged webhooks are accepted")),
-        ("redirects", Behavior::Answer(301), waha, Some("answers with a redirect (301)")),
-        ("forbids", Behavior::Answer(403), waha, Some("allow POST /webhooks/")),
-        ("knows nothing", Behavior::Answer(404), waha, Some("does not know this instance")),
-        ("limits bodies", Behavior::Answer(413), waha, Some("allow bodies of 1 MiB")),
-        ("reaches nothing", Behavior::Answer(502), waha, Some("it cannot reach the daemon")),
+        ("transparent", ProxyBehavior::Forward(transparent), waha, None),
+        ("strips headers", ProxyBehavior::Forward(strips), waha, Some("drops a header")),
+        ("reformats bodies", ProxyBehavior::Forward(reformats), waha, Some("changes bodies")),
+        ("replaces non-ASCII characters", ProxyBehavior::Forward(latin), waha, Some("changes bodies")),
+        ("accepts everything", ProxyBehavior::Answer(200), waha, Some("forged webhooks are accepted")),
+        ("accepts everything", ProxyBehavior::Answer(200), url_secret, Some("forged webhooks are accepted")),
+        ("redirects", ProxyBehavior::Answer(301), waha, Some("answers with a redirect (301)")),
+        ("forbids", ProxyBehavior::Answer(403), waha, Some("allow POST /webhooks/")),
+        ("knows nothing", ProxyBehavior::Answer(404), waha, Some("does not know this instance")),
+        ("limits bodies", ProxyBehavior::Answer(413), waha, Some("allow bodies of 1 MiB")),
+        ("reaches nothing", ProxyBehavior::Answer(502), waha, Some("it cannot reach the daemon")),
     ] {
         let green = advice.is_none();
-        let proxy = Proxy::start(&serve.base, behavior);
+        let proxy = ReverseProxy::start(&serve.base, behavior);
         let output = doctor(&[&id(index), "--config", config, "--url", &proxy.url]).await;
         let report = report(&output);
         let given = report["advice"].to_string();
@@ -288,7 +288,7 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
         assert_eq!(report["passed"], green, "{name}: {:?}", failed(&report));
         assert_eq!(output.status.code(), Some(i32::from(!green)), "{name}");
         let forged = checks(&report, "forged").iter().filter(|check| check["passed"] == false).count();
-        let refuses = !matches!(behavior, Behavior::Answer(200 | 301 | 502));
+        let refuses = !matches!(behavior, ProxyBehavior::Answer(200 | 301 | 502));
         assert_eq!(forged == 0, refuses, "{name}: {forged} forgeries were not refused");
     }
 }
@@ -296,7 +296,7 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
 /// A diagnosis must not raise the alarms that it diagnoses.
 #[tokio::test]
 async fn its_webhooks_are_counted_apart() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let waha = index_of("waha");
@@ -340,7 +340,7 @@ async fn its_webhooks_are_counted_apart() {
 
 #[tokio::test]
 async fn it_requires_a_phone_if_the_instance_replies_to_unknown_codes() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "reply_to_unknown = true", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let waha = index_of("waha");
@@ -358,7 +358,7 @@ async fn it_requires_a_phone_if_the_instance_replies_to_unknown_codes() {
 
 #[tokio::test]
 async fn with_a_token_a_link_is_minted_and_verified_once() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     for kind in ["waha", "cloud-api", "generic", "twilio"] {

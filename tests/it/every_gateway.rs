@@ -18,7 +18,7 @@ use crate::{
 
 /// A configuration of a kind of gateway and what it sends: `send.json` in the kind's folder of fixtures, once for each of
 /// its variants.
-pub(crate) struct Setup {
+pub(crate) struct GatewaySetup {
     pub(crate) kind: &'static str,
     variant: String,
     /// The keys of `[instance.gateway]` besides `kind`, `webhook_secret` and `url`.
@@ -35,7 +35,7 @@ pub(crate) struct Setup {
     webhook_secret: String,
 }
 
-impl Setup {
+impl GatewaySetup {
     pub(crate) fn name(&self) -> String {
         format!("{} {}", self.kind, self.variant)
     }
@@ -53,14 +53,14 @@ pub(crate) fn lines(settings: &Map<String, Value>, url: &str) -> String {
 }
 
 /// Every kind of gateway, in each of its variants.
-pub(crate) static SETUPS: LazyLock<Vec<Setup>> = LazyLock::new(|| gateway::kinds().flat_map(setups).collect());
+pub(crate) static SETUPS: LazyLock<Vec<GatewaySetup>> = LazyLock::new(|| gateway::kinds().flat_map(setups).collect());
 
-fn setups(kind: &GatewayKind) -> Vec<Setup> {
+fn setups(kind: &GatewayKind) -> Vec<GatewaySetup> {
     let path = fixtures(kind.name).join("send.json");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
     let document: Value = serde_json::from_str(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let setups = document["variants"].as_array().unwrap().iter().map(|variant| Setup {
+    let setups = document["variants"].as_array().unwrap().iter().map(|variant| GatewaySetup {
         kind: kind.name,
         variant: text(&variant["variant"]).unwrap_or_default(),
         settings: variant["settings"].as_object().unwrap().clone(),
@@ -89,7 +89,7 @@ pub(crate) fn secret(index: usize) -> String {
 }
 
 /// A webhook secret in the form that `setup` requires, different for each number.
-pub(crate) fn secret_of(setup: &Setup, number: usize) -> String {
+pub(crate) fn secret_of(setup: &GatewaySetup, number: usize) -> String {
     setup.webhook_secret.replace("{secret}", &format!("webhook-secret-of-the-instance-{number:02}"))
 }
 

@@ -10,23 +10,23 @@ use serde_json::{Value, json};
 use crate::{
     codes::events,
     daemon::{Daemon, InstanceBlock, TestStore, World, client},
-    every_gateway::{SETUPS, Setup, fixtures, index_of, secret},
+    every_gateway::{GatewaySetup, SETUPS, fixtures, index_of, secret},
 };
 
 const INSTANCE: &str = "5f0c2a90-0000-4000-8000-00000000000a";
 const TOKEN: &str = "cst_test-token-of-a-session";
 const PERSON: &str = "447700900123";
 
-struct Session<'a> {
+struct RecordedExchange<'a> {
     world: World,
     daemon: Daemon,
-    setup: &'a Setup,
+    setup: &'a GatewaySetup,
     /// What the program writes: `message`, the responses `reply` and `code`, and `receipt`.
     written: Value,
 }
 
-impl<'a> Session<'a> {
-    async fn start(setup: &'a Setup) -> Self {
+impl<'a> RecordedExchange<'a> {
+    async fn start(setup: &'a GatewaySetup) -> Self {
         let text = std::fs::read_to_string(fixtures(setup.kind).join("session.json")).unwrap();
         let mut world = World::new(TestStore::directory());
         let gateway = format!(
@@ -41,7 +41,7 @@ impl<'a> Session<'a> {
         );
         let (number, lines) = ("+12025550142", lines.as_str());
         let block = InstanceBlock { id: INSTANCE, name: setup.kind, number, token: TOKEN, lines, gateway: &gateway };
-        world.more += &block.to_string();
+        world.more_instances += &block.to_string();
         let daemon = world.start().await;
         Self { world, daemon, setup, written: serde_json::from_str(&text).unwrap() }
     }
@@ -106,7 +106,7 @@ impl<'a> Session<'a> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_and_a_code_with_each_open_source_gateway() {
     for kind in ["waha", "evolution", "wppconnect", "gowa", "wuzapi"] {
-        let session = Session::start(&SETUPS[index_of(kind)]).await;
+        let session = RecordedExchange::start(&SETUPS[index_of(kind)]).await;
         session.world.gateway.answer(session.written["reply"].clone());
         let minted = session.call("generate-link", json!({ "chatId": PERSON })).await;
         session.post("message", minted["text"].as_str().unwrap()).await;

@@ -11,7 +11,7 @@ mod daemon;
 mod encoded;
 mod server;
 
-use self::{answers::Answer, daemon::Daemon, server::Reply};
+use self::{answers::FakeResponse, daemon::ClockedDaemon, server::QueuedResponse};
 
 /// The success message, with characters that need escaping in JSON, forms and URLs.
 pub(crate) const TEXT: &str = "Welcome, Zoë & Söhne: 100% + \"a=b\" 👍 ?x=1";
@@ -23,7 +23,7 @@ fn name(index: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reply_is_as_documented_and_every_error_is_classified() {
-    let daemon = Daemon::start().await;
+    let daemon = ClockedDaemon::start().await;
     for index in 0..SETUPS.len() {
         daemon.verify(index).await;
     }
@@ -33,13 +33,13 @@ async fn every_reply_is_as_documented_and_every_error_is_classified() {
         assert_eq!((daemon.gateways.requests(index), daemon.replies(index, "sent")), (1, 1), "{}", name(index));
     }
     for (index, setup) in SETUPS.iter().enumerate() {
-        for Answer { status, body, result } in answers::of(setup.kind) {
+        for FakeResponse { status, body, result } in answers::of(setup.kind) {
             let (sent, before, arrived) =
                 (daemon.replies(index, "sent"), daemon.replies(index, &result), daemon.gateways.requests(index));
             // A page is a JSON text here.
             let text =
                 body.as_str().filter(|text| text.starts_with('<')).map_or_else(|| body.to_string(), str::to_owned);
-            daemon.gateways.answers(index, Reply { status, body: text, after: Some(40) });
+            daemon.gateways.answers(index, QueuedResponse { status, body: text, after: Some(40) });
             daemon.verify(index).await;
             daemon.settle().await;
             let what = format!("{}: {status} {body}", name(index));
@@ -60,10 +60,10 @@ async fn every_reply_is_as_documented_and_every_error_is_classified() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_after_is_respected_and_temporary_failures_are_retried() {
-    let daemon = Daemon::start().await;
+    let daemon = ClockedDaemon::start().await;
     for index in 0..SETUPS.len() {
-        daemon.gateways.answers(index, Reply { status: 429, body: "{}".to_owned(), after: Some(40) });
-        daemon.gateways.answers(index, Reply { status: 503, body: "<html>".to_owned(), after: None });
+        daemon.gateways.answers(index, QueuedResponse { status: 429, body: "{}".to_owned(), after: Some(40) });
+        daemon.gateways.answers(index, QueuedResponse { status: 503, body: "<html>".to_owned(), after: None });
         let start = daemon.clock.wall();
         daemon.verify(index).await;
         daemon.settle().await;
@@ -84,10 +84,10 @@ async fn retry_after_is_respected_and_temporary_failures_are_retried() {
 /// A message that may have been sent is retried once, or as often as any other if its id prevents duplicates.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_may_have_been_sent_is_retried_once_or_under_its_id() {
-    let daemon = Daemon::start().await;
+    let daemon = ClockedDaemon::start().await;
     for (index, setup) in SETUPS.iter().enumerate() {
         for _ in 0..3 {
-            daemon.gateways.answers(index, Reply { status: 504, body: "<html>".to_owned(), after: None });
+            daemon.gateways.answers(index, QueuedResponse { status: 504, body: "<html>".to_owned(), after: None });
         }
         daemon.verify(index).await;
         for seconds in [0, 3, 7, 19, 37, 60] {
@@ -110,10 +110,10 @@ async fn a_message_that_may_have_been_sent_is_retried_once_or_under_its_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sending_pauses_for_a_number_that_is_logged_out() {
-    let daemon = Daemon::start().await;
+    let daemon = ClockedDaemon::start().await;
     for index in 0..SETUPS.len() {
         let start = daemon.clock.wall();
-        daemon.gateways.answers(index, Reply { status: 401, body: "{}".to_owned(), after: None });
+        daemon.gateways.answers(index, QueuedResponse { status: 401, body: "{}".to_owned(), after: None });
         daemon.verify(index).await;
         daemon.settle().await;
         assert_eq!(daemon.replies(index, "unauthorized"), 1, "{}", name(index));
@@ -132,10 +132,10 @@ async fn sending_pauses_for_a_number_that_is_logged_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_that_would_come_too_late_is_dropped_and_counted() {
-    let daemon = Daemon::start().await;
+    let daemon = ClockedDaemon::start().await;
     for index in 0..SETUPS.len() {
         for _ in 0..4 {
-            daemon.gateways.answers(index, Reply { status: 429, body: "{}".to_owned(), after: Some(61) });
+            daemon.gateways.answers(index, QueuedResponse { status: 429, body: "{}".to_owned(), after: Some(61) });
         }
         daemon.verify(index).await;
     }
@@ -152,7 +152,7 @@ async fn a_reply_that_would_come_too_late_is_dropped_and_counted() {
 /// Evolution appends the event's name to the URL, also after a secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_suffix_is_accepted_only_for_gateways_that_append_one() {
-    let daemon = Daemon::start().await;
+    let daemon = ClockedDaemon::start().await;
     for (index, gateway) in daemon.own_gateways.iter().enumerate() {
         for tail in ["messages-upsert", "x/y", "Messages"] {
             let url = format!("{}/webhooks/{}/a-wrong-secret/{tail}", daemon.base, id(index));

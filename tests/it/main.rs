@@ -72,6 +72,7 @@ mod lost_responses;
 mod matching;
 mod mistakes;
 mod mixed_versions;
+mod names;
 mod number_identity;
 mod oidc;
 mod operate_failure;

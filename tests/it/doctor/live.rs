@@ -16,7 +16,7 @@ use super::{checks, failed};
 use crate::{
     daemon::{TOKEN, client},
     every_gateway::{Serve, id, index_of, instances, secret},
-    fakes::Fake,
+    fakes::RecordingServer,
 };
 
 /// Posts a person's message as WAHA does.
@@ -47,7 +47,7 @@ async fn post_message(base: &str, index: usize, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_waits_for_a_message_from_a_real_phone_and_hides_the_number() {
-    let gateway = Fake::start();
+    let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let waha = index_of("waha");
     let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))

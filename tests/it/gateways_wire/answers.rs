@@ -7,7 +7,7 @@ use crate::every_gateway::fixtures;
 
 /// A response to a request that sends a message.
 #[derive(Deserialize)]
-pub(super) struct Answer {
+pub(super) struct FakeResponse {
     pub(super) status: u16,
     /// A text that begins with `<` is sent as it is.
     pub(super) body: Value,
@@ -15,10 +15,10 @@ pub(super) struct Answer {
 }
 
 /// The answers of `answers.json` in the kind's folder of fixtures, and those that every kind may give.
-pub(super) fn of(kind: &str) -> Vec<Answer> {
+pub(super) fn of(kind: &str) -> Vec<FakeResponse> {
     let path = fixtures(kind).join("answers.json");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
-    let mut answers: Vec<Answer> =
+    let mut answers: Vec<FakeResponse> =
         serde_json::from_str(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
     assert!(!answers.is_empty(), "{kind} documents no errors");
     let common = [
@@ -31,6 +31,6 @@ pub(super) fn of(kind: &str) -> Vec<Answer> {
         (200, json!({ "error": "something went wrong" }), "permanent"),
         (200, json!({ "status": "error", "message": "x" }), "permanent"),
     ];
-    answers.extend(common.map(|(status, body, result)| Answer { status, body, result: result.to_owned() }));
+    answers.extend(common.map(|(status, body, result)| FakeResponse { status, body, result: result.to_owned() }));
     answers
 }

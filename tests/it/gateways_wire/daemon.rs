@@ -23,7 +23,7 @@ use crate::{
     every_gateway::{SETUPS, configuration, id, instances, secret},
 };
 
-pub(super) struct Daemon {
+pub(super) struct ClockedDaemon {
     pub(super) gateways: StrictServer,
     config: Config,
     pub(super) own_gateways: Vec<Arc<dyn Gateway>>,
@@ -36,7 +36,7 @@ pub(super) struct Daemon {
     messages: AtomicU64,
 }
 
-impl Daemon {
+impl ClockedDaemon {
     pub(super) async fn start() -> Self {
         let (gateways, directory, clock) = (StrictServer::start(), tempfile::tempdir().unwrap(), Clock::default());
         let (text, ..) = configuration(&directory, &instances(&gateways.url, "", secret));
@@ -138,7 +138,7 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
+impl Drop for ClockedDaemon {
     fn drop(&mut self) {
         self.stop.cancel();
     }

@@ -12,11 +12,11 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
 use super::{PERSON, TEXT};
-use crate::every_gateway::{SETUPS, Setup, secret};
+use crate::every_gateway::{GatewaySetup, SETUPS, secret};
 
 /// A response of the server.
 #[derive(Clone, Debug)]
-pub(super) struct Reply {
+pub(super) struct QueuedResponse {
     pub(super) status: u16,
     pub(super) body: String,
     /// Seconds of `Retry-After`.
@@ -24,8 +24,8 @@ pub(super) struct Reply {
 }
 
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) next: HashMap<usize, VecDeque<Reply>>,
+pub(super) struct ServerState {
+    pub(super) next: HashMap<usize, VecDeque<QueuedResponse>>,
     arrived: HashMap<usize, u32>,
     /// The message ids that the daemon set, for gateways that accept one.
     pub(super) ids: HashMap<usize, Vec<String>>,
@@ -34,7 +34,7 @@ pub(super) struct State {
 
 /// All gateways on one socket; the first path segment is the number of the gateway.
 pub(super) struct StrictServer {
-    pub(super) state: Arc<Mutex<State>>,
+    pub(super) state: Arc<Mutex<ServerState>>,
     pub(super) url: String,
     handle: ServerHandle,
 }
@@ -43,7 +43,7 @@ impl StrictServer {
     pub(super) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/{{n}}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(ServerState::default()));
         let data = web::Data::from(Arc::clone(&state));
         let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(handle)));
         let server = server.workers(1).disable_signals().shutdown_timeout(0).listen(listener).unwrap().run();
@@ -53,7 +53,7 @@ impl StrictServer {
     }
 
     /// Queues a response; without one, the server accepts the message.
-    pub(super) fn answers(&self, index: usize, reply: Reply) {
+    pub(super) fn answers(&self, index: usize, reply: QueuedResponse) {
         self.state.lock().unwrap().next.entry(index).or_default().push_back(reply);
     }
 
@@ -75,7 +75,7 @@ impl Drop for StrictServer {
     }
 }
 
-async fn handle(state: web::Data<Mutex<State>>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+async fn handle(state: web::Data<Mutex<ServerState>>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     let path = request.uri().to_string();
     let (index, rest) = path.trim_start_matches('/').split_once('/').unwrap_or(("", ""));
     let index: usize = index.parse().unwrap_or(usize::MAX);
@@ -94,7 +94,7 @@ async fn handle(state: web::Data<Mutex<State>>, request: HttpRequest, body: web:
         state.faults.push(fault);
         return HttpResponse::BadRequest().json(json!({ "strict": "not what the reference says" }));
     }
-    let usual = || Reply { status: 200, body: setup.accepted.to_string(), after: None };
+    let usual = || QueuedResponse { status: 200, body: setup.accepted.to_string(), after: None };
     let reply = state.next.get_mut(&index).and_then(VecDeque::pop_front).unwrap_or_else(usual);
     let mut response = HttpResponse::build(actix_web::http::StatusCode::from_u16(reply.status).unwrap());
     if let Some(after) = reply.after {
@@ -127,7 +127,7 @@ fn fill(template: &Value, values: &[(&str, &str)]) -> Value {
 }
 
 /// Splits the message id from a body, which has the form of WhatsApp's own ids.
-fn without_id(setup: &Setup, body: &[u8]) -> (Vec<u8>, Option<String>) {
+fn without_id(setup: &GatewaySetup, body: &[u8]) -> (Vec<u8>, Option<String>) {
     let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte));
     let Some(field) = &setup.message_id_field else { return (body.to_vec(), None) };
     let Ok(Value::Object(mut message)) = serde_json::from_slice::<Value>(body) else { return (body.to_vec(), None) };

@@ -11,7 +11,7 @@ use crate::{
     jobs::retry::Schedule,
     random,
     service::ServiceError,
-    store::{Leased, Settlement},
+    store::{LeasedJob, Settlement},
 };
 
 /// Reason of a failed attempt, as stored with the job.
@@ -41,51 +41,51 @@ impl fmt::Display for AttemptNote<'_> {
 
 /// A failed attempt that may be followed by another one.
 pub(super) struct FailedAttempt {
-    pub(super) why: DeliveryFailure,
+    pub(super) failure: DeliveryFailure,
     /// Delay requested by the gateway.
-    pub(super) after: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
     /// The message may have arrived.
-    pub(super) unknown: bool,
+    pub(super) possibly_sent: bool,
     /// The gateway deduplicates, so sending again is safe.
-    pub(super) repeatable: bool,
+    pub(super) is_deduplicated: bool,
 }
 
 pub(super) enum NextAttempt {
-    Again(Settlement),
+    Retry(Settlement),
     /// The next attempt would come when the message is no longer useful.
     TooLate {
-        unknown: bool,
+        possibly_sent: bool,
     },
-    Spent {
-        unknown: bool,
+    Exhausted {
+        possibly_sent: bool,
     },
 }
 
 /// Decides what follows a failed attempt. From `useful_until` on, the message is useless.
 pub(super) async fn next_attempt(
     worker: &Worker,
-    leased: &Leased,
-    FailedAttempt { why, after, unknown, repeatable }: FailedAttempt,
+    leased: &LeasedJob,
+    FailedAttempt { failure, retry_after, possibly_sent, is_deduplicated }: FailedAttempt,
     useful_until: Timestamp,
 ) -> Result<NextAttempt, ServiceError> {
     let before = was_unknown(worker, leased).await?;
-    if unknown && before && !repeatable {
-        return Ok(NextAttempt::Spent { unknown });
+    if possibly_sent && before && !is_deduplicated {
+        return Ok(NextAttempt::Exhausted { possibly_sent });
     }
-    let unknown = unknown || before;
-    let Some(delay) = Schedule::REPLY.next_delay(leased.attempts + 1, random::fraction(), after) else {
-        return Ok(NextAttempt::Spent { unknown });
+    let possibly_sent = possibly_sent || before;
+    let Some(delay) = Schedule::REPLY.next_delay(leased.attempts + 1, random::fraction(), retry_after) else {
+        return Ok(NextAttempt::Exhausted { possibly_sent });
     };
     let at = worker.service.now() + delay;
     if at >= useful_until {
-        return Ok(NextAttempt::TooLate { unknown });
+        return Ok(NextAttempt::TooLate { possibly_sent });
     }
-    let note = AttemptNote { possibly_sent: unknown, cause: why.as_str() };
-    Ok(NextAttempt::Again(Settlement::Retry { at, note: note.to_string() }))
+    let note = AttemptNote { possibly_sent, cause: failure.as_str() };
+    Ok(NextAttempt::Retry(Settlement::Retry { at, note: note.to_string() }))
 }
 
 /// Whether an earlier attempt noted that the message may have been sent.
-async fn was_unknown(worker: &Worker, leased: &Leased) -> Result<bool, ServiceError> {
+async fn was_unknown(worker: &Worker, leased: &LeasedJob) -> Result<bool, ServiceError> {
     if leased.attempts == 0 {
         return Ok(false);
     }

@@ -7,11 +7,11 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::{Worker, waiting::Taken};
+use super::{Worker, waiting::TakenJobs};
 use crate::{
     jobs::permits::StartableJob,
     metrics::label::{ByKind, KindReason},
-    store::{LEASE_DURATION, Lane, Leased, Settlement},
+    store::{LEASE_DURATION, Lane, LeasedJob, Settlement},
 };
 
 impl Worker {
@@ -42,7 +42,7 @@ impl Worker {
 
     /// Starts the waiting jobs of a lane that its concurrency limit and groups allow.
     pub(super) fn start_waiting_in(self: &Arc<Self>, lane: &Lane) {
-        let Taken { startable, overdue } = self.waiting.take_startable(lane, &self.permits);
+        let TakenJobs { startable, overdue } = self.waiting.take_startable(lane, &self.permits);
         for job in startable {
             self.start(job);
         }
@@ -71,7 +71,7 @@ impl Worker {
         }
     }
 
-    async fn finish_job(&self, leased: &Leased, settlement: &Settlement) {
+    async fn finish_job(&self, leased: &LeasedJob, settlement: &Settlement) {
         if let Settlement::Dead { reason, note } = settlement {
             let reason = reason.as_str();
             let kind = leased.lane.kind().as_str();
@@ -91,7 +91,7 @@ impl Worker {
     }
 
     /// Stores the outcome, retrying until the store answers or the lease has expired.
-    async fn settle(&self, leased: &Leased, settlement: &Settlement) {
+    async fn settle(&self, leased: &LeasedJob, settlement: &Settlement) {
         let deadline = Instant::now() + LEASE_DURATION;
         // A call without a response may have stored the outcome.
         let mut in_doubt = false;

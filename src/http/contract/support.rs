@@ -9,7 +9,7 @@ use super::{
     values,
 };
 use crate::{
-    api::explanation::{Erased, ExplainedEvent, ExplainedRequest, Explanation, Message, Removed},
+    api::explanation::{Erased, ExplainedEvent, ExplainedMessage, ExplainedRequest, ExplanationView, Removed},
     domain::{OtpType, Status, scope::Scope},
     http::problem::Code,
     service::Outcome,
@@ -21,9 +21,10 @@ pub(super) fn operations() -> Vec<Operation> {
 
 fn explain() -> Operation {
     let about = "Takes a `uuid`, a gateway's message id, a chat id or the last two to six digits of a phone, and answers \
-        in one sentence, with what it rests on. Also for messages that matched nothing: of each a trace without text, \
-        code or number is kept for a day. `malformed` shows the webhooks of the last day that could not be parsed.";
-    let message = Message {
+        in one sentence, with what it rests on. Also for messages that matched nothing: the message log keeps an entry \
+        of each for a day, without text, code or number. `malformed` shows the webhooks of the last day that could \
+        not be parsed.";
+    let message = ExplainedMessage {
         at: time(values::ENDED),
         outcome: "verified".to_owned(),
         phone_ending: Some("0123".to_owned()),
@@ -47,7 +48,7 @@ fn explain() -> Operation {
         callbacks: vec![callback_entry()],
     };
     let sentence = format!("Request {} is verified; the link in the reply waits to be tapped.", values::UUID);
-    let example = Explanation { read_as: "request", sentence, messages: vec![message], requests: vec![request] };
+    let example = ExplanationView { read_as: "request", sentence, messages: vec![message], requests: vec![request] };
     operation(Area::People, "GET", "/api/otp/v2/{instance}/explain", "explain", "Explain what became of a message")
         .scope(Scope::Read)
         .about(about)
@@ -70,9 +71,10 @@ fn erase() -> Operation {
     operation(Area::People, "DELETE", "/api/otp/v2/{instance}/subjects/{chat_id}", "eraseSubject", "Erase a chat")
         .scope(Scope::Admin)
         .about(
-            "Everything that is kept about it, at once: requests with their timelines, callbacks, replies, traces. What \
-             was pending is gone without a callback. Harmless to repeat; a chat that is not known is answered alike.",
+            "Everything that is kept about it, at once: requests with their timelines, callbacks, replies, entries of the \
+             message log. What was pending is gone without a callback. Harmless to repeat; a chat that is not known is \
+             answered alike.",
         )
-        .envelope("Erased", &Erased { erased: Removed { requests: 1, jobs: 0, traces: 1 } })
+        .envelope("Erased", &Erased { erased: Removed { requests: 1, jobs: 0, messages: 1 } })
         .problems(&[Code::InvalidRequest])
 }

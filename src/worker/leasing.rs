@@ -14,7 +14,7 @@ use crate::{
     domain::{Partition, quota::Quota},
     jobs::permits::StartableJob,
     random,
-    store::{DrawnTokens, Lane, LaneKind, StoreError, TokenRequest},
+    store::{BucketRequest, DrawnTokens, Lane, LaneKind, StoreError},
 };
 
 /// How often each replica polls all partitions, before jitter.
@@ -24,16 +24,16 @@ const MIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Delay after a failed lease.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// Leased jobs that have waited this long without starting are returned to the store: another replica may be faster.
-const WAIT: Duration = Duration::from_secs(1);
+const RELEASE_AFTER: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Polls once per interval, and leases whenever a permit is free for work that is known to be due.
     pub(super) async fn run_leasing(self: &Arc<Self>, draining: &CancellationToken) {
-        let mut next_look = tokio::time::Instant::now();
-        let mut looked = next_look;
+        let mut next_poll = tokio::time::Instant::now();
+        let mut last_poll = next_poll;
         let mut next_draw: Option<tokio::time::Instant> = None;
         loop {
-            let wake = next_draw.map_or(next_look, |draw| draw.min(next_look));
+            let wake = next_draw.map_or(next_poll, |draw| draw.min(next_poll));
             tokio::select! {
                 biased;
                 // Cancellation takes effect only here: a job that is leased must reach its attempt.
@@ -44,11 +44,11 @@ impl Worker {
             self.mark_step();
             self.start_waiting();
             if let Some(due) = self.permits.take_next_poll() {
-                next_look = next_look.min(due.max(looked + MIN_POLL_INTERVAL));
+                next_poll = next_poll.min(due.max(last_poll + MIN_POLL_INTERVAL));
             }
-            if tokio::time::Instant::now() >= next_look {
-                looked = tokio::time::Instant::now();
-                next_look = tokio::time::Instant::now() + POLL_INTERVAL.mul_f64(0.75 + 0.5 * random::fraction());
+            if tokio::time::Instant::now() >= next_poll {
+                last_poll = tokio::time::Instant::now();
+                next_poll = tokio::time::Instant::now() + POLL_INTERVAL.mul_f64(0.75 + 0.5 * random::fraction());
                 if let Err(error) = self.refresh_due().await {
                     tracing::warn!(%error, "due jobs could not be listed; trying again");
                     continue;
@@ -73,10 +73,10 @@ impl Worker {
     }
 
     async fn refresh_due(self: &Arc<Self>) -> Result<(), StoreError> {
-        self.spawn_release(self.waiting.take_older_than(WAIT));
-        let mark = self.permits.due_version();
+        self.spawn_release(self.waiting.take_older_than(RELEASE_AFTER));
+        let version = self.permits.due_version();
         let due = self.service.store.due().await?;
-        self.permits.update_due(mark, due);
+        self.permits.update_due(version, due);
         self.update_metrics();
         Ok(())
     }
@@ -158,15 +158,15 @@ struct DrawOutcome {
 
 /// The token buckets from which a number's lane draws. Replies to unsolicited messages get half of the rate, so that
 /// strangers who send meaningless messages cannot delay the replies that other people expect.
-fn buckets(lane: &Lane, rate: u32) -> Vec<TokenRequest> {
+fn buckets(lane: &Lane, rate: u32) -> Vec<BucketRequest> {
     let Some(number) = lane.instance() else { return Vec::new() };
     let partition = Partition::from_byte(number.as_bytes()[15]);
-    let take = |name: &str, rate| {
+    let bucket_request = |name: &str, rate| {
         let bucket = format!("{name}:{}", number.simple());
-        TokenRequest { partition, bucket, quota: Quota::sustained(rate, rate) }
+        BucketRequest { partition, bucket, quota: Quota::sustained(rate, rate) }
     };
     match lane.kind() {
-        LaneKind::Notices => vec![take("slow", rate.div_ceil(2)), take("pace", rate)],
-        _ => vec![take("pace", rate)],
+        LaneKind::Notices => vec![bucket_request("slow", rate.div_ceil(2)), bucket_request("pace", rate)],
+        _ => vec![bucket_request("pace", rate)],
     }
 }
