@@ -30,7 +30,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Audit(Option<AuditWriter>);
 
 struct AuditWriter {
-    queue: SyncSender<QueueItem>,
+    queue: SyncSender<AuditItem>,
     lost: Arc<Lost>,
 }
 
@@ -49,7 +49,7 @@ impl Lost {
     }
 }
 
-enum QueueItem {
+enum AuditItem {
     Line(String),
     /// Reports back when all earlier lines are written.
     Flush(mpsc::Sender<()>),
@@ -78,7 +78,7 @@ impl Audit {
     /// Queues one line. Never blocks: the line is lost if the queue is full.
     pub fn write(&self, entry: &Value) {
         let Some(stream) = &self.0 else { return };
-        if stream.queue.try_send(QueueItem::Line(format!("{entry}\n"))).is_err() {
+        if stream.queue.try_send(AuditItem::Line(format!("{entry}\n"))).is_err() {
             stream.lost.add(1);
         }
     }
@@ -86,23 +86,23 @@ impl Audit {
     /// Waits until all earlier lines are written, for one second at most.
     pub fn flush(&self) {
         let (done, written) = mpsc::channel();
-        if self.0.as_ref().is_some_and(|stream| stream.queue.try_send(QueueItem::Flush(done)).is_ok()) {
+        if self.0.as_ref().is_some_and(|stream| stream.queue.try_send(AuditItem::Flush(done)).is_ok()) {
             let _ = written.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
-fn run_writer(path: &Path, waiting: &Receiver<QueueItem>, lost: &Lost) {
+fn run_writer(path: &Path, waiting: &Receiver<AuditItem>, lost: &Lost) {
     let mut failing = false;
     while let Ok(first) = waiting.recv() {
         let (mut lines, mut count, mut flushes) = (String::new(), 0, Vec::new());
         for entry in std::iter::once(first).chain(waiting.try_iter()) {
             match entry {
-                QueueItem::Line(line) => {
+                AuditItem::Line(line) => {
                     lines.push_str(&line);
                     count += 1;
                 }
-                QueueItem::Flush(done) => flushes.push(done),
+                AuditItem::Flush(done) => flushes.push(done),
             }
         }
         let missing = lost.untold.swap(0, Ordering::Relaxed);

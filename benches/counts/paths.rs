@@ -214,7 +214,7 @@ fn records() -> anyhow::Result<Vec<Work>> {
 }
 
 fn minting() -> anyhow::Result<Vec<Work>> {
-    let (config, instances) = app::load(&ConfigFiles::of(CONFIG, [])?)?;
+    let (config, instances) = app::load(&ConfigFiles::from_text(CONFIG, [])?)?;
     let instance = instances.get(config.instances[0].id).context("the instance is there")?;
     let text = json!({
         "purpose": "login", "state": "5d7d3b0b-9c1e-4f0e-8a59-2b1f6c7a9e10",

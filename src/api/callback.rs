@@ -4,9 +4,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Time,
+    Rfc3339Time,
     schema::{Schema, constant, nullable, one_of},
-    verification::{CODE_STATUSES, Completion, LINK_STATUSES, Risk, Subject, channel, from_one, reason, status},
+    verification::{
+        CODE_STATUSES, CompletionView, LINK_STATUSES, RiskView, SubjectView, channel, from_one, reason, status,
+    },
 };
 use crate::domain::{
     Channel, Event, InstanceId, OtpType, Reason, Status, VerificationId, link::LoginProgress, wire::wire_enum,
@@ -38,7 +40,7 @@ wire! {
         #[serde(rename = "type")]
         pub event: &'static str,
         /// When the event happened.
-        pub timestamp: Time,
+        pub timestamp: Rfc3339Time,
         pub data: CallbackData,
     } as "Event"
 
@@ -49,7 +51,7 @@ wire! {
         pub reason: Option<Reason>,
         /// The chat as the caller gave it, otherwise the chat that proved itself.
         pub chat_id: Option<String>,
-        pub subject: Option<Subject>,
+        pub subject: Option<SubjectView>,
         /// The sender's display name, as chosen by the sender: control and directional characters are removed, at most
         /// 128 characters.
         pub push_name: Option<String>,
@@ -60,11 +62,11 @@ wire! {
         /// As given in the request.
         pub metadata: Value,
         /// When the request was created.
-        pub created_at: Time,
+        pub created_at: Rfc3339Time,
         /// When the request expires, or would have expired.
-        pub expires_at: Time,
+        pub expires_at: Rfc3339Time,
         /// When the status became final.
-        pub ended_at: Option<Time>,
+        pub ended_at: Option<Rfc3339Time>,
     }
 
     pub struct LinkEvent {
@@ -78,12 +80,12 @@ wire! {
         pub renews: Option<String>,
         /// The text around the code was not the prefilled one, so the person may have read something else.
         pub text_changed: Option<bool>,
-        pub risk: Option<Risk>,
+        pub risk: Option<RiskView>,
         /// Only for `link.disputed`: how far the login had progressed. After `redeemed`, end the session that you
         /// started.
         #[schema(nullable(one_of(LoginProgress::ALL, |reached| reached.as_str())))]
         pub after: Option<LoginProgress>,
-        pub completion: Completion,
+        pub completion: CompletionView,
     }
 
     pub struct CodeEvent {
@@ -128,11 +130,11 @@ wire! {
         pub status: CallbackStatus,
         pub attempts: u32,
         /// When the event was recorded.
-        pub created_at: Time,
+        pub created_at: Rfc3339Time,
         /// When the next attempt is due; only while the status is `pending`.
-        pub next_attempt_at: Option<Time>,
+        pub next_attempt_at: Option<Rfc3339Time>,
         /// When it was delivered or given up.
-        pub ended_at: Option<Time>,
+        pub ended_at: Option<Rfc3339Time>,
         /// The error of the last failed attempt: host, class and cause.
         pub last_error: Option<String>,
     } as "CallbackEntry"
@@ -152,7 +154,7 @@ wire! {
 
     pub struct LastAnswer {
         /// When the response arrived.
-        pub at: Time,
+        pub at: Rfc3339Time,
         pub status: u16,
         /// The first 4 KiB of the headers.
         pub headers: Vec<Header>,

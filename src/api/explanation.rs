@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    Time,
+    Rfc3339Time,
     callback::CallbackEntry,
     schema::{nullable, one_of, words},
-    verification::{Completion, timeline_event},
+    verification::{CompletionView, timeline_event},
 };
 use crate::domain::{OtpType, Reason, Status, VerificationId, timeline::TimelineEntry};
 
@@ -16,9 +16,9 @@ fn reason() -> Value {
 }
 
 wire! {
-    pub struct Message {
+    pub struct ExplainedMessage {
         /// When the message arrived.
-        pub at: Time,
+        pub at: Rfc3339Time,
         /// `verified`, a reason, or why the message was ignored.
         pub outcome: String,
         /// The last four digits of the sender's phone number.
@@ -34,7 +34,7 @@ wire! {
 
     pub struct ExplainedEvent {
         /// When it happened.
-        pub at: Time,
+        pub at: Rfc3339Time,
         /// What happened, from a closed list. Some events of a code include the channel and the cause.
         #[schema(timeline_event())]
         pub event: String,
@@ -56,26 +56,26 @@ wire! {
         #[schema(reason())]
         pub reason: Option<Reason>,
         /// When the request was created.
-        pub created_at: Time,
+        pub created_at: Rfc3339Time,
         /// When the code expires.
-        pub expires_at: Time,
+        pub expires_at: Rfc3339Time,
         /// When the request ended.
-        pub ended_at: Option<Time>,
+        pub ended_at: Option<Rfc3339Time>,
         pub attempts: u32,
         /// As given in the request.
         pub client_ref: Option<String>,
         pub timeline: Vec<ExplainedEvent>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        pub completion: Option<Completion>,
+        pub completion: Option<CompletionView>,
         pub callbacks: Vec<CallbackEntry>,
     }
 
-    pub struct Explanation {
+    pub struct ExplanationView {
         #[schema(words(&["request", "message", "phone_ending", "chat", "malformed"]))]
         pub read_as: &'static str,
         /// The answer in one sentence, for people.
         pub sentence: String,
-        pub messages: Vec<Message>,
+        pub messages: Vec<ExplainedMessage>,
         pub requests: Vec<ExplainedRequest>,
     }
 
@@ -84,8 +84,8 @@ wire! {
         pub requests: usize,
         /// Callbacks and replies, pending or kept.
         pub jobs: usize,
-        /// Traces of messages.
-        pub traces: usize,
+        /// Entries of the message log.
+        pub messages: usize,
     }
 
     pub struct Erased {

@@ -6,8 +6,10 @@ use std::ops::RangeInclusive;
 use crate::domain::{normalize, otp, whatsapp};
 
 pub const APP_NAME: usize = 100;
+/// Base64url of a SHA-256.
 pub const CHALLENGE: usize = 43;
 pub const CHAT: usize = 200;
+/// The longest textual form of an IPv6 address.
 pub const CLIENT_IP: usize = 45;
 pub const CLIENT_REF: usize = 200;
 pub const COMPLETION: usize = 40;
@@ -16,6 +18,7 @@ pub const LANGUAGE: usize = 35;
 pub const PURPOSE: usize = 100;
 pub const STATE: usize = 512;
 pub const TEXT: usize = whatsapp::MAX_TEXT_LENGTH;
+/// A code as a person typed it, with spaces and marks.
 pub const TYPED: usize = normalize::MAX_INPUT_LENGTH;
 pub const URL: usize = 2048;
 pub const USER_AGENT: usize = 512;
@@ -36,7 +39,9 @@ pub const PHONE_ENDING: RangeInclusive<usize> = 4..=8;
 
 /// Number of entries in one page of a list.
 pub const PAGE: RangeInclusive<u32> = 1..=200;
+/// Entries in one page of requests, unless `limit` says otherwise.
 pub const REQUESTS_DEFAULT: u32 = 50;
+/// Entries in one page of callbacks, unless `limit` says otherwise.
 pub const CALLBACKS_DEFAULT: u32 = 100;
 
 /// Duration of a long poll in seconds: less than the idle timeout of common proxies.

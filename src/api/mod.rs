@@ -24,15 +24,15 @@ use crate::domain::time::rfc3339;
 
 /// A timestamp on the wire: RFC 3339 in whole seconds with an explicit offset.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Time(pub Timestamp);
+pub struct Rfc3339Time(pub Timestamp);
 
-impl From<Timestamp> for Time {
+impl From<Timestamp> for Rfc3339Time {
     fn from(time: Timestamp) -> Self {
         Self(time)
     }
 }
 
-impl Serialize for Time {
+impl Serialize for Rfc3339Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&rfc3339(self.0))
     }

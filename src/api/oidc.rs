@@ -1,6 +1,5 @@
 //! What the OpenID provider says: metadata, tokens, claims, errors.
 
-use jsonwebtoken::jwk::JwkSet;
 use serde::Serialize;
 
 use crate::domain::oidc::ErrorCode;
@@ -32,9 +31,6 @@ pub struct Metadata {
     pub request_uri_parameter_supported: bool,
     pub authorization_response_iss_parameter_supported: bool,
 }
-
-/// The public keys (RFC 7517, 5).
-pub type KeySet = JwkSet;
 
 /// The claims of an ID token (OpenID Connect Core 1.0, 2). Times are seconds since 1970.
 #[derive(Clone, Debug, Serialize)]

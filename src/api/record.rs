@@ -3,26 +3,26 @@
 use serde_json::Value;
 
 use super::{
-    Time,
+    Rfc3339Time,
     callback::Common,
-    verification::{Completion, Details, Redeemed, Risk, Subject, TimelineEntry},
+    verification::{CompletionView, Details, RedeemedView, RiskView, SubjectView, TimelineEntryView},
 };
 use crate::domain::{self, Kind, Verification, link, timeline};
 
-impl Subject {
+impl SubjectView {
     pub fn of<K: Kind>(record: &Verification<K>) -> Option<Self> {
         let subject = &record.proof()?.subject;
         Some(Self { kind: subject.kind(), value: subject.value(), reported: subject.reported() })
     }
 }
 
-impl Completion {
+impl CompletionView {
     pub fn of(link: &link::Link, request: &domain::Request) -> Self {
         Self { mode: link.mode(request).as_str(), state: link.completion().map(link::Completion::as_str) }
     }
 }
 
-impl From<&domain::risk::Risk> for Risk {
+impl From<&domain::risk::Risk> for RiskView {
     fn from(risk: &domain::risk::Risk) -> Self {
         Self {
             same_network: risk.same_network,
@@ -34,7 +34,7 @@ impl From<&domain::risk::Risk> for Risk {
     }
 }
 
-impl From<&timeline::TimelineEntry> for TimelineEntry {
+impl From<&timeline::TimelineEntry> for TimelineEntryView {
     fn from(entry: &timeline::TimelineEntry) -> Self {
         Self { at: entry.at.into(), event: entry.event.to_string(), reason: entry.reason, by: entry.by.clone() }
     }
@@ -45,8 +45,8 @@ impl Details {
         let request = &record.request;
         Self {
             reason: record.reason(),
-            ended_at: record.ended_at().map(Time),
-            subject: Subject::of(record),
+            ended_at: record.ended_at().map(Rfc3339Time),
+            subject: SubjectView::of(record),
             push_name: record.proof().and_then(|proof| proof.push_name.clone()),
             attempts: record.attempts,
             max_attempts: record.max_attempts,
@@ -54,26 +54,26 @@ impl Details {
             purpose: request.purpose.clone(),
             client_ref: request.client_ref.clone(),
             metadata: metadata(request),
-            timeline: record.timeline.iter().map(TimelineEntry::from).collect(),
+            timeline: record.timeline.iter().map(TimelineEntryView::from).collect(),
         }
     }
 }
 
-impl Redeemed {
+impl RedeemedView {
     pub fn of(record: &Verification<link::Link>) -> Self {
         let (proof, request) = (record.proof(), &record.request);
         Self {
             uuid: record.id,
-            subject: Subject::of(record),
+            subject: SubjectView::of(record),
             chat_id: record.chat_id(),
             push_name: proof.and_then(|proof| proof.push_name.clone()),
             renews: request.renews.map(|id| id.to_string()),
             text_changed: proof.map(|_| record.details.text_changed),
-            risk: record.details.risk.as_ref().map(Risk::from),
+            risk: record.details.risk.as_ref().map(RiskView::from),
             purpose: request.purpose.clone(),
             client_ref: request.client_ref.clone(),
             metadata: metadata(request),
-            completion: Completion::of(&record.details, request),
+            completion: CompletionView::of(&record.details, request),
         }
     }
 }
@@ -90,14 +90,14 @@ impl Common {
             uuid: record.id,
             reason: record.reason(),
             chat_id: record.chat_id(),
-            subject: Subject::of(record),
+            subject: SubjectView::of(record),
             push_name: record.proof().and_then(|proof| proof.push_name.clone()),
             purpose: request.purpose.clone(),
             client_ref: request.client_ref.clone(),
             metadata: metadata(request),
             created_at: record.created_at.into(),
             expires_at: record.expires_at.into(),
-            ended_at: record.ended_at().map(Time),
+            ended_at: record.ended_at().map(Rfc3339Time),
         }
     }
 }

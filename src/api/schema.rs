@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Time;
+use super::Rfc3339Time;
 use crate::domain::VerificationId;
 
 /// A type that can describe itself as a JSON Schema.
@@ -64,7 +64,7 @@ scalars! {
     u16 = { "type": "integer" };
     u32 = { "type": "integer", "minimum": 0 };
     usize = { "type": "integer", "minimum": 0 };
-    Time = { "type": "string", "format": "date-time" };
+    Rfc3339Time = { "type": "string", "format": "date-time" };
     VerificationId = { "type": "string", "format": "uuid" };
     // Any JSON.
     Value = {};
@@ -232,7 +232,7 @@ mod tests {
             /// Perhaps.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub absent: Option<bool>,
-            pub or_null: Option<Time>,
+            pub or_null: Option<Rfc3339Time>,
             pub inner: Option<Inner>,
             #[serde(flatten)]
             pub flat: Inner,

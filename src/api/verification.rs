@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Time, Warning,
+    Rfc3339Time, Warning,
     schema::{Schema, constant, nullable, one_of, words},
 };
 use crate::domain::{Channel, Mode, OtpType, Reason, Status, TimelineEvent, VerificationId};
@@ -48,7 +48,7 @@ fn country() -> Value {
 
 wire! {
     /// The identity of the person who proved the chat; `null` until then.
-    pub struct Subject {
+    pub struct SubjectView {
         /// The kind of identity. WhatsApp can hide the phone number behind a LID or BSUID.
         #[schema(words(&["phone", "lid", "bsuid"]))]
         pub kind: &'static str,
@@ -58,7 +58,7 @@ wire! {
         pub reported: String,
     } as nullable "Subject"
 
-    pub struct Completion {
+    pub struct CompletionView {
         /// Which browser may finish the login.
         #[schema(one_of(Mode::ALL, |mode| mode.as_str()))]
         pub mode: &'static str,
@@ -69,7 +69,7 @@ wire! {
 
     /// Comparison of the browser that started the login (`client_ip` and `user_agent`, otherwise the browser of the
     /// start page) with the one that continued it. A signal, not a decision. `null` until both have been seen.
-    pub struct Risk {
+    pub struct RiskView {
         /// Whether both are in the same /24 (IPv4) or /48 (IPv6).
         pub same_network: Option<bool>,
         /// Whether both are in the same country, according to the operator's `geoip_file`.
@@ -84,7 +84,7 @@ wire! {
         pub finished_country: Option<String>,
     } as nullable "Risk"
 
-    pub struct Link {
+    pub struct LinkView {
         /// Identifies the request. It is not a secret and grants no access.
         pub uuid: VerificationId,
         /// The chat as the caller gave it, otherwise the chat that proved itself, once it has.
@@ -94,9 +94,9 @@ wire! {
         #[schema(constant("link"))]
         pub otp_type: OtpType,
         /// When the code expires.
-        pub expires_at: Time,
+        pub expires_at: Rfc3339Time,
         /// According to the store's clock.
-        pub created_at: Time,
+        pub created_at: Rfc3339Time,
         /// The code in brackets in the person's message. It is not stored but derived whenever it is requested.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub code: Option<String>,
@@ -121,7 +121,7 @@ wire! {
         pub warnings: Vec<Warning>,
     } as "Link"
 
-    pub struct Code {
+    pub struct CodeView {
         /// Identifies the request. It is not a secret and grants no access.
         pub uuid: VerificationId,
         /// The chat as the caller gave it; `null` once it has been erased.
@@ -131,9 +131,9 @@ wire! {
         #[schema(constant("code"))]
         pub otp_type: OtpType,
         /// When the code expires.
-        pub expires_at: Time,
+        pub expires_at: Rfc3339Time,
         /// According to the store's clock.
-        pub created_at: Time,
+        pub created_at: Rfc3339Time,
         /// The code that is sent. It is not stored but derived whenever it is requested. Absent with `code_in_response
         /// = false`.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,9 +143,9 @@ wire! {
         pub warnings: Vec<Warning>,
     } as "Code"
 
-    pub struct TimelineEntry {
+    pub struct TimelineEntryView {
         /// According to the store's clock.
-        pub at: Time,
+        pub at: Rfc3339Time,
         /// What happened, from a closed list. Some events of a code include the channel and the cause.
         #[schema(timeline_event())]
         pub event: String,
@@ -162,8 +162,8 @@ wire! {
         #[schema(reason())]
         pub reason: Option<Reason>,
         /// When the status became final.
-        pub ended_at: Option<Time>,
-        pub subject: Option<Subject>,
+        pub ended_at: Option<Rfc3339Time>,
+        pub subject: Option<SubjectView>,
         /// The sender's display name, as chosen by the sender: control and directional characters are removed, at most
         /// 128 characters.
         pub push_name: Option<String>,
@@ -180,20 +180,20 @@ wire! {
         /// As given in the request.
         pub metadata: Value,
         /// What happened, oldest entry first.
-        pub timeline: Vec<TimelineEntry>,
+        pub timeline: Vec<TimelineEntryView>,
     }
 
-    pub struct LinkRequest {
+    pub struct LinkRequestView {
         #[serde(flatten)]
-        pub link: Link,
+        pub link: LinkView,
         #[serde(flatten)]
         pub details: Details,
-        pub completion: Completion,
+        pub completion: CompletionView,
     } as "LinkRequest"
 
-    pub struct CodeRequest {
+    pub struct CodeRequestView {
         #[serde(flatten)]
-        pub code: Code,
+        pub code: CodeView,
         #[serde(flatten)]
         pub details: Details,
         /// How many times sending the code was requested.
@@ -209,7 +209,7 @@ wire! {
     } as "CodeRequest"
 
     pub struct Requests {
-        pub requests: Vec<Request>,
+        pub requests: Vec<RequestView>,
         /// The cursor of the next page; absent on the last page.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub next_cursor: Option<String>,
@@ -220,14 +220,14 @@ wire! {
         #[schema(status(Status::ALL))]
         pub status: Status,
         /// When the code expires.
-        pub expires_at: Time,
+        pub expires_at: Rfc3339Time,
         #[serde(skip_serializing_if = "Option::is_none")]
-        pub completion: Option<Completion>,
+        pub completion: Option<CompletionView>,
     }
 
-    pub struct Redeemed {
+    pub struct RedeemedView {
         pub uuid: VerificationId,
-        pub subject: Option<Subject>,
+        pub subject: Option<SubjectView>,
         /// The chat as the caller gave it, otherwise the chat that proved itself.
         pub chat_id: Option<String>,
         /// The sender's display name, as chosen by the sender: control and directional characters are removed, at most
@@ -237,14 +237,14 @@ wire! {
         pub renews: Option<String>,
         /// The text around the code was not the prefilled one, so the person may have read something else.
         pub text_changed: Option<bool>,
-        pub risk: Option<Risk>,
+        pub risk: Option<RiskView>,
         /// As given in the request.
         pub purpose: Option<String>,
         /// As given in the request.
         pub client_ref: Option<String>,
         /// As given in the request.
         pub metadata: Value,
-        pub completion: Completion,
+        pub completion: CompletionView,
     }
 
     pub struct Validated {
@@ -254,7 +254,7 @@ wire! {
         #[schema(constant("validated"))]
         pub status: Status,
         /// According to the store's clock.
-        pub validated_at: Time,
+        pub validated_at: Rfc3339Time,
         /// Only for a test number, whose code is fixed: nobody has proved anything.
         #[schema(constant(true))]
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -265,16 +265,16 @@ wire! {
 /// A request with its details and its timeline.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(untagged)]
-pub enum Request {
-    Link(Box<LinkRequest>),
-    Code(Box<CodeRequest>),
+pub enum RequestView {
+    Link(Box<LinkRequestView>),
+    Code(Box<CodeRequestView>),
 }
 
-impl Schema for Request {
+impl Schema for RequestView {
     const COMPONENT: Option<&'static str> = Some("Request");
 
     fn definition() -> Value {
-        json!({ "anyOf": [LinkRequest::schema(), CodeRequest::schema()] })
+        json!({ "anyOf": [LinkRequestView::schema(), CodeRequestView::schema()] })
     }
 }
 
@@ -283,11 +283,11 @@ impl Schema for Request {
 #[serde(untagged)]
 pub enum Watched {
     Progress(Progress),
-    Request(Request),
+    Request(RequestView),
 }
 
 impl Schema for Watched {
     fn definition() -> Value {
-        json!({ "anyOf": [Progress::schema(), Request::schema()] })
+        json!({ "anyOf": [Progress::schema(), RequestView::schema()] })
     }
 }

@@ -16,12 +16,12 @@ pub const EX_TEMPFAIL: u8 = 75;
 
 /// The error of a command, and its exit status.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CommandError {
     pub status: u8,
     pub error: anyhow::Error,
 }
 
-impl Failure {
+impl CommandError {
     /// For arguments that are well-formed, but cannot be used.
     pub fn arguments(why: impl fmt::Display) -> Self {
         Self { status: EX_ARGUMENTS, error: anyhow::anyhow!("{why}") }
@@ -66,20 +66,20 @@ fn io_error_status(error: &io::Error) -> Option<u8> {
     }
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for CommandError {
     fn from(error: anyhow::Error) -> Self {
         let unfit = error.downcast_ref().is_some_and(|error| matches!(error, StoreError::Misconfigured(_)));
         Self { status: if unfit { EX_CONFIG } else { 1 }, error }
     }
 }
 
-impl From<OutputError> for Failure {
+impl From<OutputError> for CommandError {
     fn from(error: OutputError) -> Self {
         anyhow::Error::from(error).into()
     }
 }
 
-impl From<Faults> for Failure {
+impl From<Faults> for CommandError {
     fn from(faults: Faults) -> Self {
         let error =
             anyhow::anyhow!("the configuration has faults:\n{faults}`countersign print-config` shows every key");
@@ -109,7 +109,7 @@ mod tests {
             (Err::<(), _>(anyhow!("it panicked")).context("the worker failed").unwrap_err(), 1),
         ];
         for (error, status) in table {
-            let failure = Failure::from_daemon_error(error);
+            let failure = CommandError::from_daemon_error(error);
             assert_eq!(failure.status, status, "{:#}", failure.error);
         }
     }

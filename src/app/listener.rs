@@ -27,7 +27,7 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_s
 use super::socket::{HEAD_TIMEOUT, ServedBody, Socket};
 use crate::{
     config::Config,
-    http::{budget::Budget, connection::Connection},
+    http::{budget::Budget, connection::ClientConnection},
     metrics::Metrics,
 };
 
@@ -185,7 +185,7 @@ async fn track_request(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let begun = request.conn_data::<Connection>().map(Connection::start_request);
+    let begun = request.conn_data::<ClientConnection>().map(ClientConnection::start_request);
     let response = if head_len(&request) > MAX_HEAD_LEN {
         request.into_response(HttpResponse::RequestHeaderFieldsTooLarge().force_close().finish())
     } else {

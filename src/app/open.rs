@@ -12,7 +12,7 @@ use crate::{
     metrics::Metrics,
     reader::Faults,
     service::GeoIp,
-    store::{Store, embedded::EmbeddedStore, redis, redis::RedisStore},
+    store::{Store, embedded::EmbeddedStore, redis::RedisStore},
 };
 
 /// The audit stream, which discards everything if none is configured.
@@ -26,12 +26,7 @@ pub(super) fn store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static 
     Ok(match &config.store {
         StoreConfig::Embedded { directory } => ("embedded", Arc::new(EmbeddedStore::open(directory, clock.clone())?)),
         StoreConfig::Redis { url, tls, durability } => {
-            let durability = match durability {
-                Durability::Standard => redis::Durability::Standard,
-                Durability::Durable => redis::Durability::Durable,
-                Durability::Everywhere => redis::Durability::AllReplicas,
-            };
-            ("redis", Arc::new(RedisStore::with_tls(url.expose_secret(), tls, durability, clock.clone())?))
+            ("redis", Arc::new(RedisStore::with_tls(url.expose_secret(), tls, *durability, clock.clone())?))
         }
     })
 }
@@ -46,7 +41,7 @@ pub(super) fn describe(store: &StoreConfig) -> String {
         StoreConfig::Redis { durability: Durability::Durable, .. } => {
             "a replica has it; with one replica, when all have it"
         }
-        StoreConfig::Redis { durability: Durability::Everywhere, .. } => "every replica has it",
+        StoreConfig::Redis { durability: Durability::AllReplicas, .. } => "every replica has it",
     };
     format!("redis, a write counts when {promise}")
 }

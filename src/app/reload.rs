@@ -27,7 +27,7 @@ use super::{
     instances, open,
 };
 use crate::{
-    config::{self, Config, ConfigFiles, OperatorAccess, ProxyConfig, StoreConfig},
+    config::{self, Config, ConfigFiles, EdgeConfig, OperatorAccess, StoreConfig},
     domain::KeyRing,
     gateway::Purpose,
     hash::sha256,
@@ -95,7 +95,7 @@ pub(super) struct ReloadTargets {
     pub(super) config: Config,
     pub(super) service: Arc<Service>,
     pub(super) worker: Arc<Worker>,
-    pub(super) edge: Arc<ArcSwap<ProxyConfig>>,
+    pub(super) edge: Arc<ArcSwap<EdgeConfig>>,
     pub(super) access: Arc<ArcSwap<OperatorAccess>>,
     /// New keys are not recorded in the store yet, and are tried again at the next reading.
     pub(super) keys_pending: bool,
@@ -235,14 +235,14 @@ struct Candidate {
 }
 
 fn load_candidate(path: &Path, load: &Load, purpose: Purpose, running: &Config) -> Result<Candidate, String> {
-    let words = |faults: Faults| faults.to_string().trim_end().to_owned();
-    let (file, mut instances) = load(path).map_err(words)?;
-    let (next, restart_keys) = (running.taking_up(&file), running.needs_restart(&file));
+    let to_text = |faults: Faults| faults.to_string().trim_end().to_owned();
+    let (file, mut instances) = load(path).map_err(to_text)?;
+    let (next, restart_keys) = (running.with_reloadable_keys_of(&file), running.needs_restart(&file));
     if !restart_keys.is_empty() {
         // Gateways and callback policies depend on this daemon's addresses: use those that stay.
-        instances = instances::build_instances(&next, purpose).into_result().map_err(words)?;
+        instances = instances::build_instances(&next, purpose).into_result().map_err(to_text)?;
     }
-    let geoip = open::geoip(&next).map_err(words)?;
+    let geoip = open::geoip(&next).map_err(to_text)?;
     Ok(Candidate { next, instances, geoip, restart_keys })
 }
 
@@ -253,7 +253,7 @@ fn fingerprint(path: &Path) -> FileFingerprint {
         return FileFingerprint::default();
     }
     let mut files = vec![path.to_owned()];
-    files.extend(config::watched(path, config::environment()));
+    files.extend(config::watched_files(path, config::environment()));
     let digests = files.iter().map(|file| file_digest(file).unwrap_or([0; 32]));
     sha256(&digests.collect::<Vec<_>>().concat())
 }

@@ -1,8 +1,8 @@
 //! A client's connection, with the deadlines that actix-web lacks for HTTP/1.1: for every request head after the first,
 //! for the rest of a request that was answered early, and for responses that the client does not read.
 //!
-//! The state of requests and the memory of the connection are in [`Connection`]; a [`Socket`] reports what is read and
-//! written, and ends the connection with an I/O error when a deadline passes or the connection is evicted.
+//! The state of requests and the memory of the connection are in [`ClientConnection`]; a [`Socket`] reports what is
+//! read and written, and ends the connection with an I/O error when a deadline passes or the connection is evicted.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::http::{
     budget::Reservation,
-    connection::{ActiveRequest, Connection},
+    connection::{ActiveRequest, ClientConnection},
 };
 
 /// From the first byte of a request head to its last.
@@ -67,7 +67,7 @@ impl MessageBody for ServedBody {
 pub(super) struct Socket<S> {
     /// `None` after a handler took the stream over.
     stream: Option<S>,
-    connection: Connection,
+    connection: ClientConnection,
     /// Bytes that were read since the task last yielded.
     read_since_yield: usize,
     /// Runs from the first byte after a request until the next request begins.
@@ -95,14 +95,14 @@ impl<S> Socket<S> {
     pub(super) fn new(stream: S, reservation: Reservation) -> Self {
         Self {
             stream: Some(stream),
-            connection: Connection::new(reservation),
+            connection: ClientConnection::new(reservation),
             read_since_yield: 0,
             head: None,
             stalled: None,
         }
     }
 
-    pub(super) fn connection(&self) -> Connection {
+    pub(super) fn connection(&self) -> ClientConnection {
         self.connection.clone()
     }
 

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded::byte_serialize;
 
 use crate::{
-    app::exit::Failure,
+    app::exit::CommandError,
     domain::InstanceId,
     egress::{Egress, Policy},
     http::qr,
@@ -150,7 +150,7 @@ pub(super) fn put(body: &mut Map<String, Value>, name: &str, value: Option<impl 
 }
 
 /// Prints members of a response, one a line, and its warnings. Absent ones are skipped.
-pub(super) fn print_fields(data: &Value, names: &[&str]) -> Result<(), Failure> {
+pub(super) fn print_fields(data: &Value, names: &[&str]) -> Result<(), CommandError> {
     for name in names.iter().filter(|name| !data[**name].is_null()) {
         print(format_args!("{name:<14} {}", printable(&data[*name])))?;
     }
@@ -160,7 +160,7 @@ pub(super) fn print_fields(data: &Value, names: &[&str]) -> Result<(), Failure> 
     Ok(())
 }
 
-pub(super) fn mint(options: &MintOptions) -> Result<ExitCode, Failure> {
+pub(super) fn mint(options: &MintOptions) -> Result<ExitCode, CommandError> {
     let mut body = Map::new();
     put(&mut body, "name", options.name.as_deref());
     put(&mut body, "chatId", options.chat.as_deref());
@@ -202,7 +202,7 @@ fn open_in_browser(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) fn explain(options: &ExplainOptions) -> Result<ExitCode, Failure> {
+pub(super) fn explain(options: &ExplainOptions) -> Result<ExitCode, CommandError> {
     let question: String = byte_serialize(options.question.as_bytes()).collect();
     let data = options.api.call(&Method::GET, &format!("explain?q={question}"), None)?;
     if options.json {
@@ -242,7 +242,7 @@ pub(super) fn explain(options: &ExplainOptions) -> Result<ExitCode, Failure> {
 }
 
 /// Exit status 0 if the callback was delivered, 1 if not, or not yet.
-pub(super) fn send_test_callback(options: &TestCallbackOptions) -> Result<ExitCode, Failure> {
+pub(super) fn send_test_callback(options: &TestCallbackOptions) -> Result<ExitCode, CommandError> {
     let body = options.to.as_ref().map_or_else(|| json!({}), |url| json!({ "url": url }));
     let sent = options.api.call(&Method::POST, "callbacks/test", Some(&body))?;
     let id = printable(&sent["id"]);
@@ -263,7 +263,7 @@ pub(super) fn send_test_callback(options: &TestCallbackOptions) -> Result<ExitCo
     }
 }
 
-pub(super) fn callbacks(command: &CallbacksCommand) -> Result<ExitCode, Failure> {
+pub(super) fn callbacks(command: &CallbacksCommand) -> Result<ExitCode, CommandError> {
     match command {
         CallbacksCommand::List { remote, status, limit, json } => {
             let limit = if *limit == 0 { usize::MAX } else { *limit };
@@ -324,7 +324,7 @@ fn callback_line(callback: &Value) -> String {
 }
 
 /// Prints the last response of the receiver, without control characters.
-fn print_last_answer(answer: &Value) -> Result<(), Failure> {
+fn print_last_answer(answer: &Value) -> Result<(), CommandError> {
     if answer.is_null() {
         return Ok(());
     }
@@ -341,7 +341,11 @@ fn print_last_answer(answer: &Value) -> Result<(), Failure> {
 
 impl ApiClient {
     /// Passes the callbacks of all pages to `visit` until it returns `false`. Whether more callbacks remain.
-    fn for_each_callback(&self, status: Option<&str>, mut visit: impl FnMut(&Value) -> bool) -> Result<bool, Failure> {
+    fn for_each_callback(
+        &self,
+        status: Option<&str>,
+        mut visit: impl FnMut(&Value) -> bool,
+    ) -> Result<bool, CommandError> {
         let status: String = status.map(|status| byte_serialize(status.as_bytes()).collect()).unwrap_or_default();
         let filter = if status.is_empty() { String::new() } else { format!("&status={status}") };
         let (mut seen, mut cursor) = (HashSet::new(), String::new());
@@ -361,7 +365,7 @@ impl ApiClient {
     }
 
     /// Calls the API and returns `data` of a successful response.
-    pub(super) fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    pub(super) fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
         Ok(super::serve::runtime()?.block_on(self.request(method, path, body))?)
     }
 

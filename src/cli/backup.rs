@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::ConfigFile;
 use crate::{
-    app::exit::{EX_CONFIG, Failure},
+    app::exit::{CommandError, EX_CONFIG},
     config::StoreConfig,
     store::embedded,
     telemetry::stdout::print,
@@ -24,11 +24,11 @@ pub(super) struct BackupOptions {
     file: PathBuf,
 }
 
-pub(super) fn run(options: &BackupOptions) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &BackupOptions) -> Result<ExitCode, CommandError> {
     let config = super::parse_config(&super::read_config(&options.config.path)?)?;
     let StoreConfig::Embedded { directory } = &config.store else {
         let error = anyhow::anyhow!("store.url is a Redis: back it up with its own tools");
-        return Err(Failure { status: EX_CONFIG, error });
+        return Err(CommandError { status: EX_CONFIG, error });
     };
     embedded::backup(directory, &options.file).map_err(anyhow::Error::from)?;
     let bytes = fs::metadata(&options.file).map_or(0, |metadata| metadata.len());

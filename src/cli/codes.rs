@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::api_commands::{ApiClient, print_fields, put};
-use crate::{app::exit::Failure, telemetry::stdout::print};
+use crate::{app::exit::CommandError, telemetry::stdout::print};
 
 #[derive(Debug, Args)]
 pub(super) struct RequestCodeOptions {
@@ -48,7 +48,7 @@ pub(super) struct ValidateCodeOptions {
     json: bool,
 }
 
-pub(super) fn request(options: &RequestCodeOptions) -> Result<ExitCode, Failure> {
+pub(super) fn request(options: &RequestCodeOptions) -> Result<ExitCode, CommandError> {
     let mut body = Map::from_iter([("chatId".to_owned(), json!(options.chat))]);
     put(&mut body, "name", options.name.as_deref());
     put(&mut body, "expires", options.expires);
@@ -60,13 +60,13 @@ pub(super) fn request(options: &RequestCodeOptions) -> Result<ExitCode, Failure>
 }
 
 /// A wrong code is an error of the API, and exit status 1.
-pub(super) fn validate(options: &ValidateCodeOptions) -> Result<ExitCode, Failure> {
+pub(super) fn validate(options: &ValidateCodeOptions) -> Result<ExitCode, CommandError> {
     let body = json!({ "chatId": options.chat, "code": options.code });
     let data = options.api.call(&Method::POST, "validate-code", Some(&body))?;
     show(&data, options.json, &["uuid", "status", "chat_id", "validated_at"])
 }
 
-fn show(data: &Value, as_json: bool, names: &[&str]) -> Result<ExitCode, Failure> {
+fn show(data: &Value, as_json: bool, names: &[&str]) -> Result<ExitCode, CommandError> {
     if as_json {
         print(format_args!("{data:#}"))?;
     } else {

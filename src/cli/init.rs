@@ -7,7 +7,7 @@ use serde_json::json;
 use url::Url;
 
 use super::scaffold::{self, InstanceOptions, SecretDir};
-use crate::{app, app::exit::Failure, config, domain::InstanceId, telemetry::stdout::print};
+use crate::{app, app::exit::CommandError, config, domain::InstanceId, telemetry::stdout::print};
 
 #[derive(Debug, Args)]
 pub(super) struct InitOptions {
@@ -27,7 +27,7 @@ pub(super) struct InitOptions {
     instance: InstanceOptions,
 }
 
-pub(super) fn run(options: &InitOptions) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &InitOptions) -> Result<ExitCode, CommandError> {
     let config = options.directory.join("countersign.toml");
     scaffold::ensure_new(&config)?;
     let secrets = SecretDir::create(&options.directory.join("secrets"))?;

@@ -17,7 +17,7 @@ use super::ConfigFile;
 use crate::{
     app::{
         self,
-        exit::{EX_CONFIG, Failure},
+        exit::{CommandError, EX_CONFIG},
     },
     clock::Clock,
     config::LogConfig,
@@ -69,7 +69,7 @@ struct Recorded {
     body: Vec<u8>,
 }
 
-pub(super) fn run(options: &InspectOptions) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &InspectOptions) -> Result<ExitCode, CommandError> {
     telemetry::init(&LogConfig { json: false, level: "info".to_owned() });
     let recorded = read_request(options)?;
     let (table, url, number) = read_instance(options)?;
@@ -140,11 +140,11 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 /// The instance's gateway table, its webhook URL and its number.
-fn read_instance(options: &InspectOptions) -> Result<(Table, String, Phone), Failure> {
+fn read_instance(options: &InspectOptions) -> Result<(Table, String, Phone), CommandError> {
     let config = super::parse_config(&super::read_config(&options.config.path)?)?;
     let url = app::webhook_url(&config.public_url, options.instance);
     let instance = config.instances.into_iter().find(|instance| instance.id == options.instance);
-    let instance = instance.ok_or_else(|| Failure {
+    let instance = instance.ok_or_else(|| CommandError {
         status: EX_CONFIG,
         error: anyhow::anyhow!("--instance: {} is not in the configuration", options.instance),
     })?;

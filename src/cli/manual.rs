@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use clap_mangen::Man;
 
-use crate::{app::exit::Failure, telemetry::stdout::print};
+use crate::{app::exit::CommandError, telemetry::stdout::print};
 
 #[derive(Debug, Args)]
 pub(super) struct ManOptions {
@@ -15,7 +15,7 @@ pub(super) struct ManOptions {
     out: Option<PathBuf>,
 }
 
-pub(super) fn run(options: &ManOptions) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &ManOptions) -> Result<ExitCode, CommandError> {
     let command = super::command_line();
     match &options.out {
         Some(directory) => clap_mangen::generate_to(command, directory)
@@ -29,7 +29,7 @@ pub(super) fn run(options: &ManOptions) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
+pub(super) fn completions(shell: clap_complete::Shell) -> Result<ExitCode, CommandError> {
     // Into memory first: `generate` panics if the reader of standard output has closed it.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut super::command_line(), "countersign", &mut script);

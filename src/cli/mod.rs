@@ -3,6 +3,7 @@
 mod api_commands;
 mod backup;
 mod codes;
+mod gateways;
 mod hash_password;
 mod help;
 mod init;
@@ -23,7 +24,7 @@ use std::{
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
-    app::exit::{EX_CONFIG, Failure},
+    app::exit::{CommandError, EX_CONFIG},
     config::{self, Config, ConfigFiles},
     telemetry::stdout::print,
 };
@@ -63,6 +64,8 @@ enum Command {
     CheckConfig(serve::CheckConfigOptions),
     /// Print every key with its default and meaning.
     PrintConfig,
+    /// List the kinds of gateway with what each proves and can, or print the setup of one.
+    Gateways(gateways::GatewaysOptions),
     /// Run the daemon.
     Serve(ConfigFile),
     /// Check whether a running daemon is ready.
@@ -111,7 +114,7 @@ fn command_line() -> clap::Command {
 }
 
 /// Parses the arguments and runs the command.
-pub fn run() -> Result<ExitCode, Failure> {
+pub fn run() -> Result<ExitCode, CommandError> {
     let matches = command_line().get_matches();
     let parsed = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match parsed.command {
@@ -122,6 +125,7 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::HashPassword => Ok(print(hash_password::read_and_hash()?)?).map(|()| ExitCode::SUCCESS),
         Command::CheckConfig(options) => serve::check_config(&options),
         Command::PrintConfig => Ok(print(config::REFERENCE.trim_end())?).map(|()| ExitCode::SUCCESS),
+        Command::Gateways(options) => gateways::run(&options),
         Command::Serve(ConfigFile { path }) => serve::serve(&path),
         Command::Healthcheck(options) => serve::healthcheck(&options),
         Command::Status(options) => status::run(&options),
@@ -149,13 +153,13 @@ pub fn run() -> Result<ExitCode, Failure> {
     }
 }
 
-fn read_config(path: &Path) -> Result<ConfigFiles, Failure> {
+fn read_config(path: &Path) -> Result<ConfigFiles, CommandError> {
     if path != Path::new("-") && !path.exists() {
         let error = anyhow::anyhow!(
             "there is no file {}: `countersign init` writes one, and --config or COUNTERSIGN_CONFIG names another",
             path.display()
         );
-        return Err(Failure { status: EX_CONFIG, error });
+        return Err(CommandError { status: EX_CONFIG, error });
     }
     Ok(ConfigFiles::read(path, config::environment())?)
 }
@@ -165,6 +169,6 @@ fn environment_secret(name: &str) -> Option<String> {
     config::environment().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
-fn parse_config(files: &ConfigFiles) -> Result<Config, Failure> {
+fn parse_config(files: &ConfigFiles) -> Result<Config, CommandError> {
     Ok(config::load(files, &[]).into_result().map_err(|faults| files.locate(faults))?)
 }

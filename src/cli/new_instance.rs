@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::scaffold::{self, InstanceOptions, SecretDir};
-use crate::{app::exit::Failure, telemetry::stdout::print};
+use crate::{app::exit::CommandError, telemetry::stdout::print};
 
 #[derive(Debug, Args)]
 pub(super) struct NewInstanceOptions {
@@ -24,7 +24,7 @@ pub(super) struct NewInstanceOptions {
 
 /// The block goes to standard output, everything else to standard error, so that `>> countersign.toml` takes the block
 /// alone.
-pub(super) fn run(options: &NewInstanceOptions) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &NewInstanceOptions) -> Result<ExitCode, CommandError> {
     let secrets = SecretDir::create(&options.secrets)?;
     let made = scaffold::instance(&options.instance, &secrets)?;
     let steps = scaffold::next_steps(&made, &options.instance.gateway, "the configuration");

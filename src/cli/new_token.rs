@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::scaffold;
 use crate::{
-    app::exit::Failure,
+    app::exit::CommandError,
     config::{
         credentials::{generate_token, token_digest},
         read_tokens,
@@ -37,7 +37,7 @@ pub(super) struct NewTokenOptions {
 }
 
 /// The entry goes to standard output, the token to the terminal or into its file.
-pub(super) fn run(options: &NewTokenOptions) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &NewTokenOptions) -> Result<ExitCode, CommandError> {
     let (token, entry) = token_entry(options)?;
     if options.json {
         print(json!(entry))?;

@@ -12,7 +12,7 @@ use super::{ConfigFile, status::DEFAULT_OPERATOR_URL};
 use crate::{
     app::{
         self, Application, ConfigSource, Listeners,
-        exit::{EX_CONFIG, Failure},
+        exit::{CommandError, EX_CONFIG},
         signals,
     },
     clock::Clock,
@@ -23,7 +23,7 @@ use crate::{
     telemetry::{self, stdout::print},
 };
 
-pub(super) fn serve(path: &Path) -> Result<ExitCode, Failure> {
+pub(super) fn serve(path: &Path) -> Result<ExitCode, CommandError> {
     let runtime = runtime()?;
     let _within = runtime.enter();
     // Before the configuration is read, so that no later change is missed.
@@ -36,7 +36,7 @@ pub(super) fn serve(path: &Path) -> Result<ExitCode, Failure> {
         let application = Application::build(&config, listeners, instances, Clock::default()).await?;
         application.with_reload(source).run(stop).await
     });
-    served.map(|()| ExitCode::SUCCESS).map_err(Failure::from_daemon_error)
+    served.map(|()| ExitCode::SUCCESS).map_err(CommandError::from_daemon_error)
 }
 
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub(super) struct CheckConfigOptions {
 }
 
 /// Exit status 78 if the configuration is invalid.
-pub(super) fn check_config(options: &CheckConfigOptions) -> Result<ExitCode, Failure> {
+pub(super) fn check_config(options: &CheckConfigOptions) -> Result<ExitCode, CommandError> {
     let path = &options.config.path;
     let (config, instances) = match app::load(&super::read_config(path)?) {
         Err(faults) if options.json => {
@@ -63,7 +63,7 @@ pub(super) fn check_config(options: &CheckConfigOptions) -> Result<ExitCode, Fai
         }
         loaded => loaded?,
     };
-    let files = config::watched(path, config::environment());
+    let files = config::watched_files(path, config::environment());
     let warnings = config::warnings(&files, config::environment());
     let missing = if options.running { super::status::missing_keys(&config)? } else { Vec::new() };
     let mut instances = instances.all();
@@ -125,7 +125,7 @@ fn described(config: &Config, instances: &[Arc<Instance>], missing: &[MasterStat
         }
     }
     for MasterStatus { fingerprint, needed_until, .. } in missing {
-        line(format!("  key_file lacks the key {fingerprint}: what it made can be asked for until {needed_until}"));
+        line(format!("  key_file lacks the key {fingerprint}, which is needed until {needed_until}"));
     }
     out
 }
@@ -144,7 +144,7 @@ pub(super) struct HealthcheckOptions {
 }
 
 /// The health check of containers without a shell. With `--each`, every address of the host must be ready.
-pub(super) fn healthcheck(options: &HealthcheckOptions) -> Result<ExitCode, Failure> {
+pub(super) fn healthcheck(options: &HealthcheckOptions) -> Result<ExitCode, CommandError> {
     let url = &options.operator_url;
     let answers = runtime()?.block_on(async {
         let mut urls = vec![url.clone()];
@@ -190,6 +190,6 @@ async fn readiness(operator: &Url) -> Result<(), String> {
     }
 }
 
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start a runtime")?)
 }

@@ -6,12 +6,12 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
-    app::exit::Failure,
+    app::exit::CommandError,
     config::Config,
     domain::KeyRing,
     egress::{Egress, Policy},
     ops::status::{
-        FailureStatus, GatewayStatus, QueueStatus, RefusalStatus, RefusingStatus, ReplicaStatus, Status, StoreStatus,
+        FailureStatus, GatewayStatus, LastErrorStatus, QueueStatus, RefusingStatus, ReplicaStatus, Status, StoreStatus,
     },
     service::{KeysStatus, MasterStatus},
     telemetry::stdout::print,
@@ -53,7 +53,7 @@ const MAX_LISTED_GATEWAYS: usize = 20;
 const MAX_RESPONSE_LEN: usize = 16 << 20;
 
 /// Exit status 0 if the daemon is ready, 1 if it is not ready or does not answer.
-pub(super) fn run(options: &StatusOptions) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &StatusOptions) -> Result<ExitCode, CommandError> {
     let body = super::serve::runtime()?.block_on(fetch(&operator_url(options)?))?;
     let status = read(&body)?;
     if options.json {
@@ -64,7 +64,7 @@ pub(super) fn run(options: &StatusOptions) -> Result<ExitCode, Failure> {
     Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn operator_url(options: &StatusOptions) -> Result<String, Failure> {
+fn operator_url(options: &StatusOptions) -> Result<String, CommandError> {
     match (&options.operator_url, &options.config) {
         (Some(url), _) => Ok(url.trim_end_matches('/').to_owned()),
         (None, Some(path)) => Ok(listener(&super::parse_config(&super::read_config(path)?)?)),
@@ -82,11 +82,11 @@ fn listener(config: &Config) -> String {
 }
 
 /// Keys that the daemon of this configuration may still need, and that the configuration lacks.
-pub(super) fn missing_keys(config: &Config) -> Result<Vec<MasterStatus>, Failure> {
+pub(super) fn missing_keys(config: &Config) -> Result<Vec<MasterStatus>, CommandError> {
     let status = read(&super::serve::runtime()?.block_on(fetch(&listener(config)))?)?;
     let here = KeyRing::new(&config.keys.0).map_or_else(Vec::new, |ring| ring.fingerprints());
     let is_here = |master: &MasterStatus| here.iter().any(|own| own.starts_with(&master.fingerprint));
-    Ok(status.keys.masters.into_iter().filter(|master| !master.over && !is_here(master)).collect())
+    Ok(status.keys.masters.into_iter().filter(|master| !master.removable && !is_here(master)).collect())
 }
 
 fn read(body: &[u8]) -> anyhow::Result<Status> {
@@ -122,8 +122,9 @@ fn render(status: &Status) -> String {
     line(String::new());
     line("gateways".to_owned());
     let mut gateways: Vec<&GatewayStatus> = status.gateways.iter().collect();
-    gateways
-        .sort_by_key(|gateway| !(gateway.refuses_us || gateway.room_used.is_some_and(|used| used > MAX_USED_SHARE)));
+    gateways.sort_by_key(|gateway| {
+        !(gateway.rejects_credentials || gateway.quota_used.is_some_and(|used| used > MAX_USED_SHARE))
+    });
     gateways.iter().take(MAX_LISTED_GATEWAYS).for_each(|gateway| line(gateway_line(gateway)));
     if gateways.len() > MAX_LISTED_GATEWAYS {
         line(format!("  and {} more; `--json` has all of them", gateways.len() - MAX_LISTED_GATEWAYS));
@@ -182,7 +183,7 @@ fn store_lines(store: &StoreStatus) -> Vec<String> {
     if let Some(RefusingStatus { reason, for_seconds, .. }) = &store.refusing {
         trouble(format!("!! has refused new work for {}: {}", human_duration(*for_seconds), printable(reason)));
     }
-    if let Some(RefusalStatus { operation, reason, seconds_ago, .. }) = &store.last_refusal {
+    if let Some(LastErrorStatus { operation, reason, seconds_ago, .. }) = &store.last_error {
         let mark = if *seconds_ago < RECENT_REFUSAL_AGE { "!! " } else { "" };
         trouble(format!("{mark}refused {operation} {} ago: {}", human_duration(*seconds_ago), printable(reason)));
     }
@@ -190,22 +191,22 @@ fn store_lines(store: &StoreStatus) -> Vec<String> {
 }
 
 fn key_lines(keys: &KeysStatus) -> Vec<String> {
-    let KeysStatus { look_up, look_up_since, previous_until, asked, lacks, masters } = keys;
+    let KeysStatus { look_up, look_up_since, previous_until, requested, missing, masters } = keys;
     let since = look_up_since.as_deref().unwrap_or("not known yet");
     let mut lines = vec![format!("keys     look-up key {look_up} since {since}")];
     let mut more = |text: String| lines.push(format!("         {text}"));
     if let Some(until) = previous_until {
         more(format!("it is being replaced: the previous one is used as well until {until}"));
-        if asked > look_up {
-            more(format!("look-up key {asked} is requested, and is created after that"));
+        if requested > look_up {
+            more(format!("look-up key {requested} is requested, and is created after that"));
         }
     }
-    if let Some(why) = lacks {
+    if let Some(why) = missing {
         more(format!("!! this replica finds no records: {}", printable(why)));
     }
-    for MasterStatus { fingerprint, makes, here, needed_until, over } in masters {
-        more(match (makes, here, over) {
-            (true, ..) => format!("{fingerprint} makes"),
+    for MasterStatus { fingerprint, current, present, needed_until, removable } in masters {
+        more(match (current, present, removable) {
+            (true, ..) => format!("{fingerprint} encrypts new data"),
             (_, true, true) => format!("{fingerprint} can be removed from key_file"),
             (_, true, false) => {
                 format!("{fingerprint} is needed until {needed_until}; nothing new is encrypted with it")
@@ -226,9 +227,12 @@ fn gateway_line(gateway: &GatewayStatus) -> String {
         }
         None => "no webhook yet".to_owned(),
     };
-    let refused =
-        if gateway.refuses_us { "  !! it refuses our credentials: logged out, banned, or a wrong token" } else { "" };
-    let room = match gateway.room_used {
+    let refused = if gateway.rejects_credentials {
+        "  !! it refuses our credentials: logged out, banned, or a wrong token"
+    } else {
+        ""
+    };
+    let room = match gateway.quota_used {
         Some(used) if used > MAX_USED_SHARE => format!("  !! {:.0} % of its quota in the store is used", used * 100.0),
         _ => String::new(),
     };

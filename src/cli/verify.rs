@@ -7,7 +7,7 @@ use clap::Args;
 use secrecy::SecretString;
 use serde_json::json;
 
-use crate::{app::exit::Failure, clock::Clock, domain::standard_webhooks, telemetry::stdout::print};
+use crate::{app::exit::CommandError, clock::Clock, domain::standard_webhooks, telemetry::stdout::print};
 
 const SECRET_VARIABLE: &str = "COUNTERSIGN_CALLBACK_SECRET";
 
@@ -38,7 +38,7 @@ pub(super) struct VerifyOptions {
 }
 
 /// Exit status 0 if the callback is genuine, else 1.
-pub(super) fn run(options: &VerifyOptions) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &VerifyOptions) -> Result<ExitCode, CommandError> {
     let secret = match &options.secret_file {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?,
         None => super::environment_secret(SECRET_VARIABLE)

@@ -16,7 +16,7 @@ pub enum ProxyHeader {
 
 /// Settings for clients before they authenticate. The quotas apply to each address; `None` turns one off.
 #[derive(Clone, Debug)]
-pub struct ProxyConfig {
+pub struct EdgeConfig {
     pub trusted_proxies: Vec<IpNet>,
     pub proxy_header: ProxyHeader,
     /// Requests to public pages.
@@ -28,7 +28,7 @@ pub struct ProxyConfig {
     pub unauthenticated: Option<usize>,
 }
 
-impl ProxyConfig {
+impl EdgeConfig {
     pub(super) fn read(s: &mut Reader<'_>) -> Self {
         const HEADERS: &[(&str, ProxyHeader)] =
             &[("x-forwarded-for", ProxyHeader::XForwardedFor), ("forwarded", ProxyHeader::Forwarded)];

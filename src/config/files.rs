@@ -52,19 +52,19 @@ impl ConfigFiles {
         let main = read
             .map_err(|error| faults.add("configuration", format!("cannot read {}: {error}", path.display())))
             .ok()
-            .and_then(|bytes| file(path, bytes, &mut faults));
+            .and_then(|bytes| parse_file(path, bytes, &mut faults));
         let directory = path.parent().unwrap_or(Path::new(""));
-        let patterns = main.as_ref().map(|(_, table)| patterns(table)).unwrap_or_default();
+        let patterns = main.as_ref().map(|(_, table)| include_patterns(table)).unwrap_or_default();
         let (mut included, mut all_paths) = (Vec::new(), Vec::new());
         for pattern in patterns {
-            let paths = matches(&directory.join(&pattern), &mut faults);
+            let paths = glob_files(&directory.join(&pattern), &mut faults);
             if paths.is_empty() {
                 faults.add("include", format!("{pattern:?} matches no file"));
             }
             all_paths.extend(paths.iter().cloned());
             for path in paths {
                 match std::fs::read(&path) {
-                    Ok(bytes) => match file(&path, bytes, &mut faults) {
+                    Ok(bytes) => match parse_file(&path, bytes, &mut faults) {
                         // As while an editor or a copy writes it.
                         Some((File { name, .. }, table)) if table.is_empty() => {
                             let cure = "to remove its instances, remove the file";
@@ -84,9 +84,9 @@ impl ConfigFiles {
     ///
     /// # Errors
     /// If it is not TOML.
-    pub fn of(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Faults> {
+    pub fn from_text(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Faults> {
         let mut faults = Faults::default();
-        let Some((main, _)) = file(Path::new("configuration"), text.as_bytes().to_vec(), &mut faults) else {
+        let Some((main, _)) = parse_file(Path::new("configuration"), text.as_bytes().to_vec(), &mut faults) else {
             return Err(faults);
         };
         let environment = environment.into_iter().filter(|(name, _)| is_ours(name)).collect();
@@ -158,17 +158,17 @@ impl ConfigFiles {
 
 /// The files that a configuration consists of, to be watched for changes: included ones, and those that it names under
 /// keys that end in `_file`, or in a list under `_files`. A fault in one of them does not hide the others.
-pub fn watched(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Vec<PathBuf> {
+pub fn watched_files(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Vec<PathBuf> {
     let (files, mut paths, _) = ConfigFiles::read_all(path, environment);
     if let Ok(table) = files.merged(&[]) {
-        collect(&table, &mut paths);
+        collect_named_files(&table, &mut paths);
     }
     paths.sort();
     paths.dedup();
     paths
 }
 
-fn collect(value: &Value, files: &mut Vec<PathBuf>) {
+fn collect_named_files(value: &Value, files: &mut Vec<PathBuf>) {
     match value {
         Value::Object(table) => {
             for (key, value) in table {
@@ -177,11 +177,11 @@ fn collect(value: &Value, files: &mut Vec<PathBuf>) {
                     Value::Array(paths) if key.ends_with("_files") => {
                         files.extend(paths.iter().filter_map(Value::as_str).map(PathBuf::from));
                     }
-                    _ => collect(value, files),
+                    _ => collect_named_files(value, files),
                 }
             }
         }
-        Value::Array(values) => values.iter().for_each(|value| collect(value, files)),
+        Value::Array(values) => values.iter().for_each(|value| collect_named_files(value, files)),
         _ => {}
     }
 }
@@ -197,7 +197,7 @@ fn from_stdin() -> io::Result<Vec<u8>> {
 }
 
 /// The file with its table. Adds a fault if it is not TOML.
-fn file(path: &Path, bytes: Vec<u8>, faults: &mut Faults) -> Option<(File, toml::Table)> {
+fn parse_file(path: &Path, bytes: Vec<u8>, faults: &mut Faults) -> Option<(File, toml::Table)> {
     let name = path.display().to_string();
     let Ok(text) = String::from_utf8(bytes) else {
         faults.add("configuration", format!("{name} is not UTF-8"));
@@ -218,14 +218,14 @@ fn file(path: &Path, bytes: Vec<u8>, faults: &mut Faults) -> Option<(File, toml:
     }
 }
 
-fn patterns(table: &toml::Table) -> Vec<String> {
+fn include_patterns(table: &toml::Table) -> Vec<String> {
     let patterns = table.get("include").and_then(toml::Value::as_array).into_iter().flatten();
     patterns.filter_map(|pattern| pattern.as_str().map(str::to_owned)).collect()
 }
 
 /// All files that match, also those that cannot be read: an instance ends when its file is removed, not when a mount or
 /// a permission is missing.
-fn matches(pattern: &Path, faults: &mut Faults) -> Vec<PathBuf> {
+fn glob_files(pattern: &Path, faults: &mut Faults) -> Vec<PathBuf> {
     let found = pattern.to_str().and_then(|pattern| glob::glob(pattern).ok());
     let mut unreadable = |error: &glob::GlobError| {
         faults.add("include", format!("cannot read {}: {}", error.path().display(), error.error()));
@@ -313,7 +313,7 @@ mod tests {
         let files = ConfigFiles::read(&path, []).unwrap();
         let names = load(&files, &[]).into_result().unwrap().instances.into_iter().map(|instance| instance.name);
         assert_eq!(names.collect::<Vec<_>>(), ["Harbour", "Pier"]);
-        let watched = watched(&path, []);
+        let watched = watched_files(&path, []);
         assert_eq!(watched, [directory.0.path().join("instances.d/pier.toml")]);
     }
 

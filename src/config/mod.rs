@@ -33,8 +33,8 @@ use serde_json::Value;
 use url::Url;
 
 pub use self::{
-    edge::{ProxyConfig, ProxyHeader},
-    files::{ConfigFiles, watched},
+    edge::{EdgeConfig, ProxyHeader},
+    files::{ConfigFiles, watched_files},
     instance::{InstanceConfig, LinkStyle},
     limits::Limits,
     misplaced::explain_misplaced,
@@ -70,7 +70,7 @@ pub struct Config {
     pub keys: MasterKeys,
     /// A higher number than before requests a new look-up key.
     pub look_up_key_number: u32,
-    pub edge: ProxyConfig,
+    pub edge: EdgeConfig,
     /// A `MaxMind` database that maps addresses to places.
     pub geoip_file: Option<PathBuf>,
     pub store: StoreConfig,
@@ -94,9 +94,12 @@ impl fmt::Debug for MasterKeys {
     }
 }
 
+/// The table `[log]`.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
+    /// One JSON object per line; otherwise text for people.
     pub json: bool,
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
 }
 
@@ -112,9 +115,12 @@ pub struct OtlpConfig {
     pub sample_percent: u8,
 }
 
+/// The table `[shutdown]`.
 #[derive(Clone, Copy, Debug)]
 pub struct ShutdownConfig {
+    /// How long requests are still accepted after the process reports that it is not ready.
     pub drain_delay: Duration,
+    /// How long requests and attempts in flight may take to finish after that.
     pub grace: Duration,
 }
 
@@ -138,7 +144,7 @@ pub fn load_text(
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &[(&str, String)],
 ) -> Checked<Config> {
-    match ConfigFiles::of(text, environment) {
+    match ConfigFiles::from_text(text, environment) {
         Ok(files) => load(&files, overrides),
         Err(faults) => Checked::new(None, faults),
     }
@@ -190,7 +196,7 @@ fn read(s: &mut Reader<'_>) -> Config {
     let access = OperatorAccess::read(s);
     let keys = keys(s);
     let look_up_key_number = s.setting("look_up_key_number", 1..=u32::MAX);
-    let edge = ProxyConfig::read(s);
+    let edge = EdgeConfig::read(s);
     let geoip_file = s.text("geoip_file").map(PathBuf::from);
     if geoip_file.as_ref().is_some_and(|file| !file.is_file()) {
         s.fault("geoip_file", "is no file that can be read: a MaxMind DB (.mmdb) with places of addresses");
@@ -229,7 +235,7 @@ fn instances(s: &mut Reader<'_>, oidc: Option<&OidcConfig>) -> Vec<InstanceConfi
     if !s.has("instance") {
         s.fault("instance", "is missing: write [[instance]]; `countersign new-instance` makes one");
     }
-    let read = s.tables("instance", |s| s.over(defaults.values(), InstanceConfig::read));
+    let read = s.tables("instance", |s| s.read_with_defaults(defaults.values(), InstanceConfig::read));
     let mut ids = HashSet::new();
     let mut aliases = HashSet::new();
     for (index, instance) in read.iter().enumerate() {

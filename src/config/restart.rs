@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret as _;
 
-use super::{Config, LogConfig, ProxyConfig, StoreConfig};
+use super::{Config, EdgeConfig, LogConfig, StoreConfig};
 
 impl Config {
     /// The keys that differ in `next` and can only be applied by a restart.
@@ -26,14 +26,14 @@ impl Config {
 impl Config {
     /// Returns `next`, with the values that need a restart taken from the running configuration.
     #[must_use]
-    pub fn taking_up(&self, next: &Self) -> Self {
+    pub fn with_reloadable_keys_of(&self, next: &Self) -> Self {
         let store = if self.store.is_same_place(&next.store) { &next.store } else { &self.store };
         Self {
             public_url: self.public_url.clone(),
             listen: self.listen,
             operator_listen: self.operator_listen,
             store: store.clone(),
-            edge: ProxyConfig { unauthenticated: self.edge.unauthenticated, ..next.edge.clone() },
+            edge: EdgeConfig { unauthenticated: self.edge.unauthenticated, ..next.edge.clone() },
             log: LogConfig { json: self.log.json, level: next.log.level.clone() },
             audit: self.audit.clone(),
             otlp: self.otlp.clone(),

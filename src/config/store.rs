@@ -8,20 +8,22 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::tls::TlsConfig;
 use crate::reader::Reader;
 
+/// The table `[store]`.
 #[derive(Clone, Debug)]
 pub enum StoreConfig {
     Embedded { directory: PathBuf },
     Redis { url: SecretString, tls: TlsConfig, durability: Durability },
 }
 
-/// When a write counts as done.
+/// What must have happened before a write to Redis is reported as applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
+    /// The script has returned. Survives a crash of Redis with an append-only file, up to its fsync interval.
     Standard,
-    /// One replica has acknowledged it.
+    /// One replica has it. Survives a fail-over to that replica, and a network split.
     Durable,
-    /// All replicas have acknowledged it.
-    Everywhere,
+    /// Every replica has it. Survives any fail-over.
+    AllReplicas,
 }
 
 const DURABILITIES: &[(&str, Option<Durability>)] =
@@ -61,7 +63,7 @@ impl StoreConfig {
         }
         let redis = |otherwise| {
             let durability = match durability.unwrap_or(otherwise) {
-                Durability::Durable if all => Durability::Everywhere,
+                Durability::Durable if all => Durability::AllReplicas,
                 other => other,
             };
             Some(Self::Redis { url: url.clone(), tls: tls.clone(), durability })

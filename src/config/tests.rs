@@ -1,3 +1,5 @@
+//! Whole configurations: what is read from them, and which faults are reported.
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::*;
@@ -167,7 +169,7 @@ fn a_store_may_be_a_cluster_and_is_durable_where_there_are_replicas() {
     assert_eq!(at("redis://a/0", ""), Ok(Durability::Standard));
     assert_eq!(at("redis+sentinel://a/otp/0", ""), Ok(Durability::Durable));
     assert_eq!(at("redis-cluster://:p@a:7,b", ""), Ok(Durability::Durable));
-    assert_eq!(at("rediss-cluster://a/0", "confirm = \"all\""), Ok(Durability::Everywhere));
+    assert_eq!(at("rediss-cluster://a/0", "confirm = \"all\""), Ok(Durability::AllReplicas));
     assert_eq!(at("redis-cluster://a", "confirm = \"auto\""), Ok(Durability::Durable));
     assert_eq!(at("redis-cluster://a", "confirm = \"one\""), Ok(Durability::Durable));
     assert_eq!(at("redis://a/0", "confirm = \"all\""), Ok(Durability::Standard));

@@ -46,7 +46,7 @@ pub fn read(s: &mut Reader<'_>) -> Vec<ApiToken> {
                     None
                 }
             },
-            Value::Object(table) => s.within(key.clone(), table, of_table),
+            Value::Object(table) => s.read_table(key.clone(), table, of_table),
             _ => {
                 s.fault_at(&key, "expected \"sha256:…\" or a table with a digest");
                 None

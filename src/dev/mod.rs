@@ -17,7 +17,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use url::Url;
 
-use crate::app::exit::Failure;
+use crate::app::exit::CommandError;
 
 /// The arguments of `dev`.
 #[derive(Debug, clap::Args)]
@@ -68,7 +68,7 @@ impl Options {
 /// # Errors
 ///
 /// The settings are invalid, a port or the directory cannot be used, or the daemon failed.
-pub fn run(options: Options) -> Result<ExitCode, Failure> {
+pub fn run(options: Options) -> Result<ExitCode, CommandError> {
     let mode = options.mode();
     let ports = ports::Ports::reserve(options.listen, mode)?;
     let data_dir = data_dir::DataDir::open(options.data, mode)?;

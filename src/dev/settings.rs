@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{data_dir::DataDir, phone::PhoneIdentity, ports::Ports};
 use crate::{
-    app::{self, ConfigSource, exit::Failure},
+    app::{self, ConfigSource, exit::CommandError},
     config::{self, Config, ConfigFiles, credentials::token_digest},
     gateway::Purpose,
     random,
@@ -55,7 +55,7 @@ pub(super) fn prepare(
     new_token: bool,
     redirect_urls: &[Url],
     mode: super::RunMode,
-) -> Result<Setup, Failure> {
+) -> Result<Setup, CommandError> {
     let found = data_dir.read_settings()?;
     let before = found.as_deref().map(phone_port).transpose()?.flatten();
     let listener = ports.bind_phone(before, mode)?;
@@ -87,7 +87,7 @@ pub(super) fn prepare(
     };
     let (config, instances) = reload.load(&text).map_err(|faults| {
         let file = reload.file.display();
-        Failure { error: anyhow!("{file} is invalid; fix or delete it:\n{faults}"), ..Failure::from(faults) }
+        CommandError { error: anyhow!("{file} is invalid; fix or delete it:\n{faults}"), ..CommandError::from(faults) }
     })?;
     let phone = phone_identity(&config, &reload.origin)?;
     Ok(Setup { config, instances, phone, listener, token, reload })
@@ -99,7 +99,7 @@ impl SettingsReader {
         let layered = with_overrides(text, &self.origin, &self.digest, &self.redirect_urls)
             .map_err(|error| Faults::of("dev.toml", format!("{error:#}")))?;
         let environment = config::environment().filter(|(name, _)| name.starts_with("COUNTERSIGN__LOG__"));
-        let files = ConfigFiles::of(&layered, environment)?;
+        let files = ConfigFiles::from_text(&layered, environment)?;
         config::load(&files, &self.overrides)
             .and(|config| app::build_instances(config, Purpose::Develop))
             .into_result()

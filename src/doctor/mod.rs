@@ -1,32 +1,31 @@
 //! `doctor`: posts genuine, forged, replayed and stale webhooks in the gateway's own format to the running daemon, and
 //! prints a pass/fail report.
 //!
-//! Webhooks are composed ([`compose`]), signed with the secrets of the configuration, and contain codes that were never
+//! Webhooks are composed ([`Gateway::compose`]), signed with the secrets of the configuration, and contain codes that were never
 //! issued. The daemon's response and its metrics show how each was handled. Only counters change, unless there
 //! is an API token.
 
 mod checks;
-mod composer;
 mod forge;
 mod live;
 mod oidc;
 mod probe;
 mod report;
 mod target;
+mod template;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
 
-pub use self::composer::compose;
 use self::{
     probe::Probe,
     report::{Report, ReportHeader},
     target::CheckTarget,
 };
 use crate::{
-    app::{self, exit::Failure},
+    app::{self, exit::CommandError},
     config::{self, Config, InstanceConfig},
     domain::{Phone, keys::KeyRing},
     gateway::{self, Gateway, Purpose},
@@ -78,10 +77,10 @@ pub struct Options {
 /// # Errors
 ///
 /// The instance is unknown, the configuration is invalid, or `--phone` is required.
-pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure> {
+pub async fn run(config: Config, options: &Options) -> Result<ExitCode, CommandError> {
     let instance = find_instance(&config, options)?;
     if instance.reply_to_unknown && options.phone.is_none() {
-        return Err(Failure::arguments(
+        return Err(CommandError::arguments(
             "this instance replies to unknown codes (reply_to_unknown), so it would reply to a made-up number; give \
              your own with --phone",
         ));
@@ -95,6 +94,7 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
     let mut target = CheckTarget::new(gateway, instance, others, probe, options.phone.as_ref());
     let mut report = Report::default();
     checks::run_all(&target, &mut report).await;
+    template::check(&target, &mut report).await;
     target.use_operator_phone();
     let matches = !target.is_send_only();
     let token = api_token(options)?;
@@ -116,7 +116,7 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
 }
 
 /// From the file, else from the environment.
-fn api_token(options: &Options) -> Result<Option<String>, Failure> {
+fn api_token(options: &Options) -> Result<Option<String>, CommandError> {
     let token = match &options.token_file {
         Some(file) => {
             let read = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -126,12 +126,14 @@ fn api_token(options: &Options) -> Result<Option<String>, Failure> {
     };
     let token = token.filter(|token| !token.is_empty());
     if options.wait.is_some() && token.is_none() {
-        return Err(Failure::arguments("--wait mints a link: set COUNTERSIGN_TOKEN, or name a file with --token-file"));
+        return Err(CommandError::arguments(
+            "--wait mints a link: set COUNTERSIGN_TOKEN, or name a file with --token-file",
+        ));
     }
     Ok(token)
 }
 
-fn find_instance<'a>(config: &'a Config, options: &Options) -> Result<&'a InstanceConfig, Failure> {
+fn find_instance<'a>(config: &'a Config, options: &Options) -> Result<&'a InstanceConfig, CommandError> {
     let all = &config.instances;
     let found = match (&options.instance, all.as_slice()) {
         (None, [only]) => Some(only),
@@ -142,14 +144,14 @@ fn find_instance<'a>(config: &'a Config, options: &Options) -> Result<&'a Instan
         let file = options.config.display();
         let names: Vec<String> = all.iter().map(|one| format!("{} ({})", one.name, one.id)).collect();
         let names = names.join(", ");
-        Failure::arguments(match &options.instance {
+        CommandError::arguments(match &options.instance {
             Some(wanted) => format!("{wanted:?} is not an instance of {file}, which has {names}"),
             None => format!("name one of the instances of {file}: {names}"),
         })
     })
 }
 
-fn build(config: &Config, instance: &InstanceConfig) -> Result<Arc<dyn Gateway>, Failure> {
+fn build(config: &Config, instance: &InstanceConfig) -> Result<Arc<dyn Gateway>, CommandError> {
     let url = app::webhook_url(&config.public_url, instance.id);
     Ok(gateway::build(&instance.gateway, Purpose::Inspect, &url)?)
 }
@@ -164,12 +166,12 @@ fn loopback_url(mut address: SocketAddr) -> String {
 }
 
 /// [`run`] for callers without a runtime.
-pub fn run_blocking(config: Config, options: &Options) -> Result<ExitCode, Failure> {
+pub fn run_blocking(config: Config, options: &Options) -> Result<ExitCode, CommandError> {
     block_on(run(config, options))
 }
 
 /// Checks the provider of `--oidc` and prints the report; `None` if the options name an instance instead.
-pub fn run_oidc(options: &Options) -> Option<Result<ExitCode, Failure>> {
+pub fn run_oidc(options: &Options) -> Option<Result<ExitCode, CommandError>> {
     let issuer = options.oidc.as_deref()?;
     let client = options.client_id.as_deref().zip(options.redirect_uri.as_deref());
     let client = client.map(|(id, redirect_uri)| oidc::KnownClient { id, redirect_uri });
@@ -182,7 +184,7 @@ pub fn run_oidc(options: &Options) -> Option<Result<ExitCode, Failure>> {
     }))
 }
 
-fn block_on(checks: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+fn block_on(checks: impl Future<Output = Result<ExitCode, CommandError>>) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start a runtime")?.block_on(checks)
 }

@@ -106,8 +106,8 @@ impl ChatState {
 
     /// Until when the record must be kept, because forgetting it earlier would allow more guesses.
     pub fn retain_until(&self, now: Timestamp) -> Timestamp {
-        let shut = self.lockout(now).map_or(now, |shut| now + shut.left);
-        shut.max(now + if self.consecutive_failures > 0 { FAILURES_RETENTION } else { ATTEMPT_WINDOW * 2 })
+        let lockout = self.lockout(now).map_or(now, |lockout| now + lockout.left);
+        lockout.max(now + if self.consecutive_failures > 0 { FAILURES_RETENTION } else { ATTEMPT_WINDOW * 2 })
     }
 }
 
@@ -181,8 +181,8 @@ mod tests {
             assert!(target.retain_until(now) >= now + SignedDuration::from_hours(24), "a pause forgets none");
         }
         let last = 99 * 900;
-        let shut = target.lockout(at(last)).unwrap();
-        assert_eq!((shut.since, shut.left), (at(last), SignedDuration::from_hours(24)));
+        let lockout = target.lockout(at(last)).unwrap();
+        assert_eq!((lockout.since, lockout.left), (at(last), SignedDuration::from_hours(24)));
         assert!(target.lockout(at(last + 86_399)).is_some() && target.lockout(at(last + 86_400)).is_none());
         let mut forgiven = target.clone();
         forgiven.reset_failures();

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::hash::sha256;
 
+/// The header that carries the mark.
 pub const HEADER: &str = "countersign-doctor";
 /// Seconds by which the clocks of both sides may differ.
 const TOLERANCE: i64 = 300;

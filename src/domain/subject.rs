@@ -83,6 +83,7 @@ pub struct Chat {
     subject: Subject,
 }
 
+/// Why a text is not a chat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum InvalidChat {
     #[error("expected <digits>@c.us, an international phone number, <id>@lid or a business-scoped user id")]

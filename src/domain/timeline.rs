@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Channel, DeliveryFailure, Reason, binding::WhatsAppDevice};
 
+/// Something that happened to a verification.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TimelineEntry {
     pub at: Timestamp,
@@ -51,14 +52,14 @@ pub enum TimelineEvent {
     /// The waiting page finished the login by itself.
     Finished,
     /// The browser that completed the login requested another redeem token.
-    AskedAgain,
+    TokenReissued,
     Redeemed,
     /// The link in the reply was not used in time.
     Lapsed,
     /// No redeem token was exchanged in time.
     TokenLapsed,
     /// Too many wrong verifiers were presented with a redeem token.
-    TokenSpent,
+    VerifiersExhausted,
     /// A code of the OpenID provider was presented again: what it gave is revoked.
     Revoked,
     Disputed,
@@ -103,11 +104,11 @@ impl TimelineEvent {
         Self::CodeTyped,
         Self::Completed,
         Self::Finished,
-        Self::AskedAgain,
+        Self::TokenReissued,
         Self::Redeemed,
         Self::Lapsed,
         Self::TokenLapsed,
-        Self::TokenSpent,
+        Self::VerifiersExhausted,
         Self::Revoked,
         Self::Disputed,
         Self::Validated,
@@ -161,11 +162,11 @@ impl TimelineEvent {
             Self::CodeTyped => "code typed",
             Self::Completed => "completed",
             Self::Finished => "finished by the waiting page",
-            Self::AskedAgain => "asked for again",
+            Self::TokenReissued => "asked for again",
             Self::Redeemed => "redeemed",
             Self::Lapsed => "lapsed",
             Self::TokenLapsed => "redeem token lapsed",
-            Self::TokenSpent => "redeem token spent by wrong verifiers",
+            Self::VerifiersExhausted => "redeem token spent by wrong verifiers",
             Self::Revoked => "revoked: code used twice",
             Self::Disputed => "disputed",
             Self::Validated => "validated",

@@ -45,6 +45,7 @@ pub struct Token {
     mac: [u8; 16],
 }
 
+/// The text does not have the form of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("not a token")]
 pub struct InvalidToken;

@@ -118,8 +118,8 @@ pub(super) fn recipient(chat_id: &str, subject: Option<&Subject>, suffix: &str) 
 
 /// Parses the JID that a gateway returns as the phone of a LID; some return the LID itself.
 pub(super) fn parse_lookup_jid(jid: &str) -> LidLookup {
-    let hidden = || lid_from_jid(jid).map_or(LidLookup::Failed, |_| LidLookup::Unavailable);
-    phone_from_jid(jid).map_or_else(hidden, LidLookup::Phone)
+    let hidden = || lid_from_jid(jid).map_or(LidLookup::Failed, |_| LidLookup::NotResolvable);
+    phone_from_jid(jid).map_or_else(hidden, LidLookup::Resolved)
 }
 
 #[cfg(test)]

@@ -20,11 +20,11 @@ pub enum SendResult {
 /// The result of looking up the phone number of a LID.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LidLookup {
-    Phone(Phone),
+    Resolved(Phone),
     /// The gateway cannot resolve this LID, now or later.
-    Unavailable,
+    NotResolvable,
     /// The gateway has not received the number from WhatsApp yet; a later lookup may succeed.
-    NotYetKnown,
+    Pending,
     /// The lookup failed.
     Failed,
 }

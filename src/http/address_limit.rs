@@ -30,7 +30,7 @@ use super::{
     route::Access,
 };
 use crate::{
-    config::ProxyConfig,
+    config::EdgeConfig,
     domain::{
         KeyRing, VerificationId,
         quota::{Allowance, LimitName, Quota},
@@ -59,7 +59,7 @@ pub(super) enum RequestKind {
 
 impl RequestKind {
     /// The configured limits.
-    fn limits(self, edge: &ProxyConfig) -> Vec<(LimitName, Quota)> {
+    fn limits(self, edge: &EdgeConfig) -> Vec<(LimitName, Quota)> {
         let all = match self {
             Self::Read => &[(LimitName::Pages, edge.pages)][..],
             Self::Submit => &[(LimitName::Pages, edge.pages), (LimitName::Taps, edge.taps)],

@@ -11,7 +11,7 @@ use super::{PublicState, auth, body, context::Cx, limits, problem::Problem, quer
 use crate::{
     api::{
         limits::{CLIENT_IP, IDEMPOTENCY_KEY, PHONE_ENDING, REQUESTS_DEFAULT, USER_AGENT},
-        verification::{Redeemed, Requests},
+        verification::{RedeemedView, Requests},
     },
     domain::{Chat, OtpType, Status, VerificationId, scope::Scope, token::RedeemToken},
     reader::{Format, Reader},
@@ -175,5 +175,5 @@ pub(super) async fn redeem(
         }
         _ => return Err(refused()),
     };
-    Ok(view::success("Login confirmed", &Redeemed::of(&redeemed.record)))
+    Ok(view::success("Login confirmed", &RedeemedView::of(&redeemed.record)))
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::client;
 use crate::{
-    config::ProxyConfig,
+    config::EdgeConfig,
     domain::time::rfc3339,
     service::{Action, Service},
 };
@@ -14,7 +14,7 @@ use crate::{
 /// never the path or the query, which hold personal data.
 pub(super) fn write_entry(
     service: &Service,
-    edge: &ProxyConfig,
+    edge: &EdgeConfig,
     request: &HttpRequest,
     action_taken: &Action,
     action: &str,

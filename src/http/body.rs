@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 use super::{
     blocks::{BLOCK_SIZE, Block, BlockPool},
     budget::{Budget, Exhausted, Reservation},
-    connection::Connection,
+    connection::ClientConnection,
     content_coding::ContentCoding,
     problem::{Code, Problem},
     query,
@@ -109,8 +109,8 @@ pub(super) async fn read_from(
     if content_length.is_some_and(|length: usize| length > limit) {
         return Err(too_large(limit));
     }
-    let connection = request.conn_data::<Connection>();
-    let reservation = connection.map(Connection::budget).map(|budget| from.reserve(&budget));
+    let connection = request.conn_data::<ClientConnection>();
+    let reservation = connection.map(ClientConnection::budget).map(|budget| from.reserve(&budget));
     let reservation = reservation.transpose().map_err(|_| budget_exhausted())?;
     let timeout = || Problem::new(Code::BodyTimeout, "the whole body must arrive within 10 seconds");
     tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, content_length, connection, reservation))
@@ -122,7 +122,7 @@ async fn collect(
     mut payload: Payload,
     limit: usize,
     content_length: Option<usize>,
-    connection: Option<&Connection>,
+    connection: Option<&ClientConnection>,
     mut reservation: Option<Reservation>,
 ) -> Result<Body, Problem> {
     let pool: Option<Arc<BlockPool>> = reservation.as_ref().map(|reservation| reservation.budget().block_pool());
@@ -179,8 +179,8 @@ impl Body {
         let Some(mut reader) = coding.reader(&self.bytes) else {
             return Ok(self);
         };
-        let connection = request.conn_data::<Connection>();
-        let reservation = connection.map(Connection::budget).map(|budget| from.reserve(&budget));
+        let connection = request.conn_data::<ClientConnection>();
+        let reservation = connection.map(ClientConnection::budget).map(|budget| from.reserve(&budget));
         let mut reservation = reservation.transpose().map_err(|_| budget_exhausted())?;
         let mut bytes = Vec::new();
         loop {
@@ -223,7 +223,7 @@ fn concat(blocks: Vec<Block>, length: usize) -> Vec<u8> {
 /// Raises the reservation to `bytes`. Pauses reading from the client until there is room.
 fn poll_grow(
     reservation: &mut Reservation,
-    connection: Option<&Connection>,
+    connection: Option<&ClientConnection>,
     bytes: usize,
     cx: &Context<'_>,
 ) -> Poll<Result<(), Problem>> {

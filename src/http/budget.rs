@@ -40,7 +40,7 @@ pub enum StallReason {
 
 /// What a reservation is used for, which determines its limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Purpose {
+enum ReservationPurpose {
     /// A connection or body whose sender is not yet authenticated.
     Unauthenticated,
     /// A waiting stream or long poll: together at most half of the budget.
@@ -54,14 +54,14 @@ pub struct Budget {
     max_bytes: usize,
     authenticated_reserve: usize,
     max_sockets: usize,
-    state: Mutex<State>,
-    /// For bodies. Unused blocks are not included in `State::bytes`, like evicted reservations.
+    state: Mutex<BudgetState>,
+    /// For bodies. Unused blocks are not included in `BudgetState::bytes`, like evicted reservations.
     block_pool: Arc<BlockPool>,
     metrics: Option<Arc<Metrics>>,
 }
 
 #[derive(Default)]
-struct State {
+struct BudgetState {
     bytes: usize,
     streams: usize,
     sockets: usize,
@@ -113,32 +113,32 @@ impl Budget {
 
     /// Reserves for a new connection that has sent nothing yet.
     pub fn reserve_connection(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
-        self.reserve(Purpose::Unauthenticated, CONNECTION_BYTES, 1, Some(StallReason::Incomplete))
+        self.reserve(ReservationPurpose::Unauthenticated, CONNECTION_BYTES, 1, Some(StallReason::Incomplete))
     }
 
     /// Reserves for the body of an unauthenticated request; grows with [`Reservation::grow_to`].
     pub fn reserve_body(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
-        self.reserve(Purpose::Unauthenticated, 0, 0, Some(StallReason::Incomplete))
+        self.reserve(ReservationPurpose::Unauthenticated, 0, 0, Some(StallReason::Incomplete))
     }
 
     /// Reserves for the body of an authenticated request; grows with [`Reservation::grow_to`].
     pub fn reserve_authenticated_body(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
-        self.reserve(Purpose::Authenticated, 0, 0, None)
+        self.reserve(ReservationPurpose::Authenticated, 0, 0, None)
     }
 
     /// Reserves for an event stream that has taken over its socket.
     pub fn reserve_stream(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
-        self.reserve(Purpose::Stream, STREAM_BYTES, 1, None)
+        self.reserve(ReservationPurpose::Stream, STREAM_BYTES, 1, None)
     }
 
     /// Reserves for a long poll; its connection has its own reservation.
     pub fn reserve_long_poll(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
-        self.reserve(Purpose::Stream, CONNECTION_BYTES, 0, None)
+        self.reserve(ReservationPurpose::Stream, CONNECTION_BYTES, 0, None)
     }
 
     fn reserve(
         self: &Arc<Self>,
-        purpose: Purpose,
+        purpose: ReservationPurpose,
         bytes: usize,
         sockets: usize,
         stalled: Option<StallReason>,
@@ -161,13 +161,20 @@ impl Budget {
     }
 
     /// Adds to the sums, after evicting other reservations if there is no room.
-    fn add(&self, state: &mut State, purpose: Purpose, bytes: usize, sockets: usize, id: u64) -> Result<(), Exhausted> {
-        let limit = if purpose == Purpose::Authenticated {
+    fn add(
+        &self,
+        state: &mut BudgetState,
+        purpose: ReservationPurpose,
+        bytes: usize,
+        sockets: usize,
+        id: u64,
+    ) -> Result<(), Exhausted> {
+        let limit = if purpose == ReservationPurpose::Authenticated {
             self.max_bytes + self.authenticated_reserve
         } else {
             self.max_bytes
         };
-        if purpose == Purpose::Stream && state.streams + bytes > self.max_bytes / 2 {
+        if purpose == ReservationPurpose::Stream && state.streams + bytes > self.max_bytes / 2 {
             return Err(self.count_refusal("refused"));
         }
         while state.bytes + bytes > limit || state.sockets + sockets > self.max_sockets {
@@ -183,7 +190,7 @@ impl Budget {
         }
         state.bytes += bytes;
         state.sockets += sockets;
-        if purpose == Purpose::Stream {
+        if purpose == ReservationPurpose::Stream {
             state.streams += bytes;
         }
         self.update_metric(state);
@@ -197,13 +204,13 @@ impl Budget {
         Exhausted
     }
 
-    fn update_metric(&self, state: &State) {
+    fn update_metric(&self, state: &BudgetState) {
         if let Some(metrics) = &self.metrics {
             metrics.unauthenticated_bytes.set(i64::try_from(state.bytes).unwrap_or(i64::MAX));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BudgetState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use actix_web::{HttpRequest, http::header::HeaderValue};
 
-use crate::config::{ProxyConfig, ProxyHeader};
+use crate::config::{EdgeConfig, ProxyHeader};
 
 /// The client's address: the rightmost one in the proxy header that is not a trusted proxy. The header is ignored
 /// unless the peer is a trusted proxy, and so is everything to the left of an entry that is not an address.
-pub(super) fn ip_address(request: &HttpRequest, edge: &ProxyConfig) -> IpAddr {
+pub(super) fn ip_address(request: &HttpRequest, edge: &EdgeConfig) -> IpAddr {
     let is_trusted = |ip: IpAddr| edge.trusted_proxies.iter().any(|network| network.contains(&ip));
     let peer = request.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
     if !is_trusted(peer) {
@@ -63,7 +63,7 @@ mod tests {
             request = request.append_header((*name, HeaderValue::from_bytes(value).unwrap()));
         }
         let trusted_proxies = ["10.0.0.0/8", "2001:db8:ff::/48"].map(|network| network.parse().unwrap()).to_vec();
-        let edge = ProxyConfig {
+        let edge = EdgeConfig {
             trusted_proxies,
             proxy_header,
             pages: None,

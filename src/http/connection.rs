@@ -22,9 +22,9 @@ pub type OnTakeover = Box<dyn FnOnce(Box<dyn ClientStream>)>;
 
 /// Shared by a connection's stream and by the requests on it, which all run on one thread.
 #[derive(Clone)]
-pub struct Connection(Rc<Inner>);
+pub struct ClientConnection(Rc<ConnectionState>);
 
-struct Inner {
+struct ConnectionState {
     started_requests: Cell<u64>,
     finished_requests: Cell<u64>,
     reservation: RefCell<Reservation>,
@@ -39,9 +39,9 @@ enum Takeover {
     Done,
 }
 
-impl Connection {
+impl ClientConnection {
     pub fn new(reservation: Reservation) -> Self {
-        Self(Rc::new(Inner {
+        Self(Rc::new(ConnectionState {
             started_requests: Cell::default(),
             finished_requests: Cell::default(),
             reservation: RefCell::new(reservation),
@@ -135,7 +135,7 @@ impl Connection {
 }
 
 /// A request that is being served; dropping it ends it.
-pub struct ActiveRequest(Connection);
+pub struct ActiveRequest(ClientConnection);
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {

@@ -1,13 +1,13 @@
 //! The delivery log under `…/callbacks`.
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest,
     web::{Data, Path, Payload},
 };
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{PublicState, auth, body, context::Cx, limits, problem::Problem, query, view};
+use super::{PublicState, api::ApiResult, auth, body, context::Cx, limits, query, view};
 use crate::{
     api::{
         callback::{CallbackDetails, CallbackPage, CallbackStatus, Header, LastAnswer, Replayed},
@@ -17,8 +17,6 @@ use crate::{
     reader::{Faults, Format, Reader},
     service::{Instance, callback_log::CallbackCursor},
 };
-
-type ApiResult = Result<HttpResponse, Problem>;
 
 /// `GET …/callbacks`: pending, delivered and dead callbacks, in pages.
 pub(super) async fn list(state: Data<PublicState>, cx: Cx, instance: Path<String>, request: HttpRequest) -> ApiResult {

@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     budget::Reservation,
-    connection::{ClientStream, Connection, OnTakeover},
+    connection::{ClientConnection, ClientStream, OnTakeover},
     problem::Problem,
 };
 use crate::service::ServiceError;
@@ -53,7 +53,7 @@ pub(super) async fn respond(
     mut events: impl EventSource,
 ) -> Result<HttpResponse, Problem> {
     let Some(first) = events.next().await else { return Ok(response.finish()) };
-    let Some(connection) = request.conn_data::<Connection>().cloned() else {
+    let Some(connection) = request.conn_data::<ClientConnection>().cloned() else {
         return Err(Problem::new(super::problem::Code::InternalError, "this listener has no streams"));
     };
     let reservation = connection.budget().reserve_stream().map_err(|_| ServiceError::TooManyWatchers)?;
@@ -69,7 +69,7 @@ pub(super) async fn respond(
 /// The response body up to the handover: the first event, then pending until the stream is taken.
 struct StreamHandover {
     first: Option<Bytes>,
-    connection: Connection,
+    connection: ClientConnection,
     on_takeover: Option<OnTakeover>,
 }
 

@@ -10,7 +10,7 @@ use actix_web::{
 
 use super::{
     PublicState, auth,
-    connection::Connection,
+    connection::ClientConnection,
     context::Cx,
     event_stream,
     problem::Problem,
@@ -81,7 +81,7 @@ async fn try_events(
     let viewer = Viewer { service: Arc::clone(&state.service), visibility };
     match wait {
         Some(wait) => {
-            let budget = request.conn_data::<Connection>().map(Connection::budget);
+            let budget = request.conn_data::<ClientConnection>().map(ClientConnection::budget);
             let _reservation = budget
                 .map(|budget| budget.reserve_long_poll())
                 .transpose()

@@ -1,6 +1,6 @@
 //! The HTTP interface: one table of routes for the public listener, one for the operator's.
 //!
-//! A request to the public listener passes `span` (request id, log line, metrics), then the rate limits per address,
+//! A request to the public listener passes `request_log` (request id, log line, metrics), then the rate limits per address,
 //! then its handler. Handlers read and check the request, call one use case of [`Service`], and turn the result or the
 //! error into a response; every error becomes a [`problem::Problem`]. Nothing here knows how data is stored or signed.
 
@@ -31,8 +31,8 @@ mod path;
 pub mod problem;
 pub mod qr;
 mod query;
+mod request_log;
 pub mod route;
-mod span;
 mod sse;
 mod support;
 mod view;
@@ -61,7 +61,7 @@ use self::{
     },
 };
 use crate::{
-    config::ProxyConfig,
+    config::EdgeConfig,
     domain::{InstanceId, token::TokenKind},
     service::Service,
 };
@@ -70,7 +70,7 @@ use crate::{
 pub struct PublicState {
     pub service: Arc<Service>,
     /// Replaced by a reload.
-    edge: Arc<ArcSwap<ProxyConfig>>,
+    edge: Arc<ArcSwap<EdgeConfig>>,
     address_limiter: AddressLimiter,
     renderings: Renderings,
     guides: Guides,
@@ -81,7 +81,7 @@ pub struct PublicState {
 }
 
 impl PublicState {
-    pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<ProxyConfig>>, streams: TaskTracker) -> Self {
+    pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<EdgeConfig>>, streams: TaskTracker) -> Self {
         Self {
             service,
             edge,
@@ -157,5 +157,5 @@ pub fn routes(config: &mut ServiceConfig) {
     let table: Vec<&'static RouteEntry> = all_routes().collect();
     let everything = route::register(web::scope(""), &table, "").default_service(web::to(not_found));
     let everything = everything.wrap(from_fn(address_limit::limit_by_address)).wrap(from_fn(pages::as_pages));
-    config.service(everything.wrap(from_fn(span::observe)).wrap(from_fn(path::rewrite)));
+    config.service(everything.wrap(from_fn(request_log::observe)).wrap(from_fn(path::rewrite)));
 }

@@ -21,7 +21,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 
 use crate::{
-    config::{OperatorAccess, ProxyConfig},
+    config::{EdgeConfig, OperatorAccess},
     ops::Ops,
     service::Service,
 };
@@ -61,7 +61,7 @@ pub struct OperatorState {
     /// The operators who may log in, and the allowed host names. Replaced by a reload.
     pub access: Arc<ArcSwap<OperatorAccess>>,
     /// Replaced by a reload.
-    pub edge: Arc<ArcSwap<ProxyConfig>>,
+    pub edge: Arc<ArcSwap<EdgeConfig>>,
     /// Held while a password is compared, so that at most one core is busy with it.
     pub password_check: Arc<Mutex<()>>,
 }

@@ -8,7 +8,7 @@ use actix_web::{
 use super::{PublicState, auth, context::Cx, problem::Problem, query, view};
 use crate::{
     api::{
-        explanation::{Erased, Explanation},
+        explanation::{Erased, ExplanationView},
         limits::MAX_QUESTION_LEN,
     },
     domain::{Chat, scope::Scope, subject::InvalidChat},
@@ -43,7 +43,8 @@ pub(super) async fn explain(
     let requests = answer.requests.into_iter();
     let requests =
         requests.map(|(record, callbacks)| view::explained_request(&state.service, &record, callbacks)).collect();
-    let data = Explanation { read_as: question.kind(), sentence: answer.sentence, messages: answer.messages, requests };
+    let data =
+        ExplanationView { read_as: question.kind(), sentence: answer.sentence, messages: answer.messages, requests };
     Ok(view::success("Explanation", &data))
 }
 

@@ -5,10 +5,12 @@ use serde::Serialize;
 
 use crate::{
     api::{
-        Time, Warning,
+        Rfc3339Time, Warning,
         callback::CallbackEntry,
         explanation::{ExplainedEvent, ExplainedRequest},
-        verification::{Code, CodeRequest, Completion, Details, Link, LinkRequest, Progress, Request},
+        verification::{
+            CodeRequestView, CodeView, CompletionView, Details, LinkRequestView, LinkView, Progress, RequestView,
+        },
     },
     config::LinkStyle,
     domain::{
@@ -46,13 +48,13 @@ pub(super) fn link(
     instance: &Instance,
     record: &Verification<link::Link>,
     warnings: &[Warning],
-) -> Link {
+) -> LinkView {
     let number = &instance.config.number;
     let code = service.link_code(record);
     let text = code.as_ref().map(|code| service.prefilled(instance, record, code));
     let handle = service.token(record, TokenKind::Handle);
     let on_whatsapp = instance.gateway.channel() == Channel::WhatsApp;
-    Link {
+    LinkView {
         uuid: record.id,
         chat_id: record.chat_id(),
         status: record.status(service.now()),
@@ -81,9 +83,9 @@ pub(super) fn code(
     instance: &Instance,
     record: &Verification<SentCode>,
     warnings: &[Warning],
-) -> Code {
+) -> CodeView {
     let code = instance.config.codes.in_response.then(|| service.otp_code(record)).flatten();
-    Code {
+    CodeView {
         uuid: record.id,
         chat_id: record.chat_id(),
         status: record.status(service.now()),
@@ -109,7 +111,7 @@ pub(super) fn explained_request<K: Kind>(
         reason: record.reason(),
         created_at: record.created_at.into(),
         expires_at: record.expires_at.into(),
-        ended_at: record.ended_at().map(Time),
+        ended_at: record.ended_at().map(Rfc3339Time),
         attempts: record.attempts,
         client_ref: record.request.client_ref.clone(),
         timeline: record.timeline.iter().map(ExplainedEvent::from).collect(),
@@ -129,26 +131,26 @@ pub(super) fn progress<K: Kind>(service: &Service, record: &Verification<K>) -> 
 }
 
 /// Only links have a completion.
-fn completion<K: Kind>(record: &Verification<K>) -> Option<Completion> {
-    record.as_link().map(|link| Completion::of(link, &record.request))
+fn completion<K: Kind>(record: &Verification<K>) -> Option<CompletionView> {
+    record.as_link().map(|link| CompletionView::of(link, &record.request))
 }
 
 /// A verification with its details. `secrets` includes everything with which its reader could continue a login that a
 /// person has begun.
-pub(super) fn request(service: &Service, instance: &Instance, record: Verification, secrets: bool) -> Request {
+pub(super) fn request(service: &Service, instance: &Instance, record: Verification, secrets: bool) -> RequestView {
     let details = Details::of(&record);
     match record.into_typed() {
         TypedVerification::Link(record) => {
             let link = link(service, instance, &record, &[]);
             let link = if secrets { link } else { without_secrets(link) };
-            let completion = Completion::of(&record.details, &record.request);
-            Request::Link(Box::new(LinkRequest { link, details, completion }))
+            let completion = CompletionView::of(&record.details, &record.request);
+            RequestView::Link(Box::new(LinkRequestView { link, details, completion }))
         }
         TypedVerification::Code(record) => {
             let code = code(service, instance, &record, &[]);
             let otp = &record.details.delivery;
-            Request::Code(Box::new(CodeRequest {
-                code: if secrets { code } else { Code { code: None, poll_token: None, ..code } },
+            RequestView::Code(Box::new(CodeRequestView {
+                code: if secrets { code } else { CodeView { code: None, poll_token: None, ..code } },
                 details,
                 send: otp.send(),
                 channel: otp.channel(),
@@ -158,8 +160,8 @@ pub(super) fn request(service: &Service, instance: &Instance, record: Verificati
     }
 }
 
-fn without_secrets(link: Link) -> Link {
-    Link {
+fn without_secrets(link: LinkView) -> LinkView {
+    LinkView {
         code: None,
         whatsapp_link: None,
         app_url: None,

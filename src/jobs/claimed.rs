@@ -73,10 +73,10 @@ impl ClaimedJobs {
     /// Removes a job; `started_at` is the start time of its attempt, if it has started.
     pub(super) fn remove(&mut self, group: Option<&str>, started_at: Option<Instant>) {
         self.jobs -= 1;
-        if let Some(place) =
+        if let Some(index) =
             started_at.and_then(|started_at| self.started.iter().position(|since| *since == started_at))
         {
-            self.started.swap_remove(place);
+            self.started.swap_remove(index);
         }
         let Some((name, group)) = group.and_then(|name| Some((name, self.groups.get_mut(name)?))) else { return };
         group.jobs -= 1;

@@ -8,16 +8,16 @@ use jiff::{SignedDuration, Timestamp};
 use crate::store::LaneKind;
 
 /// An attempt that takes longer than this counts as slow.
-pub const SLOW: Duration = Duration::from_secs(1);
+pub const SLOW_ATTEMPT: Duration = Duration::from_secs(1);
 /// Concurrent attempts to a destination that responds slowly but successfully.
 const SLOW_CONCURRENCY: usize = 8;
 const FASTEST_WINDOW: SignedDuration = SignedDuration::from_secs(10);
 /// Differences between response times that are treated as noise.
 const LATENCY_NOISE: Duration = Duration::from_millis(2);
 /// Messages in flight to a gateway whose health is unknown, or that fails.
-const UNPROVEN_MESSAGE_WIDTH: usize = 8;
+const UNPROVEN_MESSAGE_CONCURRENCY: usize = 8;
 /// Timers in flight: they wait for the store only.
-const TIMERS: usize = 32;
+const MAX_CONCURRENT_TIMERS: usize = 32;
 /// Maximum number of concurrent attempts to a destination that responds fast.
 pub const MAX_CONCURRENCY: usize = 128;
 const FAILURE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
@@ -55,19 +55,19 @@ pub struct Health {
 /// that a destination that has become slower is measured again.
 #[derive(Debug, Default)]
 struct FastestResponse {
-    began: Option<Timestamp>,
-    before: Option<Duration>,
-    now: Option<Duration>,
+    window_start: Option<Timestamp>,
+    previous_window: Option<Duration>,
+    current_window: Option<Duration>,
 }
 
 impl FastestResponse {
     /// Records an answer time and returns the shortest one.
     fn record(&mut self, at: Timestamp, took: Duration) -> Duration {
-        if self.began.is_none_or(|began| at.duration_since(began) > FASTEST_WINDOW) {
-            (self.began, self.before, self.now) = (Some(at), self.now, None);
+        if self.window_start.is_none_or(|began| at.duration_since(began) > FASTEST_WINDOW) {
+            (self.window_start, self.previous_window, self.current_window) = (Some(at), self.current_window, None);
         }
-        self.now = Some(self.now.map_or(took, |fastest| fastest.min(took)));
-        self.before.into_iter().chain(self.now).min().unwrap_or(took)
+        self.current_window = Some(self.current_window.map_or(took, |fastest| fastest.min(took)));
+        self.previous_window.into_iter().chain(self.current_window).min().unwrap_or(took)
     }
 }
 
@@ -138,7 +138,7 @@ impl Health {
     /// since it is untested.
     fn answered(&mut self, now: Timestamp, took: Duration, in_flight: usize) {
         let fastest = self.fastest.record(now, took);
-        let most = if took > SLOW { SLOW_CONCURRENCY.max(self.concurrency) } else { MAX_CONCURRENCY };
+        let most = if took > SLOW_ATTEMPT { SLOW_CONCURRENCY.max(self.concurrency) } else { MAX_CONCURRENCY };
         self.concurrency = if took > 2 * fastest + LATENCY_NOISE {
             self.concurrency - self.concurrency / 8
         } else if 2 * in_flight >= self.concurrency {
@@ -157,9 +157,9 @@ impl Health {
     /// the gateway fails.
     pub fn max_concurrency(&self, kind: LaneKind) -> usize {
         let least = match kind {
-            LaneKind::Timer => TIMERS,
-            LaneKind::Codes => UNPROVEN_MESSAGE_WIDTH,
-            LaneKind::Replies | LaneKind::Notices if !self.is_held() => UNPROVEN_MESSAGE_WIDTH,
+            LaneKind::Timer => MAX_CONCURRENT_TIMERS,
+            LaneKind::Codes => UNPROVEN_MESSAGE_CONCURRENCY,
+            LaneKind::Replies | LaneKind::Notices if !self.is_held() => UNPROVEN_MESSAGE_CONCURRENCY,
             _ => 1,
         };
         self.concurrency.max(least)
@@ -252,7 +252,7 @@ mod tests {
         callback(&mut health, 0, false);
         assert_eq!(health.max_concurrency(LaneKind::Callbacks), MAX_CONCURRENCY / 2);
         let mut slow = Health::default();
-        answers(&mut slow, 0, 100, 2 * SLOW);
+        answers(&mut slow, 0, 100, 2 * SLOW_ATTEMPT);
         assert_eq!(slow.max_concurrency(LaneKind::Callbacks), SLOW_CONCURRENCY);
     }
 

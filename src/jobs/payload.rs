@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{Event, InstanceId, KeyRing, Subject, Verification, VerificationId, decision::Reply, keys::Digest},
     random,
-    store::{JobId, Leased, StoreError},
+    store::{JobId, LeasedJob, StoreError},
     trace_context::{self, TraceContext},
 };
 
@@ -84,7 +84,7 @@ impl JobPayload {
     }
 
     /// Also returns the trace context to continue, if the payload contains one.
-    pub fn open_leased(keys: &KeyRing, leased: &Leased) -> Result<(Self, Option<TraceContext>), StoreError> {
+    pub fn open_leased(keys: &KeyRing, leased: &LeasedJob) -> Result<(Self, Option<TraceContext>), StoreError> {
         let TracedPayload { work, trace } = Self::open_traced(keys, leased.instance, &leased.id, &leased.body)?;
         Ok((work, trace.and_then(|header| header.parse().ok())))
     }

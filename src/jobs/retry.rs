@@ -10,14 +10,16 @@ const CALLBACK: &[u64] = &[0, 2, 5, 15, 60, 300, 1_800, 7_200, 18_000, 36_000, 5
 /// Seconds before each attempt of a reply; after two minutes a reply is worse than none.
 const REPLY: &[u64] = &[0, 2, 5, 15, 30];
 /// Upper limit of `Retry-After`.
-const LONGEST: Duration = Duration::from_hours(24);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// A schedule of attempts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Schedule(&'static [u64]);
 
 impl Schedule {
+    /// Of callbacks: three days.
     pub const CALLBACK: Self = Self(CALLBACK);
+    /// Of messages to people.
     pub const REPLY: Self = Self(REPLY);
 
     /// Delay after `attempts` failed attempts; `None` means give up.
@@ -27,7 +29,7 @@ impl Schedule {
     pub fn next_delay(self, attempts: u32, jitter: f64, retry_after: Option<Duration>) -> Option<Duration> {
         let base = Duration::from_secs(*self.0.get(attempts as usize)?);
         let jittered = base.mul_f64(1.0 + 0.2 * jitter.clamp(0.0, 1.0));
-        Some(jittered.max(retry_after.unwrap_or_default()).min(LONGEST.mul_f64(1.2)))
+        Some(jittered.max(retry_after.unwrap_or_default()).min(MAX_RETRY_AFTER.mul_f64(1.2)))
     }
 
     /// Time from the first attempt to the last, without jitter.
@@ -46,10 +48,10 @@ pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         let seconds = value.parse().unwrap_or(u64::MAX);
-        return Some(Duration::from_secs(seconds).min(LONGEST));
+        return Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
     }
     let delay = Duration::try_from(http_date(value, now)?.duration_since(now)).ok()?;
-    Some(delay.min(LONGEST))
+    Some(delay.min(MAX_RETRY_AFTER))
 }
 
 fn http_date(value: &str, now: Timestamp) -> Option<Timestamp> {
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(delay(1.0, None), Duration::from_secs(18));
         assert_eq!(delay(0.0, Some(Duration::from_secs(1))), Duration::from_secs(15));
         assert_eq!(delay(0.0, Some(Duration::from_secs(7200))), Duration::from_secs(7200));
-        assert!(delay(9.0, Some(Duration::MAX)) <= LONGEST.mul_f64(1.2));
+        assert!(delay(9.0, Some(Duration::MAX)) <= MAX_RETRY_AFTER.mul_f64(1.2));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use super::health::{AttemptOutcome, Health, MAX_CONCURRENCY, SLOW};
+use super::health::{AttemptOutcome, Health, MAX_CONCURRENCY, SLOW_ATTEMPT};
 use crate::{
     domain::InstanceId,
     store::{Lane, LaneKind},
@@ -53,11 +53,11 @@ pub(super) fn confidence(
     if lane.kind() == LaneKind::Timer {
         return LaneConfidence::Proven;
     }
-    let slow = oldest.is_some_and(|oldest| now.duration_since(oldest) > SLOW);
+    let slow = oldest.is_some_and(|oldest| now.duration_since(oldest) > SLOW_ATTEMPT);
     match health.and_then(Health::last) {
         _ if slow => LaneConfidence::Doubtful,
         None => LaneConfidence::Unknown,
-        Some(AttemptOutcome::Answered(took)) if took <= SLOW => LaneConfidence::Proven,
+        Some(AttemptOutcome::Answered(took)) if took <= SLOW_ATTEMPT => LaneConfidence::Proven,
         Some(AttemptOutcome::Answered(_) | AttemptOutcome::Failed | AttemptOutcome::Refused) => {
             LaneConfidence::Doubtful
         }
@@ -92,8 +92,8 @@ struct PermitCounts {
 }
 
 impl PermitCounts {
-    fn of(&mut self, standing: LaneConfidence) -> &mut usize {
-        match standing {
+    fn of(&mut self, confidence: LaneConfidence) -> &mut usize {
+        match confidence {
             LaneConfidence::Proven => &mut self.proven,
             LaneConfidence::Unknown => &mut self.unknown,
             LaneConfidence::Doubtful => &mut self.doubtful,
@@ -101,9 +101,9 @@ impl PermitCounts {
     }
 
     /// How many more permits there are if one half is for proven lanes and the other half for the rest.
-    fn room(self, standing: LaneConfidence, half: usize) -> usize {
+    fn room(self, confidence: LaneConfidence, half: usize) -> usize {
         let others = half.saturating_sub(self.unknown + self.doubtful);
-        match standing {
+        match confidence {
             LaneConfidence::Proven => half.saturating_sub(self.proven),
             LaneConfidence::Unknown => others,
             LaneConfidence::Doubtful => others.min((half / 2).saturating_sub(self.doubtful)),
@@ -112,28 +112,28 @@ impl PermitCounts {
 }
 
 impl PermitUsage {
-    pub(super) fn add(&mut self, owner: PermitOwner, standing: LaneConfidence, count: usize) {
-        *self.pools.entry(owner.pool).or_default().of(standing) += count;
-        *self.owners.entry(owner).or_default().of(standing) += count;
+    pub(super) fn add(&mut self, owner: PermitOwner, confidence: LaneConfidence, count: usize) {
+        *self.pools.entry(owner.pool).or_default().of(confidence) += count;
+        *self.owners.entry(owner).or_default().of(confidence) += count;
     }
 
-    pub(super) fn remove(&mut self, owner: PermitOwner, standing: LaneConfidence, count: usize) {
-        *self.pools.entry(owner.pool).or_default().of(standing) -= count;
+    pub(super) fn remove(&mut self, owner: PermitOwner, confidence: LaneConfidence, count: usize) {
+        *self.pools.entry(owner.pool).or_default().of(confidence) -= count;
         let counts = self.owners.entry(owner).or_default();
-        *counts.of(standing) -= count;
+        *counts.of(confidence) -= count;
         if counts.proven + counts.unknown + counts.doubtful == 0 {
             self.owners.remove(&owner);
         }
     }
 
     /// How many more permits this owner may take for a lane with this confidence.
-    pub(super) fn room(&self, owner: PermitOwner, standing: LaneConfidence) -> usize {
+    pub(super) fn room(&self, owner: PermitOwner, confidence: LaneConfidence) -> usize {
         if owner.pool == PermitPool::Timers {
             return MAX_CONCURRENCY;
         }
         let of_all = self.pools.get(&owner.pool).copied().unwrap_or_default();
         let of_owner = self.owners.get(&owner).copied().unwrap_or_default();
-        of_all.room(standing, MAX_IN_FLIGHT / 2).min(of_owner.room(standing, MAX_IN_FLIGHT / 4))
+        of_all.room(confidence, MAX_IN_FLIGHT / 2).min(of_owner.room(confidence, MAX_IN_FLIGHT / 4))
     }
 }
 
@@ -147,12 +147,12 @@ mod tests {
         Lane::callbacks(InstanceId::from_random([instance; 16]), origin)
     }
 
-    fn room_beside(lane: &Lane, standing: LaneConfidence, others: &[(Lane, LaneConfidence, usize)]) -> usize {
+    fn room_beside(lane: &Lane, confidence: LaneConfidence, others: &[(Lane, LaneConfidence, usize)]) -> usize {
         let mut usage = PermitUsage::default();
-        for (lane, standing, count) in others {
-            usage.add(PermitOwner::of(lane), *standing, *count);
+        for (lane, confidence, count) in others {
+            usage.add(PermitOwner::of(lane), *confidence, *count);
         }
-        usage.room(PermitOwner::of(lane), standing).min(MAX_CONCURRENCY)
+        usage.room(PermitOwner::of(lane), confidence).min(MAX_CONCURRENCY)
     }
 
     #[test]
@@ -194,9 +194,9 @@ mod tests {
         let mut health = Health::default();
         assert_eq!(confidence(&lane, Some(&health), None, now), LaneConfidence::Unknown);
         let time = crate::domain::time::from_millis(0);
-        health.record(LaneKind::Callbacks, time, AttemptOutcome::Answered(SLOW), 1, 0.0);
-        assert_eq!(confidence(&lane, Some(&health), Some(now), now + SLOW), LaneConfidence::Proven);
-        assert_eq!(confidence(&lane, Some(&health), Some(now), now + 2 * SLOW), LaneConfidence::Doubtful);
+        health.record(LaneKind::Callbacks, time, AttemptOutcome::Answered(SLOW_ATTEMPT), 1, 0.0);
+        assert_eq!(confidence(&lane, Some(&health), Some(now), now + SLOW_ATTEMPT), LaneConfidence::Proven);
+        assert_eq!(confidence(&lane, Some(&health), Some(now), now + 2 * SLOW_ATTEMPT), LaneConfidence::Doubtful);
         health.record(LaneKind::Callbacks, time, AttemptOutcome::Failed, 1, 0.0);
         assert_eq!(confidence(&lane, Some(&health), None, now), LaneConfidence::Doubtful);
     }

@@ -1,3 +1,5 @@
+//! Tokens verified with the published keys, and keys that are refused.
+
 use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde_json::{Value, json};
 

@@ -4,18 +4,18 @@ use super::{
     Ops,
     replicas::seconds,
     status::{
-        ConfigStatus, FailureStatus, GatewayStatus, QueueStatus, RefusalStatus, ReplicaStatus, Status, StoreStatus,
+        ConfigStatus, FailureStatus, GatewayStatus, LastErrorStatus, QueueStatus, ReplicaStatus, Status, StoreStatus,
     },
 };
 use crate::{
     domain::time::rfc3339,
     metrics::label::{ByInstance, ByKind, InstanceLabel, KindReason},
-    service::health::Failure,
+    service::health::RecentFailure,
     store::StoreDescription,
 };
 
 /// Maximum number of failures shown.
-const SHOWN: usize = 10;
+const MAX_FAILURES: usize = 10;
 
 impl Ops {
     /// The status report, without a request to the store; data from the store comes with its age.
@@ -38,13 +38,13 @@ impl Ops {
                     state: if instance.config.disabled { "disabled" } else { "enabled" }.to_owned(),
                     last_inbound_at: last.map(rfc3339),
                     last_inbound_age_seconds: last.map(|last| seconds(wall.duration_since(last))),
-                    room_used: self
+                    quota_used: self
                         .metrics
                         .instance_room_ratio
                         .get(&ByInstance { instance: InstanceLabel(id) })
                         .map(|one| one.get()),
                     pending_jobs: self.service.pending_jobs(id),
-                    refuses_us: refused.is_some_and(|gauge| gauge.get() != 0),
+                    rejects_credentials: refused.is_some_and(|gauge| gauge.get() != 0),
                 }
             })
             .collect();
@@ -93,11 +93,11 @@ impl Ops {
     #[expect(clippy::cast_precision_loss, reason = "an offset that loses digits is alarming anyway")]
     fn store_status(&self) -> StoreStatus {
         let watch = self.store_watch();
-        let last_refusal = self.store.last_refusal().map(|refusal| RefusalStatus {
-            operation: refusal.operation.to_owned(),
-            cause: refusal.cause.to_owned(),
-            reason: refusal.why,
-            seconds_ago: refusal.at.elapsed().as_secs_f64(),
+        let last_error = self.store.last_error().map(|error| LastErrorStatus {
+            operation: error.operation.to_owned(),
+            cause: error.cause.to_owned(),
+            reason: error.why,
+            seconds_ago: error.at.elapsed().as_secs_f64(),
         });
         let described_seconds_ago = watch.described.as_ref().map(|known| known.0.elapsed().as_secs_f64());
         let StoreDescription { text, used_bytes, limit_bytes, replicas_missing, .. } =
@@ -111,7 +111,7 @@ impl Ops {
             replicas_missing,
             answers: watch.answers,
             refusing: watch.refusing(),
-            last_refusal,
+            last_error,
             clock_offset_seconds,
         }
     }
@@ -127,7 +127,7 @@ impl Ops {
         let others = seen.iter().flat_map(|seen| &seen.replicas).filter(|(one, _)| one.replica != self.health.replica);
         let mut all = self.health.own_failures();
         for failure in others.flat_map(|(_, body)| &body.failures) {
-            let same = |one: &&mut Failure| {
+            let same = |one: &&mut RecentFailure| {
                 one.instance == failure.instance && one.what == failure.what && one.reason == failure.reason
             };
             match all.iter_mut().find(same) {
@@ -139,12 +139,8 @@ impl Ops {
             }
         }
         all.sort_by_key(|failure| std::cmp::Reverse(failure.at));
-        let shown = all.into_iter().take(SHOWN).map(|Failure { at, instance, what, reason, count }| FailureStatus {
-            at: rfc3339(at),
-            instance,
-            what,
-            reason,
-            count,
+        let shown = all.into_iter().take(MAX_FAILURES).map(|RecentFailure { at, instance, what, reason, count }| {
+            FailureStatus { at: rfc3339(at), instance, what, reason, count }
         });
         shown.collect()
     }

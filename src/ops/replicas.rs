@@ -65,8 +65,8 @@ impl Ops {
             last_inbound: self.health.all_last_inbound(),
             failures: self.health.own_failures(),
         };
-        let words = serde_json::to_string(&body).expect("what is said has only string keys");
-        self.store.publish_heartbeat(&self.health.replica, &words).await
+        let body = serde_json::to_string(&body).expect("a heartbeat has only string keys");
+        self.store.publish_heartbeat(&self.health.replica, &body).await
     }
 
     fn measure(&self, backlog: &[Backlog]) {

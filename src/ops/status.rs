@@ -27,6 +27,7 @@ pub struct Status {
     pub replicas: Vec<ReplicaStatus>,
 }
 
+/// The store, as this replica's probes found it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoreStatus {
     pub description: String,
@@ -47,7 +48,7 @@ pub struct StoreStatus {
     #[serde(default)]
     pub refusing: Option<RefusingStatus>,
     #[serde(default)]
-    pub last_refusal: Option<RefusalStatus>,
+    pub last_error: Option<LastErrorStatus>,
     /// This host's clock minus the store's clock.
     pub clock_offset_seconds: f64,
 }
@@ -63,7 +64,7 @@ pub struct RefusingStatus {
 
 /// The latest request of this replica that failed in the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RefusalStatus {
+pub struct LastErrorStatus {
     pub operation: String,
     /// The label of the `store_errors` metric.
     #[serde(default)]
@@ -72,6 +73,7 @@ pub struct RefusalStatus {
     pub seconds_ago: f64,
 }
 
+/// Whether this replica runs the configuration in its file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConfigStatus {
     /// `false` if the file's current content was rejected, or part of it needs a restart to take effect.
@@ -83,6 +85,7 @@ pub struct ConfigStatus {
     pub read_at: f64,
 }
 
+/// An instance and its gateway.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GatewayStatus {
     pub instance: InstanceId,
@@ -95,14 +98,15 @@ pub struct GatewayStatus {
     pub last_inbound_age_seconds: Option<f64>,
     /// Used share of the instance's storage limit, as of its last request to this replica; `null` if unknown.
     #[serde(default)]
-    pub room_used: Option<f64>,
+    pub quota_used: Option<f64>,
     /// Callbacks, replies and codes of the instance that are waiting or in progress.
     #[serde(default)]
     pub pending_jobs: u64,
     /// Whether the gateway rejects our credentials: logged out, banned, or a wrong token.
-    pub refuses_us: bool,
+    pub rejects_credentials: bool,
 }
 
+/// The waiting jobs of one kind. The same on every replica.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QueueStatus {
     pub kind: String,
@@ -116,15 +120,20 @@ pub struct QueueStatus {
     pub held: u64,
 }
 
+/// A kind of failure that happened recently.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FailureStatus {
+    /// When it happened last.
     pub at: String,
     pub instance: InstanceId,
+    /// `webhook`, `message`, `reply`, `callback`, `record` or `job`.
     pub what: String,
     pub reason: String,
+    /// Number of occurrences since the start of each replica.
     pub count: u64,
 }
 
+/// A replica, as of its last heartbeat.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReplicaStatus {
     pub name: String,

@@ -14,7 +14,7 @@ use crate::{
 /// Interval between two probes.
 pub const TRIALS: Duration = Duration::from_secs(3);
 /// Timeout of each probe, the same as a request's timeout for the store.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The results of the latest probes.
 #[derive(Default)]
@@ -29,7 +29,8 @@ pub(super) struct StoreWatch {
 impl Ops {
     /// Probes whether the store accepts new work, and reads its description.
     pub async fn watch_store(&self) {
-        let (tried, described) = tokio::join!(in_time(self.store.check_writes()), in_time(self.store.describe()));
+        let (tried, described) =
+            tokio::join!(with_probe_timeout(self.store.check_writes()), with_probe_timeout(self.store.describe()));
         self.metrics.store_refuses_writes.set(i64::from(tried.is_err()));
         let mut watch = self.store_watch();
         watch.refusing = tried.err().map(|error| {
@@ -60,9 +61,9 @@ impl Ops {
     }
 }
 
-async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let hangs = |_| Err(StoreError::Unavailable("it does not answer in time".to_owned()));
-    timeout(PATIENCE, work).await.unwrap_or_else(hangs)
+async fn with_probe_timeout<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let timed_out = |_| Err(StoreError::Unavailable("it does not answer in time".to_owned()));
+    timeout(PROBE_TIMEOUT, work).await.unwrap_or_else(timed_out)
 }
 
 impl StoreWatch {

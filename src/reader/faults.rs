@@ -21,6 +21,7 @@ impl fmt::Display for Fault {
     }
 }
 
+/// All faults of one input, in the order in which they were found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Faults(Vec<Fault>);
 

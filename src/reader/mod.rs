@@ -38,7 +38,7 @@ pub struct Reader<'a> {
     format: Format,
     path: String,
     values: &'a Map<String, Value>,
-    asked: Vec<String>,
+    read_keys: Vec<String>,
     faults: Faults,
     warnings: Vec<Warning>,
 }
@@ -46,7 +46,7 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub fn new(format: Format, path: impl Into<String>, values: &'a Map<String, Value>) -> Self {
         let path = path.into();
-        Self { format, path, values, asked: Vec::new(), faults: Faults::default(), warnings: Vec::new() }
+        Self { format, path, values, read_keys: Vec::new(), faults: Faults::default(), warnings: Vec::new() }
     }
 
     /// The full dotted name of a key, as shown in faults and warnings.
@@ -89,14 +89,14 @@ impl<'a> Reader<'a> {
     }
 
     fn get(&mut self, name: &str) -> Option<&'a Value> {
-        self.asked.push(name.to_owned());
+        self.read_keys.push(name.to_owned());
         self.values.get(name).filter(|value| self.is_given(value))
     }
 
     /// Returns what `read` finds under `name`; a missing value is a fault.
     pub fn required<T>(&mut self, name: &str, hint: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         if !self.has(name) {
-            self.asked.push(name.to_owned());
+            self.read_keys.push(name.to_owned());
             self.fault(name, format!("is missing: {hint}"));
             return None;
         }
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
                 &empty
             }
         };
-        self.within(self.key(name), values, read)
+        self.read_table(self.key(name), values, read)
     }
 
     /// Reads each table of an array of tables. Unknown keys are reported.
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
         for (index, table) in tables.iter().enumerate() {
             let key = self.key(&format!("{name}.{index}"));
             match table {
-                Value::Object(values) => found.push(self.within(key, values, &mut read)),
+                Value::Object(values) => found.push(self.read_table(key, values, &mut read)),
                 _ => self.fault_at(key, format!("expected a table: write [[{name}]]")),
             }
         }
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a table found under the full key `key`. Unknown keys are reported.
-    pub fn within<T>(
+    pub fn read_table<T>(
         &mut self,
         key: String,
         values: &Map<String, Value>,
@@ -158,12 +158,16 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// As [`Table::over`], for the table that is being read.
-    pub fn over<T>(&mut self, defaults: &Map<String, Value>, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
+    /// As [`Table::with_defaults`], for the table that is being read.
+    pub fn read_with_defaults<T>(
+        &mut self,
+        defaults: &Map<String, Value>,
+        read: impl FnOnce(&mut Reader<'_>) -> T,
+    ) -> T {
         let values = table::merged(self.values, defaults);
-        let value = self.within(self.path.clone(), &values, read);
+        let value = self.read_table(self.path.clone(), &values, read);
         // These keys were read as part of the merged table.
-        self.asked.extend(self.values.keys().cloned());
+        self.read_keys.extend(self.values.keys().cloned());
         value
     }
 
@@ -181,7 +185,7 @@ impl<'a> Reader<'a> {
     }
 
     fn report_unknown(&mut self) {
-        let known: Vec<&str> = self.asked.iter().map(String::as_str).collect();
+        let known: Vec<&str> = self.read_keys.iter().map(String::as_str).collect();
         let unknown = self.values.keys().filter(|name| !known.contains(&name.as_str()));
         let unknown: Vec<(&String, String)> = unknown.map(|name| (name, suggestion(name, &known))).collect();
         for (name, near) in unknown {
@@ -215,7 +219,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the faults so far, without checking for unknown keys.
-    pub fn abandon(self) -> Faults {
+    pub fn into_faults(self) -> Faults {
         self.faults
     }
 }

@@ -31,7 +31,7 @@ impl Table {
 
     /// This table with `defaults` for absent keys. Tables directly under a key are merged key by key.
     #[must_use]
-    pub fn over(&self, defaults: &Map<String, Value>) -> Self {
+    pub fn with_defaults(&self, defaults: &Map<String, Value>) -> Self {
         Self { path: self.path.clone(), values: merged(&self.values, defaults) }
     }
 

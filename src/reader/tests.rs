@@ -1,3 +1,5 @@
+//! Values in each format, and the faults of values that do not fit.
+
 use serde_json::json;
 
 use super::*;
@@ -27,7 +29,7 @@ fn an_empty_text_is_no_value_whoever_asks() {
         assert!(f.faults().is_empty(), "{format:?}: {:?}", messages(f.faults()));
         assert_eq!(f.required_text("x", "a name"), None);
         assert_eq!(f.setting("x", 3..=4), 3);
-        assert_eq!(messages(&f.abandon()), ["x: is missing: a name", "x: expected a whole number from 3 to 4"]);
+        assert_eq!(messages(&f.into_faults()), ["x: is missing: a name", "x: expected a whole number from 3 to 4"]);
     }
 }
 
@@ -111,7 +113,7 @@ fn forms_and_bodies_write_flags_as_digits_too_and_files_do_not() {
 fn a_table_stands_over_its_defaults_key_by_key_and_shows_no_value() {
     let map = |value: Value| value.as_object().unwrap().clone();
     let table = Table::new("gateway", map(json!({ "kind": "mine", "mapping": { "text": "/mine" } })));
-    let over = table.over(&map(json!({ "kind": "x", "url": "u", "mapping": { "text": "/x", "to": "/to" } })));
+    let over = table.with_defaults(&map(json!({ "kind": "x", "url": "u", "mapping": { "text": "/x", "to": "/to" } })));
     let merged = json!({ "kind": "mine", "url": "u", "mapping": { "text": "/mine", "to": "/to" } });
     assert_eq!(Value::from(over.values().clone()), merged);
     assert_eq!(format!("{over:?}"), "Table(\"gateway\")");

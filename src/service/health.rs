@@ -30,7 +30,7 @@ pub struct ReplicaHealth {
     pub started: Timestamp,
     /// When each instance's gateway last proved to be alive.
     last_inbound: Mutex<HashMap<InstanceId, Timestamp>>,
-    failures: Mutex<Vec<Failure>>,
+    failures: Mutex<Vec<RecentFailure>>,
     /// Changed configuration keys that take effect only after a restart.
     pub restart_required: ArcSwap<Vec<&'static str>>,
     pub(crate) snapshot: ArcSwapOption<StoreSnapshot>,
@@ -61,12 +61,12 @@ pub(crate) struct HeartbeatBody {
     pub(crate) oidc_keys: Vec<String>,
     #[serde(rename = "heard")]
     pub(crate) last_inbound: HashMap<InstanceId, Timestamp>,
-    pub(crate) failures: Vec<Failure>,
+    pub(crate) failures: Vec<RecentFailure>,
 }
 
 /// A recent failure. Contains no personal data.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Failure {
+pub struct RecentFailure {
     pub at: Timestamp,
     pub instance: InstanceId,
     /// `webhook`, `message`, `reply`, `callback`, `record` or `job`.
@@ -79,7 +79,7 @@ pub struct Failure {
 impl HeartbeatBody {
     /// A heartbeat with its body. One of a later version may be unreadable; it then counts as empty.
     pub(crate) fn of(heartbeat: ReplicaHeartbeat) -> (ReplicaHeartbeat, Self) {
-        let body = serde_json::from_str(&heartbeat.words).unwrap_or_default();
+        let body = serde_json::from_str(&heartbeat.body).unwrap_or_default();
         (heartbeat, body)
     }
 }
@@ -102,7 +102,7 @@ impl ReplicaHealth {
     /// outsiders can cause any number of failures.
     pub fn record_failure(&self, instance: InstanceId, what: &str, reason: &str, at: Timestamp) -> Option<u64> {
         let mut failures = lock(&self.failures);
-        let same = |one: &&mut Failure| one.instance == instance && one.what == what && one.reason == reason;
+        let same = |one: &&mut RecentFailure| one.instance == instance && one.what == what && one.reason == reason;
         if let Some(known) = failures.iter_mut().find(same) {
             known.count += 1;
             let quiet = at.duration_since(std::mem::replace(&mut known.at, at));
@@ -112,11 +112,11 @@ impl ReplicaHealth {
             // A reason may name a host that API callers choose, so make room among the failures of the instance that
             // has the most: no instance displaces those of others.
             let of = |instance| failures.iter().filter(|one| one.instance == instance).count();
-            let rank = |one: &Failure| (std::cmp::Reverse(of(one.instance)), one.at);
+            let rank = |one: &RecentFailure| (std::cmp::Reverse(of(one.instance)), one.at);
             let oldest = (0..failures.len()).min_by_key(|&index| rank(&failures[index]));
             failures.swap_remove(oldest.unwrap_or_default());
         }
-        failures.push(Failure { at, instance, what: what.to_owned(), reason: reason.to_owned(), count: 1 });
+        failures.push(RecentFailure { at, instance, what: what.to_owned(), reason: reason.to_owned(), count: 1 });
         Some(1)
     }
 
@@ -129,7 +129,7 @@ impl ReplicaHealth {
         lock(&self.last_inbound).get(&instance).copied()
     }
 
-    pub(crate) fn own_failures(&self) -> Vec<Failure> {
+    pub(crate) fn own_failures(&self) -> Vec<RecentFailure> {
         lock(&self.failures).clone()
     }
 }

@@ -77,13 +77,13 @@ pub struct Grant {
 /// holds.
 #[derive(Debug, Default)]
 pub struct Instances {
-    table: ArcSwap<Table>,
+    table: ArcSwap<InstanceTable>,
     /// Targets closed to callbacks, in addition to those of the configuration.
     denied_targets: ArcSwap<DeniedTargets>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct InstanceTable {
     by_id: HashMap<InstanceId, Arc<Instance>>,
     aliases: HashMap<String, InstanceId>,
 }
@@ -97,7 +97,7 @@ pub struct InstanceChanges {
 
 impl Instances {
     pub fn new(instances: impl IntoIterator<Item = Instance>) -> Self {
-        let mut table = Table::default();
+        let mut table = InstanceTable::default();
         for instance in instances {
             let id = instance.config.id;
             table.aliases.extend(instance.config.aliases.iter().map(|alias| (alias.clone(), id)));

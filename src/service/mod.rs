@@ -38,7 +38,7 @@ pub use self::{
     app_redirect::{Response, redirect_target},
     codes::code_request,
     completion::{
-        Browser, CompletionResult, EnteredCode, Redeemed, ReplyCodeRedemption, ReplyLinkPage, ReplyLinkState,
+        ClientBrowser, CompletionResult, EnteredCode, Redeemed, ReplyCodeRedemption, ReplyLinkPage, ReplyLinkState,
         StartPage, StartPageState,
     },
     context::{Action, Actor, RequestContext},
@@ -108,8 +108,12 @@ pub enum ServiceError {
     /// The idempotency key belongs to a request with another body.
     #[error("the idempotency key was used with another body")]
     KeyReused,
-    #[error("too many")]
+    /// One of the limits that the request takes from is exhausted; [`Limited`] has their states.
+    #[error("too many requests")]
     RateLimited { retry_after: Duration },
+    /// A limit that a chat has besides those that every request takes from.
+    #[error("too many requests for this chat")]
+    LimitExhausted(LimitStatus),
     /// The instance's records use up its share of the store.
     #[error("the instance has used its room")]
     StorageQuotaExceeded { retry_after: Duration },
@@ -123,7 +127,7 @@ pub enum ServiceError {
     CodeWrong { attempts_remaining: u32 },
     /// Too many wrong codes in a row for this chat.
     #[error("the chat is locked")]
-    CodeLocked { retry_after: Duration },
+    CodeLocked(LimitStatus),
     /// Only codes can be sent; the app delivers links itself.
     #[error("there is nothing to send")]
     NothingToSend,
@@ -149,11 +153,12 @@ impl ServiceError {
         match self {
             Self::Code(reason) => Some(*reason),
             Self::CodeWrong { .. } => Some(Reason::CodeWrong),
-            Self::CodeLocked { .. } => Some(Reason::CodeLocked),
+            Self::CodeLocked(_) => Some(Reason::CodeLocked),
             Self::NotFound
             | Self::Invalid(_)
             | Self::KeyReused
             | Self::RateLimited { .. }
+            | Self::LimitExhausted(_)
             | Self::StorageQuotaExceeded { .. }
             | Self::Disabled
             | Self::NothingToSend
@@ -209,7 +214,7 @@ impl Service {
         self.metrics.unreadable.get_or_create(&ByKind { kind }).inc();
         let instance = instance.config.id;
         if let Some(count) = self.health.record_failure(instance, kind, "unreadable", self.clock.wall()) {
-            tracing::error!(%instance, kind, count, %error, "left out of an answer: it cannot be read here");
+            tracing::error!(%instance, kind, count, %error, "a record or job was left out of a response: no key in key_file decrypts it, or a newer version wrote it");
         }
     }
 

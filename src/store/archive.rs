@@ -59,7 +59,7 @@ pub struct JobCursor {
 }
 
 impl JobInfo {
-    pub fn mark(&self) -> JobCursor {
+    pub fn cursor(&self) -> JobCursor {
         JobCursor { at: self.at, partition: self.partition, id: self.id.clone() }
     }
 }
@@ -110,18 +110,18 @@ impl Removal {
 #[async_trait]
 pub trait Archive: Send + Sync + 'static {
     /// The first page of [`Archive::jobs_after`].
-    async fn jobs(&self, instance: InstanceId, standing: JobState, limit: usize) -> Result<Vec<JobInfo>, StoreError> {
-        self.jobs_after(instance, standing, None, limit).await
+    async fn jobs(&self, instance: InstanceId, state: JobState, limit: usize) -> Result<Vec<JobInfo>, StoreError> {
+        self.jobs_after(instance, state, None, limit).await
     }
 
-    /// Jobs of an instance, at most `limit`, strictly after `mark`: ended ones by their end, newest first; waiting ones
+    /// Jobs of an instance, at most `limit`, strictly after `cursor`: ended ones by their end, newest first; waiting ones
     /// by their next attempt, soonest first, and only callbacks. A job that is retried while a reader pages on can
     /// appear again.
     async fn jobs_after(
         &self,
         instance: InstanceId,
-        standing: JobState,
-        mark: Option<&JobCursor>,
+        state: JobState,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobInfo>, StoreError>;
 

@@ -39,7 +39,7 @@ pub struct ReplicaHeartbeat {
     pub replica: String,
     pub at: Timestamp,
     /// Opaque to the store.
-    pub words: String,
+    pub body: String,
 }
 
 /// What the store is, and how much space it uses.
@@ -58,7 +58,7 @@ pub struct StoreDescription {
 
 /// The last operation that a store refused or did not answer.
 #[derive(Clone, Debug)]
-pub struct StoreRefusal {
+pub struct LastStoreError {
     pub at: Instant,
     pub operation: &'static str,
     /// [`super::StoreError::cause`].

@@ -49,7 +49,7 @@ pub struct Job {
 /// A job leased to a worker. Timers are leased too: the body is the [`Locator`] of the record, and there is no instance
 /// and no count of attempts.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Leased {
+pub struct LeasedJob {
     pub partition: Partition,
     pub id: JobId,
     pub instance: InstanceId,
@@ -65,7 +65,7 @@ pub struct Leased {
     pub body: Vec<u8>,
 }
 
-impl Leased {
+impl LeasedJob {
     pub(crate) fn timer(locator: Locator, fence: u64, due: Timestamp) -> Self {
         Self {
             partition: locator.partition(),
@@ -97,16 +97,16 @@ pub struct LeaseRequest {
     pub lane: Lane,
     pub limit: usize,
     /// Groups of which the caller holds a job: see [`JobId::group`].
-    pub busy: Arc<[String]>,
+    pub busy_groups: Arc<[String]>,
 }
 
 /// Result of a [`LeaseRequest`].
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct LeaseGrant {
     /// Longest due first.
-    pub jobs: Vec<Leased>,
+    pub jobs: Vec<LeasedJob>,
     /// Due time of the first job that is left, if any is due.
-    pub more: Option<Timestamp>,
+    pub oldest_left: Option<Timestamp>,
 }
 
 wire_enum! {
@@ -164,7 +164,7 @@ pub trait Jobs: Send + Sync + 'static {
 
     /// Returns `false`, and writes nothing, if the lease had expired and another worker holds the job. A timer that was
     /// set anew meanwhile keeps its new time; timers have no attempts and end only by [`Settlement::Done`].
-    async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError>;
+    async fn settle(&self, leased: &LeasedJob, settlement: &Settlement) -> Result<bool, StoreError>;
 
     /// Holds back all work of a lane until `until`, without counting attempts. A time in the past ends a hold.
     async fn hold(&self, lane: &Lane, until: Timestamp) -> Result<(), StoreError>;

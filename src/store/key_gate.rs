@@ -6,7 +6,7 @@ use arc_swap::ArcSwapOption;
 
 use super::StoreError;
 
-/// Shut until it is opened. A look-up under the wrong key finds nothing, which would pass for proof that there is no
+/// Closed until it is opened. A look-up under the wrong key finds nothing, which would pass for proof that there is no
 /// record.
 #[derive(Clone, Debug)]
 pub struct KeyGate(Arc<ArcSwapOption<String>>);
@@ -19,18 +19,18 @@ impl Default for KeyGate {
 
 impl KeyGate {
     pub fn open(&self) {
-        if self.lacks().is_some() {
+        if self.missing_key().is_some() {
             self.0.store(None);
         }
     }
 
     /// `why` names the missing key.
-    pub fn shut(&self, why: String) {
+    pub fn close(&self, why: String) {
         self.0.store(Some(Arc::new(why)));
     }
 
-    /// Why the gate is shut, if it is.
-    pub fn lacks(&self) -> Option<Arc<String>> {
+    /// Which key is missing, if the gate is closed.
+    pub fn missing_key(&self) -> Option<Arc<String>> {
         self.0.load_full()
     }
 

@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Archive, Background, Backlog, Change, ChangeNotifier, CommitOutcome, DrawnTokens, DueLane, FindResult,
-    Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane, LeaseGrant, LeaseRequest, Leased, Limits, Locator,
-    Operations, Position, RecordId, Records, ReplicaHeartbeat, ReservationRequest, Settlement, Store, StoreDescription,
-    StoreError, StoreRefusal, StoredRecord, TokenRequest,
+    Admission, AdmissionControl, Archive, Background, Backlog, BucketRequest, Change, ChangeNotifier, CommitOutcome,
+    DrawnTokens, DueLane, FindResult, IdempotencyClaim, Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane,
+    LastStoreError, LeaseGrant, LeaseRequest, LeasedJob, Locator, Operations, Position, RecordId, Records,
+    ReplicaHeartbeat, Settlement, Store, StoreDescription, StoreError, StoredRecord,
     archive::{JobCursor, LogEntry, LogStream, Removal},
     time_budget::TimeBudget,
 };
@@ -31,16 +31,16 @@ use crate::{
 pub struct MeteredStore {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
-    refused: Arc<Mutex<Option<StoreRefusal>>>,
+    last_error: Arc<Mutex<Option<LastStoreError>>>,
     keys: KeyGate,
     /// What the calls may take together.
     budget: Option<Arc<TimeBudget>>,
 }
 
 impl MeteredStore {
-    /// Nothing is looked up or begun while `keys` is shut.
+    /// Nothing is looked up or begun while the gate is closed.
     pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, keys: KeyGate) -> Self {
-        Self { store, metrics, refused: Arc::default(), keys, budget: None }
+        Self { store, metrics, last_error: Arc::default(), keys, budget: None }
     }
 
     async fn watch<T>(
@@ -50,7 +50,7 @@ impl MeteredStore {
     ) -> Result<T, StoreError> {
         let start = Instant::now();
         let outcome = match &self.budget {
-            Some(budget) => budget.spend(work).await.unwrap_or_else(|_| Err(late())),
+            Some(budget) => budget.spend(work).await.unwrap_or_else(|_| Err(timed_out())),
             None => work.await,
         };
         let took = start.elapsed().as_secs_f64();
@@ -58,14 +58,14 @@ impl MeteredStore {
         if let Err(error) = &outcome {
             let cause = error.cause();
             self.metrics.store_errors.get_or_create(&OperationCause { operation, cause }).inc();
-            let refusal = StoreRefusal { at: Instant::now(), operation, cause, why: error.to_string() };
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+            let last_error = LastStoreError { at: Instant::now(), operation, cause, why: error.to_string() };
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(last_error);
         }
         outcome
     }
 }
 
-fn late() -> StoreError {
+fn timed_out() -> StoreError {
     StoreError::Unavailable("it does not answer in time".to_owned())
 }
 
@@ -91,7 +91,7 @@ macro_rules! watched {
 watched! {
     Records {
         "load" load(id: RecordId) -> Option<StoredRecord>, keys;
-        "find" find(peek: Option<&TokenRequest>, places: &[Locator]) -> FindResult, keys;
+        "find" find(peek: Option<&BucketRequest>, locators: &[Locator]) -> FindResult, keys;
         "commit" commit(change: &Change) -> CommitOutcome, keys;
         "list" list(lists: &[Index], after: Option<&Position>, limit: usize) -> Vec<StoredRecord>, keys;
     }
@@ -109,16 +109,16 @@ watched! {
     Jobs {
         "due" due() -> Vec<DueLane>, keys;
         "lease" lease(requests: &[LeaseRequest]) -> Vec<LeaseGrant>, keys;
-        "settle" settle(leased: &Leased, settlement: &Settlement) -> bool;
+        "settle" settle(leased: &LeasedJob, settlement: &Settlement) -> bool;
         "hold" hold(lane: &Lane, until: Timestamp) -> ();
         "replay" replay(instance: InstanceId, partition: Partition, id: &JobId) -> bool;
     }
 }
 
 watched! {
-    Limits {
-        "admit" admit(takes: &[TokenRequest], reserve: Option<&ReservationRequest>) -> Admission, keys;
-        "draw" draw(takes: &[TokenRequest], units: u32) -> DrawnTokens, keys;
+    AdmissionControl {
+        "admit" admit(requests: &[BucketRequest], claim: Option<&IdempotencyClaim>) -> Admission, keys;
+        "draw" draw(requests: &[BucketRequest], units: u32) -> DrawnTokens, keys;
     }
 }
 
@@ -126,8 +126,8 @@ watched! {
     Archive {
         "jobs" jobs_after(
             instance: InstanceId,
-            standing: JobState,
-            mark: Option<&JobCursor>,
+            state: JobState,
+            cursor: Option<&JobCursor>,
             limit: usize
         ) -> Vec<JobInfo>;
         "job" job(instance: InstanceId, partition: Partition, id: &JobId) -> Option<JobInfo>;
@@ -144,7 +144,7 @@ watched! {
         "set_meta" set_meta(name: &str, value: &str, replace: bool) -> ();
         "posture" preflight() -> Vec<String>;
         "backlog" backlog() -> Vec<Backlog>;
-        "announce" publish_heartbeat(replica: &str, words: &str) -> ();
+        "announce" publish_heartbeat(replica: &str, body: &str) -> ();
         "announced" heartbeats() -> Vec<ReplicaHeartbeat>;
         "describe" describe() -> StoreDescription;
         "probe" probe() -> ();
@@ -168,7 +168,7 @@ watched! {
         self.store.reload_credentials(url, tls)
     }
 
-    fn last_refusal(&self) -> Option<StoreRefusal> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn last_error(&self) -> Option<LastStoreError> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

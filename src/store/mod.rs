@@ -1,9 +1,9 @@
 //! Durable state. A store moves bytes atomically and knows no rule of the protocol.
 //!
-//! A [`Store`] implements five traits, one for each of its duties: [`Records`], [`Jobs`], [`Limits`], [`Archive`] and
-//! [`Operations`]. There are two implementations with the same behaviour: [`embedded`] for one process, [`redis`] for
-//! any number of replicas. The conformance suite in `tests/it/store.rs` defines the contract. Every method is one
-//! atomic step for each partition it touches.
+//! A [`Store`] implements five traits, one for each of its duties: [`Records`], [`Jobs`], [`AdmissionControl`],
+//! [`Archive`] and [`Operations`]. There are two implementations with the same behaviour: [`embedded`] for one process,
+//! [`redis`] for any number of replicas. The conformance suite in `tests/it/store.rs` defines the contract. Every
+//! method is one atomic step for each partition it touches.
 
 pub mod archive;
 pub mod background;
@@ -26,16 +26,16 @@ pub mod time_budget;
 pub use self::{
     archive::{Archive, JobInfo, JobState},
     background::Background,
-    backlog::{Backlog, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription, StoreRefusal},
+    backlog::{Backlog, LastStoreError, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription},
     changes::{ChangeNotifier, WatchError, Watcher},
     id::{Locator, RecordId},
     jobs::{
-        DEAD_RETENTION, DeadReason, DueLane, Job, JobId, Jobs, LEASE_DURATION, LeaseGrant, LeaseRequest, Leased,
+        DEAD_RETENTION, DeadReason, DueLane, Job, JobId, Jobs, LEASE_DURATION, LeaseGrant, LeaseRequest, LeasedJob,
         MAX_HOLD, Settlement,
     },
     key_gate::KeyGate,
     lane::{Lane, LaneKind},
-    limits::{Admission, DrawnTokens, Limits, Reservation, ReservationRequest, TokenRequest},
+    limits::{Admission, AdmissionControl, BucketRequest, DrawnTokens, IdempotencyClaim, IdempotencyRecord},
     operations::Operations,
     records::{
         Change, CommitOutcome, FindResult, Index, MESSAGE_ID_RETENTION, Position, RecordChange, Records, StoredRecord,
@@ -84,6 +84,6 @@ impl StoreError {
 }
 
 /// Durable state of one process or of many replicas.
-pub trait Store: Records + Jobs + Limits + Archive + Operations {}
+pub trait Store: Records + Jobs + AdmissionControl + Archive + Operations {}
 
-impl<S: Records + Jobs + Limits + Archive + Operations> Store for S {}
+impl<S: Records + Jobs + AdmissionControl + Archive + Operations> Store for S {}

@@ -8,9 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long it stands still. If the source is behind for longer, it was ahead before, and standing still would delay
-/// all timers for as long as the error was large.
-/// be reached again would wait for as long as it was wrong.
+/// How long it stands still. If the source is behind for longer, it was ahead before, and standing still until it has
+/// caught up would delay all timers.
 const BACKWARD_STEP_GRACE: Duration = Duration::from_secs(60);
 /// A smaller step back is made up for quickly, and not reported.
 const STEP_MILLIS: i64 = 1_000;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 
 use super::{
-    Background, Backlog, ReplicaHeartbeat, Store, StoreDescription, StoreError, StoreRefusal, time_budget::TimeBudget,
+    Background, Backlog, LastStoreError, ReplicaHeartbeat, Store, StoreDescription, StoreError, time_budget::TimeBudget,
 };
 use crate::config::TlsConfig;
 
@@ -22,7 +22,7 @@ pub trait Operations: Send + Sync + 'static {
     /// [`StoreError::Misconfigured`].
     async fn meta(&self) -> Result<HashMap<String, String>, StoreError>;
 
-    /// Stores a metadata value for ever. Keeps an existing one unless `replace`.
+    /// Stores a metadata value that never expires. Keeps an existing one unless `replace`.
     async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError>;
 
     /// An error for a store that would lose logins silently, and warnings for a configuration that is unwise.
@@ -35,7 +35,7 @@ pub trait Operations: Send + Sync + 'static {
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 
     /// Replaces the heartbeat of a replica, kept for [`REPLICA_RETENTION`](super::REPLICA_RETENTION).
-    async fn publish_heartbeat(&self, replica: &str, words: &str) -> Result<(), StoreError>;
+    async fn publish_heartbeat(&self, replica: &str, body: &str) -> Result<(), StoreError>;
 
     /// Heartbeats of all replicas, newest first.
     async fn heartbeats(&self) -> Result<Vec<ReplicaHeartbeat>, StoreError>;
@@ -44,7 +44,7 @@ pub trait Operations: Send + Sync + 'static {
     async fn describe(&self) -> Result<StoreDescription, StoreError>;
 
     /// The last failed operation of this process, where it is recorded.
-    fn last_refusal(&self) -> Option<StoreRefusal> {
+    fn last_error(&self) -> Option<LastStoreError> {
         None
     }
 

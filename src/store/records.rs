@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{ChangeNotifier, Job, Locator, RecordId, StoreError, TokenRequest};
+use super::{BucketRequest, ChangeNotifier, Job, Locator, RecordId, StoreError};
 use crate::domain::{InstanceId, LookUp, Partition, quota::Allowance};
 
 /// How long a gateway's message id is remembered: past Meta's seven days of retries.
@@ -89,6 +89,7 @@ impl Change {
     }
 }
 
+/// The part of a [`Change`] that concerns one record.
 #[derive(Clone, Debug)]
 pub struct RecordChange {
     pub id: RecordId,
@@ -181,7 +182,7 @@ pub trait Records: Send + Sync + 'static {
 
     /// Loads the records at these locators. In the same round trip, checks whether `peek` has a unit left without
     /// taking it.
-    async fn find(&self, peek: Option<&TokenRequest>, places: &[Locator]) -> Result<FindResult, StoreError>;
+    async fn find(&self, peek: Option<&BucketRequest>, locators: &[Locator]) -> Result<FindResult, StoreError>;
 
     /// Writes a decision. `Applied` means durable in the configured mode. Repeating a change whose outcome is unknown
     /// is safe: it conflicts with itself.

@@ -40,11 +40,11 @@ struct BufferedLines {
 pub fn start() -> io::Result<StderrWriter> {
     thread::Builder::new().name("log".to_owned()).spawn(|| {
         loop {
-            let mut waiting = lock(&BUFFER.lines);
-            while waiting.bytes.is_empty() && waiting.dropped == 0 {
-                waiting = BUFFER.not_empty.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            let mut buffered = lock(&BUFFER.lines);
+            while buffered.bytes.is_empty() && buffered.dropped == 0 {
+                buffered = BUFFER.not_empty.wait(buffered).unwrap_or_else(PoisonError::into_inner);
             }
-            drop(waiting);
+            drop(buffered);
             thread::sleep(FLUSH_INTERVAL);
             flush();
         }
@@ -61,8 +61,8 @@ pub fn start() -> io::Result<StderrWriter> {
 pub fn flush() {
     let _writing = lock(&WRITE_LOCK);
     let (bytes, dropped) = {
-        let mut waiting = lock(&BUFFER.lines);
-        (std::mem::take(&mut waiting.bytes), std::mem::take(&mut waiting.dropped))
+        let mut buffered = lock(&BUFFER.lines);
+        (std::mem::take(&mut buffered.bytes), std::mem::take(&mut buffered.dropped))
     };
     let mut error = io::stderr().lock();
     let _ = error.write_all(&bytes);
@@ -102,14 +102,14 @@ impl<'a> MakeWriter<'a> for StderrWriter {
 impl io::Write for StderrWriter {
     /// Appends one event; the formatter writes each event in one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut waiting = lock(&BUFFER.lines);
-        if waiting.bytes.len() + line.len() > MAX_BUFFERED_BYTES {
-            waiting.dropped += 1;
+        let mut buffered = lock(&BUFFER.lines);
+        if buffered.bytes.len() + line.len() > MAX_BUFFERED_BYTES {
+            buffered.dropped += 1;
         } else {
-            if waiting.bytes.is_empty() {
+            if buffered.bytes.is_empty() {
                 BUFFER.not_empty.notify_one();
             }
-            waiting.bytes.extend_from_slice(line);
+            buffered.bytes.extend_from_slice(line);
         }
         Ok(line.len())
     }

@@ -5,14 +5,14 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 
-use super::{Worker, callback, code, reply, resend::AttemptNote, timer};
+use super::{Worker, callback, code, message_retry::AttemptNote, reply, timer};
 use crate::{
     domain::Verification,
     jobs::{payload::JobPayload, permits::Permit, retry::Schedule},
     metrics::label::ByKind,
     random,
     service::{Instance, ServiceError},
-    store::{DeadReason, LaneKind, Leased, Settlement},
+    store::{DeadReason, LaneKind, LeasedJob, Settlement},
     trace_context::{self, Span, TraceContext},
 };
 
@@ -29,7 +29,7 @@ impl Worker {
     /// job is retried when its lease expires.
     pub(super) async fn run_supervised(
         &self,
-        leased: &Leased,
+        leased: &LeasedJob,
         permit: &Permit,
         record: Option<&Verification>,
     ) -> Option<Settlement> {
@@ -70,7 +70,7 @@ impl Worker {
         }
     }
 
-    fn retry(&self, leased: &Leased, schedule: Schedule, note: String) -> Settlement {
+    fn retry(&self, leased: &LeasedJob, schedule: Schedule, note: String) -> Settlement {
         match schedule.next_delay(leased.attempts + 1, random::fraction(), None) {
             Some(delay) => Settlement::Retry { at: self.service.now() + delay, note },
             None => Settlement::Dead { reason: DeadReason::GivenUp, note },
@@ -79,7 +79,7 @@ impl Worker {
 
     async fn run_attempt(
         &self,
-        leased: &Leased,
+        leased: &LeasedJob,
         permit: &Permit,
         record: Option<&Verification>,
     ) -> Result<Settlement, ServiceError> {
@@ -92,7 +92,7 @@ impl Worker {
 
     async fn run_job(
         &self,
-        leased: &Leased,
+        leased: &LeasedJob,
         permit: &Permit,
         record: Option<&Verification>,
     ) -> Result<Settlement, ServiceError> {
@@ -150,7 +150,7 @@ impl Worker {
 
     /// Settlement of a job that cannot be attempted here: postponed, since another replica may be able to, and dead
     /// after `MAX_UNPROCESSABLE_AGE`.
-    fn postpone_or_give_up(&self, leased: &Leased, reason: DeadReason, note: String) -> Settlement {
+    fn postpone_or_give_up(&self, leased: &LeasedJob, reason: DeadReason, note: String) -> Settlement {
         let now = self.service.now();
         if now.duration_since(leased.since) > MAX_UNPROCESSABLE_AGE {
             Settlement::Dead { reason, note }
@@ -164,7 +164,7 @@ impl Worker {
     async fn deliver(
         &self,
         instance: &Arc<Instance>,
-        leased: &Leased,
+        leased: &LeasedJob,
         permit: &Permit,
         work: JobPayload,
         record: Option<&Verification>,

@@ -19,35 +19,35 @@ use crate::{
     metrics::label::{ByResult, InstanceLabel},
     random,
     service::Instance,
-    store::{DeadReason, Leased, Settlement},
+    store::{DeadReason, LeasedJob, Settlement},
     trace_context::{self, TraceContext},
 };
 
 /// Maximum length of a failure note in bytes: host names of receivers and of redirects can be long.
-const NOTE: usize = 400;
+const MAX_NOTE_LEN: usize = 400;
 
 /// A failed delivery attempt.
-struct Failure {
+struct FailedDelivery {
     /// Label for metrics.
     result: &'static str,
     /// Class and cause. Contains nothing that the receiver wrote except the origin of a redirect.
     text: String,
     /// Set if no later attempt can succeed.
-    ends: Option<DeadReason>,
+    dead_reason: Option<DeadReason>,
     retry_after: Option<Duration>,
 }
 
-impl From<EgressError> for Failure {
+impl From<EgressError> for FailedDelivery {
     fn from(error: EgressError) -> Self {
-        let ends = (error.cause == Cause::Forbidden).then_some(DeadReason::ForbiddenTarget);
-        Self { result: error.cause.as_str(), text: error.to_string(), ends, retry_after: None }
+        let dead_reason = (error.cause == Cause::Forbidden).then_some(DeadReason::ForbiddenTarget);
+        Self { result: error.cause.as_str(), text: error.to_string(), dead_reason, retry_after: None }
     }
 }
 
 pub(super) async fn deliver(
     worker: &Worker,
     instance: &Instance,
-    leased: &Leased,
+    leased: &LeasedJob,
     permit: &Permit,
     job: CallbackJob,
 ) -> Settlement {
@@ -66,7 +66,7 @@ pub(super) async fn deliver(
     }
     let test = payload::is_test(&leased.id);
     // Test callbacks do not affect the health of the receiver, and a receiver that answers 410 is healthy.
-    let gone = outcome.as_ref().is_err_and(|failure| failure.ends == Some(DeadReason::Gone));
+    let gone = outcome.as_ref().is_err_and(|failure| failure.dead_reason == Some(DeadReason::Gone));
     let success = outcome.is_ok() || gone;
     if !test {
         let answered = AttemptOutcome::Answered(permit.attempt_age());
@@ -74,9 +74,9 @@ pub(super) async fn deliver(
     }
     let Err(failure) = outcome else { return Settlement::Delivered };
     let mut note = format!("{host}: {}", failure.text);
-    note.truncate(note.floor_char_boundary(NOTE));
+    note.truncate(note.floor_char_boundary(MAX_NOTE_LEN));
     service.health.record_failure(instance.config.id, "callback", &note, service.clock.wall());
-    if let Some(reason) = if test { Some(DeadReason::Test) } else { failure.ends } {
+    if let Some(reason) = if test { Some(DeadReason::Test) } else { failure.dead_reason } {
         return Settlement::Dead { reason, note };
     }
     match Schedule::CALLBACK.next_delay(leased.attempts + 1, random::fraction(), failure.retry_after) {
@@ -95,7 +95,12 @@ fn host(url: &str) -> String {
     }
 }
 
-async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, job: CallbackJob) -> Result<(), Failure> {
+async fn attempt(
+    worker: &Worker,
+    instance: &Instance,
+    leased: &LeasedJob,
+    job: CallbackJob,
+) -> Result<(), FailedDelivery> {
     let service = &worker.service;
     let CallbackJob { webhook_id, url, body, .. } = job;
     let forbidden = || EgressError::from(Cause::Forbidden);
@@ -125,18 +130,18 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, job: Cal
     if let Err(error) = service.store_response(&worker.cx, &leased.lane, &leased.id, &response).await {
         tracing::debug!(%error, "the response of a callback receiver could not be recorded");
     }
-    Err(refused(&url, &response, service.now()))
+    Err(classify_response(&url, &response, service.now()))
 }
 
 /// Classifies a response that is not a success.
-fn refused(url: &Url, response: &Response<Vec<u8>>, now: Timestamp) -> Failure {
+fn classify_response(url: &Url, response: &Response<Vec<u8>>, now: Timestamp) -> FailedDelivery {
     let status = response.status().as_u16();
     let asked = if matches!(status, 429 | 503) { retry_after(response.headers(), now) } else { None };
-    let failure = |result, text| Failure { result, text, ends: None, retry_after: asked };
+    let failure = |result, text| FailedDelivery { result, text, dead_reason: None, retry_after: asked };
     match status {
         410 => {
             let gone = DeadReason::Gone;
-            Failure { ends: Some(gone), ..failure(gone.as_str(), format!("{gone}: status 410")) }
+            FailedDelivery { dead_reason: Some(gone), ..failure(gone.as_str(), format!("{gone}: status 410")) }
         }
         300..=399 => {
             let target = response.headers().get("location").and_then(|value| value.to_str().ok());
@@ -158,13 +163,13 @@ mod tests {
         let url = Url::parse("https://app.example.org/in").unwrap();
         let end = |status: u16| {
             let response = Response::builder().status(status).body(Vec::new()).unwrap();
-            refused(&url, &response, Timestamp::UNIX_EPOCH).ends
+            classify_response(&url, &response, Timestamp::UNIX_EPOCH).dead_reason
         };
         assert_eq!(end(410), Some(DeadReason::Gone));
         for status in [302, 400, 404, 429, 500, 503] {
             assert_eq!(end(status), None, "{status}");
         }
-        let unsent = |cause| Failure::from(EgressError::from(cause)).ends;
+        let unsent = |cause| FailedDelivery::from(EgressError::from(cause)).dead_reason;
         assert_eq!(unsent(Cause::Forbidden), Some(DeadReason::ForbiddenTarget));
         assert_eq!(unsent(Cause::Dns), None);
     }

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Worker,
     gateway_message::{GatewayResponse, send_message},
-    resend::{self, FailedAttempt, NextAttempt},
+    message_retry::{self, FailedAttempt, NextAttempt},
 };
 use crate::{
     domain::{Channel, DeliveryFailure, Subject, Verification, VerificationId, sent_code::DeliveryReport},
@@ -19,17 +19,17 @@ use crate::{
     jobs::{payload::CodeJob, permits::Permit},
     metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, SentMessage, ServiceError},
-    store::{Leased, Settlement},
+    store::{LeasedJob, Settlement},
 };
 
 /// Delays between attempts to record a result: a short outage of the store must not cause a message to be sent again.
-const PATIENCE: [Duration; 4] =
+const RECORD_RETRY_DELAYS: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
 
 pub(super) async fn send(
     worker: &Worker,
     instance: &Arc<Instance>,
-    leased: &Leased,
+    leased: &LeasedJob,
     permit: &Permit,
     CodeJob { verification: about, message }: CodeJob,
     known: Option<&Verification>,
@@ -39,9 +39,9 @@ pub(super) async fn send(
         return Ok(Settlement::Done);
     };
     let channel = outgoing.message.channel;
-    let undelivered = async |why: DeliveryFailure| {
-        tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why = why.as_str(), "a code was not delivered");
-        note(worker, instance, about, message, DeliveryReport::Undelivered(why)).await?;
+    let undelivered = async |failure: DeliveryFailure| {
+        tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why = failure.as_str(), "a code was not delivered");
+        record_report(worker, instance, about, message, DeliveryReport::Undelivered(failure)).await?;
         Ok(Settlement::Done)
     };
     let subject = outgoing.record.request.chat.as_ref().map(|chat| chat.subject().clone());
@@ -66,13 +66,19 @@ pub(super) async fn send(
     };
     let _sending = Sending::begin(&service.codes_in_flight);
     let refused = worker.permits.refused_until(&leased.lane).is_some_and(|until| service.now() < until);
-    let GatewayResponse { sent, after, repeatable } = if refused {
+    let GatewayResponse { result, retry_after, is_deduplicated } = if refused {
         // Fail at once instead of waiting for the hold to end: another channel may still be in time.
-        GatewayResponse { sent: SendResult::Refused(Refusal::Unauthorized), after: None, repeatable: false }
+        GatewayResponse {
+            result: SendResult::Refused(Refusal::Unauthorized),
+            retry_after: None,
+            is_deduplicated: false,
+        }
+    } else if let Some(result) = queued(&carrier).await {
+        GatewayResponse { result, retry_after: None, is_deduplicated: false }
     } else {
         send_message(worker, &carrier, leased, permit, request).await
     };
-    let (why, unknown) = match sent {
+    let (failure, possibly_sent) = match result {
         SendResult::Accepted { id } => {
             count("sent");
             if let Some(id) = id.filter(|id| !id.is_empty()) {
@@ -83,34 +89,42 @@ pub(super) async fn send(
                     tracing::warn!(%error, "the id of a sent code could not be stored; delivery receipts for it are ignored");
                 }
             }
-            note(worker, instance, about, message, DeliveryReport::Accepted).await?;
+            record_report(worker, instance, about, message, DeliveryReport::Accepted).await?;
             return Ok(Settlement::Done);
         }
         SendResult::Refused(refusal) => {
             count(refusal.as_str());
             return undelivered(refusal.into()).await;
         }
-        SendResult::Retryable { reason: why } => (why, false),
-        SendResult::Unknown { reason: why } => (why, true),
+        SendResult::Retryable { reason: failure } => (failure, false),
+        SendResult::Unknown { reason: failure } => (failure, true),
     };
-    count(if unknown { "unknown" } else { "retried" });
-    let perhaps = async || {
+    count(if possibly_sent { "unknown" } else { "retried" });
+    let possibly_delivered = async || {
         let name = channel.as_str();
-        tracing::info!(instance = %instance.config.id, channel = name, why = why.as_str(), "a code may not have been delivered");
-        note(worker, instance, about, message, DeliveryReport::Unknown(why)).await?;
+        tracing::info!(instance = %instance.config.id, channel = name, why = failure.as_str(), "a code may not have been delivered");
+        record_report(worker, instance, about, message, DeliveryReport::Unknown(failure)).await?;
         Ok(Settlement::Done)
     };
     // If there is another channel, use it instead of sending a second message over this one.
     let next_channel = outgoing.record.details.delivery.next_channel(channel);
-    if unknown && next_channel.is_some() {
-        return perhaps().await;
+    if possibly_sent && next_channel.is_some() {
+        return possibly_delivered().await;
     }
-    let failed = FailedAttempt { why, after, unknown, repeatable };
-    match resend::next_attempt(worker, leased, failed, outgoing.record.expires_at).await? {
-        NextAttempt::Again(settlement) => Ok(settlement),
-        NextAttempt::TooLate { unknown: true } | NextAttempt::Spent { unknown: true } => perhaps().await,
-        NextAttempt::TooLate { .. } | NextAttempt::Spent { .. } => undelivered(why).await,
+    let failed = FailedAttempt { failure, retry_after, possibly_sent, is_deduplicated };
+    match message_retry::next_attempt(worker, leased, failed, outgoing.record.expires_at).await? {
+        NextAttempt::Retry(settlement) => Ok(settlement),
+        NextAttempt::TooLate { possibly_sent: true } | NextAttempt::Exhausted { possibly_sent: true } => {
+            possibly_delivered().await
+        }
+        NextAttempt::TooLate { .. } | NextAttempt::Exhausted { .. } => undelivered(failure).await,
     }
+}
+
+/// The result of sending, if the gateway would only queue the message. A gateway that does not tell is tried.
+async fn queued(carrier: &Instance) -> Option<SendResult> {
+    let response = carrier.gateway_egress.send(carrier.gateway.queue_check()?).await.ok()?;
+    carrier.gateway.parse_queue_check(&response)
 }
 
 /// Counts one message as being sent, until it is dropped.
@@ -133,14 +147,14 @@ fn channel_reaches(channel: Channel, subject: &Subject) -> bool {
     channel != Channel::Sms || matches!(subject, Subject::Phone(_))
 }
 
-async fn note(
+async fn record_report(
     worker: &Worker,
     instance: &Arc<Instance>,
     about: VerificationId,
     message: usize,
     report: DeliveryReport,
 ) -> Result<(), ServiceError> {
-    for pause in PATIENCE {
+    for pause in RECORD_RETRY_DELAYS {
         match worker.service.record_delivery_report(&worker.cx, instance, about, message, report).await {
             Err(ServiceError::Store(_)) => tokio::time::sleep(pause).await,
             outcome => return outcome,

@@ -13,12 +13,12 @@
 mod attempt;
 mod callback;
 mod code;
+mod execution;
 mod gateway_message;
-mod lease;
+mod leasing;
+mod message_retry;
 mod reply;
-mod resend;
 mod timer;
-mod turn;
 mod waiting;
 
 use std::{
@@ -44,7 +44,7 @@ use crate::{
 /// How often each replica purges the remains of ended jobs, before jitter.
 const PURGE_INTERVAL: Duration = Duration::from_mins(10);
 /// How often waiting jobs are checked during shutdown.
-const PAUSE: Duration = Duration::from_millis(20);
+const DRAIN_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The worker of this process.
 pub struct Worker {
@@ -56,25 +56,25 @@ pub struct Worker {
     /// When cancelled, attempts in flight are aborted and their jobs are returned to the store.
     release: CancellationToken,
     /// When the leasing loop began its current step.
-    stepped: Mutex<Instant>,
+    step_started: Mutex<Instant>,
 }
 
 impl Worker {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
         let permits = Arc::clone(&service.local_dispatch.permits);
         let (tasks, release) = (TaskTracker::new(), CancellationToken::new());
-        let (waiting, stepped) = (Waiting::default(), Mutex::new(Instant::now()));
+        let (waiting, step_started) = (Waiting::default(), Mutex::new(Instant::now()));
         let cx = service.background();
-        Arc::new(Self { service, cx, permits, waiting, tasks, release, stepped })
+        Arc::new(Self { service, cx, permits, waiting, tasks, release, step_started })
     }
 
     /// Time since the leasing loop began its current step: polling, leasing, or waiting for the next round.
     pub fn step_elapsed(&self) -> Duration {
-        self.stepped.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.step_started.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     fn mark_step(&self) {
-        *self.stepped.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.step_started.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Runs until `stop`, then lets the attempts in flight settle; their deadline is shorter than any lease. After
@@ -85,13 +85,13 @@ impl Worker {
         draining: CancellationToken,
         stop: CancellationToken,
     ) {
-        let tidying = async {
+        let purging = async {
             tokio::select! { () = stop.cancelled() => {}, () = self.run_purge() => {} }
         };
-        tokio::join!(self.start_committed(committed, stop.clone()), self.run_leasing(&draining), tidying);
+        tokio::join!(self.start_committed(committed, stop.clone()), self.run_leasing(&draining), purging);
         while !self.waiting.lanes().is_empty() {
             self.start_waiting();
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(DRAIN_CHECK_INTERVAL).await;
         }
         self.tasks.close();
         self.tasks.wait().await;
@@ -143,7 +143,7 @@ impl Worker {
     /// Ends the holds on messages, so that they are retried at once after the operator has changed the configuration.
     pub async fn reset_holds(&self) {
         let now = self.service.now();
-        for lane in self.permits.forget_message_health().iter().flat_map(with_notices) {
+        for lane in self.permits.forget_message_health().iter().flat_map(lanes_held_together) {
             if let Err(error) = self.service.store.hold(&lane, now).await {
                 tracing::warn!(%error, %lane, "the hold of a lane could not be ended early; it ends at its set time");
             }
@@ -156,7 +156,7 @@ impl Worker {
     /// Records the outcome of an attempt, and puts the lane on hold if its destination is failing.
     async fn record_outcome(&self, lane: &Lane, outcome: AttemptOutcome) {
         let Some(until) = self.permits.record_outcome(lane, self.service.now(), outcome) else { return };
-        for lane in with_notices(lane) {
+        for lane in lanes_held_together(lane) {
             tracing::info!(%lane, %until, "attempts of a lane fail; it is on hold until the given time");
             if let Err(error) = self.service.store.hold(&lane, until).await {
                 tracing::warn!(%error, %lane, "a failing lane could not be put on hold; its attempts continue");
@@ -168,7 +168,7 @@ impl Worker {
 
 /// Lanes that are held together: expected replies and notices share a gateway. Codes are never held, because a failed
 /// code goes to its next channel.
-fn with_notices(lane: &Lane) -> Vec<Lane> {
+fn lanes_held_together(lane: &Lane) -> Vec<Lane> {
     match lane.instance() {
         Some(number) if lane.kind().is_message() => vec![health_lane(lane), Lane::notices(number)],
         _ => vec![lane.clone()],

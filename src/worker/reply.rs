@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::{
     Worker,
     gateway_message::{GatewayResponse, send_message},
-    resend::{self, FailedAttempt, NextAttempt},
+    message_retry::{self, FailedAttempt, NextAttempt},
 };
 use crate::{
     domain::{
@@ -19,16 +19,16 @@ use crate::{
     jobs::{payload::ReplyJob, permits::Permit},
     metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, Service, ServiceError},
-    store::{DeadReason, Leased, Settlement},
+    store::{DeadReason, LeasedJob, Settlement},
 };
 
 /// Maximum age of a reply: a later one confuses more than it helps.
-const LATEST: SignedDuration = SignedDuration::from_secs(120);
+const MAX_REPLY_AGE: SignedDuration = SignedDuration::from_secs(120);
 
 pub(super) async fn send(
     worker: &Worker,
     instance: &Instance,
-    leased: &Leased,
+    leased: &LeasedJob,
     permit: &Permit,
     job: &ReplyJob,
     known: Option<&Verification>,
@@ -39,7 +39,7 @@ pub(super) async fn send(
         let instance = InstanceLabel(instance.config.id);
         service.metrics.replies.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
-    if service.now().duration_since(leased.since) > LATEST {
+    if service.now().duration_since(leased.since) > MAX_REPLY_AGE {
         count("too_late");
         return Ok(given_up("too late"));
     }
@@ -52,16 +52,10 @@ pub(super) async fn send(
             Err(error) => return Err(error),
         },
     };
-    let (text, link) = render(service, instance, job.reply, record.as_ref());
-    let (chat, subject) = (&job.chat_id, job.subject.as_ref());
-    let button = link.as_deref().and_then(|url| {
-        let label = instance.language(record.as_ref().map(|record| &record.request)).button();
-        let short = without_url(&text, url)?;
-        instance.gateway.button_message(chat, subject, &ButtonMessage { text: &short, full_text: &text, label, url })
-    });
-    let request = button.unwrap_or_else(|| instance.gateway.text_message(chat, subject, &text));
-    let GatewayResponse { sent, after, repeatable } = send_message(worker, instance, leased, permit, request).await;
-    let (why, unknown) = match sent {
+    let request = request(service, instance, job, record.as_ref());
+    let GatewayResponse { result, retry_after, is_deduplicated } =
+        send_message(worker, instance, leased, permit, request).await;
+    let (failure, possibly_sent) = match result {
         SendResult::Accepted { .. } => {
             count("sent");
             return Ok(Settlement::Done);
@@ -71,27 +65,52 @@ pub(super) async fn send(
             count(refusal.as_str());
             return Ok(given_up(refusal.as_str()));
         }
-        SendResult::Retryable { reason: why } => (why, false),
-        SendResult::Unknown { reason: why } => (why, true),
+        SendResult::Retryable { reason: failure } => (failure, false),
+        SendResult::Unknown { reason: failure } => (failure, true),
     };
-    service.health.record_failure(instance.config.id, "reply", why.as_str(), service.clock.wall());
-    let failed = FailedAttempt { why, after, unknown, repeatable };
-    let next = resend::next_attempt(worker, leased, failed, leased.since + LATEST).await?;
+    service.health.record_failure(instance.config.id, "reply", failure.as_str(), service.clock.wall());
+    let failed = FailedAttempt { failure, retry_after, possibly_sent, is_deduplicated };
+    let next = message_retry::next_attempt(worker, leased, failed, leased.since + MAX_REPLY_AGE).await?;
     count(match next {
-        _ if unknown => "unknown",
+        _ if possibly_sent => "unknown",
         NextAttempt::TooLate { .. } => "too_late",
-        NextAttempt::Again(_) | NextAttempt::Spent { .. } => "retried",
+        NextAttempt::Retry(_) | NextAttempt::Exhausted { .. } => "retried",
     });
-    let why = if unknown { format!("perhaps sent, {why}") } else { why.to_string() };
+    let cause = if possibly_sent { format!("perhaps sent, {failure}") } else { failure.to_string() };
     Ok(match next {
-        NextAttempt::Again(settlement) => settlement,
-        NextAttempt::TooLate { .. } => given_up(&format!("too late, {why}")),
-        NextAttempt::Spent { .. } => given_up(&why),
+        NextAttempt::Retry(settlement) => settlement,
+        NextAttempt::TooLate { .. } => given_up(&format!("too late, {cause}")),
+        NextAttempt::Exhausted { .. } => given_up(&cause),
     })
 }
 
-fn given_up(why: &str) -> Settlement {
-    let note = format!("{}: {why}", Reason::ReplyUndeliverable);
+/// The request that sends the reply: with a button where the gateway can, else as a text.
+fn request(
+    service: &Service,
+    instance: &Instance,
+    job: &ReplyJob,
+    record: Option<&Verification<Link>>,
+) -> http::Request<Vec<u8>> {
+    let (chat, subject) = (&job.chat_id, job.subject.as_ref());
+    let language = instance.language(record.map(|record| &record.request));
+    if let (Reply::Unidentified, Some(record)) = (job.reply, record) {
+        let name = record.request.name.as_str();
+        let text = template::render(language.share_number(), Values { name, ..Values::default() });
+        if let Some(request) = instance.gateway.contact_request(chat, subject, &text) {
+            return request;
+        }
+    }
+    let (text, link) = render(service, instance, job.reply, record);
+    let button = link.as_deref().and_then(|url| {
+        let short = without_url(&text, url)?;
+        let message = ButtonMessage { text: &short, full_text: &text, label: language.button(), url };
+        instance.gateway.button_message(chat, subject, &message)
+    });
+    button.unwrap_or_else(|| instance.gateway.text_message(chat, subject, &text))
+}
+
+fn given_up(cause: &str) -> Settlement {
+    let note = format!("{}: {cause}", Reason::ReplyUndeliverable);
     Settlement::Dead { reason: DeadReason::GivenUp, note }
 }
 

@@ -3,17 +3,17 @@
 use super::Worker;
 use crate::{
     service::{ServiceError, TimerOutcome},
-    store::{Leased, Locator, Settlement, StoreError},
+    store::{LeasedJob, Locator, Settlement, StoreError},
     trace_context::{self, TraceContext},
 };
 
-pub(super) async fn fire(worker: &Worker, leased: &Leased) -> Result<Settlement, ServiceError> {
-    let place = Locator::from_slice(&leased.body);
-    let place = place.ok_or_else(|| StoreError::Corrupt("a timer of no record".to_owned()))?;
-    let rung =
-        trace_context::in_trace(TraceContext::new_root(), Box::pin(worker.service.fire_timer(&worker.cx, place)))
+pub(super) async fn fire(worker: &Worker, leased: &LeasedJob) -> Result<Settlement, ServiceError> {
+    let locator = Locator::from_slice(&leased.body);
+    let locator = locator.ok_or_else(|| StoreError::Corrupt("a timer of no record".to_owned()))?;
+    let outcome =
+        trace_context::in_trace(TraceContext::new_root(), Box::pin(worker.service.fire_timer(&worker.cx, locator)))
             .await?;
-    Ok(match rung {
+    Ok(match outcome {
         // A timer that was set anew keeps its new time. Its lease is settled rather than left to expire, since expired
         // leases are put back one by one.
         TimerOutcome::Done | TimerOutcome::AlreadySet => Settlement::Done,

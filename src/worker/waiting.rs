@@ -20,7 +20,7 @@ pub(super) struct Waiting(Mutex<HashMap<Lane, VecDeque<StartableJob>>>);
 
 /// Jobs taken out of a lane.
 #[derive(Default)]
-pub(super) struct Taken {
+pub(super) struct TakenJobs {
     /// Jobs that can start now.
     pub(super) startable: Vec<StartableJob>,
     /// Overdue jobs, to be returned to the store.
@@ -41,12 +41,12 @@ impl Waiting {
     }
 
     /// Takes out the jobs of a lane that can start now, and those that are overdue.
-    pub(super) fn take_startable(&self, lane: &Lane, permits: &Permits) -> Taken {
-        let mut taken = Taken::default();
+    pub(super) fn take_startable(&self, lane: &Lane, permits: &Permits) -> TakenJobs {
+        let mut taken = TakenJobs::default();
         let mut lanes = self.lock();
         let Some(waiting) = lanes.get_mut(lane) else { return taken };
-        let mut place = 0;
-        while let Some(job) = waiting.get_mut(place) {
+        let mut index = 0;
+        while let Some(job) = waiting.get_mut(index) {
             let overdue = job.permit.claim_age() > MAX_WAIT;
             let begin = if overdue { StartResult::GroupBusy } else { permits.try_start(&mut job.permit) };
             let list = match begin {
@@ -54,11 +54,11 @@ impl Waiting {
                 StartResult::Started => &mut taken.startable,
                 StartResult::GroupBusy if overdue => &mut taken.overdue,
                 StartResult::GroupBusy => {
-                    place += 1;
+                    index += 1;
                     continue;
                 }
             };
-            list.extend(waiting.remove(place));
+            list.extend(waiting.remove(index));
         }
         if waiting.is_empty() {
             lanes.remove(lane);
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::{InstanceId, Partition, time::from_millis},
-        store::{JobId, Leased},
+        store::{JobId, LeasedJob},
     };
 
     fn lane() -> Lane {
@@ -115,7 +115,7 @@ mod tests {
     fn leased(permits: &Arc<Permits>, jobs: &[(&str, i64)]) -> Vec<StartableJob> {
         permits.record_due(&lane(), Partition::from_byte(1), from_millis(0));
         let (request, held) = permits.prepare_leases(&lane(), false).remove(0);
-        let jobs = jobs.iter().map(|(id, since)| Leased {
+        let jobs = jobs.iter().map(|(id, since)| LeasedJob {
             partition: Partition::from_byte(1),
             id: JobId((*id).to_owned()),
             instance: InstanceId::from_random([1; 16]),
@@ -126,7 +126,7 @@ mod tests {
             since: from_millis(*since),
             body: Vec::new(),
         });
-        let granted = crate::store::LeaseGrant { jobs: jobs.collect(), more: None };
+        let granted = crate::store::LeaseGrant { jobs: jobs.collect(), oldest_left: None };
         permits.record_grant(&request, granted, held).into_iter().map(StartableJob::from).collect()
     }
 

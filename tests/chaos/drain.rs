@@ -12,17 +12,17 @@ use futures_util::{StreamExt as _, stream};
 use crate::{
     Plan,
     daemon::{TestStore, WAHA, World},
-    fakes::Fake,
+    fakes::RecordingServer,
     fill::Filler,
     load::{SentLogin, UNLIMITED, create_logins, lateness, redis, replica, send_at_intervals, test_store},
     process::Process,
     proxy::Proxy,
-    report::{Report, longest, median, percentile, say},
+    report::{ChaosReport, longest, median, percentile, say},
 };
 
-const PATIENCE: Duration = Duration::from_mins(4);
+const TIMEOUT: Duration = Duration::from_mins(4);
 
-pub(crate) async fn run(plan: &Plan, report: &mut Report) {
+pub(crate) async fn run(plan: &Plan, report: &mut ChaosReport) {
     if plan.includes("backlog") {
         backlog(plan.scale, report).await;
     }
@@ -40,8 +40,8 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
 }
 
 /// Waits for `count` requests beyond `earlier` ones; the seconds from the first to the last of them.
-async fn span(fake: &Fake, earlier: usize, count: usize) -> f64 {
-    let deadline = Instant::now() + PATIENCE;
+async fn span(fake: &RecordingServer, earlier: usize, count: usize) -> f64 {
+    let deadline = Instant::now() + TIMEOUT;
     while fake.count() < earlier + count && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -51,10 +51,10 @@ async fn span(fake: &Fake, earlier: usize, count: usize) -> f64 {
 }
 
 /// Due callbacks beside those of messages that come as fast as they are taken.
-async fn backlog(scale: usize, report: &mut Report) {
+async fn backlog(scale: usize, report: &mut ChaosReport) {
     let count = 10_000 * scale;
     let mut world = World::new(test_store("redis"));
-    world.extra = UNLIMITED.to_owned();
+    world.instance_lines = UNLIMITED.to_owned();
     let process = replica(&world).await;
     let people = create_logins(&process, count).await;
     let taken =
@@ -73,7 +73,7 @@ async fn backlog(scale: usize, report: &mut Report) {
 }
 
 /// Held replies, with Redis here and 20 ms away.
-async fn distance(scale: usize, report: &mut Report) {
+async fn distance(scale: usize, report: &mut ChaosReport) {
     let count = 1500 * scale;
     let mut seconds = Vec::new();
     for round_trip in [Duration::ZERO, Duration::from_millis(20)] {
@@ -81,7 +81,7 @@ async fn distance(scale: usize, report: &mut Report) {
         let mut world = World::new(TestStore::Redis(Arc::clone(&server)));
         let proxy = Proxy::delayed(server.port, round_trip).await;
         world.store = Some(format!("url = \"redis://127.0.0.1:{}/0\"", proxy.port));
-        world.extra = UNLIMITED.to_owned();
+        world.instance_lines = UNLIMITED.to_owned();
         world.gateway.delay(Duration::from_millis(50));
         let process = replica(&world).await;
         let filler = Filler::new(&world).await;
@@ -96,17 +96,17 @@ async fn distance(scale: usize, report: &mut Report) {
 }
 
 /// 1,500 logins in eight seconds, three replicas, default settings.
-async fn burst(scale: usize, report: &mut Report) {
+async fn burst(scale: usize, report: &mut ChaosReport) {
     let count = 1500 * scale;
     let mut world = World::new(test_store("redis"));
-    world.extra = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
     let processes = [replica(&world).await, replica(&world).await, replica(&world).await];
     let people = create_logins(&processes[0], count).await;
     let began = Instant::now();
     let pause = Duration::from_secs(8) / u32::try_from(count).unwrap();
     let logins = send_at_intervals(&processes.each_ref(), &people, pause).await;
     let last = logins.iter().map(|login| login.answered).max().unwrap();
-    let late = lateness(&world.receiver, &logins, PATIENCE).await;
+    let late = lateness(&world.receiver, &logins, TIMEOUT).await;
     let out = world.receiver.requests().iter().map(|one| one.at).max().unwrap();
     say(format_args!(
         "burst: {count} messages taken in {:.1} s; callbacks late by p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms",
@@ -120,12 +120,12 @@ async fn burst(scale: usize, report: &mut Report) {
 }
 
 /// A number that receives more messages than it may answer.
-async fn order(replicas: usize, report: &mut Report) {
+async fn order(replicas: usize, report: &mut ChaosReport) {
     const RATE: f64 = 20.0;
     const ARRIVALS_PER_SECOND: f64 = 45.0;
     const SECONDS: f64 = 30.0;
     let mut world = World::new(test_store("redis"));
-    world.extra = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
     let mut processes: Vec<Process> = Vec::new();
     for _ in 0..replicas {
         processes.push(replica(&world).await);
@@ -171,7 +171,7 @@ async fn order(replicas: usize, report: &mut Report) {
 
 /// Of each reply: how long after its message was answered one was sent that got its reply before, in seconds, and how
 /// long it took.
-fn served(gateway: &Fake, logins: &[SentLogin]) -> (Vec<f64>, Vec<f64>) {
+fn served(gateway: &RecordingServer, logins: &[SentLogin]) -> (Vec<f64>, Vec<f64>) {
     let logins: HashMap<String, &SentLogin> =
         logins.iter().map(|login| (format!("{}@c.us", login.number), login)).collect();
     let mut newest: Option<Instant> = None;

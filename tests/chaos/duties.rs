@@ -12,20 +12,20 @@ use serde_json::json;
 use crate::{
     Plan,
     daemon::World,
-    fakes::Fake,
+    fakes::RecordingServer,
     load::{Rhythm, Traffic, create_login_with_retries, login, replica, test_store},
     process::Process,
-    report::{Report, longest, say},
+    report::{ChaosReport, longest, say},
 };
 
 const RATES: [f64; 5] = [2.0, 5.0, 10.0, 25.0, 50.0];
 /// Of each kind, in each cell of the table.
 const SAMPLES: usize = 4;
 const LIFE: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Seconds; the longest of each.
-struct Row {
+struct SlowestTimes {
     /// From a failed attempt to the next one, which is due after two.
     retry: f64,
     /// From the end of a link's life to the callback.
@@ -34,7 +34,7 @@ struct Row {
     recovered: f64,
 }
 
-pub(crate) async fn run(plan: &Plan, report: &mut Report) {
+pub(crate) async fn run(plan: &Plan, report: &mut ChaosReport) {
     say(format_args!("  {:<34}{:>10}{:>10}{:>12}", "longest, in seconds", "retry", "expired", "recovered"));
     let mut rows = Vec::new();
     for store in ["redis", "embedded"] {
@@ -45,13 +45,13 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
                     continue;
                 }
                 let row = cell(store, rate, rhythm).await;
-                let Row { retry, expired, recovered } = row;
+                let SlowestTimes { retry, expired, recovered } = row;
                 say(format_args!("  {name:<34}{retry:>10.2}{expired:>10.2}{recovered:>12.2}"));
                 rows.push((name, row));
             }
         }
     }
-    for (name, Row { retry, expired, recovered }) in rows {
+    for (name, SlowestTimes { retry, expired, recovered }) in rows {
         report.at_most(&format!("{name}: a retry due at +2 s comes at"), retry, 3.0, " s");
         report.at_most(&format!("{name}: link.expired is late by"), expired, 1.5, " s");
         let most = LEASE_DURATION.as_secs_f64() + 2.0;
@@ -59,9 +59,9 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
     }
 }
 
-async fn cell(store: &str, rate: f64, rhythm: Rhythm) -> Row {
+async fn cell(store: &str, rate: f64, rhythm: Rhythm) -> SlowestTimes {
     let mut world = World::new(test_store(store));
-    world.extra = "expires_min = 10\n".to_owned();
+    world.instance_lines = "expires_min = 10\n".to_owned();
     let mut process = Arc::new(replica(&world).await);
     let mut traffic = Traffic::start(&process, rate, rhythm);
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -85,14 +85,14 @@ async fn cell(store: &str, rate: f64, rhythm: Rhythm) -> Row {
     };
     logins += traffic.stop().await;
     assert!(logins > 0, "no login succeeded");
-    Row { retry: longest(&retry), expired: longest(&expired), recovered: longest(&recovered) }
+    SlowestTimes { retry: longest(&retry), expired: longest(&expired), recovered: longest(&recovered) }
 }
 
 /// Callbacks to receivers whose first answer is a failure; the seconds between their two attempts.
 async fn retries(process: &Process) -> Vec<f64> {
     let mut receivers = Vec::new();
     for _ in 0..SAMPLES {
-        let receiver = Fake::start();
+        let receiver = RecordingServer::start();
         receiver.fail(500, 1);
         login(process, json!({ "callback": { "success": format!("{}/retry", receiver.url) } })).await;
         receivers.push(receiver);
@@ -103,7 +103,7 @@ async fn retries(process: &Process) -> Vec<f64> {
 
 /// Links that are never used; by how many seconds each callback is late.
 async fn expiries(process: &Process) -> Vec<f64> {
-    let receiver = Fake::start();
+    let receiver = RecordingServer::start();
     let mut ends = HashMap::new();
     for _ in 0..SAMPLES {
         let asked = Instant::now();
@@ -127,11 +127,11 @@ async fn expiries(process: &Process) -> Vec<f64> {
 }
 
 /// Receivers that hang, each with an attempt of this process.
-async fn hold_jobs(process: &Process) -> Vec<Fake> {
+async fn hold_jobs(process: &Process) -> Vec<RecordingServer> {
     let mut receivers = Vec::new();
     for _ in 0..SAMPLES {
-        let receiver = Fake::start();
-        receiver.delay(PATIENCE);
+        let receiver = RecordingServer::start();
+        receiver.delay(TIMEOUT);
         login(process, json!({ "callback": { "success": format!("{}/held", receiver.url) } })).await;
         arrivals(&receiver, 1).await;
         receivers.push(receiver);
@@ -140,14 +140,14 @@ async fn hold_jobs(process: &Process) -> Vec<Fake> {
 }
 
 /// The process is dead; the seconds until another one has come instead.
-async fn recovered(receivers: Vec<Fake>) -> Vec<f64> {
+async fn recovered(receivers: Vec<RecordingServer>) -> Vec<f64> {
     for receiver in &receivers {
         receiver.delay(Duration::ZERO);
     }
     between_attempts(&receivers).await
 }
 
-async fn between_attempts(receivers: &[Fake]) -> Vec<f64> {
+async fn between_attempts(receivers: &[RecordingServer]) -> Vec<f64> {
     let mut seconds = Vec::new();
     for receiver in receivers {
         arrivals(receiver, 2).await;
@@ -157,8 +157,8 @@ async fn between_attempts(receivers: &[Fake]) -> Vec<f64> {
     seconds
 }
 
-async fn arrivals(receiver: &Fake, count: usize) {
-    let deadline = Instant::now() + PATIENCE;
+async fn arrivals(receiver: &RecordingServer, count: usize) {
+    let deadline = Instant::now() + TIMEOUT;
     while receiver.count() < count && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -20,13 +20,13 @@ use crate::{
     fill::Filler,
     load::{PendingLogin, UNLIMITED, create_logins, lateness, replica, send_at_intervals, test_store},
     process::Process,
-    report::{Report, longest, median, percentile, say},
+    report::{ChaosReport, longest, median, percentile, say},
 };
 
 const ROUNDS: usize = 3;
 const PEOPLE: usize = 300;
-const PAUSE: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const RECEIVERS: usize = 64;
 /// As much later as it may be, in milliseconds, where that is more than half as late again.
 const MORE: f64 = 5.0;
@@ -71,7 +71,7 @@ impl Trouble {
 
 /// Ends the trouble when it goes.
 #[derive(Default)]
-struct Cause {
+struct RunningTrouble {
     hanging: Vec<TcpListener>,
     stop: Arc<AtomicBool>,
     callers: Vec<JoinHandle<()>>,
@@ -79,7 +79,7 @@ struct Cause {
     refused: Arc<AtomicUsize>,
 }
 
-impl Drop for Cause {
+impl Drop for RunningTrouble {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for caller in &self.callers {
@@ -88,7 +88,7 @@ impl Drop for Cause {
     }
 }
 
-pub(crate) async fn run(plan: &Plan, report: &mut Report) {
+pub(crate) async fn run(plan: &Plan, report: &mut ChaosReport) {
     for trouble in Trouble::ALL.into_iter().filter(|trouble| plan.includes(trouble.name())) {
         say(format_args!("{}", trouble.name()));
         let (mut ratios, mut differences) = (Vec::new(), Vec::new());
@@ -137,15 +137,15 @@ async fn round(trouble: Trouble, scale: usize) -> (f64, f64) {
 }
 
 async fn measure(world: &World, process: &Process, people: &[PendingLogin]) -> Vec<f64> {
-    let logins = send_at_intervals(&[process], people, PAUSE).await;
-    lateness(&world.receiver, &logins, PATIENCE).await
+    let logins = send_at_intervals(&[process], people, POLL_INTERVAL).await;
+    lateness(&world.receiver, &logins, TIMEOUT).await
 }
 
 fn world(trouble: Trouble) -> World {
     let mut world = World::new(test_store("redis"));
-    world.extra = UNLIMITED.to_owned();
+    world.instance_lines = UNLIMITED.to_owned();
     if trouble == Trouble::PacedNumber {
-        world.extra = UNLIMITED.replace("replies_per_second = 0", "replies_per_second = 20");
+        world.instance_lines = UNLIMITED.replace("replies_per_second = 0", "replies_per_second = 20");
     }
     if trouble == Trouble::HangingOfMany {
         for place in 0..RECEIVERS {
@@ -161,7 +161,7 @@ fn world(trouble: Trouble) -> World {
                     world.gateway.url
                 ),
             };
-            world.more += &tenant.to_string();
+            world.more_instances += &tenant.to_string();
         }
     }
     world
@@ -172,8 +172,8 @@ fn tenant(place: usize) -> String {
 }
 
 /// Returns when the trouble is there.
-async fn begin(trouble: Trouble, world: &World, process: &Process, scale: usize) -> Cause {
-    let (mut cause, mut lanes) = (Cause::default(), Vec::new());
+async fn begin(trouble: Trouble, world: &World, process: &Process, scale: usize) -> RunningTrouble {
+    let (mut cause, mut lanes) = (RunningTrouble::default(), Vec::new());
     let filler = Filler::new(world).await;
     let own: InstanceId = WAHA.parse().unwrap();
     match trouble {
@@ -215,7 +215,7 @@ fn hanging() -> (TcpListener, String) {
 }
 
 /// Requests test callbacks, each as soon as the last one was answered.
-fn call(process: &Process, cause: &Cause) -> impl Future<Output = ()> + use<> {
+fn call(process: &Process, cause: &RunningTrouble) -> impl Future<Output = ()> + use<> {
     let (client, stop) = (process.client.clone(), Arc::clone(&cause.stop));
     let (accepted, refused) = (Arc::clone(&cause.accepted), Arc::clone(&cause.refused));
     let url = format!("{}/api/otp/v2/{WAHA}/callbacks/test", process.base);

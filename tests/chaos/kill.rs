@@ -20,7 +20,7 @@ use crate::{
     daemon::World,
     load::{SentLogin, UNLIMITED, copies, create_login, differ, first_callbacks, replica, test_store},
     process::Process,
-    report::{Report, percentile, say},
+    report::{ChaosReport, percentile, say},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -34,7 +34,7 @@ struct Trial {
     pause: Duration,
 }
 
-pub(crate) async fn run(plan: &Plan, report: &mut Report) {
+pub(crate) async fn run(plan: &Plan, report: &mut ChaosReport) {
     let trials = [
         Trial { store: "redis", replicas: 3, logins: 15_000 * plan.scale, pause: Duration::from_secs(2) },
         Trial { store: "embedded", replicas: 1, logins: 5_000 * plan.scale, pause: Duration::from_secs(4) },
@@ -47,9 +47,9 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
 /// The processes of a trial; an entry is `None` while a new process starts.
 type Replicas = Vec<RwLock<Option<Process>>>;
 
-async fn run_one(trial: &Trial, report: &mut Report) {
+async fn run_one(trial: &Trial, report: &mut ChaosReport) {
     let mut world = World::new(test_store(trial.store));
-    world.extra = UNLIMITED.to_owned();
+    world.instance_lines = UNLIMITED.to_owned();
     let mut replicas = Replicas::new();
     for _ in 0..trial.replicas {
         replicas.push(RwLock::new(Some(replica(&world).await)));
@@ -117,7 +117,7 @@ async fn log_in_with_retries(replicas: &Replicas, place: usize) -> SentLogin {
     }
 }
 
-fn judge(trial: &Trial, world: &World, taken: &[SentLogin], kills: usize, report: &mut Report) {
+fn judge(trial: &Trial, world: &World, taken: &[SentLogin], kills: usize, report: &mut ChaosReport) {
     let copies = copies(&world.receiver);
     let first = first_callbacks(&world.receiver);
     let late: Vec<f64> = taken

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     daemon::{TestStore, World},
-    fakes::Fake,
+    fakes::RecordingServer,
     process::Process,
     redis_server::{self, RedisServer, free_port},
 };
@@ -138,7 +138,7 @@ pub(crate) async fn send_at_intervals(
 }
 
 /// When each callback of a verified link first arrived.
-pub(crate) fn first_callbacks(receiver: &Fake) -> HashMap<String, Instant> {
+pub(crate) fn first_callbacks(receiver: &RecordingServer) -> HashMap<String, Instant> {
     let mut first = HashMap::new();
     for callback in receiver.requests() {
         let body = callback.json();
@@ -150,7 +150,7 @@ pub(crate) fn first_callbacks(receiver: &Fake) -> HashMap<String, Instant> {
 }
 
 /// Every callback of a verified link, by its uuid: the id and the body.
-pub(crate) fn copies(receiver: &Fake) -> HashMap<String, Vec<(String, Vec<u8>)>> {
+pub(crate) fn copies(receiver: &RecordingServer) -> HashMap<String, Vec<(String, Vec<u8>)>> {
     let mut copies: HashMap<String, Vec<_>> = HashMap::new();
     for callback in receiver.requests() {
         let body = callback.json();
@@ -169,7 +169,7 @@ pub(crate) fn differ(copies: &[(String, Vec<u8>)]) -> bool {
 
 /// Milliseconds from the response to the gateway to the callback; infinite for one that did not arrive within
 /// `patience`.
-pub(crate) async fn lateness(receiver: &Fake, logins: &[SentLogin], patience: Duration) -> Vec<f64> {
+pub(crate) async fn lateness(receiver: &RecordingServer, logins: &[SentLogin], patience: Duration) -> Vec<f64> {
     let deadline = Instant::now() + patience;
     loop {
         let first = first_callbacks(receiver);

@@ -31,7 +31,7 @@ mod wait;
 
 use std::process::ExitCode;
 
-use report::Report;
+use report::ChaosReport;
 
 const USAGE: &str = "\
 usage: cargo test --test chaos -- --run NAME [--scale N] [--only WORD]
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     let Some(name) = name else { return usage(0) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     let report = runtime.block_on(async {
-        let mut report = Report::new(&name);
+        let mut report = ChaosReport::new(&name);
         match name.as_str() {
             "isolation" => isolation::run(&plan, &mut report).await,
             "drain" => drain::run(&plan, &mut report).await,
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
         }
         Some(report)
     });
-    report.map_or_else(|| usage(2), Report::finish)
+    report.map_or_else(|| usage(2), ChaosReport::finish)
 }
 
 fn usage(status: u8) -> ExitCode {

@@ -28,7 +28,7 @@ use crate::{
     daemon::{TestStore, World},
     load::{PendingLogin, SentLogin, UNLIMITED, copies, create_login, differ, first_callbacks, replica},
     process::Process,
-    report::{Report, say},
+    report::{ChaosReport, say},
     wait::until,
 };
 
@@ -37,20 +37,20 @@ const AT_ONCE: usize = 24;
 /// Every so many links wait for the power to come back.
 const LEFT: usize = 4;
 const IMAGE_BYTES: u64 = 256 << 20;
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 /// `EXT4_IOC_SHUTDOWN` without a flush of the journal, as `ioctl` takes it.
 const SHUTDOWN: &str = "import fcntl, os, struct, sys; \
      fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))";
 
-pub(crate) async fn run(plan: &Plan, report: &mut Report) {
-    let disk = match Disk::new() {
+pub(crate) async fn run(plan: &Plan, report: &mut ChaosReport) {
+    let disk = match PowerCutFilesystem::new() {
         Ok(disk) => disk,
         Err(why) => return report.judge("an ext4 in a loop image can be mounted", false, &why),
     };
     let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"embedded:{}\"", disk.mounted().join("data").display()));
-    world.extra = UNLIMITED.to_owned();
-    let (mut taken, mut left, cuts) = (Taken::default(), Left::default(), CUTS * plan.scale);
+    world.instance_lines = UNLIMITED.to_owned();
+    let (mut taken, mut left, cuts) = (AnsweredLogins::default(), Left::default(), CUTS * plan.scale);
     for _ in 0..cuts {
         let process = replica(&world).await;
         taken.finish(&process, left).await;
@@ -61,7 +61,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
     }
     let process = replica(&world).await;
     taken.finish(&process, left).await;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !taken.missing(&world).is_nothing() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
@@ -80,7 +80,7 @@ struct Left {
 
 /// What was answered.
 #[derive(Default)]
-struct Taken {
+struct AnsweredLogins {
     logins: Vec<SentLogin>,
     /// Links whose message two people sent, because the first one was not answered.
     disputed: Vec<SentLogin>,
@@ -88,7 +88,7 @@ struct Taken {
     across: usize,
 }
 
-impl Taken {
+impl AnsweredLogins {
     /// Once the power is back.
     async fn finish(&mut self, process: &Process, left: Left) {
         self.across += left.unused.len();
@@ -123,7 +123,7 @@ impl Missing {
 }
 
 /// People log in, up to 255 before the cut, and whatever they are answered counts, even after it.
-async fn until_a_cut(disk: &Disk, process: &Process, taken: &mut Taken) -> Left {
+async fn until_a_cut(disk: &PowerCutFilesystem, process: &Process, taken: &mut AnsweredLogins) -> Left {
     let (over, serial, answered) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     let (logins, left) = (Mutex::new(Vec::new()), Mutex::new(Left::default()));
     let one = async || {
@@ -158,11 +158,11 @@ async fn until_a_cut(disk: &Disk, process: &Process, taken: &mut Taken) -> Left 
     left.into_inner().unwrap()
 }
 
-fn judge(world: &World, taken: &Taken, cuts: usize, report: &mut Report) {
+fn judge(world: &World, taken: &AnsweredLogins, cuts: usize, report: &mut ChaosReport) {
     let copies = copies(&world.receiver);
     let double = copies.values().filter(|copies| differ(copies)).count();
     let repeated: usize = copies.values().map(|copies| copies.len() - 1).sum();
-    let Taken { logins, disputed, across } = taken;
+    let AnsweredLogins { logins, disputed, across } = taken;
     let Missing { callbacks, replies } = taken.missing(world);
     say(format_args!(
         "{cuts} cuts: {} messages answered, {across} of them for links from before a cut, and {} sent again by another \
@@ -176,9 +176,9 @@ fn judge(world: &World, taken: &Taken, cuts: usize, report: &mut Report) {
 }
 
 /// A file system of its own, whose power can be cut.
-struct Disk(TempDir);
+struct PowerCutFilesystem(TempDir);
 
-impl Disk {
+impl PowerCutFilesystem {
     fn new() -> Result<Self, String> {
         let disk = Self(tempfile::tempdir().unwrap());
         File::create(disk.image()).and_then(|image| image.set_len(IMAGE_BYTES)).unwrap();
@@ -209,7 +209,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for PowerCutFilesystem {
     fn drop(&mut self) {
         let _ = run_command("umount", &[Path::new("--lazy"), &self.mounted()]);
     }

@@ -3,7 +3,7 @@
 
 use std::{fmt, process::ExitCode, time::Instant};
 
-pub(crate) struct Report {
+pub(crate) struct ChaosReport {
     name: String,
     began: Instant,
     met: usize,
@@ -14,7 +14,7 @@ pub(crate) fn say(text: impl fmt::Display) {
     println!("{text}");
 }
 
-impl Report {
+impl ChaosReport {
     pub(crate) fn new(name: &str) -> Self {
         Self { name: name.to_owned(), began: Instant::now(), met: 0, missed: Vec::new() }
     }

@@ -22,11 +22,11 @@ use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
 /// How long a client may take to start, on a machine that is busy with others.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 const PHONE: &str = "+447700900123";
 
 /// A client library in an app.
-struct App {
+struct ClientApp {
     name: &'static str,
     /// In `apps`; the word before the dot says what runs it.
     file: &'static str,
@@ -36,40 +36,46 @@ struct App {
     callback: &'static str,
 }
 
-const APPS: &[App] = &[
-    App { name: "openid-client", file: "openid_client.mjs", package: "", login: "/login", callback: "/callback" },
-    App { name: "oauth4webapi", file: "oauth4webapi.mjs", package: "", login: "/login", callback: "/callback" },
-    App { name: "Auth.js", file: "auth_js.mjs", package: "", login: "", callback: "/auth/callback/countersign" },
-    App { name: "passport-openidconnect", file: "passport.mjs", package: "", login: "/login", callback: "/callback" },
-    App { name: "Authlib", file: "authlib_flask.py", package: "", login: "/login", callback: "/callback" },
-    App {
+const APPS: &[ClientApp] = &[
+    ClientApp { name: "openid-client", file: "openid_client.mjs", package: "", login: "/login", callback: "/callback" },
+    ClientApp { name: "oauth4webapi", file: "oauth4webapi.mjs", package: "", login: "/login", callback: "/callback" },
+    ClientApp { name: "Auth.js", file: "auth_js.mjs", package: "", login: "", callback: "/auth/callback/countersign" },
+    ClientApp {
+        name: "passport-openidconnect",
+        file: "passport.mjs",
+        package: "",
+        login: "/login",
+        callback: "/callback",
+    },
+    ClientApp { name: "Authlib", file: "authlib_flask.py", package: "", login: "/login", callback: "/callback" },
+    ClientApp {
         name: "mozilla-django-oidc",
         file: "django_app.py",
         package: "mozilla_django_oidc",
         login: "/oidc/authenticate/",
         callback: "/oidc/callback/",
     },
-    App {
+    ClientApp {
         name: "social-auth",
         file: "django_app.py",
         package: "social_django",
         login: "/login",
         callback: "/complete/oidc/",
     },
-    App {
+    ClientApp {
         name: "mod_auth_openidc",
         file: "apache.conf",
         package: "",
         login: "/protected/index.html",
         callback: "/protected/callback",
     },
-    App { name: "openidconnect", file: "rust", package: "", login: "/login", callback: "/callback" },
+    ClientApp { name: "openidconnect", file: "rust", package: "", login: "/login", callback: "/callback" },
 ];
 
 /// A process that ends with the test.
-struct Running(Child);
+struct ClientProcess(Child);
 
-impl Drop for Running {
+impl Drop for ClientProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -85,7 +91,7 @@ fn apps() -> PathBuf {
 }
 
 /// `countersign dev` with these redirect URIs, and the line that it prints.
-fn dev(home: &Path, callbacks: &[String]) -> (Running, Value) {
+fn dev(home: &Path, callbacks: &[String]) -> (ClientProcess, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.args(["dev", "--json", "--data"]).arg(home);
     for callback in callbacks {
@@ -94,11 +100,11 @@ fn dev(home: &Path, callbacks: &[String]) -> (Running, Value) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    (Running(child), serde_json::from_str(&line).unwrap())
+    (ClientProcess(child), serde_json::from_str(&line).unwrap())
 }
 
 /// Starts the app; `None` if what runs it is not installed.
-fn start(app: &App, port: u16, ready: &Value, tools: &Path, home: &Path) -> Option<Running> {
+fn start(app: &ClientApp, port: u16, ready: &Value, tools: &Path, home: &Path) -> Option<ClientProcess> {
     let text = |name: &str| ready[name].as_str().unwrap().to_owned();
     let mut command = match app.file.rsplit_once('.').map_or(app.file, |(_, kind)| kind) {
         "mjs" => {
@@ -150,19 +156,19 @@ fn start(app: &App, port: u16, ready: &Value, tools: &Path, home: &Path) -> Opti
         .env("CLIENT_SECRET", text("client_secret"));
     let log = fs::File::create(home.join(format!("{}.log", app.name))).unwrap();
     command.stdout(log.try_clone().unwrap()).stderr(log);
-    Some(Running(command.spawn().unwrap_or_else(|error| panic!("{}: {error}", app.name))))
+    Some(ClientProcess(command.spawn().unwrap_or_else(|error| panic!("{}: {error}", app.name))))
 }
 
 /// A browser: cookies by origin, and redirects are followed one by one.
-struct Browser {
+struct FollowingBrowser {
     client: Egress,
     cookies: HashMap<String, HashMap<String, String>>,
 }
 
-impl Browser {
+impl FollowingBrowser {
     fn new() -> Self {
         let client = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() });
-        Self { client: client.with_timeout(PATIENCE), cookies: HashMap::new() }
+        Self { client: client.with_timeout(TIMEOUT), cookies: HashMap::new() }
     }
 
     async fn try_send(&mut self, url: &Url, form: Option<&[(&str, &str)]>) -> Option<Response<Vec<u8>>> {
@@ -215,14 +221,14 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
 }
 
 /// The person presses Send: the path of the link in the reply.
-async fn send_and_read(browser: &mut Browser, ready: &Value, message: &str) -> String {
+async fn send_and_read(browser: &mut FollowingBrowser, ready: &Value, message: &str) -> String {
     let phone = ready["phone_url"].as_str().unwrap();
     let state: Url = format!("{phone}/state.json").parse().unwrap();
     let sent = json!({ "from": PHONE, "text": message, "push_name": "Ana" });
     let request = Request::post(format!("{phone}/send")).header("content-type", "application/json");
     let answer = browser.client.send(request.body(sent.to_string().into_bytes()).unwrap()).await.unwrap();
     assert_eq!(answer.status(), 200, "{}", text_of(&answer));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let answer = browser.try_send(&state, None).await.unwrap();
         let state: Value = serde_json::from_slice(answer.body()).unwrap();
@@ -238,10 +244,10 @@ async fn send_and_read(browser: &mut Browser, ready: &Value, message: &str) -> S
 }
 
 /// The login as a person sees it: what the app says about them.
-async fn log_in(app: &App, port: u16, ready: &Value) -> Value {
+async fn log_in(app: &ClientApp, port: u16, ready: &Value) -> Value {
     let home: Url = format!("http://127.0.0.1:{port}").parse().unwrap();
-    let mut browser = Browser::new();
-    let deadline = Instant::now() + PATIENCE;
+    let mut browser = FollowingBrowser::new();
+    let deadline = Instant::now() + TIMEOUT;
     while browser.try_send(&home, None).await.is_none() {
         assert!(Instant::now() < deadline, "{} does not start", app.name);
         tokio::time::sleep(Duration::from_millis(100)).await;

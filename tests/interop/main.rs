@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::{
-    callbacks::{Callback, NEW, OLD},
+    callbacks::{NEW, OLD, SignedCallback},
     judges::Judge,
 };
 
@@ -41,13 +41,13 @@ const REFUSED: &str = "refused";
 struct Claim {
     name: String,
     secret: &'static str,
-    callback: Callback,
+    callback: SignedCallback,
     expected: &'static str,
 }
 
 impl Claim {
     fn json(&self) -> Value {
-        let Callback { id, timestamp, signature, body, .. } = &self.callback;
+        let SignedCallback { id, timestamp, signature, body, .. } = &self.callback;
         let headers =
             json!({ "webhook-id": id, "webhook-timestamp": timestamp.to_string(), "webhook-signature": signature });
         json!({ "secret": self.secret, "headers": headers, "body": body })
@@ -55,7 +55,7 @@ impl Claim {
 }
 
 /// The six cells, and every accepted one with each signed part changed.
-fn claims(callbacks: &[Callback]) -> Vec<Claim> {
+fn claims(callbacks: &[SignedCallback]) -> Vec<Claim> {
     let mut claims = Vec::new();
     for callback in callbacks {
         for (held, secret) in [("old", OLD), ("new", NEW)] {
@@ -74,7 +74,7 @@ fn claims(callbacks: &[Callback]) -> Vec<Claim> {
     claims
 }
 
-fn judge(callbacks: &[Callback]) {
+fn judge(callbacks: &[SignedCallback]) {
     let claims = claims(callbacks);
     let expected: BTreeMap<&str, &str> = claims.iter().map(|claim| (claim.name.as_str(), claim.expected)).collect();
     assert_eq!(expected.len(), 6 + 4 * 3);

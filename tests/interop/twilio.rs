@@ -14,7 +14,7 @@ use url::form_urlencoded;
 
 use crate::{
     daemon::{TOKEN, client},
-    every_gateway::{GATEWAY_TABLES, Serve, id, instances, secret},
+    every_gateway::{Serve, id, index_of, instances, secret},
     judges,
     wait::until,
 };
@@ -23,7 +23,7 @@ type Pairs = Vec<(String, String)>;
 
 /// A request as it arrives, and where Twilio believes to have sent it.
 #[derive(Clone)]
-struct Case {
+struct SignedRequest {
     name: &'static str,
     query: String,
     /// A form, or the text of a JSON body.
@@ -32,7 +32,7 @@ struct Case {
     signature: String,
 }
 
-impl Case {
+impl SignedRequest {
     fn given(&self) -> Value {
         self.form.as_ref().map_or_else(|| json!(self.json), |form| json!(form))
     }
@@ -75,16 +75,16 @@ fn sign(url: &str, given: &Value, token: &str) -> String {
 }
 
 /// Genuine requests and altered copies of them.
-fn cases(url: &str, token: &str) -> Vec<Case> {
+fn cases(url: &str, token: &str) -> Vec<SignedRequest> {
     let form = message("hello [K7QXM2PD] +&=%");
     let signed = |name, query: &str, form: Pairs| {
         let full = if query.is_empty() { url.to_owned() } else { format!("{url}?{query}") };
         let signature = sign(&full, &json!(form), token);
-        Case { name, query: query.to_owned(), form: Some(form), json: String::new(), signature }
+        SignedRequest { name, query: query.to_owned(), form: Some(form), json: String::new(), signature }
     };
     let genuine = signed("a message", "", form.clone());
-    let with = |name, change: &dyn Fn(&mut Case)| {
-        let mut case = Case { name, ..genuine.clone() };
+    let with = |name, change: &dyn Fn(&mut SignedRequest)| {
+        let mut case = SignedRequest { name, ..genuine.clone() };
         change(&mut case);
         case
     };
@@ -95,11 +95,11 @@ fn cases(url: &str, token: &str) -> Vec<Case> {
     let hash = format!("bodySHA256={}", hex(body));
     let json_body = |name, query: String, body: &str| {
         let signature = sign(&format!("{url}?{hash}"), &json!(""), token);
-        Case { name, query, form: None, json: body.to_owned(), signature }
+        SignedRequest { name, query, form: None, json: body.to_owned(), signature }
     };
     let change = |name: &str, value: &str| {
         let (name, value) = (name.to_owned(), value.to_owned());
-        move |case: &mut Case| {
+        move |case: &mut SignedRequest| {
             for (known, old) in case.form.iter_mut().flatten() {
                 if *known == name {
                     old.clone_from(&value);
@@ -109,7 +109,7 @@ fn cases(url: &str, token: &str) -> Vec<Case> {
     };
     let port = |name, port: &str| {
         let full = url.replacen("wa.example.org", &format!("wa.example.org{port}"), 1);
-        Case { name, signature: sign(&full, &json!(form), token), ..genuine.clone() }
+        SignedRequest { name, signature: sign(&full, &json!(form), token), ..genuine.clone() }
     };
     vec![
         genuine.clone(),
@@ -159,9 +159,9 @@ async fn the_validator_of_twilio_agrees_about_every_request() {
         eprintln!("skipped: COUNTERSIGN_INTEROP is not 1");
         return;
     }
-    let index = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "twilio").unwrap();
+    let index = index_of("twilio");
     let serve = Serve::start(&instances("http://127.0.0.1:1", "", secret)).await;
-    let (url, token) = (format!("https://wa.example.org/webhooks/{}", id(index)), secret("twilio", index));
+    let (url, token) = (format!("https://wa.example.org/webhooks/{}", id(index)), secret(index));
     let cases = cases(&url, &token);
     let claims: Vec<Value> = cases
         .iter()
@@ -227,8 +227,8 @@ async fn the_client_of_twilio_sends_what_we_send() {
     let server = server.workers(1).disable_signals().shutdown_timeout(0).listen(listener).unwrap().run();
     let handle = server.handle();
     tokio::spawn(server);
-    let index = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "twilio").unwrap();
-    let (token, serve) = (secret("twilio", index), Serve::start(&instances(&base, "", secret)).await);
+    let index = index_of("twilio");
+    let (token, serve) = (secret(index), Serve::start(&instances(&base, "", secret)).await);
 
     let mint = http::Request::post(format!("{}/api/otp/v2/{}/generate-link", serve.base, id(index)))
         .header("authorization", format!("Bearer {TOKEN}"))
@@ -238,7 +238,7 @@ async fn the_client_of_twilio_sends_what_we_send() {
     let minted: Value = serde_json::from_slice(client().send(mint).await.unwrap().body()).unwrap();
     let form = message(minted["data"]["text"].as_str().unwrap());
     let url = format!("https://wa.example.org/webhooks/{}", id(index));
-    let case = Case {
+    let case = SignedRequest {
         name: "",
         query: String::new(),
         json: String::new(),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::{
-    daemon::{Answer, Daemon, InstanceBlock, META, META_SECRET, META_TOKEN, TestStore, WAHA, World, message},
+    daemon::{Daemon, InstanceBlock, META, META_SECRET, META_TOKEN, ReceivedResponse, TestStore, WAHA, World, message},
     login_flow::on_both_stores,
     wait::until,
 };
@@ -94,7 +94,7 @@ fn meta(number_id: &str, id: &str, text: &str, now: i64) -> Value {
     json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]})
 }
 
-async fn post_meta(daemon: &Daemon, body: &Value) -> Answer {
+async fn post_meta(daemon: &Daemon, body: &Value) -> ReceivedResponse {
     let body = body.to_string().into_bytes();
     let mut mac = Hmac::<Sha256>::new_from_slice(META_SECRET.as_bytes()).unwrap();
     mac.update(&body);
@@ -126,7 +126,7 @@ async fn one_webhook_serves_all_numbers_of_an_app(test_store: TestStore) {
         );
         InstanceBlock { id, name: "Other", number: "+12025550187", token, lines: "", gateway: &gateway }.to_string()
     };
-    world.more = block(SECOND, SECOND_TOKEN, "888", META_SECRET)
+    world.more_instances = block(SECOND, SECOND_TOKEN, "888", META_SECRET)
         + &block(FOREIGN, FOREIGN_TOKEN, "999", "the-secret-of-quite-another-app");
     let daemon = world.start().await;
     let now = daemon.clock.wall().as_second();

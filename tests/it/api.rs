@@ -122,7 +122,7 @@ async fn lists_page_filter_and_end(test_store: TestStore) {
 /// A filter that few records match reads a bounded number of them, and returns a cursor to continue from.
 async fn a_filter_reads_at_most_a_thousand_records_and_returns_a_cursor(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nlinks_per_chat_10m = 0".to_owned();
+    world.instance_lines = "[instance.limits]\nlinks_per_chat_10m = 0".to_owned();
     let daemon = world.start().await;
     let wanted = daemon.create_link(json!({"chatId": "447700900123"})).await;
     for _ in 0..21 {
@@ -194,7 +194,8 @@ async fn requests_of_another_tenant_are_not_visible(test_store: TestStore) {
 
 async fn the_mint_limit_is_enforced_and_reported(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 3\ninstance_mint_per_second = 0\n".to_owned();
+    world.instance_lines =
+        "[instance.limits]\nmint_per_second = 1\nmint_burst = 3\ninstance_mint_per_second = 0\n".to_owned();
     let daemon = world.start().await;
     // The bucket also refills over time: on a busy machine the requests are repeated.
     let mut minted = loop {
@@ -225,7 +226,7 @@ async fn a_disabled_instance_finishes_pending_requests_and_accepts_no_new_ones(t
     let daemon = world.start().await;
     let link = daemon.create_link(json!({})).await;
     daemon.stop().await;
-    world.extra = "disabled = true\n".to_owned();
+    world.instance_lines = "disabled = true\n".to_owned();
     let daemon = world.start().await;
     assert_eq!(daemon.mint(json!({})).await.json["code"], "instance_disabled");
     daemon.send_message("447700900123", "D1", &link.text).await;

@@ -24,13 +24,13 @@ fn path(rest: &str) -> String {
     format!("/api/otp/v2/{WAHA}/{rest}")
 }
 
-async fn post_as(daemon: &Daemon, token: &str, rest: &str, body: Value) -> crate::daemon::Answer {
+async fn post_as(daemon: &Daemon, token: &str, rest: &str, body: Value) -> crate::daemon::ReceivedResponse {
     daemon.post_with(&path(rest), body, &[("authorization", &format!("Bearer {token}"))]).await
 }
 
 async fn codes_and_links_are_shown_only_with_read_secrets(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.tokens = token_entry("cst_sees", "id = \"sees\", scopes = [\"read\", \"read_secrets\"]")
+    world.more_token_entries = token_entry("cst_sees", "id = \"sees\", scopes = [\"read\", \"read_secrets\"]")
         + &token_entry("cst_reads", "id = \"reads\", scopes = [\"read\", \"admin\"]");
     let daemon = world.start().await;
     let link = daemon.create_link(json!({"client_ref": "cart 7"})).await;
@@ -63,7 +63,7 @@ async fn codes_and_links_are_shown_only_with_read_secrets(test_store: TestStore)
 async fn a_token_expires_at_the_end_of_its_last_day(test_store: TestStore) {
     let mut world = World::new(test_store);
     let end = world.clock.wall() + Duration::from_secs(3600);
-    world.tokens = token_entry("cst_short", &format!("id = \"trial\", until = \"{}\"", rfc3339(end)))
+    world.more_token_entries = token_entry("cst_short", &format!("id = \"trial\", until = \"{}\"", rfc3339(end)))
         + &token_entry("cst_old", "until = \"2020-12-31\"");
     let daemon = world.start().await;
     assert_eq!(daemon.get_as("cst_short", &path("requests")).await.status, 200);
@@ -83,8 +83,9 @@ async fn actions_appear_in_the_timeline_and_the_audit_stream(test_store: TestSto
     let mut world = World::new(test_store);
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("audit.jsonl");
-    world.more = format!("[audit]\npath = \"{}\"\n", file.display());
-    world.tokens = token_entry("cst_shop", "id = \"shop\"") + &token_entry("cst_support", "id = \"support\"");
+    world.more_instances = format!("[audit]\npath = \"{}\"\n", file.display());
+    world.more_token_entries =
+        token_entry("cst_shop", "id = \"shop\"") + &token_entry("cst_support", "id = \"support\"");
     let daemon = world.start().await;
     let minted = post_as(&daemon, "cst_shop", "generate-link", json!({})).await;
     let (uuid, text) = (minted.text_of("uuid"), minted.text_of("text"));
@@ -102,7 +103,7 @@ async fn actions_appear_in_the_timeline_and_the_audit_stream(test_store: TestSto
     assert_eq!(post_as(&daemon, "cst_wrong", "generate-link", json!({})).await.status, 401);
     daemon.get_as("cst_support", &path("requests?phone_last=0123")).await;
 
-    let by = |answer: &crate::daemon::Answer, event: &str| -> Value {
+    let by = |answer: &crate::daemon::ReceivedResponse, event: &str| -> Value {
         let timeline = answer.data("timeline").as_array().unwrap().clone();
         let entry = timeline.iter().find(|entry| entry["event"] == event);
         entry.unwrap_or_else(|| panic!("{event} in {timeline:?}"))["by"].clone()
@@ -156,7 +157,7 @@ async fn actions_appear_in_the_timeline_and_the_audit_stream(test_store: TestSto
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_names_the_token() {
     let mut world = World::new(TestStore::directory());
-    world.tokens = token_entry("cst_shop", "id = \"shop\"");
+    world.more_token_entries = token_entry("cst_shop", "id = \"shop\"");
     let process = Process::start(&world).await;
     let request = http::Request::get(format!("{}{}", process.base, path("requests")));
     let request = request.header("authorization", "Bearer cst_shop").body(Vec::new()).unwrap();
@@ -176,7 +177,7 @@ async fn the_output_of_new_token_is_valid_configuration() {
     assert!(token.len() > 40 && !entry.contains(token), "{entry}");
     let check = |tokens: &str| {
         let mut world = World::new(TestStore::directory());
-        world.tokens = format!(", {tokens}");
+        world.more_token_entries = format!(", {tokens}");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), world.config("127.0.0.1:0", "127.0.0.1:0")).unwrap();
         run(&["check-config", "--config", file.path().to_str().unwrap()])

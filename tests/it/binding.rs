@@ -223,7 +223,7 @@ async fn an_app_completes_with_its_verifier_and_the_code(test_store: TestStore) 
 
 async fn prove_phone_completes_in_the_waiting_page(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "completions_allowed = [\"prove_phone\", \"anywhere\"]".to_owned();
+    world.instance_lines = "completions_allowed = [\"prove_phone\", \"anywhere\"]".to_owned();
     let daemon = world.start().await;
     let refused = daemon.mint(json!({"completion": "prove_phone"})).await;
     assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("chatId")));
@@ -289,7 +289,7 @@ async fn an_expired_page_renews_its_link(test_store: TestStore) {
 /// `expires` is set by the app, so a waiting page prolongs the login only within that limit.
 async fn renewals_stay_within_the_apps_limit(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "renewals = 2".to_owned();
+    world.instance_lines = "renewals = 2".to_owned();
     let daemon = world.start().await;
     for (bound, renewals) in
         [(json!({}), 2), (json!({"renewable": false}), 0), (json!({"purpose": "Pay 9,000 EUR"}), 0)]
@@ -312,7 +312,7 @@ async fn renewals_stay_within_the_apps_limit(test_store: TestStore) {
 /// A scanner of mails opens every link and runs its scripts.
 async fn a_tap_of_a_person_replaces_the_binding_of_a_bot(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "completions_allowed = [\"same_browser\", \"prove_phone\"]".to_owned();
+    world.instance_lines = "completions_allowed = [\"same_browser\", \"prove_phone\"]".to_owned();
     let daemon = world.start().await;
     let (mut robot, mut person) = (Browser::default(), Browser::default());
     let gently = [("place", "qr"), ("auto", "1")];
@@ -347,7 +347,7 @@ async fn a_tap_of_a_person_replaces_the_binding_of_a_bot(test_store: TestStore) 
 #[tokio::test(flavor = "multi_thread")]
 async fn strict_browser_sends_no_code_and_shows_no_qr_code() {
     let mut world = World::new(TestStore::directory());
-    world.extra = "strict_browser = true".to_owned();
+    world.instance_lines = "strict_browser = true".to_owned();
     let daemon = world.start().await;
     let refused = daemon.mint(json!({"challenge": challenge("v"), "qr": true})).await;
     assert_eq!(refused.json["errors"][0]["field"], "qr");
@@ -370,7 +370,7 @@ async fn strict_browser_sends_no_code_and_shows_no_qr_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn anywhere_is_rejected_where_binding_is_required() {
     let mut world = World::new(TestStore::directory());
-    world.extra = "require_binding = true\ncompletions_allowed = [\"anywhere\", \"prove_phone\"]".to_owned();
+    world.instance_lines = "require_binding = true\ncompletions_allowed = [\"anywhere\", \"prove_phone\"]".to_owned();
     let daemon = world.start().await;
     for (body, field) in [(json!({}), "challenge"), (json!({"completion": "anywhere"}), "completion")] {
         let refused = daemon.mint(body).await;
@@ -407,7 +407,7 @@ async fn the_cookie_has_the_host_prefix_and_is_not_set_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn go_redirects_to_whatsapp_only_if_no_binding_is_needed() {
     let mut world = World::new(TestStore::directory());
-    world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
+    world.instance_lines = "completions_allowed = [\"anywhere\"]".to_owned();
     let daemon = world.start().await;
     for (body, direct) in
         [(json!({}), false), (json!({"challenge": challenge("v")}), true), (json!({"completion": "anywhere"}), true)]

@@ -3,7 +3,7 @@
 use http::Request;
 use url::form_urlencoded;
 
-use crate::daemon::{Answer, Daemon, WAHA, World};
+use crate::daemon::{Daemon, ReceivedResponse, WAHA, World};
 
 #[derive(Default)]
 pub(crate) struct Browser {
@@ -13,7 +13,7 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    async fn send(&mut self, daemon: &Daemon, request: http::request::Builder, body: Vec<u8>) -> Answer {
+    async fn send(&mut self, daemon: &Daemon, request: http::request::Builder, body: Vec<u8>) -> ReceivedResponse {
         let request = self.headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let request = match &self.cookie {
             Some(cookie) => request.header("cookie", cookie),
@@ -26,11 +26,11 @@ impl Browser {
         answer
     }
 
-    pub(crate) async fn get(&mut self, daemon: &Daemon, path: &str) -> Answer {
+    pub(crate) async fn get(&mut self, daemon: &Daemon, path: &str) -> ReceivedResponse {
         self.send(daemon, Request::get(format!("{}{path}", daemon.base)), Vec::new()).await
     }
 
-    pub(crate) async fn post(&mut self, daemon: &Daemon, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn post(&mut self, daemon: &Daemon, path: &str, fields: &[(&str, &str)]) -> ReceivedResponse {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let request = Request::post(format!("{}{path}", daemon.base))
             .header("content-type", "application/x-www-form-urlencoded")
@@ -39,23 +39,29 @@ impl Browser {
     }
 
     /// Loads a page and submits its form with additional fields.
-    pub(crate) async fn submit(&mut self, daemon: &Daemon, page: &str, to: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn submit(
+        &mut self,
+        daemon: &Daemon,
+        page: &str,
+        to: &str,
+        fields: &[(&str, &str)],
+    ) -> ReceivedResponse {
         let field = field(&self.get(daemon, page).await.text);
         let mut all = vec![("form", field.as_str())];
         all.extend(fields);
         self.post(daemon, to, &all).await
     }
 
-    pub(crate) async fn tap(&mut self, daemon: &Daemon, page: &str, place: &str) -> Answer {
+    pub(crate) async fn tap(&mut self, daemon: &Daemon, page: &str, place: &str) -> ReceivedResponse {
         self.submit(daemon, page, page, &[("place", place)]).await
     }
 
     /// Taps the link in the reply.
-    pub(crate) async fn submit_link(&mut self, daemon: &Daemon, link: &str) -> Answer {
+    pub(crate) async fn submit_link(&mut self, daemon: &Daemon, link: &str) -> ReceivedResponse {
         self.submit(daemon, link, link, &[]).await
     }
 
-    pub(crate) async fn type_code(&mut self, daemon: &Daemon, page: &str, code: &str) -> Answer {
+    pub(crate) async fn type_code(&mut self, daemon: &Daemon, page: &str, code: &str) -> ReceivedResponse {
         self.submit(daemon, page, &format!("{page}/code"), &[("code", code)]).await
     }
 
@@ -83,13 +89,13 @@ pub(crate) fn code_in(text: &str) -> Option<String> {
 }
 
 /// The parameters that the app's redirect page receives.
-pub(crate) fn redirect_parameters(answer: &Answer) -> Option<std::collections::HashMap<String, String>> {
+pub(crate) fn redirect_parameters(answer: &ReceivedResponse) -> Option<std::collections::HashMap<String, String>> {
     let url = url::Url::parse(answer.headers.get("location")?.to_str().ok()?).ok()?;
     url.as_str().starts_with("https://app.example.org/in").then(|| url.query_pairs().into_owned().collect())
 }
 
 /// The path of a start page.
-pub(crate) fn start_path(minted: &Answer) -> String {
+pub(crate) fn start_path(minted: &ReceivedResponse) -> String {
     url::Url::parse(&minted.text_of("start_url")).unwrap().path().to_owned()
 }
 
@@ -103,6 +109,6 @@ pub(crate) async fn reply(world: &World, count: usize) -> String {
     world.gateway.wait_for(count).await[count - 1].json()["text"].as_str().unwrap().to_owned()
 }
 
-pub(crate) async fn redeem(daemon: &Daemon, body: serde_json::Value) -> Answer {
+pub(crate) async fn redeem(daemon: &Daemon, body: serde_json::Value) -> ReceivedResponse {
     daemon.post(&format!("/api/otp/v2/{WAHA}/redeem"), body).await
 }

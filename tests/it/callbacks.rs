@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     daemon::{Daemon, TestStore, WAHA, World},
-    fakes::{Fake, ReceivedRequest},
+    fakes::{ReceivedRequest, RecordingServer},
     login_flow::on_both_stores,
     wait::until,
 };
@@ -39,7 +39,8 @@ async fn verified(daemon: &Daemon, id: &str, body: serde_json::Value) -> String 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_adds_headers_to_its_callbacks() {
     let mut world = World::new(TestStore::directory());
-    world.extra = "callback_headers = [\"X-Api-Key: of-the-gateway\", \"authorization: Bearer a:b\"]".to_owned();
+    world.instance_lines =
+        "callback_headers = [\"X-Api-Key: of-the-gateway\", \"authorization: Bearer a:b\"]".to_owned();
     let daemon = world.start().await;
     verified(&daemon, "H1", json!({})).await;
     let callback = world.receiver.wait_for(1).await.remove(0);
@@ -152,7 +153,7 @@ async fn retry_after_delays_the_schedule(test_store: TestStore) {
 async fn redirects_are_not_followed(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;
-    let trap = Fake::start();
+    let trap = RecordingServer::start();
     world.receiver.fail_with("location", &trap.url);
     let mut verified_uuids = HashSet::new();
     for (index, status) in [301, 302, 307, 308].into_iter().enumerate() {
@@ -174,7 +175,7 @@ async fn redirects_are_not_followed(test_store: TestStore) {
 async fn a_slow_receiver_does_not_delay_others(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;
-    let slow = Fake::start();
+    let slow = RecordingServer::start();
     slow.delay(Duration::from_secs(9));
     let url = format!("{}/slow", slow.url);
     let crowd = (0..12).map(async |index| {
@@ -263,7 +264,7 @@ async fn personal_data_is_erased_after_a_day_and_records_after_a_week(test_store
 async fn a_failing_destination_is_held_for_a_while(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;
-    let broken = Fake::start();
+    let broken = RecordingServer::start();
     broken.fail(500, 1000);
     let url = format!("{}/x", broken.url);
     for index in 0..12 {
@@ -285,7 +286,7 @@ async fn a_failing_destination_is_held_for_a_while(test_store: TestStore) {
 
 async fn replies_are_paced_and_unsolicited_messages_do_not_delay_a_link(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nreplies_per_second = 4\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 4\n".to_owned();
     let daemon = world.start().await;
     let link = daemon.create_link(json!({})).await;
     daemon.send_message("447700900100", "P0", &link.text).await;

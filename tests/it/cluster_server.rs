@@ -16,20 +16,20 @@ const SLOTS: usize = 16_384;
 pub(crate) const FIRST_SLOTS: [u16; MASTERS] = [0, 5_461, 10_922];
 
 /// Three masters, and behind them their replicas, if there are any: node 3 is that of node 0.
-pub(crate) struct Cluster {
+pub(crate) struct RedisCluster {
     pub(crate) nodes: Vec<RedisServer>,
 }
 
-pub(crate) fn start() -> Cluster {
+pub(crate) fn start() -> RedisCluster {
     form(MASTERS, Duration::from_secs(10))
 }
 
 /// With a replica of each master, which takes over when its master is silent for so long.
-pub(crate) fn start_with_replicas(silence: Duration) -> Cluster {
+pub(crate) fn start_with_replicas(silence: Duration) -> RedisCluster {
     form(2 * MASTERS, silence)
 }
 
-fn form(count: usize, node_timeout: Duration) -> Cluster {
+fn form(count: usize, node_timeout: Duration) -> RedisCluster {
     // Not the port that follows from the other one, which another process may use.
     let buses: Vec<u16> = (0..count).map(|_| free_port()).collect();
     let nodes = buses.iter().map(|bus| {
@@ -41,7 +41,7 @@ fn form(count: usize, node_timeout: Duration) -> Cluster {
         ];
         redis_server::start_with(settings.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect())
     });
-    let cluster = Cluster { nodes: nodes.collect() };
+    let cluster = RedisCluster { nodes: nodes.collect() };
     let number = |number: usize| number.to_string();
     for index in 0..MASTERS {
         let (first, after) = (index * SLOTS / MASTERS, (index + 1) * SLOTS / MASTERS);
@@ -61,7 +61,7 @@ fn form(count: usize, node_timeout: Duration) -> Cluster {
     cluster
 }
 
-impl Cluster {
+impl RedisCluster {
     /// Some nodes are enough, and one of them is away for ever.
     pub(crate) fn url(&self) -> String {
         format!("redis-cluster://127.0.0.1:1,127.0.0.1:{},127.0.0.1:{}", self.nodes[0].port, self.nodes[1].port)

@@ -6,7 +6,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     login_flow::on_both_stores,
 };
 
@@ -24,7 +24,7 @@ on_both_stores! {
 
 pub(crate) const CHAT: &str = "447700900123@c.us";
 
-pub(crate) async fn request(daemon: &Daemon, body: Value) -> Answer {
+pub(crate) async fn request(daemon: &Daemon, body: Value) -> ReceivedResponse {
     daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), body).await
 }
 
@@ -35,7 +35,7 @@ pub(crate) async fn code(daemon: &Daemon, body: Value) -> (String, String) {
     (answer.text_of("uuid"), answer.text_of("code"))
 }
 
-pub(crate) async fn validate(daemon: &Daemon, chat: &str, code: &str) -> Answer {
+pub(crate) async fn validate(daemon: &Daemon, chat: &str, code: &str) -> ReceivedResponse {
     daemon.post(&format!("/api/otp/v2/{WAHA}/validate-code"), json!({"chatId": chat, "code": code})).await
 }
 
@@ -356,7 +356,7 @@ async fn a_code_has_no_completion(test_store: TestStore) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_can_be_hidden_from_the_caller() {
     let mut world = World::new(TestStore::directory());
-    world.extra = "code_in_response = false".to_owned();
+    world.instance_lines = "code_in_response = false".to_owned();
     let daemon = world.start().await;
     let answer = request(&daemon, json!({"chatId": CHAT})).await;
     assert_eq!((answer.status, answer.data("code")), (200, &Value::Null));
@@ -375,7 +375,7 @@ async fn a_code_can_be_hidden_from_the_caller() {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_per_chat_are_limited() {
     let mut world = World::new(TestStore::directory());
-    world.extra = "[instance.limits]\ncodes_per_chat_10m = 2".to_owned();
+    world.instance_lines = "[instance.limits]\ncodes_per_chat_10m = 2".to_owned();
     let daemon = world.start().await;
     for _ in 0..2 {
         assert_eq!(request(&daemon, json!({"chatId": CHAT})).await.status, 200);

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::{CHAT, code, events, validate},
-    daemon::{Answer, Daemon, InstanceBlock, TestStore, WAHA, World},
-    fakes::Fake,
+    daemon::{Daemon, InstanceBlock, ReceivedResponse, TestStore, WAHA, World},
+    fakes::RecordingServer,
     gateways, gateways_send,
     login_flow::on_both_stores,
 };
@@ -30,21 +30,22 @@ on_both_stores! {
     a_code_of_uncertain_delivery_can_still_be_validated
     without_another_channel_an_uncertain_message_is_resent_once
     a_retry_after_beyond_the_expiry_moves_to_the_next_channel
+    a_code_that_would_wait_in_a_queue_moves_to_the_next_channel
 }
 
 const SMS: &str = "5f0c2a90-0000-4000-8000-000000000009";
 
 /// The first instance hands codes on to an SMS gateway.
-fn with_sms(test_store: TestStore, sms: &Fake) -> World {
+fn with_sms(test_store: TestStore, sms: &RecordingServer) -> World {
     let mut world = World::new(test_store);
-    world.extra = format!("sms_instance = \"{SMS}\"");
+    world.instance_lines = format!("sms_instance = \"{SMS}\"");
     let gateway = format!(
         "kind = \"twilio\"\nurl = \"{}\"\naccount_sid = \"AC00000000000000000000000000000777\"\n\
          from = \"+12025550143\"\nwebhook_secret = \"a-twilio-auth-token-of-32-bytes-0\"",
         sms.url
     );
     let block = InstanceBlock { id: SMS, name: "SMS", number: "+12025550143", token: "", lines: "", gateway: &gateway };
-    world.more = block.to_string();
+    world.more_instances = block.to_string();
     world
 }
 
@@ -59,7 +60,7 @@ async fn timeline(daemon: &Daemon, uuid: &str) -> Vec<String> {
 }
 
 async fn sms_is_used_if_the_number_is_not_on_whatsapp(test_store: TestStore) {
-    let sms = Fake::start();
+    let sms = RecordingServer::start();
     sms.answer(json!({"sid": "SM18365e3244136420d77c3b378dceb234", "status": "queued"}));
     let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
@@ -90,7 +91,7 @@ async fn sms_is_used_if_the_number_is_not_on_whatsapp(test_store: TestStore) {
 }
 
 async fn sms_is_preferred_to_resending_an_uncertain_whatsapp_message(test_store: TestStore) {
-    let sms = Fake::start();
+    let sms = RecordingServer::start();
     let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     world.gateway.fail(504, 100);
@@ -111,7 +112,7 @@ async fn sms_is_preferred_to_resending_an_uncertain_whatsapp_message(test_store:
 }
 
 async fn a_code_of_uncertain_delivery_can_still_be_validated(test_store: TestStore) {
-    let sms = Fake::start();
+    let sms = RecordingServer::start();
     let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     world.gateway.fail(504, 1);
@@ -121,6 +122,39 @@ async fn a_code_of_uncertain_delivery_can_still_be_validated(test_store: TestSto
     daemon.settle().await;
     assert_eq!(daemon.status(&uuid).await, "pending", "it may have arrived over WhatsApp");
     assert_eq!(validate(&daemon, CHAT, &right).await.status, 200);
+    daemon.finish().await;
+}
+
+async fn a_code_that_would_wait_in_a_queue_moves_to_the_next_channel(test_store: TestStore) {
+    const GREEN: &str = "5f0c2a90-0000-4000-8000-00000000000a";
+    let sms = RecordingServer::start();
+    let mut world = with_sms(test_store, &sms);
+    let gateway = format!(
+        "kind = \"green-api\"\nurl = \"{}\"\ninstance = \"1100000777\"\napi_key = \"token\"\n\
+         webhook_secret = \"Bearer a-secret-of-green-api-0123456789\"",
+        world.gateway.url
+    );
+    let lines = format!("sms_instance = \"{SMS}\"");
+    let (number, token) = ("+447700900998", "cst_test-token-of-green-api");
+    let block = InstanceBlock { id: GREEN, name: "Green", number, token, lines: &lines, gateway: &gateway };
+    world.more_instances += &block.to_string();
+    let daemon = world.start().await;
+    let request = async |chat: &str| {
+        let path = format!("/api/otp/v2/{GREEN}/request-code");
+        let bearer = format!("Bearer {token}");
+        let answer = daemon.post_with(&path, json!({ "chatId": chat }), &[("authorization", &bearer)]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        daemon.settle().await;
+    };
+    world.gateway.answer(json!({ "stateInstance": "yellowCard" }));
+    request("447700900123").await;
+    sms.wait_for(1).await;
+    let paths = |world: &World| world.gateway.requests().into_iter().map(|one| one.path).collect::<Vec<_>>();
+    assert_eq!(paths(&world), ["/waInstance1100000777/getStateInstance/token"], "nothing is queued");
+    world.gateway.answer(json!({ "stateInstance": "authorized", "idMessage": "A" }));
+    request("447700900124").await;
+    assert_eq!(paths(&world)[2..], ["/waInstance1100000777/sendMessage/token"]);
+    assert_eq!(sms.requests().len(), 1);
     daemon.finish().await;
 }
 
@@ -142,7 +176,7 @@ async fn without_another_channel_an_uncertain_message_is_resent_once(test_store:
 }
 
 async fn a_retry_after_beyond_the_expiry_moves_to_the_next_channel(test_store: TestStore) {
-    let sms = Fake::start();
+    let sms = RecordingServer::start();
     let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     let hence = (world.clock.wall() + jiff::SignedDuration::from_hours(1)).to_zoned(jiff::tz::TimeZone::UTC);
@@ -164,7 +198,7 @@ async fn a_retry_after_beyond_the_expiry_moves_to_the_next_channel(test_store: T
 }
 
 async fn a_code_fails_if_every_channel_fails(test_store: TestStore) {
-    let sms = Fake::start();
+    let sms = RecordingServer::start();
     let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     world.gateway.fail(404, 1);
@@ -180,7 +214,7 @@ async fn a_code_fails_if_every_channel_fails(test_store: TestStore) {
     daemon.finish().await;
 }
 
-async fn ack(daemon: &Daemon, id: &str, ack: i64) -> Answer {
+async fn ack(daemon: &Daemon, id: &str, ack: i64) -> ReceivedResponse {
     let payload = json!({"id": id, "from": CHAT, "to": CHAT, "participant": null, "fromMe": true, "ack": ack});
     daemon.post_waha(&json!({"id": "evt_1", "event": "message.ack", "session": "default", "payload": payload})).await
 }
@@ -209,7 +243,7 @@ async fn delivery_receipts_update_a_code(test_store: TestStore) {
 }
 
 async fn a_failure_receipt_moves_to_the_next_channel(test_store: TestStore) {
-    let sms = Fake::start();
+    let sms = RecordingServer::start();
     let world = with_sms(test_store, &sms);
     let daemon = world.start().await;
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
@@ -230,7 +264,7 @@ async fn a_failure_receipt_moves_to_the_next_channel(test_store: TestStore) {
 /// As its documentation writes it.
 fn progress_in(kind: &str, name: &str) -> Option<(String, ReceiptStatus)> {
     let case = gateways::cases(kind).into_iter().find(|case| case.name == format!("{kind}/{name}")).unwrap();
-    let gateway = gateways::build(kind, &case.expect["signing"]);
+    let gateway = gateways::build(kind, &case.expect);
     let headers = gateways::headers(&case.expect);
     let method = http::Method::POST;
     let webhook = Webhook {
@@ -255,6 +289,7 @@ fn recorded_receipts_are_parsed() {
         ("gupshup-v3", "status_failed", "wamid.HBgMNDQ3NzAwOTAwMTIzFQIAERgUNzc0RThCRjZBOTkwRUY3NTE0MDcA", closed),
         ("twilio", "status_callback", "SM18365e3244136420d77c3b378dceb234", delivered),
         ("green-api", "status", "8B78C9D17EB7C0850821", delivered),
+        ("green-api", "status_no_active_session", "44379F2B1A5611F62559", closed),
         ("vonage", "status_read", "3c30eb85-6518-4ec1-8009-3b0b6d25189d", delivered),
         ("whapi", "status", "PsqX5BF784E318CCE47593-wBGHaXh", delivered),
         ("z-api", "status", "3EB0D7551C4B500546378C", delivered),
@@ -383,9 +418,9 @@ fn meta_sends_codes_as_an_approved_template() {
 async fn a_channel_without_a_gateway_is_a_fault() {
     let faults = |extra: &str| {
         let mut world = World::new(TestStore::directory());
-        world.extra = extra.to_owned();
+        world.instance_lines = extra.to_owned();
         let text = world.config("127.0.0.1:0", "127.0.0.1:0");
-        let files = countersign::config::ConfigFiles::of(&text, []).unwrap();
+        let files = countersign::config::ConfigFiles::from_text(&text, []).unwrap();
         countersign::app::load(&files).err().map(|faults| faults.to_string()).unwrap_or_default()
     };
     assert_eq!(faults("channels = [\"whatsapp\"]"), "");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::{CHAT, code, request, validate, wrong},
-    daemon::{Answer, Daemon, META, META_TOKEN, TestStore, WAHA, World, message},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TestStore, WAHA, World, message},
     limits::{assert_limited, limit_header, limit_headers},
     login_flow::on_both_stores,
 };
@@ -22,7 +22,7 @@ on_both_stores! {
 const PHONE: &str = "447700900123";
 const NO_OTHER_LIMITS: &str = "code_attempts = 20\n[instance.limits]\nwrong_codes_per_chat_15m = 0\ncodes_per_chat_10m = 0\nlinks_per_chat_10m = 0";
 
-async fn by_uuid(daemon: &Daemon, uuid: &str, code: &str) -> Answer {
+async fn by_uuid(daemon: &Daemon, uuid: &str, code: &str) -> ReceivedResponse {
     daemon.post(&format!("/api/otp/v2/{WAHA}/validate-code"), json!({"uuid": uuid, "code": code})).await
 }
 
@@ -61,7 +61,7 @@ async fn fail_hundred_times(daemon: &Daemon) {
     }
 }
 
-fn assert_locked(answer: &Answer, at_most: u64) {
+fn assert_locked(answer: &ReceivedResponse, at_most: u64) {
     assert_eq!((answer.status, &answer.json["code"]), (429, &json!("code_locked")), "{}", answer.text);
     let wait: u64 = answer.header("retry-after").parse().unwrap();
     assert!((at_most - 600..=at_most).contains(&wait), "{wait}");
@@ -70,7 +70,7 @@ fn assert_locked(answer: &Answer, at_most: u64) {
 
 async fn a_hundred_failures_in_a_row_lock_a_chat(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = NO_OTHER_LIMITS.to_owned();
+    world.instance_lines = NO_OTHER_LIMITS.to_owned();
     let daemon = world.start().await;
     fail_hundred_times(&daemon).await;
     assert_locked(&validate(&daemon, CHAT, "000000").await, 86_400);
@@ -86,7 +86,7 @@ async fn a_hundred_failures_in_a_row_lock_a_chat(test_store: TestStore) {
 
 async fn a_verified_link_unlocks_a_chat(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = NO_OTHER_LIMITS.to_owned();
+    world.instance_lines = NO_OTHER_LIMITS.to_owned();
     let daemon = world.start().await;
     let earlier = daemon.create_link(json!({})).await;
     daemon.send_message(PHONE, "L0", &earlier.text).await;
@@ -137,7 +137,7 @@ async fn a_code_is_checked_by_its_request(test_store: TestStore) {
 
 async fn sms_pumping_runs_into_limits(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "code_countries = [\"+44\", \"+1787\"]\n[instance.limits]\ncodes_per_client_ip_10m = 4\n\
+    world.instance_lines = "code_countries = [\"+44\", \"+1787\"]\n[instance.limits]\ncodes_per_client_ip_10m = 4\n\
                    codes_per_country_10m = 9\ncodes_per_prefix_10m = 3"
         .to_owned();
     let daemon = world.start().await;

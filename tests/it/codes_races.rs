@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     codes::{CHAT, code, events, request, validate, wrong},
-    daemon::{Answer, Daemon, TestStore, WAHA, World},
+    daemon::{Daemon, ReceivedResponse, TestStore, WAHA, World},
     login_flow::on_both_stores,
 };
 
@@ -25,7 +25,7 @@ const CONCURRENCY: usize = 200;
 
 /// A thousand answers at once. A busy store sends some callers away with 503, as it must: they come again, as apps do.
 /// Also how many were sent away, for what became of their first try is not known.
-async fn validate_thousand(daemon: &Daemon, code: &str) -> (Vec<Answer>, usize) {
+async fn validate_thousand(daemon: &Daemon, code: &str) -> (Vec<ReceivedResponse>, usize) {
     let sent_away = AtomicUsize::new(0);
     let insist = async || {
         loop {
@@ -80,7 +80,7 @@ async fn a_thousand_parallel_wrong_codes_count_as_five(test_store: TestStore) {
 /// Whatever the order: a code succeeds at most once, and after all of it at most one is alive.
 async fn right_answers_and_new_codes_race(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\ncodes_per_chat_10m = 0\nwrong_codes_per_chat_15m = 0".to_owned();
+    world.instance_lines = "[instance.limits]\ncodes_per_chat_10m = 0\nwrong_codes_per_chat_15m = 0".to_owned();
     let daemon = world.start().await;
     let mut uuids = Vec::new();
     let mut validated = 0;

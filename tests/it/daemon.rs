@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    fakes::Fake,
+    fakes::RecordingServer,
     redis_server::{self, RedisServer},
     wait::{TIMEOUT, until, within_timeout},
 };
@@ -85,53 +85,54 @@ impl fmt::Display for InstanceBlock<'_> {
     }
 }
 
-/// An entry of `tokens`; `more` are further keys of its table.
-pub(crate) fn token_entry(token: &str, more: &str) -> String {
+/// An entry of `tokens`; `more_keys` are further keys of its table.
+pub(crate) fn token_entry(token: &str, more_keys: &str) -> String {
     let digest = countersign::config::credentials::token_digest(token);
-    format!(", {{ digest = \"{digest}\", {more} }}")
+    format!(", {{ digest = \"{digest}\", {more_keys} }}")
 }
 
-/// The world: gateway, app, store. Daemons come and go in it.
+/// What daemons under test run with: a gateway, the app's receiver, and a store. A store can outlive a daemon, and
+/// several daemons can share it.
 pub(crate) struct World {
-    pub(crate) gateway: Fake,
-    pub(crate) receiver: Fake,
+    pub(crate) gateway: RecordingServer,
+    pub(crate) receiver: RecordingServer,
     pub(crate) test_store: TestStore,
-    /// Lines of `[store]`, instead of the ground's.
+    /// Lines of `[store]`, instead of those of `test_store`.
     pub(crate) store: Option<String>,
     /// Lines for every `[[instance]]`.
-    pub(crate) extra: String,
-    /// Of the first instance, as TOML.
+    pub(crate) instance_lines: String,
+    /// `redirect_urls` of the first instance, as TOML.
     pub(crate) redirects: String,
     /// Lines before the first table.
-    pub(crate) top: String,
+    pub(crate) top_level_lines: String,
     /// Further entries of every `tokens`, each with a comma before it.
-    pub(crate) tokens: String,
+    pub(crate) more_token_entries: String,
     /// `key`, as TOML.
     pub(crate) key: String,
     /// Further `[[instance]]` blocks.
-    pub(crate) more: String,
+    pub(crate) more_instances: String,
     pub(crate) public_url: String,
     pub(crate) clock: Clock,
 }
 
 impl World {
     pub(crate) fn new(test_store: TestStore) -> Self {
-        let (extra, top, more, tokens) = Default::default();
+        let (instance_lines, top_level_lines, more_instances, more_token_entries) = Default::default();
         let redirects = "[\"https://app.example.org/in\"]".to_owned();
         let public_url = "http://127.0.0.1:1".to_owned();
-        let (gateway, receiver) = (Fake::start(), Fake::start());
+        let (gateway, receiver) = (RecordingServer::start(), RecordingServer::start());
         let key = format!("{KEY:?}");
         Self {
             gateway,
             receiver,
             test_store,
             store: None,
-            extra,
+            instance_lines,
             redirects,
-            top,
+            top_level_lines,
             key,
-            tokens,
-            more,
+            more_token_entries,
+            more_instances,
             public_url,
             clock: Clock::default(),
         }
@@ -140,11 +141,12 @@ impl World {
     pub(crate) fn config(&self, listen: &str, operator: &str) -> String {
         let (gateway, receiver) = (&self.gateway.url, &self.receiver.url);
         let store = self.store.clone().unwrap_or_else(|| format!("url = \"{}\"", self.test_store.url()));
-        let (extra, top, more, key, public_url) = (&self.extra, &self.top, &self.more, &self.key, &self.public_url);
+        let (instance_lines, top_level_lines, more_instances, key, public_url) =
+            (&self.instance_lines, &self.top_level_lines, &self.more_instances, &self.key, &self.public_url);
         let app = |path: &str| {
             format!(
                 "callback_url = \"{receiver}/{path}\"\nallow_http_callbacks = true\n\
-                 callback_allow_networks = [\"127.0.0.0/8\"]\n{extra}\n"
+                 callback_allow_networks = [\"127.0.0.0/8\"]\n{instance_lines}\n"
             )
         };
         let waha = InstanceBlock {
@@ -168,15 +170,15 @@ impl World {
                  access_token = \"meta-access-token-0123456789\"\nwebhook_secret = \"{META_SECRET}\""
             ),
         };
-        let blocks = format!("{waha}{meta}{more}")
-            .replace("\"]\ncallback_secrets", &format!("\"{}]\ncallback_secrets", self.tokens));
+        let blocks = format!("{waha}{meta}{more_instances}")
+            .replace("\"]\ncallback_secrets", &format!("\"{}]\ncallback_secrets", self.more_token_entries));
         format!(
             r#"
 public_url = "{public_url}"
 listen = "{listen}"
 operator_listen = "{operator}"
 key = {key}
-{top}
+{top_level_lines}
 [store]
 {store}
 [log]
@@ -223,7 +225,7 @@ pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
     built.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// A thousand requests at once take their time on a busy machine.
+/// A client without limits of addresses. Its timeout allows for a thousand requests at once on a busy machine.
 pub(crate) fn client() -> Egress {
     Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() }).with_timeout(TIMEOUT)
 }
@@ -253,14 +255,14 @@ impl Drop for ShutdownGuard {
 
 /// An answer of the daemon, with its body as JSON where it is JSON.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ReceivedResponse {
     pub(crate) status: u16,
     pub(crate) headers: http::HeaderMap,
     pub(crate) text: String,
     pub(crate) json: Value,
 }
 
-impl Answer {
+impl ReceivedResponse {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -274,7 +276,7 @@ impl Answer {
     }
 }
 
-impl From<Response<Vec<u8>>> for Answer {
+impl From<Response<Vec<u8>>> for ReceivedResponse {
     fn from(response: Response<Vec<u8>>) -> Self {
         let text = String::from_utf8_lossy(response.body()).into_owned();
         let json = serde_json::from_str(&text).unwrap_or_default();
@@ -283,24 +285,24 @@ impl From<Response<Vec<u8>>> for Answer {
 }
 
 impl Daemon {
-    pub(crate) async fn send(&self, request: Request<Vec<u8>>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Vec<u8>>) -> ReceivedResponse {
         self.client.send(request).await.unwrap().into()
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> ReceivedResponse {
         self.get_as(TOKEN, path).await
     }
 
-    pub(crate) async fn get_as(&self, token: &str, path: &str) -> Answer {
+    pub(crate) async fn get_as(&self, token: &str, path: &str) -> ReceivedResponse {
         let request = Request::get(format!("{}{path}", self.base)).header("authorization", format!("Bearer {token}"));
         self.send(request.body(Vec::new()).unwrap()).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> ReceivedResponse {
         self.post_with(path, body, &[]).await
     }
 
-    pub(crate) async fn post_with(&self, path: &str, body: Value, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn post_with(&self, path: &str, body: Value, headers: &[(&str, &str)]) -> ReceivedResponse {
         let mut request = Request::post(format!("{}{path}", self.base)).header("content-type", "application/json");
         if !headers.iter().any(|(name, _)| *name == "authorization") {
             request = request.header("authorization", format!("Bearer {TOKEN}"));
@@ -311,24 +313,24 @@ impl Daemon {
         self.send(request.body(body.to_string().into_bytes()).unwrap()).await
     }
 
-    /// Mints on the first instance.
-    pub(crate) async fn mint(&self, body: Value) -> Answer {
+    /// Requests a link from the first instance.
+    pub(crate) async fn mint(&self, body: Value) -> ReceivedResponse {
         self.post(&format!("/api/otp/v2/{WAHA}/generate-link"), body).await
     }
 
-    /// Mints and insists.
-    pub(crate) async fn create_link(&self, body: Value) -> Link {
+    /// Creates a link of the first instance; any other answer fails the test.
+    pub(crate) async fn create_link(&self, body: Value) -> CreatedLink {
         let answer = self.mint(body).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
-        Link { uuid: answer.text_of("uuid"), code: answer.text_of("code"), text: answer.text_of("text") }
+        CreatedLink { uuid: answer.text_of("uuid"), code: answer.text_of("code"), text: answer.text_of("text") }
     }
 
     /// A person's message through WAHA, from a number.
-    pub(crate) async fn send_message(&self, number: &str, id: &str, text: &str) -> Answer {
+    pub(crate) async fn send_message(&self, number: &str, id: &str, text: &str) -> ReceivedResponse {
         self.post_waha(&message(number, id, text, self.clock.wall().as_second())).await
     }
 
-    pub(crate) async fn post_waha(&self, body: &Value) -> Answer {
+    pub(crate) async fn post_waha(&self, body: &Value) -> ReceivedResponse {
         self.send(signed_waha(&self.base, body)).await
     }
 
@@ -343,7 +345,7 @@ impl Daemon {
         instance.callback_egress.send(request).await.is_err_and(|error| error.cause == Cause::Forbidden)
     }
 
-    /// Works off everything that is due now and waits for it.
+    /// Runs everything that is due now, and waits for it.
     pub(crate) async fn settle(&self) {
         settle(&self.service, &self.worker).await;
     }
@@ -374,15 +376,17 @@ impl Daemon {
         stop.cancel();
         within_timeout("it stops", running).await.unwrap().unwrap();
         drop((service, worker));
-        if let StoreConfig::Embedded { directory } = store {
-            let lock = File::open(directory.join("lock")).unwrap();
+        // Without its directory, which goes with the test's world, nobody can open the store again.
+        if let StoreConfig::Embedded { directory } = store
+            && let Ok(lock) = File::open(directory.join("lock"))
+        {
             until("the store is closed", async || lock.try_lock().is_ok()).await;
         }
     }
 }
 
-/// Works off everything that is due now and waits for it. The worker also leases by itself: what is due no more may
-/// have just been leased, and is waited for.
+/// Runs everything that is due now, and waits for it. The worker also leases by itself, so what
+/// is no longer due may have just been leased; it is waited for as well.
 pub(crate) async fn settle(service: &Service, worker: &Arc<Worker>) {
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -402,7 +406,7 @@ pub(crate) async fn settle(service: &Service, worker: &Arc<Worker>) {
     }
 }
 
-pub(crate) struct Link {
+pub(crate) struct CreatedLink {
     pub(crate) uuid: String,
     pub(crate) code: String,
     pub(crate) text: String,

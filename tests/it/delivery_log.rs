@@ -138,9 +138,10 @@ async fn ten_thousand_callbacks_are_listed_on_redis() {
 
 async fn check_listing(test_store: TestStore, count: usize) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nmint_per_second = 1000\nmint_burst = 10000\ninstance_mint_per_second = 1000\n\
+    world.instance_lines =
+        "[instance.limits]\nmint_per_second = 1000\nmint_burst = 10000\ninstance_mint_per_second = 1000\n\
                    instance_mint_burst = 10000\nreplies_per_second = 1000\n"
-        .to_owned();
+            .to_owned();
     world.receiver.fail(503, u64::MAX);
     let daemon = std::sync::Arc::new(world.start().await);
     let mut work = tokio::task::JoinSet::new();
@@ -339,7 +340,7 @@ async fn a_test_callback_is_attempted_once_even_if_the_receiver_is_held(test_sto
 
 async fn tests_have_a_limit(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\ntest_callbacks_per_minute = 2".to_owned();
+    world.instance_lines = "[instance.limits]\ntest_callbacks_per_minute = 2".to_owned();
     let daemon = world.start().await;
     let path = format!("/api/otp/v2/{WAHA}/callbacks/test");
     for left in [1, 0] {

@@ -147,19 +147,19 @@ async fn it_is_an_issuer_that_doctor_checks_from_outside() {
 }
 
 /// Runs `dev` as a person does, and returns what it prints.
-struct Shown {
+struct DevProcess {
     child: Child,
     text: String,
 }
 
-impl Drop for Shown {
+impl Drop for DevProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn shown(home: &std::path::Path) -> Shown {
+fn shown(home: &std::path::Path) -> DevProcess {
     let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
         .args(["dev", "--listen", "127.0.0.1:0", "--data"])
         .arg(home)
@@ -171,10 +171,10 @@ fn shown(home: &std::path::Path) -> Shown {
     while !text.contains("Ctrl-C") {
         assert!(out.read_line(&mut text).unwrap() > 0, "{text}");
     }
-    Shown { child, text }
+    DevProcess { child, text }
 }
 
-impl Shown {
+impl DevProcess {
     fn exported(&self, name: &str) -> String {
         let line = self.text.lines().find(|line| line.contains(&format!("export {name}="))).unwrap();
         line.split_once('=').unwrap().1.to_owned()

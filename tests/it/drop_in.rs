@@ -4,11 +4,11 @@
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::daemon::{Answer, Daemon, InstanceBlock, TOKEN, TestStore, WAHA, World};
+use crate::daemon::{Daemon, InstanceBlock, ReceivedResponse, TOKEN, TestStore, WAHA, World};
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-async fn post(daemon: &Daemon, operation: &str, headers: Headers<'_>, body: &[u8]) -> Answer {
+async fn post(daemon: &Daemon, operation: &str, headers: Headers<'_>, body: &[u8]) -> ReceivedResponse {
     let mut request = Request::post(format!("{}/api/otp/v2/{WAHA}/{operation}", daemon.base));
     for (name, value) in [("authorization", format!("Bearer {TOKEN}").as_str())].iter().chain(headers) {
         request = request.header(*name, *value);
@@ -16,7 +16,7 @@ async fn post(daemon: &Daemon, operation: &str, headers: Headers<'_>, body: &[u8
     daemon.send(request.body(body.to_vec()).unwrap()).await
 }
 
-fn warnings(answer: &Answer) -> Vec<String> {
+fn warnings(answer: &ReceivedResponse) -> Vec<String> {
     let list = answer.json["data"]["warnings"].as_array().unwrap_or_else(|| panic!("{}", answer.text));
     list.iter().map(|warning| warning["code"].as_str().unwrap().to_owned()).collect()
 }
@@ -84,7 +84,7 @@ async fn message_names_the_first_fault() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatsapp_link_can_lead_through_the_daemon() {
     let mut world = World::new(TestStore::directory());
-    world.extra = "link_style = \"go\"\ncompletions_allowed = [\"anywhere\"]".to_owned();
+    world.instance_lines = "link_style = \"go\"\ncompletions_allowed = [\"anywhere\"]".to_owned();
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"completion": "anywhere"})).await;
     let link = minted.text_of("whatsapp_link");
@@ -102,7 +102,7 @@ async fn whatsapp_link_can_lead_through_the_daemon() {
 #[tokio::test(flavor = "multi_thread")]
 async fn own_texts_are_by_language() {
     let mut world = World::new(TestStore::directory());
-    world.extra =
+    world.instance_lines =
         "[instance.texts]\nprompt = \"Own prompt\"\n[instance.texts.de]\nprompt = \"Eigener Text\"".to_owned();
     let daemon = world.start().await;
     for (lang, expected) in
@@ -119,7 +119,7 @@ async fn own_texts_are_by_language() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_text_does_not_say_is_warned_of() {
     let mut world = World::new(TestStore::directory());
-    world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
+    world.instance_lines = "completions_allowed = [\"anywhere\"]".to_owned();
     let daemon = world.start().await;
     for (message, expected) in [
         (json!({"failed": "Retry at {link}", "expired": "Again: {link}", "prompt": "Login {code}"}), 3),
@@ -159,7 +159,7 @@ async fn an_instance_of_sms_mints_links_for_sms_or_none() {
         InstanceBlock { id, name: "Pier", number: "+12025550143", token, lines: "", gateway: &gateway }.to_string()
     };
     let (receives, sends) = ("5f0c2a90-0000-4000-8000-00000000000a", "5f0c2a90-0000-4000-8000-00000000000b");
-    world.more = sms(receives, "cst_token-of-the-sms-that-receives", "sms_verifies = true")
+    world.more_instances = sms(receives, "cst_token-of-the-sms-that-receives", "sms_verifies = true")
         + &sms(sends, "cst_token-of-the-sms-that-only-sends", "");
     let daemon = world.start().await;
     let mint = async |id: &str, token: &str| {

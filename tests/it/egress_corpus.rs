@@ -27,7 +27,7 @@ use tokio::{
 
 use crate::{
     daemon::{TOKEN, TestStore, WAHA, World},
-    fakes::Fake,
+    fakes::RecordingServer,
     process::Process,
     redis_server::free_port,
     wait::TIMEOUT,
@@ -168,7 +168,7 @@ fn unsent(cause: Cause) -> Result<u16, EgressError> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dns_rebinding_reaches_nothing() {
-    let trap = Fake::start();
+    let trap = RecordingServer::start();
     let url = trap.url.replace("127.0.0.1", "fickle.test");
     let strict = || Policy { allow_http: true, ..Policy::default() };
     for answers in [
@@ -270,7 +270,7 @@ async fn no_byte_is_sent_to_a_server_without_a_valid_certificate() {
         assert_eq!(outcome(egress, &format!("https://good.test:{port}/")).await, expected, "{name}");
         assert_eq!(received.load(Ordering::SeqCst) > 0, expected.is_ok(), "{name}");
     }
-    let plain = Fake::start();
+    let plain = RecordingServer::start();
     let url = plain.url.replace("http://127.0.0.1", "https://good.test");
     assert_eq!(outcome(&trusting, &url).await, unsent(Cause::Tls("the receiver does not speak TLS")), "no TLS at all");
     assert!(plain.requests().is_empty());

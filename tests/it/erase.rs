@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     browser::{dispute_in, reply},
     codes,
-    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     login_flow::{form_field, on_both_stores, tap},
 };
 
@@ -23,11 +23,11 @@ on_both_stores! {
 const PERSON: &str = "447700900123";
 const OTHER: &str = "447700900177";
 
-async fn erase(daemon: &Daemon, chat: &str) -> Answer {
+async fn erase(daemon: &Daemon, chat: &str) -> ReceivedResponse {
     erase_as(daemon, TOKEN, WAHA, chat).await
 }
 
-async fn erase_as(daemon: &Daemon, token: &str, instance: &str, chat: &str) -> Answer {
+async fn erase_as(daemon: &Daemon, token: &str, instance: &str, chat: &str) -> ReceivedResponse {
     let request = http::Request::delete(format!("{}/api/otp/v2/{instance}/subjects/{chat}", daemon.base))
         .header("authorization", format!("Bearer {token}"));
     daemon.send(request.body(Vec::new()).unwrap()).await
@@ -64,7 +64,7 @@ async fn a_chat_is_erased_everywhere(test_store: TestStore) {
 
     let erased = erase(&daemon, PERSON).await;
     assert_eq!(erased.status, 200, "{}", erased.text);
-    assert_eq!(erased.data("erased"), &json!({"requests": 3, "jobs": 0, "traces": 4}));
+    assert_eq!(erased.data("erased"), &json!({"requests": 3, "jobs": 0, "messages": 4}));
     assert_eq!((count(&daemon, "").await, count(&daemon, "client_ref=cart").await), (0, 0));
     for link in [&proved, &asked, &waiting] {
         assert_eq!(daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await.status, 404);
@@ -76,7 +76,7 @@ async fn a_chat_is_erased_everywhere(test_store: TestStore) {
     let before = world.receiver.requests().len();
     daemon.advance(Duration::from_hours(1)).await;
     assert_eq!(world.receiver.requests().len(), before, "no callback of an erased person leaves");
-    assert_eq!(erase(&daemon, PERSON).await.data("erased"), &json!({"requests": 0, "jobs": 0, "traces": 0}));
+    assert_eq!(erase(&daemon, PERSON).await.data("erased"), &json!({"requests": 0, "jobs": 0, "messages": 0}));
     daemon.stop().await;
     assert_eq!(records_at_rest(&world), 0);
 }
@@ -163,7 +163,7 @@ async fn other_chats_are_not_erased(test_store: TestStore) {
 
 async fn retention_is_configured(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "retention = \"48h\"\nerase_after = \"1h\"".to_owned();
+    world.instance_lines = "retention = \"48h\"\nerase_after = \"1h\"".to_owned();
     let daemon = world.start().await;
     let link = daemon.create_link(json!({"message": {"success": "Hello <link>"}})).await;
     daemon.send_message(PERSON, "T1", &link.text).await;

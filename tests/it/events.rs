@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     login_flow::on_both_stores,
     process::Process,
     wait::{TIMEOUT, until},
@@ -222,7 +222,7 @@ async fn waiters_for_one_record_are_bounded() {
         stream.until("\n\n").await;
         streams.push(stream);
     }
-    let refused: Answer = daemon.get(&path(&link.uuid)).await;
+    let refused: ReceivedResponse = daemon.get(&path(&link.uuid)).await;
     assert_eq!((refused.status, &refused.json["code"]), (503, &json!("temporary_reduced_capacity")));
     assert_eq!(refused.header("retry-after"), "5");
     drop(streams);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, META, META_TOKEN, TestStore, WAHA, World, message},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TestStore, WAHA, World, message},
     login_flow::on_both_stores,
     process::Process,
 };
@@ -21,20 +21,20 @@ on_both_stores! {
     an_authenticated_message_that_was_ignored_is_not_said_to_be_missing
 }
 
-async fn ask(daemon: &Daemon, question: &str) -> Answer {
+async fn ask(daemon: &Daemon, question: &str) -> ReceivedResponse {
     let answer = daemon.get(&format!("/api/otp/v2/{WAHA}/explain?q={question}")).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     answer
 }
 
 /// Asks, and checks that the answer contains at least `messages` messages: those answered before are in the log.
-async fn ask_after(daemon: &Daemon, question: &str, messages: usize) -> Answer {
+async fn ask_after(daemon: &Daemon, question: &str, messages: usize) -> ReceivedResponse {
     let answer = ask(daemon, question).await;
     assert!(answer.data("messages").as_array().unwrap().len() >= messages, "{}", answer.text);
     answer
 }
 
-fn sentence(answer: &Answer) -> &str {
+fn sentence(answer: &ReceivedResponse) -> &str {
     answer.data("sentence").as_str().unwrap()
 }
 

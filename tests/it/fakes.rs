@@ -1,4 +1,4 @@
-//! Fake servers on real sockets: an app that receives callbacks, and a gateway that sends messages.
+//! Servers on real sockets: an app that receives callbacks, and a gateway that sends messages.
 
 use std::{
     net::TcpListener,
@@ -52,13 +52,13 @@ struct State {
 }
 
 /// A server that records its requests and sends configurable responses.
-pub(crate) struct Fake {
+pub(crate) struct RecordingServer {
     state: Arc<State>,
     pub(crate) url: String,
     handle: ServerHandle,
 }
 
-impl Fake {
+impl RecordingServer {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -126,7 +126,7 @@ impl Fake {
     }
 }
 
-impl Drop for Fake {
+impl Drop for RecordingServer {
     fn drop(&mut self) {
         drop(self.handle.stop(false));
     }

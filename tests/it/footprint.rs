@@ -71,7 +71,7 @@ async fn a_login_takes_no_more_than_the_quota_counts() {
 #[ignore = "a measurement"]
 async fn bytes_of_redis_for_each_link() {
     let mut world = World::new(TestStore::redis());
-    world.extra = "[instance.limits]\nmint_per_second = 10000\nmint_burst = 100000".to_owned();
+    world.instance_lines = "[instance.limits]\nmint_per_second = 10000\nmint_burst = 100000".to_owned();
     let TestStore::Redis(server) = &world.test_store else { unreachable!() };
     let mut connection = server.connection();
     let used = |connection: &mut redis::Connection| {

@@ -20,9 +20,9 @@ const LINKS: usize = 60;
 const BALLAST: u64 = 6 << 20;
 
 /// A disk of its own, in memory.
-struct Disk(tempfile::TempDir);
+struct SmallFilesystem(tempfile::TempDir);
 
-impl Disk {
+impl SmallFilesystem {
     /// `None` without the permission to mount.
     fn mount(mebibytes: u64) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
@@ -42,7 +42,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for SmallFilesystem {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
     }
@@ -54,13 +54,13 @@ fn length(path: &Path) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_up_lets_old_codes_finish() {
-    let Some(disk) = Disk::mount(24) else {
+    let Some(disk) = SmallFilesystem::mount(24) else {
         println!("SKIPPED: cannot mount a tmpfs; run it as root");
         return;
     };
     let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"embedded:{}\"", disk.path("data").display()));
-    world.extra = "[instance.limits]\nreplies_per_second = 1000\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 1000\n".to_owned();
     let process = Process::start(&world).await;
     let ballast = disk.path("data/ballast");
     assert_eq!(length(&ballast), BALLAST);
@@ -73,7 +73,7 @@ async fn a_disk_that_fills_up_lets_old_codes_finish() {
     until("new work is refused", async || process.mint(json!({})).await.is_none()).await;
     until("status says why", async || {
         let status: Value = process.operator("/status").await.json;
-        status["store"]["refusing"]["cause"] == "full" && status["store"]["last_refusal"]["cause"] == "full"
+        status["store"]["refusing"]["cause"] == "full" && status["store"]["last_error"]["cause"] == "full"
     })
     .await;
     assert!(!ballast.exists());
@@ -95,7 +95,7 @@ async fn a_disk_that_fills_up_lets_old_codes_finish() {
 /// A process that starts on a full disk refuses new work, and finishes pending work.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_starts_on_a_full_disk_finishes_pending_work() {
-    let Some(disk) = Disk::mount(24) else {
+    let Some(disk) = SmallFilesystem::mount(24) else {
         println!("SKIPPED: cannot mount a tmpfs; run it as root");
         return;
     };

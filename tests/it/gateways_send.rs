@@ -40,9 +40,9 @@ fn header<'a>(request: &'a Request<Vec<u8>>, name: &str) -> &'a str {
 }
 
 /// Kind, chat, URL, a header, body.
-type Wanted = (&'static str, &'static str, &'static str, (&'static str, &'static str), Value);
+type ExpectedRequest = (&'static str, &'static str, &'static str, (&'static str, &'static str), Value);
 
-fn requests() -> Vec<Wanted> {
+fn requests() -> Vec<ExpectedRequest> {
     let waha = |chat| json!({ "session": "a b", "chatId": chat, "text": TEXT, "linkPreview": false });
     let evolution = |number| json!({ "number": number, "text": TEXT, "linkPreview": false });
     let wpp = |phone, is_lid| json!({ "phone": phone, "isGroup": false, "isNewsletter": false, "isLid": is_lid, "message": TEXT });
@@ -253,15 +253,15 @@ fn the_phone_of_a_lid_is_looked_up() {
             let response = Response::builder().status(status).body(body.to_string().into_bytes()).unwrap();
             gateway.parse_lid_lookup(&response)
         };
-        assert_eq!(respond(200, &answer), LidLookup::Phone("447700900123".parse().unwrap()), "{kind}");
-        assert_eq!(respond(200, &unknown), LidLookup::NotYetKnown, "{kind}");
-        assert_eq!(respond(200, &hidden), LidLookup::Unavailable, "{kind}");
+        assert_eq!(respond(200, &answer), LidLookup::Resolved("447700900123".parse().unwrap()), "{kind}");
+        assert_eq!(respond(200, &unknown), LidLookup::Pending, "{kind}");
+        assert_eq!(respond(200, &hidden), LidLookup::NotResolvable, "{kind}");
         for status in [401, 403, 404, 422, 429, 500, 503] {
             assert_eq!(respond(status, &answer), LidLookup::Failed, "{kind}");
         }
         assert_eq!(respond(200, &json!("a page of a proxy")), LidLookup::Failed, "{kind}");
         let older = json!({ "statusCode": 404, "message": "Cannot GET /api/default/lids/1", "error": "Not Found" });
-        assert_eq!(respond(404, &older) == LidLookup::Unavailable, kind == "waha");
+        assert_eq!(respond(404, &older) == LidLookup::NotResolvable, kind == "waha");
     }
     for kind in ["evolution", "gowa", "wuzapi", "green-api", "whapi"] {
         assert!(build(settings(kind)).lid_lookup(LID).is_none(), "{kind}");

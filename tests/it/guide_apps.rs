@@ -20,9 +20,9 @@ use crate::{
 const LOG_IN: &str = include_str!("../../templates/docs/guides/log-in.md");
 const README: &str = include_str!("../../README.md");
 
-struct App(Child);
+struct ExampleApp(Child);
 
-impl Drop for App {
+impl Drop for ExampleApp {
     fn drop(&mut self) {
         // Servers that reload have children in the same group.
         let _ = Command::new("kill").args(["--", &format!("-{}", self.0.id())]).status();
@@ -95,11 +95,11 @@ fn command(framework: &str, directory: &Path, file: &Path, port: u16) -> Command
 
 /// A visitor's browser at the app.
 #[derive(Default)]
-struct Visitor {
+struct CookieClient {
     cookies: Vec<(String, String)>,
 }
 
-impl Visitor {
+impl CookieClient {
     /// The status, the `Location` and the body.
     async fn get(&mut self, url: &str) -> (u16, String, String) {
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -136,7 +136,7 @@ async fn until_it_answers(app: &str) {
 }
 
 /// From the app's button to the redirect with the token.
-async fn sign_in(world: &World, daemon: &Daemon, app: &str, visitor: &mut Visitor) -> String {
+async fn sign_in(world: &World, daemon: &Daemon, app: &str, visitor: &mut CookieClient) -> String {
     let (status, start, body) = visitor.get(&format!("{app}/login")).await;
     assert!((302..=307).contains(&status), "{status} {body}");
     let page = url::Url::parse(&start).unwrap().path().to_owned();
@@ -176,16 +176,16 @@ async fn every_app_signs_a_person_in_and_no_other_browser() {
             .env("PORT", port.to_string())
             .stdout(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let running = App(command.spawn().unwrap());
+        let running = ExampleApp(command.spawn().unwrap());
         until_it_answers(&app).await;
 
-        let mut visitor = Visitor::default();
+        let mut visitor = CookieClient::default();
         let (_, _, home) = visitor.get(&app).await;
         assert!(home.contains("Sign in with WhatsApp"), "{framework}: {home}");
         let landing = sign_in(&world, &daemon, &app, &mut visitor).await;
         assert!(landing.starts_with(&format!("{app}/in?")), "{framework}: {landing}");
         // Another browser, which got hold of the redirect: it is refused, and the token is not used up.
-        let (status, _, body) = Visitor::default().get(&landing).await;
+        let (status, _, body) = CookieClient::default().get(&landing).await;
         assert!(status == 403 || status == 422, "{framework}: {status} {body}");
         let (status, location, body) = visitor.get(&landing).await;
         assert!((302..=303).contains(&status) && location.ends_with('/'), "{framework}: {status} {location} {body}");

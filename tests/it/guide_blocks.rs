@@ -12,12 +12,12 @@ use serde_json::Value;
 use crate::{daemon::client, dev::Dev, wait::TIMEOUT};
 
 /// A fenced block of a Markdown file, without its indentation.
-pub(crate) struct Block {
+pub(crate) struct GuideBlock {
     info: String,
     pub(crate) code: String,
 }
 
-impl Block {
+impl GuideBlock {
     pub(crate) fn language(&self) -> &str {
         self.info.split(' ').next().unwrap()
     }
@@ -28,14 +28,14 @@ impl Block {
     }
 }
 
-pub(crate) fn blocks(markdown: &str) -> Vec<Block> {
-    let mut found: Vec<Block> = Vec::new();
+pub(crate) fn blocks(markdown: &str) -> Vec<GuideBlock> {
+    let mut found: Vec<GuideBlock> = Vec::new();
     let mut inside: Option<usize> = None;
     for line in markdown.lines() {
         let indent = line.len() - line.trim_start().len();
         match (inside, line.trim_start().strip_prefix("```")) {
             (None, Some(info)) => {
-                found.push(Block { info: info.to_owned(), code: String::new() });
+                found.push(GuideBlock { info: info.to_owned(), code: String::new() });
                 inside = Some(indent);
             }
             (Some(_), Some(_)) => inside = None,

@@ -9,11 +9,11 @@ use countersign::http::{guides::GUIDES, problem::Code};
 
 use crate::{
     contract::{get_bytes, get_large},
-    daemon::{Answer, Daemon, TestStore, WAHA, World},
+    daemon::{Daemon, ReceivedResponse, TestStore, WAHA, World},
 };
 
 /// Fetches a page of any size; the usual client stops before the end of the API reference.
-fn page(daemon: &Daemon, path: &str) -> Answer {
+fn page(daemon: &Daemon, path: &str) -> ReceivedResponse {
     get_large(&url::Url::parse(&format!("{}{path}", daemon.base)).unwrap(), &[])
 }
 

@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_in_a_header_is_compared_before_the_body_is_read() {
     let mut world = World::new(TestStore::directory());
-    world.more = InstanceBlock {
+    world.more_instances = InstanceBlock {
         id: GREEN_API,
         name: "Green",
         number: "+447700900997",
@@ -52,7 +52,7 @@ async fn a_secret_in_a_header_is_compared_before_the_body_is_read() {
 async fn stalled_bodies_do_not_hold_up_a_genuine_one() {
     many_files();
     let mut world = World::new(TestStore::directory());
-    world.top = "limits.unauthenticated_mib = 12".to_owned();
+    world.top_level_lines = "limits.unauthenticated_mib = 12".to_owned();
     let process = Process::start(&world).await;
     let minted = process.mint(json!({})).await.unwrap();
     let mut stalled = Vec::new();
@@ -82,7 +82,7 @@ async fn stalled_bodies_do_not_hold_up_a_genuine_one() {
 async fn other_clients_do_not_evict_streams() {
     many_files();
     let mut world = World::new(TestStore::directory());
-    world.top = "limits.unauthenticated_mib = 1".to_owned();
+    world.top_level_lines = "limits.unauthenticated_mib = 1".to_owned();
     let process = Process::start(&world).await;
     let mut streams = Vec::new();
     let mut refused = 0;

@@ -125,7 +125,7 @@ async fn send_request(stream: &mut TcpStream) {
 async fn slow_clients_are_disconnected() {
     many_files();
     let mut world = World::new(TestStore::directory());
-    world.top = "[limits]\npages_per_minute = 0\nwrong_tokens_per_minute = 0\n".to_owned();
+    world.top_level_lines = "[limits]\npages_per_minute = 0\nwrong_tokens_per_minute = 0\n".to_owned();
     let process = Process::start(&world).await;
     let address = address(&process);
     for _ in 0..20 {

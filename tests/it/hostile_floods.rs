@@ -30,7 +30,7 @@ const MIB: usize = 1 << 20;
 async fn large_unauthenticated_bodies_stay_within_the_budget() {
     many_files();
     let mut world = World::new(TestStore::directory());
-    world.top = "limits.unauthenticated_mib = 48".to_owned();
+    world.top_level_lines = "limits.unauthenticated_mib = 48".to_owned();
     let process = Process::start(&world).await;
     let minted = process.mint(json!({})).await.unwrap();
     let (address, peak, start) = (address(&process), process.peak_rss_kib(), Instant::now());

@@ -27,7 +27,7 @@ use crate::{
 
 /// How a receiver behaves: it sends `first`, then `more` again and again.
 #[derive(Clone, Copy)]
-struct Behavior {
+struct ReceiverBehavior {
     name: &'static str,
     first: &'static str,
     more: &'static str,
@@ -53,11 +53,11 @@ const fn behavior(
     more: &'static str,
     pause: Duration,
     outcome: Result<u16, Cause>,
-) -> Behavior {
-    Behavior { name, first, more, pause, outcome }
+) -> ReceiverBehavior {
+    ReceiverBehavior { name, first, more, pause, outcome }
 }
 
-const BEHAVIORS: &[Behavior] = &[
+const BEHAVIORS: &[ReceiverBehavior] = &[
     behavior("hangs after accept", "", "", NEVER, TIMEOUT),
     behavior("hangs in the head", "HTTP/1.1 200 OK\r\nx: ", "", NEVER, TIMEOUT),
     behavior("hangs after the head", SIZED, "", NEVER, TIMEOUT),
@@ -90,7 +90,7 @@ const BEHAVIORS: &[Behavior] = &[
 ];
 
 /// The client reads these for itself: they end with the attempt, however many there were.
-const INTERIM: &[Behavior] = &[
+const INTERIM: &[ReceiverBehavior] = &[
     behavior("endless 1xx", "", "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", FAST, TIMEOUT),
     behavior("endless 100", "", "HTTP/1.1 100 Continue\r\n\r\n", FAST, TIMEOUT),
 ];
@@ -102,7 +102,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn start(way: Behavior) -> Self {
+    async fn start(way: ReceiverBehavior) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, taken) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
         let most = Arc::clone(&taken);
@@ -115,7 +115,7 @@ impl Receiver {
     }
 }
 
-async fn serve(mut stream: TcpStream, way: Behavior, most: Arc<AtomicUsize>) {
+async fn serve(mut stream: TcpStream, way: ReceiverBehavior, most: Arc<AtomicUsize>) {
     let mut request = [0; 16 * 1024];
     let _ = stream.read(&mut request).await;
     let more = if way.more == MUCH { "y".repeat(32 << 10) } else { way.more.to_owned() };

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    daemon::{Answer, TOKEN, TestStore, WAHA, WAHA_KEY, World},
+    daemon::{ReceivedResponse, TOKEN, TestStore, WAHA, WAHA_KEY, World},
     hostile_clients::{address, many_files, slowest_legitimate_request},
     process::Process,
     wait::TIMEOUT,
@@ -111,7 +111,7 @@ async fn ambiguous_requests_are_rejected_once() {
     process.terminate();
 }
 
-async fn mint(process: &Process, body: String) -> Answer {
+async fn mint(process: &Process, body: String) -> ReceivedResponse {
     let request = http::Request::post(format!("{}/api/otp/v2/{WAHA}/generate-link", process.base))
         .header("authorization", format!("Bearer {TOKEN}"))
         .header("content-type", "application/json")

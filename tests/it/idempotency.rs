@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::{CHAT, code, events, wrong},
-    daemon::{Answer, Daemon, TestStore, WAHA, World},
+    daemon::{Daemon, ReceivedResponse, TestStore, WAHA, World},
     login_flow::{form_field, link_in, on_both_stores, tap},
 };
 
@@ -31,7 +31,7 @@ async fn token(world: &World, daemon: &Daemon, message: &str, body: Value) -> St
     location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned()
 }
 
-async fn redeem(daemon: &Daemon, body: Value, key: Option<&str>) -> Answer {
+async fn redeem(daemon: &Daemon, body: Value, key: Option<&str>) -> ReceivedResponse {
     let headers: Vec<(&str, &str)> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
     daemon.post_with(&format!("/api/otp/v2/{WAHA}/redeem"), body, &headers).await
 }
@@ -74,7 +74,7 @@ async fn a_repeated_redeem_with_the_same_key_gets_the_same_answer(test_store: Te
     daemon.finish().await;
 }
 
-async fn validate(daemon: &Daemon, typed: &str, key: &str) -> Answer {
+async fn validate(daemon: &Daemon, typed: &str, key: &str) -> ReceivedResponse {
     let body = json!({"chatId": CHAT, "code": typed});
     daemon.post_with(&format!("/api/otp/v2/{WAHA}/validate-code"), body, &[("idempotency-key", key)]).await
 }
@@ -95,7 +95,7 @@ async fn a_repeated_validation_with_the_same_key_gets_the_same_answer(test_store
 
 async fn a_wrong_code_is_counted_once_per_key(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nwrong_codes_per_chat_15m = 5".to_owned();
+    world.instance_lines = "[instance.limits]\nwrong_codes_per_chat_15m = 5".to_owned();
     let daemon = world.start().await;
     let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     let guess = wrong(&right);

@@ -77,10 +77,10 @@ async fn a_logged_out_gateway_and_a_wrong_secret_are_shown() {
 async fn each_failing_receiver_is_shown_with_its_cause() {
     let mut world = World::new(TestStore::directory());
     // Here names do not resolve, and no certificate is trusted.
-    world.extra = "[instance.limits]\nreplies_per_second = 100\n".to_owned();
-    let broken = crate::fakes::Fake::start();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 100\n".to_owned();
+    let broken = crate::fakes::RecordingServer::start();
     broken.fail(500, u64::MAX);
-    let moved = crate::fakes::Fake::start();
+    let moved = crate::fakes::RecordingServer::start();
     moved.fail(404, u64::MAX);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let (hangs, refuses) = (silent.local_addr().unwrap().to_string(), format!("127.0.0.1:{}", free_port()));
@@ -286,7 +286,7 @@ async fn a_thousand_tenants_fit_into_a_small_scrape_and_one_screen() {
             gateway: "kind = \"waha\"\nurl = \"http://127.0.0.1:1\"\napi_key = \"waha-api-key-0123456789\"\n\
                       webhook_secret = \"waha-hmac-key-0123456789abcdef\"",
         };
-        write!(world.more, "{block}").unwrap();
+        write!(world.more_instances, "{block}").unwrap();
     }
     let text = world.config("127.0.0.1:PORT", "127.0.0.1:OPERATOR");
     let text = text.replace("level = \"trace\"", "level = \"warn\"");

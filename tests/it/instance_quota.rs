@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, META, META_TOKEN, TestStore, World},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TestStore, World},
     login_flow::on_both_stores,
     redis_server,
     wait::until,
@@ -17,19 +17,19 @@ on_both_stores! {
     pending_jobs_per_instance_are_limited
 }
 
-async fn mint_as_other(daemon: &Daemon) -> Answer {
+async fn mint_as_other(daemon: &Daemon) -> ReceivedResponse {
     let bearer = format!("Bearer {META_TOKEN}");
     daemon.post_with(&format!("/api/otp/v2/{META}/generate-link"), json!({}), &[("authorization", &bearer)]).await
 }
 
-fn assert_full(answer: &Answer) {
+fn assert_full(answer: &ReceivedResponse) {
     assert_eq!((answer.status, &answer.json["code"]), (429, &json!("instance_full")), "{}", answer.text);
     assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
 }
 
 async fn records_per_instance_are_limited(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "retention = \"1h\"\nerase_after = \"1h\"\n[instance.limits]\nrecords = 5\n".to_owned();
+    world.instance_lines = "retention = \"1h\"\nerase_after = \"1h\"\n[instance.limits]\nrecords = 5\n".to_owned();
     let daemon = world.start().await;
     let link = daemon.create_link(json!({})).await;
     for _ in 1..5 {
@@ -43,7 +43,7 @@ async fn records_per_instance_are_limited(test_store: TestStore) {
     let status = daemon.send(http::Request::get(format!("{}/status", daemon.operator)).body(Vec::new()).unwrap()).await;
     let gateways = status.json["gateways"].as_array().unwrap();
     let harbour = gateways.iter().find(|one| one["name"] == "Harbour").unwrap();
-    assert_eq!(harbour["room_used"], json!(1.0));
+    assert_eq!(harbour["quota_used"], json!(1.0));
     let metrics =
         daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
     assert!(metrics.text.contains("countersign_limited_total{limit=\"records\"} 3\n"), "{}", metrics.text);
@@ -64,7 +64,7 @@ async fn pending_jobs(daemon: &Daemon, name: &str) -> u64 {
 /// Its receiver takes nothing, and people go on to log in.
 async fn pending_jobs_per_instance_are_limited(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\npending_jobs = 5\n".to_owned();
+    world.instance_lines = "[instance.limits]\npending_jobs = 5\n".to_owned();
     let daemon = world.start().await;
     let links = join_all((0..6).map(|_| daemon.create_link(json!({})))).await;
     world.receiver.fail(503, u64::MAX);

@@ -15,7 +15,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Daemon, Link, TestStore, WAHA, World},
+    daemon::{CreatedLink, Daemon, TestStore, WAHA, World},
     fakes::ReceivedRequest,
     login_flow::on_both_stores,
     wait::until,
@@ -32,7 +32,7 @@ async fn verified(daemon: &Daemon, person: usize, body: serde_json::Value) {
     send_link_message(daemon, person, &link).await;
 }
 
-async fn send_link_message(daemon: &Daemon, person: usize, link: &Link) {
+async fn send_link_message(daemon: &Daemon, person: usize, link: &CreatedLink) {
     let answer = daemon.send_message(&format!("4477009{person:05}"), &format!("M{person}"), &link.text).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
@@ -62,7 +62,7 @@ async fn hanging_receivers_do_not_delay_others(test_store: TestStore) {
 
 async fn replies_above_the_rate_are_sent_oldest_first_and_delay_no_callback(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nreplies_per_second = 1\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 1\n".to_owned();
     let daemon = world.start().await;
     let people = 12;
     let mut links = Vec::new();
@@ -100,7 +100,7 @@ async fn replies_above_the_rate_are_sent_oldest_first_and_delay_no_callback(test
 
 async fn a_failing_number_keeps_its_attempts_for_later(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
     let daemon = world.start().await;
     world.gateway.fail(503, u64::MAX);
     for person in 0..30 {
@@ -138,7 +138,7 @@ async fn a_job_whose_leases_always_expire_is_given_up() {
         Change { partition, records: Vec::new(), answers: None, jobs: vec![job], valid_until: None, finishing: true };
     let _ = store.commit(&change).await.unwrap();
     for lapsed in 0..8 {
-        let request = LeaseRequest { partition, lane: lane.clone(), limit: 1, busy: [].into() };
+        let request = LeaseRequest { partition, lane: lane.clone(), limit: 1, busy_groups: [].into() };
         store.due().await.unwrap();
         let granted = store.lease(&[request]).await.unwrap().remove(0);
         assert_eq!(granted.jobs[0].expired_leases, lapsed);

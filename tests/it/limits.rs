@@ -9,7 +9,8 @@ use sfv::{BareItem, GenericBareItem, List, ListEntry, Parser};
 use crate::{
     codes::{CHAT, code, request, validate, wrong},
     daemon::{
-        API_KEY, Answer, CALLBACK_SECRET, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, WAHA_KEY, World, message,
+        API_KEY, CALLBACK_SECRET, Daemon, META, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, WAHA_KEY, World,
+        message,
     },
     login_flow::on_both_stores,
     process::Process,
@@ -55,7 +56,7 @@ fn items(field: &str) -> Vec<(String, Vec<(String, i64)>)> {
 }
 
 /// What an answer says about limits, read as structured fields.
-pub(crate) fn limit_headers(answer: &Answer) -> Vec<LimitHeaders> {
+pub(crate) fn limit_headers(answer: &ReceivedResponse) -> Vec<LimitHeaders> {
     let (policies, lefts) = (items(answer.header("ratelimit-policy")), items(answer.header("ratelimit")));
     assert_eq!(policies.len(), lefts.len());
     let both = policies.into_iter().zip(lefts);
@@ -68,13 +69,13 @@ pub(crate) fn limit_headers(answer: &Answer) -> Vec<LimitHeaders> {
     .collect()
 }
 
-pub(crate) fn limit_header(answer: &Answer, name: &str) -> LimitHeaders {
+pub(crate) fn limit_header(answer: &ReceivedResponse, name: &str) -> LimitHeaders {
     let all = limit_headers(answer);
     all.iter().find(|header| header.name == name).unwrap_or_else(|| panic!("no {name} in {all:?}")).clone()
 }
 
 /// A refusal by one limit that is honest about it.
-pub(crate) fn assert_limited(answer: &Answer, name: &str) {
+pub(crate) fn assert_limited(answer: &ReceivedResponse, name: &str) {
     assert_eq!((answer.status, &answer.json["code"]), (429, &json!("rate_limited")), "{}", answer.text);
     let header = limit_header(answer, name);
     let wait: i64 = answer.header("retry-after").parse().unwrap();
@@ -84,7 +85,7 @@ pub(crate) fn assert_limited(answer: &Answer, name: &str) {
 fn with_third(world: &mut World, limits: &str) {
     let tokens = TOKENS.map(countersign::config::credentials::token_digest);
     let (gateway, receiver) = (&world.gateway.url, &world.receiver.url);
-    world.more = format!(
+    world.more_instances = format!(
         r#"
 [[instance]]
 id = "{THIRD}"
@@ -107,7 +108,7 @@ webhook_secret = "{WAHA_KEY}"
     );
 }
 
-async fn mint_as(daemon: &Daemon, instance: &str, token: &str, body: Value) -> Answer {
+async fn mint_as(daemon: &Daemon, instance: &str, token: &str, body: Value) -> ReceivedResponse {
     let bearer = format!("Bearer {token}");
     daemon.post_with(&format!("/api/otp/v2/{instance}/generate-link"), body, &[("authorization", &bearer)]).await
 }
@@ -141,7 +142,7 @@ async fn each_token_has_its_own_limit(test_store: TestStore) {
 }
 
 /// Asks until it is refused; on a slow machine a unit comes back now and then.
-async fn exhausted(daemon: &Daemon, instance: &str, token: &str) -> Answer {
+async fn exhausted(daemon: &Daemon, instance: &str, token: &str) -> ReceivedResponse {
     for _ in 0..50 {
         let answers = join_all((0..20).map(|_| mint_as(daemon, instance, token, json!({})))).await;
         if let Some(refused) = answers.into_iter().find(|answer| answer.status == 429) {
@@ -173,7 +174,7 @@ async fn an_instance_has_one_limit_for_all_its_tokens(test_store: TestStore) {
 
 async fn links_per_chat_are_limited(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra =
+    world.instance_lines =
         "[instance.limits]\nlinks_per_chat_10m = 2\nmint_per_second = 0\ninstance_mint_per_second = 0".to_owned();
     let daemon = world.start().await;
     let first = daemon.mint(json!({"chatId": CHAT})).await;
@@ -204,7 +205,7 @@ async fn links_per_chat_are_limited(test_store: TestStore) {
 
 async fn codes_per_chat_are_limited(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\ncodes_per_chat_10m = 3\nmint_per_second = 0\ninstance_mint_per_second = 0\ncodes_per_country_10m = 0\n\
+    world.instance_lines = "[instance.limits]\ncodes_per_chat_10m = 3\nmint_per_second = 0\ninstance_mint_per_second = 0\ncodes_per_country_10m = 0\n\
                    codes_per_prefix_10m = 0"
         .to_owned();
     let daemon = world.start().await;
@@ -226,7 +227,8 @@ async fn codes_per_chat_are_limited(test_store: TestStore) {
 
 async fn validation_has_its_own_limit(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 40\nwrong_codes_per_chat_15m = 3".to_owned();
+    world.instance_lines =
+        "[instance.limits]\nmint_per_second = 1\nmint_burst = 40\nwrong_codes_per_chat_15m = 3".to_owned();
     let daemon = world.start().await;
     let (_, right) = code(&daemon, json!({"chatId": CHAT})).await;
     let missed = validate(&daemon, CHAT, &wrong(&right)).await;
@@ -238,7 +240,7 @@ async fn validation_has_its_own_limit(test_store: TestStore) {
     let locked = validate(&daemon, CHAT, &right).await;
     assert_limited(&locked, "wrong_codes");
     assert_eq!(limit_header(&locked, "wrong_codes").quota, 3);
-    let answers: Vec<Answer> =
+    let answers: Vec<ReceivedResponse> =
         stream::iter(0..300).map(|_| validate(&daemon, "447700900124", "000000")).buffer_unordered(50).collect().await;
     let refused = answers.iter().find(|answer| answer.status == 429).expect("the token's budget ends");
     assert_limited(refused, "validate");
@@ -248,7 +250,7 @@ async fn validation_has_its_own_limit(test_store: TestStore) {
 
 async fn only_unknown_codes_count_as_guesses(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nguesses_per_10m = 2".to_owned();
+    world.instance_lines = "[instance.limits]\nguesses_per_10m = 2".to_owned();
     let daemon = world.start().await;
     let (link, next, last) =
         (daemon.create_link(json!({})).await, daemon.create_link(json!({})).await, daemon.create_link(json!({})).await);
@@ -270,13 +272,14 @@ async fn only_unknown_codes_count_as_guesses(test_store: TestStore) {
 
 async fn disabled_limits_have_no_effect(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.top = "[limits]\npages_per_minute = 0\ntaps_per_minute = 0\nwrong_tokens_per_minute = 0\n".to_owned();
-    world.extra = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\nlinks_per_chat_10m = 0\ncodes_per_chat_10m = 0\n\
+    world.top_level_lines =
+        "[limits]\npages_per_minute = 0\ntaps_per_minute = 0\nwrong_tokens_per_minute = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\nlinks_per_chat_10m = 0\ncodes_per_chat_10m = 0\n\
         wrong_codes_per_chat_15m = 0\nguesses_per_10m = 0\nfailure_replies_per_10m = 0\n\
         success_replies_per_10m = 0\ncodes_per_client_ip_10m = 0\ncodes_per_country_10m = 0\ncodes_per_prefix_10m = 0"
         .to_owned();
     let daemon = world.start().await;
-    let quiet = |answer: &Answer| {
+    let quiet = |answer: &ReceivedResponse| {
         let header = ["ratelimit", "ratelimit-policy", "retry-after"].map(|name| answer.headers.contains_key(name));
         assert_eq!(header, [false; 3]);
     };
@@ -312,7 +315,7 @@ async fn disabled_limits_have_no_effect(test_store: TestStore) {
 
 async fn a_repeated_request_is_not_limited(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nlinks_per_chat_10m = 1".to_owned();
+    world.instance_lines = "[instance.limits]\nlinks_per_chat_10m = 1".to_owned();
     let daemon = world.start().await;
     let ask = async |key: &'static str| {
         let path = format!("/api/otp/v2/{WAHA}/generate-link");
@@ -340,10 +343,11 @@ async fn a_repeated_request_is_not_limited(test_store: TestStore) {
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_share_every_limit() {
     let mut world = World::new(TestStore::redis());
-    world.top = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
-    world.extra = "[instance.limits]\nlinks_per_chat_10m = 5\ncodes_per_chat_10m = 4\nguesses_per_10m = 2".to_owned();
+    world.top_level_lines = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
+    world.instance_lines =
+        "[instance.limits]\nlinks_per_chat_10m = 5\ncodes_per_chat_10m = 4\nguesses_per_10m = 2".to_owned();
     let replicas = [Process::start(&world).await, Process::start(&world).await];
-    let ask = async |index: usize, path: &str, token: &str, body: Option<Value>| -> Answer {
+    let ask = async |index: usize, path: &str, token: &str, body: Option<Value>| -> ReceivedResponse {
         let replica = &replicas[index % 2];
         let request = http::Request::builder()
             .method(if body.is_some() { "POST" } else { "GET" })

@@ -14,7 +14,7 @@ use http::Request;
 use serde_json::json;
 
 use crate::{
-    daemon::{Answer, Daemon, META, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, META, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     limits::{assert_limited, limit_header, limit_headers},
     login_flow::on_both_stores,
     process::Process,
@@ -33,7 +33,7 @@ on_both_stores! {
 
 const PROXIED: &str = "trusted_proxies = [\"127.0.0.0/8\"]\n";
 
-async fn ask(daemon: &Daemon, method: &str, path: &str, from: &str, headers: &[(&str, &str)]) -> Answer {
+async fn ask(daemon: &Daemon, method: &str, path: &str, from: &str, headers: &[(&str, &str)]) -> ReceivedResponse {
     let mut request = Request::builder().method(method).uri(format!("{}{path}", daemon.base));
     request = request.header("x-forwarded-for", from);
     if method == "POST" {
@@ -52,7 +52,7 @@ async fn start_page(daemon: &Daemon) -> String {
 
 async fn every_public_page_is_limited_by_address(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.top = format!("{PROXIED}[limits]\npages_per_minute = 1\n");
+    world.top_level_lines = format!("{PROXIED}[limits]\npages_per_minute = 1\n");
     let daemon = world.start().await;
     let start = start_page(&daemon).await;
     let looked_at = |access: Access| {
@@ -103,7 +103,7 @@ async fn every_public_page_is_limited_by_address(test_store: TestStore) {
 
 async fn taps_and_page_views_have_separate_limits(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.top = format!("{PROXIED}[limits]\npages_per_minute = 40\ntaps_per_minute = 2\n");
+    world.top_level_lines = format!("{PROXIED}[limits]\npages_per_minute = 40\ntaps_per_minute = 2\n");
     let daemon = world.start().await;
     let start = start_page(&daemon).await;
     let taps = [start.clone(), format!("{start}/code")];
@@ -127,7 +127,7 @@ async fn taps_and_page_views_have_separate_limits(test_store: TestStore) {
 /// links.
 async fn many_users_behind_one_address_are_not_limited(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.top = PROXIED.to_owned();
+    world.top_level_lines = PROXIED.to_owned();
     let daemon = world.start().await;
     let looked = || {
         let text = daemon.service.metrics.render();
@@ -171,7 +171,7 @@ async fn many_users_behind_one_address_are_not_limited(test_store: TestStore) {
 
 async fn wrong_tokens_are_counted_by_address(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.top = format!("{PROXIED}[limits]\nwrong_tokens_per_minute = 2\n");
+    world.top_level_lines = format!("{PROXIED}[limits]\nwrong_tokens_per_minute = 2\n");
     let daemon = world.start().await;
     let uuid = daemon.create_link(json!({})).await.uuid;
     let list = format!("/api/otp/v2/{WAHA}/requests");
@@ -196,7 +196,8 @@ async fn wrong_tokens_are_counted_by_address(test_store: TestStore) {
 
 async fn webhooks_are_never_limited_by_address(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.top = "[limits]\npages_per_minute = 1\ntaps_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
+    world.top_level_lines =
+        "[limits]\npages_per_minute = 1\ntaps_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
     let daemon = world.start().await;
     let link = daemon.create_link(json!({})).await;
     for path in ["/docs", "/docs"] {
@@ -220,7 +221,7 @@ async fn webhooks_are_never_limited_by_address(test_store: TestStore) {
 /// Refused addresses are cached, so that a flood causes few accesses to the store.
 async fn refused_addresses_are_cached(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.top = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
+    world.top_level_lines = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
     let daemon = world.start().await;
     let asked = async || {
         let text =
@@ -272,7 +273,7 @@ async fn an_unavailable_store_is_retried_occasionally() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_from_an_untrusted_peer_is_ignored() {
     let mut world = World::new(TestStore::directory());
-    world.top = "[limits]\npages_per_minute = 1\n".to_owned();
+    world.top_level_lines = "[limits]\npages_per_minute = 1\n".to_owned();
     let daemon = world.start().await;
     assert_eq!(ask(&daemon, "GET", "/docs", "203.0.113.1", &[]).await.status, 200);
     for index in 2..10 {
@@ -286,9 +287,9 @@ async fn a_header_from_an_untrusted_peer_is_ignored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_applies_limits_and_proxies() {
     let mut world = World::new(TestStore::directory());
-    world.top = "[limits]\npages_per_minute = 1\n".to_owned();
+    world.top_level_lines = "[limits]\npages_per_minute = 1\n".to_owned();
     let process = Process::start(&world).await;
-    let look = async |from: &str| -> Answer {
+    let look = async |from: &str| -> ReceivedResponse {
         let request = Request::get(format!("{}/docs", process.base)).header("x-forwarded-for", from);
         process.client.send(request.body(Vec::new()).unwrap()).await.unwrap().into()
     };

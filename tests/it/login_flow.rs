@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     browser::{dispute_in, reply},
-    daemon::{CALLBACK_SECRET, Daemon, Link, TestStore, WAHA, World},
+    daemon::{CALLBACK_SECRET, CreatedLink, Daemon, TestStore, WAHA, World},
 };
 
 macro_rules! on_both_stores {
@@ -41,7 +41,7 @@ pub(crate) fn link_in(reply: &str) -> String {
     reply[start..].split_whitespace().next().unwrap().to_owned()
 }
 
-pub(crate) async fn tap(daemon: &Daemon, path: &str, field: &str) -> crate::daemon::Answer {
+pub(crate) async fn tap(daemon: &Daemon, path: &str, field: &str) -> crate::daemon::ReceivedResponse {
     let request = http::Request::post(format!("{}{path}", daemon.base))
         .header("content-type", "application/x-www-form-urlencoded")
         .body(format!("form={field}").into_bytes())
@@ -154,7 +154,7 @@ async fn a_login_over_whatsapp_is_verified_completed_and_redeemed(test_store: Te
     daemon.finish().await;
 }
 
-async fn verified(world: &World, daemon: &Daemon, body: serde_json::Value) -> (Link, String) {
+async fn verified(world: &World, daemon: &Daemon, body: serde_json::Value) -> (CreatedLink, String) {
     let link = daemon.create_link(body).await;
     assert_eq!(daemon.send_message("447700900123", "M1", &link.text).await.status, 200);
     let reply = world.gateway.wait_for(1).await[0].json()["text"].as_str().unwrap().to_owned();

@@ -65,7 +65,7 @@ async fn mint_as(daemon: &Daemon, key: &str) -> String {
 
 async fn records_are_found_before_during_and_after_a_key_change(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "retention = \"1440h\"\n[instance.limits]\nlinks_per_chat_10m = 2\n".to_owned();
+    world.instance_lines = "retention = \"1440h\"\n[instance.limits]\nlinks_per_chat_10m = 2\n".to_owned();
     let daemon = world.start().await;
     let link = daemon.create_link(json!({"chatId": CHAT, "client_ref": "cart"})).await;
     assert_eq!(daemon.send_message("447700900123", "M1", &link.text).await.status, 200);
@@ -74,7 +74,7 @@ async fn records_are_found_before_during_and_after_a_key_change(test_store: Test
     daemon.finish().await;
     let replies = world.gateway.requests().len();
 
-    world.top = number(2);
+    world.top_level_lines = number(2);
     let daemon = world.start().await;
     assert_eq!(keys_of(&daemon).await["look_up"], 2);
     assert_eq!(daemon.send_message("447700900123", "M1", &link.text).await.status, 200);
@@ -124,7 +124,7 @@ async fn wrong_codes_and_locks_survive_a_key_change(test_store: TestStore) {
     miss(&daemon, &old.1, 2).await;
     daemon.finish().await;
 
-    world.top = number(2);
+    world.top_level_lines = number(2);
     let daemon = world.start().await;
     assert_eq!(validate(&daemon, CHAT, &wrong(&old.1)).await.json["attempts_remaining"], 2, "of five");
     let new = code(&daemon, json!({"chatId": CHAT})).await;
@@ -148,7 +148,7 @@ async fn wrong_codes_and_locks_survive_a_key_change(test_store: TestStore) {
 
 async fn a_key_change_waits_for_the_previous_one(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.top = number(3);
+    world.top_level_lines = number(3);
     let daemon = world.start().await;
     let keys = keys_of(&daemon).await;
     assert_eq!((&keys["look_up"], &keys["previous_until"]), (&json!(3), &Value::Null), "the first is no change");
@@ -174,14 +174,14 @@ async fn a_chat_can_be_erased_during_a_key_change(test_store: TestStore) {
     let link = daemon.create_link(json!({})).await;
     assert_eq!(daemon.send_message("447700900123", "M1", &link.text).await.status, 200);
     daemon.finish().await;
-    world.top = number(2);
+    world.top_level_lines = number(2);
     let daemon = world.start().await;
     let link = daemon.create_link(json!({"chatId": CHAT})).await;
     assert_eq!(daemon.send_message("447700900123", "M2", &link.text).await.status, 200);
     daemon.settle().await;
     let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
     let erased = daemon.service.erase(&daemon.service.background(), &instance, &CHAT.parse().unwrap()).await.unwrap();
-    assert_eq!((erased.requests, erased.traces), (2, 2), "{erased:?}");
+    assert_eq!((erased.requests, erased.messages), (2, 2), "{erased:?}");
     assert!(uuids(&daemon, "limit=10").await.is_empty());
     daemon.finish().await;
 }

@@ -25,7 +25,7 @@ const REPLICAS: usize = 3;
 const COOLDOWN: SignedDuration = SignedDuration::from_secs(90);
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum ModelStep {
     /// A person sends the message of this number, perhaps again.
     Message {
         by: usize,
@@ -64,18 +64,18 @@ enum Step {
     Days(u64),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = ModelStep> {
     let by = 0..REPLICAS;
     prop_oneof![
-        8 => (by.clone(), 0usize..6).prop_map(|(by, message)| Step::Message { by, message }),
-        5 => (by.clone(), 0usize..4).prop_map(|(by, key)| Step::Claim { by, key }),
-        4 => (by.clone(), 0usize..2).prop_map(|(by, chat)| Step::Code { by, chat }),
-        6 => (by.clone(), 0usize..2, any::<bool>()).prop_map(|(by, chat, right)| Step::Type { by, chat, right }),
-        6 => (by.clone(), 1usize..40).prop_map(|(by, steps)| Step::Look { by, steps }),
-        2 => by.clone().prop_map(|by| Step::Restart { by }),
-        3 => by.prop_map(|by| Step::Ask { by }),
-        3 => (0u64..3).prop_map(Step::Minutes),
-        3 => (1u64..34).prop_map(Step::Days),
+        8 => (by.clone(), 0usize..6).prop_map(|(by, message)| ModelStep::Message { by, message }),
+        5 => (by.clone(), 0usize..4).prop_map(|(by, key)| ModelStep::Claim { by, key }),
+        4 => (by.clone(), 0usize..2).prop_map(|(by, chat)| ModelStep::Code { by, chat }),
+        6 => (by.clone(), 0usize..2, any::<bool>()).prop_map(|(by, chat, right)| ModelStep::Type { by, chat, right }),
+        6 => (by.clone(), 1usize..40).prop_map(|(by, steps)| ModelStep::Look { by, steps }),
+        2 => by.clone().prop_map(|by| ModelStep::Restart { by }),
+        3 => by.prop_map(|by| ModelStep::Ask { by }),
+        3 => (0u64..3).prop_map(ModelStep::Minutes),
+        3 => (1u64..34).prop_map(ModelStep::Days),
     ]
 }
 
@@ -95,7 +95,7 @@ struct ChatModel {
     misses: Option<u32>,
 }
 
-struct Fleet {
+struct ReplicaSet {
     world: World,
     config: Config,
     replicas: Vec<Application>,
@@ -103,7 +103,7 @@ struct Fleet {
     model: Model,
 }
 
-impl Fleet {
+impl ReplicaSet {
     async fn start(world: World) -> Self {
         let text = world.config("127.0.0.1:0", "127.0.0.1:0");
         let config = config::load_text(&text, [], &[]).into_result();
@@ -127,13 +127,13 @@ impl Fleet {
         }
     }
 
-    async fn apply(&mut self, step: Step) {
+    async fn apply(&mut self, step: ModelStep) {
         match step {
-            Step::Message { by, message } => self.message(by, message).await,
-            Step::Claim { by, key } => self.claim(by, key).await,
-            Step::Code { by, chat } => self.code(by, chat).await,
-            Step::Type { by, chat, right } => self.type_code(by, chat, right).await,
-            Step::Look { by, steps } => {
+            ModelStep::Message { by, message } => self.message(by, message).await,
+            ModelStep::Claim { by, key } => self.claim(by, key).await,
+            ModelStep::Code { by, chat } => self.code(by, chat).await,
+            ModelStep::Type { by, chat, right } => self.type_code(by, chat, right).await,
+            ModelStep::Look { by, steps } => {
                 let ops = Ops::new(&self.replicas[by].service);
                 let mut looking = pin!(ops.observe());
                 let mut left = steps;
@@ -143,16 +143,16 @@ impl Fleet {
                 })
                 .await;
             }
-            Step::Restart { by } => self.replicas[by] = build(&self.config, &self.world.clock).await,
-            Step::Ask { by } => {
+            ModelStep::Restart { by } => self.replicas[by] = build(&self.config, &self.world.clock).await,
+            ModelStep::Ask { by } => {
                 self.asked += 1;
                 self.config.look_up_key_number = self.asked;
                 self.replicas[by].service.key_state.request_look_up_key(self.asked);
             }
             // Never exactly at an end of something.
-            Step::Minutes(minutes) => self.world.clock.advance(Duration::from_secs(minutes * 60 + 7)),
+            ModelStep::Minutes(minutes) => self.world.clock.advance(Duration::from_secs(minutes * 60 + 7)),
             // Each of them looks every few seconds.
-            Step::Days(days) => {
+            ModelStep::Days(days) => {
                 for _ in 0..days {
                     self.check_keys().await;
                     self.world.clock.advance(Duration::from_hours(24));
@@ -279,13 +279,13 @@ fn random_key_changes_lose_and_repeat_nothing() {
     let config =
         ProptestConfig { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() };
     let steps = prop::collection::vec(step(), 10..60);
-    let walk = |steps: Vec<Step>| {
+    let walk = |steps: Vec<ModelStep>| {
         runtime.block_on(async {
             let TestStore::Redis(server) = &test_store else { unreachable!() };
             let _: () = redis::cmd("FLUSHALL").query(&mut server.connection()).unwrap();
             let mut world = World::new(TestStore::Redis(server.clone()));
-            world.extra = "[instance.limits]\ncodes_per_chat_10m = 0\ncodes_per_country_10m = 0\ncodes_per_prefix_10m = 0\nsuccess_replies_per_10m = 0\n".to_owned();
-            let mut fleet = Fleet::start(world).await;
+            world.instance_lines = "[instance.limits]\ncodes_per_chat_10m = 0\ncodes_per_country_10m = 0\ncodes_per_prefix_10m = 0\nsuccess_replies_per_10m = 0\n".to_owned();
+            let mut fleet = ReplicaSet::start(world).await;
             for step in steps {
                 fleet.apply(step).await;
             }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use countersign::{
     clock::Clock,
     store::{
-        Archive as _, CommitOutcome, DeadReason, JobState, Jobs as _, LEASE_DURATION, Leased, Records as _, Settlement,
-        StoreError,
+        Archive as _, CommitOutcome, DeadReason, JobState, Jobs as _, LEASE_DURATION, LeasedJob, Records as _,
+        Settlement, StoreError,
         redis::{Durability, RedisStore},
     },
 };
@@ -82,7 +82,7 @@ async fn an_overwritten_write_of_unknown_outcome_is_not_reported_as_a_conflict()
     }
 }
 
-async fn lease(store: &RedisStore, timers: bool) -> Result<Vec<Leased>, StoreError> {
+async fn lease(store: &RedisStore, timers: bool) -> Result<Vec<LeasedJob>, StoreError> {
     Ok(store.lease(&[lease_request(timers)]).await?.remove(0).jobs)
 }
 
@@ -172,7 +172,7 @@ async fn a_settlement_whose_answer_was_lost_is_recognised() {
         assert_eq!(jobs.len(), 2);
         let done = jobs.pop().unwrap();
         let mut lost = 0;
-        let mut settle = async |job: &Leased, end: &Settlement| {
+        let mut settle = async |job: &LeasedJob, end: &Settlement| {
             proxy.lose_next_response();
             let settled = store.settle(job, end).await.unwrap();
             lost += 1;

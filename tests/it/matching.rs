@@ -51,7 +51,7 @@ fn replies(world: &World) -> Vec<String> {
 
 async fn only_one_of_many_senders_succeeds(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
     let (one, two) = match &world.test_store {
         // The embedded store is for one process.
         TestStore::Directory(_) => (world.start().await, None),
@@ -104,7 +104,7 @@ async fn a_redelivered_message_has_one_effect(test_store: TestStore) {
 
 async fn a_bound_link_accepts_only_its_chat(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nfailure_replies_per_10m = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nfailure_replies_per_10m = 0\n".to_owned();
     let daemon = world.start().await;
     let link = daemon
         .create_link(json!({"chatId": "+55 11987654321".replace(' ', ""), "message": {"failed": "not you"}}))
@@ -238,7 +238,7 @@ async fn a_hidden_number_gets_its_own_reply(test_store: TestStore) {
 
 async fn messages_without_a_code_get_no_reply_and_guessing_is_limited(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "reply_to_unknown = true\n[instance.limits]\nguesses_per_10m = 5\n".to_owned();
+    world.instance_lines = "reply_to_unknown = true\n[instance.limits]\nguesses_per_10m = 5\n".to_owned();
     let daemon = world.start().await;
     daemon.send_message("447700900199", "C0", "hello, is this the shop?").await;
     for guess in 0..8 {

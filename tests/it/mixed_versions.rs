@@ -10,7 +10,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Daemon, Link, TestStore, WAHA, World},
+    daemon::{CreatedLink, Daemon, TestStore, WAHA, World},
     login_flow::on_both_stores,
 };
 
@@ -23,11 +23,11 @@ const LOGINS: usize = 20;
 /// A field number far above those in use.
 const FIELD: u8 = 200;
 
-fn record_id(link: &Link) -> RecordId {
+fn record_id(link: &CreatedLink) -> RecordId {
     link.uuid.parse::<VerificationId>().unwrap().into()
 }
 
-async fn load(daemon: &Daemon, link: &Link) -> StoredRecord {
+async fn load(daemon: &Daemon, link: &CreatedLink) -> StoredRecord {
     daemon.service.store.load(record_id(link)).await.unwrap().unwrap()
 }
 
@@ -47,7 +47,7 @@ async fn write(daemon: &Daemon, stored: &StoredRecord, bytes: Vec<u8>) {
 }
 
 /// Adds a field with this value, as the next version does when it changes a record.
-async fn add_field(daemon: &Daemon, link: &Link, field: u8, value: &[u8]) {
+async fn add_field(daemon: &Daemon, link: &CreatedLink, field: u8, value: &[u8]) {
     let stored = load(daemon, link).await;
     let mut plain = open(daemon, &stored);
     plain.extend([&[field, u8::try_from(value.len()).unwrap()], value].concat());
@@ -56,7 +56,7 @@ async fn add_field(daemon: &Daemon, link: &Link, field: u8, value: &[u8]) {
 }
 
 /// Whether the record holds the field with this value.
-async fn has_field(daemon: &Daemon, link: &Link, field: u8, value: &[u8]) -> bool {
+async fn has_field(daemon: &Daemon, link: &CreatedLink, field: u8, value: &[u8]) -> bool {
     let plain = open(daemon, &load(daemon, link).await);
     let entry = [&[field, u8::try_from(value.len()).unwrap()], value].concat();
     plain.windows(entry.len()).any(|window| window == entry)
@@ -65,7 +65,7 @@ async fn has_field(daemon: &Daemon, link: &Link, field: u8, value: &[u8]) -> boo
 #[expect(clippy::print_stdout, reason = "the figures of the test")]
 async fn fields_of_the_next_version_survive_a_login(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
     let daemon = world.start().await;
     let mut links = Vec::new();
     for index in 0..LOGINS {

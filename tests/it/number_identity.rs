@@ -43,7 +43,7 @@ async fn a_code_for_a_similar_number_gives_no_access(test_store: TestStore) {
 
 async fn a_message_from_a_similar_number_proves_nothing(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "completions_allowed = [\"prove_phone\", \"anywhere\"]\n".to_owned();
+    world.instance_lines = "completions_allowed = [\"prove_phone\", \"anywhere\"]\n".to_owned();
     let daemon = world.start().await;
     for (index, completion) in ["same_browser", "prove_phone", "anywhere"].iter().enumerate() {
         let link = daemon.create_link(json!({"chatId": VICTIM, "completion": completion})).await;
@@ -57,7 +57,7 @@ async fn a_message_from_a_similar_number_proves_nothing(test_store: TestStore) {
 
 async fn the_proved_number_is_reported_in_its_current_form(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "completions_allowed = [\"anywhere\"]\n".to_owned();
+    world.instance_lines = "completions_allowed = [\"anywhere\"]\n".to_owned();
     let daemon = world.start().await;
     for (index, (asked, reported, today)) in [
         ("+55 11 98765-4321", "551187654321", "+5511987654321"),

@@ -74,7 +74,7 @@ async fn hypersender_in_php() {
         return;
     }
     let mut world = World::new(TestStore::directory());
-    world.extra = "code_in_response = true".to_owned();
+    world.instance_lines = "code_in_response = true".to_owned();
     let daemon = world.start().await;
     let mut command = Command::new("php");
     command.arg(HYPERSENDER).env("OTP_BASE_URL", format!("{}/api/otp/v2", daemon.base));

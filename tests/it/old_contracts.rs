@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use crate::{
     codes::wrong,
-    daemon::{Answer, Daemon, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, ReceivedResponse, TOKEN, TestStore, WAHA, World},
 };
 
 const TABLE: &str = include_str!("old_contracts.txt");
@@ -106,7 +106,7 @@ impl Conversation<'_> {
         message
     }
 
-    async fn call(&self, row: &Row) -> Answer {
+    async fn call(&self, row: &Row) -> ReceivedResponse {
         let mut parts = row.call.split(" ^ ");
         let call = self.fill(parts.next().unwrap());
         let (method, path) = match call.split_once(' ') {
@@ -169,7 +169,7 @@ fn member<'a>(json: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// What is not as expected.
-fn fault(answer: &Answer, expected: &str) -> Option<String> {
+fn fault(answer: &ReceivedResponse, expected: &str) -> Option<String> {
     let mut parts = expected.split(" & ");
     let status = parts.next().unwrap();
     if answer.status.to_string() != status {
@@ -197,8 +197,8 @@ fn fault(answer: &Answer, expected: &str) -> Option<String> {
 async fn every_call_of_the_replaced_apis_is_answered_as_the_table_says() {
     let mut world = World::new(TestStore::directory());
     world.redirects = format!("[]\naliases = [\"{ALIAS}\"]");
-    world.top = "[limits]\nwrong_tokens_per_minute = 0\n".to_owned();
-    world.extra = "code_in_response = true\ncompletion = \"anywhere\"\nexpires_min = 60\n[instance.limits]\n\
+    world.top_level_lines = "[limits]\nwrong_tokens_per_minute = 0\n".to_owned();
+    world.instance_lines = "code_in_response = true\ncompletion = \"anywhere\"\nexpires_min = 60\n[instance.limits]\n\
                    codes_per_prefix_10m = 0\ncodes_per_country_10m = 0\nreplies_per_second = 1000\n"
         .to_owned();
     let daemon = world.start().await;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     daemon::{TOKEN, TestStore, WAHA, World, message, signed_waha},
-    fakes::Fake,
+    fakes::RecordingServer,
     process::Process,
     redis_server::free_port,
     wait::{until, until_or},
@@ -110,7 +110,7 @@ async fn an_authenticated_callers_trace_reaches_gateway_and_receiver() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unauthenticated_callers_trace_is_not_joined() {
     let world = World::new(TestStore::directory());
-    let collector = Fake::start();
+    let collector = RecordingServer::start();
     let process = start(&world, &format!("[otlp]\nurl = \"{}\"\nsample_percent = 0", collector.url)).await;
     let minted = process.mint(json!({})).await.unwrap();
     let start_url = url::Url::parse(&minted.text_of("start_url")).unwrap();
@@ -149,7 +149,7 @@ async fn an_unauthenticated_callers_trace_is_not_joined() {
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_reach_a_collector() {
     let world = World::new(TestStore::directory());
-    let collector = Fake::start();
+    let collector = RecordingServer::start();
     let process =
         start(&world, &format!("[otlp]\nurl = \"{}\"\nauthorization = \"Bearer canary\"", collector.url)).await;
     let minted = process.mint(json!({})).await.unwrap();

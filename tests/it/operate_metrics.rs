@@ -70,7 +70,7 @@ async fn send_as_doctor(daemon: &Daemon) {
 
 async fn every_metric_changes(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 6\n".to_owned();
+    world.instance_lines = "[instance.limits]\nmint_per_second = 1\nmint_burst = 6\n".to_owned();
     let daemon = world.start().await;
     let (_, before) = scrape(&daemon).await;
 

@@ -13,7 +13,7 @@ use countersign::config::credentials::token_digest;
 use serde_json::json;
 
 use crate::{
-    daemon::{Answer, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    daemon::{META, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     process::Process,
     redis_server::free_port,
     wait::until,
@@ -26,7 +26,7 @@ async fn wait_for_log(process: &Process, what: &str) {
     until(what, async || process.output().contains(what)).await;
 }
 
-async fn mint(process: &Process, instance: &str, token: &str) -> Answer {
+async fn mint(process: &Process, instance: &str, token: &str) -> ReceivedResponse {
     let request = http::Request::post(format!("{}/api/otp/v2/{instance}/generate-link", process.base))
         .header("authorization", format!("Bearer {token}"))
         .header("content-type", "application/json");
@@ -98,7 +98,7 @@ async fn sighup_applies_a_valid_configuration_and_refuses_a_faulty_one() {
     let uuid = pending.text_of("uuid");
     let request = http::Request::get(format!("{}/api/otp/v2/{META}/requests/{uuid}", process.base))
         .header("authorization", format!("Bearer {META_TOKEN}"));
-    let shown: Answer = process.client.send(request.body(Vec::new()).unwrap()).await.unwrap().into();
+    let shown: ReceivedResponse = process.client.send(request.body(Vec::new()).unwrap()).await.unwrap().into();
     assert_eq!(shown.text_of("status"), "pending");
 
     process.signal("-HUP");
@@ -129,7 +129,7 @@ async fn instances_in_included_files_come_and_go_with_the_files() {
     const TENANT: &str = "5f0c2a90-0000-4000-8000-0000000000aa";
     let directory = tempfile::tempdir().unwrap();
     let mut world = World::new(TestStore::directory());
-    world.top = format!("include = [\"{}/*.toml\"]\n", directory.path().display());
+    world.top_level_lines = format!("include = [\"{}/*.toml\"]\n", directory.path().display());
     let text = world.config("127.0.0.1:0", "127.0.0.1:0");
     let tenant = text[text.find("[[instance]]").unwrap()..text.rfind("[[instance]]").unwrap()].replace(WAHA, TENANT);
     write(&directory.path().join("a.toml"), &with_token(&tenant, NEW_TOKEN));
@@ -247,7 +247,7 @@ async fn a_geoip_database_is_replaced_and_a_broken_one_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("places.mmdb");
     let mut world = World::new(TestStore::directory());
-    world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
+    world.instance_lines = "completions_allowed = [\"anywhere\"]".to_owned();
     let process = Process::start(&world).await;
     let good = std::fs::read_to_string(process.config.path()).unwrap();
     let with_places = format!("geoip_file = {file:?}\n{good}");

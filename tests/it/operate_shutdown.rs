@@ -125,7 +125,7 @@ async fn a_rolling_restart_fails_no_request_and_neither_loses_nor_repeats_a_call
                         .header("content-type", "application/json")
                         .body(b"{}".to_vec())
                         .unwrap();
-                let minted: crate::daemon::Answer =
+                let minted: crate::daemon::ReceivedResponse =
                     client.send(request).await.expect("a mint was not answered during the restart").into();
                 assert_eq!(minted.status, 200, "{}", minted.text);
                 let now = countersign::clock::Clock::default().wall().as_second();

@@ -49,7 +49,7 @@ async fn one_screen(test_store: TestStore, store: &str) {
     let gateway = seen["gateways"].as_array().unwrap().iter().find(|one| one["instance"] == WAHA).unwrap();
     assert!(gateway["last_inbound_age_seconds"].as_f64().unwrap() < 60.0, "{gateway:#}");
     assert_eq!(
-        (&gateway["gateway"], &gateway["state"], &gateway["refuses_us"]),
+        (&gateway["gateway"], &gateway["state"], &gateway["rejects_credentials"]),
         (&json!("waha"), &json!("enabled"), &json!(false))
     );
     let silent = seen["gateways"].as_array().unwrap().iter().find(|one| one["instance"] != WAHA).unwrap();

@@ -9,7 +9,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Answer, Daemon, META, META_TOKEN, TestStore, WAHA, World, message},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TestStore, WAHA, World, message},
     login_flow::{form_field, on_both_stores},
 };
 
@@ -37,16 +37,16 @@ const UUID: &str = "0192f2a0-0000-7000-8000-000000000000";
 
 fn world(test_store: TestStore) -> World {
     let mut world = World::new(test_store);
-    world.top = format!("operator_password = \"{DIGEST}\"");
+    world.top_level_lines = format!("operator_password = \"{DIGEST}\"");
     world
 }
 
-struct Browser<'a> {
+struct OperatorBrowser<'a> {
     daemon: &'a Daemon,
     cookie: String,
 }
 
-impl<'a> Browser<'a> {
+impl<'a> OperatorBrowser<'a> {
     fn new(daemon: &'a Daemon) -> Self {
         Self { daemon, cookie: String::new() }
     }
@@ -59,11 +59,11 @@ impl<'a> Browser<'a> {
         browser
     }
 
-    async fn log_in(&self, password: &str) -> Answer {
+    async fn log_in(&self, password: &str) -> ReceivedResponse {
         self.post("/requests/login", &[("password", password)], &[]).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> ReceivedResponse {
         let request = http::Request::get(format!("{}{path}", self.daemon.operator)).header("cookie", &self.cookie);
         self.daemon.send(request.body(Vec::new()).unwrap()).await
     }
@@ -74,7 +74,7 @@ impl<'a> Browser<'a> {
         answer.text
     }
 
-    async fn post(&self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
+    async fn post(&self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> ReceivedResponse {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let request = http::Request::post(format!("{}{path}", self.daemon.operator))
             .header("content-type", "application/x-www-form-urlencoded")
@@ -103,7 +103,7 @@ fn posts() -> [String; 3] {
 async fn without_a_password_the_pages_are_disabled(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;
-    let browser = Browser::new(&daemon);
+    let browser = OperatorBrowser::new(&daemon);
     for path in gets().iter().map(String::as_str).chain(["/requests/login"]) {
         let answer = browser.get(path).await;
         assert_eq!((answer.status, answer.text.as_str()), (404, ""), "{path}");
@@ -129,7 +129,7 @@ async fn the_root_says_what_the_listener_has(test_store: TestStore) {
     let nowhere = ask(&daemon, "/nowhere").await;
     assert!(nowhere.status == 404 && nowhere.text.contains("There is no such page"), "{}", nowhere.text);
     daemon.finish().await;
-    world.top = String::new();
+    world.top_level_lines = String::new();
     let daemon = world.start().await;
     let home = ask(&daemon, "/").await;
     assert!(home.status == 200 && !home.text.contains("href=\"/requests\""), "{}", home.text);
@@ -140,7 +140,7 @@ async fn nothing_is_shown_without_a_login(test_store: TestStore) {
     let world = world(test_store);
     let daemon = world.start().await;
     let link = daemon.create_link(json!({"client_ref": "a-secret-cart"})).await;
-    let browser = Browser::new(&daemon);
+    let browser = OperatorBrowser::new(&daemon);
     let known = format!("/requests/{WAHA}/{}", link.uuid);
     for path in gets().iter().map(String::as_str).chain([known.as_str(), "/requests/%6cogin", "/requests/login/"]) {
         let answer = browser.get(path).await;
@@ -163,7 +163,7 @@ async fn nothing_is_shown_without_a_login(test_store: TestStore) {
 async fn only_the_password_logs_in_and_attempts_are_limited(test_store: TestStore) {
     let world = world(test_store);
     let daemon = world.start().await;
-    let browser = Browser::new(&daemon);
+    let browser = OperatorBrowser::new(&daemon);
     let right = browser.log_in(PASSWORD).await;
     assert_eq!(right.status, 303);
     let cookie = right.header("set-cookie");
@@ -197,9 +197,9 @@ async fn attempts_are_limited_over_all_addresses(test_store: TestStore) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), PASSWORD).unwrap();
     let path = file.path().display();
-    world.top = format!("operator_password_file = \"{path}\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
+    world.top_level_lines = format!("operator_password_file = \"{path}\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
     let daemon = world.start().await;
-    let browser = Browser::new(&daemon);
+    let browser = OperatorBrowser::new(&daemon);
     let start = std::time::Instant::now();
     let tries = async |from: &str, count: usize| {
         let fields = [("password", "a guess")];
@@ -233,9 +233,9 @@ async fn attempts_are_limited_over_all_addresses(test_store: TestStore) {
 async fn a_forged_or_expired_cookie_is_refused(test_store: TestStore) {
     let world = world(test_store);
     let daemon = world.start().await;
-    let browser = Browser::logged_in(&daemon).await;
+    let browser = OperatorBrowser::logged_in(&daemon).await;
     browser.page("/requests").await;
-    let status = async |cookie: String| Browser { daemon: &daemon, cookie }.get("/requests").await.status;
+    let status = async |cookie: String| OperatorBrowser { daemon: &daemon, cookie }.get("/requests").await.status;
     for at in "cs-operator=".len()..browser.cookie.len() - 1 {
         let mut forged = browser.cookie.clone().into_bytes();
         forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
@@ -258,18 +258,18 @@ async fn a_forged_or_expired_cookie_is_refused(test_store: TestStore) {
 async fn a_changed_password_ends_every_session(test_store: TestStore) {
     let mut world = world(test_store);
     let daemon = world.start().await;
-    let cookie = Browser::logged_in(&daemon).await.cookie;
+    let cookie = OperatorBrowser::logged_in(&daemon).await.cookie;
     daemon.finish().await;
     let daemon = world.start().await;
     assert_eq!(
-        Browser { daemon: &daemon, cookie: cookie.clone() }.get("/requests").await.status,
+        OperatorBrowser { daemon: &daemon, cookie: cookie.clone() }.get("/requests").await.status,
         200,
         "a restart does not"
     );
     daemon.finish().await;
-    world.top = world.top.replace("MDEyMzQ1", "MDEyMzQ2");
+    world.top_level_lines = world.top_level_lines.replace("MDEyMzQ1", "MDEyMzQ2");
     let daemon = world.start().await;
-    assert_eq!(Browser { daemon: &daemon, cookie }.get("/requests").await.status, 401);
+    assert_eq!(OperatorBrowser { daemon: &daemon, cookie }.get("/requests").await.status, 401);
     daemon.finish().await;
 }
 
@@ -278,7 +278,7 @@ async fn a_form_must_come_from_a_page_of_the_session(test_store: TestStore) {
     let daemon = world.start().await;
     let link = daemon.create_link(json!({})).await;
     let path = format!("/requests/{WAHA}/{}", link.uuid);
-    let (browser, other) = (Browser::logged_in(&daemon).await, Browser::logged_in(&daemon).await);
+    let (browser, other) = (OperatorBrowser::logged_in(&daemon).await, OperatorBrowser::logged_in(&daemon).await);
     let field = form_field(&browser.page(&path).await);
     let foreign_field = form_field(&other.page(&path).await);
     assert_ne!(field, foreign_field);
@@ -331,7 +331,7 @@ async fn foreign_text_is_escaped_and_secrets_are_hidden(test_store: TestStore) {
     daemon.settle().await;
     let code = daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({"chatId": "447700900123"})).await;
     daemon.settle().await;
-    let browser = Browser::logged_in(&daemon).await;
+    let browser = OperatorBrowser::logged_in(&daemon).await;
     let mut pages = vec![
         browser.page("/requests").await,
         browser.page(&format!("/requests?instance={WAHA}")).await,
@@ -398,7 +398,7 @@ async fn the_list_is_filtered_and_paged_over_all_tenants(test_store: TestStore) 
         )
         .await;
     assert_eq!(meta.status, 200, "{}", meta.text);
-    let browser = Browser::logged_in(&daemon).await;
+    let browser = OperatorBrowser::logged_in(&daemon).await;
     let all = async |query: &str| {
         let (mut path, mut seen, mut pages) = (format!("/requests?instance={WAHA}{query}"), Vec::new(), 0);
         loop {
@@ -445,7 +445,7 @@ async fn a_request_is_canceled_and_a_callback_replayed(test_store: TestStore) {
     let daemon = world.start().await;
     let link = daemon.create_link(json!({})).await;
     let path = format!("/requests/{WAHA}/{}", link.uuid);
-    let browser = Browser::logged_in(&daemon).await;
+    let browser = OperatorBrowser::logged_in(&daemon).await;
     let page = browser.page(&path).await;
     let field = form_field(&page);
     assert!(page.contains("Cancel it") && page.contains("No callbacks are kept"), "{page}");
@@ -479,7 +479,7 @@ async fn a_message_is_explained(test_store: TestStore) {
     let link = daemon.create_link(json!({"chatId": "447700900123"})).await;
     daemon.send_message("447700900123", "E1", &link.text).await;
     daemon.settle().await;
-    let browser = Browser::logged_in(&daemon).await;
+    let browser = OperatorBrowser::logged_in(&daemon).await;
     let page = browser.page(&format!("/requests/explain?instance={WAHA}&q={}", link.uuid)).await;
     assert!(page.contains("is verified") && uuids(&page) == [link.uuid.clone()], "{page}");
     let never = browser.page(&format!("/requests/explain?instance={WAHA}&q=NEVER")).await;
@@ -494,7 +494,7 @@ async fn a_message_is_explained(test_store: TestStore) {
 
 fn password_of(lines: &str) -> Result<Option<Password>, String> {
     let mut world = World::new(TestStore::directory());
-    world.top = lines.to_owned();
+    world.top_level_lines = lines.to_owned();
     let config = config::load_text(&world.config("127.0.0.1:0", "127.0.0.1:0"), [], &[]).into_result();
     let operators = config.map_err(|faults| faults.to_string())?.access.operators;
     Ok(operators.into_iter().next().map(|one| one.password))
@@ -542,7 +542,7 @@ fn world_with_operators(test_store: TestStore) -> (World, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let (password, audit) = (directory.path().join("bob"), directory.path().join("audit.jsonl"));
     std::fs::write(&password, "another password of twelve\n").unwrap();
-    world.more = format!(
+    world.more_instances = format!(
         "[[operator]]\nname = \"alice\"\npassword = \"{DIGEST}\"\n[[operator]]\nname = \"bob\"\npassword_file = \"{}\"\n\
          [audit]\npath = \"{}\"\n",
         password.display(),
@@ -554,9 +554,9 @@ fn world_with_operators(test_store: TestStore) -> (World, tempfile::TempDir) {
 async fn actions_are_recorded_under_the_operator_s_name(test_store: TestStore) {
     let (world, directory) = world_with_operators(test_store);
     let daemon = world.start().await;
-    let mut browser = Browser::new(&daemon);
+    let mut browser = OperatorBrowser::new(&daemon);
     let login = async |name: &str, password: &str| {
-        Browser::new(&daemon).post("/requests/login", &[("username", name), ("password", password)], &[]).await
+        OperatorBrowser::new(&daemon).post("/requests/login", &[("username", name), ("password", password)], &[]).await
     };
     assert!(browser.page("/requests/login").await.contains("Your name"));
     for (name, password) in [
@@ -619,9 +619,9 @@ async fn actions_are_recorded_under_the_operator_s_name(test_store: TestStore) {
 async fn a_logout_ends_one_session(test_store: TestStore) {
     let world = world(test_store);
     let daemon = world.start().await;
-    let (browser, other) = (Browser::logged_in(&daemon).await, Browser::logged_in(&daemon).await);
+    let (browser, other) = (OperatorBrowser::logged_in(&daemon).await, OperatorBrowser::logged_in(&daemon).await);
     let field = form_field(&browser.page("/requests").await);
-    let stolen = Browser { daemon: &daemon, cookie: browser.cookie.clone() };
+    let stolen = OperatorBrowser { daemon: &daemon, cookie: browser.cookie.clone() };
     let left = browser.post("/requests/logout", &[("form", &field)], &[]).await;
     assert_eq!((left.status, left.header("location")), (303, "/requests/login"));
     assert!(left.header("set-cookie").starts_with("cs-operator=; "));
@@ -630,7 +630,7 @@ async fn a_logout_ends_one_session(test_store: TestStore) {
     let cookie = stolen.cookie;
     daemon.finish().await;
     let daemon = world.start().await;
-    let again = Browser { daemon: &daemon, cookie };
+    let again = OperatorBrowser { daemon: &daemon, cookie };
     assert_eq!(again.get("/requests").await.status, 401, "nor after a restart, nor at another replica");
     daemon.finish().await;
 }
@@ -638,7 +638,7 @@ async fn a_logout_ends_one_session(test_store: TestStore) {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_names_outside_public_dns_and_configured_ones_are_answered() {
     let mut world = world(TestStore::directory());
-    world.top += "\noperator_hosts = [\"ops.example.org\"]";
+    world.top_level_lines += "\noperator_hosts = [\"ops.example.org\"]";
     let daemon = world.start().await;
     let port = daemon.operator.rsplit_once(':').unwrap().1;
     let asked = async |path: &str, host: String| {
@@ -660,7 +660,7 @@ async fn only_names_outside_public_dns_and_configured_ones_are_answered() {
 async fn invalid_and_duplicate_operators_are_refused() {
     let faults = |lines: &str| {
         let mut world = World::new(TestStore::directory());
-        world.more = lines.to_owned();
+        world.more_instances = lines.to_owned();
         let config = config::load_text(&world.config("127.0.0.1:0", "127.0.0.1:0"), [], &[]).into_result();
         config.err().map(|faults| faults.to_string()).unwrap_or_default()
     };

@@ -19,7 +19,7 @@ async fn pages_stay_below_thirty_kilobytes() {
     let directory = tempfile::tempdir().unwrap();
     let logo = directory.path().join("logo.png");
     std::fs::write(&logo, [&[0x89, b'P', b'N', b'G'][..], &[0; MAX_LOGO_LEN - 4]].concat()).unwrap();
-    world.extra = format!("[instance.page]\nlogo_file = \"{}\"\ncolor = \"#0b7a4b\"", logo.display());
+    world.instance_lines = format!("[instance.page]\nlogo_file = \"{}\"\ncolor = \"#0b7a4b\"", logo.display());
     let daemon = world.start().await;
     for (index, language) in Language::all().enumerate() {
         let tag = language.tag();

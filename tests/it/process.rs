@@ -17,7 +17,7 @@ use countersign::egress::Egress;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, InstanceBlock, TOKEN, TestStore, WAHA, World, client, message, signed_waha},
+    daemon::{InstanceBlock, ReceivedResponse, TOKEN, TestStore, WAHA, World, client, message, signed_waha},
     redis_server::{free_port, signal},
     wait::{until, until_or},
 };
@@ -96,7 +96,7 @@ impl Process {
     }
 
     /// A page of the operator listener.
-    pub(crate) async fn operator(&self, path: &str) -> Answer {
+    pub(crate) async fn operator(&self, path: &str) -> ReceivedResponse {
         let request = http::Request::get(format!("{}{path}", self.operator)).body(Vec::new()).unwrap();
         self.client.send(request).await.unwrap().into()
     }
@@ -130,13 +130,13 @@ impl Process {
         signal(&self.child, name);
     }
 
-    pub(crate) async fn mint(&self, body: Value) -> Option<Answer> {
+    pub(crate) async fn mint(&self, body: Value) -> Option<ReceivedResponse> {
         let request = http::Request::post(format!("{}/api/otp/v2/{WAHA}/generate-link", self.base))
             .header("authorization", format!("Bearer {TOKEN}"))
             .header("content-type", "application/json")
             .body(body.to_string().into_bytes())
             .unwrap();
-        self.client.send(request).await.ok().map(Answer::from).filter(|answer| answer.status == 200)
+        self.client.send(request).await.ok().map(ReceivedResponse::from).filter(|answer| answer.status == 200)
     }
 
     pub(crate) async fn send_message(&self, number: &str, id: &str, text: &str) -> bool {
@@ -629,7 +629,7 @@ async fn forgeable_senders_cause_a_warning() {
     let ids = ["a", "b", "c"].map(|last| format!("5f0c2a90-0000-4000-8000-00000000000{last}"));
     for (id, gateway) in ids.iter().zip(&gateways) {
         let block = InstanceBlock { id, name: "SMS", number: "+12025550142", token: id, lines: "", gateway };
-        world.more += &block.to_string();
+        world.more_instances += &block.to_string();
     }
     let (_, _, written) = Process::start(&world).await.terminate();
     let warned: Vec<&str> = written.lines().filter(|line| line.contains("unauthenticated data")).collect();
@@ -637,6 +637,25 @@ async fn forgeable_senders_cause_a_warning() {
     for (id, why) in ids.iter().zip(["sms_verifies", "sms_verifies", "trust_contact_phone"]) {
         assert!(warned.iter().any(|line| line.contains(id.as_str()) && line.contains(why)), "{why} in {warned:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_version_of_the_graph_api_causes_a_warning() {
+    let mut world = World::new(TestStore::directory());
+    let secret = "webhook_secret = \"5d3f0c1a9e7b42688c4d1f6e\"";
+    let urls = ["https://graph.facebook.com/v23.0", "https://graph.facebook.com/v26.0"];
+    let ids = ["a", "b"].map(|last| format!("5f0c2a90-0000-4000-8000-00000000000{last}"));
+    for (id, url) in ids.iter().zip(urls) {
+        let gateway =
+            format!("kind = \"cloud-api\"\nurl = \"{url}\"\nphone_number_id = \"1\"\naccess_token = \"t\"\n{secret}");
+        let block = InstanceBlock { id, name: "Meta", number: "+12025550142", token: id, lines: "", gateway: &gateway };
+        world.more_instances += &block.to_string();
+    }
+    let (_, _, written) = Process::start(&world).await.terminate();
+    let warned: Vec<&str> =
+        written.lines().filter(|line| line.contains("an old version of the gateway's API")).collect();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(warned[0].contains(&ids[0]) && warned[0].contains("v23.0 is older than v26.0"), "{warned:?}");
 }
 
 #[test]

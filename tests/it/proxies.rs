@@ -33,12 +33,12 @@ fn block(language: &str, port: u16, upstream: u16) -> String {
 }
 
 /// A proxy that ends with its owner.
-struct Proxy {
+struct ProxyProcess {
     child: Child,
     _directory: TempDir,
 }
 
-impl Drop for Proxy {
+impl Drop for ProxyProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -46,7 +46,7 @@ impl Drop for Proxy {
 }
 
 /// `None` if the program is not installed.
-fn start(name: &str, port: u16, upstream: u16) -> Option<Proxy> {
+fn start(name: &str, port: u16, upstream: u16) -> Option<ProxyProcess> {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path();
     let write = |text: String| {
@@ -97,7 +97,7 @@ fn start(name: &str, port: u16, upstream: u16) -> Option<Proxy> {
     let program = ["/usr/sbin", "/usr/bin"].map(|directory| Path::new(directory).join(command.get_program()));
     let found = program.iter().any(|program| program.exists());
     command.env("PATH", "/usr/sbin:/usr/bin").stdout(Stdio::null()).stderr(Stdio::null());
-    found.then(|| Proxy { child: command.spawn().unwrap(), _directory: directory })
+    found.then(|| ProxyProcess { child: command.spawn().unwrap(), _directory: directory })
 }
 
 async fn log_in_through(name: &str) -> Option<()> {
@@ -105,7 +105,7 @@ async fn log_in_through(name: &str) -> Option<()> {
     let _proxy = start(name, port, upstream)?;
     let mut world = World::new(TestStore::directory());
     world.public_url = format!("http://127.0.0.1:{port}/otp");
-    world.top = "trusted_proxies = [\"127.0.0.0/8\"]\n[limits]\npages_per_minute = 20\n".to_owned();
+    world.top_level_lines = "trusted_proxies = [\"127.0.0.0/8\"]\n[limits]\npages_per_minute = 20\n".to_owned();
     let operator = free_port();
     let text = world.config(&format!("127.0.0.1:{upstream}"), &format!("127.0.0.1:{operator}"));
     let process = Process::with(upstream, operator, &text, &[]).await;
@@ -113,7 +113,7 @@ async fn log_in_through(name: &str) -> Option<()> {
     let request = |method: &str, url: &str| {
         http::Request::builder().method(method).uri(url).header("authorization", format!("Bearer {TOKEN}"))
     };
-    let send = async |request: http::Request<Vec<u8>>| -> crate::daemon::Answer {
+    let send = async |request: http::Request<Vec<u8>>| -> crate::daemon::ReceivedResponse {
         process.client.send(request).await.unwrap().into()
     };
     until("the proxy serves", async || {

@@ -22,12 +22,12 @@ use tokio::{
 
 pub(crate) struct Proxy {
     pub(crate) port: u16,
-    link: Arc<Link>,
+    link: Arc<ProxiedLink>,
     accepting: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Link {
+struct ProxiedLink {
     /// Of each direction.
     latency: Duration,
     /// Every byte is thrown away, in both directions; the connections stay open.
@@ -49,7 +49,7 @@ impl Proxy {
     pub(crate) async fn delayed(port: u16, round_trip: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
-        let link = Arc::new(Link { latency: round_trip / 2, ..Link::default() });
+        let link = Arc::new(ProxiedLink { latency: round_trip / 2, ..ProxiedLink::default() });
         let shared = Arc::clone(&link);
         let accepting = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
@@ -89,7 +89,7 @@ impl Drop for Proxy {
     }
 }
 
-impl Link {
+impl ProxiedLink {
     async fn serve(&self, near: TcpStream, port: u16) -> io::Result<()> {
         let mut shut = self.shut.subscribe();
         let _ = shut.wait_for(|shut| !shut).await;

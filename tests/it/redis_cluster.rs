@@ -10,7 +10,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    cluster_server::{self, Cluster},
+    cluster_server::{self, RedisCluster},
     daemon::{TestStore, World},
     process::Process,
     redis_server::{self, free_port},
@@ -23,7 +23,7 @@ fn open(url: &str) -> RedisStore {
     RedisStore::new(url, Durability::Standard, Clock::default()).unwrap()
 }
 
-fn execute_everywhere(cluster: &Cluster, words: &[&str]) {
+fn execute_everywhere(cluster: &RedisCluster, words: &[&str]) {
     for node in 0..cluster.nodes.len() {
         cluster.execute(node, words);
     }

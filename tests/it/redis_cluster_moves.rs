@@ -17,8 +17,8 @@ use countersign::{
         quota::{Allowance, Quota},
     },
     store::{
-        CommitOutcome, Jobs as _, LEASE_DURATION, Limits as _, Operations as _, Records as _, ReservationRequest,
-        StoreError, TokenRequest,
+        AdmissionControl as _, BucketRequest, CommitOutcome, IdempotencyClaim, Jobs as _, LEASE_DURATION,
+        Operations as _, Records as _, StoreError,
         redis::{Durability, RedisStore},
     },
 };
@@ -26,7 +26,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::{
-    cluster_server::{self, Cluster},
+    cluster_server::{self, RedisCluster},
     daemon::{TestStore, World},
     process::Process,
     wait::{TIMEOUT, until, until_or},
@@ -36,9 +36,9 @@ use crate::{
 const TAGS: [&str; 3] = ["{10}", "{s}", "{l}"];
 
 /// What was answered 200, by the link.
-type Accepted = HashMap<String, Login>;
+type AcceptedLogins = HashMap<String, AcceptedLogin>;
 
-struct Login {
+struct AcceptedLogin {
     /// Who sent its code.
     number: String,
     at: Instant,
@@ -49,7 +49,7 @@ struct Login {
 /// Logins until they are stopped, with gateways that redeliver.
 struct Users {
     going: Arc<AtomicBool>,
-    people: JoinSet<Accepted>,
+    people: JoinSet<AcceptedLogins>,
 }
 
 impl Users {
@@ -78,7 +78,7 @@ impl Users {
                         &text,
                     )
                     .await;
-                    accepted.insert(minted.text_of("uuid"), Login { number, at, took });
+                    accepted.insert(minted.text_of("uuid"), AcceptedLogin { number, at, took });
                     begun = Instant::now();
                 }
                 accepted
@@ -87,7 +87,7 @@ impl Users {
         Self { going, people }
     }
 
-    async fn finish(mut self) -> Accepted {
+    async fn finish(mut self) -> AcceptedLogins {
         self.going.store(false, Ordering::Relaxed);
         let mut accepted = HashMap::new();
         while let Some(part) = self.people.join_next().await {
@@ -107,7 +107,7 @@ async fn send_until_accepted(process: &Process, number: &str, id: &str, text: &s
 }
 
 /// Every accepted link has a callback, with one id, for the first sender.
-async fn assert_one_callback_each(world: &World, accepted: &Accepted) {
+async fn assert_one_callback_each(world: &World, accepted: &AcceptedLogins) {
     let callbacks = || {
         let mut callbacks: HashMap<String, HashSet<(String, String)>> = HashMap::new();
         for one in world.receiver.requests() {
@@ -127,7 +127,7 @@ async fn assert_one_callback_each(world: &World, accepted: &Accepted) {
     )
     .await;
     let callbacks = callbacks();
-    for (uuid, Login { number, .. }) in accepted {
+    for (uuid, AcceptedLogin { number, .. }) in accepted {
         let events: Vec<_> = callbacks[uuid].iter().collect();
         assert!(matches!(&events[..], [(_, by)] if by.contains(number.as_str())), "{uuid} of {number}: {events:?}");
     }
@@ -135,7 +135,7 @@ async fn assert_one_callback_each(world: &World, accepted: &Accepted) {
 
 /// To be called once none is known to be lost or double.
 #[expect(clippy::print_stdout, reason = "the figures of the test")]
-fn report(what: &str, world: &World, accepted: &Accepted) {
+fn report(what: &str, world: &World, accepted: &AcceptedLogins) {
     let (pause, late) = longest_delays(world, accepted);
     println!(
         "{what}: {} logins, 0 lost, 0 double, the longest took {pause:?}, the last callback {late:?}",
@@ -144,7 +144,7 @@ fn report(what: &str, world: &World, accepted: &Accepted) {
 }
 
 /// The longest that a login took, and the longest that the app waited for its callback.
-fn longest_delays(world: &World, accepted: &Accepted) -> (Duration, Duration) {
+fn longest_delays(world: &World, accepted: &AcceptedLogins) -> (Duration, Duration) {
     let mut first = HashMap::new();
     for one in world.receiver.requests() {
         first.entry(one.json()["data"]["uuid"].as_str().unwrap().to_owned()).or_insert(one.at);
@@ -158,7 +158,7 @@ async fn wait_for_logins(world: &World, more: usize) {
     until("people go on logging in", async || world.receiver.requests().len() >= before + more).await;
 }
 
-async fn serve(cluster: &Cluster, durability: &str) -> (World, Arc<Process>) {
+async fn serve(cluster: &RedisCluster, durability: &str) -> (World, Arc<Process>) {
     let mut world = World::new(TestStore::directory());
     world.store = Some(format!("url = \"{}\"\ndurability = \"{durability}\"", cluster.url()));
     let process = Arc::new(Process::start(&world).await);
@@ -270,7 +270,7 @@ async fn a_migrating_slot_is_served_consistently() {
     let to = (from + 1) % 3;
     let take = async |bucket: &str, partition: u8| {
         let quota = Quota::per(5, Duration::from_secs(50_000));
-        let takes = [TokenRequest { partition: Partition::from_byte(partition), bucket: bucket.to_owned(), quota }];
+        let takes = [BucketRequest { partition: Partition::from_byte(partition), bucket: bucket.to_owned(), quota }];
         match store.admit(&takes, None).await.unwrap().allowances[..] {
             [Allowance::Allowed { remaining }] => Some(remaining),
             _ => None,
@@ -284,18 +284,18 @@ async fn a_migrating_slot_is_served_consistently() {
     assert!(cluster.errors("ASK") >= 2, "no node was asked");
     // Several partitions in one pipeline, two of them with keys of the moving slot: one here, one there.
     let quota = || Quota::per(5, Duration::from_secs(50_000));
-    let takes: Vec<TokenRequest> = [("x", 0), ("old", 7), ("x", 22), ("x", 9)]
-        .map(|(bucket, partition)| TokenRequest {
+    let takes: Vec<BucketRequest> = [("x", 0), ("old", 7), ("x", 22), ("x", 9)]
+        .map(|(bucket, partition)| BucketRequest {
             partition: Partition::from_byte(partition),
             bucket: bucket.to_owned(),
             quota: quota(),
         })
         .into();
-    let key = ReservationRequest {
+    let key = IdempotencyClaim {
         partition: Partition::from_byte(7),
         key: crate::store::digest().into(),
         fingerprint: crate::store::digest().into(),
-        claim: vec![7; 37],
+        content: vec![7; 37],
         replaces: None,
     };
     let admitted = store.admit(&takes, Some(&key)).await.unwrap();
@@ -304,7 +304,7 @@ async fn a_migrating_slot_is_served_consistently() {
         Allowance::Exhausted { .. } => 99,
     });
     assert_eq!(left.collect::<Vec<_>>(), [4, 2, 4, 4], "each once, in their order");
-    assert_eq!(admitted.reservation.unwrap().claim, key.claim);
+    assert_eq!(admitted.idempotency_record.unwrap().content, key.content);
 
     // Work of the other partitions is found meanwhile, without a wait.
     applied(&store.commit(&crate::store::one_job(Partition::from_byte(9))).await);
@@ -327,7 +327,7 @@ async fn a_migrating_slot_is_served_consistently() {
     };
     tokio::join!(waits, moves);
     assert_eq!([take("old", 7).await, take("new", 7).await], [Some(1), Some(2)], "all of it moved, once");
-    assert_eq!(store.admit(&[], Some(&key)).await.unwrap().reservation.unwrap().claim, key.claim);
+    assert_eq!(store.admit(&[], Some(&key)).await.unwrap().idempotency_record.unwrap().content, key.content);
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
 }
 
@@ -388,11 +388,11 @@ async fn a_confirmed_write_follows_its_slot() {
 async fn an_idempotency_claim_is_confirmed_by_its_own_master() {
     let cluster = cluster_server::start_with_replicas(Duration::from_secs(10));
     let store = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
-    let key = || ReservationRequest {
+    let key = || IdempotencyClaim {
         partition: Partition::from_byte(7),
         key: crate::store::digest().into(),
         fingerprint: crate::store::digest().into(),
-        claim: vec![7; 37],
+        content: vec![7; 37],
         replaces: None,
     };
     let early = key();
@@ -406,6 +406,6 @@ async fn an_idempotency_claim_is_confirmed_by_its_own_master() {
     }
     cluster.nodes[replica].signal("-CONT");
     until("it is confirmed", async || store.admit(&[], Some(&late)).await.is_ok()).await;
-    let other = ReservationRequest { claim: vec![8; 37], ..late.clone() };
-    assert_eq!(store.admit(&[], Some(&other)).await.unwrap().reservation.unwrap().claim, late.claim);
+    let other = IdempotencyClaim { content: vec![8; 37], ..late.clone() };
+    assert_eq!(store.admit(&[], Some(&other)).await.unwrap().idempotency_record.unwrap().content, late.content);
 }

@@ -28,10 +28,10 @@ const REQUESTS: usize = 20;
 const TOLERANCE: f64 = 0.05;
 
 /// A command as `MONITOR` shows it: its name, and the script that it runs or belongs to, or else the kind of its key.
-type Command = (String, String);
+type MonitoredCommand = (String, String);
 
 /// All commands that a Redis receives.
-struct Monitor(Arc<Mutex<Vec<Command>>>, Arc<AtomicBool>);
+struct Monitor(Arc<Mutex<Vec<MonitoredCommand>>>, Arc<AtomicBool>);
 
 impl Monitor {
     fn start(server: &RedisServer) -> Self {
@@ -67,7 +67,7 @@ impl Monitor {
     }
 
     /// What came since the last call. A command of ours marks the end, because the monitor lags behind.
-    async fn take(&self, server: &RedisServer) -> Vec<Command> {
+    async fn take(&self, server: &RedisServer) -> Vec<MonitoredCommand> {
         let _: String = redis::cmd("ECHO").arg("the end").query(&mut server.connection()).unwrap();
         let marked = || self.0.lock().unwrap().iter().any(|(name, _)| name == "echo");
         until("the monitor shows the mark", async || marked()).await;
@@ -87,10 +87,10 @@ fn kind(key: &str) -> &str {
 }
 
 /// Commands of one request, by name.
-type Costs = BTreeMap<String, usize>;
+type CommandCounts = BTreeMap<String, usize>;
 
 /// Of the requests the one in the middle: a duty that comes rarely falls into few of them.
-fn typical(name: &str, mut requests: Vec<Costs>) -> String {
+fn typical(name: &str, mut requests: Vec<CommandCounts>) -> String {
     requests.sort_by_key(|costs| costs.values().sum::<usize>());
     let costs = &requests[requests.len() / 2];
     let mut line = format!("{name}: {} =", costs.values().sum::<usize>());
@@ -110,7 +110,7 @@ async fn each_request_costs_the_recorded_commands() {
     let server = Arc::new(redis_server::start());
     let mut world = World::new(TestStore::Redis(server.clone()));
     // What a number's rate costs depends on when it was last asked for.
-    world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
     let daemon = world.start().await;
     // Scripts are loaded by their first use.
     let warm = daemon.create_link(json!({})).await;
@@ -122,10 +122,10 @@ async fn each_request_costs_the_recorded_commands() {
     let monitor = Monitor::start(&server);
     // Long enough for every periodic duty that comes often.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let idle: BTreeSet<Command> = monitor.take(&server).await.into_iter().collect();
+    let idle: BTreeSet<MonitoredCommand> = monitor.take(&server).await.into_iter().collect();
     let measured = async || {
         daemon.settle().await;
-        let mut costs = Costs::new();
+        let mut costs = CommandCounts::new();
         for command in monitor.take(&server).await {
             // The message log (t) is written behind, in batches; a list's expiry is prolonged once in a while.
             if !idle.contains(&command) && command.1 != "t" && command.0 != "pexpire" {
@@ -168,7 +168,7 @@ async fn each_request_costs_the_recorded_commands() {
 }
 
 /// Calls since the start, by command: those of scripts included.
-fn calls(server: &RedisServer) -> Costs {
+fn calls(server: &RedisServer) -> CommandCounts {
     let stats = server.info("commandstats");
     let count = |line: &str| {
         let (name, calls) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
@@ -183,7 +183,7 @@ async fn a_backlog_costs_few_additional_commands_per_job() {
     const LOGINS: usize = 300;
     let server = Arc::new(redis_server::start());
     let mut world = World::new(TestStore::Redis(server.clone()));
-    world.extra = "[instance.limits]\nreplies_per_second = 1000000\n".to_owned();
+    world.instance_lines = "[instance.limits]\nreplies_per_second = 1000000\n".to_owned();
     let daemon = world.start().await;
     let mut links = Vec::new();
     for _ in 0..LOGINS {

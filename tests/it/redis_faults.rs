@@ -12,7 +12,7 @@ use countersign::{
         quota::{Allowance, Quota},
     },
     store::{
-        Limits as _, Operations as _, Records as _, StoreError, TokenRequest,
+        AdmissionControl as _, BucketRequest, Operations as _, Records as _, StoreError,
         redis::{Durability, RedisStore},
     },
 };
@@ -71,7 +71,7 @@ async fn an_outage_answers_503_and_loses_nothing() {
 async fn many_requests_to_a_silent_redis_time_out_and_later_ones_are_served() {
     let server = redis_server::start();
     let store = store(&server, Durability::Standard);
-    let take = [TokenRequest {
+    let take = [BucketRequest {
         partition: Partition::from_byte(3),
         bucket: "crowd".to_owned(),
         quota: Quota::per(1000, Duration::from_secs(1000)),
@@ -198,7 +198,7 @@ async fn a_durable_write_is_confirmed_by_a_replica() {
     let replica = redis_server::start_replica_of(&master);
     wait_for_replica(&master);
     let store = store(&master, Durability::Durable);
-    let take = || TokenRequest {
+    let take = || BucketRequest {
         partition: Partition::from_byte(1),
         bucket: "b".to_owned(),
         quota: Quota::per(5, Duration::from_secs(50)),

@@ -199,7 +199,7 @@ async fn a_killed_master_only_delays_logins() {
 }
 
 /// Creates links until the fail-over is complete, and returns the results.
-struct Load {
+struct FailoverLoad {
     minted: Vec<String>,
     refused: usize,
     pause: Duration,
@@ -208,7 +208,7 @@ struct Load {
     answers: Vec<Instant>,
 }
 
-impl Load {
+impl FailoverLoad {
     async fn run(daemon: &Daemon, is_over: impl AsyncFn(&Self) -> bool) -> Self {
         let mut load = Self {
             minted: Vec::new(),
@@ -253,7 +253,7 @@ impl Load {
     }
 }
 
-impl std::fmt::Display for Load {
+impl std::fmt::Display for FailoverLoad {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} minted, {} refused, longest pause {:?}", self.minted.len(), self.refused, self.pause)
     }
@@ -274,7 +274,7 @@ async fn a_planned_fail_over_loses_nothing() {
     let (_world, daemon) = serving(&watched, "all").await;
     let start = Instant::now();
     // Until the new master has served for a while.
-    let load = Load::run(&daemon, async |load| {
+    let load = FailoverLoad::run(&daemon, async |load| {
         let is_new = watched.sentinels.iter().all(|one| one.master_port() != Some(watched.master.port));
         is_new && load.answered.elapsed() < Duration::from_millis(200) && start.elapsed() > Duration::from_secs(8)
     })
@@ -300,7 +300,7 @@ async fn with_one_replica_writes_resume_when_the_old_master_follows() {
         until("the old master follows", async || replica.info("replication").contains("state=online")).await;
         Instant::now()
     };
-    let load = Load::run(&daemon, async |load| {
+    let load = FailoverLoad::run(&daemon, async |load| {
         // Sentinels may still name the old one.
         let is_new = replica.info("replication").contains("state=online");
         is_new && load.answered.elapsed() < Duration::from_millis(200) && load.refused > 0

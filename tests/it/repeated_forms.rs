@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::{Browser, code_in, field, redeem, redirect_parameters, reply, start_path},
-    daemon::{Answer, Daemon, TestStore, World},
+    daemon::{Daemon, ReceivedResponse, TestStore, World},
     login_flow::{link_in, on_both_stores},
 };
 
@@ -19,7 +19,7 @@ on_both_stores! {
 
 const PHONE: &str = "447700900123";
 
-fn token(answer: &Answer) -> Option<String> {
+fn token(answer: &ReceivedResponse) -> Option<String> {
     redirect_parameters(answer).map(|landed| landed["token"].clone())
 }
 
@@ -31,7 +31,7 @@ async fn is_spent(daemon: &Daemon, token: &str) -> bool {
 
 /// Sends one form four times. The last three answers would each have been enough, and the first that is exchanged ends
 /// all; then the form is worth nothing.
-async fn repeated(daemon: &Daemon, browser: &mut Browser, path: &str, form: &[(&str, &str)]) -> Answer {
+async fn repeated(daemon: &Daemon, browser: &mut Browser, path: &str, form: &[(&str, &str)]) -> ReceivedResponse {
     let mut tokens = Vec::new();
     for _ in 0..4 {
         let answer = browser.post(daemon, path, form).await;
@@ -84,7 +84,7 @@ async fn the_reply_link_can_be_submitted_again(test_store: TestStore) {
 
 async fn an_unbound_link_binds_at_its_first_tap(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
+    world.instance_lines = "completions_allowed = [\"anywhere\"]".to_owned();
     let daemon = world.start().await;
     for (index, body) in
         [json!({"state": "s"}), json!({"state": "s", "completion": "anywhere"})].into_iter().enumerate()
@@ -129,7 +129,7 @@ async fn the_code_can_be_submitted_again(test_store: TestStore) {
 
 async fn the_waiting_page_can_be_submitted_again(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = "completions_allowed = [\"prove_phone\"]".to_owned();
+    world.instance_lines = "completions_allowed = [\"prove_phone\"]".to_owned();
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"completion": "prove_phone", "chatId": PHONE, "state": "s"})).await;
     let page = start_path(&minted);

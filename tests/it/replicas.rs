@@ -27,10 +27,10 @@ use crate::{
 const CALLBACKS: &str = "countersign_queue_depth{kind=\"callback\"}";
 
 /// What was answered 200: the link and who sent it.
-type Accepted = Arc<Mutex<HashMap<String, String>>>;
+type Senders = Arc<Mutex<HashMap<String, String>>>;
 
 /// People log in through one process until `stop`.
-async fn logins(process: &Process, name: &str, accepted: &Accepted, stop: &CancellationToken) {
+async fn logins(process: &Process, name: &str, accepted: &Senders, stop: &CancellationToken) {
     for index in 0.. {
         if stop.is_cancelled() {
             return;
@@ -77,7 +77,7 @@ async fn a_killed_and_a_frozen_replica_lose_nothing() {
     world.receiver.delay(Duration::from_millis(400));
     let (killed, frozen, left) =
         (Process::start(&world).await, Process::start(&world).await, Process::start(&world).await);
-    let (accepted, stop) = (Accepted::default(), CancellationToken::new());
+    let (accepted, stop) = (Senders::default(), CancellationToken::new());
     let through = |name: &str| {
         let accepted = accepted.lock().unwrap();
         accepted.values().filter(|number| number.starts_with(&format!("4477{name}"))).count()
@@ -253,7 +253,7 @@ async fn only_the_stores_clock_determines_times() {
     let faketime = faketime.to_str().unwrap();
     let server = Arc::new(redis_server::start());
     let mut world = World::new(TestStore::Redis(Arc::clone(&server)));
-    world.extra = "expires_min = 10".to_owned();
+    world.instance_lines = "expires_min = 10".to_owned();
     let mut processes = Vec::new();
     for shift in ["+5m", "-5m", "-30d"] {
         let (port, operator) = (free_port(), free_port());

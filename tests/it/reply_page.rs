@@ -31,7 +31,7 @@ const SAFARI: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) App
 
 fn with_places(test_store: TestStore) -> World {
     let mut world = World::new(test_store);
-    world.top = format!("geoip_file = \"{PLACES}\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
+    world.top_level_lines = format!("geoip_file = \"{PLACES}\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
     world
 }
 
@@ -94,7 +94,7 @@ const MODES: &str = "completions_allowed = [\"same_browser\", \"prove_phone\", \
 /// For each way of completing a login: a link, a code for another device, a number that is proved.
 async fn every_mode_shows_the_same_facts(test_store: TestStore) {
     let mut world = with_places(test_store);
-    world.extra = MODES.to_owned();
+    world.instance_lines = MODES.to_owned();
     let daemon = world.start().await;
     let headers = vec![("x-forwarded-for", "203.0.113.7"), ("user-agent", FIREFOX)];
     let mut waiting = Browser { headers, ..Browser::default() };
@@ -153,7 +153,8 @@ async fn events(world: &World, daemon: &Daemon) -> Vec<Value> {
 async fn a_changed_text_is_reported_or_rejected(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;
-    let lure = |minted: &crate::daemon::Answer| format!("Yes! I want my free voucher [{}]", minted.text_of("code"));
+    let lure =
+        |minted: &crate::daemon::ReceivedResponse| format!("Yes! I want my free voucher [{}]", minted.text_of("code"));
     let minted = daemon.mint(json!({})).await;
     daemon.send_message(PHONE, "T1", &lure(&minted)).await;
     let path = link_in(&reply(&world, 1).await);
@@ -186,7 +187,7 @@ async fn a_changed_text_is_reported_or_rejected(test_store: TestStore) {
 /// Where the message alone is the person's word, it says what for; else only a tap after the reply is.
 async fn prove_phone_needs_the_exact_text_or_a_tap(test_store: TestStore) {
     let mut world = World::new(test_store);
-    world.extra = MODES.to_owned();
+    world.instance_lines = MODES.to_owned();
     let daemon = world.start().await;
     let body = |exact: bool| {
         json!({"completion": "prove_phone", "chatId": PHONE, "purpose": "Change your number",

@@ -127,12 +127,12 @@ pub(crate) async fn webhook_status(process: &Process, number: &str, id: &str, te
 }
 
 /// A link that one replica creates is matched by the other: at once if it has the key, otherwise once it has it.
-struct Fleet {
+struct KeyRotation {
     minted: Vec<String>,
     refused: usize,
 }
 
-impl Fleet {
+impl KeyRotation {
     async fn cross(&mut self, from: &Process, to: &Process, refuses: bool) -> Vec<(String, String, String)> {
         let mut links = Vec::new();
         for _ in 0..5 {
@@ -154,7 +154,7 @@ async fn replicas_rotate_keys_in_any_order_and_lose_nothing() {
     const LAST: &str = "Z6hZttbd3btUUzksKFHoiwFquppqP8OnwH5OljJdYsM=";
     let world = World::new(TestStore::redis());
     let (one, two) = (Process::start(&world).await, Process::start(&world).await);
-    let mut fleet = Fleet { minted: Vec::new(), refused: 0 };
+    let mut fleet = KeyRotation { minted: Vec::new(), refused: 0 };
     fleet.cross(&one, &two, false).await;
 
     // Without the step between: one makes with a key that the other has not read yet.

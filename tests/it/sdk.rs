@@ -4,7 +4,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     login_flow::on_both_stores,
 };
 
@@ -13,7 +13,7 @@ on_both_stores! {
 }
 
 /// The SDK's headers and path; only `otp_base_url` is changed.
-async fn call(daemon: &Daemon, path: &str, body: Value) -> Answer {
+async fn call(daemon: &Daemon, path: &str, body: Value) -> ReceivedResponse {
     let request = Request::post(format!("{}/api/otp/v2/{WAHA}/{path}", daemon.base))
         .header("authorization", format!("Bearer {TOKEN}"))
         .header("accept", "application/json")

@@ -200,7 +200,7 @@ pub(crate) async fn set_due_timer(store: &dyn countersign::store::Store) {
 /// A request for the jobs of [`queue`], or for timers.
 pub(crate) fn lease_request(timers: bool) -> countersign::store::LeaseRequest {
     let lane = if timers { countersign::store::Lane::timer() } else { fixture::lane() };
-    countersign::store::LeaseRequest { partition: fixture::HERE, lane, limit: 100, busy: [].into() }
+    countersign::store::LeaseRequest { partition: fixture::HERE, lane, limit: 100, busy_groups: [].into() }
 }
 
 fn leased(name: &str) -> countersign::store::Job {

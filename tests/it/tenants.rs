@@ -4,7 +4,7 @@ use countersign::http::{ROUTES, route::Access};
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     login_flow::{form_field, link_in, on_both_stores, tap},
 };
 
@@ -68,7 +68,7 @@ async fn send(
     names: &Ids,
     query: &str,
     body: Option<Value>,
-) -> Answer {
+) -> ReceivedResponse {
     let path = path
         .replace("{instance}", instance)
         .replace("{uuid}", &names.uuid)
@@ -85,7 +85,7 @@ async fn send(
 }
 
 /// An answer without what names the question, the exchange or the time.
-fn comparable(answer: &Answer, names: &Ids) -> (u16, Vec<String>, String) {
+fn comparable(answer: &ReceivedResponse, names: &Ids) -> (u16, Vec<String>, String) {
     let mut text = answer.text.clone();
     for name in [&names.instance, &names.uuid, &names.callback, &names.chat, &names.redeem, &names.code] {
         text = text.replace(name.as_str(), "…");

@@ -23,7 +23,7 @@ fn in_days(days: i64) -> Timestamp {
 
 fn world(store: TestStore, until: Timestamp) -> World {
     let mut world = World::new(store);
-    world.extra = format!(
+    world.instance_lines = format!(
         "code_in_response = true\ncode_countries = [\"+44\"]\ncompletions_allowed = [\"prove_phone\"]\n\
          [[instance.test_number]]\nnumber = \"{NUMBER}\"\ncode = \"42a242\"\nuntil = \"{until}\"\n"
     );
@@ -91,7 +91,7 @@ async fn after_its_end_a_test_number_is_like_every_other(store: TestStore) {
 async fn only_numbers_of_fiction_and_only_for_a_while() {
     let check = |number: &str, code: &str, until: &str| {
         let mut world = World::new(TestStore::directory());
-        world.extra =
+        world.instance_lines =
             format!("[[instance.test_number]]\nnumber = \"{number}\"\ncode = \"{code}\"\nuntil = \"{until}\"\n");
         let loaded = countersign::config::load_text(&world.config("127.0.0.1:1", "127.0.0.1:2"), [], &[]);
         loaded.into_result().err().map(|faults| faults.to_string()).unwrap_or_default()

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     daemon::{Daemon, TestStore, World},
-    fakes::Fake,
+    fakes::RecordingServer,
     login_flow::on_both_stores,
 };
 
@@ -30,7 +30,7 @@ async fn random_traffic_delays_no_retry_or_timer(test_store: TestStore) {
 /// `pause` gives the seconds to the next login.
 async fn check_timing_under_load(test_store: TestStore, pause: impl Fn() -> f64) {
     let mut world = World::new(test_store);
-    world.extra = format!("expires_min = {LIFETIME}\n");
+    world.instance_lines = format!("expires_min = {LIFETIME}\n");
     let daemon = world.start().await;
     let logins = async {
         let mut due = tokio::time::Instant::now();
@@ -55,7 +55,7 @@ async fn log_in(daemon: &Daemon, person: u32, body: serde_json::Value) {
 
 /// By the daemon's own times, which are whole seconds: what is 1.4 s apart can be 2 there.
 async fn check_due_times(daemon: &Daemon) {
-    let (failing, expired) = (Fake::start(), Fake::start());
+    let (failing, expired) = (RecordingServer::start(), RecordingServer::start());
     failing.fail(500, 1);
     let minted = Instant::now();
     daemon

@@ -79,8 +79,8 @@ async fn callbacks_and_messages_use_the_certificates_of_their_instance() {
             path("server.key")
         )
     };
-    world.extra = certificates("callback_tls");
-    world.more = InstanceBlock {
+    world.instance_lines = certificates("callback_tls");
+    world.more_instances = InstanceBlock {
         id: OTHER,
         name: "Pier",
         number: "+447700900998",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::wrong,
-    daemon::{Answer, Daemon, META, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, META, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     login_flow::on_both_stores,
 };
 
@@ -19,7 +19,7 @@ on_both_stores! {
 
 const NUMBER: &str = "447700900123";
 
-async fn by_query(daemon: &Daemon, path: &str, more: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
+async fn by_query(daemon: &Daemon, path: &str, more: &[(&str, &str)], headers: &[(&str, &str)]) -> ReceivedResponse {
     let mut url = url::Url::parse(&format!("{}/v2/auth/otp/{path}", daemon.base)).unwrap();
     url.query_pairs_mut().extend_pairs([("instance_id", WAHA), ("access_token", TOKEN), ("chatId", NUMBER)]);
     url.query_pairs_mut().extend_pairs(more);

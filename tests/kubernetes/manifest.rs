@@ -18,11 +18,11 @@ use serde_yaml_ng::Value;
 /// A manifest file.
 pub(crate) struct Manifest {
     pub(crate) name: String,
-    pub(crate) objects: Vec<Object>,
+    pub(crate) objects: Vec<KubernetesObject>,
 }
 
 /// An object of a kind that `deploy/` contains.
-pub(crate) enum Object {
+pub(crate) enum KubernetesObject {
     ConfigMap(ConfigMap),
     Service(Service),
     ServiceAccount(ServiceAccount),
@@ -61,7 +61,7 @@ impl Manifest {
         self.objects
             .iter()
             .filter_map(|object| match object {
-                Object::Pod(pod) => Some((&pod.metadata, pod.spec.as_ref().unwrap())),
+                KubernetesObject::Pod(pod) => Some((&pod.metadata, pod.spec.as_ref().unwrap())),
                 _ => object
                     .template()
                     .map(|template| (template.metadata.as_ref().unwrap(), template.spec.as_ref().unwrap())),
@@ -71,7 +71,7 @@ impl Manifest {
 
     /// The pod template of the daemon.
     pub(crate) fn daemon(&self) -> (&ObjectMeta, &PodSpec) {
-        let mut templates = self.objects.iter().filter_map(Object::template);
+        let mut templates = self.objects.iter().filter_map(KubernetesObject::template);
         let template = templates.next().unwrap_or_else(|| panic!("{}: no workload", self.name));
         assert!(templates.next().is_none(), "{}: two workloads", self.name);
         (template.metadata.as_ref().unwrap(), template.spec.as_ref().unwrap())
@@ -80,14 +80,14 @@ impl Manifest {
     /// `config.toml`.
     pub(crate) fn configuration(&self) -> &str {
         let maps = self.objects.iter().filter_map(|object| match object {
-            Object::ConfigMap(map) => map.data.as_ref()?.get("config.toml"),
+            KubernetesObject::ConfigMap(map) => map.data.as_ref()?.get("config.toml"),
             _ => None,
         });
         maps.into_iter().next().unwrap_or_else(|| panic!("{}: no config.toml", self.name))
     }
 }
 
-impl Object {
+impl KubernetesObject {
     fn template(&self) -> Option<&PodTemplateSpec> {
         match self {
             Self::Deployment(deployment) => Some(&deployment.spec.as_ref().unwrap().template),
@@ -113,7 +113,7 @@ impl Object {
     }
 }
 
-fn objects(text: &str) -> Result<Vec<Object>, String> {
+fn objects(text: &str) -> Result<Vec<KubernetesObject>, String> {
     let mut objects = Vec::new();
     for document in serde_yaml_ng::Deserializer::from_str(text) {
         let value = Value::deserialize(document).map_err(|error| error.to_string())?;
@@ -124,19 +124,19 @@ fn objects(text: &str) -> Result<Vec<Object>, String> {
     Ok(objects)
 }
 
-fn object(value: Value) -> Result<Object, String> {
+fn object(value: Value) -> Result<KubernetesObject, String> {
     let kind = value.get("kind").and_then(Value::as_str).ok_or("an object without a kind")?.to_owned();
     Ok(match kind.as_str() {
-        "ConfigMap" => Object::ConfigMap(strict(value)?),
-        "Service" => Object::Service(strict(value)?),
-        "ServiceAccount" => Object::ServiceAccount(strict(value)?),
-        "Pod" => Object::Pod(strict(value)?),
-        "Deployment" => Object::Deployment(strict(value)?),
-        "StatefulSet" => Object::StatefulSet(strict(value)?),
-        "PodDisruptionBudget" => Object::PodDisruptionBudget(strict(value)?),
-        "HorizontalPodAutoscaler" => Object::HorizontalPodAutoscaler(strict(value)?),
-        "NetworkPolicy" => Object::NetworkPolicy(strict(value)?),
-        "Ingress" => Object::Ingress(strict(value)?),
+        "ConfigMap" => KubernetesObject::ConfigMap(strict(value)?),
+        "Service" => KubernetesObject::Service(strict(value)?),
+        "ServiceAccount" => KubernetesObject::ServiceAccount(strict(value)?),
+        "Pod" => KubernetesObject::Pod(strict(value)?),
+        "Deployment" => KubernetesObject::Deployment(strict(value)?),
+        "StatefulSet" => KubernetesObject::StatefulSet(strict(value)?),
+        "PodDisruptionBudget" => KubernetesObject::PodDisruptionBudget(strict(value)?),
+        "HorizontalPodAutoscaler" => KubernetesObject::HorizontalPodAutoscaler(strict(value)?),
+        "NetworkPolicy" => KubernetesObject::NetworkPolicy(strict(value)?),
+        "Ingress" => KubernetesObject::Ingress(strict(value)?),
         "ServiceMonitor" | "PrometheusRule" | "HTTPRoute" => {
             let custom: Custom = strict(value)?;
             let group =
@@ -144,7 +144,7 @@ fn object(value: Value) -> Result<Object, String> {
             if custom.api_version != group {
                 return Err(format!("{} is of {}", custom.kind, custom.api_version));
             }
-            Object::Custom(custom)
+            KubernetesObject::Custom(custom)
         }
         // This includes Secrets, which must not be part of a manifest in a repository.
         other => return Err(format!("{other} is not an expected kind")),

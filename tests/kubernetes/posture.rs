@@ -33,13 +33,13 @@ fn on_openshift(manifest: &Manifest) -> bool {
     manifest.name.starts_with("openshift-")
 }
 
-type Change = fn(&mut PodSpec);
+type PodEdit = fn(&mut PodSpec);
 
 #[test]
 fn each_missing_restriction_is_reported() {
     let manifests = crate::manifests();
     let (_, good) = manifests[0].daemon();
-    let open: [(&str, Change); 6] = [
+    let open: [(&str, PodEdit); 6] = [
         ("token", |pod| pod.automount_service_account_token = None),
         ("links", |pod| pod.enable_service_links = None),
         ("root", |pod| pod.security_context.as_mut().unwrap().run_as_non_root = None),

@@ -10,7 +10,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
-use crate::manifest::{Manifest, Object};
+use crate::manifest::{KubernetesObject, Manifest};
 
 type Labels = BTreeMap<String, String>;
 
@@ -27,11 +27,19 @@ fn every_selector_matches_the_daemon_and_no_other_pod() {
     for manifest in crate::manifests() {
         let name = &manifest.name;
         let selectors = manifest.objects.iter().filter_map(|object| match object {
-            Object::Deployment(object) => Some(("Deployment", matched(Some(&object.spec.as_ref()?.selector)))),
-            Object::StatefulSet(object) => Some(("StatefulSet", matched(Some(&object.spec.as_ref()?.selector)))),
-            Object::PodDisruptionBudget(object) => Some(("budget", matched(object.spec.as_ref()?.selector.as_ref()))),
-            Object::NetworkPolicy(object) => Some(("policy", matched(object.spec.as_ref()?.pod_selector.as_ref()))),
-            Object::Service(object) => Some(("Service", object.spec.as_ref()?.selector.clone()?)),
+            KubernetesObject::Deployment(object) => {
+                Some(("Deployment", matched(Some(&object.spec.as_ref()?.selector))))
+            }
+            KubernetesObject::StatefulSet(object) => {
+                Some(("StatefulSet", matched(Some(&object.spec.as_ref()?.selector))))
+            }
+            KubernetesObject::PodDisruptionBudget(object) => {
+                Some(("budget", matched(object.spec.as_ref()?.selector.as_ref())))
+            }
+            KubernetesObject::NetworkPolicy(object) => {
+                Some(("policy", matched(object.spec.as_ref()?.pod_selector.as_ref())))
+            }
+            KubernetesObject::Service(object) => Some(("Service", object.spec.as_ref()?.selector.clone()?)),
             _ => None,
         });
         let daemon = manifest.daemon().0.labels.clone().unwrap();
@@ -47,7 +55,7 @@ fn every_selector_matches_the_daemon_and_no_other_pod() {
 
 fn services(manifest: &Manifest) -> BTreeMap<String, &Service> {
     let named = manifest.objects.iter().filter_map(|object| match object {
-        Object::Service(service) => Some((service.metadata.name.clone()?, service)),
+        KubernetesObject::Service(service) => Some((service.metadata.name.clone()?, service)),
         _ => None,
     });
     named.collect()
@@ -70,13 +78,13 @@ fn only_the_public_listener_is_routed() {
         assert_eq!(services.len(), 2, "{}", manifest.name);
         for object in &manifest.objects {
             let backends: Vec<(String, String)> = match object {
-                Object::Ingress(ingress) => {
+                KubernetesObject::Ingress(ingress) => {
                     let rules = ingress.spec.as_ref().unwrap().rules.clone().unwrap();
                     let paths = rules.into_iter().flat_map(|rule| rule.http.unwrap().paths);
                     let services = paths.map(|path| path.backend.service.unwrap());
                     services.map(|service| (service.name, service.port.unwrap().name.unwrap())).collect()
                 }
-                Object::Custom(custom) if custom.kind == "HTTPRoute" => {
+                KubernetesObject::Custom(custom) if custom.kind == "HTTPRoute" => {
                     let backend = &custom.spec["rules"][0]["backendRefs"][0];
                     vec![(backend["name"].as_str().unwrap().to_owned(), backend["port"].as_u64().unwrap().to_string())]
                 }
@@ -148,7 +156,7 @@ fn the_embedded_store_is_one_process_on_one_volume() {
     for manifest in crate::manifests() {
         let embedded = manifest.configuration().contains("url = \"embedded:/var/lib/countersign\"");
         let set = manifest.objects.iter().find_map(|object| match object {
-            Object::StatefulSet(set) => set.spec.as_ref(),
+            KubernetesObject::StatefulSet(set) => set.spec.as_ref(),
             _ => None,
         });
         assert_eq!(embedded, set.is_some(), "{}", manifest.name);
@@ -160,8 +168,12 @@ fn the_embedded_store_is_one_process_on_one_volume() {
             let claims = set.volume_claim_templates.as_ref().unwrap();
             assert_eq!(claims[0].metadata.name.as_ref(), Some(&data.unwrap().name));
         }
-        let budget = manifest.objects.iter().any(|object| matches!(object, Object::PodDisruptionBudget(_)));
-        assert_eq!(budget, !embedded, "{}: a disruption budget for a single pod would block every node drain", manifest.name);
+        let budget = manifest.objects.iter().any(|object| matches!(object, KubernetesObject::PodDisruptionBudget(_)));
+        assert_eq!(
+            budget, !embedded,
+            "{}: a disruption budget for a single pod would block every node drain",
+            manifest.name
+        );
     }
 }
 
@@ -170,7 +182,7 @@ fn egress_is_restricted() {
     let mut policies = 0;
     for manifest in crate::manifests() {
         for object in &manifest.objects {
-            let Object::NetworkPolicy(policy) = object else { continue };
+            let KubernetesObject::NetworkPolicy(policy) = object else { continue };
             policies += 1;
             let spec = policy.spec.as_ref().unwrap();
             assert_eq!(spec.policy_types.as_deref(), Some(&["Ingress".to_owned(), "Egress".to_owned()][..]));

@@ -1,3 +1,5 @@
+//! The configuration that `dev` writes and changes.
+
 use super::*;
 
 const OLD_ORIGIN: &str = "http://127.0.0.1:4001";

@@ -7,13 +7,13 @@ use crate::domain::keys::Digest;
 
 /// The part of a token request that concerns the code.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CodeRequest {
+pub struct AccessTokenRequest {
     pub code: String,
     pub redirect_uri: String,
     pub verifier: Option<String>,
 }
 
-impl CodeRequest {
+impl AccessTokenRequest {
     /// Reads a token request.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ mod tests {
     fn a_token_request_names_its_grant_code_and_redirect_uri_once() {
         let read = |pairs: &[(&str, &str)]| {
             let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            CodeRequest::read(&pairs.collect()).map_err(|error| error.code)
+            AccessTokenRequest::read(&pairs.collect()).map_err(|error| error.code)
         };
         let (grant, code) = (("grant_type", "authorization_code"), ("code", "x"));
         let uri = ("redirect_uri", "https://app.example.org/in");

@@ -16,7 +16,7 @@ pub use self::{
     authorize::{Accepted, Authorization, Prompt, Refused, ResponseMode, ReturnAddress, authorize},
     client::{Algorithm, ClaimScopes, Client, SubjectType, redirect_uri},
     error::{ErrorCode, ProtocolError},
-    exchange::{CodeRequest, Exchange},
+    exchange::{AccessTokenRequest, Exchange},
     parameters::Parameters,
     signing::{Announced, may_sign},
     subject_key::SubjectKey,

@@ -55,6 +55,7 @@ pub struct NewVerification {
     pub max_attempts: u32,
 }
 
+/// A record by its type.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum TypedVerification {

@@ -100,7 +100,7 @@ pub(super) fn subtable<T>(
         f.fault_at(key, format!("expected a table: {shape}"));
         return None;
     };
-    Some(f.within(key, table, read))
+    Some(f.read_table(key, table, read))
 }
 
 /// An HTTP status.

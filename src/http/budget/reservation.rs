@@ -5,13 +5,13 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{Budget, EvictionCandidate, EvictionSignal, Exhausted, Purpose, StallReason, State};
+use super::{Budget, BudgetState, EvictionCandidate, EvictionSignal, Exhausted, ReservationPurpose, StallReason};
 
 /// A part of the budget, returned on drop.
 pub struct Reservation {
     pub(super) budget: Arc<Budget>,
     pub(super) id: u64,
-    pub(super) purpose: Purpose,
+    pub(super) purpose: ReservationPurpose,
     pub(super) bytes: usize,
     pub(super) sockets: usize,
     pub(super) stalled: Option<StallReason>,
@@ -93,15 +93,15 @@ impl Reservation {
 
     /// Updates the reservation's entry among the candidates. The caller holds the lock and has checked that the
     /// reservation is not evicted: eviction happens under the same lock.
-    pub(super) fn update_candidate(&mut self, state: &mut State, stalled: Option<StallReason>) {
+    pub(super) fn update_candidate(&mut self, state: &mut BudgetState, stalled: Option<StallReason>) {
         if let Some(before) = self.stalled {
             state.candidates.remove(&(before, self.id));
         }
         self.stalled = stalled;
         if let Some(now) = stalled {
-            let holder =
+            let candidate =
                 EvictionCandidate { bytes: self.bytes, sockets: self.sockets, signal: Arc::clone(&self.signal) };
-            state.candidates.insert((now, self.id), holder);
+            state.candidates.insert((now, self.id), candidate);
         }
     }
 }
@@ -118,7 +118,7 @@ impl Drop for Reservation {
         self.update_candidate(&mut state, None);
         state.bytes -= self.bytes;
         state.sockets -= self.sockets;
-        if self.purpose == Purpose::Stream {
+        if self.purpose == ReservationPurpose::Stream {
             state.streams -= self.bytes;
         }
         budget.update_metric(&state);

@@ -1,3 +1,5 @@
+//! Limits of the budget, and which reservations are evicted.
+
 use std::task::{Context, Poll};
 
 use super::*;

@@ -21,9 +21,9 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 fn list() -> Operation {
-    let about = "In pages. First those on their way, `pending`, by their next attempt; then those that were taken, which \
-        are remembered for an hour, and those that were given up, for seven, each newest first. One that is retried \
-        while you read is met again.";
+    let about = "In pages: first pending callbacks by their next attempt, then delivered ones, which are kept for an hour, \
+        and dead ones, which are kept for seven days, each newest first. A callback that is retried while you read the \
+        pages can appear twice.";
     operation(Area::Callbacks, "GET", "/api/otp/v2/{instance}/callbacks", "listCallbacks", "List callbacks")
         .scope(Scope::Read)
         .about(about)

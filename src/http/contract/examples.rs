@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::values;
 use crate::{
     api::{
-        Time,
+        Rfc3339Time,
         callback::{Callback, CallbackData, CallbackEntry, CallbackStatus, Common, LinkEvent},
         verification::{
-            Code, Completion, Details, Link, LinkRequest, Redeemed, Request, Subject, TimelineEntry, Validated,
+            CodeView, CompletionView, Details, LinkRequestView, LinkView, RedeemedView, RequestView, SubjectView,
+            TimelineEntryView, Validated,
         },
     },
     domain::{OtpType, Status},
@@ -22,22 +23,22 @@ pub(super) fn parsed<T: FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| panic!("{text} stands in values.rs and has another form"))
 }
 
-pub(super) fn time(text: &str) -> Time {
-    Time(parsed(text))
+pub(super) fn time(text: &str) -> Rfc3339Time {
+    Rfc3339Time(parsed(text))
 }
 
-pub(super) fn subject() -> Subject {
-    Subject { kind: "phone", value: values::PHONE.to_owned(), reported: values::PHONE.to_owned() }
+pub(super) fn subject() -> SubjectView {
+    SubjectView { kind: "phone", value: values::PHONE.to_owned(), reported: values::PHONE.to_owned() }
 }
 
-pub(super) fn completion(state: Option<&'static str>) -> Completion {
-    Completion { mode: "same_browser", state }
+pub(super) fn completion(state: Option<&'static str>) -> CompletionView {
+    CompletionView { mode: "same_browser", state }
 }
 
-pub(super) fn link() -> Link {
+pub(super) fn link() -> LinkView {
     let text = format!("Sign me in to Harbour [{}] - DO NOT CHANGE THIS MESSAGE", values::CODE);
     let encoded = text.replace(' ', "%20").replace('[', "%5B").replace(']', "%5D");
-    Link {
+    LinkView {
         uuid: parsed(values::UUID),
         chat_id: None,
         status: Status::Pending,
@@ -55,8 +56,8 @@ pub(super) fn link() -> Link {
     }
 }
 
-pub(super) fn code(status: Status) -> Code {
-    Code {
+pub(super) fn code(status: Status) -> CodeView {
+    CodeView {
         uuid: parsed(values::CODE_UUID),
         chat_id: Some(values::CODE_CHAT.to_owned()),
         status,
@@ -79,8 +80,8 @@ pub(super) fn validated() -> Validated {
     }
 }
 
-pub(super) fn redeemed() -> Redeemed {
-    Redeemed {
+pub(super) fn redeemed() -> RedeemedView {
+    RedeemedView {
         uuid: parsed(values::UUID),
         subject: Some(subject()),
         chat_id: Some(values::CHAT.to_owned()),
@@ -95,8 +96,8 @@ pub(super) fn redeemed() -> Redeemed {
     }
 }
 
-fn happened(at: &str, event: &str) -> TimelineEntry {
-    TimelineEntry { at: time(at), event: event.to_owned(), reason: None, by: None }
+fn happened(at: &str, event: &str) -> TimelineEntryView {
+    TimelineEntryView { at: time(at), event: event.to_owned(), reason: None, by: None }
 }
 
 fn pending_details() -> Details {
@@ -115,15 +116,15 @@ fn pending_details() -> Details {
     }
 }
 
-pub(super) fn pending() -> Request {
+pub(super) fn pending() -> RequestView {
     let (link, details) = (link(), pending_details());
-    Request::Link(Box::new(LinkRequest { link, details, completion: completion(None) }))
+    RequestView::Link(Box::new(LinkRequestView { link, details, completion: completion(None) }))
 }
 
-pub(super) fn canceled() -> Request {
+pub(super) fn canceled() -> RequestView {
     let timeline = vec![happened(values::CREATED, "created"), happened(values::ENDED, "canceled")];
-    Request::Link(Box::new(LinkRequest {
-        link: Link { status: Status::Canceled, ..link() },
+    RequestView::Link(Box::new(LinkRequestView {
+        link: LinkView { status: Status::Canceled, ..link() },
         details: Details { ended_at: Some(time(values::ENDED)), timeline, ..pending_details() },
         completion: completion(None),
     }))

@@ -12,22 +12,22 @@
 mod area;
 mod callbacks;
 mod codes;
+mod documentation;
 mod examples;
 pub(in crate::http) mod fields;
 pub(in crate::http) mod highlight;
-mod itself;
 mod links;
 mod markdown;
 mod openapi;
 mod operation;
 pub(in crate::http) mod page;
 mod pages;
-mod people;
 mod postman;
 mod requests;
 pub mod samples;
 mod schema;
 pub mod serve;
+mod support;
 pub mod values;
 pub mod verify;
 mod wawp;
@@ -40,7 +40,7 @@ use std::sync::LazyLock;
 
 pub use self::{
     openapi::openapi,
-    operation::{Answer, Area, Body, Credentials, Operation, Parameter},
+    operation::{Area, Credentials, Operation, Parameter, RequestBody, SuccessResponse},
 };
 
 /// All operations of the public listener, in the order of the documentation.
@@ -51,11 +51,11 @@ pub fn operations() -> &'static [Operation] {
             codes::operations(),
             requests::operations(),
             callbacks::operations(),
-            people::operations(),
+            support::operations(),
             wawp::operations(),
             pages::operations(),
             webhooks::operations(),
-            itself::operations(),
+            documentation::operations(),
         ]
         .into_iter()
         .flatten()

@@ -22,7 +22,7 @@ pub struct Parameter {
 }
 
 /// A request body.
-pub struct Body {
+pub struct RequestBody {
     pub media: &'static str,
     pub schema: Value,
     pub example: Value,
@@ -30,7 +30,7 @@ pub struct Body {
 }
 
 /// A response other than a problem.
-pub struct Answer {
+pub struct SuccessResponse {
     pub status: u16,
     pub about: &'static str,
     /// Empty if there is no body.
@@ -51,8 +51,8 @@ pub struct Operation {
     /// Scope that an API token must have.
     pub scope: Option<Scope>,
     pub parameters: Vec<Parameter>,
-    pub body: Option<Body>,
-    pub answers: Vec<Answer>,
+    pub body: Option<RequestBody>,
+    pub answers: Vec<SuccessResponse>,
     pub problems: Vec<Code>,
     /// Every response reports the state of rate limits.
     pub spends: bool,
@@ -155,7 +155,7 @@ impl Operation {
     }
 
     pub(super) fn body(mut self, media: &'static str, schema: Value, example: Value) -> Self {
-        self.body = Some(Body { media, schema, example, required: true });
+        self.body = Some(RequestBody { media, schema, example, required: true });
         let codes = [Code::MalformedBody, Code::BodyTimeout, Code::BodyTooLarge, Code::InvalidRequest];
         let this = self.problems(&codes);
         if media == "application/json" { this.problems(&[Code::UnsupportedMediaType]) } else { this }
@@ -212,7 +212,7 @@ impl Operation {
         schema: Value,
         example: Value,
     ) -> Self {
-        self.answers.push(Answer { status, about, media, schema, example });
+        self.answers.push(SuccessResponse { status, about, media, schema, example });
         self
     }
 

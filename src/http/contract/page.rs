@@ -30,7 +30,7 @@ const INTRODUCTION: &str = include_str!("../../../templates/docs/introduction.md
 
 #[derive(Template)]
 #[template(path = "docs/page.html")]
-struct Page {
+struct ReferencePage {
     css: &'static str,
     js: &'static str,
     guides: &'static [Guide],
@@ -39,7 +39,7 @@ struct Page {
     areas: Vec<Chapter>,
     events: Vec<(&'static str, String)>,
     event: String,
-    verify: Vec<Shown>,
+    verify: Vec<HighlightedSample>,
     problems: Vec<(&'static str, u16, &'static str, String)>,
     reasons: Vec<(&'static str, String)>,
 }
@@ -54,10 +54,10 @@ struct Chapter {
     id: &'static str,
     title: &'static str,
     about: String,
-    operations: Vec<Section>,
+    operations: Vec<OperationSection>,
 }
 
-struct Section {
+struct OperationSection {
     id: &'static str,
     method: &'static str,
     path: &'static str,
@@ -66,19 +66,19 @@ struct Section {
     access: String,
     /// Whether the form sends the token that is entered in the page's bar.
     token: bool,
-    path_fields: Vec<Input>,
-    query_fields: Vec<Input>,
-    header_fields: Vec<Input>,
+    path_fields: Vec<FormField>,
+    query_fields: Vec<FormField>,
+    header_fields: Vec<FormField>,
     rows: Vec<Row>,
     body: Option<(&'static str, String)>,
     answers: Vec<RenderedResponse>,
     answer_rows: Vec<Row>,
     problems: Vec<(u16, &'static str, &'static str)>,
-    samples: Vec<Shown>,
+    samples: Vec<HighlightedSample>,
 }
 
 /// A parameter, as shown in the table and in the form.
-struct Input {
+struct FormField {
     name: String,
     kind: String,
     about: String,
@@ -92,7 +92,7 @@ struct RenderedResponse {
     example: String,
 }
 
-struct Shown {
+struct HighlightedSample {
     label: &'static str,
     html: String,
 }
@@ -115,14 +115,14 @@ pub(in crate::http) fn policy(script: Option<&str>, style: &str) -> String {
     )
 }
 
-fn built() -> Page {
+fn built() -> ReferencePage {
     let chapters = Area::ALL.iter().map(|area| Chapter {
         id: area.id(),
         title: area.title(),
         about: prose(area.about()),
         operations: operations().iter().filter(|operation| operation.area == *area).map(section).collect(),
     });
-    Page {
+    ReferencePage {
         css: CSS,
         js: JS,
         guides: GUIDES,
@@ -131,7 +131,9 @@ fn built() -> Page {
         areas: chapters.filter(|chapter| !chapter.operations.is_empty()).collect(),
         events: Event::ALL.iter().map(|event| (event.as_str(), prose(event.about()))).collect(),
         event: html(&format!("{:#}", examples::callback_json())),
-        verify: verify::samples().map(|sample| Shown { label: sample.label, html: html(&sample.source) }).into(),
+        verify: verify::samples()
+            .map(|sample| HighlightedSample { label: sample.label, html: html(&sample.source) })
+            .into(),
         problems: Code::ALL
             .iter()
             .map(|code| (code.as_str(), code.status(), code.title(), prose(code.remedy())))
@@ -148,17 +150,17 @@ fn paragraph(text: &str) -> Paragraph {
     Paragraph { html: String::new(), steps: text.lines().map(step).collect() }
 }
 
-fn section(operation: &Operation) -> Section {
+fn section(operation: &Operation) -> OperationSection {
     let path_fields = operation.path_parameters().filter(|name| *name != "instance").map(|name| {
         let (value, about) = path_parameter(operation.path, name);
-        Input { name: name.to_owned(), kind: "string".to_owned(), about: prose(about), value: value.to_owned() }
+        FormField { name: name.to_owned(), kind: "string".to_owned(), about: prose(about), value: value.to_owned() }
     });
     let placed = |place: &str| {
         let here = operation.parameters.iter().filter(|parameter| parameter.place == place);
         here.map(input).collect()
     };
     let answer = operation.answers.first();
-    Section {
+    OperationSection {
         id: operation.id,
         method: operation.method,
         path: operation.path,
@@ -175,7 +177,7 @@ fn section(operation: &Operation) -> Section {
         answer_rows: answer.map(|answer| shown_rows(data(&answer.schema))).unwrap_or_default(),
         problems: operation.problems.iter().map(|code| (code.status(), code.as_str(), code.title())).collect(),
         samples: samples::all(operation)
-            .map(|sample| Shown { label: sample.label, html: html(sample.source.trim_end()) })
+            .map(|sample| HighlightedSample { label: sample.label, html: html(sample.source.trim_end()) })
             .into(),
     }
 }
@@ -189,10 +191,10 @@ fn shown_rows(schema: &Value) -> Vec<Row> {
     fields::rows(schema).into_iter().map(|row| Row { about: prose(&row.about), ..row }).collect()
 }
 
-fn input(parameter: &Parameter) -> Input {
+fn input(parameter: &Parameter) -> FormField {
     let value = parameter.example.filter(|value| *value != values::WEBHOOK_SIGNATURE).unwrap_or_default();
     let about = parameter.schema["description"].as_str().unwrap_or_default();
-    Input {
+    FormField {
         name: parameter.name.to_owned(),
         kind: fields::kind(&parameter.schema),
         about: prose(about),
@@ -200,7 +202,7 @@ fn input(parameter: &Parameter) -> Input {
     }
 }
 
-fn render_response(answer: &super::Answer) -> RenderedResponse {
+fn render_response(answer: &super::SuccessResponse) -> RenderedResponse {
     let example = match &answer.example {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

@@ -7,7 +7,9 @@ use crate::api::{
     callback::{Callback, CallbackEntry},
     problem::ProblemBody,
     schema::Schema,
-    verification::{Code, CodeRequest, Completion, Link, LinkRequest, Request, Risk, Subject},
+    verification::{
+        CodeRequestView, CodeView, CompletionView, LinkRequestView, LinkView, RequestView, RiskView, SubjectView,
+    },
 };
 
 pub(super) fn text(about: &str) -> Value {
@@ -40,14 +42,14 @@ pub(super) fn components() -> Map<String, Value> {
     [
         component::<ProblemBody>(),
         component::<Warning>(),
-        component::<Subject>(),
-        component::<Completion>(),
-        component::<Risk>(),
-        component::<Link>(),
-        component::<Code>(),
-        component::<LinkRequest>(),
-        component::<CodeRequest>(),
-        component::<Request>(),
+        component::<SubjectView>(),
+        component::<CompletionView>(),
+        component::<RiskView>(),
+        component::<LinkView>(),
+        component::<CodeView>(),
+        component::<LinkRequestView>(),
+        component::<CodeRequestView>(),
+        component::<RequestView>(),
         component::<CallbackEntry>(),
         component::<Callback>(),
     ]

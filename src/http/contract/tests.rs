@@ -1,3 +1,5 @@
+//! The contract describes every route, and every reference in it leads somewhere.
+
 use super::*;
 use crate::http::ROUTES;
 

@@ -24,13 +24,11 @@ use crate::{
         PublicState,
         context::Cx,
         limits,
-        pages::{PageResponse, PageStyle, Visitor, same_origin_form, see_other},
+        pages::{PageResponse, PageResult, PageStyle, Visitor, same_origin_form, see_other},
         problem::Problem,
     },
     service::{Instance, RequestContext, oidc::PageRequest},
 };
-
-type PageResult = Result<HttpResponse, Problem>;
 
 const UNAVAILABLE: ProtocolError =
     ProtocolError::new(ErrorCode::TemporarilyUnavailable, "this issuer takes no logins at the moment");

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{allow_any_origin, client_auth, form, issuer};
 use crate::{
     api::oidc::ErrorResponse,
-    domain::oidc::{CodeRequest, ErrorCode, Parameters, ProtocolError},
+    domain::oidc::{AccessTokenRequest, ErrorCode, Parameters, ProtocolError},
     http::{
         PublicState,
         address_limit::RequestKind,
@@ -44,7 +44,7 @@ pub(super) async fn token(
         let authorization = request.headers().get(header::AUTHORIZATION);
         let authorization = authorization.map(|value| value.to_str().unwrap_or_default());
         let client = client_auth::authenticate(&instance.config.clients, authorization, fields)?;
-        state.service.exchange_code(&cx, instance, client, &CodeRequest::read(fields)?).await
+        state.service.exchange_code(&cx, instance, client, &AccessTokenRequest::read(fields)?).await
     })
     .await
 }

@@ -18,7 +18,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    api::explanation::Message,
+    api::explanation::ExplainedMessage,
     domain::{InstanceId, Status},
     http::{api, context::Cx, problem::Problem},
     service::{Filter, Instance, RequestContext, ServiceError, decode_cursor, explain::Question},
@@ -72,7 +72,7 @@ struct ExplainPage {
     query: ListQuery,
     name: String,
     sentence: String,
-    messages: Vec<(DisplayTime, Message)>,
+    messages: Vec<(DisplayTime, ExplainedMessage)>,
     rows: Vec<RequestRow>,
 }
 

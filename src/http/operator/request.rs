@@ -15,7 +15,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    api::{Time, callback::CallbackEntry, record::metadata, verification::Completion},
+    api::{Rfc3339Time, callback::CallbackEntry, record::metadata, verification::CompletionView},
     domain::{Channel, InstanceId, Kind as _, KindRef, OtpType, Reason, Status, Verification, VerificationId},
     http::{context::Cx, pages::see_other, problem::Problem},
     service::{Instance, RequestContext, ServiceError},
@@ -38,7 +38,7 @@ struct CallbackRow {
 
 impl From<CallbackEntry> for CallbackRow {
     fn from(view: CallbackEntry) -> Self {
-        let display = |time: Time| DisplayTime::from(time.0);
+        let display = |time: Rfc3339Time| DisplayTime::from(time.0);
         Self {
             created: display(view.created_at),
             next_attempt: view.next_attempt_at.map(display),
@@ -153,7 +153,7 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
     let (sent_by, completion) = match record.details.by_ref() {
         KindRef::Code(code) => (text(code.delivery.channel().map(Channel::as_str)), String::new()),
         KindRef::Link(link) => {
-            let Completion { mode, state } = Completion::of(link, request);
+            let CompletionView { mode, state } = CompletionView::of(link, request);
             let suffix = state.map(|state| format!(", {state}")).unwrap_or_default();
             (String::new(), format!("{mode}{suffix}"))
         }

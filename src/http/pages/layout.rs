@@ -23,6 +23,9 @@ use crate::{
 const CSS: &str = include_str!("../../../templates/pages/style.css");
 pub(super) const SCRIPT: &str = include_str!("../../../templates/pages/wait.js");
 
+/// What the handler of a page returns.
+pub(in crate::http) type PageResult = Result<HttpResponse, Problem>;
+
 /// Language and branding of one page.
 pub(in crate::http) struct PageStyle<'a> {
     pub(in crate::http) lang: &'static str,
@@ -119,7 +122,7 @@ pub(super) fn message_page_with_dispute(style: &PageStyle<'_>, title: &str, text
 
 /// The page for a problem that the user can act on; `back` is the link to try again. Other problems, such as
 /// internal errors, are returned unchanged.
-pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
+pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) -> PageResult {
     let texts = style.texts;
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (title, text, link) = match problem.code {

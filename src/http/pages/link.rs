@@ -8,7 +8,7 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    layout::{PageResponse, PageStyle, message_page, message_page_with_dispute, see_other},
+    layout::{PageResponse, PageResult, PageStyle, message_page, message_page_with_dispute, see_other},
     start::unavailable_page,
     texts::PageTexts,
     visitor::{self, Visitor},
@@ -57,8 +57,6 @@ struct DisputePage<'a> {
     facts: &'a LoginDetails,
     form_field: &'a str,
 }
-
-type PageResult = Result<HttpResponse, Problem>;
 
 /// `GET /o/{token}`
 pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, request: HttpRequest) -> PageResult {

@@ -14,7 +14,7 @@ mod widget;
 
 pub(super) use self::{
     errors::as_pages,
-    layout::{PageResponse, PageStyle, see_other, set_security_headers},
+    layout::{PageResponse, PageResult, PageStyle, see_other, set_security_headers},
     link::{complete, dispute, dispute_form, open},
     stage_events::events,
     start::{go_to_whatsapp, qr_code, start_page, submit, submit_code},

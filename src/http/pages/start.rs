@@ -12,7 +12,7 @@ use askama::Template;
 use serde_json::json;
 
 use super::{
-    layout::{PageResponse, PageStyle, SCRIPT, message_page, see_other, set_security_headers},
+    layout::{PageResponse, PageResult, PageStyle, SCRIPT, message_page, see_other, set_security_headers},
     texts::PageTexts,
     visitor::{self, Visitor},
 };
@@ -61,8 +61,6 @@ struct StartPageTemplate<'a> {
     qr: String,
     error: String,
 }
-
-type PageResult = Result<HttpResponse, Problem>;
 
 /// The page shows a notice if replies are delayed by more than this.
 const MIN_REPORTED_DELAY: Duration = Duration::from_secs(5);

@@ -18,7 +18,7 @@ use crate::{
         problem::{Code, Problem},
     },
     random,
-    service::Browser,
+    service::ClientBrowser,
 };
 
 /// Seconds; longer than any link and its completion last.
@@ -98,8 +98,8 @@ impl Visitor {
         self.reads_html
     }
 
-    pub(in crate::http) fn browser(&self) -> Browser<'_> {
-        Browser { cookies: &self.cookies, ip: Some(self.ip), user_agent: self.user_agent.as_deref() }
+    pub(in crate::http) fn browser(&self) -> ClientBrowser<'_> {
+        ClientBrowser { cookies: &self.cookies, ip: Some(self.ip), user_agent: self.user_agent.as_deref() }
     }
 }
 

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{Permit, Permits};
-use crate::{domain::Verification, store::Leased};
+use crate::{domain::Verification, store::LeasedJob};
 
 /// A claimed job: attempted at once if its permit has started, otherwise queued.
 pub struct StartableJob {
-    pub leased: Leased,
+    pub leased: LeasedJob,
     pub permit: Permit,
     /// The record that the job is about, if both were written together.
     pub record: Option<Arc<Verification>>,
 }
 
-impl From<(Leased, Permit)> for StartableJob {
-    fn from((leased, permit): (Leased, Permit)) -> Self {
+impl From<(LeasedJob, Permit)> for StartableJob {
+    fn from((leased, permit): (LeasedJob, Permit)) -> Self {
         Self { leased, permit, record: None }
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{ClaimedJobs, Permit, Permits, join_group};
 use crate::{
     domain::Partition,
-    store::{DrawnTokens, DueLane, Lane, LeaseGrant, LeaseRequest, Leased},
+    store::{DrawnTokens, DueLane, Lane, LeaseGrant, LeaseRequest, LeasedJob},
 };
 
 impl Permits {
@@ -81,11 +81,15 @@ impl Permits {
             let taken = state.send_tokens.take(lane, u32::try_from(room).unwrap_or(u32::MAX), now);
             room = taken as usize;
         }
-        let busy: Arc<[String]> = state.claimed.get(lane).into_iter().flat_map(ClaimedJobs::groups).cloned().collect();
+        let busy_groups: Arc<[String]> =
+            state.claimed.get(lane).into_iter().flat_map(ClaimedJobs::groups).cloned().collect();
         let mut requests = Vec::new();
         for (partition, limit) in state.backlog.split_by_partition(lane, room) {
             let permits = (0..limit).map(|_| self.issue_permit(&mut state, lane, now, rate_limited)).collect();
-            requests.push((LeaseRequest { partition, lane: lane.clone(), limit, busy: Arc::clone(&busy) }, permits));
+            requests.push((
+                LeaseRequest { partition, lane: lane.clone(), limit, busy_groups: Arc::clone(&busy_groups) },
+                permits,
+            ));
         }
         requests
     }
@@ -96,17 +100,17 @@ impl Permits {
         request: &LeaseRequest,
         granted: LeaseGrant,
         permits: Vec<Permit>,
-    ) -> Vec<(Leased, Permit)> {
+    ) -> Vec<(LeasedJob, Permit)> {
         let mut state = self.state();
         let count = granted.jobs.len();
-        let blocked = count < request.limit && granted.more.is_some();
+        let blocked = count < request.limit && granted.oldest_left.is_some();
         let mut permits = permits.into_iter();
         let mut jobs = Vec::with_capacity(count);
         for (leased, mut permit) in granted.jobs.into_iter().zip(&mut permits) {
             join_group(&mut state, &mut permit, leased.id.group());
             jobs.push((leased, permit));
         }
-        state.backlog.record_grant(&request.lane, request.partition, count, granted.more, blocked);
+        state.backlog.record_grant(&request.lane, request.partition, count, granted.oldest_left, blocked);
         // Dropping a permit locks the state.
         drop(state);
         drop(permits);

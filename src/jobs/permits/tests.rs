@@ -1,3 +1,5 @@
+//! Which jobs a process may claim: order, groups, send tokens, prefetching.
+
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -40,8 +42,8 @@ fn one_job_of_a_group_is_claimed_at_a_time() {
     assert!(permits.try_claim_new(&lane, Some("other"), false).is_some());
     permits.record_due(&lane, Partition::from_byte(1), from_millis(1));
     let (request, unused) = permits.prepare_leases(&lane, false).remove(0);
-    assert_eq!(request.busy[..], ["chat"]);
-    let blocked = LeaseGrant { jobs: Vec::new(), more: Some(from_millis(1)) };
+    assert_eq!(request.busy_groups[..], ["chat"]);
+    let blocked = LeaseGrant { jobs: Vec::new(), oldest_left: Some(from_millis(1)) };
     assert!(permits.record_grant(&request, blocked, unused).is_empty());
     assert!(permits.refresh_ready_lanes().is_empty(), "all due jobs wait for the claimed job of their group");
     while has_changed(&permits) {}

@@ -10,14 +10,14 @@ use crate::{
 
 /// The browser that sends the request.
 #[derive(Clone, Copy)]
-pub struct Browser<'a> {
+pub struct ClientBrowser<'a> {
     /// The values of its cookies of our name.
     pub cookies: &'a [String],
     pub ip: Option<std::net::IpAddr>,
     pub user_agent: Option<&'a str>,
 }
 
-impl Browser<'_> {
+impl ClientBrowser<'_> {
     /// The binding of this browser, whose cookie has the digest `browser`.
     pub(in crate::service) fn binding(&self, browser: Digest, whatsapp_device: WhatsAppDevice) -> Binding {
         Binding {

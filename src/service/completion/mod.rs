@@ -7,7 +7,7 @@ mod start_page;
 mod start_page_actions;
 
 pub use self::{
-    browser::Browser,
+    browser::ClientBrowser,
     redeem::{Redeemed, ReplyCodeRedemption},
     reply_link::{CompletionResult, ReplyLinkPage, ReplyLinkState},
     start_page::{StartPage, StartPageState},

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::browser::Browser;
+use super::browser::ClientBrowser;
 use crate::{
     domain::{
         Mode, Verification,
@@ -161,7 +161,7 @@ impl Service {
         &self,
         cx: &RequestContext,
         token: &Token,
-        browser: Browser<'_>,
+        browser: ClientBrowser<'_>,
         form_field: &str,
         elsewhere: bool,
     ) -> Result<(Arc<Instance>, Verification<Link>, CompletionResult), ServiceError> {

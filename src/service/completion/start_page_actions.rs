@@ -6,7 +6,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::{
-    browser::Browser,
+    browser::ClientBrowser,
     reply_link::{check_form_field, is_completed},
 };
 use crate::{
@@ -39,7 +39,7 @@ impl Service {
         &self,
         cx: &RequestContext,
         handle: &Token,
-        browser: Browser<'_>,
+        browser: ClientBrowser<'_>,
         form_field: &str,
         device: WhatsAppDevice,
         automatic: bool,
@@ -67,7 +67,7 @@ impl Service {
         &self,
         cx: &RequestContext,
         handle: &Token,
-        browser: Browser<'_>,
+        browser: ClientBrowser<'_>,
         form_field: &str,
         typed: &str,
     ) -> Result<EnteredCode, ServiceError> {
@@ -124,7 +124,7 @@ impl Service {
         &self,
         cx: &RequestContext,
         handle: &Token,
-        browser: Browser<'_>,
+        browser: ClientBrowser<'_>,
         form_field: &str,
     ) -> Result<Option<Url>, ServiceError> {
         let loaded = self.load_by_token(cx, handle, TokenKind::Handle).await?;
@@ -171,7 +171,7 @@ impl Service {
                 let minted = self.create_link(cx, &instance, "renewals", mint, Some(idempotency)).await;
                 minted.and_then(|minted| self.token(&minted, TokenKind::Handle).ok_or(ServiceError::TokenSpent))
             }
-            Err(error) => Limited { outcome: Err(error), limit_statuses: Vec::new() },
+            Err(error) => error.into(),
         }
     }
 

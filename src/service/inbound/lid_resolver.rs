@@ -50,12 +50,12 @@ impl LidResolver {
         }
         let key = (instance.config.id, lid_digest);
         let answer = match self.cached(key) {
-            Some(known) => known.phone.map_or(LidLookup::Unavailable, LidLookup::Phone),
+            Some(known) => known.phone.map_or(LidLookup::NotResolvable, LidLookup::Resolved),
             None => self.ask_gateway(cx, instance, lid, key).await,
         };
         match answer {
-            LidLookup::Phone(phone) => Ok(Sender::new(Some(phone), Some(lid), sender.bsuid())),
-            LidLookup::Unavailable | LidLookup::NotYetKnown => Ok(sender.clone()),
+            LidLookup::Resolved(phone) => Ok(Sender::new(Some(phone), Some(lid), sender.bsuid())),
+            LidLookup::NotResolvable | LidLookup::Pending => Ok(sender.clone()),
             LidLookup::Failed => {
                 let (id, gateway) = (instance.config.id, instance.gateway.kind());
                 tracing::warn!(instance = %id, gateway, "the gateway did not answer which phone a LID stands for");
@@ -78,9 +78,9 @@ impl LidResolver {
         let left = cx.lid_look_ups.left();
         let answer = cx.lid_look_ups.spend(ask_until_final(instance, lid, left)).await.unwrap_or(LidLookup::Failed);
         match &answer {
-            LidLookup::Phone(phone) => self.cache(key, Some(phone.clone())),
-            LidLookup::Unavailable => self.cache(key, None),
-            LidLookup::NotYetKnown | LidLookup::Failed => {}
+            LidLookup::Resolved(phone) => self.cache(key, Some(phone.clone())),
+            LidLookup::NotResolvable => self.cache(key, None),
+            LidLookup::Pending | LidLookup::Failed => {}
         }
         answer
     }
@@ -112,24 +112,26 @@ impl LidResolver {
 async fn ask_until_final(instance: &Instance, lid: &str, left: Duration) -> LidLookup {
     let start = tokio::time::Instant::now();
     let end = start + left;
-    let (mut patience, mut until) = (None, start + left.saturating_sub(RETRY_INTERVAL) / 2);
+    let (mut retry_until, mut attempt_ends) = (None, start + left.saturating_sub(RETRY_INTERVAL) / 2);
     loop {
-        let Some(request) = instance.gateway.lid_lookup(lid) else { return LidLookup::Unavailable };
-        let answer = match tokio::time::timeout_at(until, instance.gateway_egress.send(request)).await {
+        let Some(request) = instance.gateway.lid_lookup(lid) else { return LidLookup::NotResolvable };
+        let answer = match tokio::time::timeout_at(attempt_ends, instance.gateway_egress.send(request)).await {
             Ok(Ok(response)) => match instance.gateway.parse_lid_lookup(&response) {
                 // The gateway returned the LID itself instead of a number.
-                LidLookup::Phone(phone) if phone.digits() == lid => LidLookup::Unavailable,
-                answer
-                @ (LidLookup::Phone(_) | LidLookup::Unavailable | LidLookup::NotYetKnown | LidLookup::Failed) => answer,
+                LidLookup::Resolved(phone) if phone.digits() == lid => LidLookup::NotResolvable,
+                answer @ (LidLookup::Resolved(_)
+                | LidLookup::NotResolvable
+                | LidLookup::Pending
+                | LidLookup::Failed) => answer,
             },
             Ok(Err(_)) | Err(_) => LidLookup::Failed,
         };
         let next = tokio::time::Instant::now() + RETRY_INTERVAL;
-        let patience = *patience.get_or_insert_with(|| end.min(next - RETRY_INTERVAL + RETRY_WINDOW));
-        if next >= patience || matches!(answer, LidLookup::Phone(_) | LidLookup::Unavailable) {
+        let retry_until = *retry_until.get_or_insert_with(|| end.min(next - RETRY_INTERVAL + RETRY_WINDOW));
+        if next >= retry_until || matches!(answer, LidLookup::Resolved(_) | LidLookup::NotResolvable) {
             return answer;
         }
-        until = end;
+        attempt_ends = end;
         tokio::time::sleep_until(next).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Message traces: the outcome of each incoming message, kept for a day to explain why it had an effect or none.
+//! The message log: the outcome of each incoming message, kept for a day to explain why it had an effect or none.
 //!
 //! Traces hold no text, code or full number. They are queued and written in batches by a background task, so that no
 //! login waits for them.
@@ -28,10 +28,10 @@ use crate::{
 
 /// Traces waiting to be written. If the queue is full, further ones are dropped rather than delaying a login.
 const QUEUE_CAPACITY: usize = 4_096;
-const BATCH: usize = 1_000;
-/// How long the first trace of a batch waits for others.
+const MAX_BATCH: usize = 1_000;
+/// How long the first entry of a batch waits for others.
 const BATCH_DELAY: Duration = Duration::from_millis(50);
-/// Number of trailing phone digits kept in a trace.
+/// Number of trailing phone digits kept in an entry.
 const ENDING_DIGITS: usize = 4;
 
 /// What is stored about one message.
@@ -39,7 +39,7 @@ const ENDING_DIGITS: usize = 4;
 pub(in crate::service) struct LoggedMessage {
     /// Digests of the gateway's message id: its part that is stable over redeliveries, and the whole id.
     pub(in crate::service) ids: Vec<Digest>,
-    /// Digest of the sender, by which the trace can be erased.
+    /// Digest of the sender, by which the entry can be erased.
     pub(in crate::service) chat: Option<Digest>,
     /// The last digits of the sender's phone.
     pub(in crate::service) ending: Option<String>,
@@ -51,7 +51,7 @@ pub(in crate::service) struct LoggedMessage {
     pub(in crate::service) age: Option<i64>,
 }
 
-/// Sends traces to the background writer.
+/// Sends entries to the background writer.
 #[derive(Clone)]
 pub struct MessageLog {
     queue: mpsc::Sender<QueueItem>,
@@ -61,7 +61,7 @@ pub struct MessageLog {
 
 enum QueueItem {
     Append(LogEntry),
-    /// A reader's request: write all earlier traces, then signal.
+    /// A reader's request: write all earlier entries, then signal.
     Flush(oneshot::Sender<()>),
 }
 
@@ -69,17 +69,17 @@ impl MessageLog {
     /// Returns the queue and the task that writes it. The task ends when all senders are dropped.
     pub fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
-        let hurry = Arc::new(Notify::new());
-        let write = write(store, waiting, Arc::clone(&hurry));
-        (Self { queue, flush: hurry }, write)
+        let flush = Arc::new(Notify::new());
+        let write = write(store, waiting, Arc::clone(&flush));
+        (Self { queue, flush }, write)
     }
 
-    /// Drops the trace if the queue is full: the store is slow then, and the traces already queued suffice.
+    /// Drops the entry if the queue is full: the store is slow then, and the entries already queued suffice.
     fn enqueue(&self, entry: LogEntry) {
         let _ = self.queue.try_send(QueueItem::Append(entry));
     }
 
-    /// Waits until all earlier traces are written.
+    /// Waits until all earlier entries are written.
     pub(crate) async fn flushed(&self) {
         let (sender, written) = oneshot::channel();
         if self.queue.send(QueueItem::Flush(sender)).await.is_ok() {
@@ -89,12 +89,12 @@ impl MessageLog {
     }
 }
 
-async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<QueueItem>, hurry: Arc<Notify>) {
+async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<QueueItem>, flush: Arc<Notify>) {
     let mut batch = Vec::new();
     while let Some(first) = waiting.recv().await {
-        // Sleep instead of receiving: waking this task for each trace would cost more than the trace itself.
+        // Sleep instead of receiving: waking this task for each entry would cost more than the entry itself.
         if matches!(first, QueueItem::Append(_)) {
-            tokio::select! { () = sleep(BATCH_DELAY) => {}, () = hurry.notified() => {} }
+            tokio::select! { () = sleep(BATCH_DELAY) => {}, () = flush.notified() => {} }
         }
         let (mut next, mut reader) = (Some(first), None);
         while let Some(entry) = next {
@@ -102,12 +102,12 @@ async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<QueueItem>, hu
                 QueueItem::Append(entry) => batch.push(entry),
                 QueueItem::Flush(done) => reader = Some(done),
             }
-            next = if batch.len() < BATCH && reader.is_none() { waiting.try_recv().ok() } else { None };
+            next = if batch.len() < MAX_BATCH && reader.is_none() { waiting.try_recv().ok() } else { None };
         }
         if !batch.is_empty()
             && let Err(error) = store.append_log(&batch).await
         {
-            tracing::debug!(%error, "traces were not kept");
+            tracing::debug!(%error, "entries of the message log could not be stored");
         }
         batch.clear();
         reader.map(|done| done.send(()));
@@ -132,7 +132,7 @@ impl Service {
         self.keys.look_up("message", instance.config.id, id.as_bytes())
     }
 
-    /// Queues a trace of a message. One that was ignored as our own or as a group message is kept only with a code:
+    /// Queues the log entry of a message. One that was ignored as our own or as a group message is kept only with a code:
     /// gateways deliver every reply of ours, and those would crowd out what people ask about.
     pub(super) fn log_message(
         &self,
@@ -156,7 +156,7 @@ impl Service {
         let ids: Vec<Digest> = ids.map(|id| self.message_look_up(instance, id).current()).collect();
         let partition = ids.first().map_or(Partition::from_byte(0), |id| Partition::from_byte(id.as_bytes()[0]));
         let age = event.timestamp.map(|at| self.now().as_second() - at);
-        let trace = LoggedMessage {
+        let message = LoggedMessage {
             ids,
             chat: subject.as_ref().map(|subject| self.sender_look_up(instance, subject).current()),
             ending: event.sender.phone.as_ref().map(|phone| ending(phone.digits())),
@@ -166,7 +166,7 @@ impl Service {
             age,
         };
         let id = instance.config.id;
-        let json = serde_json::to_vec(&trace).expect("a trace has only string keys");
+        let json = serde_json::to_vec(&message).expect("a log entry has only string keys");
         let entry = LogEntry {
             partition,
             stream: message_stream(id),

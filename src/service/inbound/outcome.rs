@@ -1,4 +1,4 @@
-//! The result of handling one webhook event, for metrics, the API and traces.
+//! The result of handling one webhook event, for metrics, the API and the message log.
 
 use std::fmt;
 
@@ -58,7 +58,7 @@ impl Outcome {
             .chain(IgnoreReason::ALL.iter().copied().map(Self::Ignored))
     }
 
-    /// The identifier in metrics, in the API and in traces; unique for each outcome.
+    /// The identifier in metrics, in the API and in the message log; unique for each outcome.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Verified => "verified",

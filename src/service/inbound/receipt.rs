@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Receipts may arrive a little after the code has expired.
-const SLACK: Duration = Duration::from_mins(10);
+const RECEIPT_TOLERANCE: Duration = Duration::from_mins(10);
 /// Delays between look-ups: a fast gateway sends its receipt before the message id is stored.
 const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(850)];
 
@@ -40,7 +40,7 @@ impl Service {
         expires_at: Timestamp,
     ) -> Result<(), ServiceError> {
         let json = serde_json::to_vec(sent).expect("a sent message has only string keys");
-        let until = expires_at.max(self.now()) + SLACK;
+        let until = expires_at.max(self.now()) + RECEIPT_TOLERANCE;
         let locations = self.sent_message_ids(carrier, message_id);
         let mut change = Change::new(locations[0].1.partition());
         change.records.extend(locations.into_iter().map(|(digest, id)| {

@@ -108,7 +108,7 @@ impl Service {
             Outcome::Ignored(reason @ (IgnoreReason::AnotherNumber | IgnoreReason::SendersDiffer)) => {
                 let reason = reason.as_str();
                 if let Some(count) = self.health.record_failure(id, "message", reason, self.clock.wall()) {
-                    tracing::warn!(instance = %id, reason, count, "message ignored");
+                    tracing::warn!(instance = %id, reason, count, "a message was ignored");
                 }
             }
             Outcome::Ignored(_)
@@ -130,6 +130,8 @@ impl Service {
         if let Some(receipt) = event.receipt.as_ref().filter(|_| for_us) {
             return self.apply_receipt(cx, instance, receipt).await.map(ReceiveResult::from);
         }
+        let continued = if for_us { self.continued_message(cx, instance, event).await? } else { None };
+        let event = continued.as_ref().unwrap_or(event);
         if let Some(reason) = event.ignored {
             return Ok(Outcome::Ignored(reason).into());
         }
@@ -146,8 +148,8 @@ impl Service {
         if codes.is_empty() {
             return Ok(Outcome::Unmatched(Unmatched::NoCode).into());
         }
-        let from = self.message_origin(instance, event, id, chat_id);
-        let guesses = instance.config.limits.guesses.map(|quota| from.bucket("guesses", quota));
+        let origin = self.message_origin(instance, event, id, chat_id);
+        let guesses = instance.config.limits.guesses.map(|quota| origin.bucket("guesses", quota));
         let Some(links) = self.find_links(cx, instance, &codes, guesses.as_ref()).await? else {
             self.count_limit(LimitName::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited).into());
@@ -155,12 +157,12 @@ impl Service {
         match choose(links, self.now()) {
             Choice::One(loaded) => {
                 let id = loaded.record.id;
-                let outcome = self.apply_message(cx, *loaded, from, event, edited).await?;
+                let outcome = self.apply_message(cx, *loaded, origin, event, edited).await?;
                 Ok(ReceiveResult { outcome, record: Some(id) })
             }
             Choice::SeveralOpen => {
-                let reply = self.failure_reply(cx, instance, &from).await?;
-                self.finish_without_record(cx, instance, &from, reply, Outcome::Failed(Reason::SeveralCodes)).await
+                let reply = self.failure_reply(cx, instance, &origin).await?;
+                self.finish_without_record(cx, instance, &origin, reply, Outcome::Failed(Reason::SeveralCodes)).await
             }
             Choice::None => {
                 self.check_keys_complete(cx).await?;
@@ -169,8 +171,9 @@ impl Service {
                 if let Some(bucket) = guesses {
                     self.take(cx, &[&bucket], None).await?;
                 }
-                let reply = self.unknown_reply(cx, instance, &from).await?;
-                self.finish_without_record(cx, instance, &from, reply, Outcome::Unmatched(Unmatched::CodeUnknown)).await
+                let reply = self.unknown_reply(cx, instance, &origin).await?;
+                self.finish_without_record(cx, instance, &origin, reply, Outcome::Unmatched(Unmatched::CodeUnknown))
+                    .await
             }
         }
     }
@@ -210,37 +213,41 @@ impl Service {
         &self,
         cx: &RequestContext,
         loaded: Loaded<Link>,
-        mut from: MessageOrigin<'_>,
+        mut origin: MessageOrigin<'_>,
         event: &WebhookEvent,
         edited: bool,
     ) -> Result<Outcome, ServiceError> {
         let Loaded { instance, record, .. } = &loaded;
         // A link for a LID or a business-scoped user id needs no phone number.
-        let asked = record.request.chat.as_ref().map(Chat::subject);
-        let sender = match asked {
-            Some(Subject::Lid(_) | Subject::Bsuid(_)) => from.sender.clone(),
+        let requested_chat = record.request.chat.as_ref().map(Chat::subject);
+        let sender = match requested_chat {
+            Some(Subject::Lid(_) | Subject::Bsuid(_)) => origin.sender.clone(),
             Some(Subject::Phone(_)) | None => {
-                self.lid_resolver.resolve(cx, instance, from.sender, from.identity.current()).await?
+                self.lid_resolver.resolve(cx, instance, origin.sender, origin.identity.current()).await?
             }
         };
-        from.incoming.subject = sender.subject();
+        origin.incoming.subject = sender.subject();
         let push_name = event.push_name.as_deref().and_then(template::sanitize_name);
         let sent = event.text.as_deref().zip(self.link_code(record));
         let digest = sent.map(|(text, code)| self.digest_without_code(instance, text, &code));
-        let changed =
+        let text_changed =
             record.details.prefilled.zip(digest).is_some_and(|(prefilled, digest)| !prefilled.matches(digest));
-        let text = MessageChecks { brackets_missing: edited, text_changed: changed, forgeable: event.forgeable };
+        let checks = MessageChecks { brackets_missing: edited, text_changed, forgeable: event.forgeable };
         let risk = self.risk_at_start(record);
         let command = |may_reply| {
             let (sender, push_name, risk) = (sender.clone(), push_name.clone(), risk.clone());
-            LinkCommand::Receive { sender, push_name, checks: text, risk, may_reply }
+            LinkCommand::Receive { sender, push_name, checks, risk, may_reply }
         };
         let limits = &instance.config.limits;
-        let may_reply = match Link::decide(record, command(true), self.now()).verdict {
+        let verdict = Link::decide(record, command(true), self.now()).verdict;
+        if verdict == LinkVerdict::Failed(Reason::SenderUnidentified) {
+            self.await_number(cx, instance, event, record, text_changed || edited).await?;
+        }
+        let may_reply = match verdict {
             // A successful verification is always answered.
             LinkVerdict::Verified => true,
             LinkVerdict::Repeated => {
-                self.take_reply_quota(cx, &from, LimitName::SuccessReplies, limits.success_replies).await?
+                self.take_reply_quota(cx, &origin, LimitName::SuccessReplies, limits.success_replies).await?
             }
             LinkVerdict::Failed(_)
             | LinkVerdict::Expired
@@ -249,11 +256,11 @@ impl Service {
             | LinkVerdict::Erased
             | LinkVerdict::Unchanged
             | LinkVerdict::Finish(_) => {
-                self.take_reply_quota(cx, &from, LimitName::FailureReplies, limits.failure_replies).await?
+                self.take_reply_quota(cx, &origin, LimitName::FailureReplies, limits.failure_replies).await?
             }
         };
         let command = command(may_reply);
-        let applied = self.apply(cx, loaded, command, Some(&from.incoming)).await?;
+        let applied = self.apply(cx, loaded, command, Some(&origin.incoming)).await?;
         if applied.write == WriteOutcome::Duplicate {
             return Ok(Outcome::Duplicate);
         }
@@ -276,10 +283,10 @@ impl Service {
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        from: &MessageOrigin<'_>,
+        origin: &MessageOrigin<'_>,
     ) -> Result<Option<Reply>, ServiceError> {
         let quota = instance.config.limits.failure_replies;
-        Ok(self.take_reply_quota(cx, from, LimitName::FailureReplies, quota).await?.then_some(Reply::Failed))
+        Ok(self.take_reply_quota(cx, origin, LimitName::FailureReplies, quota).await?.then_some(Reply::Failed))
     }
 
     /// The reply to an unknown code: none, unless the instance is configured to reply and the sender's limit allows it.
@@ -287,12 +294,12 @@ impl Service {
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        from: &MessageOrigin<'_>,
+        origin: &MessageOrigin<'_>,
     ) -> Result<Option<Reply>, ServiceError> {
         if !instance.config.reply_to_unknown {
             return Ok(None);
         }
-        let bucket = from.bucket("unknown", Quota::per(1, UNKNOWN_REPLY_INTERVAL));
+        let bucket = origin.bucket("unknown", Quota::per(1, UNKNOWN_REPLY_INTERVAL));
         Ok(self.try_take(cx, &bucket).await?.then_some(Reply::Unknown))
     }
 
@@ -301,12 +308,12 @@ impl Service {
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        from: &MessageOrigin<'_>,
+        origin: &MessageOrigin<'_>,
         reply: Option<Reply>,
         outcome: Outcome,
     ) -> Result<ReceiveResult, ServiceError> {
         if let Some(reply) = reply {
-            let sent = self.reply_without_record(cx, instance, from.partition, &from.incoming, reply).await?;
+            let sent = self.reply_without_record(cx, instance, origin.partition, &origin.incoming, reply).await?;
             if sent == CommitOutcome::Duplicate {
                 return Ok(Outcome::Duplicate.into());
             }
@@ -330,12 +337,12 @@ impl Service {
     async fn take_reply_quota(
         &self,
         cx: &RequestContext,
-        from: &MessageOrigin<'_>,
+        origin: &MessageOrigin<'_>,
         name: LimitName,
         quota: Option<Quota>,
     ) -> Result<bool, ServiceError> {
         let Some(quota) = quota else { return Ok(true) };
-        let allowed = self.try_take(cx, &from.bucket(name.as_str(), quota)).await?;
+        let allowed = self.try_take(cx, &origin.bucket(name.as_str(), quota)).await?;
         if !allowed {
             self.count_limit(name);
         }

@@ -204,21 +204,21 @@ impl Service {
         if before.is_some_and(|before| *before != known) {
             let CurrentLookUpKey { number, since, until } = known;
             let until = until.map(tracing::field::display);
-            tracing::info!(number, %since, until, "the key of look-ups; `until` then the one before it is used as well");
+            tracing::info!(number, %since, until, "another look-up key is in use; if `until` is set, the previous one is used as well until then");
         }
         self.key_state.gate.open();
     }
 
-    /// Shuts the gate if another replica uses the missing key, or may use it by now. Before that, look-ups with the
+    /// Closes the gate if another replica uses the missing key, or may use it by now. Before that, look-ups with the
     /// previous key are correct, because all replicas still use it.
     fn handle_missing_key(&self, lacking: &MissingLookUpKey) -> Result<(), StoreError> {
         let Some(own) = self.key_state.look_ups.load_full() else {
             return Err(super::unknown_keys_error(lacking.masters.iter().map(String::as_str)));
         };
         if self.is_used_by_others(lacking.number) || self.now() >= lacking.at + REPLICA_LAG {
-            self.key_state.gate.shut(lacking.message());
+            self.key_state.gate.close(lacking.message());
         } else {
-            tracing::warn!(number = own.number, "{}; look-ups go on with the one before", lacking.message());
+            tracing::warn!(number = own.number, "{}; the previous look-up key stays in use", lacking.message());
         }
         Ok(())
     }
@@ -232,7 +232,7 @@ impl Service {
             for former in meta.keys().filter(|name| **name == own || name.starts_with(&more)) {
                 self.store.set_meta(former, "", true).await?;
             }
-            tracing::info!(number, "this key of look-ups is used no more, and is forgotten");
+            tracing::info!(number, "a replaced look-up key is no longer needed and was deleted from the store");
         }
         Ok(())
     }

@@ -30,14 +30,14 @@ const MASTER_PREFIX: &str = "key:";
 /// Resolution of the recorded last use of a master key: a mark older than this is refreshed.
 const USE_RESOLUTION: SignedDuration = SignedDuration::from_mins(1);
 /// Margin for gateways that deliver late: a value made with a key may come back this long after its end.
-const SLACK: SignedDuration = SignedDuration::from_mins(10);
+const LATE_DELIVERY_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
 type Meta = HashMap<String, String>;
 
 /// What this process knows about the keys that the store names.
 #[derive(Default)]
 pub struct KeyState {
-    /// Shut while this process lacks a look-up key, because it would then miss records.
+    /// Closed while this process lacks a look-up key, because it would then miss records.
     pub gate: KeyGate,
     /// Number of the look-up key that the configuration asks for.
     requested: AtomicU32,
@@ -54,9 +54,9 @@ pub struct KeysStatus {
     /// Until then, the previous look-up key is used as well; `null` if no change is in progress.
     pub previous_until: Option<String>,
     /// `look_up_key_number` of the configuration.
-    pub asked: u32,
+    pub requested: u32,
     /// Which key is missing in `key_file`, so that this replica can find nothing; `null` if none is.
-    pub lacks: Option<String>,
+    pub missing: Option<String>,
     /// By last use, the latest first.
     pub masters: Vec<MasterStatus>,
 }
@@ -66,13 +66,13 @@ pub struct KeysStatus {
 pub struct MasterStatus {
     pub fingerprint: String,
     /// It is the current key of this replica.
-    pub makes: bool,
+    pub current: bool,
     /// It is in `key_file`.
-    pub here: bool,
+    pub present: bool,
     /// Until then, values made with it may be requested.
     pub needed_until: String,
     /// That time has passed: the key can be removed.
-    pub over: bool,
+    pub removable: bool,
 }
 
 impl KeyState {
@@ -93,10 +93,16 @@ impl Service {
     pub async fn prepare_keys(&self) -> Result<(), StoreError> {
         let meta = self.load_look_up_keys().await?;
         self.record_key_use(&self.keys, &meta).await?;
-        let lacks =
-            self.master_statuses(recorded_masters(&meta)).into_iter().filter(|master| !master.here && !master.over);
-        for MasterStatus { fingerprint, needed_until, .. } in lacks {
-            tracing::warn!(fingerprint, needed_until, "key_file lacks a key; what it made is lost");
+        let missing = self
+            .master_statuses(recorded_masters(&meta))
+            .into_iter()
+            .filter(|master| !master.present && !master.removable);
+        for MasterStatus { fingerprint, needed_until, .. } in missing {
+            tracing::warn!(
+                fingerprint,
+                needed_until,
+                "key_file lacks a key that is still needed: what was encrypted with it cannot be read; restore the key"
+            );
         }
         Ok(())
     }
@@ -131,8 +137,8 @@ impl Service {
         let meta = self.load_look_up_keys().await?;
         self.record_key_use(&self.keys, &meta).await?;
         self.key_state.masters.store(Arc::new(recorded_masters(&meta).map(|(one, at)| (one.to_owned(), at)).collect()));
-        let lacks = self.missing_masters(&meta).count() + usize::from(self.key_state.gate.lacks().is_some());
-        self.metrics.keys_missing.set(i64::try_from(lacks).unwrap_or(i64::MAX));
+        let missing = self.missing_masters(&meta).count() + usize::from(self.key_state.gate.missing_key().is_some());
+        self.metrics.keys_missing.set(i64::try_from(missing).unwrap_or(i64::MAX));
         Ok(())
     }
 
@@ -143,8 +149,8 @@ impl Service {
             look_up: known.as_ref().map_or(0, |known| known.number),
             look_up_since: known.as_ref().map(|known| rfc3339(known.since)),
             previous_until: known.as_ref().and_then(|known| known.until).map(rfc3339),
-            asked: self.key_state.requested(),
-            lacks: self.missing_key(),
+            requested: self.key_state.requested(),
+            missing: self.missing_key(),
             masters: self.master_statuses(self.key_state.masters.load().iter().map(|(one, at)| (one.as_str(), *at))),
         }
     }
@@ -154,10 +160,10 @@ impl Service {
         let (ours, now, life) = (self.keys.fingerprints(), self.now(), self.look_up_lifetime());
         let status = |(fingerprint, at): (&str, Timestamp)| MasterStatus {
             fingerprint: short_fingerprint(fingerprint).to_owned(),
-            makes: ours.first().is_some_and(|own| own == fingerprint),
-            here: ours.iter().any(|own| own == fingerprint),
+            current: ours.first().is_some_and(|own| own == fingerprint),
+            present: ours.iter().any(|own| own == fingerprint),
             needed_until: rfc3339(at + life),
-            over: now >= at + life,
+            removable: now >= at + life,
         };
         let mut masters: Vec<(Timestamp, MasterStatus)> = makers.map(|maker| (maker.1, status(maker))).collect();
         masters.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
@@ -166,7 +172,7 @@ impl Service {
 
     /// Which key this process lacks, so that it can find nothing while other replicas can.
     pub fn missing_key(&self) -> Option<String> {
-        self.key_state.gate.lacks().map(|why| why.as_str().to_owned())
+        self.key_state.gate.missing_key().map(|why| why.as_str().to_owned())
     }
 
     /// Fails while this process lacks a key that may have made the value. To be called before a value is reported as
@@ -192,7 +198,7 @@ impl Service {
         let instances = self.instances.all();
         let longest = instances.iter().map(|instance| instance.config.longest_life()).max();
         let longest = SignedDuration::try_from(longest.unwrap_or(Duration::ZERO)).unwrap_or(SignedDuration::MAX);
-        let since = self.now() - USE_RESOLUTION - SLACK - longest;
+        let since = self.now() - USE_RESOLUTION - LATE_DELIVERY_TOLERANCE - longest;
         recorded_masters(meta)
             .filter(move |(fingerprint, at)| *at > since && !ours.iter().any(|own| own == fingerprint))
             .map(|(fingerprint, _)| fingerprint)

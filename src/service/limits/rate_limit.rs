@@ -16,7 +16,7 @@ use crate::{
     },
     metrics::label::ByLimit,
     service::{Instance, RequestContext, Service, ServiceError},
-    store::{Admission, ReservationRequest, StoreError, TokenRequest},
+    store::{Admission, BucketRequest, IdempotencyClaim, StoreError},
 };
 
 /// Stands in for an address in the bucket that all clients share; no address has this form.
@@ -41,18 +41,18 @@ impl LimitBucket {
         Self { partition, limit, owner, quota }
     }
 
-    fn takes(&self) -> impl Iterator<Item = TokenRequest> {
+    fn bucket_requests(&self) -> impl Iterator<Item = BucketRequest> {
         self.owner.all().map(|digest| self.take(digest))
     }
 
     /// The bucket to read when nothing is to be taken.
-    pub(in crate::service) fn peek(&self) -> TokenRequest {
+    pub(in crate::service) fn peek(&self) -> BucketRequest {
         self.take(self.owner.oldest())
     }
 
-    fn take(&self, digest: Digest) -> TokenRequest {
+    fn take(&self, digest: Digest) -> BucketRequest {
         let bucket = format!("{}:{}", self.limit, digest.hex());
-        TokenRequest { partition: self.partition, bucket, quota: self.quota }
+        BucketRequest { partition: self.partition, bucket, quota: self.quota }
     }
 }
 
@@ -76,11 +76,28 @@ pub struct LimitStatus {
     pub allowance: Allowance,
 }
 
+impl LimitStatus {
+    /// How long to wait until the limit is no longer exhausted; zero if it is not.
+    pub const fn wait(&self) -> Duration {
+        match self.allowance {
+            Allowance::Exhausted { retry_after } => retry_after,
+            Allowance::Allowed { .. } => Duration::ZERO,
+        }
+    }
+}
+
 /// The result of a use case that takes from limits. The caller gets the state of the limits in any case.
 #[must_use]
 pub struct Limited<T> {
     pub outcome: Result<T, ServiceError>,
     pub limit_statuses: Vec<LimitStatus>,
+}
+
+/// A refusal before anything was taken.
+impl<T> From<ServiceError> for Limited<T> {
+    fn from(error: ServiceError) -> Self {
+        Self { outcome: Err(error), limit_statuses: Vec::new() }
+    }
 }
 
 impl<T> Limited<T> {
@@ -120,17 +137,10 @@ impl Service {
         self.metrics.limited.get_or_create(&ByLimit { limit: name.as_str() }).inc();
     }
 
-    /// The error for a limit that is not kept in a bucket. Counts it and adds its state to `limit_statuses`.
-    pub(in crate::service) fn rate_limited(
-        &self,
-        limit_statuses: &mut Vec<LimitStatus>,
-        name: LimitName,
-        quota: Quota,
-        retry_after: Duration,
-    ) -> ServiceError {
+    /// The status of an exhausted limit that is not kept in a bucket. Counts it in the metrics.
+    pub(in crate::service) fn exhausted(&self, name: LimitName, quota: Quota, retry_after: Duration) -> LimitStatus {
         self.count_limit(name);
-        limit_statuses.push(LimitStatus { name, quota, allowance: Allowance::Exhausted { retry_after } });
-        ServiceError::RateLimited { retry_after }
+        LimitStatus { name, quota, allowance: Allowance::Exhausted { retry_after } }
     }
 
     /// The limits of one token and of the whole instance. They share a partition with each other and with the limits of
@@ -241,15 +251,15 @@ impl Service {
         &self,
         cx: &RequestContext,
         buckets: &[&LimitBucket],
-        reserve: Option<&ReservationRequest>,
+        claim: Option<&IdempotencyClaim>,
     ) -> Result<Admission, StoreError> {
-        let takes: Vec<TokenRequest> = buckets.iter().flat_map(|bucket| bucket.takes()).collect();
-        let Admission { allowances, reservation } = cx.store.admit(&takes, reserve).await?;
+        let bucket_requests: Vec<BucketRequest> = buckets.iter().flat_map(|bucket| bucket.bucket_requests()).collect();
+        let Admission { allowances, idempotency_record } = cx.store.admit(&bucket_requests, claim).await?;
         let mut found = allowances.into_iter();
         let shortest = |bucket: &&LimitBucket| found.by_ref().take(bucket.owner.all().count()).reduce(stricter);
         let allowances: Option<Vec<Allowance>> = buckets.iter().map(shortest).collect();
         let allowances = allowances.ok_or_else(|| StoreError::Corrupt("an allowance is missing".to_owned()))?;
-        Ok(Admission { allowances, reservation })
+        Ok(Admission { allowances, idempotency_record })
     }
 }
 

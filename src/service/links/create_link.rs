@@ -9,10 +9,10 @@ use crate::{
     metrics::label::{ByInstance, InstanceLabel},
     random,
     service::{
-        Instance, LimitStatus, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
+        Instance, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
         records::{AdmittedDraft, Idempotency, VerificationDraft},
     },
-    store::{CommitOutcome, ReservationRequest, StoreError},
+    store::{CommitOutcome, IdempotencyClaim, StoreError},
 };
 
 impl Service {
@@ -25,36 +25,22 @@ impl Service {
         input: LinkRequest,
         idempotency: Option<Idempotency>,
     ) -> Limited<Verification<Link>> {
-        let mut limit_statuses = Vec::new();
-        let outcome = self.try_create_link(cx, instance, token, input, idempotency, &mut limit_statuses).await;
-        Limited { outcome, limit_statuses }
-    }
-
-    async fn try_create_link(
-        &self,
-        cx: &RequestContext,
-        instance: &Instance,
-        token: &str,
-        input: LinkRequest,
-        idempotency: Option<Idempotency>,
-        limit_statuses: &mut Vec<LimitStatus>,
-    ) -> Result<Verification<Link>, ServiceError> {
         if instance.config.disabled {
-            return Err(ServiceError::Disabled);
+            return ServiceError::Disabled.into();
         }
         let draft = self.draft_link(instance);
         let mut limits = self.mint_limits(instance, token);
         limits.extend(self.storage_limits(instance, &input.request));
         limits
             .extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, LimitName::Links, c.subject())));
-        let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
-        let draft = match self.admit_new(cx, instance, &limits, draft, reserve.as_ref(), limit_statuses).await? {
-            AdmittedDraft::Exists(record) => return Ok(*record),
-            AdmittedDraft::Create(draft) => draft,
+        let claim = idempotency.map(|idempotency| self.idempotency_claim(instance, &idempotency, draft.write()));
+        let Limited { outcome, limit_statuses } = self.admit_new(cx, instance, &limits, draft, claim.as_ref()).await;
+        let outcome = match outcome {
+            Ok(AdmittedDraft::Exists(record)) => Ok(*record),
+            Ok(AdmittedDraft::Create(draft)) => self.commit_link(cx, instance, input, draft, claim).await,
+            Err(refused) => Err(refused),
         };
-        let record = self.commit_link(cx, instance, input, draft, reserve).await?;
-        self.metrics.links_minted.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
-        Ok(record)
+        Limited { outcome, limit_statuses }
     }
 
     async fn commit_link(
@@ -63,7 +49,7 @@ impl Service {
         instance: &Instance,
         input: LinkRequest,
         mut draft: VerificationDraft,
-        mut reserve: Option<ReservationRequest>,
+        mut claim: Option<IdempotencyClaim>,
     ) -> Result<Verification<Link>, ServiceError> {
         let LinkRequest { request, expires, max_attempts, binding, .. } = input;
         for _ in 0..MAX_COMMIT_ATTEMPTS {
@@ -78,10 +64,14 @@ impl Service {
             cx.set_verification(record.id);
             cx.attribute(&mut record, 0);
             match self.commit(cx, self.creation_change(instance, &record), now).await? {
-                CommitOutcome::Applied { .. } => return Ok(record),
+                CommitOutcome::Applied { .. } => {
+                    let label = ByInstance { instance: InstanceLabel(instance.config.id) };
+                    self.metrics.links_minted.get_or_create(&label).inc();
+                    return Ok(record);
+                }
                 CommitOutcome::Late(_) => {}
                 // Another record has this code, or the key that derived it was removed.
-                CommitOutcome::Collision => draft = self.redraw(cx, instance, draft, reserve.as_mut()).await?,
+                CommitOutcome::Collision => draft = self.redraw(cx, instance, draft, claim.as_mut()).await?,
                 // A request with the same idempotency key was faster, or an earlier attempt of this one succeeded.
                 CommitOutcome::Conflict | CommitOutcome::Duplicate => {
                     if let Some(existing) = self.record_of(cx, instance, draft.id, 1).await? {
@@ -100,13 +90,13 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         refused: VerificationDraft,
-        reserve: Option<&mut ReservationRequest>,
+        claim: Option<&mut IdempotencyClaim>,
     ) -> Result<VerificationDraft, ServiceError> {
         let draft = self.draft_link(instance);
-        let Some(reserve) = reserve else { return Ok(draft) };
-        (reserve.claim, reserve.replaces) = (draft.write(), Some(refused.write()));
-        let holder = cx.store.admit(&[], Some(reserve)).await?.reservation;
-        holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.claim)?))
+        let Some(claim) = claim else { return Ok(draft) };
+        (claim.content, claim.replaces) = (draft.write(), Some(refused.write()));
+        let holder = cx.store.admit(&[], Some(claim)).await?.idempotency_record;
+        holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.content)?))
     }
 
     /// The code of a link is derived from its nonce, and its id from the code.

@@ -9,7 +9,7 @@ use crate::{
         binding::{Binding, WhatsAppDevice},
         token::{Token, TokenKind},
     },
-    service::{Browser, Idempotency, Instance, Limited, LinkRequest, RequestContext, Service, ServiceError},
+    service::{ClientBrowser, Idempotency, Instance, Limited, LinkRequest, RequestContext, Service, ServiceError},
 };
 
 impl Service {
@@ -20,16 +20,16 @@ impl Service {
         cx: &RequestContext,
         instance: &Arc<Instance>,
         sealed: &str,
-        browser: Browser<'_>,
+        browser: ClientBrowser<'_>,
     ) -> Limited<Token> {
         let (request, binding) = match self.opened(instance, sealed, browser) {
             Ok(opened) => opened,
-            Err(error) => return Limited { outcome: Err(error), limit_statuses: Vec::new() },
+            Err(error) => return error.into(),
         };
         let limited_as = format!("client:{}", request.authorization.client);
         let mint = match Self::login(instance, request, binding) {
             Ok(mint) => mint,
-            Err(error) => return Limited { outcome: Err(error), limit_statuses: Vec::new() },
+            Err(error) => return error.into(),
         };
         let idempotency = Idempotency { key: format!("page {sealed}"), body: String::new() };
         let minted = self.create_link(cx, instance, &limited_as, mint, Some(idempotency)).await;
@@ -40,7 +40,7 @@ impl Service {
         &self,
         instance: &Instance,
         sealed: &str,
-        browser: Browser<'_>,
+        browser: ClientBrowser<'_>,
     ) -> Result<(PageRequest, Binding), ServiceError> {
         let (request, cookie) = self.open_page(instance, sealed, browser.cookies)?;
         Ok((request, browser.binding(self.page_browser(instance, cookie), WhatsAppDevice::Same)))

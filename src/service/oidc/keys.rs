@@ -11,7 +11,6 @@ use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::jwk::JwkSet;
 
 use crate::{
-    api::oidc::KeySet,
     config::OidcConfig,
     domain::{
         Subject,
@@ -68,7 +67,7 @@ impl OidcState {
     }
 
     /// The public keys, and for how many seconds they may be kept; `None` without a provider.
-    pub fn key_set(&self) -> Option<(KeySet, i64)> {
+    pub fn key_set(&self) -> Option<(JwkSet, i64)> {
         let keys = self.keys.load();
         let keys = keys.as_ref()?;
         Some((JwkSet { keys: keys.signing.iter().map(|key| key.public()).collect() }, keys.jwks_cache.as_secs()))
@@ -180,7 +179,11 @@ impl Service {
         let now = self.oidc.may_sign.load();
         if **now != *before {
             let waiting = keys.signing.iter().filter(|key| !now.iter().any(|id| id == key.id())).count();
-            tracing::info!(may_sign = now.len(), waiting, "signing keys of the OpenID provider");
+            tracing::info!(
+                may_sign = now.len(),
+                waiting,
+                "the signing keys of the OpenID provider have changed; `waiting` ones sign once all replicas publish them"
+            );
         }
     }
 }

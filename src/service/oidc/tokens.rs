@@ -11,7 +11,7 @@ use crate::{
     domain::{
         Subject, Verification,
         link::{Completion, FinishVerdict, Link, LinkCommand, LinkState, Proof},
-        oidc::{Authorization, Client, CodeRequest, ErrorCode, Exchange, ProtocolError},
+        oidc::{AccessTokenRequest, Authorization, Client, ErrorCode, Exchange, ProtocolError},
         token::{RedeemToken, Token, TokenKind},
     },
     hash::sha256,
@@ -67,7 +67,7 @@ impl Service {
         cx: &RequestContext,
         instance: &Arc<Instance>,
         client: &Client,
-        request: &CodeRequest,
+        request: &AccessTokenRequest,
     ) -> Result<TokenResponse, TokenError> {
         // Before the code is spent: without a key the client can try again.
         let key = self.oidc.signer(client.algorithm).ok_or(NO_SIGNING_KEY)?;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     api::{
         callback::{Callback, CallbackData, CodeEvent, Common, LinkEvent},
-        verification::{Completion, Risk},
+        verification::{CompletionView, RiskView},
     },
     domain::{
         Event, Kind, KindRef, OtpType, Verification,
@@ -31,9 +31,9 @@ pub fn body<K: Kind>(event: Event, record: &Verification<K>, at: Timestamp) -> S
             common,
             renews: request.renews.map(|id| id.to_string()),
             text_changed: record.proof().map(|_| link.text_changed),
-            risk: link.risk.as_ref().map(Risk::from),
+            risk: link.risk.as_ref().map(RiskView::from),
             after: progress_at_dispute(link),
-            completion: Completion::of(link, request),
+            completion: CompletionView::of(link, request),
         })),
     };
     envelope(event, at, data)

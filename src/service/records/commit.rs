@@ -14,7 +14,7 @@ use crate::{
     },
     metrics::label::{ByFinalState, InstanceLabel},
     service::{Instance, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError},
-    store::{Change, CommitOutcome, Job, Lane, Leased, RecordChange, StoreError, record},
+    store::{Change, CommitOutcome, Job, Lane, LeasedJob, RecordChange, StoreError, record},
 };
 
 /// Result of a command.
@@ -122,7 +122,7 @@ impl Service {
                     Some(permit) if *leased => {
                         let Job { id, instance, lane, body, .. } = job;
                         let (since, fence) = (now, 1);
-                        let leased = Leased {
+                        let leased = LeasedJob {
                             partition,
                             id,
                             instance,

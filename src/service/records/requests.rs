@@ -122,8 +122,8 @@ impl Service {
 /// Checks instance and chat against the record itself, because list entries are not authenticated. An erased record no
 /// longer names a chat and passes the chat filter.
 fn belongs(instance: &Instance, filter: &Filter, record: &Verification) -> bool {
-    let asked = record.request.chat.as_ref().map(Chat::subject);
-    let named = asked.or_else(|| record.proof().map(|proof| &proof.subject));
+    let requested_chat = record.request.chat.as_ref().map(Chat::subject);
+    let named = requested_chat.or_else(|| record.proof().map(|proof| &proof.subject));
     let chat = filter.chat.as_ref().zip(named);
     record.instance == instance.config.id
         && chat.is_none_or(|(wanted, named)| wanted.subject().canonical() == named.canonical())
@@ -155,8 +155,8 @@ pub(in crate::service) fn created_at(stored: &StoredRecord) -> Timestamp {
 /// Whether the phone number that a record asks for, or was proved by, has this ending.
 pub(in crate::service) fn has_phone_ending(record: &Verification, ending: &str) -> bool {
     let proved = record.proof().map(|proof| &proof.subject);
-    let asked = record.request.chat.as_ref().map(Chat::subject);
-    proved.into_iter().chain(asked).any(|subject| match subject {
+    let requested_chat = record.request.chat.as_ref().map(Chat::subject);
+    proved.into_iter().chain(requested_chat).any(|subject| match subject {
         Subject::Phone(phone) => phone.digits().ends_with(ending),
         Subject::Lid(_) | Subject::Bsuid(_) => false,
     })

@@ -96,14 +96,14 @@ impl<K: Kind> VerificationWatch<K> {
 
     /// Waits for a notification or the polling interval. Returns `false` if the process is stopping.
     async fn wait(&mut self, now: Timestamp) -> bool {
-        let mut patience = POLL_INTERVAL.mul_f64(0.9 + 0.2 * random::fraction());
+        let mut pause = POLL_INTERVAL.mul_f64(0.9 + 0.2 * random::fraction());
         if self.status.is_open()
             && let Ok(left) = Duration::try_from(self.record.expires_at.duration_since(now))
         {
             // Wake slightly late: waking early would require a second read.
-            patience = patience.min(left + Duration::from_millis(5));
+            pause = pause.min(left + Duration::from_millis(5));
         }
-        tokio::time::timeout(patience, self.watch.changed()).await.unwrap_or(true)
+        tokio::time::timeout(pause, self.watch.changed()).await.unwrap_or(true)
     }
 }
 

@@ -85,7 +85,10 @@ impl Service {
             // Ended jobs include replies, which are not listed, so a full page may show fewer callbacks.
             room -= jobs.len();
             if room == 0 {
-                return Ok((callbacks, jobs.last().map(|job| CallbackCursor { status: listed, position: job.mark() })));
+                return Ok((
+                    callbacks,
+                    jobs.last().map(|job| CallbackCursor { status: listed, position: job.cursor() }),
+                ));
             }
         }
         Ok((callbacks, None))
@@ -144,9 +147,9 @@ impl Service {
         url: &str,
         repeat: Option<&str>,
     ) -> Limited<CallbackEntry> {
-        let mut limit_statuses = Vec::new();
         let limit = self.test_limit(instance);
-        let outcome = match self.admit(cx, instance, limit.as_slice(), None, &mut limit_statuses).await {
+        let Limited { outcome, limit_statuses } = self.admit(cx, instance, limit.as_slice(), None).await;
+        let outcome = match outcome {
             Ok(_) => self.queue_test(cx, instance, url, repeat).await,
             Err(refused) => Err(refused),
         };
@@ -186,7 +189,10 @@ impl Service {
             | CommitOutcome::Duplicate
             | CommitOutcome::Collision
             | CommitOutcome::Late(_)) => {
-                tracing::error!(?other, "a change without conditions was refused");
+                tracing::error!(
+                    ?other,
+                    "the store refused to add a test callback, although the change has no conditions"
+                );
             }
         }
         let known = cx.store.job(instance.config.id, partition, &id).await?.ok_or(ServiceError::NotFound)?;

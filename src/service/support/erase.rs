@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Records of one chat read at a time.
-const BATCH: usize = 100;
+const PAGE_SIZE: usize = 100;
 /// Most jobs of one instance searched, per state.
 const MAX_JOBS: usize = 50_000;
 
@@ -29,12 +29,12 @@ struct DataRecipients {
 impl Service {
     /// Removes everything kept about a chat of this instance. Pending verifications are removed without a callback.
     pub async fn erase(&self, cx: &RequestContext, instance: &Instance, chat: &Chat) -> Result<Removed, ServiceError> {
-        let mut erased = Removed { requests: 0, jobs: 0, traces: 0 };
+        let mut erased = Removed { requests: 0, jobs: 0, messages: 0 };
         let mut recipients = DataRecipients::default();
         let lists = self.chat_indexes(instance, chat.subject());
         let mut after = None;
         loop {
-            let page = cx.store.list(&lists, after.as_ref(), BATCH).await?;
+            let page = cx.store.list(&lists, after.as_ref(), PAGE_SIZE).await?;
             let Some(last) = page.last() else { break };
             after = Some(Position { created_at: created_at(last), id: last.id });
             for stored in &page {
@@ -56,8 +56,8 @@ impl Service {
         }
         erased.jobs = self.erase_jobs(cx, instance, chat.subject(), &mut recipients).await?;
         self.erase_responses(cx, instance, &recipients).await?;
-        erased.traces = self.erase_log_entries(cx, instance, chat.subject()).await?;
-        erased.traces += self.erase_malformed(cx, instance, chat.subject()).await?;
+        erased.messages = self.erase_log_entries(cx, instance, chat.subject()).await?;
+        erased.messages += self.erase_malformed(cx, instance, chat.subject()).await?;
         if let Subject::Phone(phone) = chat.subject() {
             self.lid_resolver.remove(phone);
         }
@@ -138,8 +138,8 @@ impl Service {
         let stream = message_stream(instance.config.id);
         let about = self.sender_look_up(instance, subject);
         let mut erased = 0;
-        for (_, trace, entry) in self.logged_messages(cx, instance).await? {
-            if trace.chat.is_some_and(|chat| about.contains(chat)) {
+        for (_, message, entry) in self.logged_messages(cx, instance).await? {
+            if message.chat.is_some_and(|chat| about.contains(chat)) {
                 let mut removal = Removal::new(instance.config.id, entry.partition);
                 removal.log_entries.push((stream.clone(), entry.bytes));
                 cx.store.remove(&removal).await?;

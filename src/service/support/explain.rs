@@ -5,7 +5,7 @@ mod sentence;
 use jiff::Timestamp;
 
 use crate::{
-    api::{callback::CallbackEntry, explanation::Message},
+    api::{callback::CallbackEntry, explanation::ExplainedMessage},
     domain::{Chat, LookUp, Subject, Verification, VerificationId},
     gateway::IgnoreReason,
     service::{
@@ -71,13 +71,13 @@ impl Question {
 /// The answer to a question.
 pub struct Explanation {
     pub sentence: String,
-    pub messages: Vec<Message>,
+    pub messages: Vec<ExplainedMessage>,
     /// With their callbacks that are still kept.
     pub requests: Vec<(Verification, Vec<CallbackEntry>)>,
 }
 
 impl Service {
-    /// Searches the records, and the traces of the last day's messages.
+    /// Searches the records, and the message log of the last day.
     pub async fn explain(
         &self,
         cx: &RequestContext,
@@ -87,8 +87,8 @@ impl Service {
         if *question == Question::Malformed {
             return self.explain_malformed(cx, instance).await;
         }
-        let traces = self.matching_messages(cx, instance, question).await?;
-        let mut ids: Vec<VerificationId> = traces.iter().filter_map(|(_, trace)| trace.uuid).collect();
+        let logged = self.matching_messages(cx, instance, question).await?;
+        let mut ids: Vec<VerificationId> = logged.iter().filter_map(|(_, message)| message.uuid).collect();
         ids.extend(self.matching_requests(cx, instance, question).await?);
         ids.sort_by(|a, b| b.cmp(a));
         ids.dedup();
@@ -101,15 +101,16 @@ impl Service {
                 requests.push((record, callbacks));
             }
         }
-        let messages: Vec<Message> = traces.iter().take(MAX_RESULTS).map(|(at, trace)| message(*at, trace)).collect();
-        let sentence = sentence::summary(question, &traces, &requests, self.now());
+        let messages: Vec<ExplainedMessage> =
+            logged.iter().take(MAX_RESULTS).map(|(at, message)| explained(*at, message)).collect();
+        let sentence = sentence::summary(question, &logged, &requests, self.now());
         Ok(Explanation { sentence, messages, requests })
     }
 
     async fn explain_malformed(&self, cx: &RequestContext, instance: &Instance) -> Result<Explanation, ServiceError> {
         let kept = self.malformed_webhooks(cx, instance).await?;
         let sentence = sentence::of_malformed(kept.len());
-        let message = |(at, webhook, _): (Timestamp, MalformedWebhook, _)| Message {
+        let message = |(at, webhook, _): (Timestamp, MalformedWebhook, _)| ExplainedMessage {
             at: at.into(),
             outcome: MALFORMED.to_owned(),
             phone_ending: None,
@@ -135,15 +136,19 @@ impl Service {
             Question::Chat(subject) => Some(self.sender_look_up(instance, subject)),
             Question::Request(_) | Question::PhoneEnding(_) | Question::Malformed => None,
         };
-        let fits = |trace: &LoggedMessage| match question {
-            Question::Request(id) => trace.uuid == Some(*id),
-            Question::Message(_) => asked.is_some_and(|asked| trace.ids.iter().any(|id| asked.contains(*id))),
-            Question::Chat(_) => asked.zip(trace.chat).is_some_and(|(asked, chat)| asked.contains(chat)),
+        let fits = |message: &LoggedMessage| match question {
+            Question::Request(id) => message.uuid == Some(*id),
+            Question::Message(_) => asked.is_some_and(|asked| message.ids.iter().any(|id| asked.contains(*id))),
+            Question::Chat(_) => asked.zip(message.chat).is_some_and(|(asked, chat)| asked.contains(chat)),
             Question::Malformed => false,
-            Question::PhoneEnding(ending) => trace.ending.as_deref().is_some_and(|kept| same_ending(kept, ending)),
+            Question::PhoneEnding(ending) => message.ending.as_deref().is_some_and(|kept| same_ending(kept, ending)),
         };
-        let traces = self.logged_messages(cx, instance).await?.into_iter();
-        Ok(traces.filter(|(_, trace, _)| fits(trace)).map(|(at, trace, _)| (at, trace)).take(MAX_RESULTS).collect())
+        let logged = self.logged_messages(cx, instance).await?.into_iter();
+        Ok(logged
+            .filter(|(_, message, _)| fits(message))
+            .map(|(at, message, _)| (at, message))
+            .take(MAX_RESULTS)
+            .collect())
     }
 
     async fn matching_requests(
@@ -175,18 +180,18 @@ impl Service {
     }
 }
 
-/// A trace keeps only a few digits, so either ending may be the longer one.
+/// A log entry keeps only a few digits, so either ending may be the longer one.
 fn same_ending(kept: &str, asked: &str) -> bool {
     kept.ends_with(asked) || asked.ends_with(kept)
 }
 
-fn message(at: Timestamp, trace: &LoggedMessage) -> Message {
-    Message {
+fn explained(at: Timestamp, message: &LoggedMessage) -> ExplainedMessage {
+    ExplainedMessage {
         at: at.into(),
-        outcome: trace.outcome.as_str().to_owned(),
-        phone_ending: trace.ending.clone(),
-        uuid: trace.uuid.map(|id| id.to_string()),
-        meaning: sentence::meaning(trace),
+        outcome: message.outcome.as_str().to_owned(),
+        phone_ending: message.ending.clone(),
+        uuid: message.uuid.map(|id| id.to_string()),
+        meaning: sentence::meaning(message),
         webhook: None,
     }
 }

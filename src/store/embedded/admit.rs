@@ -6,25 +6,26 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     domain::{keys::Digest, quota::Allowance},
-    store::{DrawnTokens, Reservation, ReservationRequest, StoreError, TokenRequest, by_partition},
+    store::{BucketRequest, DrawnTokens, IdempotencyClaim, IdempotencyRecord, StoreError, by_partition},
 };
 
 use super::time::after;
 
 const RESERVATION_TTL: Duration = Duration::from_hours(24);
 
-pub(super) fn take(connection: &Connection, now: i64, takes: &[TokenRequest]) -> rusqlite::Result<Vec<Allowance>> {
-    let mut found = takes.iter().map(|take| next(connection, now, take)).collect::<rusqlite::Result<Vec<_>>>()?;
-    for group in by_partition(takes) {
+pub(super) fn take(connection: &Connection, now: i64, requests: &[BucketRequest]) -> rusqlite::Result<Vec<Allowance>> {
+    let mut found =
+        requests.iter().map(|request| next(connection, now, request)).collect::<rusqlite::Result<Vec<_>>>()?;
+    for group in by_partition(requests) {
         let short = group.iter().any(|&index| matches!(found[index].1, Allowance::Exhausted { .. }));
         for index in group {
-            let (take, (tat, allowance)) = (&takes[index], &mut found[index]);
+            let (request, (tat, allowance)) = (&requests[index], &mut found[index]);
             match allowance {
                 Allowance::Allowed { remaining } if short => *remaining += 1,
                 Allowance::Allowed { .. } => {
                     connection
                         .prepare_cached("INSERT OR REPLACE INTO buckets (partition, name, tat) VALUES (?1, ?2, ?3)")?
-                        .execute(params![take.partition.index(), take.bucket, *tat])?;
+                        .execute(params![request.partition.index(), request.bucket, *tat])?;
                 }
                 Allowance::Exhausted { .. } => {}
             }
@@ -37,11 +38,11 @@ pub(super) fn take(connection: &Connection, now: i64, takes: &[TokenRequest]) ->
 pub(super) fn draw(
     connection: &Connection,
     now: i64,
-    takes: &[TokenRequest],
+    requests: &[BucketRequest],
     units: u32,
 ) -> rusqlite::Result<DrawnTokens> {
     for drawn in 0..=units {
-        let short = takes.iter().map(|one| next(connection, now, one)).collect::<rusqlite::Result<Vec<_>>>()?;
+        let short = requests.iter().map(|one| next(connection, now, one)).collect::<rusqlite::Result<Vec<_>>>()?;
         let wait = |(_, allowance): &(i64, Allowance)| match allowance {
             Allowance::Exhausted { retry_after } => *retry_after,
             Allowance::Allowed { .. } => Duration::ZERO,
@@ -50,30 +51,30 @@ pub(super) fn draw(
         if drawn == units || !wait.is_zero() {
             return Ok(DrawnTokens { units: drawn, wait });
         }
-        take(connection, now, takes)?;
+        take(connection, now, requests)?;
     }
     Ok(DrawnTokens { units, wait: Duration::ZERO })
 }
 
 /// What [`take()`] would return for one bucket.
-pub(super) fn peek(connection: &Connection, now: i64, take: &TokenRequest) -> rusqlite::Result<Allowance> {
-    Ok(next(connection, now, take)?.1)
+pub(super) fn peek(connection: &Connection, now: i64, request: &BucketRequest) -> rusqlite::Result<Allowance> {
+    Ok(next(connection, now, request)?.1)
 }
 
-fn next(connection: &Connection, now: i64, take: &TokenRequest) -> rusqlite::Result<(i64, Allowance)> {
+fn next(connection: &Connection, now: i64, request: &BucketRequest) -> rusqlite::Result<(i64, Allowance)> {
     let tat: Option<i64> = connection
         .prepare_cached("SELECT tat FROM buckets WHERE partition = ?1 AND name = ?2")?
-        .query_row(params![take.partition.index(), take.bucket], |row| row.get(0))
+        .query_row(params![request.partition.index(), request.bucket], |row| row.get(0))
         .optional()?;
-    Ok(take.quota.take(tat.unwrap_or(0), now.saturating_mul(1000)))
+    Ok(request.quota.take(tat.unwrap_or(0), now.saturating_mul(1000)))
 }
 
 /// Returns the claim that holds the key: the first one made.
-pub(super) fn reserve(
+pub(super) fn claim_key(
     connection: &Connection,
     now: i64,
-    wanted: &ReservationRequest,
-) -> Result<Reservation, StoreError> {
+    wanted: &IdempotencyClaim,
+) -> Result<IdempotencyRecord, StoreError> {
     for key in wanted.key.all() {
         let holder: Option<(String, Vec<u8>)> = connection
             .prepare_cached("SELECT fingerprint, claim FROM reservations WHERE key = ?1 AND until > ?2")?
@@ -85,7 +86,7 @@ pub(super) fn reserve(
             let fingerprint = Digest::from_hex(&fingerprint);
             let fingerprint =
                 fingerprint.ok_or_else(|| StoreError::Corrupt("a fingerprint is no digest".to_owned()))?;
-            return Ok(Reservation { fingerprint, claim });
+            return Ok(IdempotencyRecord { fingerprint, content: claim });
         }
     }
     for (key, fingerprint) in wanted.key.all().zip(wanted.fingerprint.all()) {
@@ -93,7 +94,7 @@ pub(super) fn reserve(
             .prepare_cached(
                 "INSERT OR REPLACE INTO reservations (key, fingerprint, claim, until) VALUES (?1, ?2, ?3, ?4)",
             )?
-            .execute(params![key.hex(), fingerprint.hex(), wanted.claim, after(now, RESERVATION_TTL)])?;
+            .execute(params![key.hex(), fingerprint.hex(), wanted.content, after(now, RESERVATION_TTL)])?;
     }
-    Ok(Reservation { fingerprint: wanted.fingerprint.current(), claim: wanted.claim.clone() })
+    Ok(IdempotencyRecord { fingerprint: wanted.fingerprint.current(), content: wanted.content.clone() })
 }

@@ -26,12 +26,12 @@ impl Archive for EmbeddedStore {
     async fn jobs_after(
         &self,
         instance: InstanceId,
-        standing: JobState,
-        mark: Option<&JobCursor>,
+        state: JobState,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobInfo>, StoreError> {
-        let (now, mark) = (self.time.millis(), mark.cloned());
-        self.readers.run(move |connection| jobs(connection, now, instance, standing, mark.as_ref(), limit)).await
+        let (now, cursor) = (self.time.millis(), cursor.cloned());
+        self.readers.run(move |connection| jobs(connection, now, instance, state, cursor.as_ref(), limit)).await
     }
 
     async fn job(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<Option<JobInfo>, StoreError> {
@@ -134,11 +134,11 @@ fn jobs(
     connection: &Connection,
     now: i64,
     instance: InstanceId,
-    standing: JobState,
-    mark: Option<&JobCursor>,
+    state: JobState,
+    cursor: Option<&JobCursor>,
     limit: usize,
 ) -> rusqlite::Result<Vec<JobInfo>> {
-    let which = match standing {
+    let which = match state {
         JobState::Waiting => {
             "died IS NULL AND lane >= 'c' AND lane < 'd' AND due > ?2
              AND (?4 IS NULL OR (due >= ?4 AND (due, partition, id) > (?4, ?5, ?6))) ORDER BY due, partition, id"
@@ -148,11 +148,11 @@ fn jobs(
     };
     let sql = format!("SELECT {COLUMNS} FROM jobs WHERE instance = ?1 AND {which} LIMIT ?3");
     let mut statement = connection.prepare_cached(&sql)?;
-    let (at, partition, id) = match mark {
-        Some(mark) => (Some(mark.at.as_millisecond()), mark.partition.index(), mark.id.0.as_str()),
+    let (at, partition, id) = match cursor {
+        Some(cursor) => (Some(cursor.at.as_millisecond()), cursor.partition.index(), cursor.id.0.as_str()),
         None => (None, 0, ""),
     };
-    let values = params![instance.simple(), forgotten(now, standing), rows(limit), at, partition, id];
+    let values = params![instance.simple(), forgotten(now, state), rows(limit), at, partition, id];
     statement.query_map(values, known)?.collect()
 }
 
@@ -162,8 +162,8 @@ const ENDED_DEAD: &str = "delivered = 0 AND died > ?2
     AND (?4 IS NULL OR (died <= ?4 AND (died, partition, id) < (?4, ?5, ?6))) ORDER BY died DESC, partition DESC, id DESC";
 
 /// Jobs that ended then or before are no longer listed.
-fn forgotten(now: i64, standing: JobState) -> i64 {
-    match standing {
+fn forgotten(now: i64, state: JobState) -> i64 {
+    match state {
         JobState::Waiting => i64::MIN,
         JobState::Delivered => now.saturating_sub(after(0, DELIVERED_RETENTION)),
         JobState::Dead => now.saturating_sub(after(0, DEAD_RETENTION)),
@@ -172,7 +172,7 @@ fn forgotten(now: i64, standing: JobState) -> i64 {
 
 fn known(row: &Row<'_>) -> rusqlite::Result<JobInfo> {
     let died: Option<i64> = row.get("died")?;
-    let standing = match (died, row.get::<_, bool>("delivered")?) {
+    let state = match (died, row.get::<_, bool>("delivered")?) {
         (None, _) => JobState::Waiting,
         (Some(_), true) => JobState::Delivered,
         (Some(_), false) => JobState::Dead,
@@ -181,7 +181,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<JobInfo> {
         partition: partition(row.get("partition")?),
         id: JobId(row.get("id")?),
         lane: Lane(row.get("lane")?),
-        state: standing,
+        state,
         attempts: row.get("attempts")?,
         since: from_millis(row.get("since")?),
         at: from_millis(died.map_or_else(|| row.get("due"), Ok)?),

@@ -82,13 +82,13 @@ fn timers(connection: &Connection, now: i64) -> rusqlite::Result<Option<Backlog>
     Ok((backlog.depth > 0).then_some(backlog))
 }
 
-pub(super) fn announce(connection: &Connection, now: i64, replica: &str, words: &str) -> rusqlite::Result<()> {
+pub(super) fn announce(connection: &Connection, now: i64, replica: &str, body: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM replicas WHERE at <= ?1")?
         .execute([now.saturating_sub(after(0, REPLICA_RETENTION))])?;
     connection
         .prepare_cached("INSERT OR REPLACE INTO replicas (name, at, words) VALUES (?1, ?2, ?3)")?
-        .execute(params![replica, now, words])?;
+        .execute(params![replica, now, body])?;
     Ok(())
 }
 
@@ -96,7 +96,7 @@ pub(super) fn announced(connection: &Connection, now: i64) -> rusqlite::Result<V
     let mut newest =
         connection.prepare_cached("SELECT name, at, words FROM replicas WHERE at > ?1 ORDER BY at DESC, name")?;
     let rows = newest.query_map([now.saturating_sub(after(0, REPLICA_RETENTION))], |row| {
-        Ok(ReplicaHeartbeat { replica: row.get(0)?, at: from_millis(row.get(1)?), words: row.get(2)? })
+        Ok(ReplicaHeartbeat { replica: row.get(0)?, at: from_millis(row.get(1)?), body: row.get(2)? })
     })?;
     rows.collect()
 }

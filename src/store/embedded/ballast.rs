@@ -16,9 +16,9 @@ use super::disk::private;
 use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
 
 /// Size of the file on a disk of at least four times as much; smaller on a smaller disk.
-const MOST: u64 = 8 << 20;
+const MAX_SIZE: u64 = 8 << 20;
 /// Delay before trying again when the disk was full although it reports free space.
-const PAUSE: Duration = Duration::from_secs(5);
+const RETRY_DELAY: Duration = Duration::from_secs(5);
 
 pub(super) struct Ballast {
     file: PathBuf,
@@ -26,44 +26,47 @@ pub(super) struct Ballast {
     /// Whether new work is refused.
     full: Arc<AtomicBool>,
     /// When a write last failed for lack of space.
-    failed: Option<Instant>,
+    last_failure: Option<Instant>,
 }
 
 impl Ballast {
     /// If the file cannot be created, new work is refused until it can.
     pub(super) fn open(directory: &Path) -> Self {
         let file = directory.join("ballast");
-        let size = statvfs(directory).map_or(MOST, |disk| MOST.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 4));
+        let size =
+            statvfs(directory).map_or(MAX_SIZE, |disk| MAX_SIZE.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 4));
         let held = fs::metadata(&file).is_ok_and(|file| file.len() == size);
-        let mut this = Self { file, size, full: Arc::new(AtomicBool::new(!held)), failed: None };
-        this.look();
+        let mut this = Self { file, size, full: Arc::new(AtomicBool::new(!held)), last_failure: None };
+        this.check_space();
         if this.full.load(Ordering::Relaxed) {
             tracing::warn!("the disk has no space to reserve for accepted work; new work is refused until it has");
         }
         this
     }
 
-    pub(super) fn full(&self) -> Arc<AtomicBool> {
+    pub(super) fn full_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.full)
     }
 
     /// Called before each group of writes.
-    pub(super) fn look(&mut self) {
-        let free = self.free();
+    pub(super) fn check_space(&mut self) {
+        let free = self.free_bytes();
         if !self.full.load(Ordering::Relaxed) {
-            if free < self.low() {
-                self.give_up();
+            if free < self.min_free() {
+                self.release();
             }
-        } else if free >= self.size + 2 * self.low() && self.failed.is_none_or(|failed| failed.elapsed() >= PAUSE) {
-            match self.take() {
+        } else if free >= self.size + 2 * self.min_free()
+            && self.last_failure.is_none_or(|failed| failed.elapsed() >= RETRY_DELAY)
+        {
+            match self.reserve() {
                 Ok(()) => {
                     self.full.store(false, Ordering::Relaxed);
-                    if self.failed.take().is_some() {
+                    if self.last_failure.take().is_some() {
                         tracing::info!("the disk has space again; new work is accepted");
                     }
                 }
                 Err(error) => {
-                    self.failed = Some(Instant::now());
+                    self.last_failure = Some(Instant::now());
                     tracing::warn!(%error, "disk space for accepted work could not be reserved; new work is refused until it can");
                 }
             }
@@ -71,8 +74,8 @@ impl Ballast {
     }
 
     /// Called when a write found the disk full.
-    pub(super) fn give_up(&mut self) {
-        self.failed = Some(Instant::now());
+    pub(super) fn release(&mut self) {
+        self.last_failure = Some(Instant::now());
         if !self.full.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 "the disk is full; new work is refused, and accepted work uses the reserved space; free disk space"
@@ -82,16 +85,16 @@ impl Ballast {
         let _ = fs::remove_file(&self.file);
     }
 
-    fn low(&self) -> u64 {
+    fn min_free(&self) -> u64 {
         self.size / 4
     }
 
-    fn free(&self) -> u64 {
+    fn free_bytes(&self) -> u64 {
         let free = |disk: StatVfs| disk.f_bavail.saturating_mul(disk.f_frsize);
         self.file.parent().and_then(|directory| statvfs(directory).ok()).map_or(u64::MAX, free)
     }
 
-    fn take(&self) -> io::Result<()> {
+    fn reserve(&self) -> io::Result<()> {
         let taken = private(&self.file).and_then(|mut file| {
             file.set_len(self.size)?;
             match fallocate(&file, FallocateFlags::empty(), 0, self.size) {

@@ -10,7 +10,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{claim, error::passes};
+use super::{error::passes, meta};
 use crate::store::StoreError;
 
 pub(super) const DATABASE: &str = "countersign.sqlite";
@@ -55,7 +55,7 @@ impl Disk {
     pub(super) fn writer(&self) -> Result<Connection, StoreError> {
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         // Checked before this version's tables are created in a database of another format.
-        claim::check(claim::format(&connection).map_err(|error| self.failed(&error))?.as_deref())?;
+        meta::check(meta::format(&connection).map_err(|error| self.failed(&error))?.as_deref())?;
         let set = |connection: &Connection| -> rusqlite::Result<String> {
             let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
             connection.pragma_update(None, "synchronous", "FULL")?;

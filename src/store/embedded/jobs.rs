@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{EmbeddedStore, query, queue};
 use crate::{
     domain::{InstanceId, Partition},
-    store::{DueLane, JobId, Jobs, Lane, LeaseGrant, LeaseRequest, Leased, Settlement, StoreError},
+    store::{DueLane, JobId, Jobs, Lane, LeaseGrant, LeaseRequest, LeasedJob, Settlement, StoreError},
 };
 
 #[async_trait]
@@ -23,7 +23,7 @@ impl Jobs for EmbeddedStore {
             .await
     }
 
-    async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
+    async fn settle(&self, leased: &LeasedJob, settlement: &Settlement) -> Result<bool, StoreError> {
         let (leased, settlement) = (leased.clone(), settlement.clone());
         self.writer.run(move |connection, now| Ok(queue::settle(connection, now, &leased, &settlement)?)).await
     }

@@ -1,33 +1,34 @@
-//! Implements [`Limits`]; the queries are in `admit`.
+//! Implements [`AdmissionControl`]; the queries are in `admit`.
 
 use async_trait::async_trait;
 
 use super::{EmbeddedStore, admit};
-use crate::store::{Admission, DrawnTokens, Limits, ReservationRequest, StoreError, TokenRequest};
+use crate::store::{Admission, AdmissionControl, BucketRequest, DrawnTokens, IdempotencyClaim, StoreError};
 
 #[async_trait]
-impl Limits for EmbeddedStore {
+impl AdmissionControl for EmbeddedStore {
     async fn admit(
         &self,
-        takes: &[TokenRequest],
-        reserve: Option<&ReservationRequest>,
+        requests: &[BucketRequest],
+        claim: Option<&IdempotencyClaim>,
     ) -> Result<Admission, StoreError> {
-        let (takes, reserve) = (takes.to_vec(), reserve.cloned());
+        let (requests, claim) = (requests.to_vec(), claim.cloned());
         // A claim is the beginning of new work.
-        if reserve.is_some() {
+        if claim.is_some() {
             self.writer.has_room()?;
         }
         self.writer
             .run(move |connection, now| {
-                let allowances = admit::take(connection, now, &takes)?;
-                let reservation = reserve.as_ref().map(|wanted| admit::reserve(connection, now, wanted)).transpose()?;
-                Ok(Admission { allowances, reservation })
+                let allowances = admit::take(connection, now, &requests)?;
+                let idempotency_record =
+                    claim.as_ref().map(|claim| admit::claim_key(connection, now, claim)).transpose()?;
+                Ok(Admission { allowances, idempotency_record })
             })
             .await
     }
 
-    async fn draw(&self, takes: &[TokenRequest], units: u32) -> Result<DrawnTokens, StoreError> {
-        let takes = takes.to_vec();
-        self.writer.run(move |connection, now| Ok(admit::draw(connection, now, &takes, units)?)).await
+    async fn draw(&self, requests: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError> {
+        let requests = requests.to_vec();
+        self.writer.run(move |connection, now| Ok(admit::draw(connection, now, &requests, units)?)).await
     }
 }

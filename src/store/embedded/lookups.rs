@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 use crate::store::{StoreError, background::Running};
 
 /// Most queued lookups; further ones are refused at once.
-const QUEUE: usize = 1024;
+const QUEUE_CAPACITY: usize = 1024;
 /// Most lookups of one snapshot.
-const GROUP: usize = 64;
+const MAX_GROUP: usize = 64;
 
 type Lookup = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -27,7 +27,7 @@ pub(super) struct Lookups {
 
 impl Lookups {
     pub(super) fn start(connection: Connection, running: Running) -> io::Result<Self> {
-        let (queue, lookups) = sync_channel(QUEUE);
+        let (queue, lookups) = sync_channel(QUEUE_CAPACITY);
         let work = move || {
             // Reports a panic.
             let _running = running;
@@ -70,7 +70,7 @@ impl Drop for Lookups {
 fn work(connection: &Connection, lookups: &Receiver<Lookup>) {
     while let Ok(first) = lookups.recv() {
         // Taken before the snapshot begins, which must hold what was committed before they were queued.
-        let others: Vec<Lookup> = lookups.try_iter().take(GROUP - 1).collect();
+        let others: Vec<Lookup> = lookups.try_iter().take(MAX_GROUP - 1).collect();
         let snapshot = (!others.is_empty()).then(|| connection.unchecked_transaction());
         first(connection);
         for lookup in others {

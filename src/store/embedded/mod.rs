@@ -10,13 +10,13 @@ mod backlog;
 mod backup;
 mod ballast;
 mod checkpoint;
-mod claim;
 mod commit;
 mod disk;
 mod error;
 mod jobs;
 mod limits;
 mod lookups;
+mod meta;
 mod operations;
 mod query;
 mod queue;
@@ -37,8 +37,8 @@ pub use self::backup::{BackupError, backup};
 use super::{Background, ChangeNotifier, StoreError};
 
 use self::{
-    ballast::Ballast, checkpoint::Checkpointer, disk::Disk, lookups::Lookups, reader::Readers, time::Time,
-    writer::Writer,
+    ballast::Ballast, checkpoint::Checkpointer, disk::Disk, lookups::Lookups, reader::Readers,
+    time::MonotonicWallClock, writer::Writer,
 };
 
 /// Dropping it finishes queued writes and closes the database.
@@ -49,7 +49,7 @@ pub struct EmbeddedStore {
     lookups: Lookups,
     readers: Readers,
     writer: Writer,
-    time: Arc<Time>,
+    time: Arc<MonotonicWallClock>,
     changes: Arc<ChangeNotifier>,
     background: Background,
     _lock: File,
@@ -59,7 +59,7 @@ impl EmbeddedStore {
     /// Opens the store in `directory`, which is created if missing. Jobs leased by the previous process are due again
     /// at once.
     pub fn open(directory: &Path, clock: Clock) -> Result<Self, StoreError> {
-        let time = Arc::new(Time::new(clock));
+        let time = Arc::new(MonotonicWallClock::new(clock));
         let disk = Disk::open(directory)?;
         let connection = disk.writer()?;
         queue::void_leases(&connection, time.millis())?;

@@ -1,10 +1,10 @@
-//! Implements [`Operations`]; the queries are in `claim` and `backlog`.
+//! Implements [`Operations`]; the queries are in `meta` and `backlog`.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 
-use super::{EmbeddedStore, backlog, claim};
+use super::{EmbeddedStore, backlog, meta};
 use crate::store::{Background, Backlog, Operations, ReplicaHeartbeat, StoreDescription, StoreError};
 
 #[async_trait]
@@ -18,16 +18,16 @@ impl Operations for EmbeddedStore {
     }
 
     async fn meta(&self) -> Result<HashMap<String, String>, StoreError> {
-        let mut meta = self.readers.run(claim::meta).await?;
-        if claim::lacks_format(&mut meta)? {
-            self.set_meta("format", claim::FORMAT, false).await?;
+        let mut meta = self.readers.run(meta::meta).await?;
+        if meta::lacks_format(&mut meta)? {
+            self.set_meta("format", meta::FORMAT, false).await?;
         }
         Ok(meta)
     }
 
     async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {
         let (name, value) = (name.to_owned(), value.to_owned());
-        self.writer.run(move |connection, _| claim::set(connection, &name, &value, replace)).await
+        self.writer.run(move |connection, _| meta::set(connection, &name, &value, replace)).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
@@ -35,9 +35,9 @@ impl Operations for EmbeddedStore {
         self.readers.run(move |connection| backlog::waiting(connection, now)).await
     }
 
-    async fn publish_heartbeat(&self, replica: &str, words: &str) -> Result<(), StoreError> {
-        let (replica, words) = (replica.to_owned(), words.to_owned());
-        self.writer.run(move |connection, now| Ok(backlog::announce(connection, now, &replica, &words)?)).await
+    async fn publish_heartbeat(&self, replica: &str, body: &str) -> Result<(), StoreError> {
+        let (replica, body) = (replica.to_owned(), body.to_owned());
+        self.writer.run(move |connection, now| Ok(backlog::announce(connection, now, &replica, &body)?)).await
     }
 
     async fn heartbeats(&self) -> Result<Vec<ReplicaHeartbeat>, StoreError> {
@@ -50,7 +50,7 @@ impl Operations for EmbeddedStore {
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
-        self.writer.run(|connection, _| Ok(claim::probe(connection)?)).await
+        self.writer.run(|connection, _| Ok(meta::probe(connection)?)).await
     }
 
     async fn check_writes(&self) -> Result<(), StoreError> {

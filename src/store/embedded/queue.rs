@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_RETENTION, GROUP_SCAN, Job, JobId, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, Leased, MAX_HOLD,
+        DEAD_RETENTION, GROUP_SCAN, Job, JobId, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, LeasedJob, MAX_HOLD,
         MAX_LEASE, Settlement, StoreError, archive::DELIVERED_RETENTION,
     },
 };
@@ -38,7 +38,7 @@ pub(super) fn add(connection: &Connection, now: i64, partition: Partition, job: 
 }
 
 pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -> Result<LeaseGrant, StoreError> {
-    let LeaseRequest { partition, lane, limit, busy } = request;
+    let LeaseRequest { partition, lane, limit, busy_groups } = request;
     if *lane == Lane::timer() {
         return Ok(timers::lease(connection, now, *partition, *limit)?);
     }
@@ -50,7 +50,7 @@ pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -
          WHERE died IS NULL AND partition = ?1 AND lane = ?2 AND due <= ?3 ORDER BY due, seq LIMIT ?4",
     )?;
     let mut rows = due.query(params![partition.index(), lane.0, now, rows(limit.saturating_add(GROUP_SCAN))])?;
-    let mut groups: HashSet<String> = busy.iter().cloned().collect();
+    let mut groups: HashSet<String> = busy_groups.iter().cloned().collect();
     let mut jobs = Vec::new();
     while jobs.len() < *limit
         && let Some(row) = rows.next()?
@@ -60,7 +60,7 @@ pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -
             continue;
         }
         let instance: String = row.get("instance")?;
-        let job = Leased {
+        let job = LeasedJob {
             partition: *partition,
             id,
             instance: instance.parse::<InstanceId>().map_err(|error| StoreError::Corrupt(error.to_string()))?,
@@ -82,15 +82,15 @@ pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -
     let first: Option<i64> = connection
         .prepare_cached("SELECT min(due) FROM jobs WHERE died IS NULL AND partition = ?1 AND lane = ?2")?
         .query_row(params![partition.index(), lane.0], |row| row.get(0))?;
-    let more = first.filter(|due| *due <= now).map(from_millis);
-    Ok(LeaseGrant { jobs: jobs.into_iter().map(|(_, job)| job).collect(), more })
+    let oldest_left = first.filter(|due| *due <= now).map(from_millis);
+    Ok(LeaseGrant { jobs: jobs.into_iter().map(|(_, job)| job).collect(), oldest_left })
 }
 
 /// Returns `false` if the fence has risen or the job is gone.
 pub(super) fn settle(
     connection: &Connection,
     now: i64,
-    leased: &Leased,
+    leased: &LeasedJob,
     settlement: &Settlement,
 ) -> rusqlite::Result<bool> {
     if leased.lane == Lane::timer() {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::{EmbeddedStore, admit, commit, query};
 use crate::store::{
-    Change, ChangeNotifier, CommitOutcome, FindResult, Index, Locator, Position, RecordId, Records, StoreError,
-    StoredRecord, TokenRequest,
+    BucketRequest, Change, ChangeNotifier, CommitOutcome, FindResult, Index, Locator, Position, RecordId, Records,
+    StoreError, StoredRecord,
 };
 
 #[async_trait]
@@ -26,13 +26,13 @@ impl Records for EmbeddedStore {
         self.lookups.run(move |connection| query::record(connection, now, id)).await
     }
 
-    async fn find(&self, peek: Option<&TokenRequest>, places: &[Locator]) -> Result<FindResult, StoreError> {
+    async fn find(&self, peek: Option<&BucketRequest>, locators: &[Locator]) -> Result<FindResult, StoreError> {
         let now = self.time.millis();
-        let (peek, places) = (peek.cloned(), places.to_vec());
+        let (peek, locators) = (peek.cloned(), locators.to_vec());
         self.lookups
             .run(move |connection| {
                 let allowance = peek.map(|take| admit::peek(connection, now, &take)).transpose()?;
-                let records = places.iter().map(|place| query::kept_at(connection, now, *place));
+                let records = locators.iter().map(|locator| query::kept_at(connection, now, *locator));
                 Ok(FindResult { allowance, records: records.collect::<rusqlite::Result<_>>()? })
             })
             .await

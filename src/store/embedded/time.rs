@@ -6,19 +6,19 @@ use jiff::Timestamp;
 
 use crate::{clock::Clock, domain::time::from_millis, store::monotonic_time::MonotonicTime};
 
-pub(super) struct Time {
+pub(super) struct MonotonicWallClock {
     clock: Clock,
-    forward: MonotonicTime,
+    monotonic: MonotonicTime,
 }
 
-impl Time {
+impl MonotonicWallClock {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, forward: MonotonicTime::default() }
+        Self { clock, monotonic: MonotonicTime::default() }
     }
 
     /// In milliseconds, the unit of times in the database.
     pub(super) fn millis(&self) -> i64 {
-        self.forward.at(self.clock.wall().as_millisecond())
+        self.monotonic.at(self.clock.wall().as_millisecond())
     }
 
     /// Negative while the wall clock catches up after going back.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{LEASE_DURATION, LeaseGrant, Leased, Locator, Settlement},
+    store::{LEASE_DURATION, LeaseGrant, LeasedJob, Locator, Settlement},
 };
 
 use super::{query::rows, time::after};
@@ -34,8 +34,8 @@ pub(super) fn lease(
         .prepare_cached("SELECT min(rings_at) FROM records WHERE partition = ?1 AND rings_at > 0")?
         .query_row([partition.index()], |row| row.get(0))?;
     let fence = end.cast_unsigned();
-    let jobs = found.into_iter().map(|(locator, due)| Leased::timer(Locator::new(locator), fence, from_millis(due)));
-    Ok(LeaseGrant { jobs: jobs.collect(), more: first.filter(|due| *due <= now).map(from_millis) })
+    let jobs = found.into_iter().map(|(locator, due)| LeasedJob::timer(Locator::new(locator), fence, from_millis(due)));
+    Ok(LeaseGrant { jobs: jobs.collect(), oldest_left: first.filter(|due| *due <= now).map(from_millis) })
 }
 
 /// The due time of a partition's first timer, or the end of its first expired lease, if that is past.
@@ -50,7 +50,7 @@ pub(super) fn first_due(connection: &Connection, now: i64, partition: Partition)
 }
 
 /// A timer that was set anew meanwhile is left unchanged.
-pub(super) fn settle(connection: &Connection, leased: &Leased, settlement: &Settlement) -> rusqlite::Result<bool> {
+pub(super) fn settle(connection: &Connection, leased: &LeasedJob, settlement: &Settlement) -> rusqlite::Result<bool> {
     let at = match settlement {
         Settlement::Retry { at, .. } | Settlement::Postpone { at } => Some(at.as_millisecond()),
         Settlement::Done | Settlement::Delivered | Settlement::Dead { .. } => None,

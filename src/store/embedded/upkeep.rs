@@ -6,11 +6,11 @@ use rusqlite::Connection;
 
 use super::{checkpoint::Checkpointer, queue, trim, writer::MAX_GROUP};
 
-const INTERVAL: Duration = Duration::from_secs(1);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval at which an idle writer checks whether the checkpointer is done.
-const PAUSE: Duration = Duration::from_millis(50);
+const CHECKPOINT_POLL: Duration = Duration::from_millis(50);
 /// In pages (64 MiB): above this length, the log is truncated even if that must wait for readers.
-const LONG_LOG: i64 = 16 * 1024;
+const MAX_LOG_PAGES: i64 = 16 * 1024;
 
 pub(super) struct Upkeep {
     last: Instant,
@@ -32,16 +32,16 @@ impl Upkeep {
         if self.behind {
             Some(Duration::ZERO)
         } else if self.pending {
-            Some(INTERVAL.saturating_sub(self.last.elapsed()))
+            Some(UPKEEP_INTERVAL.saturating_sub(self.last.elapsed()))
         } else {
-            self.checkpointer.is_busy().then_some(PAUSE)
+            self.checkpointer.is_busy().then_some(CHECKPOINT_POLL)
         }
     }
 
     /// Whether maintenance is due; `wrote` is whether the last group wrote something.
     pub(super) fn is_due(&mut self, wrote: bool) -> bool {
         self.pending |= wrote;
-        self.behind || (self.pending && self.last.elapsed() >= INTERVAL)
+        self.behind || (self.pending && self.last.elapsed() >= UPKEEP_INTERVAL)
     }
 
     /// Part of a group's transaction. A batch is as large as a group, so deleting keeps up with any load.
@@ -63,7 +63,7 @@ impl Upkeep {
         if !self.checkpointer.take_done() {
             return Ok(());
         }
-        let mode = if self.log_pages > LONG_LOG { "TRUNCATE" } else { "PASSIVE" };
+        let mode = if self.log_pages > MAX_LOG_PAGES { "TRUNCATE" } else { "PASSIVE" };
         self.log_pages = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))?;
         Ok(())
     }

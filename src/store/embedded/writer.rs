@@ -18,8 +18,8 @@ use rusqlite::{Connection, Error};
 
 use crate::store::{StoreError, background::Running};
 
-use self::step::Operation;
-use super::{ballast::Ballast, checkpoint::Checkpointer, error::passes, time::Time, upkeep::Upkeep};
+use self::step::BoxedStep;
+use super::{ballast::Ballast, checkpoint::Checkpointer, error::passes, time::MonotonicWallClock, upkeep::Upkeep};
 
 /// Maximum number of queued writes; further ones are refused immediately.
 const MAX_QUEUED: usize = 1024;
@@ -27,7 +27,7 @@ const MAX_QUEUED: usize = 1024;
 pub(super) const MAX_GROUP: usize = 256;
 
 pub(super) struct Writer {
-    queue: Option<SyncSender<Operation>>,
+    queue: Option<SyncSender<BoxedStep>>,
     thread: Option<JoinHandle<()>>,
     /// Whether the disk is full.
     full: Arc<AtomicBool>,
@@ -36,13 +36,13 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(
         connection: Connection,
-        time: Arc<Time>,
+        time: Arc<MonotonicWallClock>,
         ballast: Ballast,
         checkpointer: Checkpointer,
         running: Running,
     ) -> io::Result<Self> {
         let (queue, operations) = sync_channel(MAX_QUEUED);
-        let full = ballast.full();
+        let full = ballast.full_flag();
         let work = move || {
             if let ControlFlow::Break(error) = run(connection, &operations, &time, ballast, checkpointer) {
                 running.failed(&error.to_string());
@@ -64,7 +64,7 @@ impl Writer {
         step: impl Fn(&Connection, i64) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let unavailable = |why: &str| StoreError::Unavailable(why.to_owned());
-        let (operation, answer) = step::new(step);
+        let (operation, answer) = step::boxed(step);
         let queue = self.queue.as_ref().expect("only `drop` takes the queue");
         queue.try_send(operation).map_err(|error| match error {
             TrySendError::Full(_) => unavailable("too many writes are waiting"),
@@ -92,17 +92,17 @@ impl Drop for Writer {
 /// second fsync would report success. So the process ends, and the next one reads what is on the disk.
 fn run(
     mut connection: Connection,
-    operations: &Receiver<Operation>,
-    time: &Time,
+    operations: &Receiver<BoxedStep>,
+    time: &MonotonicWallClock,
     mut ballast: Ballast,
     checkpointer: Checkpointer,
 ) -> ControlFlow<Error> {
     let mut upkeep = Upkeep::new(checkpointer);
     while let Some(group) = next_group(operations, &upkeep) {
-        ballast.look();
+        ballast.check_space();
         let wrote = !group.is_empty();
         let due = upkeep.is_due(wrote);
-        let landed = group::land(&mut connection, group, time, due.then_some(&mut upkeep), &mut ballast);
+        let landed = group::commit_group(&mut connection, group, time, due.then_some(&mut upkeep), &mut ballast);
         let landed = match landed {
             Ok(landed) => landed,
             Err(error) => {
@@ -123,7 +123,7 @@ fn run(
 
 /// Waits for a write and returns all that are queued. Empty if only maintenance is due; `None` once the queue is
 /// closed.
-fn next_group(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operation>> {
+fn next_group(operations: &Receiver<BoxedStep>, upkeep: &Upkeep) -> Option<Vec<BoxedStep>> {
     let first = match upkeep.pause() {
         Some(pause) => match operations.recv_timeout(pause) {
             Ok(first) => first,
@@ -168,7 +168,7 @@ mod tests {
         prepare(&connection);
         let background = Background::default();
         let checkpointer = Checkpointer::spawn(open(), background.running("checkpoints")).unwrap();
-        let time = Arc::new(Time::new(Clock::default()));
+        let time = Arc::new(MonotonicWallClock::new(Clock::default()));
         Writer::start(connection, time, Ballast::open(directory), checkpointer, background.running("writer")).unwrap()
     }
 

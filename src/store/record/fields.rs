@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Longest encoded number in bytes.
-const LONGEST: usize = 10;
+const MAX_VARINT_LEN: usize = 10;
 
 #[derive(Default)]
 pub(super) struct FieldWriter(Vec<u8>);
@@ -17,7 +17,7 @@ impl FieldWriter {
 
     pub(super) fn number(&mut self, field: u8, value: u64) {
         if value != 0 {
-            let mut bytes = Vec::with_capacity(LONGEST);
+            let mut bytes = Vec::with_capacity(MAX_VARINT_LEN);
             put_number(&mut bytes, value);
             self.bytes(field, &bytes);
         }
@@ -87,7 +87,7 @@ pub(super) fn put_number(bytes: &mut Vec<u8>, mut value: u64) {
 
 pub(super) fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
-    for place in 0..LONGEST {
+    for place in 0..MAX_VARINT_LEN {
         let (&byte, rest) = bytes.split_first()?;
         *bytes = rest;
         value |= u64::from(byte & 0x7f).checked_shl(u32::try_from(place * 7).ok()?)?;

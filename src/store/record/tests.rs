@@ -1,3 +1,5 @@
+//! Records of this and of earlier versions are read; damaged ones are refused.
+
 use std::fmt::Write as _;
 
 use super::*;

@@ -33,20 +33,20 @@ impl Archive for RedisStore {
     async fn jobs_after(
         &self,
         instance: InstanceId,
-        standing: JobState,
-        mark: Option<&JobCursor>,
+        state: JobState,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobInfo>, StoreError> {
-        let places = self.job_positions(instance, standing, mark, limit).await?;
-        let mut pipeline = redis::Pipeline::with_capacity(places.len());
-        for place in &places {
-            pipeline.add_command(read_job(place.partition, &place.id));
+        let positions = self.job_positions(instance, state, cursor, limit).await?;
+        let mut pipeline = redis::Pipeline::with_capacity(positions.len());
+        for position in &positions {
+            pipeline.add_command(read_job(position.partition, &position.id));
         }
         let values = self.connection.run(&mut pipeline).await?;
-        let mut jobs = Vec::with_capacity(places.len());
-        for (place, value) in places.into_iter().zip(values) {
+        let mut jobs = Vec::with_capacity(positions.len());
+        for (position, value) in positions.into_iter().zip(values) {
             // Deleted since it was listed, or incomplete.
-            let job = known(place, standing, from_value(value)?).filter(|(_, of)| *of == instance);
+            let job = known(position, state, from_value(value)?).filter(|(_, of)| *of == instance);
             jobs.extend(job.map(|(job, _)| job));
         }
         Ok(jobs)
@@ -69,21 +69,21 @@ impl Archive for RedisStore {
             pipeline.cmd("ZSCORE").arg(set).arg(member);
         }
         let values = self.connection.run(&mut pipeline).await?;
-        for ((standing, ..), value) in sets.into_iter().zip(values) {
+        for ((state, ..), value) in sets.into_iter().zip(values) {
             let Some(score) = from_value::<Option<f64>>(value)? else { continue };
-            let place = JobPosition { partition, id: id.0.clone(), at: score_millis(score) };
-            let alive = from_millis(place.at) > self.retention_start(standing);
-            return Ok(known(place, standing, fields).filter(|(_, of)| *of == instance && alive).map(|(job, _)| job));
+            let position = JobPosition { partition, id: id.0.clone(), at: score_millis(score) };
+            let alive = from_millis(position.at) > self.retention_start(state);
+            return Ok(known(position, state, fields).filter(|(_, of)| *of == instance && alive).map(|(job, _)| job));
         }
         Ok(None)
     }
 
     async fn purge(&self, instance: InstanceId) -> Result<(), StoreError> {
-        for standing in [JobState::Delivered, JobState::Dead] {
-            let over = self.retention_start(standing).as_millisecond();
+        for state in [JobState::Delivered, JobState::Dead] {
+            let over = self.retention_start(state).as_millisecond();
             let mut pipeline = redis::pipe();
             for partition in Partition::all() {
-                let set = ended_set(partition, instance, standing);
+                let set = ended_set(partition, instance, state);
                 pipeline.cmd("ZRANGEBYSCORE").arg(set).arg("-inf").arg(over).arg("LIMIT").arg(0).arg(MAX_PURGED);
             }
             let values = self.connection.run(&mut pipeline).await?;
@@ -91,7 +91,7 @@ impl Archive for RedisStore {
             let mut pipeline = redis::pipe();
             for (partition, value) in Partition::all().zip(values) {
                 for id in from_value::<Vec<String>>(value)? {
-                    pipeline.cmd("ZREM").arg(ended_set(partition, instance, standing)).arg(&id);
+                    pipeline.cmd("ZREM").arg(ended_set(partition, instance, state)).arg(&id);
                     pipeline.cmd("HDEL").arg(key::jobs(partition)).arg(fields_of(&id).as_slice());
                 }
             }
@@ -105,14 +105,14 @@ impl Archive for RedisStore {
         let mut pipeline = redis::pipe();
         let last = -1 - i64::try_from(MAX_LOG_ENTRIES).unwrap_or(i64::MAX);
         let mut journals: BTreeMap<String, Vec<(usize, &[u8])>> = BTreeMap::new();
-        for (place, note) in notes.iter().enumerate() {
-            journals.entry(key::journal(note.partition, &note.stream)).or_default().push((place, &note.bytes));
+        for (index, note) in notes.iter().enumerate() {
+            journals.entry(key::journal(note.partition, &note.stream)).or_default().push((index, &note.bytes));
         }
         for (journal, notes) in journals {
             pipeline.cmd("ZADD").arg(&journal);
-            for (place, bytes) in notes {
+            for (index, bytes) in notes {
                 // The fraction keeps their order: a score in milliseconds resolves 1/4096.
-                pipeline.arg(format!("{now}.{:03}", place.min(999))).arg(bytes);
+                pipeline.arg(format!("{now}.{:03}", index.min(999))).arg(bytes);
             }
             pipeline.cmd("ZREMRANGEBYSCORE").arg(&journal).arg("-inf").arg(now - millis(LOG_RETENTION));
             pipeline.cmd("ZREMRANGEBYRANK").arg(&journal).arg(0).arg(last);
@@ -164,7 +164,7 @@ impl Archive for RedisStore {
         for id in &removal.jobs {
             cmd.arg(&id.0);
         }
-        self.confirmed::<Value>(cmd, ResendPolicy::Same).await?;
+        self.write_confirmed::<Value>(cmd, ResendPolicy::Same).await?;
         let mut pipeline = redis::pipe();
         for (journal, bytes) in &removal.log_entries {
             pipeline.cmd("ZREM").arg(key::journal(partition, journal)).arg(bytes);
@@ -175,8 +175,8 @@ impl Archive for RedisStore {
 
 impl RedisStore {
     /// Jobs that ended before this are no longer listed.
-    pub(super) fn retention_start(&self, standing: JobState) -> Timestamp {
-        match standing {
+    pub(super) fn retention_start(&self, state: JobState) -> Timestamp {
+        match state {
             JobState::Waiting => Timestamp::MIN,
             JobState::Delivered => self.time.now() - DELIVERED_RETENTION,
             JobState::Dead => self.time.now() - DEAD_RETENTION,
@@ -202,13 +202,13 @@ fn read_job(partition: Partition, id: &str) -> Cmd {
     cmd
 }
 
-fn known(place: JobPosition, standing: JobState, (job, state): JobFields) -> Option<(JobInfo, InstanceId)> {
+fn known(position: JobPosition, state: JobState, (job, progress): JobFields) -> Option<(JobInfo, InstanceId)> {
     let StoredJob { since, instance, lane, body } = parse::parse_job(job?)?;
-    let state = state.unwrap_or_else(|| "0 0 0 ".to_owned());
-    let mut words = state.splitn(4, ' ').skip(1);
+    let progress = progress.unwrap_or_else(|| "0 0 0 ".to_owned());
+    let mut words = progress.splitn(4, ' ').skip(1);
     let attempts = words.next()?.parse().ok()?;
     let note = words.nth(1).unwrap_or_default().to_owned();
-    let JobPosition { partition, id, at } = place;
+    let JobPosition { partition, id, at } = position;
     let at = from_millis(at);
-    Some((JobInfo { partition, id: JobId(id), lane, state: standing, attempts, since, at, note, body }, instance))
+    Some((JobInfo { partition, id: JobId(id), lane, state, attempts, since, at, note, body }, instance))
 }

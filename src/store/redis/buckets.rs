@@ -14,15 +14,15 @@ use redis::{Cmd, Value};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    connection::{Connection, RuntimeThread},
+    connection::{RedisConnection, RuntimeThread},
     key,
     parse::from_value,
     script,
-    time::StoreTime,
+    time::ServerClockEstimate,
 };
 use crate::{
     domain::quota::Allowance,
-    store::{DrawnTokens, StoreError, TokenRequest, time_budget::OF_A_REQUEST},
+    store::{BucketRequest, DrawnTokens, StoreError, time_budget::OF_A_REQUEST},
 };
 
 /// By how much our estimate of the store's time may be behind.
@@ -33,8 +33,8 @@ type ReplySender = oneshot::Sender<Result<Vec<Allowance>, StoreError>>;
 /// Takes from buckets in batches. Clones share the batches.
 #[derive(Clone)]
 pub(super) struct Buckets {
-    connection: Connection,
-    time: Arc<StoreTime>,
+    connection: RedisConnection,
+    time: Arc<ServerClockEstimate>,
     batches: Arc<Mutex<HashMap<BatchKey, Vec<ReplySender>>>>,
 }
 
@@ -49,16 +49,16 @@ struct BatchKey {
 }
 
 impl Buckets {
-    pub(super) fn new(connection: Connection, time: Arc<StoreTime>) -> Self {
+    pub(super) fn new(connection: RedisConnection, time: Arc<ServerClockEstimate>) -> Self {
         Self { connection, time, batches: Arc::default() }
     }
 
     /// Takes one unit from each bucket. All buckets must lie in one partition.
-    pub(super) async fn take(&self, takes: &[TokenRequest]) -> Result<Vec<Allowance>, StoreError> {
+    pub(super) async fn take(&self, requests: &[BucketRequest]) -> Result<Vec<Allowance>, StoreError> {
         let key = BatchKey {
             worker: RuntimeThread::here(),
-            keys: takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect(),
-            quotas: takes.iter().map(|take| (take.quota.interval_micros(), take.quota.burst())).collect(),
+            keys: requests.iter().map(|request| key::bucket(request.partition, &request.bucket)).collect(),
+            quotas: requests.iter().map(|request| (request.quota.interval_micros(), request.quota.burst())).collect(),
         };
         let (sender, answer) = oneshot::channel();
         if let Some(first) = self.enqueue(&key, sender) {
@@ -85,20 +85,21 @@ impl Buckets {
     }
 
     /// Decodes a peek: what [`Buckets::take`] would return, counting a unit due within [`MAX_CLOCK_LAG`].
-    pub(super) fn decode_peek(&self, take: &TokenRequest, value: Value) -> Result<Allowance, StoreError> {
+    pub(super) fn decode_peek(&self, request: &BucketRequest, value: Value) -> Result<Allowance, StoreError> {
         let tat: Option<i64> = from_value(value)?;
         let now = (self.time.now() + MAX_CLOCK_LAG).as_millisecond().saturating_mul(1000);
-        Ok(take.quota.take(tat.unwrap_or(0), now).1)
+        Ok(request.quota.take(tat.unwrap_or(0), now).1)
     }
 
-    /// The command that takes `units` from each of `takes`, or as many as the emptiest of them has. All must lie in one
+    /// The command that takes `units` from each bucket, or as many as the emptiest of them has. All must lie in one
     /// partition.
-    pub(super) fn take_command(&self, takes: &[&TokenRequest], units: u32) -> Cmd {
-        let keys: Vec<String> = takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect();
+    pub(super) fn take_command(&self, requests: &[&BucketRequest], units: u32) -> Cmd {
+        let keys: Vec<String> =
+            requests.iter().map(|request| key::bucket(request.partition, &request.bucket)).collect();
         let mut cmd = script::TAKE.call(&keys);
         cmd.arg(self.time.test_offset_millis()).arg(units);
-        for take in takes {
-            cmd.arg(take.quota.interval_micros()).arg(take.quota.burst());
+        for request in requests {
+            cmd.arg(request.quota.interval_micros()).arg(request.quota.burst());
         }
         cmd
     }
@@ -122,8 +123,8 @@ impl Buckets {
         while !waiting.is_empty() {
             match self.take_batch(&key, waiting.len()).await {
                 Ok((taken, buckets)) => {
-                    for (place, waiting) in (0..).zip(waiting) {
-                        let allowances = buckets.iter().map(|bucket| bucket.allowance(taken, place)).collect();
+                    for (index, waiting) in (0..).zip(waiting) {
+                        let allowances = buckets.iter().map(|bucket| bucket.allowance(taken, index)).collect();
                         // The caller may have been dropped.
                         let _ = waiting.send(Ok(allowances));
                     }
@@ -173,10 +174,10 @@ struct BucketReply {
 }
 
 impl BucketReply {
-    /// The result for the request at `place` in a batch that got `taken` units.
-    fn allowance(self, taken: i64, place: i64) -> Allowance {
-        let left = if place < taken { self.units - place - 1 } else { self.units - taken };
-        if place < taken || left > 0 {
+    /// The result for the request at `index` in a batch that got `taken` units.
+    fn allowance(self, taken: i64, index: i64) -> Allowance {
+        let left = if index < taken { self.units - index - 1 } else { self.units - taken };
+        if index < taken || left > 0 {
             Allowance::Allowed { remaining: u32::try_from(left).unwrap_or(u32::MAX) }
         } else {
             Allowance::Exhausted { retry_after: Duration::from_micros(self.wait_micros.unsigned_abs()) }

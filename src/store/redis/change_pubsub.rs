@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{connection::Connection, key, subscriber::run};
+use super::{connection::RedisConnection, key, subscriber::run};
 use crate::store::{RecordId, background::Background, changes::ChangeNotifier};
 
 /// Changes queued for publishing.
@@ -18,14 +18,14 @@ const MAX_BATCH: usize = 128;
 /// Publishes this replica's changes and subscribes to those of the others; both tasks start at the first use.
 pub(super) struct ChangePubSub {
     changes: Arc<ChangeNotifier>,
-    connection: Connection,
+    connection: RedisConnection,
     background: Background,
     publisher: OnceLock<(mpsc::Sender<RecordId>, AbortOnDropHandle<()>)>,
     subscriber: OnceLock<AbortOnDropHandle<()>>,
 }
 
 impl ChangePubSub {
-    pub(super) fn new(connection: Connection, background: Background) -> Self {
+    pub(super) fn new(connection: RedisConnection, background: Background) -> Self {
         let changes = Arc::default();
         Self { changes, connection, background, publisher: OnceLock::new(), subscriber: OnceLock::new() }
     }
@@ -60,7 +60,7 @@ impl ChangePubSub {
     }
 }
 
-async fn run_publisher(connection: Connection, mut waiting: mpsc::Receiver<RecordId>) {
+async fn run_publisher(connection: RedisConnection, mut waiting: mpsc::Receiver<RecordId>) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
     while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
         let mut pipeline = redis::pipe();

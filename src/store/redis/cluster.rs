@@ -18,9 +18,10 @@ use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::{runtime::Handle, time::timeout_at};
 
 use super::{
+    Durability,
     cluster_command::{ClusterCommand, Redirection},
     cluster_error::RetryableError,
-    confirmed_writer::{Durability, WriteError},
+    confirmed_writer::WriteError,
     connection::{MasterNode, slot_of},
     endpoint::with_connect_timeout,
     error_hint,
@@ -75,7 +76,7 @@ impl Cluster {
 
     /// Like [`Cluster::run`] without retries: a command without a reply yields `None`. An error only if no command got
     /// one.
-    pub(super) async fn run_partly(&self, pipeline: &Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
+    pub(super) async fn run_best_effort(&self, pipeline: &Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
         let mut commands: Vec<ClusterCommand<'_>> = pipeline.cmd_iter().map(ClusterCommand::new).collect();
         for redirections in 1.. {
             let Some(error) = self.round(&mut commands, None).await? else { break };
@@ -94,7 +95,12 @@ impl Cluster {
     }
 
     /// Sends a write; in a durable store, waits until it is confirmed.
-    pub(super) async fn confirm(&self, cmd: Cmd, repeat: ResendPolicy, deadline: Instant) -> Result<Value, StoreError> {
+    pub(super) async fn write_confirmed(
+        &self,
+        cmd: Cmd,
+        repeat: ResendPolicy,
+        deadline: Instant,
+    ) -> Result<Value, StoreError> {
         self.send_write(&cmd, repeat, self.confirmed.as_ref(), deadline).await
     }
 
@@ -114,7 +120,7 @@ impl Cluster {
         Ok(values.pop().unwrap_or(Value::Nil))
     }
 
-    pub(super) async fn read(&self, cmds: Vec<Cmd>, deadline: Instant) -> Result<Vec<Value>, StoreError> {
+    pub(super) async fn read_confirmed(&self, cmds: Vec<Cmd>, deadline: Instant) -> Result<Vec<Value>, StoreError> {
         let commands = cmds.iter().map(ClusterCommand::reading).collect();
         self.run_with_retries(commands, self.confirmed.as_ref(), deadline).await
     }

@@ -11,9 +11,9 @@ pub(super) struct ClusterCommand<'a> {
     pub(super) redirection: Option<Redirection>,
     /// The command only reads, and what it reads must be confirmed.
     pub(super) reads: bool,
-    repeat: ResendPolicy,
+    resend_policy: ResendPolicy,
     /// An earlier attempt may have been applied.
-    again: bool,
+    maybe_applied: bool,
     value: Option<Value>,
 }
 
@@ -25,12 +25,12 @@ pub(super) struct Redirection {
 
 impl<'a> ClusterCommand<'a> {
     pub(super) fn new(cmd: &'a Cmd) -> Self {
-        let (slot, repeat) = (slot::of_command(cmd), ResendPolicy::Same);
-        Self { cmd, slot, redirection: None, reads: false, repeat, again: false, value: None }
+        let (slot, resend_policy) = (slot::of_command(cmd), ResendPolicy::Same);
+        Self { cmd, slot, redirection: None, reads: false, resend_policy, maybe_applied: false, value: None }
     }
 
-    pub(super) fn writing(cmd: &'a Cmd, repeat: ResendPolicy) -> Self {
-        Self { repeat, ..Self::new(cmd) }
+    pub(super) fn writing(cmd: &'a Cmd, resend_policy: ResendPolicy) -> Self {
+        Self { resend_policy, ..Self::new(cmd) }
     }
 
     pub(super) fn reading(cmd: &'a Cmd) -> Self {
@@ -39,13 +39,13 @@ impl<'a> ClusterCommand<'a> {
 
     /// The command for the next attempt.
     pub(super) fn command(&self) -> Cmd {
-        self.repeat.of(self.cmd, self.again)
+        self.resend_policy.of(self.cmd, self.maybe_applied)
     }
 
     /// Records that an attempt may have been applied. Returns whether the command may be resent.
     pub(super) fn mark_sent(&mut self) -> bool {
-        self.again = true;
-        self.repeat != ResendPolicy::Never
+        self.maybe_applied = true;
+        self.resend_policy != ResendPolicy::Never
     }
 
     pub(super) fn is_asking(&self) -> bool {

@@ -17,15 +17,15 @@ pub(super) struct RetryableError {
 
 impl RetryableError {
     pub(super) fn new(error: RedisError, at: Option<&NodeAddress>) -> Result<Self, StoreError> {
-        let trouble = Self { error, at: at.cloned() };
-        if trouble.error.redirect_node().is_some() {
-            return Ok(trouble);
+        let retryable = Self { error, at: at.cloned() };
+        if retryable.error.redirect_node().is_some() {
+            return Ok(retryable);
         }
-        match classify(&trouble.error) {
-            Recovery::GiveUp(StoreError::Unavailable(_)) => Err(StoreError::Unavailable(trouble.describe())),
-            Recovery::GiveUp(StoreError::Corrupt(_)) => Err(StoreError::Corrupt(trouble.describe())),
+        match classify(&retryable.error) {
+            Recovery::GiveUp(StoreError::Unavailable(_)) => Err(StoreError::Unavailable(retryable.describe())),
+            Recovery::GiveUp(StoreError::Corrupt(_)) => Err(StoreError::Corrupt(retryable.describe())),
             Recovery::GiveUp(error) => Err(error),
-            Recovery::LoadScripts | Recovery::Reconnect | Recovery::Backoff => Ok(trouble),
+            Recovery::LoadScripts | Recovery::Reconnect | Recovery::Backoff => Ok(retryable),
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    Durability,
     error_hint::{describe, store_error},
     node::Node,
     parse,
@@ -31,17 +32,6 @@ const BATCH_TIMEOUT: Duration = Duration::from_millis(900);
 /// First timeout of `WAIT`; after it, Sentinels are asked for another master.
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_millis(600);
-
-/// What must have happened before a write is reported as applied.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durability {
-    /// The script has returned. Survives a crash of Redis with an append-only file, up to its fsync interval.
-    Standard,
-    /// One replica has it. Survives a fail-over to that replica, and a network split.
-    Durable,
-    /// Every replica has it. Survives any fail-over.
-    AllReplicas,
-}
 
 /// Sends writes that must be confirmed to one master.
 pub(super) struct ConfirmedWriter {
@@ -90,8 +80,13 @@ impl ConfirmedWriter {
     pub(super) fn open(runtime: &Handle, background: &Background, node: Arc<Node>, durability: Durability) -> Self {
         let (queue, waiting) = mpsc::channel(1024);
         let confirmed = Arc::<ConfirmedUntil>::default();
-        let sender =
-            BatchSender { node, durability, confirmed: Arc::clone(&confirmed), line: None, wait_timeout: MIN_WAIT };
+        let sender = BatchSender {
+            node,
+            durability,
+            confirmed: Arc::clone(&confirmed),
+            replicated: None,
+            wait_timeout: MIN_WAIT,
+        };
         let running = background.running("confirmed writes");
         runtime.spawn(async move {
             sender.run(waiting).await;
@@ -151,7 +146,7 @@ struct BatchSender {
     node: Arc<Node>,
     durability: Durability,
     confirmed: Arc<ConfirmedUntil>,
-    line: Option<ReplicatedConnection>,
+    replicated: Option<ReplicatedConnection>,
     /// Follows the latency of the replicas.
     wait_timeout: Duration,
 }
@@ -167,7 +162,7 @@ impl BatchSender {
                 batch.push(next);
             }
             if moves.has_changed().unwrap_or(false) {
-                self.line = None;
+                self.replicated = None;
                 moves.mark_unchanged();
             }
             let mut outcome = tokio::select! {
@@ -176,8 +171,8 @@ impl BatchSender {
                 _ = moves.changed() => Err(WriteError::Broken(no_master())),
             };
             if outcome.as_ref().is_ok_and(|sent| sent.values.iter().any(is_noscript))
-                && let Some(line) = self.line.as_mut()
-                && script::load_all(&mut line.connection).await.is_ok()
+                && let Some(replicated) = self.replicated.as_mut()
+                && script::load_all(&mut replicated.connection).await.is_ok()
             {
                 outcome = self.connect_and_send(&mut batch).await;
             }
@@ -186,25 +181,25 @@ impl BatchSender {
     }
 
     async fn connect_and_send(&mut self, batch: &mut Vec<QueuedWrite>) -> Result<BatchOutcome, WriteError> {
-        let mut line = match self.line.take() {
+        let mut replicated = match self.replicated.take() {
             Some(open) => open,
             None => ReplicatedConnection::open(&self.node).await.map_err(WriteError::Refused)?,
         };
-        if !line.has_fresh_count(self.durability) {
-            line.recount().await.map_err(WriteError::Refused)?;
+        if !replicated.has_fresh_count(self.durability) {
+            replicated.recount().await.map_err(WriteError::Refused)?;
         }
         // A caller that was answered 503 meanwhile will retry, so its write must not be applied now.
         batch.retain(|write| !write.answer.is_closed());
         if batch.is_empty() {
-            self.line = Some(line);
-            return Ok(BatchOutcome { values: Vec::new(), confirmed: true, moved: false });
+            self.replicated = Some(replicated);
+            return Ok(BatchOutcome { values: Vec::new(), confirmed: true, master_replaced: false });
         }
-        self.send(line, batch).await
+        self.send(replicated, batch).await
     }
 
     async fn send(
         &mut self,
-        mut line: ReplicatedConnection,
+        mut replicated: ReplicatedConnection,
         batch: &[QueuedWrite],
     ) -> Result<BatchOutcome, WriteError> {
         let began = Instant::now();
@@ -222,46 +217,46 @@ impl BatchSender {
         if let Some(barrier) = barrier {
             pipeline.add_command(barrier.clone());
         }
-        pipeline.add_command(line.wait(self.durability, self.wait_timeout));
+        pipeline.add_command(replicated.wait(self.durability, self.wait_timeout));
         let mut values: Vec<RedisResult<Value>> =
-            pipeline.query_async(&mut line.connection).await.map_err(WriteError::Broken)?;
+            pipeline.query_async(&mut replicated.connection).await.map_err(WriteError::Broken)?;
         let mut replicas = values.pop();
         let written = values.iter().filter_map(|value| parse::written(value.as_ref().ok()?)).max();
         let lost_barrier = barrier.is_some() && !matches!(values.last(), Some(Ok(_)));
-        let mut confirmed = line.is_enough(self.durability, replicas.as_ref());
+        let mut confirmed = replicated.is_enough(self.durability, replicas.as_ref());
         // Commands that failed for a missing script were not applied, and are resent at once.
         let undone = values.iter().any(is_noscript);
-        let mut moved = false;
+        let mut master_replaced = false;
         while !confirmed && !undone && began.elapsed() + self.wait_timeout < BATCH_TIMEOUT {
             self.wait_timeout = (self.wait_timeout * 2).min(MAX_WAIT);
             // A demoted master gets no further confirmations.
-            moved = line.recount().await.is_err() || self.node.is_replaced(&line).await;
-            if moved {
+            master_replaced = replicated.recount().await.is_err() || self.node.is_replaced(&replicated).await;
+            if master_replaced {
                 break;
             }
-            let again = line.wait(self.durability, self.wait_timeout);
-            replicas = Some(again.query_async(&mut line.connection).await);
-            confirmed = line.is_enough(self.durability, replicas.as_ref());
+            let again = replicated.wait(self.durability, self.wait_timeout);
+            replicas = Some(again.query_async(&mut replicated.connection).await);
+            confirmed = replicated.is_enough(self.durability, replicas.as_ref());
         }
         if confirmed {
             let took = began.elapsed() * 4;
             self.wait_timeout = ((self.wait_timeout * 7 + took) / 8).clamp(MIN_WAIT, MAX_WAIT);
             if let Some(written) = written {
-                self.confirmed.raise(&line.run_id, written);
+                self.confirmed.raise(&replicated.run_id, written);
             }
         }
         // A demoted master keeps answering; only a new connection finds its successor.
         let broken = |value: &RedisResult<Value>| {
             value.as_ref().is_err_and(|error| matches!(classify(error), Recovery::Reconnect))
         };
-        if !confirmed && !undone && self.node.is_replaced(&line).await {
-            moved = true;
-            line.address.iter().for_each(|place| self.node.avoid(place));
+        if !confirmed && !undone && self.node.is_replaced(&replicated).await {
+            master_replaced = true;
+            replicated.address.iter().for_each(|address| self.node.avoid(address));
         }
-        if !moved && !values.iter().chain(&replicas).any(broken) {
-            self.line = Some(line);
+        if !master_replaced && !values.iter().chain(&replicas).any(broken) {
+            self.replicated = Some(replicated);
         }
-        Ok(BatchOutcome { values, confirmed: confirmed && !lost_barrier, moved })
+        Ok(BatchOutcome { values, confirmed: confirmed && !lost_barrier, master_replaced })
     }
 }
 
@@ -270,13 +265,15 @@ struct BatchOutcome {
     values: Vec<RedisResult<Value>>,
     confirmed: bool,
     /// Not confirmed because the master was replaced: the batch can be retried at the new one.
-    moved: bool,
+    master_replaced: bool,
 }
 
 fn answer(batch: Vec<QueuedWrite>, outcome: Result<BatchOutcome, WriteError>) {
     let (mut values, unconfirmed) = match outcome {
         Ok(BatchOutcome { values, confirmed: true, .. }) => (values.into_iter(), None),
-        Ok(BatchOutcome { values, moved: true, .. }) => (values.into_iter(), Some(WriteError::Broken(no_master()))),
+        Ok(BatchOutcome { values, master_replaced: true, .. }) => {
+            (values.into_iter(), Some(WriteError::Broken(no_master())))
+        }
         Ok(BatchOutcome { values, .. }) => {
             (values.into_iter(), Some(WriteError::Unconfirmed("no replica has it".to_owned())))
         }

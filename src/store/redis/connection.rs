@@ -9,8 +9,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use super::node::RuntimeThread;
 use super::{
+    Durability,
     cluster::Cluster,
-    confirmed_writer::{ConfirmedWriter, Durability},
+    confirmed_writer::ConfirmedWriter,
     endpoint::Endpoint,
     node::Node,
     retries::{REPORTING_RESERVE, ResendPolicy, send_with_retries, write_with_retries},
@@ -28,9 +29,9 @@ use crate::{
     },
 };
 
-/// As one piece of work may use it: its calls end with its time.
+/// A handle to the connections. Clones share them, and each may limit its calls by a time budget of its own.
 #[derive(Clone)]
-pub(super) struct Connection {
+pub(super) struct RedisConnection {
     topology: Arc<Topology>,
     /// `None`: each call has the time of a request.
     budget: Option<Arc<TimeBudget>>,
@@ -41,7 +42,7 @@ enum Topology {
         node: Arc<Node>,
         writer: Option<ConfirmedWriter>,
         /// Watches Sentinels for a new master; only where the URL names Sentinels.
-        _moves: Option<AbortOnDropHandle<()>>,
+        _master_watch: Option<AbortOnDropHandle<()>>,
     },
     Cluster(Box<Cluster>),
 }
@@ -54,7 +55,7 @@ pub(super) struct MasterNode {
     pub(super) partitions: Vec<Partition>,
 }
 
-impl Connection {
+impl RedisConnection {
     /// Errors do not quote `url`, which may hold a password.
     pub(super) fn new(
         url: &str,
@@ -69,21 +70,21 @@ impl Connection {
         let confirmed = durability != Durability::Standard;
         let open = || ConfirmedWriter::open(&Handle::current(), background, Arc::clone(&node), durability);
         let writer = confirmed.then(open);
-        let moves = node.endpoint().address().is_none().then(|| switch_master::start(&node));
-        Ok(Topology::One { node, writer, _moves: moves }.into())
+        let master_watch = node.endpoint().address().is_none().then(|| switch_master::start(&node));
+        Ok(Topology::One { node, writer, _master_watch: master_watch }.into())
     }
 
-    /// The same way, within `budget`.
+    /// The same connections, with calls limited by `budget`.
     pub(super) fn within(&self, budget: &Arc<TimeBudget>) -> Self {
         Self { topology: Arc::clone(&self.topology), budget: Some(Arc::clone(budget)) }
     }
 
-    /// The same way, with the time of a request for each call.
+    /// The same connections, with the time of one request for each call.
     pub(super) fn without_budget(&self) -> Self {
         Self { budget: None, ..self.clone() }
     }
 
-    /// By when a call must have its answer, whatever it runs into.
+    /// The deadline of a call that starts now, including its retries.
     fn deadline(&self) -> Instant {
         let left = self.budget.as_ref().map_or(OF_A_REQUEST, |budget| budget.left());
         Instant::now() + left.saturating_sub(REPORTING_RESERVE)
@@ -113,24 +114,24 @@ impl Connection {
         }
     }
 
-    /// Like [`Connection::run`], but in a cluster a command whose master is unreachable, or whose slot is migrating,
+    /// Like [`RedisConnection::run`], but in a cluster a command whose master is unreachable, or whose slot is migrating,
     /// yields `None` at once instead of delaying the others.
-    pub(super) async fn run_partly(&self, pipeline: &mut Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
+    pub(super) async fn run_best_effort(&self, pipeline: &mut Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
         match &*self.topology {
             Topology::One { .. } => Ok(self.run(pipeline).await?.into_iter().map(Some).collect()),
-            Topology::Cluster(cluster) => cluster.run_partly(pipeline).boxed().await,
+            Topology::Cluster(cluster) => cluster.run_best_effort(pipeline).boxed().await,
         }
     }
 
     /// Sends a write; in a durable store, waits until it is confirmed.
-    pub(super) async fn confirm(&self, cmd: Cmd, repeat: ResendPolicy) -> Result<Value, StoreError> {
+    pub(super) async fn write_confirmed(&self, cmd: Cmd, repeat: ResendPolicy) -> Result<Value, StoreError> {
         match &*self.topology {
             Topology::One { node, writer: Some(writer), .. } => {
                 write_with_retries(node, repeat, self.deadline(), |again| writer.run(repeat.of(&cmd, again), false))
                     .await
             }
             Topology::One { writer: None, .. } => self.write(cmd, repeat).await,
-            Topology::Cluster(cluster) => cluster.confirm(cmd, repeat, self.deadline()).boxed().await,
+            Topology::Cluster(cluster) => cluster.write_confirmed(cmd, repeat, self.deadline()).boxed().await,
         }
     }
 
@@ -145,7 +146,7 @@ impl Connection {
     }
 
     /// Reads records. A durable store waits until the writes they come from are confirmed.
-    pub(super) async fn read(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
+    pub(super) async fn read_confirmed(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
         match &*self.topology {
             _ if cmds.is_empty() => Ok(Vec::new()),
             Topology::One { writer: Some(writer), node, .. } => {
@@ -161,7 +162,7 @@ impl Connection {
                 }
                 self.run(&mut pipeline).await
             }
-            Topology::Cluster(cluster) => cluster.read(cmds, self.deadline()).boxed().await,
+            Topology::Cluster(cluster) => cluster.read_confirmed(cmds, self.deadline()).boxed().await,
         }
     }
 
@@ -217,7 +218,7 @@ impl Connection {
     }
 }
 
-impl From<Topology> for Connection {
+impl From<Topology> for RedisConnection {
     fn from(topology: Topology) -> Self {
         Self { topology: Arc::new(topology), budget: None }
     }

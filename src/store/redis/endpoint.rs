@@ -89,9 +89,9 @@ impl Endpoint {
 
     /// A client of the current master: of the first one named by a Sentinel that itself claims to be a master. During a
     /// split this may be the old master, which then cannot confirm durable writes.
-    /// `left` is a master that was abandoned because no replica confirms its writes. It is used only if no Sentinel
+    /// `avoided` is a master that was abandoned because no replica confirms its writes. It is used only if no Sentinel
     /// names another one, since some still name it during a fail-over.
-    pub(super) async fn client(&self, left: Option<&HostPort>) -> RedisResult<Client> {
+    pub(super) async fn client(&self, avoided: Option<&HostPort>) -> RedisResult<Client> {
         match self {
             Self::Address(client) => Ok(client.clone()),
             Self::Sentinels { sentinels, master, node, certificates } => {
@@ -106,7 +106,8 @@ impl Endpoint {
                 while let Some(answer) = asked.next().await {
                     match answer {
                         Ok(client)
-                            if left.is_none() || left != host_port(client.get_connection_info().addr()).as_ref() =>
+                            if avoided.is_none()
+                                || avoided != host_port(client.get_connection_info().addr()).as_ref() =>
                         {
                             return Ok(client);
                         }
@@ -142,11 +143,14 @@ impl Endpoint {
     }
 
     /// Connects to the current master, and returns its address.
-    pub(super) async fn dial(&self, left: Option<&HostPort>) -> RedisResult<(MultiplexedConnection, Option<HostPort>)> {
+    pub(super) async fn dial(
+        &self,
+        avoided: Option<&HostPort>,
+    ) -> RedisResult<(MultiplexedConnection, Option<HostPort>)> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let client = self.client(left).await?;
+        let client = self.client(avoided).await?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok((connection, host_port(client.get_connection_info().addr())))
     }
@@ -207,8 +211,8 @@ async fn peers(sentinel: ConnectionInfo, master: &str) -> RedisResult<Vec<HostPo
         pipeline.cmd("SENTINEL").arg(about).arg(master);
     }
     let replies: Vec<Vec<HashMap<String, String>>> = pipeline.query_async(&mut connection).await?;
-    let place = |one: HashMap<String, String>| Some((one.get("ip")?.clone(), one.get("port")?.parse().ok()?));
-    Ok(replies.into_iter().flatten().filter_map(place).collect())
+    let address = |one: HashMap<String, String>| Some((one.get("ip")?.clone(), one.get("port")?.parse().ok()?));
+    Ok(replies.into_iter().flatten().filter_map(address).collect())
 }
 
 /// Bounds an attempt, so that a host that drops packets does not delay the others.
@@ -225,8 +229,8 @@ pub(super) fn has_no_master(error: &RedisError) -> bool {
 
 /// `[USER:PASSWORD@]HOST:PORT,HOST:PORT/MASTER[/DB][?sentinel_user=…&sentinel_password=…]`
 fn parse_sentinel_url(scheme: &str, rest: &str) -> Option<Endpoint> {
-    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (authority, path) = place.split_once('/')?;
+    let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = location.split_once('/')?;
     let (credentials, hosts) = authority.rsplit_once('@').map_or(("", authority), |(before, hosts)| (before, hosts));
     let (master, database) = path.split_once('/').unwrap_or((path, "0"));
     let database: u32 = database.trim_end_matches('/').parse().ok()?;

@@ -41,42 +41,42 @@ impl RedisStore {
     pub(super) async fn job_positions(
         &self,
         instance: InstanceId,
-        standing: JobState,
-        mark: Option<&JobCursor>,
+        state: JobState,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobPosition>, StoreError> {
-        let mut places = match standing {
-            JobState::Waiting => self.waiting_positions(instance, mark, limit).await?,
-            JobState::Delivered | JobState::Dead => self.ended_positions(instance, standing, mark, limit).await?,
+        let mut positions = match state {
+            JobState::Waiting => self.waiting_positions(instance, cursor, limit).await?,
+            JobState::Delivered | JobState::Dead => self.ended_positions(instance, state, cursor, limit).await?,
         };
-        places.sort_by(|one, other| one.order().cmp(&other.order()));
-        if standing != JobState::Waiting {
-            places.reverse();
+        positions.sort_by(|one, other| one.order().cmp(&other.order()));
+        if state != JobState::Waiting {
+            positions.reverse();
         }
-        if let Some(mark) = mark {
-            let last = (mark.at.as_millisecond(), mark.partition.index(), mark.id.0.as_str());
-            places.retain(|place| match standing {
-                JobState::Waiting => place.order() > last,
-                JobState::Delivered | JobState::Dead => place.order() < last,
+        if let Some(cursor) = cursor {
+            let last = (cursor.at.as_millisecond(), cursor.partition.index(), cursor.id.0.as_str());
+            positions.retain(|position| match state {
+                JobState::Waiting => position.order() > last,
+                JobState::Delivered | JobState::Dead => position.order() < last,
             });
         }
-        places.truncate(limit);
-        Ok(places)
+        positions.truncate(limit);
+        Ok(positions)
     }
 
     async fn ended_positions(
         &self,
         instance: InstanceId,
-        standing: JobState,
-        mark: Option<&JobCursor>,
+        state: JobState,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobPosition>, StoreError> {
-        let over = self.retention_start(standing).as_millisecond();
-        let newest = mark.map_or_else(|| "+inf".to_owned(), |mark| mark.at.as_millisecond().to_string());
-        let limit = with_ties(mark, limit);
+        let over = self.retention_start(state).as_millisecond();
+        let newest = cursor.map_or_else(|| "+inf".to_owned(), |cursor| cursor.at.as_millisecond().to_string());
+        let limit = with_ties(cursor, limit);
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
-            let set = ended_set(partition, instance, standing);
+            let set = ended_set(partition, instance, state);
             pipeline.cmd("ZREVRANGEBYSCORE").arg(set).arg(&newest).arg(format!("({over}")).arg("WITHSCORES");
             pipeline.arg("LIMIT").arg(0).arg(limit);
         }
@@ -87,7 +87,7 @@ impl RedisStore {
     async fn waiting_positions(
         &self,
         instance: InstanceId,
-        mark: Option<&JobCursor>,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<Vec<JobPosition>, StoreError> {
         let mut pipeline = redis::pipe();
@@ -100,8 +100,8 @@ impl RedisStore {
             let ours = |lane: &Lane| lane.kind() == LaneKind::Callbacks && lane.instance() == Some(instance);
             queues.extend(lanes.filter(ours).map(|lane| (partition, lane)));
         }
-        let first = mark.map_or_else(|| "-inf".to_owned(), |mark| mark.at.as_millisecond().to_string());
-        let limit = with_ties(mark, limit);
+        let first = cursor.map_or_else(|| "-inf".to_owned(), |cursor| cursor.at.as_millisecond().to_string());
+        let limit = with_ties(cursor, limit);
         let mut pipeline = redis::pipe();
         for (partition, lane) in &queues {
             pipeline.cmd("ZRANGEBYSCORE").arg(key::queue(*partition, lane)).arg(&first).arg("+inf");
@@ -118,24 +118,24 @@ impl RedisStore {
 }
 
 /// Jobs with the same time as `mark` are read again.
-fn with_ties(mark: Option<&JobCursor>, limit: usize) -> usize {
-    if mark.is_some() { limit + MAX_TIES } else { limit }
+fn with_ties(cursor: Option<&JobCursor>, limit: usize) -> usize {
+    if cursor.is_some() { limit + MAX_TIES } else { limit }
 }
 
-pub(super) fn ended_set(partition: Partition, instance: InstanceId, standing: JobState) -> String {
-    match standing {
+pub(super) fn ended_set(partition: Partition, instance: InstanceId, state: JobState) -> String {
+    match state {
         JobState::Delivered => key::delivered(partition, instance),
         JobState::Waiting | JobState::Dead => key::dead(partition, instance),
     }
 }
 
 fn read_positions(values: impl Iterator<Item = (Partition, Value)>) -> Result<Vec<JobPosition>, StoreError> {
-    let mut places = Vec::new();
+    let mut positions = Vec::new();
     for (partition, value) in values {
         let rows: Vec<(String, f64)> = from_value(value)?;
-        places.extend(rows.into_iter().map(|(id, score)| JobPosition { partition, id, at: score_millis(score) }));
+        positions.extend(rows.into_iter().map(|(id, score)| JobPosition { partition, id, at: score_millis(score) }));
     }
-    Ok(places)
+    Ok(positions)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]

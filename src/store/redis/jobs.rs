@@ -15,7 +15,7 @@ use super::{
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_RETENTION, DueLane, JobId, Jobs, Lane, LeaseGrant, LeaseRequest, Leased, MAX_LEASE, Settlement,
+        DEAD_RETENTION, DueLane, JobId, Jobs, Lane, LeaseGrant, LeaseRequest, LeasedJob, MAX_LEASE, Settlement,
         StoreError,
         archive::{DELIVERED_RETENTION, MAX_DEAD_JOBS, MAX_DELIVERED_JOBS},
         backlog::HOLD_RETENTION,
@@ -41,7 +41,7 @@ impl Jobs for RedisStore {
         self.lease_all(requests).await
     }
 
-    async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
+    async fn settle(&self, leased: &LeasedJob, settlement: &Settlement) -> Result<bool, StoreError> {
         if leased.lane == Lane::timer() {
             return self.settle_timer(leased, settlement).await;
         }
@@ -116,7 +116,7 @@ impl Jobs for RedisStore {
         ]);
         cmd.arg(self.time.test_offset_millis()).arg(&lane.0).arg(&id.0);
         cmd.arg(millis(DEAD_RETENTION)).arg(millis(DELIVERED_RETENTION));
-        let (now, replayed): (i64, i64) = self.confirmed(cmd, ResendPolicy::Never).await?;
+        let (now, replayed): (i64, i64) = self.write_confirmed(cmd, ResendPolicy::Never).await?;
         self.time.observe(now);
         Ok(replayed == 1)
     }
@@ -131,7 +131,7 @@ impl RedisStore {
             cmd.arg(self.time.test_offset_millis()).arg(MAX_LANES_PER_POLL).arg(millis(MAX_LEASE));
             pipeline.add_command(cmd);
         }
-        let values = self.connection.run_partly(&mut pipeline).await?;
+        let values = self.connection.run_best_effort(&mut pipeline).await?;
         let (mut due, mut lapsed) = (Vec::new(), Vec::new());
         for (partition, value) in Partition::all().zip(values) {
             let Some(value) = value else { continue };
@@ -155,7 +155,7 @@ impl RedisStore {
         Ok((due, lapsed))
     }
 
-    async fn settle_timer(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
+    async fn settle_timer(&self, leased: &LeasedJob, settlement: &Settlement) -> Result<bool, StoreError> {
         let at = match settlement {
             Settlement::Retry { at, .. } | Settlement::Postpone { at } => at.as_millisecond(),
             Settlement::Done | Settlement::Delivered | Settlement::Dead { .. } => 0,

@@ -106,14 +106,14 @@ impl RedisStore {
         limit: usize,
     ) -> Result<Vec<LeaseEntry>, StoreError> {
         let mut pipeline = redis::pipe();
-        let mut asked = Vec::new();
+        let mut queried = Vec::new();
         for (partition, from, to) in ranges {
             pipeline.cmd("ZRANGEBYSCORE").arg(key::leases(partition)).arg(from).arg(to).arg("WITHSCORES");
             pipeline.arg("LIMIT").arg(0).arg(limit);
-            asked.push(partition);
+            queried.push(partition);
         }
         let mut listed = Vec::new();
-        for (partition, value) in asked.into_iter().zip(self.connection.run(&mut pipeline).await?) {
+        for (partition, value) in queried.into_iter().zip(self.connection.run(&mut pipeline).await?) {
             let rows: Vec<(Vec<u8>, f64)> = from_value(value)?;
             listed.extend(rows.into_iter().map(|(member, end)| LeaseEntry {
                 partition,
@@ -127,17 +127,17 @@ impl RedisStore {
     /// One entry for each lease: `None` for timers, and for jobs that no longer exist.
     async fn jobs_of(&self, leases: &[LeaseEntry]) -> Result<Vec<Option<StoredJob>>, StoreError> {
         let mut pipeline = redis::pipe();
-        let mut asked = Vec::new();
-        for (place, lease) in leases.iter().enumerate() {
+        let mut queried = Vec::new();
+        for (index, lease) in leases.iter().enumerate() {
             if let Some(LeaseMember::Job(id, _)) = lease.member() {
                 pipeline.cmd("HGET").arg(key::jobs(lease.partition)).arg(id);
-                asked.push(place);
+                queried.push(index);
             }
         }
-        let values = if asked.is_empty() { Vec::new() } else { self.connection.run(&mut pipeline).await? };
+        let values = if queried.is_empty() { Vec::new() } else { self.connection.run(&mut pipeline).await? };
         let mut jobs: Vec<Option<StoredJob>> = leases.iter().map(|_| None).collect();
-        for (place, value) in asked.into_iter().zip(values) {
-            jobs[place] = from_value::<Option<Vec<u8>>>(value)?.and_then(parse::parse_job);
+        for (index, value) in queried.into_iter().zip(values) {
+            jobs[index] = from_value::<Option<Vec<u8>>>(value)?.and_then(parse::parse_job);
         }
         Ok(jobs)
     }

@@ -19,7 +19,7 @@ use super::{
     script,
 };
 use crate::store::{
-    GROUP_SCAN, JobId, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, Leased, Locator, MAX_HOLD, StoreError,
+    GROUP_SCAN, JobId, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, LeasedJob, Locator, MAX_HOLD, StoreError,
 };
 
 /// Queues that one script leases from.
@@ -27,7 +27,7 @@ const MAX_QUEUES: usize = 64;
 /// How often the store is asked to put back what a lease without an answer may have taken.
 const PUT_BACK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Requests that one script answers, with their places among all requests. Those of one lane stand together.
+/// Requests that one script answers, with their indices among all requests. Those of one lane are adjacent.
 type Batch<'a> = Vec<(usize, &'a LeaseRequest)>;
 
 impl RedisStore {
@@ -41,7 +41,7 @@ impl RedisStore {
         let all_failed = answers.iter().all(Result::is_err);
         for (batch, answer) in batches.iter().zip(answers) {
             match answer {
-                Ok(answers) => batch.iter().zip(answers).for_each(|((place, _), answer)| granted[*place] = answer),
+                Ok(answers) => batch.iter().zip(answers).for_each(|((index, _), answer)| granted[*index] = answer),
                 Err(error) if all_failed => return Err(error),
                 // The jobs that other masters have leased to us must be worked on.
                 Err(error) => tracing::debug!(%error, "jobs of some partitions could not be leased; trying again"),
@@ -53,9 +53,9 @@ impl RedisStore {
     fn batches<'a>(&self, requests: &'a [LeaseRequest]) -> Vec<Batch<'a>> {
         let apart = self.connection.has_many_masters();
         let mut batches: BTreeMap<_, Batch<'a>> = BTreeMap::new();
-        for (place, request) in requests.iter().enumerate() {
+        for (index, request) in requests.iter().enumerate() {
             let partition = apart.then_some(request.partition);
-            batches.entry((request.lane == Lane::timer(), partition)).or_default().push((place, request));
+            batches.entry((request.lane == Lane::timer(), partition)).or_default().push((index, request));
         }
         let sorted = batches.into_values().map(|mut batch| {
             batch.sort_by_key(|(_, request)| &request.lane);
@@ -67,7 +67,8 @@ impl RedisStore {
     async fn lease_jobs(&self, batch: &[(usize, &LeaseRequest)]) -> Result<Vec<LeaseGrant>, StoreError> {
         let grant = key::new_grant(batch[0].1.partition);
         // Confirmed: a lease that a fail-over could undo must not be acted upon.
-        let answer = self.connection.confirm(self.lease_jobs_command(&grant, batch, true), ResendPolicy::Marked).await;
+        let answer =
+            self.connection.write_confirmed(self.lease_jobs_command(&grant, batch, true), ResendPolicy::Marked).await;
         if is_in_doubt(&answer) {
             self.put_back_later(self.lease_jobs_command(&grant, batch, false));
         }
@@ -77,8 +78,8 @@ impl RedisStore {
         batch.iter().zip(queues).map(|((_, request), queue)| leased_jobs(request, queue)).collect()
     }
 
-    /// Leases nothing unless `takes`.
-    fn lease_jobs_command(&self, grant: &str, batch: &[(usize, &LeaseRequest)], takes: bool) -> Cmd {
+    /// Leases nothing unless `lease`.
+    fn lease_jobs_command(&self, grant: &str, batch: &[(usize, &LeaseRequest)], lease: bool) -> Cmd {
         let queues = batch.iter().flat_map(|(_, LeaseRequest { partition, lane, .. })| {
             [
                 key::lanes(*partition),
@@ -92,10 +93,10 @@ impl RedisStore {
         let mut cmd = script::LEASE.call(&keys);
         cmd.arg(self.time.test_offset_millis()).arg(millis(LEASE_DURATION)).arg(millis(MAX_HOLD)).arg(GROUP_SCAN);
         for lane in batch.chunk_by(|(_, one), (_, next)| one.lane == next.lane) {
-            let (_, LeaseRequest { lane: name, busy, .. }) = lane[0];
-            cmd.arg(&name.0).arg(busy.len()).arg(&busy[..]).arg(lane.len());
+            let (_, LeaseRequest { lane: name, busy_groups, .. }) = lane[0];
+            cmd.arg(&name.0).arg(busy_groups.len()).arg(&busy_groups[..]).arg(lane.len());
             for (_, request) in lane {
-                cmd.arg(if takes { request.limit } else { 0 });
+                cmd.arg(if lease { request.limit } else { 0 });
             }
         }
         cmd
@@ -115,15 +116,15 @@ impl RedisStore {
         sets.iter().map(|set| leased_timers(fence, set)).collect()
     }
 
-    /// Leases nothing unless `takes`.
-    fn lease_timers_command(&self, grant: &str, batch: &[(usize, &LeaseRequest)], takes: bool) -> Cmd {
+    /// Leases nothing unless `lease`.
+    fn lease_timers_command(&self, grant: &str, batch: &[(usize, &LeaseRequest)], lease: bool) -> Cmd {
         let sets = batch.iter().map(|(_, request)| request.partition);
         let sets = sets.flat_map(|partition| [key::timers(partition), key::leases(partition)]);
         let keys: Vec<String> = std::iter::once(grant.to_owned()).chain(sets).collect();
         let mut cmd = script::LEASE_TIMERS.call(&keys);
         cmd.arg(self.time.test_offset_millis()).arg(millis(LEASE_DURATION)).arg(TIMER);
         for (_, request) in batch {
-            cmd.arg(if takes { request.limit } else { 0 });
+            cmd.arg(if lease { request.limit } else { 0 });
         }
         cmd
     }
@@ -155,11 +156,11 @@ fn is_in_doubt(answer: &Result<Value, StoreError>) -> bool {
 /// The reply of `lease.lua` for one queue.
 fn leased_jobs(request: &LeaseRequest, queue: &Value) -> Result<LeaseGrant, StoreError> {
     let Value::Array(queue) = queue else { return Err(too_few_values("lease.lua")) };
-    let [more, rows @ ..] = queue.as_slice() else { return Err(too_few_values("lease.lua")) };
+    let [oldest_left, rows @ ..] = queue.as_slice() else { return Err(too_few_values("lease.lua")) };
     let (rows, _) = rows.as_chunks::<5>();
     let jobs = rows.iter().map(|[id, fence, attempts, lapsed, job]| {
         let StoredJob { since, instance, body, .. } = stored_job(from_value(job.clone())?)?;
-        Ok(Leased {
+        Ok(LeasedJob {
             partition: request.partition,
             id: JobId(from_value(id.clone())?),
             instance,
@@ -173,25 +174,25 @@ fn leased_jobs(request: &LeaseRequest, queue: &Value) -> Result<LeaseGrant, Stor
     });
     Ok(LeaseGrant {
         jobs: jobs.collect::<Result<_, StoreError>>()?,
-        more: due_time(&from_value::<String>(more.clone())?),
+        oldest_left: due_time(&from_value::<String>(oldest_left.clone())?),
     })
 }
 
 /// The reply of `lease_timers.lua` for one set of timers.
 fn leased_timers(fence: u64, set: &Value) -> Result<LeaseGrant, StoreError> {
     let Value::Array(set) = set else { return Err(too_few_values("lease_timers.lua")) };
-    let [more, rows @ ..] = set.as_slice() else { return Err(too_few_values("lease_timers.lua")) };
+    let [oldest_left, rows @ ..] = set.as_slice() else { return Err(too_few_values("lease_timers.lua")) };
     let (rows, _) = rows.as_chunks::<2>();
     let jobs = rows.iter().map(|[locator, due]| {
         let bytes: Vec<u8> = from_value(locator.clone())?;
         let locator = Locator::from_slice(&bytes)
             .ok_or_else(|| StoreError::Corrupt("a timer entry is not a valid record locator".to_owned()))?;
         let since = due_time(&from_value::<String>(due.clone())?).unwrap_or_default();
-        Ok(Leased::timer(locator, fence, since))
+        Ok(LeasedJob::timer(locator, fence, since))
     });
     Ok(LeaseGrant {
         jobs: jobs.collect::<Result<_, StoreError>>()?,
-        more: due_time(&from_value::<String>(more.clone())?),
+        oldest_left: due_time(&from_value::<String>(oldest_left.clone())?),
     })
 }
 

@@ -7,8 +7,9 @@ use redis::{Pipeline, RedisResult, Value};
 use tokio::runtime::Handle;
 
 use super::{
+    Durability,
     cluster_command::ClusterCommand,
-    confirmed_writer::{ConfirmedWriter, Durability, WriteError},
+    confirmed_writer::{ConfirmedWriter, WriteError},
     endpoint::Endpoint,
     node::Node,
     seed_nodes::NodeAddress,

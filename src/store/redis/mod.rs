@@ -40,12 +40,13 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{Cmd, Value};
 
-pub use confirmed_writer::Durability;
 pub use connection::addresses;
 
+pub use crate::config::Durability;
+
 use self::{
-    buckets::Buckets, change_pubsub::ChangePubSub, connection::Connection, parse::from_value, retries::ResendPolicy,
-    time::StoreTime,
+    buckets::Buckets, change_pubsub::ChangePubSub, connection::RedisConnection, parse::from_value,
+    retries::ResendPolicy, time::ServerClockEstimate,
 };
 use super::{Background, StoreError};
 use crate::{clock::Clock, config::TlsConfig};
@@ -53,9 +54,9 @@ use crate::{clock::Clock, config::TlsConfig};
 /// A [`super::Store`] on Redis 7 or Valkey 8.
 #[derive(Clone)]
 pub struct RedisStore {
-    connection: Connection,
+    connection: RedisConnection,
     durability: Durability,
-    time: Arc<StoreTime>,
+    time: Arc<ServerClockEstimate>,
     buckets: Buckets,
     pubsub: Arc<ChangePubSub>,
     background: Background,
@@ -70,9 +71,9 @@ impl RedisStore {
     /// As [`Self::new`], with certificates for a URL whose scheme begins with `rediss`.
     pub fn with_tls(url: &str, tls: &TlsConfig, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
         let background = Background::default();
-        let connection = Connection::new(url, tls, durability, &background)?;
+        let connection = RedisConnection::new(url, tls, durability, &background)?;
         let pubsub = Arc::new(ChangePubSub::new(connection.clone(), background.clone()));
-        let time = Arc::new(StoreTime::new(clock));
+        let time = Arc::new(ServerClockEstimate::new(clock));
         let buckets = Buckets::new(connection.clone(), Arc::clone(&time));
         Ok(Self { connection, durability, time, buckets, pubsub, background })
     }
@@ -84,8 +85,8 @@ impl RedisStore {
     }
 
     /// Sends a write that must survive a fail-over in a durable store.
-    async fn confirmed<T: redis::FromRedisValue>(&self, cmd: Cmd, repeat: ResendPolicy) -> Result<T, StoreError> {
-        from_value(self.connection.confirm(cmd, repeat).await?)
+    async fn write_confirmed<T: redis::FromRedisValue>(&self, cmd: Cmd, repeat: ResendPolicy) -> Result<T, StoreError> {
+        from_value(self.connection.write_confirmed(cmd, repeat).await?)
     }
 }
 

@@ -26,7 +26,8 @@ use tokio::{
 };
 
 use super::{
-    confirmed_writer::{Durability, WriteError},
+    Durability,
+    confirmed_writer::WriteError,
     endpoint::{Endpoint, HostPort, host_port},
     error_hint,
     replicated_connection::{ReplicatedConnection, RunId, run_id},
@@ -161,11 +162,11 @@ impl Node {
     }
 
     fn dial(&self) -> SharedConnection {
-        let (source, left, by_run) = (self.endpoint(), self.avoided(), self.reads_run_id);
+        let (source, avoided, by_run) = (self.endpoint(), self.avoided(), self.reads_run_id);
         let reached = Arc::clone(&self.last_address);
         let dial = tokio::spawn(async move {
-            let (mut connection, place) = source.dial(left.as_ref()).await?;
-            reached.store(place.map(Arc::new));
+            let (mut connection, address) = source.dial(avoided.as_ref()).await?;
+            reached.store(address.map(Arc::new));
             let run = if by_run { run_id(&mut connection).await? } else { RunId::default() };
             Ok((connection, run))
         });
@@ -185,27 +186,27 @@ impl Node {
         self.endpoint().client(self.avoided().as_ref()).await
     }
 
-    /// Whether a Sentinel names another master than the one `line` is connected to.
-    pub(super) async fn is_replaced(&self, line: &ReplicatedConnection) -> bool {
+    /// Whether a Sentinel names another master than the one `replicated` is connected to.
+    pub(super) async fn is_replaced(&self, replicated: &ReplicatedConnection) -> bool {
         if self.endpoint().address().is_some() {
             return false;
         }
-        let asked = tokio::time::timeout(SENTINEL_TIMEOUT, self.endpoint().client(line.address.as_ref())).await;
-        matches!(asked, Ok(Ok(client)) if host_port(client.get_connection_info().addr()) != line.address)
+        let asked = tokio::time::timeout(SENTINEL_TIMEOUT, self.endpoint().client(replicated.address.as_ref())).await;
+        matches!(asked, Ok(Ok(client)) if host_port(client.get_connection_info().addr()) != replicated.address)
     }
 
-    /// Abandons the master at `place` for as long as Sentinels name another one.
-    pub(super) fn avoid(&self, place: &HostPort) {
+    /// Abandons the master at `address` for as long as Sentinels name another one.
+    pub(super) fn avoid(&self, address: &HostPort) {
         {
-            let mut left = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
-            let again = left.as_ref().is_some_and(|(known, at)| known == place && at.elapsed() < AVOID_DURATION);
+            let mut avoided = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
+            let again = avoided.as_ref().is_some_and(|(known, at)| known == address && at.elapsed() < AVOID_DURATION);
             if again {
                 return;
             }
-            *left = Some((place.clone(), Instant::now()));
+            *avoided = Some((address.clone(), Instant::now()));
         }
         tracing::info!(
-            left = format!("{}:{}", place.0, place.1),
+            left = format!("{}:{}", address.0, address.1),
             "Redis failed over: the Sentinels name another master; connecting to it"
         );
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -235,8 +236,8 @@ impl Node {
     }
 
     fn avoided(&self) -> Option<HostPort> {
-        let left = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
-        left.as_ref().filter(|(_, at)| at.elapsed() < AVOID_DURATION).map(|(place, _)| place.clone())
+        let avoided = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
+        avoided.as_ref().filter(|(_, at)| at.elapsed() < AVOID_DURATION).map(|(address, _)| address.clone())
     }
 
     fn discard(&self, generation: u64) {

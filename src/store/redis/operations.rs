@@ -69,7 +69,7 @@ impl Operations for RedisStore {
     async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {
         let mut cmd = redis::cmd(if replace { "HSET" } else { "HSETNX" });
         cmd.arg(key::META).arg(name).arg(value);
-        self.confirmed::<Value>(cmd, ResendPolicy::Same).await.map(drop)
+        self.write_confirmed::<Value>(cmd, ResendPolicy::Same).await.map(drop)
     }
 
     async fn preflight(&self) -> Result<Vec<String>, StoreError> {
@@ -93,7 +93,7 @@ impl Operations for RedisStore {
         let mut kinds = BTreeMap::new();
         let mut held_lanes = HashSet::new();
         let mut jobs = redis::pipe();
-        let mut asked = Vec::new();
+        let mut queried = Vec::new();
         for (partition, lane) in &queues {
             let hold = from_value::<Option<i64>>(next())?.map(from_millis).filter(|until| *until <= now + MAX_HOLD);
             let depth: u64 = from_value(next())?;
@@ -111,12 +111,12 @@ impl Operations for RedisStore {
             if *lane != Lane::timer() {
                 for id in front.iter().map(|(id, _)| id).chain(&back) {
                     jobs.cmd("HGET").arg(key::jobs(*partition)).arg(id);
-                    asked.push(lane.kind().as_str());
+                    queried.push(lane.kind().as_str());
                 }
             }
         }
-        let values = if asked.is_empty() { Vec::new() } else { self.connection.run(&mut jobs).await? };
-        for (kind, value) in asked.into_iter().zip(values) {
+        let values = if queried.is_empty() { Vec::new() } else { self.connection.run(&mut jobs).await? };
+        for (kind, value) in queried.into_iter().zip(values) {
             // `None` if it was settled meanwhile.
             let job: Option<Vec<u8>> = from_value(value)?;
             if let (Some(kept), Some(backlog)) = (job.and_then(parse::parse_job), kinds.get_mut(kind)) {
@@ -154,7 +154,7 @@ impl Operations for RedisStore {
             let heartbeat = row.split_once(' ').and_then(|(at, text)| Some((from_millis(at.parse().ok()?), text)));
             match heartbeat {
                 Some((at, text)) if at > oldest => {
-                    announced.push(ReplicaHeartbeat { replica, at, words: text.to_owned() });
+                    announced.push(ReplicaHeartbeat { replica, at, body: text.to_owned() });
                 }
                 _ => {
                     gone.arg(replica);
@@ -183,7 +183,7 @@ impl Operations for RedisStore {
             cmd.arg(self.time.test_offset_millis()).arg(1).arg(1).arg(1_000_000);
             pipeline.add_command(cmd);
         }
-        for value in self.connection.run_partly(&mut pipeline).await?.into_iter().flatten() {
+        for value in self.connection.run_best_effort(&mut pipeline).await?.into_iter().flatten() {
             self.buckets.decode_taken(value)?;
         }
         Ok(())
@@ -193,7 +193,7 @@ impl Operations for RedisStore {
         let write = |partition| {
             let mut cmd = redis::cmd("SET");
             cmd.arg(key::trial(partition)).arg(1).arg("EX").arg(60);
-            self.confirmed::<Value>(cmd, ResendPolicy::Same)
+            self.write_confirmed::<Value>(cmd, ResendPolicy::Same)
         };
         try_join_all(self.partition_of_each_master().await?.into_iter().map(write)).await.map(drop)
     }

@@ -5,7 +5,7 @@ use redis::{Cmd, FromRedisValue, Value};
 
 use crate::{
     domain::{InstanceId, keys::Digest, time::from_millis},
-    store::{Job, Lane, Locator, RecordChange, RecordId, Reservation, StoreError, StoredRecord},
+    store::{IdempotencyRecord, Job, Lane, Locator, RecordChange, RecordId, StoreError, StoredRecord},
 };
 
 pub(super) fn from_value<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
@@ -116,9 +116,9 @@ pub(super) fn write_claim(fingerprint: Digest, claim: &[u8]) -> Vec<u8> {
     [fingerprint.as_bytes(), claim].concat()
 }
 
-pub(super) fn read_claim(bytes: &[u8]) -> Result<Reservation, StoreError> {
+pub(super) fn read_claim(bytes: &[u8]) -> Result<IdempotencyRecord, StoreError> {
     let (fingerprint, claim) = bytes
         .split_first_chunk()
         .ok_or_else(|| StoreError::Corrupt("a stored reservation has no valid header".to_owned()))?;
-    Ok(Reservation { fingerprint: Digest::from_bytes(*fingerprint), claim: claim.to_vec() })
+    Ok(IdempotencyRecord { fingerprint: Digest::from_bytes(*fingerprint), content: claim.to_vec() })
 }

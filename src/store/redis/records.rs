@@ -15,8 +15,8 @@ use super::{
 use crate::{
     domain::{LookUp, Partition, time::from_millis},
     store::{
-        Change, ChangeNotifier, CommitOutcome, FindResult, Index, LEASE_DURATION, Locator, MAX_HOLD,
-        MESSAGE_ID_RETENTION, Position, RecordId, Records, StoreError, StoredRecord, TokenRequest,
+        BucketRequest, Change, ChangeNotifier, CommitOutcome, FindResult, Index, LEASE_DURATION, Locator, MAX_HOLD,
+        MESSAGE_ID_RETENTION, Position, RecordId, Records, StoreError, StoredRecord,
     },
 };
 
@@ -34,27 +34,27 @@ impl Records for RedisStore {
     }
 
     async fn load(&self, id: RecordId) -> Result<Option<StoredRecord>, StoreError> {
-        let mut values = self.connection.read(vec![parse::read_record(&key::record(id.locator()))]).await?;
+        let mut values = self.connection.read_confirmed(vec![parse::read_record(&key::record(id.locator()))]).await?;
         let value = from_value(values.pop().unwrap_or(Value::Nil))?;
         Ok(self.read(id.locator(), value)?.filter(|stored| stored.id == id))
     }
 
-    async fn find(&self, peek: Option<&TokenRequest>, places: &[Locator]) -> Result<FindResult, StoreError> {
-        let record = |place: &Locator| parse::read_record(&key::record(*place));
-        let bucket = |take: &TokenRequest| redis::Cmd::get(key::bucket(take.partition, &take.bucket));
-        let cmds = places.iter().map(record).chain(peek.map(bucket)).collect();
-        let mut values = self.connection.read(cmds).await?;
+    async fn find(&self, peek: Option<&BucketRequest>, locators: &[Locator]) -> Result<FindResult, StoreError> {
+        let record = |locator: &Locator| parse::read_record(&key::record(*locator));
+        let bucket = |take: &BucketRequest| redis::Cmd::get(key::bucket(take.partition, &take.bucket));
+        let cmds = locators.iter().map(record).chain(peek.map(bucket)).collect();
+        let mut values = self.connection.read_confirmed(cmds).await?;
         let allowance = match peek {
             Some(take) => Some(self.buckets.decode_peek(take, values.pop().unwrap_or(Value::Nil))?),
             None => None,
         };
-        let records = places.iter().zip(values).map(|(place, value)| self.read(*place, from_value(value)?));
+        let records = locators.iter().zip(values).map(|(locator, value)| self.read(*locator, from_value(value)?));
         let records = records.collect::<Result<_, _>>()?;
         Ok(FindResult { allowance, records })
     }
 
     async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
-        let answer: Vec<Value> = self.confirmed(self.commit_script(change), ResendPolicy::Marked).await?;
+        let answer: Vec<Value> = self.write_confirmed(self.commit_script(change), ResendPolicy::Marked).await?;
         let mut answer = answer.into_iter();
         let word: String = from_value(answer.next().unwrap_or(Value::Nil))?;
         let now: i64 = from_value(answer.next().unwrap_or(Value::Nil))?;
@@ -114,7 +114,7 @@ impl Records for RedisStore {
             return Ok(Vec::new());
         }
         let record = |(_, locator): &(i64, Locator)| parse::read_record(&key::record(*locator));
-        let values = self.connection.read(entries.iter().map(record).collect()).await?;
+        let values = self.connection.read_confirmed(entries.iter().map(record).collect()).await?;
         let mut found = Vec::new();
         for ((created, locator), value) in entries.into_iter().zip(values) {
             if let Some(stored) = parse::stored(locator, from_value(value)?, self.time.now())? {

@@ -7,7 +7,7 @@ use std::{
 
 use redis::{Cmd, RedisError, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
 
-use super::{confirmed_writer::Durability, endpoint::HostPort, node::Node};
+use super::{Durability, endpoint::HostPort, node::Node};
 
 /// Redis' `run_id`: changes with every start of a server.
 pub(super) type RunId = Arc<str>;
@@ -29,12 +29,12 @@ pub(super) struct ReplicatedConnection {
 
 impl ReplicatedConnection {
     pub(super) async fn open(node: &Node) -> RedisResult<Self> {
-        let (mut connection, place) = node.dial_dedicated().await?;
+        let (mut connection, address) = node.dial_dedicated().await?;
         let run = run_id(&mut connection).await?;
         let counted = Instant::now();
-        let mut line = Self { connection, address: place, run_id: run, replicas: 0, fewer_since: None, counted };
-        line.recount().await?;
-        Ok(line)
+        let mut replicated = Self { connection, address, run_id: run, replicas: 0, fewer_since: None, counted };
+        replicated.recount().await?;
+        Ok(replicated)
     }
 
     /// Counts the replicas. An error if the server is not a master.

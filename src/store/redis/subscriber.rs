@@ -16,7 +16,7 @@ use redis::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    connection::{Connection, MasterNode},
+    connection::{MasterNode, RedisConnection},
     endpoint::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT},
     error_hint::describe,
     key,
@@ -34,7 +34,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Delay before subscribing again after a failure.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(connection: Connection, changes: Arc<ChangeNotifier>) {
+pub(super) async fn run(connection: RedisConnection, changes: Arc<ChangeNotifier>) {
     let mut subscriptions = Subscriptions { changes, open: HashMap::new(), disturbed: Arc::default() };
     let (mut failed_before, mut anew) = (false, false);
     loop {
@@ -89,7 +89,7 @@ impl MasterSubscription {
 impl Subscriptions {
     /// Subscribes to the partitions that are missing, and checks the other connections. An unreachable master does not
     /// affect the others.
-    async fn refresh(&mut self, connection: &Connection, anew: bool) -> Result<(), String> {
+    async fn refresh(&mut self, connection: &RedisConnection, anew: bool) -> Result<(), String> {
         let masters = connection.masters(anew).await.map_err(|error| error.to_string())?;
         self.open.retain(|name, subscription| {
             !subscription.has_ended() && masters.iter().any(|master| master.name == *name)

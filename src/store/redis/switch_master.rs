@@ -75,8 +75,8 @@ async fn subscribe(node: &Weak<Node>, sentinel: ConnectionInfo) -> RedisResult<(
 fn old_master(text: &str, master: &str) -> Option<HostPort> {
     let mut words = text.split(' ');
     let name = words.next()?;
-    let place = (words.next()?.to_owned(), words.next()?.parse().ok()?);
-    (name == master).then_some(place)
+    let address = (words.next()?.to_owned(), words.next()?.parse().ok()?);
+    (name == master).then_some(address)
 }
 
 /// Aborted when the handle is dropped.
@@ -90,9 +90,9 @@ mod tests {
 
     #[test]
     fn the_old_place_of_this_master_is_read() {
-        let place = |host: &str, port| Some((host.to_owned(), port));
-        assert_eq!(old_master("otp 10.0.0.1 6379 10.0.0.2 6380", "otp"), place("10.0.0.1", 6379));
-        assert_eq!(old_master("otp ::1 6379 ::2 6380", "otp"), place("::1", 6379));
+        let address = |host: &str, port| Some((host.to_owned(), port));
+        assert_eq!(old_master("otp 10.0.0.1 6379 10.0.0.2 6380", "otp"), address("10.0.0.1", 6379));
+        assert_eq!(old_master("otp ::1 6379 ::2 6380", "otp"), address("::1", 6379));
         assert_eq!(old_master("other 10.0.0.1 6379 10.0.0.2 6380", "otp"), None);
         assert_eq!(old_master("otp 10.0.0.1", "otp"), None);
     }

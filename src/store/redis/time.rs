@@ -12,24 +12,24 @@ use crate::{clock::Clock, domain::time::from_millis, store::monotonic_time::Mono
 /// A larger step back of the estimate is a change of the store's clock, not network jitter.
 const MAX_STEP_US: i64 = 1_000_000;
 
-pub(super) struct StoreTime {
+pub(super) struct ServerClockEstimate {
     start: Instant,
     /// Store time minus our monotonic time, in microseconds, without the shift used by tests.
     offset_us: AtomicI64,
     /// Until the first reply, the estimate is the host's time, which may be wrong.
     observed: AtomicBool,
-    forward: MonotonicTime,
+    monotonic: MonotonicTime,
     clock: Clock,
 }
 
-impl StoreTime {
+impl ServerClockEstimate {
     pub(super) fn new(clock: Clock) -> Self {
         let offset_us = AtomicI64::new((clock.wall().as_millisecond() - clock.offset_millis()) * 1000);
         Self {
             start: Instant::now(),
             offset_us,
             observed: AtomicBool::new(false),
-            forward: MonotonicTime::default(),
+            monotonic: MonotonicTime::default(),
             clock,
         }
     }
@@ -58,7 +58,7 @@ impl StoreTime {
         let observed = self.observed.load(Ordering::Acquire);
         let now = (self.offset_us.load(Ordering::Relaxed) + self.elapsed_us()) / 1000 + self.test_offset_millis();
         // A local estimate must not become the lower bound for the store's clock.
-        from_millis(if observed { self.forward.at(now) } else { now })
+        from_millis(if observed { self.monotonic.at(now) } else { now })
     }
 
     /// How far the host's clock is from the store's, in milliseconds.
@@ -79,8 +79,8 @@ mod tests {
     fn the_first_reply_replaces_the_local_estimate() {
         for ahead in [900, 24 * 3_600_000] {
             let host = Clock::default();
-            let off = |time: &StoreTime| time.now().as_millisecond() - host.wall().as_millisecond();
-            let time = StoreTime::new(host.clone());
+            let off = |time: &ServerClockEstimate| time.now().as_millisecond() - host.wall().as_millisecond();
+            let time = ServerClockEstimate::new(host.clone());
             assert!(off(&time).abs() < 400);
             time.observe(host.wall().as_millisecond() - ahead);
             assert!((off(&time) + ahead).abs() < 400, "{}", off(&time));
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_reply_from_before_the_test_clock_was_shifted_is_not_misread() {
         let clock = Clock::default();
-        let time = StoreTime::new(clock.clone());
+        let time = ServerClockEstimate::new(clock.clone());
         let asked = clock.wall().as_millisecond();
         time.observe(asked);
         clock.advance(std::time::Duration::from_hours(25));
@@ -103,9 +103,11 @@ mod tests {
     #[test]
     fn a_store_whose_clock_was_ahead_is_followed_back() {
         let host = Clock::default();
-        let off = |time: &StoreTime| time.now().as_millisecond() - host.wall().as_millisecond();
-        let time =
-            StoreTime { forward: MonotonicTime::held_for(std::time::Duration::ZERO), ..StoreTime::new(host.clone()) };
+        let off = |time: &ServerClockEstimate| time.now().as_millisecond() - host.wall().as_millisecond();
+        let time = ServerClockEstimate {
+            monotonic: MonotonicTime::held_for(std::time::Duration::ZERO),
+            ..ServerClockEstimate::new(host.clone())
+        };
         time.observe(host.wall().as_millisecond() + 7_200_000);
         assert!(off(&time) > 7_000_000);
         time.observe(host.wall().as_millisecond());
@@ -114,7 +116,7 @@ mod tests {
 
     #[test]
     fn nothing_turns_it_back() {
-        let time = StoreTime::new(Clock::default());
+        let time = ServerClockEstimate::new(Clock::default());
         let first = time.now().as_millisecond();
         time.observe(first);
         for late in [800, 3_600_000] {

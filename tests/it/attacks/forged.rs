@@ -16,7 +16,8 @@ async fn no_number_can_be_proved_by_sms() {
     let gateway = "kind = \"twilio\"\naccount_sid = \"AC1\"\nfrom = \"+12025550142\"\nchannel = \"sms\"\n\
                    sms_verifies = true\nwebhook_secret = \"5d3f0c1a9e7b42688c4d1f6e\"";
     let mut world = World::new(TestStore::directory());
-    world.more = InstanceBlock { id, name: "SMS", number: "+12025550142", token, lines: MODES, gateway }.to_string();
+    world.more_instances =
+        InstanceBlock { id, name: "SMS", number: "+12025550142", token, lines: MODES, gateway }.to_string();
     let daemon = world.start().await;
     let bearer = format!("Bearer {token}");
     for (completion, status) in [("prove_phone", 422), ("same_browser", 200)] {
@@ -32,7 +33,7 @@ async fn no_number_can_be_proved_by_sms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn forgeable_sender_numbers_prove_nothing() {
     let mut world = World::new(TestStore::directory());
-    world.extra = MODES.to_owned();
+    world.instance_lines = MODES.to_owned();
     let daemon = world.start().await;
     let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
     for (proves, expected) in [(true, "pending"), (false, "verified")] {

@@ -58,7 +58,7 @@ async fn a_changed_message_text_is_reported_or_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_victim_can_dispute_at_any_time() {
     let mut world = World::new(TestStore::directory());
-    world.extra = super::MODES.to_owned();
+    world.instance_lines = super::MODES.to_owned();
     let daemon = world.start().await;
     let body = json!({"completion": "prove_phone", "chatId": VICTOR, "purpose": "Pay 9,000 EUR"});
     for (round, reached) in ["offered", "released", "redeemed"].into_iter().enumerate() {

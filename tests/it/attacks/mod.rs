@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::{Browser, redeem, redirect_parameters, reply, start_path},
-    daemon::{Answer, Daemon, TestStore, World},
+    daemon::{Daemon, ReceivedResponse, TestStore, World},
     login_flow::link_in,
 };
 
@@ -84,21 +84,21 @@ const LOGIN_MODES: &[LoginMode] = &[
 ];
 
 /// One person, her browser and her chat.
-struct Actor {
+struct Participant {
     number: &'static str,
     browser: Browser,
 }
 
 /// What the app holds after it all: whose account is open in whose browser.
 #[derive(Default)]
-struct App {
+struct SignedInApp {
     sessions: HashMap<&'static str, String>,
 }
 
-impl App {
+impl SignedInApp {
     /// A browser comes back from the daemon. In `prove_phone` it was signed in before and stated `owner`: nobody
     /// is signed in by it, and another number than the stated one counts for nothing.
-    async fn handle_return(&mut self, daemon: &Daemon, way: LoginMode, owner: &'static str, answer: &Answer) {
+    async fn handle_return(&mut self, daemon: &Daemon, way: LoginMode, owner: &'static str, answer: &ReceivedResponse) {
         let Some(query) = redirect_parameters(answer) else { return };
         let redeemed = redeem(daemon, json!({"token": query["token"], "verifier": verifier(owner)})).await;
         if redeemed.status == 200 && way.name != "prove_phone" {
@@ -112,20 +112,20 @@ struct Scene {
     world: World,
     daemon: Daemon,
     way: LoginMode,
-    app: App,
+    app: SignedInApp,
     messages: usize,
 }
 
 impl Scene {
     async fn new(way: LoginMode) -> Self {
         let mut world = World::new(TestStore::directory());
-        world.extra = way.config.to_owned();
+        world.instance_lines = way.config.to_owned();
         let daemon = world.start().await;
-        Self { world, daemon, way, app: App::default(), messages: 0 }
+        Self { world, daemon, way, app: SignedInApp::default(), messages: 0 }
     }
 
     /// A browser begins; with the start page, it taps as people do.
-    async fn begin(&self, actor: &mut Actor, stated: &str) -> Answer {
+    async fn begin(&self, actor: &mut Participant, stated: &str) -> ReceivedResponse {
         let mut body = (self.way.body)(stated);
         if body.get("challenge").is_some() {
             body = (self.way.body)(actor.number);
@@ -139,14 +139,14 @@ impl Scene {
     }
 
     /// Sends the message from `number`, and returns the reply.
-    async fn send(&mut self, number: &str, minted: &Answer) -> String {
+    async fn send(&mut self, number: &str, minted: &ReceivedResponse) -> String {
         self.messages += 1;
         self.daemon.send_message(number, &format!("A{}", self.messages), &minted.text_of("text")).await;
         reply(&self.world, self.messages).await
     }
 
     /// Presses the button behind the link of a reply, if there is one.
-    async fn tap(&mut self, actor: &mut Actor, text: &str) {
+    async fn tap(&mut self, actor: &mut Participant, text: &str) {
         if text.contains("/o/") {
             let answer = actor.browser.submit_link(&self.daemon, &link_in(text)).await;
             self.app.handle_return(&self.daemon, self.way, actor.number, &answer).await;
@@ -154,7 +154,7 @@ impl Scene {
     }
 
     /// Everything that a browser can try at a start page whose address it knows.
-    async fn try_everything(&mut self, actor: &mut Actor, minted: &Answer) {
+    async fn try_everything(&mut self, actor: &mut Participant, minted: &ReceivedResponse) {
         let page = start_path(minted);
         for fields in [[("do", "finish")], [("place", "here")], [("place", "qr")], [("do", "renew")]] {
             let answer = actor.browser.submit(&self.daemon, &page, &page, &fields).await;
@@ -174,8 +174,8 @@ impl Scene {
     }
 }
 
-fn actors() -> (Actor, Actor) {
-    let actor = |number| Actor { number, browser: Browser::default() };
+fn actors() -> (Participant, Participant) {
+    let actor = |number| Participant { number, browser: Browser::default() };
     (actor(MALLORY), actor(VICTOR))
 }
 

@@ -19,7 +19,7 @@ fn browser() -> Browser {
 #[tokio::test(flavor = "multi_thread")]
 async fn sharing_an_address_gives_no_access_and_blocks_no_other_user() {
     let mut world = World::new(TestStore::directory());
-    world.top =
+    world.top_level_lines =
         "trusted_proxies = [\"127.0.0.0/8\"]\n[limits]\ntaps_per_minute = 10\npages_per_minute = 60\n".to_owned();
     let daemon = world.start().await;
     let (mut mallory, mut victor) = (browser(), browser());

@@ -1,15 +1,15 @@
 //! Mallory's false page stands between Victor and the app, in real time: she begins at the app, shows Victor her link
 //! or QR code, and asks him for the code in the reply. Victor mistakes her page for the app's and types it there.
 
-use super::{Actor, LOGIN_MODES, LoginMode, MALLORY, Scene, VICTOR, actors, verifier};
+use super::{LOGIN_MODES, LoginMode, MALLORY, Participant, Scene, VICTOR, actors, verifier};
 use crate::{
     browser::{code_in, redeem, start_path},
-    daemon::Answer,
+    daemon::ReceivedResponse,
 };
 use serde_json::json;
 
 /// The code that Victor finds in his chat, or behind the link in it.
-async fn shown_code(scene: &Scene, victor: &mut Actor, said: &str) -> Option<String> {
+async fn shown_code(scene: &Scene, victor: &mut Participant, said: &str) -> Option<String> {
     if !said.contains("/o/") {
         return code_in(said);
     }
@@ -24,7 +24,7 @@ async fn shown_code(scene: &Scene, victor: &mut Actor, said: &str) -> Option<Str
 }
 
 /// Mallory uses the code wherever it may count.
-async fn try_code(scene: &mut Scene, mallory: &mut Actor, minted: &Answer, code: &str) {
+async fn try_code(scene: &mut Scene, mallory: &mut Participant, minted: &ReceivedResponse, code: &str) {
     let answer = mallory.browser.type_code(&scene.daemon, &start_path(minted), code).await;
     scene.app.handle_return(&scene.daemon, scene.way, MALLORY, &answer).await;
     let body = json!({"uuid": minted.text_of("uuid"), "code": code, "verifier": verifier(MALLORY)});

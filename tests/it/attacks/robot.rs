@@ -28,7 +28,7 @@ async fn get_requests_of_bots_consume_no_token() {
         ("sec-fetch-site", "cross-site"),
     ];
     let mut world = World::new(TestStore::directory());
-    world.top = "[limits]\npages_per_minute = 0\n".to_owned();
+    world.top_level_lines = "[limits]\npages_per_minute = 0\n".to_owned();
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"state": "s"})).await;
     let (page, mut owner) = (start_path(&minted), Browser::default());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     codes::code,
-    daemon::{Answer, Daemon, META, META_TOKEN, TOKEN, TestStore, WAHA, World},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, World},
     redis_server::RedisServer,
 };
 
@@ -22,11 +22,11 @@ fn locator(uuid: &str) -> Vec<u8> {
     uuid.parse::<VerificationId>().unwrap().as_bytes()[6..].to_vec()
 }
 
-struct Writer {
+struct RedisAttacker {
     connection: Connection,
 }
 
-impl Writer {
+impl RedisAttacker {
     fn new(server: &RedisServer) -> Self {
         Self { connection: server.connection() }
     }
@@ -102,10 +102,10 @@ async fn requests(daemon: &Daemon, token: &str, instance: &str, query: &str) -> 
     answer.text
 }
 
-fn world() -> (World, Writer) {
+fn world() -> (World, RedisAttacker) {
     let world = World::new(TestStore::redis());
     let TestStore::Redis(server) = &world.test_store else { unreachable!() };
-    let writer = Writer::new(server);
+    let writer = RedisAttacker::new(server);
     (world, writer)
 }
 
@@ -180,7 +180,7 @@ async fn an_idempotency_key_does_not_return_a_request_of_another_instance() {
 }
 
 /// A request with an `Idempotency-Key`.
-async fn with_key(daemon: &Daemon, instance: &str, token: &str, operation: &str, body: Value) -> Answer {
+async fn with_key(daemon: &Daemon, instance: &str, token: &str, operation: &str, body: Value) -> ReceivedResponse {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str()), ("idempotency-key", "cart-7")];
     daemon.post_with(&format!("/api/otp/v2/{instance}/{operation}"), body, &headers).await

@@ -7,7 +7,7 @@ use super::{
     encoded,
     live::{Live, prepare, world},
 };
-use crate::daemon::{Answer, Daemon};
+use crate::daemon::{Daemon, ReceivedResponse};
 
 /// Where a value stands.
 #[derive(Clone, Debug)]
@@ -29,13 +29,13 @@ impl Location {
 }
 
 /// A limit: the value at it, and one beyond.
-struct Limit {
+struct FieldBoundary {
     place: Location,
     at: Value,
     beyond: Value,
 }
 
-fn limits(place: &Location, schema: &Value) -> Vec<Limit> {
+fn limits(place: &Location, schema: &Value) -> Vec<FieldBoundary> {
     let text = |length: u64| json!("1".repeat(usize::try_from(length).unwrap()));
     let bound = |name: &str| schema[name].as_i64();
     let mut pairs = Vec::new();
@@ -47,10 +47,10 @@ fn limits(place: &Location, schema: &Value) -> Vec<Limit> {
     }
     pairs.extend(bound("minimum").map(|least| (json!(least), json!(least - 1))));
     pairs.extend(bound("maximum").map(|most| (json!(most), json!(most + 1))));
-    pairs.into_iter().map(|(at, beyond)| Limit { place: place.clone(), at, beyond }).collect()
+    pairs.into_iter().map(|(at, beyond)| FieldBoundary { place: place.clone(), at, beyond }).collect()
 }
 
-fn of_object(schema: &Value, prefix: &str) -> Vec<Limit> {
+fn of_object(schema: &Value, prefix: &str) -> Vec<FieldBoundary> {
     let properties = schema["properties"].as_object().into_iter().flatten();
     let each = properties.flat_map(|(name, schema)| {
         let pointer = format!("{prefix}/{name}");
@@ -61,14 +61,14 @@ fn of_object(schema: &Value, prefix: &str) -> Vec<Limit> {
     each.collect()
 }
 
-fn of_parameter(parameter: &Parameter) -> Vec<Limit> {
+fn of_parameter(parameter: &Parameter) -> Vec<FieldBoundary> {
     let place =
         if parameter.place == "query" { Location::Query(parameter.name) } else { Location::Header(parameter.name) };
     limits(&place, &parameter.schema)
 }
 
 /// The operation's example with one value exchanged, and no key that would make it a repeat.
-async fn send(app: &Daemon, operation: &Operation, live: &Live, place: &Location, value: &Value) -> Answer {
+async fn send(app: &Daemon, operation: &Operation, live: &Live, place: &Location, value: &Value) -> ReceivedResponse {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut url = url::Url::parse(&format!("{}{}", app.base, live.exchange(&operation.example_path()))).unwrap();
     for (name, example) in operation.example_query() {
@@ -103,7 +103,7 @@ async fn send(app: &Daemon, operation: &Operation, live: &Live, place: &Location
 }
 
 /// The schema of a field.
-fn fault(answer: &Answer, field: &str) -> Option<String> {
+fn fault(answer: &ReceivedResponse, field: &str) -> Option<String> {
     let errors = answer.json["errors"].as_array()?;
     let named = errors.iter().find(|error| error["field"] == field)?;
     Some(named["detail"].as_str().unwrap().to_owned())
@@ -117,12 +117,12 @@ async fn every_documented_limit_is_enforced() {
     let asked = |operation: &&Operation| operation.credentials.is_token() || operation.credentials == Credentials::Wawp;
     for (number, operation) in operations().iter().filter(asked).enumerate() {
         let body = operation.body.as_ref().map(|body| of_object(&body.schema, "")).unwrap_or_default();
-        let limits: Vec<Limit> = operation.parameters.iter().flat_map(of_parameter).chain(body).collect();
+        let limits: Vec<FieldBoundary> = operation.parameters.iter().flat_map(of_parameter).chain(body).collect();
         if limits.is_empty() {
             continue;
         }
         let live = prepare(&world, &app, operation, number).await;
-        for Limit { place, at, beyond } in &limits {
+        for FieldBoundary { place, at, beyond } in &limits {
             let (field, id) = (place.field(), operation.id);
             let answer = send(&app, operation, &live, place, beyond).await;
             let refusal = fault(&answer, &field);

@@ -9,14 +9,14 @@ use countersign::http::contract::{Operation, operations, verify};
 use serde_json::{Value, json};
 
 use super::{get_large, live, samples};
-use crate::daemon::{Answer, CALLBACK_SECRET, Daemon};
+use crate::daemon::{CALLBACK_SECRET, Daemon, ReceivedResponse};
 
 #[expect(unreachable_pub, reason = "shown to people who will export it")]
 mod shown {
     include!("../../../templates/docs/verify/rust.rs");
 }
 
-fn file(daemon: &Daemon, path: &str) -> Answer {
+fn file(daemon: &Daemon, path: &str) -> ReceivedResponse {
     get_large(&url::Url::parse(&format!("{}{path}", daemon.base)).unwrap(), &[])
 }
 

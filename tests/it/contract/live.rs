@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use crate::{
     browser::{self, Browser},
     daemon::{
-        Answer, Daemon, InstanceBlock, META, META_SECRET, META_TOKEN, TOKEN, TestStore, WAHA, World, signed_waha,
+        Daemon, InstanceBlock, META, META_SECRET, META_TOKEN, ReceivedResponse, TOKEN, TestStore, WAHA, World,
+        signed_waha,
     },
     login_flow::{form_field, link_in, tap},
 };
@@ -32,7 +33,7 @@ pub(crate) fn world() -> World {
     );
     let number = "+12025550143";
     let block = InstanceBlock { id: EVOLUTION, name: "Evolution", number, token: TOKEN, lines: "", gateway: &gateway };
-    world.more = block.to_string();
+    world.more_instances = block.to_string();
     world
 }
 
@@ -156,7 +157,7 @@ pub(super) async fn prepare(world: &World, daemon: &Daemon, operation: &Operatio
 }
 
 /// The person writes, and the reply holds the link.
-async fn open_link(world: &World, daemon: &Daemon, link: &Answer, phone: &str, live: &mut Live) {
+async fn open_link(world: &World, daemon: &Daemon, link: &ReceivedResponse, phone: &str, live: &mut Live) {
     let before = world.gateway.requests().len();
     assert_eq!(daemon.send_message(phone, phone, &link.text_of("text")).await.status, 200);
     let reply = world.gateway.wait_for(before + 1).await.pop().unwrap();

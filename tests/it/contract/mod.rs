@@ -19,7 +19,7 @@ use self::{
     live::{Live, prepare, world},
     validator::ResponseValidator,
 };
-use crate::daemon::{Answer, Daemon, META_TOKEN};
+use crate::daemon::{Daemon, META_TOKEN, ReceivedResponse};
 
 /// How an example can be sent otherwise than it is written.
 #[derive(Clone, Copy, Default)]
@@ -29,7 +29,7 @@ struct Overrides<'a> {
     media: Option<&'a str>,
 }
 
-async fn send(daemon: &Daemon, operation: &Operation, live: &Live, twist: Overrides<'_>) -> Answer {
+async fn send(daemon: &Daemon, operation: &Operation, live: &Live, twist: Overrides<'_>) -> ReceivedResponse {
     let mut url = url::Url::parse(&format!("{}{}", daemon.base, live.exchange(&operation.example_path()))).unwrap();
     for (name, value) in operation.example_query() {
         url.query_pairs_mut().append_pair(name, &live.exchange(value));
@@ -54,7 +54,7 @@ async fn send(daemon: &Daemon, operation: &Operation, live: &Live, twist: Overri
 }
 
 /// A GET whose answer may be larger than the usual client reads.
-pub(crate) fn get_large(url: &url::Url, headers: &[(&str, &str)]) -> Answer {
+pub(crate) fn get_large(url: &url::Url, headers: &[(&str, &str)]) -> ReceivedResponse {
     get_bytes(url, headers).into()
 }
 

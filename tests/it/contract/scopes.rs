@@ -24,8 +24,10 @@ async fn an_operation_needs_its_scope_and_no_other() {
             others.retain(|other| *other != "read_secrets");
         }
         let alone = if *scope == Scope::ReadSecrets { vec!["read", name] } else { vec![name] };
-        world.tokens += &token_entry(&format!("cst_only-{name}"), &format!("id = \"only-{name}\", scopes = {alone:?}"));
-        world.tokens += &token_entry(&format!("cst_but-{name}"), &format!("id = \"but-{name}\", scopes = {others:?}"));
+        world.more_token_entries +=
+            &token_entry(&format!("cst_only-{name}"), &format!("id = \"only-{name}\", scopes = {alone:?}"));
+        world.more_token_entries +=
+            &token_entry(&format!("cst_but-{name}"), &format!("id = \"but-{name}\", scopes = {others:?}"));
     }
     let daemon = world.start().await;
     let judge = ResponseValidator::new();

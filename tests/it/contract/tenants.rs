@@ -7,7 +7,7 @@ use super::{
     live::{self, Live, prepare},
     send,
 };
-use crate::daemon::{Answer, META, META_TOKEN};
+use crate::daemon::{META, META_TOKEN, ReceivedResponse};
 
 /// Operations that name no instance.
 const UNKNOWN_INSTANCE: &str = "5f0c2a90-0000-4000-8000-0000000000ff";
@@ -16,7 +16,7 @@ const UNKNOWN_INSTANCE: &str = "5f0c2a90-0000-4000-8000-0000000000ff";
 const OWNED: [&str; 6] =
     [values::UUID, values::CODE_UUID, values::CALLBACK, values::REDEEM_TOKEN, values::OTP, values::POLL_TOKEN];
 
-fn observable(answer: &Answer) -> (u16, &str) {
+fn observable(answer: &ReceivedResponse) -> (u16, &str) {
     (answer.status, &answer.text)
 }
 

@@ -3,7 +3,7 @@
 use countersign::http::contract::{Operation, openapi};
 use serde_json::{Value, json};
 
-use crate::daemon::Answer;
+use crate::daemon::ReceivedResponse;
 
 pub(super) struct ResponseValidator {
     document: Value,
@@ -22,7 +22,7 @@ impl ResponseValidator {
     }
 
     /// Fails when status, media type, headers or body are not as documented.
-    pub(super) fn check(&self, operation: &Operation, answer: &Answer) {
+    pub(super) fn check(&self, operation: &Operation, answer: &ReceivedResponse) {
         let place = format!("{} ({} {})", operation.id, operation.method, operation.path);
         let response = &self.responses(operation)[answer.status.to_string()];
         assert!(response.is_object(), "{place} answers {}, which is not documented: {}", answer.status, answer.text);

@@ -7,24 +7,24 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, w
 use crate::daemon::client;
 
 /// A change to headers and body.
-pub(super) type Change = fn(&mut Vec<(String, String)>, &mut Vec<u8>);
+pub(super) type RequestEdit = fn(&mut Vec<(String, String)>, &mut Vec<u8>);
 
 /// What the proxy does with a request.
 #[derive(Clone, Copy)]
-pub(super) enum Behavior {
+pub(super) enum ProxyBehavior {
     /// Passes it on, with this change.
-    Forward(Change),
+    Forward(RequestEdit),
     /// Answers it with this status.
     Answer(u16),
 }
 
-pub(super) struct Proxy {
+pub(super) struct ReverseProxy {
     pub(super) url: String,
     handle: ServerHandle,
 }
 
-impl Proxy {
-    pub(super) fn start(to: &str, behavior: Behavior) -> Self {
+impl ReverseProxy {
+    pub(super) fn start(to: &str, behavior: ProxyBehavior) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let to = Arc::new(to.to_owned());
@@ -42,16 +42,16 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
+impl Drop for ReverseProxy {
     fn drop(&mut self) {
         drop(self.handle.stop(false));
     }
 }
 
-async fn forward(to: &str, request: &HttpRequest, body: &[u8], behavior: Behavior) -> HttpResponse {
+async fn forward(to: &str, request: &HttpRequest, body: &[u8], behavior: ProxyBehavior) -> HttpResponse {
     let change = match behavior {
-        Behavior::Forward(change) => change,
-        Behavior::Answer(status) => {
+        ProxyBehavior::Forward(change) => change,
+        ProxyBehavior::Answer(status) => {
             let status = actix_web::http::StatusCode::from_u16(status).unwrap();
             return HttpResponse::build(status).insert_header(("location", "https://elsewhere.example/")).finish();
         }

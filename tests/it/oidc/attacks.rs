@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    Browser, PHONE, Returned, SECRET, SHOP, SPA, Server, VERIFIER, basic, challenge, encoded, issuer, message_on,
+    OidcBrowser, PHONE, Returned, SECRET, SHOP, SPA, Server, VERIFIER, basic, challenge, encoded, issuer, message_on,
     request, sealed, world,
 };
 use crate::{
@@ -24,9 +24,9 @@ async fn with_server(test: impl AsyncFnOnce(&World, &crate::daemon::Daemon, Serv
 #[tokio::test(flavor = "multi_thread")]
 async fn mix_up() {
     with_server(async |world, _, server| {
-        let returned = Browser::new(&server).log_in(world, PHONE, &request(&[])).await;
+        let returned = OidcBrowser::new(&server).log_in(world, PHONE, &request(&[])).await;
         assert_eq!(returned.get("iss"), issuer());
-        let error = Returned::from(&Browser::new(&server).authorize(&request(&[("scope", "phone")])).await);
+        let error = Returned::from(&OidcBrowser::new(&server).authorize(&request(&[("scope", "phone")])).await);
         assert_eq!((error.get("error"), error.get("iss")), ("invalid_scope", issuer().as_str()));
         // A code of one issuer is worth nothing at another, although both have a client of this name and secret.
         let fields =
@@ -52,7 +52,7 @@ async fn code_injection() {
     with_server(async |world, daemon, server| {
         let challenge = challenge(VERIFIER);
         let pkce = [("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")];
-        let returned = Browser::new(&server).log_in(world, PHONE, &request(&pkce)).await;
+        let returned = OidcBrowser::new(&server).log_in(world, PHONE, &request(&pkce)).await;
         let code = returned.code();
         let exchange = async |client: &str, uri: &str, verifier: &str| {
             let mut fields = vec![("grant_type", "authorization_code"), ("code", code), ("redirect_uri", uri)];
@@ -85,7 +85,7 @@ async fn guesses_end() {
     with_server(async |world, _, server| {
         let challenge = challenge(VERIFIER);
         let pkce = [("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")];
-        let returned = Browser::new(&server).log_in(world, PHONE, &request(&pkce)).await;
+        let returned = OidcBrowser::new(&server).log_in(world, PHONE, &request(&pkce)).await;
         let exchange = async |verifier: &str| {
             let fields = [
                 ("grant_type", "authorization_code"),
@@ -108,7 +108,7 @@ async fn guesses_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pkce_downgrade() {
     with_server(async |world, _, server| {
-        let returned = Browser::new(&server).log_in(world, PHONE, &request(&[])).await;
+        let returned = OidcBrowser::new(&server).log_in(world, PHONE, &request(&[])).await;
         let fields = [
             ("grant_type", "authorization_code"),
             ("code", returned.code()),
@@ -120,7 +120,7 @@ async fn pkce_downgrade() {
         let spa = [("client_id", "spa"), ("redirect_uri", SPA)];
         let plain = [("code_challenge", VERIFIER), ("code_challenge_method", "plain")];
         for changes in [&spa[..], &[&spa[..], &plain].concat(), &plain] {
-            let returned = Returned::from(&Browser::new(&server).authorize(&request(changes)).await);
+            let returned = Returned::from(&OidcBrowser::new(&server).authorize(&request(changes)).await);
             assert_eq!(returned.get("error"), "invalid_request", "{changes:?}");
         }
     })
@@ -148,15 +148,15 @@ async fn open_redirector() {
             "javascript:alert(1)",
         ] {
             for changes in [&[("redirect_uri", uri)][..], &[("redirect_uri", uri), ("prompt", "none")]] {
-                let page = Browser::new(&server).authorize(&request(changes)).await;
+                let page = OidcBrowser::new(&server).authorize(&request(changes)).await;
                 assert_eq!((page.status, page.headers.get("location")), (400, None), "{uri}");
                 assert!(!page.text.contains("evil"), "nothing of it is shown: {}", page.text);
             }
             let mut two = request(&[]);
             two.push(("redirect_uri", uri));
-            assert_eq!(Browser::new(&server).authorize(&two).await.status, 400, "{uri} as well");
+            assert_eq!(OidcBrowser::new(&server).authorize(&two).await.status, 400, "{uri} as well");
             let posted =
-                Browser::new(&server).submit(&Server::path("authorize"), &request(&[("redirect_uri", uri)])).await;
+                OidcBrowser::new(&server).submit(&Server::path("authorize"), &request(&[("redirect_uri", uri)])).await;
             assert_eq!((posted.status, posted.headers.get("location")), (400, None), "{uri}");
         }
     })
@@ -167,7 +167,7 @@ async fn open_redirector() {
 #[tokio::test(flavor = "multi_thread")]
 async fn referrer_and_clickjacking() {
     with_server(async |world, _, server| {
-        let mut browser = Browser::new(&server);
+        let mut browser = OidcBrowser::new(&server);
         let returned = browser.log_in(world, PHONE, &request(&[("response_mode", "form_post")])).await;
         let response = format!("{}?{}", returned.to.path(), returned.to.query().unwrap());
         let start = browser.begin(&request(&[])).await;
@@ -199,7 +199,7 @@ async fn referrer_and_clickjacking() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cross_site_request_forgery() {
     with_server(async |_, daemon, server| {
-        let (mut victim, mut attacker) = (Browser::new(&server), Browser::new(&server));
+        let (mut victim, mut attacker) = (OidcBrowser::new(&server), OidcBrowser::new(&server));
         let of_attacker = sealed(&attacker.authorize(&request(&[])).await.text);
         victim.authorize(&request(&[])).await;
         let refused = victim.submit(&Server::path("continue"), &[("request", &of_attacker)]).await;
@@ -234,7 +234,7 @@ async fn cross_site_request_forgery() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_parties_learn_nothing() {
     with_server(async |world, daemon, server| {
-        let mut browser = Browser::new(&server);
+        let mut browser = OidcBrowser::new(&server);
         let start = browser.begin(&request(&[("nonce", "secret-nonce"), ("state", "secret-state")])).await;
         let listed = daemon.get(&format!("/api/otp/v2/{WAHA}/requests")).await.text;
         for secret in ["secret-nonce", "secret-state", SHOP] {
@@ -242,15 +242,15 @@ async fn other_parties_learn_nothing() {
         }
         let other = daemon.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/requests")).await;
         assert_eq!(other.data("requests"), &json!([]));
-        let picture = Browser::new(&server).look(&format!("{start}/qr.svg")).await;
+        let picture = OidcBrowser::new(&server).look(&format!("{start}/qr.svg")).await;
         assert_eq!(picture.status, 404, "the QR code is only in the page of the browser");
-        let away = Browser::new(&server).look(&format!("{start}/go")).await;
+        let away = OidcBrowser::new(&server).look(&format!("{start}/go")).await;
         assert_eq!(away.header("location"), format!("{}{start}", world.public_url));
         assert!(message_on(&browser.look(&start).await.text).contains('['));
         assert_eq!(server.get("jwks").await.status, 200);
         for unknown in ["5f0c2a90-0000-4000-8000-00000000000f", "x", "%2e%2e"] {
             for tail in [".well-known/openid-configuration", "jwks", "authorize", "userinfo"] {
-                let answer = Browser::new(&server).look(&format!("/oidc/{unknown}/{tail}")).await;
+                let answer = OidcBrowser::new(&server).look(&format!("/oidc/{unknown}/{tail}")).await;
                 assert_eq!(answer.status, 404, "{unknown} {tail}");
             }
         }
@@ -262,7 +262,10 @@ async fn other_parties_learn_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn guessing_secrets_is_limited_by_address() {
     let mut world = world(TestStore::directory());
-    world.top = format!("trusted_proxies = [\"127.0.0.0/8\"]\n{}\n[limits]\nwrong_tokens_per_minute = 5\n", world.top);
+    world.top_level_lines = format!(
+        "trusted_proxies = [\"127.0.0.0/8\"]\n{}\n[limits]\nwrong_tokens_per_minute = 5\n",
+        world.top_level_lines
+    );
     let daemon = world.start().await;
     let server = Server::of(&daemon);
     let fields = encoded(&[("grant_type", "authorization_code"), ("code", "x"), ("redirect_uri", SHOP)]);
@@ -289,12 +292,13 @@ async fn guessing_secrets_is_limited_by_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_are_limited_by_client_and_by_address() {
     let mut world = world(TestStore::directory());
-    world.top = format!("trusted_proxies = [\"127.0.0.0/8\"]\n{}\n[limits]\ntaps_per_minute = 2\n", world.top);
-    world.extra.push_str("[instance.limits]\nmint_per_second = 1\nmint_burst = 3\n");
+    world.top_level_lines =
+        format!("trusted_proxies = [\"127.0.0.0/8\"]\n{}\n[limits]\ntaps_per_minute = 2\n", world.top_level_lines);
+    world.instance_lines.push_str("[instance.limits]\nmint_per_second = 1\nmint_burst = 3\n");
     let daemon = world.start().await;
     let server = Server::of(&daemon);
     let tap = async |from: &str, client: &str, uri: &str| {
-        let mut browser = Browser::new(&server);
+        let mut browser = OidcBrowser::new(&server);
         let page = browser.authorize(&request(&[("client_id", client), ("redirect_uri", uri)])).await;
         let body = encoded(&[("request", &sealed(&page.text))]).into_bytes();
         let tapped = http::Request::post(format!("{}{}", server.base, Server::path("continue")))

@@ -8,8 +8,8 @@ use http::Request;
 use serde_json::{Value, json};
 
 use super::{
-    Browser, PHONE, Returned, SECRET, SHOP, SPA, Server, VERIFIER, basic, challenge, encoded, issuer, request, sealed,
-    verified, world,
+    OidcBrowser, PHONE, Returned, SECRET, SHOP, SPA, Server, VERIFIER, basic, challenge, encoded, issuer, request,
+    sealed, verified, world,
 };
 use crate::{
     daemon::{TestStore, World},
@@ -30,7 +30,7 @@ async fn with_server(test: impl AsyncFnOnce(World, Server)) {
 
 /// The error that the client gets.
 async fn returned_error(server: &Server, changes: &[(&str, &str)]) -> String {
-    let returned = Returned::from(&Browser::new(server).authorize(&request(changes)).await);
+    let returned = Returned::from(&OidcBrowser::new(server).authorize(&request(changes)).await);
     assert!(returned.to.as_str().starts_with(SHOP), "{}", returned.to);
     assert_eq!((returned.get("state"), returned.get("iss")), ("st 1", issuer().as_str()));
     assert!(!returned.parameters.contains_key("code"));
@@ -40,7 +40,7 @@ async fn returned_error(server: &Server, changes: &[(&str, &str)]) -> String {
 /// Logs in with this request, and returns what the client gets and reads: the token response, the ID token's claims and
 /// the answer of userinfo.
 async fn whole(world: &World, server: &Server, changes: &[(&str, &str)]) -> (Value, Value, Value) {
-    let returned = Browser::new(server).log_in(world, PHONE, &request(changes)).await;
+    let returned = OidcBrowser::new(server).log_in(world, PHONE, &request(changes)).await;
     let tokens = server.exchange(returned.code()).await;
     assert_eq!(tokens.status, 200, "{}", tokens.text);
     let (_, claims) = verified(server, tokens.json["id_token"].as_str().unwrap()).await;
@@ -94,7 +94,7 @@ async fn oidcc_server(ground: TestStore) {
     let world = world(ground);
     let daemon = world.start().await;
     let server = Server::of(&daemon);
-    let returned = Browser::new(&server).log_in(&world, PHONE, &request(&[])).await;
+    let returned = OidcBrowser::new(&server).log_in(&world, PHONE, &request(&[])).await;
     assert_eq!(returned.to.as_str().split('?').next(), Some(SHOP));
     assert_eq!(returned.parameters.len(), 3, "{}", returned.to);
     assert_eq!((returned.get("state"), returned.get("iss")), ("st 1", issuer().as_str()));
@@ -132,7 +132,7 @@ async fn oidcc_server(ground: TestStore) {
 #[tokio::test(flavor = "multi_thread")]
 async fn oidcc_server_client_secret_post() {
     with_server(async |world, server| {
-        let code = Browser::new(&server).log_in(&world, PHONE, &request(&[])).await.code().to_owned();
+        let code = OidcBrowser::new(&server).log_in(&world, PHONE, &request(&[])).await.code().to_owned();
         let mut fields = vec![("grant_type", "authorization_code"), ("code", &code), ("redirect_uri", SHOP)];
         fields.extend([("client_id", "shop"), ("client_secret", "wrong")]);
         let refused = server.try_post("token", None, &fields).await.unwrap();
@@ -164,7 +164,7 @@ async fn oidcc_idtoken_signature() {
             ("code_challenge", &challenge(VERIFIER)),
             ("code_challenge_method", "S256"),
         ];
-        let returned = Browser::new(&server).log_in(&world, PHONE, &request(&pkce)).await;
+        let returned = OidcBrowser::new(&server).log_in(&world, PHONE, &request(&pkce)).await;
         let fields = [
             ("grant_type", "authorization_code"),
             ("code", returned.code()),
@@ -269,9 +269,9 @@ async fn oidcc_display_page_and_other_advice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn oidcc_ui_locales() {
     with_server(async |_, server| {
-        let page = Browser::new(&server).authorize(&request(&[("ui_locales", "tlh de-AT")])).await.text;
+        let page = OidcBrowser::new(&server).authorize(&request(&[("ui_locales", "tlh de-AT")])).await.text;
         assert!(page.contains("<html lang=\"de\"") && page.contains("Weiter zu Shop?"), "{page}");
-        let page = Browser::new(&server).authorize(&request(&[("ui_locales", "ur en")])).await.text;
+        let page = OidcBrowser::new(&server).authorize(&request(&[("ui_locales", "ur en")])).await.text;
         assert!(page.contains("<html lang=\"ur\" dir=\"rtl\""), "{page}");
     })
     .await;
@@ -292,10 +292,10 @@ async fn oidcc_alternate_happy_flow() {
     with_server(async |world, server| {
         let mut parameters = request(&[("scope", "profile phone openid")]);
         parameters.reverse();
-        let returned = Browser::new(&server).log_in(&world, PHONE, &parameters).await;
+        let returned = OidcBrowser::new(&server).log_in(&world, PHONE, &parameters).await;
         assert_eq!(server.exchange(returned.code()).await.status, 200);
         let exact = [("redirect_uri", "https://shop.example.org/in?tenant=1")];
-        let returned = Browser::new(&server).log_in(&world, PHONE, &request(&exact)).await;
+        let returned = OidcBrowser::new(&server).log_in(&world, PHONE, &request(&exact)).await;
         assert_eq!(returned.get("tenant"), "1", "the query of the redirect URI stays");
         let fields = [("grant_type", "authorization_code"), ("code", returned.code()), exact[0]];
         let answer = server.try_post("token", Some(&basic("shop", SECRET)), &fields).await.unwrap();
@@ -307,7 +307,7 @@ async fn oidcc_alternate_happy_flow() {
 #[tokio::test(flavor = "multi_thread")]
 async fn oidcc_ensure_post_request_succeeds() {
     with_server(async |_, server| {
-        let mut browser = Browser::new(&server);
+        let mut browser = OidcBrowser::new(&server);
         browser.look(&format!("{}?{}", Server::path("authorize"), encoded(&request(&[])))).await;
         let cookie = browser.cookie.take().expect("a page has given a cookie");
         // As a browser sends a form of another site: without our cookie.
@@ -331,12 +331,12 @@ async fn oidcc_ensure_post_request_succeeds() {
 async fn oidcc_ensure_registered_redirect_uri() {
     with_server(async |_, server| {
         for uri in ["https://shop.example.org/out", "https://shop.example.org/in/", "https://evil.example/", ""] {
-            let page = Browser::new(&server).authorize(&request(&[("redirect_uri", uri)])).await;
+            let page = OidcBrowser::new(&server).authorize(&request(&[("redirect_uri", uri)])).await;
             assert_eq!((page.status, page.headers.get("location")), (400, None), "{uri}");
             assert!(page.text.contains("invalid_request: redirect_uri"), "{}", page.text);
             assert!(page.headers.get("set-cookie").is_none());
         }
-        let page = Browser::new(&server).authorize(&request(&[("client_id", "none")])).await;
+        let page = OidcBrowser::new(&server).authorize(&request(&[("client_id", "none")])).await;
         assert_eq!((page.status, page.headers.get("location")), (400, None));
     })
     .await;
@@ -357,7 +357,7 @@ async fn oidcc_ensure_request_with_valid_pkce_succeeds() {
     with_server(async |world, server| {
         let challenge = challenge(VERIFIER);
         let pkce = [("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")];
-        let returned = Browser::new(&server).log_in(&world, PHONE, &request(&pkce)).await;
+        let returned = OidcBrowser::new(&server).log_in(&world, PHONE, &request(&pkce)).await;
         let exchange = async |verifier: Option<&str>| {
             let mut fields =
                 vec![("grant_type", "authorization_code"), ("code", returned.code()), ("redirect_uri", SHOP)];
@@ -379,7 +379,7 @@ async fn oidcc_codereuse(ground: TestStore) {
     let daemon = world.start().await;
     let server = Server::of(&daemon);
     for pause in [0, 30] {
-        let returned = Browser::new(&server).log_in(&world, PHONE, &request(&[])).await;
+        let returned = OidcBrowser::new(&server).log_in(&world, PHONE, &request(&[])).await;
         let tokens = server.exchange(returned.code()).await.json;
         let token = tokens["access_token"].as_str().unwrap();
         assert_eq!(server.user_info(token).await.status, 200);
@@ -398,7 +398,7 @@ async fn oidcc_codereuse(ground: TestStore) {
 async fn oidcc_form_post() {
     with_server(async |world, server| {
         let mode = ("response_mode", "form_post");
-        let mut browser = Browser::new(&server);
+        let mut browser = OidcBrowser::new(&server);
         let returned = browser.log_in(&world, PHONE, &request(&[mode])).await;
         assert_eq!(returned.to.path(), Server::path("response"));
         let path = format!("{}?{}", returned.to.path(), returned.to.query().unwrap());
@@ -410,12 +410,12 @@ async fn oidcc_form_post() {
         }
         let policy = page.header("content-security-policy");
         assert!(policy.contains("script-src 'sha256-") && policy.contains("https://shop.example.org"), "{policy}");
-        let other = Browser::new(&server).look(&path).await;
+        let other = OidcBrowser::new(&server).look(&path).await;
         assert_eq!(other.status, 410, "only the browser of the login gets the code");
         assert_eq!(server.exchange(returned.code()).await.status, 200);
         assert_eq!(browser.look(&path).await.status, 410);
 
-        let error = Browser::new(&server).authorize(&request(&[mode, ("prompt", "none")])).await;
+        let error = OidcBrowser::new(&server).authorize(&request(&[mode, ("prompt", "none")])).await;
         assert_eq!((error.status, error.headers.get("location")), (200, None));
         assert!(error.text.contains("name=\"error\" value=\"login_required\""), "{}", error.text);
     })
@@ -441,7 +441,7 @@ async fn other_grants_and_methods_are_refused() {
         let preflight = Request::options(format!("{}{}", server.base, Server::path("token")));
         let answer = server.try_send(preflight, Vec::new()).await.unwrap();
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, "*"));
-        let page = Browser::new(&server).authorize(&request(&[])).await;
+        let page = OidcBrowser::new(&server).authorize(&request(&[])).await;
         assert!(page.headers.get("access-control-allow-origin").is_none(), "no other site reads the page");
         assert!(!sealed(&page.text).is_empty());
     })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Browser, PHONE, Returned, Server, message_on, request, world};
+use super::{OidcBrowser, PHONE, Returned, Server, message_on, request, world};
 use crate::{
     browser::reply,
     daemon::TestStore,
@@ -20,7 +20,7 @@ on_both_stores! {
 
 /// A login, step by step, on whatever server is there.
 #[derive(Default)]
-struct Progress {
+struct SavedLogin {
     page: String,
     start: String,
     text: String,
@@ -35,8 +35,8 @@ async fn step(
     number: usize,
     world: &crate::daemon::World,
     server: &Server,
-    browser: &mut Browser,
-    so_far: &mut Progress,
+    browser: &mut OidcBrowser,
+    so_far: &mut SavedLogin,
 ) {
     browser.server = server.clone();
     match number {
@@ -65,7 +65,7 @@ async fn a_kill_between_two_steps_loses_nothing(store: TestStore) {
     let world = world(store);
     let mut process = Process::start(&world).await;
     for killed_before in 1..STEPS {
-        let (mut browser, mut so_far) = (Browser::new(&Server::at(&process.base)), Progress::default());
+        let (mut browser, mut so_far) = (OidcBrowser::new(&Server::at(&process.base)), SavedLogin::default());
         for number in 0..STEPS {
             if number == killed_before {
                 process.kill();
@@ -83,7 +83,7 @@ async fn a_kill_during_the_exchange_leaves_the_code_or_spends_it(store: TestStor
     let mut answers = Vec::new();
     for attempt in 0..6 {
         let server = Server::at(&process.base);
-        let (mut browser, mut so_far) = (Browser::new(&server), Progress::default());
+        let (mut browser, mut so_far) = (OidcBrowser::new(&server), SavedLogin::default());
         for number in 0..5 {
             step(number, &world, &server, &mut browser, &mut so_far).await;
         }
@@ -106,7 +106,7 @@ async fn a_kill_during_the_exchange_leaves_the_code_or_spends_it(store: TestStor
         answers.push(again.status);
     }
     let server = Server::at(&process.base);
-    let (mut browser, mut so_far) = (Browser::new(&server), Progress::default());
+    let (mut browser, mut so_far) = (OidcBrowser::new(&server), SavedLogin::default());
     for number in 0..STEPS {
         step(number, &world, &server, &mut browser, &mut so_far).await;
     }
@@ -119,7 +119,7 @@ async fn a_login_survives_the_kill_of_its_replica_before_every_step() {
     let redis = std::sync::Arc::new(redis_server::start());
     let world = world(TestStore::Redis(redis));
     let (mut answering, mut other) = (Process::start(&world).await, Process::start(&world).await);
-    let (mut browser, mut so_far) = (Browser::new(&Server::at(&answering.base)), Progress::default());
+    let (mut browser, mut so_far) = (OidcBrowser::new(&Server::at(&answering.base)), SavedLogin::default());
     for number in 0..STEPS {
         step(number, &world, &Server::at(&answering.base), &mut browser, &mut so_far).await;
         std::mem::replace(&mut answering, other).kill();
@@ -135,8 +135,8 @@ async fn two_replicas_are_one_issuer() {
     let world = world(TestStore::Redis(redis));
     let replicas = [Process::start(&world).await, Process::start(&world).await];
     for first in 0..2 {
-        let mut browser = Browser::new(&Server::at(&replicas[0].base));
-        let mut so_far = Progress::default();
+        let mut browser = OidcBrowser::new(&Server::at(&replicas[0].base));
+        let mut so_far = SavedLogin::default();
         for number in 0..STEPS {
             let server = Server::at(&replicas[(first + number) % 2].base);
             step(number, &world, &server, &mut browser, &mut so_far).await;

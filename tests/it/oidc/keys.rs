@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Browser, PHONE, Server, oidc, request, verified, world};
+use super::{OidcBrowser, PHONE, Server, oidc, request, verified, world};
 use crate::{
     daemon::{TestStore, World},
     process::Process,
@@ -12,7 +12,7 @@ use crate::{
 
 /// The id of the key that signs.
 async fn signs(world: &World, server: &Server) -> String {
-    let returned = Browser::new(server).log_in(world, PHONE, &request(&[])).await;
+    let returned = OidcBrowser::new(server).log_in(world, PHONE, &request(&[])).await;
     let tokens = server.exchange(returned.code()).await;
     assert_eq!(tokens.status, 200, "{}", tokens.text);
     let (header, _) = verified(server, tokens.json["id_token"].as_str().unwrap()).await;
@@ -27,7 +27,7 @@ async fn published(server: &Server) -> Vec<String> {
 /// A replica with these keys joins; clients may keep the key set for 3 s.
 async fn replica(world: &mut World, keys: &[&str]) -> Process {
     let unlimited = "[limits]\npages_per_minute = 0\ntaps_per_minute = 0\n";
-    world.top = format!("{}{unlimited}", oidc(keys, "jwks_cache = \"3s\""));
+    world.top_level_lines = format!("{}{unlimited}", oidc(keys, "jwks_cache = \"3s\""));
     Process::start(world).await
 }
 
@@ -66,7 +66,7 @@ async fn a_key_signs_only_after_all_replicas_have_announced_it() {
     assert_eq!(signs(&world, &Server::at(&second.base)).await, next);
     first.kill();
     let alone = replica(&mut world, old).await;
-    let page = Browser::new(&Server::at(&alone.base)).authorize(&request(&[])).await;
+    let page = OidcBrowser::new(&Server::at(&alone.base)).authorize(&request(&[])).await;
     assert!(page.header("location").contains("error=temporarily_unavailable"), "{} {}", page.status, page.text);
     second.kill();
     alone.kill();
@@ -78,7 +78,7 @@ async fn another_subject_key_is_refused() {
     let daemon = world.start().await;
     daemon.finish().await;
     let key = "3t8eG0qY5r1l0q3m9Jm8b7uHc6nT4sD2xk1vWz0pQyI=";
-    world.top = world.top.replace(super::SUBJECT_KEY, key);
+    world.top_level_lines = world.top_level_lines.replace(super::SUBJECT_KEY, key);
     let (port, operator) = (redis_server::free_port(), redis_server::free_port());
     let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
     let (status, _, output) = Process::spawn(port, operator, &text, &[]).wait_for_exit();
@@ -92,7 +92,7 @@ async fn clients_are_reloaded() {
     let world = world(TestStore::directory());
     let process = Process::start(&world).await;
     let server = Server::at(&process.base);
-    let ask = async |client: &str| Browser::new(&server).authorize(&request(&[("client_id", client)])).await.status;
+    let ask = async |client: &str| OidcBrowser::new(&server).authorize(&request(&[("client_id", client)])).await.status;
     assert_eq!((ask("shop").await, ask("market").await), (200, 400));
     let text = std::fs::read_to_string(process.config.path()).unwrap();
     let changed = text.replace("id = \"shop\"", "id = \"market\"");

@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use serde_json::json;
 
-use super::{Browser, Server, message_on, request, world};
+use super::{OidcBrowser, Server, message_on, request, world};
 use crate::{
     browser::{code_in, field},
-    daemon::{Answer, Daemon, TestStore, World, message, signed_waha},
+    daemon::{Daemon, ReceivedResponse, TestStore, World, message, signed_waha},
     login_flow::link_in,
 };
 
@@ -21,9 +21,9 @@ const EVENTS: usize = 14;
 const WIDTH: usize = 8;
 
 /// Seeded numbers (splitmix64).
-struct Numbers(u64);
+struct SeededRng(u64);
 
-impl Numbers {
+impl SeededRng {
     fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -34,7 +34,7 @@ impl Numbers {
 }
 
 /// One login as its parties see it.
-struct Login {
+struct StartedLogin {
     /// The path of its start page.
     start: String,
     text: String,
@@ -46,35 +46,35 @@ struct Login {
 
 /// Which browser received a code, and for whose login.
 #[derive(Default, Debug)]
-struct Outcome {
+struct GivenCodes {
     attacker: usize,
     own: usize,
     lured: usize,
 }
 
-struct Case<'a> {
+struct LuringCase<'a> {
     world: &'a World,
     server: Server,
     seed: u64,
     phone: String,
-    attacker: Browser,
-    person: Browser,
+    attacker: OidcBrowser,
+    person: OidcBrowser,
     /// Started by the attacker.
-    lure: Login,
+    lure: StartedLogin,
     /// Started by the person.
-    own: Option<Login>,
+    own: Option<StartedLogin>,
     sent: usize,
-    outcome: Outcome,
+    outcome: GivenCodes,
 }
 
 /// Whether the answer hands over a code or a redeem token.
-fn gives_code(answer: &Answer) -> bool {
+fn gives_code(answer: &ReceivedResponse) -> bool {
     let location = answer.header("location");
     location.contains("code=rdm_") || location.contains("token=rdm_") || answer.text.contains("rdm_")
 }
 
-impl Case<'_> {
-    async fn event(&mut self, numbers: &mut Numbers) {
+impl LuringCase<'_> {
+    async fn event(&mut self, numbers: &mut SeededRng) {
         let place = ["here", "qr"][numbers.below(2)];
         match numbers.below(14) {
             0 => self.person_acts_on_lure(&[("place", place)], "").await,
@@ -102,7 +102,7 @@ impl Case<'_> {
     }
 
     /// Submits a form of a page with the form field that this browser is shown, or the other's.
-    async fn act(browser: &mut Browser, path: &str, fields: &[(&str, &str)], tail: &str) -> Answer {
+    async fn act(browser: &mut OidcBrowser, path: &str, fields: &[(&str, &str)], tail: &str) -> ReceivedResponse {
         let form = field(&browser.look(path).await.text);
         let mut all = vec![("form", form.as_str())];
         all.extend(fields);
@@ -136,7 +136,7 @@ impl Case<'_> {
         if self.own.is_none() {
             let start = self.person.begin(&request(&[])).await;
             let text = message_on(&self.person.look(&start).await.text);
-            self.own = Some(Login { start, text, replies: Vec::new(), code: None });
+            self.own = Some(StartedLogin { start, text, replies: Vec::new(), code: None });
         }
     }
 
@@ -146,7 +146,8 @@ impl Case<'_> {
         self.sent += 1;
         let now = i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
         let event = message(&self.phone, &format!("{}-{}", self.seed, self.sent), &login.text, now);
-        let answer: Answer = self.server.client.send(signed_waha(&self.server.base, &event)).await.unwrap().into();
+        let answer: ReceivedResponse =
+            self.server.client.send(signed_waha(&self.server.base, &event)).await.unwrap().into();
         assert_eq!(answer.status, 200, "{}", answer.text);
         let chat = format!("{}@c.us", self.phone);
         let sent = self.sent;
@@ -190,19 +191,19 @@ impl Case<'_> {
 }
 
 /// What the attacker starts.
-enum Kind {
+enum LureKind {
     Bound,
     /// Not bound to a browser: the waiting page goes on when the person agrees.
     Unbound,
 }
 
-async fn run(world: &World, daemon: &Daemon, seed: u64, kind: &Kind) -> Outcome {
+async fn run(world: &World, daemon: &Daemon, seed: u64, kind: &LureKind) -> GivenCodes {
     let server = Server::of(daemon);
-    let mut attacker = Browser::new(&server);
+    let mut attacker = OidcBrowser::new(&server);
     let phone = format!("4477009{seed:05}");
     let start = match kind {
-        Kind::Bound => attacker.begin(&request(&[])).await,
-        Kind::Unbound => {
+        LureKind::Bound => attacker.begin(&request(&[])).await,
+        LureKind::Unbound => {
             let body = json!({ "completion": "prove_phone", "chatId": format!("+{phone}"), "state": "s" });
             let minted = daemon.mint(body).await;
             assert_eq!(minted.status, 200, "{}", minted.text);
@@ -210,22 +211,22 @@ async fn run(world: &World, daemon: &Daemon, seed: u64, kind: &Kind) -> Outcome 
         }
     };
     let text = message_on(&attacker.look(&start).await.text);
-    let lure = Login { start, text, replies: Vec::new(), code: None };
-    let person = Browser::new(&server);
+    let lure = StartedLogin { start, text, replies: Vec::new(), code: None };
+    let person = OidcBrowser::new(&server);
     let (own, sent, outcome) = Default::default();
-    let mut case = Case { world, server, seed, phone, attacker, person, lure, own, sent, outcome };
-    let mut numbers = Numbers(seed);
+    let mut case = LuringCase { world, server, seed, phone, attacker, person, lure, own, sent, outcome };
+    let mut numbers = SeededRng(seed);
     for _ in 0..EVENTS {
         case.event(&mut numbers).await;
     }
-    assert!(!matches!(kind, Kind::Bound) || case.outcome.attacker == 0, "seed {seed}: the attacker got a code");
-    assert!(!matches!(kind, Kind::Bound) || case.outcome.lured == 0, "seed {seed}: a foreign browser got a code");
+    assert!(!matches!(kind, LureKind::Bound) || case.outcome.attacker == 0, "seed {seed}: the attacker got a code");
+    assert!(!matches!(kind, LureKind::Bound) || case.outcome.lured == 0, "seed {seed}: a foreign browser got a code");
     case.outcome
 }
 
 /// Runs the cases in worlds of their own, a hundred each: a gateway that has thousands of replies is slow to search.
-async fn many(cases: u64, kind: Kind) -> Outcome {
-    let mut total = Outcome::default();
+async fn many(cases: u64, kind: LureKind) -> GivenCodes {
+    let mut total = GivenCodes::default();
     for first in (0..cases).step_by(100) {
         let outcome = in_one_world(first..cases.min(first + 100), &kind).await;
         total.attacker += outcome.attacker;
@@ -235,12 +236,12 @@ async fn many(cases: u64, kind: Kind) -> Outcome {
     total
 }
 
-async fn in_one_world(seeds: Range<u64>, kind: &Kind) -> Outcome {
+async fn in_one_world(seeds: Range<u64>, kind: &LureKind) -> GivenCodes {
     let mut world = world(TestStore::directory());
-    world.top.push_str("\n[limits]\npages_per_minute = 0\ntaps_per_minute = 0\n");
-    world.extra = format!("completions_allowed = [\"prove_phone\"]\n{}", world.extra);
+    world.top_level_lines.push_str("\n[limits]\npages_per_minute = 0\ntaps_per_minute = 0\n");
+    world.instance_lines = format!("completions_allowed = [\"prove_phone\"]\n{}", world.instance_lines);
     let daemon = world.start().await;
-    let mut total = Outcome::default();
+    let mut total = GivenCodes::default();
     for first in seeds.clone().step_by(WIDTH) {
         let batch = (first..seeds.end.min(first + WIDTH as u64)).map(|seed| run(&world, &daemon, seed, kind));
         for outcome in futures_util::future::join_all(batch).await {
@@ -256,13 +257,13 @@ async fn in_one_world(seeds: Range<u64>, kind: &Kind) -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_lured_person_opens_an_account_to_an_attacker() {
     let cases = if std::env::var_os("COUNTERSIGN_LONG").is_some() { 1_000 } else { 100 };
-    let outcome = many(cases, Kind::Bound).await;
+    let outcome = many(cases, LureKind::Bound).await;
     assert_eq!((outcome.attacker, outcome.lured), (0, 0));
     assert!(outcome.own > 0, "people log in for themselves meanwhile: {outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_binding_the_same_events_are_a_hole() {
-    let outcome = many(100, Kind::Unbound).await;
+    let outcome = many(100, LureKind::Unbound).await;
     assert!(outcome.attacker > 0, "{outcome:?}");
 }

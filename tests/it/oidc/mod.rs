@@ -17,7 +17,7 @@ use serde_json::Value;
 use url::{Url, form_urlencoded};
 
 use crate::{
-    daemon::{Answer, Daemon, TestStore, WAHA, World, client, message, signed_waha},
+    daemon::{Daemon, ReceivedResponse, TestStore, WAHA, World, client, message, signed_waha},
     login_flow::link_in,
 };
 
@@ -42,9 +42,9 @@ pub(crate) fn oidc(keys: &[&str], more: &str) -> String {
 /// A world whose instances are issuers with the clients `shop`, `spa`, `blog` and `bank`.
 pub(crate) fn world(ground: TestStore) -> World {
     let mut world = World::new(ground);
-    world.top = oidc(&["rs256.pem", "es256.pem"], "");
+    world.top_level_lines = oidc(&["rs256.pem", "es256.pem"], "");
     let digest = token_digest(SECRET);
-    world.extra = format!(
+    world.instance_lines = format!(
         r#"
 [[instance.client]]
 id = "shop"
@@ -95,11 +95,11 @@ impl Server {
         format!("/oidc/{WAHA}/{tail}")
     }
 
-    async fn try_send(&self, request: http::request::Builder, body: Vec<u8>) -> Option<Answer> {
-        self.client.send(request.body(body).unwrap()).await.ok().map(Answer::from)
+    async fn try_send(&self, request: http::request::Builder, body: Vec<u8>) -> Option<ReceivedResponse> {
+        self.client.send(request.body(body).unwrap()).await.ok().map(ReceivedResponse::from)
     }
 
-    pub(crate) async fn get(&self, tail: &str) -> Answer {
+    pub(crate) async fn get(&self, tail: &str) -> ReceivedResponse {
         self.try_send(Request::get(format!("{}{}", self.base, Self::path(tail))), Vec::new()).await.unwrap()
     }
 
@@ -108,7 +108,7 @@ impl Server {
         tail: &str,
         authorization: Option<&str>,
         fields: &[(&str, &str)],
-    ) -> Option<Answer> {
+    ) -> Option<ReceivedResponse> {
         let mut request = Request::post(format!("{}{}", self.base, Self::path(tail)))
             .header("content-type", "application/x-www-form-urlencoded");
         if let Some(authorization) = authorization {
@@ -118,22 +118,22 @@ impl Server {
     }
 
     /// A token request of `shop` for its first redirect URI.
-    pub(crate) async fn exchange(&self, code: &str) -> Answer {
+    pub(crate) async fn exchange(&self, code: &str) -> ReceivedResponse {
         self.try_exchange(code).await.unwrap()
     }
 
-    pub(crate) async fn try_exchange(&self, code: &str) -> Option<Answer> {
+    pub(crate) async fn try_exchange(&self, code: &str) -> Option<ReceivedResponse> {
         let fields = [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", SHOP)];
         self.try_post("token", Some(&basic("shop", SECRET)), &fields).await
     }
 
-    pub(crate) async fn user_info(&self, access_token: &str) -> Answer {
+    pub(crate) async fn user_info(&self, access_token: &str) -> ReceivedResponse {
         let url = format!("{}{}", self.base, Self::path("userinfo"));
         let request = Request::get(url).header("authorization", format!("Bearer {access_token}"));
         self.try_send(request, Vec::new()).await.unwrap()
     }
 
-    pub(crate) async fn says(&self, number: &str, id: &str, text: &str) -> Answer {
+    pub(crate) async fn says(&self, number: &str, id: &str, text: &str) -> ReceivedResponse {
         let now = i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
         let request = signed_waha(&self.base, &message(number, id, text, now));
         self.client.send(request).await.unwrap().into()
@@ -168,17 +168,17 @@ pub(crate) fn request<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a s
 
 /// A browser with a cookie.
 #[derive(Clone)]
-pub(crate) struct Browser {
+pub(crate) struct OidcBrowser {
     server: Server,
     pub(crate) cookie: Option<String>,
 }
 
-impl Browser {
+impl OidcBrowser {
     pub(crate) fn new(server: &Server) -> Self {
         Self { server: server.clone(), cookie: None }
     }
 
-    async fn send(&mut self, request: http::request::Builder, body: Vec<u8>) -> Option<Answer> {
+    async fn send(&mut self, request: http::request::Builder, body: Vec<u8>) -> Option<ReceivedResponse> {
         let request = request.header("accept", "text/html");
         let request = match &self.cookie {
             Some(cookie) => request.header("cookie", cookie),
@@ -191,26 +191,26 @@ impl Browser {
         Some(answer)
     }
 
-    pub(crate) async fn try_look(&mut self, path: &str) -> Option<Answer> {
+    pub(crate) async fn try_look(&mut self, path: &str) -> Option<ReceivedResponse> {
         self.send(Request::get(format!("{}{path}", self.server.base)), Vec::new()).await
     }
 
-    pub(crate) async fn look(&mut self, path: &str) -> Answer {
+    pub(crate) async fn look(&mut self, path: &str) -> ReceivedResponse {
         self.try_look(path).await.unwrap()
     }
 
-    pub(crate) async fn try_submit(&mut self, path: &str, fields: &[(&str, &str)]) -> Option<Answer> {
+    pub(crate) async fn try_submit(&mut self, path: &str, fields: &[(&str, &str)]) -> Option<ReceivedResponse> {
         let request = Request::post(format!("{}{path}", self.server.base))
             .header("content-type", "application/x-www-form-urlencoded")
             .header("sec-fetch-site", "same-origin");
         self.send(request, encoded(fields).into_bytes()).await
     }
 
-    pub(crate) async fn submit(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn submit(&mut self, path: &str, fields: &[(&str, &str)]) -> ReceivedResponse {
         self.try_submit(path, fields).await.unwrap()
     }
 
-    pub(crate) async fn authorize(&mut self, parameters: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn authorize(&mut self, parameters: &[(&str, &str)]) -> ReceivedResponse {
         self.look(&format!("{}?{}", Server::path("authorize"), encoded(parameters))).await
     }
 
@@ -229,7 +229,7 @@ impl Browser {
     }
 
     /// Taps the link in a reply, or whatever page it is.
-    pub(crate) async fn go_on(&mut self, path: &str) -> Answer {
+    pub(crate) async fn go_on(&mut self, path: &str) -> ReceivedResponse {
         let page = self.look(path).await;
         self.submit(path, &[("form", &crate::browser::field(&page.text))]).await
     }
@@ -256,7 +256,7 @@ pub(crate) struct Returned {
 }
 
 impl Returned {
-    pub(crate) fn from(answer: &Answer) -> Self {
+    pub(crate) fn from(answer: &ReceivedResponse) -> Self {
         assert_eq!(answer.status, 303, "{}", answer.text);
         let to = Url::parse(answer.header("location")).unwrap();
         let parameters: HashMap<String, String> = to.query_pairs().into_owned().collect();
@@ -285,7 +285,7 @@ pub(crate) fn message_on(page: &str) -> String {
     url.query_pairs().find(|(name, _)| name == "text").unwrap().1.into_owned()
 }
 
-fn path_of(answer: &Answer) -> String {
+fn path_of(answer: &ReceivedResponse) -> String {
     Url::parse(answer.header("location")).unwrap().path().to_owned()
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    Browser, PHONE, Returned, SECRET, SHOP, SPA, Server, VERIFIER, basic, challenge, encoded, issuer, message_on,
+    OidcBrowser, PHONE, Returned, SECRET, SHOP, SPA, Server, VERIFIER, basic, challenge, encoded, issuer, message_on,
     request, sealed, verified, world,
 };
 use crate::{
@@ -33,7 +33,7 @@ async fn identity(world: &World, server: &Server, number: &str, client: &str, ur
     let challenge = challenge(VERIFIER);
     let pkce = [("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")];
     let asked = [&[("client_id", client), ("redirect_uri", uri)], &pkce[..]].concat();
-    let returned = Browser::new(server).log_in(world, number, &request(&asked)).await;
+    let returned = OidcBrowser::new(server).log_in(world, number, &request(&asked)).await;
     let mut fields = vec![("grant_type", "authorization_code"), ("code", returned.code()), ("redirect_uri", uri)];
     fields.push(("code_verifier", VERIFIER));
     let authorization = basic(client, SECRET);
@@ -51,15 +51,15 @@ async fn the_page_names_client_claims_and_purpose(store: TestStore) {
     let world = world(store);
     let daemon = world.start().await;
     let server = Server::of(&daemon);
-    let page = Browser::new(&server).authorize(&request(&[])).await;
+    let page = OidcBrowser::new(&server).authorize(&request(&[])).await;
     for words in ["Continue to Shop?", "WhatsApp number", "your WhatsApp name", "Continue with WhatsApp", "Cancel"] {
         assert!(page.text.contains(words), "{words}: {}", page.text);
     }
     assert!(!page.text.contains(SHOP), "the request itself is sealed");
-    let only_openid = Browser::new(&server).authorize(&request(&[("scope", "openid")])).await.text;
+    let only_openid = OidcBrowser::new(&server).authorize(&request(&[("scope", "openid")])).await.text;
     assert!(only_openid.contains("confirmation that it is you") && !only_openid.contains("WhatsApp number"));
     let bank = [("client_id", "bank"), ("redirect_uri", "https://bank.example.org/in"), ("scope", "openid phone")];
-    let page = Browser::new(&server).authorize(&request(&bank)).await.text;
+    let page = OidcBrowser::new(&server).authorize(&request(&bank)).await.text;
     assert!(page.contains("Transfer 5") && page.contains("Continue to Harbour?"), "{page}");
     assert!(!page.contains("WhatsApp number"), "the client may not have it");
     daemon.finish().await;
@@ -69,7 +69,7 @@ async fn a_person_may_decline(store: TestStore) {
     let world = world(store);
     let daemon = world.start().await;
     let server = Server::of(&daemon);
-    let mut browser = Browser::new(&server);
+    let mut browser = OidcBrowser::new(&server);
     let page = browser.authorize(&request(&[])).await.text;
     let declined = browser.submit(&Server::path("continue"), &[("request", &sealed(&page)), ("do", "cancel")]).await;
     let returned = Returned::from(&declined);
@@ -84,7 +84,7 @@ async fn two_taps_are_one_login(store: TestStore) {
     let world = world(store);
     let daemon = world.start().await;
     let server = Server::of(&daemon);
-    let mut browser = Browser::new(&server);
+    let mut browser = OidcBrowser::new(&server);
     let page = browser.authorize(&request(&[])).await.text;
     let first = browser.agree(&page).await;
     assert_eq!(browser.agree(&page).await, first);
@@ -99,7 +99,7 @@ async fn a_scanning_phone_finishes_with_a_code_here(store: TestStore) {
     let world = world(store);
     let daemon = world.start().await;
     let server = Server::of(&daemon);
-    let mut browser = Browser::new(&server);
+    let mut browser = OidcBrowser::new(&server);
     let start = browser.begin(&request(&[])).await;
     let page = browser.look(&start).await.text;
     let field = crate::browser::field(&page);
@@ -109,7 +109,7 @@ async fn a_scanning_phone_finishes_with_a_code_here(store: TestStore) {
     let text = reply(&world, 1).await;
     assert!(!text.contains("/o/"), "{text}");
     let code = code_in(&text).unwrap();
-    let mut other = Browser::new(&server);
+    let mut other = OidcBrowser::new(&server);
     assert_eq!(other.look(&start).await.status, 403, "another browser is shown nothing to act on");
     let typed = other.submit(&format!("{start}/code"), &[("form", &field), ("code", &code)]).await;
     assert_eq!((typed.status, typed.headers.get("location")), (422, None));
@@ -122,7 +122,7 @@ async fn an_expired_login_is_renewed_for_the_same_browser(store: TestStore) {
     let world = world(store);
     let daemon = world.start().await;
     let server = Server::of(&daemon);
-    let mut browser = Browser::new(&server);
+    let mut browser = OidcBrowser::new(&server);
     let start = browser.begin(&request(&[])).await;
     daemon.advance(Duration::from_secs(1801)).await;
     let page = browser.look(&start).await.text;
@@ -130,7 +130,7 @@ async fn an_expired_login_is_renewed_for_the_same_browser(store: TestStore) {
     let renewed = browser.submit(&start, &[("form", &crate::browser::field(&page)), ("do", "renew")]).await;
     assert_eq!(renewed.status, 303, "{}", renewed.text);
     let renewed = renewed.header("location").to_owned();
-    assert_eq!(Browser::new(&server).look(&renewed).await.status, 403, "it is bound from the start");
+    assert_eq!(OidcBrowser::new(&server).look(&renewed).await.status, 403, "it is bound from the start");
     let text = message_on(&browser.look(&renewed).await.text);
     daemon.send_message(PHONE, "N1", &text).await;
     let link = crate::login_flow::link_in(&reply(&world, 1).await);
@@ -154,7 +154,7 @@ async fn a_hidden_number_logs_in_only_where_the_client_allows_it(store: TestStor
     let daemon = world.start().await;
     let server = Server::of(&daemon);
     let now = daemon.clock.wall().as_second();
-    let mut browser = Browser::new(&server);
+    let mut browser = OidcBrowser::new(&server);
     let start = browser.begin(&request(&[])).await;
     let text = message_on(&browser.look(&start).await.text);
     daemon.post_waha(&hidden("H1", &text, now)).await;
@@ -177,7 +177,7 @@ async fn a_hint_restricts_the_login_to_its_chat(store: TestStore) {
     let server = Server::of(&daemon);
     let hint =
         [("client_id", "bank"), ("redirect_uri", "https://bank.example.org/in"), ("login_hint", "+447700900123")];
-    let mut browser = Browser::new(&server);
+    let mut browser = OidcBrowser::new(&server);
     let start = browser.begin(&request(&hint)).await;
     let text = message_on(&browser.look(&start).await.text);
     daemon.send_message("447700900124", "B1", &text).await;
@@ -196,12 +196,12 @@ async fn a_dispute_revokes_the_access_token(store: TestStore) {
     let world = world(store);
     let daemon = world.start().await;
     let server = Server::of(&daemon);
-    let returned = Browser::new(&server).log_in(&world, PHONE, &request(&[])).await;
+    let returned = OidcBrowser::new(&server).log_in(&world, PHONE, &request(&[])).await;
     let tokens = server.exchange(returned.code()).await.json;
     let token = tokens["access_token"].as_str().unwrap();
     assert_eq!(server.user_info(token).await.status, 200);
     let dispute = dispute_in(&reply(&world, 1).await);
-    assert_eq!(Browser::new(&server).go_on(&dispute).await.status, 200);
+    assert_eq!(OidcBrowser::new(&server).go_on(&dispute).await.status, 200);
     assert_eq!(server.user_info(token).await.status, 401);
     daemon.finish().await;
 }
@@ -210,7 +210,7 @@ async fn the_access_token_ends(store: TestStore) {
     let world = world(store);
     let daemon = world.start().await;
     let server = Server::of(&daemon);
-    let returned = Browser::new(&server).log_in(&world, PHONE, &request(&[])).await;
+    let returned = OidcBrowser::new(&server).log_in(&world, PHONE, &request(&[])).await;
     let tokens = server.exchange(returned.code()).await.json;
     let token = tokens["access_token"].as_str().unwrap();
     daemon.advance_clock(Duration::from_secs(3590)).await;
@@ -224,12 +224,12 @@ async fn codes_live_for_a_minute(store: TestStore) {
     let world = world(store);
     let daemon = world.start().await;
     let server = Server::of(&daemon);
-    let mut browser = Browser::new(&server);
+    let mut browser = OidcBrowser::new(&server);
     let returned = browser.log_in(&world, PHONE, &request(&[])).await;
     daemon.advance_clock(Duration::from_secs(61)).await;
     let late = server.exchange(returned.code()).await;
     assert_eq!((late.status, &late.json["error"]), (400, &json!("invalid_grant")));
-    let again = Browser::new(&server).log_in(&world, PHONE, &request(&[])).await;
+    let again = OidcBrowser::new(&server).log_in(&world, PHONE, &request(&[])).await;
     assert_eq!(server.exchange(again.code()).await.status, 200, "the client begins anew");
     daemon.finish().await;
 }
@@ -271,7 +271,7 @@ async fn bots_leave_nothing_in_the_store() {
         let (server, path) = (server.clone(), path.clone());
         tokio::spawn(async move {
             for _ in 0..fetches / 20 {
-                assert_eq!(Browser::new(&server).look(&path).await.status, 200);
+                assert_eq!(OidcBrowser::new(&server).look(&path).await.status, 200);
             }
         })
     });

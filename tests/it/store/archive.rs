@@ -26,7 +26,7 @@ fn callback_lane() -> Lane {
     Lane::callbacks(job("").instance, Digest::from_hex("0123456789abcdef0123456789abcdef").unwrap())
 }
 
-async fn lease_callback(store: &dyn Store) -> countersign::store::Leased {
+async fn lease_callback(store: &dyn Store) -> countersign::store::LeasedJob {
     lease_of(store, HERE, &callback_lane(), 1).await.remove(0)
 }
 
@@ -119,7 +119,7 @@ pub(super) async fn waiting_callbacks_are_listed_without_a_lease(store: &dyn Sto
 async fn walk(store: &dyn Store, state: JobState, size: usize) -> Vec<JobInfo> {
     let mut all: Vec<JobInfo> = Vec::new();
     loop {
-        let mark = all.last().map(JobInfo::mark);
+        let mark = all.last().map(JobInfo::cursor);
         let page = store.jobs_after(job("").instance, state, mark.as_ref(), size).await.unwrap();
         let full = page.len() == size;
         all.extend(page);

@@ -11,8 +11,8 @@ use std::{
 use countersign::{
     clock::Clock,
     store::{
-        Change, CommitOutcome, DeadReason, Index, Job, Jobs as _, Limits as _, Operations as _, Records as _,
-        ReservationRequest, Settlement, StoreError, embedded::EmbeddedStore,
+        AdmissionControl as _, Change, CommitOutcome, DeadReason, IdempotencyClaim, Index, Job, Jobs as _,
+        Operations as _, Records as _, Settlement, StoreError, embedded::EmbeddedStore,
     },
 };
 use futures_util::FutureExt as _;
@@ -81,11 +81,11 @@ async fn data_survives_a_restart() {
     let clock = Clock::default();
     let (key, message) = (id(), digest());
     let index = Index("list".to_owned());
-    let reserve = ReservationRequest {
+    let reserve = IdempotencyClaim {
         partition: HERE,
         key: digest().into(),
         fingerprint: digest().into(),
-        claim: claim(),
+        content: claim(),
         replaces: None,
     };
     {
@@ -107,8 +107,8 @@ async fn data_survives_a_restart() {
     assert_eq!(store.list(from_ref(&index), None, 10).await.unwrap().len(), 1);
     let again = Change { answers: Some(message.into()), ..empty_change(HERE) };
     assert_eq!(store.commit(&again).await.unwrap(), CommitOutcome::Duplicate);
-    let held = store.admit(&[], Some(&ReservationRequest { claim: claim(), ..reserve.clone() })).await.unwrap();
-    assert_eq!(held.reservation.unwrap().claim, reserve.claim);
+    let held = store.admit(&[], Some(&IdempotencyClaim { content: claim(), ..reserve.clone() })).await.unwrap();
+    assert_eq!(held.idempotency_record.unwrap().content, reserve.content);
 
     let jobs: Vec<_> = lease(&store).await.into_iter().map(|job| (job.id.0, job.fence, job.attempts)).collect();
     assert_eq!(jobs, [("a".to_owned(), 3, 1), ("b".to_owned(), 2, 0)]);

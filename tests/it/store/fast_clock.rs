@@ -6,7 +6,7 @@ use countersign::{
     clock::Clock,
     domain::quota::{Allowance, Quota},
     store::{
-        Job, Lane, Settlement, Store, TokenRequest,
+        BucketRequest, Job, Lane, Settlement, Store,
         embedded::EmbeddedStore,
         redis::{Durability, RedisStore},
     },
@@ -20,8 +20,8 @@ fn held_lane() -> Lane {
     Lane("held".to_owned())
 }
 
-fn bucket() -> TokenRequest {
-    TokenRequest { partition: HERE, bucket: "three".to_owned(), quota: Quota::per(3, Duration::from_mins(3)) }
+fn bucket() -> BucketRequest {
+    BucketRequest { partition: HERE, bucket: "three".to_owned(), quota: Quota::per(3, Duration::from_mins(3)) }
 }
 
 async fn take(store: &dyn Store) -> Allowance {

@@ -7,7 +7,7 @@ use countersign::{
     domain::{InstanceId, KeyRing, LookUp, Partition, VerificationId, keys::Digest},
     random,
     store::{
-        Change, CommitOutcome, Index, Job, JobId, Lane, LeaseGrant, LeaseRequest, Leased, Operations as _,
+        Change, CommitOutcome, Index, Job, JobId, Lane, LeaseGrant, LeaseRequest, LeasedJob, Operations as _,
         RecordChange, RecordId, Store, StoredRecord,
         embedded::EmbeddedStore,
         redis::{Durability, RedisStore},
@@ -42,7 +42,7 @@ pub(super) async fn in_redis(clock: &Clock) -> Option<Fixture> {
 }
 
 /// What an earlier case left there is gone.
-pub(super) async fn in_a_cluster(cluster: &crate::cluster_server::Cluster, clock: &Clock) -> RedisStore {
+pub(super) async fn in_a_cluster(cluster: &crate::cluster_server::RedisCluster, clock: &Clock) -> RedisStore {
     cluster.flush();
     let store = RedisStore::new(&cluster.url(), Durability::Standard, clock.clone()).unwrap();
     store.probe().await.unwrap();
@@ -160,7 +160,7 @@ pub(super) async fn set_timer(store: &dyn Store, id: RecordId, expected: u64, se
 }
 
 /// Leases the timers of a partition that are due.
-pub(super) async fn lease_timers(store: &dyn Store, partition: Partition) -> Vec<Leased> {
+pub(super) async fn lease_timers(store: &dyn Store, partition: Partition) -> Vec<LeasedJob> {
     lease_of(store, partition, &Lane::timer(), 100).await
 }
 
@@ -173,18 +173,18 @@ pub(super) async fn queue(store: &dyn Store, jobs: Vec<Job>) -> Vec<bool> {
 }
 
 /// Leases whatever is due there.
-pub(super) async fn lease(store: &dyn Store) -> Vec<Leased> {
+pub(super) async fn lease(store: &dyn Store) -> Vec<LeasedJob> {
     lease_of(store, HERE, &lane(), 100).await
 }
 
-pub(super) async fn lease_of(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> Vec<Leased> {
+pub(super) async fn lease_of(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> Vec<LeasedJob> {
     poll_and_lease(store, partition, lane, limit).await.jobs
 }
 
 /// Lists due lanes and leases, as a worker does.
 pub(super) async fn poll_and_lease(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> LeaseGrant {
     store.due().await.unwrap();
-    let request = LeaseRequest { partition, lane: lane.clone(), limit, busy: [].into() };
+    let request = LeaseRequest { partition, lane: lane.clone(), limit, busy_groups: [].into() };
     store.lease(&[request]).await.unwrap().remove(0)
 }
 
@@ -193,7 +193,7 @@ pub(super) async fn due(store: &dyn Store) -> Vec<(Partition, Lane)> {
     store.due().await.unwrap().into_iter().map(|due| (due.partition, due.lane)).collect()
 }
 
-pub(super) async fn lease_one(store: &dyn Store) -> Leased {
+pub(super) async fn lease_one(store: &dyn Store) -> LeasedJob {
     let mut leased = lease(store).await;
     assert_eq!(leased.len(), 1, "{leased:?}");
     leased.remove(0)

@@ -8,7 +8,7 @@ use countersign::{
         Partition,
         quota::{Allowance, Quota},
     },
-    store::{RecordId, Reservation, ReservationRequest, Store, TokenRequest},
+    store::{BucketRequest, IdempotencyClaim, IdempotencyRecord, RecordId, Store},
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -18,18 +18,18 @@ use super::fixture::{self, HERE, claim, create, digest, id, stored, unversioned}
 const MINUTE: Duration = Duration::from_secs(60);
 const OTHER_PARTITION: Partition = Partition::from_byte(8);
 
-fn bucket(name: &str, count: u32) -> TokenRequest {
-    TokenRequest { partition: HERE, bucket: name.to_owned(), quota: Quota::per(count, MINUTE * count) }
+fn bucket(name: &str, count: u32) -> BucketRequest {
+    BucketRequest { partition: HERE, bucket: name.to_owned(), quota: Quota::per(count, MINUTE * count) }
 }
 
-async fn take(store: &dyn Store, take: &TokenRequest) -> Allowance {
+async fn take(store: &dyn Store, take: &BucketRequest) -> Allowance {
     let admission = store.admit(std::slice::from_ref(take), None).await.unwrap();
-    assert_eq!(admission.reservation, None);
+    assert_eq!(admission.idempotency_record, None);
     assert_eq!(admission.allowances.len(), 1);
     admission.allowances[0]
 }
 
-async fn peek(store: &dyn Store, take: &TokenRequest) -> Allowance {
+async fn peek(store: &dyn Store, take: &BucketRequest) -> Allowance {
     store.find(Some(take), &[]).await.unwrap().allowance.unwrap()
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn parallel_requests_get_exactly_the_available_tokens(store: &d
         clock.advance(MINUTE * 7);
     }
     assert_eq!(take(store, &other).await, allowed(0), "another bucket is another matter");
-    let roomier = TokenRequest { quota: Quota::per(100, MINUTE * 100), ..fifty.clone() };
+    let roomier = BucketRequest { quota: Quota::per(100, MINUTE * 100), ..fifty.clone() };
     let (some, more) = tokio::join!(take(store, &fifty), take(store, &roomier));
     assert!([some, more].iter().all(|allowance| matches!(allowance, Allowance::Allowed { .. })), "{some:?} {more:?}");
 }
@@ -103,12 +103,12 @@ pub(super) async fn canceled_requests_do_not_block_others(store: &dyn Store, _: 
 
 pub(super) async fn an_exhausted_bucket_prevents_taking_from_the_others(store: &dyn Store, _: &Clock) {
     let (one, four, other) =
-        (bucket("one", 1), bucket("four", 4), TokenRequest { partition: OTHER_PARTITION, ..bucket("other", 4) });
-    let reserve = ReservationRequest {
+        (bucket("one", 1), bucket("four", 4), BucketRequest { partition: OTHER_PARTITION, ..bucket("other", 4) });
+    let reserve = IdempotencyClaim {
         partition: HERE,
         key: digest().into(),
         fingerprint: digest().into(),
-        claim: claim(),
+        content: claim(),
         replaces: None,
     };
     let takes = [one, other.clone(), four.clone()];
@@ -121,7 +121,7 @@ pub(super) async fn an_exhausted_bucket_prevents_taking_from_the_others(store: &
         [allowed(2), allowed(3)],
         "the remaining quota is returned, and nothing was taken"
     );
-    assert_eq!(admission.reservation.unwrap().claim, reserve.claim);
+    assert_eq!(admission.idempotency_record.unwrap().content, reserve.content);
     assert_eq!(take(store, &four).await, allowed(2));
     assert_eq!(take(store, &other).await, allowed(1));
 }
@@ -156,71 +156,72 @@ pub(super) async fn found_records_are_in_the_order_of_the_query(store: &dyn Stor
 }
 
 pub(super) async fn an_idempotency_key_belongs_to_its_first_request(store: &dyn Store, _: &Clock) {
-    let first = ReservationRequest {
+    let first = IdempotencyClaim {
         partition: HERE,
         key: digest().into(),
         fingerprint: digest().into(),
-        claim: claim(),
+        content: claim(),
         replaces: None,
     };
-    let second = ReservationRequest { fingerprint: digest().into(), claim: claim(), ..first.clone() };
-    let other = ReservationRequest { key: digest().into(), ..second.clone() };
+    let second = IdempotencyClaim { fingerprint: digest().into(), content: claim(), ..first.clone() };
+    let other = IdempotencyClaim { key: digest().into(), ..second.clone() };
     for reserve in [&first, &second, &first] {
         let held = store.admit(&[], Some(reserve)).await.unwrap();
         assert!(held.allowances.is_empty());
         assert_eq!(
-            held.reservation,
-            Some(Reservation { fingerprint: first.fingerprint.current(), claim: first.claim.clone() })
+            held.idempotency_record,
+            Some(IdempotencyRecord { fingerprint: first.fingerprint.current(), content: first.content.clone() })
         );
     }
-    let held = store.admit(&[], Some(&other)).await.unwrap().reservation;
-    assert_eq!(held, Some(Reservation { fingerprint: other.fingerprint.current(), claim: other.claim }));
+    let held = store.admit(&[], Some(&other)).await.unwrap().idempotency_record;
+    assert_eq!(held, Some(IdempotencyRecord { fingerprint: other.fingerprint.current(), content: other.content }));
 }
 
 /// In every pair of replicas that can run beside one another while the look-up key changes.
 pub(super) async fn an_idempotency_key_keeps_its_owner_while_its_digest_changes(store: &dyn Store, _: &Clock) {
     for (key, body) in fixture::PAIRS.into_iter().zip(fixture::PAIRS) {
         let (keys, bodies) = (key(digest(), digest()), body(digest(), digest()));
-        let claims = |side: usize| ReservationRequest {
+        let claims = |side: usize| IdempotencyClaim {
             partition: HERE,
             key: keys[side],
             fingerprint: bodies[side],
-            claim: claim(),
+            content: claim(),
             replaces: None,
         };
         let (first, second) = (claims(0), claims(1));
         for reserve in [&first, &second, &first] {
-            let held = store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap();
-            assert_eq!(held.claim, first.claim);
+            let held = store.admit(&[], Some(reserve)).await.unwrap().idempotency_record.unwrap();
+            assert_eq!(held.content, first.content);
             assert!(reserve.fingerprint.contains(held.fingerprint), "the same request is known as the same");
         }
-        let third = ReservationRequest { claim: claim(), replaces: Some(first.claim.clone()), ..second.clone() };
-        assert_eq!(store.admit(&[], Some(&third)).await.unwrap().reservation.unwrap().claim, third.claim);
-        let held = store.admit(&[], Some(&second)).await.unwrap().reservation.unwrap();
-        assert_eq!(held.claim, third.claim, "it gave way under each digest");
+        let third = IdempotencyClaim { content: claim(), replaces: Some(first.content.clone()), ..second.clone() };
+        assert_eq!(store.admit(&[], Some(&third)).await.unwrap().idempotency_record.unwrap().content, third.content);
+        let held = store.admit(&[], Some(&second)).await.unwrap().idempotency_record.unwrap();
+        assert_eq!(held.content, third.content, "it gave way under each digest");
     }
 }
 
 pub(super) async fn a_claim_is_replaced_only_by_a_request_that_names_it(store: &dyn Store, _: &Clock) {
-    let first = ReservationRequest {
+    let first = IdempotencyClaim {
         partition: HERE,
         key: digest().into(),
         fingerprint: digest().into(),
-        claim: claim(),
+        content: claim(),
         replaces: None,
     };
-    let holder =
-        async |reserve: &ReservationRequest| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
-    assert_eq!(holder(&first).await, first.claim);
-    let replace = |replaced: &ReservationRequest| ReservationRequest {
-        claim: claim(),
-        replaces: Some(replaced.claim.clone()),
+    let holder = async |reserve: &IdempotencyClaim| {
+        store.admit(&[], Some(reserve)).await.unwrap().idempotency_record.unwrap().content
+    };
+    assert_eq!(holder(&first).await, first.content);
+    let replace = |replaced: &IdempotencyClaim| IdempotencyClaim {
+        content: claim(),
+        replaces: Some(replaced.content.clone()),
         ..first.clone()
     };
     let (second, third) = (replace(&first), replace(&first));
-    assert_eq!(holder(&second).await, second.claim);
-    assert_eq!(holder(&third).await, second.claim, "what it names does not hold the key any more");
-    assert_eq!(holder(&first).await, second.claim);
+    assert_eq!(holder(&second).await, second.content);
+    assert_eq!(holder(&third).await, second.content, "what it names does not hold the key any more");
+    assert_eq!(holder(&first).await, second.content);
 }
 
 pub(super) async fn metadata_is_stored(store: &dyn Store, _: &Clock) {

@@ -77,11 +77,11 @@ pub(super) async fn heartbeats_are_kept_for_a_day(store: &dyn Store, clock: &Clo
     store.publish_heartbeat("two", "x y z").await.unwrap();
     let announced = store.heartbeats().await.unwrap();
     assert_eq!(names(&announced), ["two", "one"]);
-    assert_eq!(announced[0].words, "x y z");
+    assert_eq!(announced[0].body, "x y z");
     clock.advance(Duration::from_secs(100));
     store.publish_heartbeat("one", "again").await.unwrap();
     let announced = store.heartbeats().await.unwrap();
-    assert_eq!((names(&announced), announced[0].words.as_str()), (vec!["one".to_owned(), "two".to_owned()], "again"));
+    assert_eq!((names(&announced), announced[0].body.as_str()), (vec!["one".to_owned(), "two".to_owned()], "again"));
     clock.advance(REPLICA_RETENTION - Duration::from_secs(50));
     assert_eq!(names(&store.heartbeats().await.unwrap()), ["one"]);
     clock.advance(Duration::from_secs(100));

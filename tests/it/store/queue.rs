@@ -13,7 +13,7 @@ use super::fixture::{
     HERE, applied, at, due, empty_change, id, job, lane, lease, lease_of, lease_one, poll_and_lease, queue, set_timer,
 };
 
-fn names(jobs: &[countersign::store::Leased]) -> Vec<&str> {
+fn names(jobs: &[countersign::store::LeasedJob]) -> Vec<&str> {
     jobs.iter().map(|job| job.id.0.as_str()).collect()
 }
 
@@ -141,16 +141,16 @@ pub(super) async fn of_a_group_one_job_is_leased_at_a_time(store: &dyn Store, _:
     queue(store, ["x/1", "x/2", "y/1", "yy", "z/1"].map(job).into()).await;
     let ask = async |limit, busy: &[&str]| {
         let busy = busy.iter().map(|group| (*group).to_owned()).collect();
-        let request = LeaseRequest { partition: HERE, lane: lane(), limit, busy };
+        let request = LeaseRequest { partition: HERE, lane: lane(), limit, busy_groups: busy };
         store.lease(&[request]).await.unwrap().remove(0)
     };
     let first = ask(9, &["z"]).await;
     assert_eq!(names(&first.jobs), ["x/1", "y/1", "yy"]);
-    assert!(first.more.is_some(), "what is left out is still due");
+    assert!(first.oldest_left.is_some(), "what is left out is still due");
     let held_up = ask(9, &["x", "z"]).await;
-    assert_eq!((names(&held_up.jobs), held_up.more.is_some()), (vec![], true));
+    assert_eq!((names(&held_up.jobs), held_up.oldest_left.is_some()), (vec![], true));
     let last = ask(9, &[]).await;
-    assert_eq!((names(&last.jobs), last.more), (vec!["x/2", "z/1"], None));
+    assert_eq!((names(&last.jobs), last.oldest_left), (vec!["x/2", "z/1"], None));
 }
 
 pub(super) async fn several_lanes_are_leased_at_once(store: &dyn Store, clock: &Clock) {
@@ -159,8 +159,12 @@ pub(super) async fn several_lanes_are_leased_at_once(store: &dyn Store, clock: &
         applied(store.commit(&Change { jobs, ..empty_change(partition) }).await.unwrap());
     }
     clock.advance(Duration::from_millis(100));
-    let request =
-        |partition, lane: &str, limit| LeaseRequest { partition, lane: Lane(lane.to_owned()), limit, busy: [].into() };
+    let request = |partition, lane: &str, limit| LeaseRequest {
+        partition,
+        lane: Lane(lane.to_owned()),
+        limit,
+        busy_groups: [].into(),
+    };
     let requests = [
         request(Partition::from_byte(8), "other", 1),
         request(HERE, "one", 5),
@@ -170,7 +174,10 @@ pub(super) async fn several_lanes_are_leased_at_once(store: &dyn Store, clock: &
     let granted = store.lease(&requests).await.unwrap();
     let found: Vec<Vec<&str>> = granted.iter().map(|granted| names(&granted.jobs)).collect();
     assert_eq!(found, [vec!["2"], vec!["1"], vec![], vec!["2", "3"]]);
-    assert_eq!(granted.iter().map(|granted| granted.more.is_some()).collect::<Vec<_>>(), [true, false, false, false]);
+    assert_eq!(
+        granted.iter().map(|granted| granted.oldest_left.is_some()).collect::<Vec<_>>(),
+        [true, false, false, false]
+    );
     assert_eq!(granted[0].jobs[0].partition, Partition::from_byte(8));
 }
 
@@ -206,7 +213,7 @@ pub(super) async fn a_hold_can_be_ended(store: &dyn Store, _: &Clock) {
     queue(store, vec![job("a")]).await;
     store.hold(&lane(), at(store, 60)).await.unwrap();
     let held = poll_and_lease(store, HERE, &lane(), 9).await;
-    assert_eq!((held.jobs, held.more), (vec![], None), "what is held is not due");
+    assert_eq!((held.jobs, held.oldest_left), (vec![], None), "what is held is not due");
     queue(store, vec![job("b")]).await;
     assert!(due(store).await.is_empty());
     store.hold(&lane(), store.now()).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::{
     clock::Clock,
     store::{
-        Change, CommitOutcome, DEAD_RETENTION, DeadReason, JobState, MESSAGE_ID_RETENTION, ReservationRequest,
+        Change, CommitOutcome, DEAD_RETENTION, DeadReason, IdempotencyClaim, JobState, MESSAGE_ID_RETENTION,
         Settlement, Store,
     },
 };
@@ -27,21 +27,21 @@ pub(super) async fn a_message_is_remembered_for_eight_days(store: &dyn Store, cl
 }
 
 pub(super) async fn an_idempotency_key_is_held_for_a_day(store: &dyn Store, clock: &Clock) {
-    let first = ReservationRequest {
+    let first = IdempotencyClaim {
         partition: HERE,
         key: digest().into(),
         fingerprint: digest().into(),
-        claim: claim(),
+        content: claim(),
         replaces: None,
     };
-    let second = ReservationRequest { claim: claim(), fingerprint: digest().into(), ..first.clone() };
-    let holder = async |reserve| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
-    assert_eq!(holder(&first).await, first.claim);
+    let second = IdempotencyClaim { content: claim(), fingerprint: digest().into(), ..first.clone() };
+    let holder = async |reserve| store.admit(&[], Some(reserve)).await.unwrap().idempotency_record.unwrap().content;
+    assert_eq!(holder(&first).await, first.content);
     clock.advance(Duration::from_hours(24) - MINUTE);
-    assert_eq!(holder(&second).await, first.claim);
+    assert_eq!(holder(&second).await, first.content);
     clock.advance(MINUTE);
-    assert_eq!(holder(&second).await, second.claim);
-    assert_eq!(holder(&first).await, second.claim);
+    assert_eq!(holder(&second).await, second.content);
+    assert_eq!(holder(&first).await, second.content);
 }
 
 pub(super) async fn a_dead_job_is_kept_for_a_week(store: &dyn Store, clock: &Clock) {

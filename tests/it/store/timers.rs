@@ -4,7 +4,7 @@ use std::{slice::from_ref, time::Duration};
 
 use countersign::{
     clock::Clock,
-    store::{Index, LEASE_DURATION, Lane, Leased, Locator, RecordId, Settlement, Store, archive::Removal},
+    store::{Index, LEASE_DURATION, Lane, LeasedJob, Locator, RecordId, Settlement, Store, archive::Removal},
 };
 
 use super::fixture::{HERE, applied, at, due, id, instance, lease_timers, list, set_timer, version, write};
@@ -13,11 +13,11 @@ fn here() -> RecordId {
     id().within(HERE)
 }
 
-fn of(leased: &[Leased]) -> Vec<Locator> {
+fn of(leased: &[LeasedJob]) -> Vec<Locator> {
     leased.iter().map(|timer| Locator::from_slice(&timer.body).unwrap()).collect()
 }
 
-async fn settle(store: &dyn Store, timer: &Leased, settlement: Settlement) {
+async fn settle(store: &dyn Store, timer: &LeasedJob, settlement: Settlement) {
     assert!(store.settle(timer, &settlement).await.unwrap());
 }
 

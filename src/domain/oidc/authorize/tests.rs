@@ -1,3 +1,5 @@
+//! Authorization requests: which are accepted, and to whom an error is returned.
+
 use super::*;
 use crate::domain::oidc::{Algorithm, SubjectType};
 

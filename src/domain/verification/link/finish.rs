@@ -47,8 +47,8 @@ impl Transition<Link> {
                 self.offered(Offer { until, reply_code, agreed }, command)
             }
             Completion::Offered { .. } => self.lapse(TimelineEvent::Lapsed),
-            Completion::Released { tokens, by, wrong_verifiers: misses } => {
-                self.released(tokens, *by, *misses, &command)
+            Completion::Released { tokens, by, wrong_verifiers } => {
+                self.released(tokens, *by, *wrong_verifiers, &command)
             }
             Completion::Redeemed { by: Some(by), .. } => self.code_redeemed_again(by, &command),
             Completion::Redeemed { by: None, .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => {
@@ -138,7 +138,7 @@ impl Transition<Link> {
         mut self,
         tokens: &[IssuedToken],
         by: Option<Digest>,
-        misses: u8,
+        wrong_verifiers: u8,
         command: &FinishCommand,
     ) -> Decision<Link> {
         let proves = self.next.request.completion == Some(Mode::ProvePhone);
@@ -155,14 +155,14 @@ impl Transition<Link> {
         if self.now >= until || !by.is_some_and(|by| matches(by, browser)) {
             return self.unchanged(FinishVerdict::Gone);
         }
-        if self.next.timeline.last().is_none_or(|last| last.event != TimelineEvent::AskedAgain) {
-            self.next.add_event(self.now, TimelineEvent::AskedAgain, None);
+        if self.next.timeline.last().is_none_or(|last| last.event != TimelineEvent::TokenReissued) {
+            self.next.add_event(self.now, TimelineEvent::TokenReissued, None);
         }
         let mut tokens: Vec<IssuedToken> = tokens.iter().copied().filter(|issued| self.now < issued.until).collect();
         tokens.drain(..(tokens.len() + 1).saturating_sub(MAX_REDEEM_TOKENS));
         tokens.push(IssuedToken { digest: token, until: self.now + REDEEM_WINDOW });
         let decision =
-            self.complete(Completion::Released { tokens, by, wrong_verifiers: misses }, FinishVerdict::CompletedAgain);
+            self.complete(Completion::Released { tokens, by, wrong_verifiers }, FinishVerdict::CompletedAgain);
         Decision { valid_until: Some(until), ..decision }
     }
 
@@ -193,11 +193,11 @@ impl Transition<Link> {
     }
 
     pub(super) fn record_wrong_code(mut self, offer: Offer, reply_code: ReplyCodeState) -> Decision<Link> {
-        let misses = reply_code.wrong_attempts + 1;
-        let over = misses >= MAX_REPLY_CODE_ATTEMPTS;
+        let wrong_attempts = reply_code.wrong_attempts + 1;
+        let over = wrong_attempts >= MAX_REPLY_CODE_ATTEMPTS;
         let reason = if over { Reason::AttemptsExhausted } else { Reason::CodeWrong };
         self.next.add_event(self.now, TimelineEvent::CodeTyped, Some(reason));
-        let to = Offer { reply_code: Some(ReplyCodeState { wrong_attempts: misses, ..reply_code }), ..offer };
+        let to = Offer { reply_code: Some(ReplyCodeState { wrong_attempts, ..reply_code }), ..offer };
         let decision = self.complete(to.into(), if over { FinishVerdict::Gone } else { FinishVerdict::WrongCode });
         Decision { valid_until: Some(offer.until.min(reply_code.until)), ..decision }
     }
@@ -232,9 +232,9 @@ impl Transition<Link> {
     pub(super) fn complete(mut self, to: Completion, verdict: FinishVerdict) -> Decision<Link> {
         let mut valid_until = None;
         if let LinkState::Verified { completion, .. } = &mut self.next.details.state {
-            let goes_on = matches!(to, Completion::Released { .. } | Completion::Offered { .. });
+            let continues = matches!(to, Completion::Released { .. } | Completion::Offered { .. });
             if let Completion::Offered { until, .. } = completion
-                && goes_on
+                && continues
             {
                 valid_until = Some(*until);
             }

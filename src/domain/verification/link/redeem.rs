@@ -28,13 +28,13 @@ impl Transition<Link> {
             return self.unchanged(FinishVerdict::Refused);
         }
         match completion {
-            Completion::Released { tokens, wrong_verifiers: misses, .. } => {
+            Completion::Released { tokens, wrong_verifiers, .. } => {
                 let Some(issued) = tokens.iter().find(|issued| issued.digest.matches(token)) else {
                     return self.unchanged(FinishVerdict::Refused);
                 };
                 let by = Redemption { token: Some(token), claim, until: issued.until, revoked: false };
                 let proves = self.matches_challenge(challenge);
-                self.redeem_issued(proves, by, latest_expiry(tokens), *misses)
+                self.redeem_issued(proves, by, latest_expiry(tokens), *wrong_verifiers)
             }
             Completion::Offered { .. } => self.unchanged(FinishVerdict::Refused),
             Completion::Redeemed { by: Some(by), .. } if by.token.is_some_and(|known| known.matches(token)) => {
@@ -47,7 +47,7 @@ impl Transition<Link> {
     }
 
     /// `last` is the expiry of the token that is valid the longest.
-    fn redeem_issued(mut self, proves: bool, by: Redemption, last: Timestamp, misses: u8) -> Decision<Link> {
+    fn redeem_issued(mut self, proves: bool, by: Redemption, last: Timestamp, wrong_verifiers: u8) -> Decision<Link> {
         if self.now >= last {
             return self.lapse(TimelineEvent::TokenLapsed);
         }
@@ -57,13 +57,13 @@ impl Transition<Link> {
         if proves {
             return self.redeemed(by, None);
         }
-        if misses + 1 >= MAX_WRONG_VERIFIERS {
-            return self.lapse(TimelineEvent::TokenSpent);
+        if wrong_verifiers + 1 >= MAX_WRONG_VERIFIERS {
+            return self.lapse(TimelineEvent::VerifiersExhausted);
         }
-        if let LinkState::Verified { completion: Completion::Released { wrong_verifiers: misses, .. }, .. } =
+        if let LinkState::Verified { completion: Completion::Released { wrong_verifiers, .. }, .. } =
             &mut self.next.details.state
         {
-            *misses += 1;
+            *wrong_verifiers += 1;
         }
         self.changed(FinishVerdict::Refused)
     }
@@ -75,13 +75,13 @@ impl Transition<Link> {
             return self.unchanged(FinishVerdict::Refused);
         };
         match completion {
-            Completion::Released { tokens, wrong_verifiers: misses, .. } => {
+            Completion::Released { tokens, wrong_verifiers, .. } => {
                 let Some(issued) = tokens.iter().find(|issued| issued.digest.matches(exchange.code)) else {
                     return self.unchanged(FinishVerdict::Refused);
                 };
                 let by = Redemption { token: Some(exchange.code), claim: None, until: issued.until, revoked: false };
                 let admitted = authorization.admits(exchange);
-                self.redeem_issued(admitted, by, latest_expiry(tokens), *misses)
+                self.redeem_issued(admitted, by, latest_expiry(tokens), *wrong_verifiers)
             }
             Completion::Redeemed { by: Some(by), .. } if by.token.is_some_and(|used| used.matches(exchange.code)) => {
                 if by.revoked {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{COOLDOWN, ClaimId, CodeCommand, CodeMessage, CodeState, CodeVerdict, MAX_SENDS, SentCode};
+use super::{COOLDOWN, ChannelMessage, ClaimId, CodeCommand, CodeState, CodeVerdict, MAX_SENDS, SentCode};
 use crate::domain::{
     Event, Reason, TimelineEvent, Verification,
     decision::{Decision, Transition},
@@ -118,7 +118,7 @@ impl Transition<SentCode> {
         let send = otp.send() + 1;
         self.next.details.delivery.requested_at = self.now;
         self.next.add_event(self.now, TimelineEvent::Resend(send), None);
-        self.queue_message(CodeMessage::queued(send, channel));
+        self.queue_message(ChannelMessage::queued(send, channel));
         self.changed(CodeVerdict::Resent)
     }
 

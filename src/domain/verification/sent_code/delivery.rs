@@ -17,7 +17,7 @@ pub struct Delivery {
     pub footer: Option<String>,
     /// All messages so far, oldest first.
     #[serde(rename = "legs", default)]
-    pub messages: Vec<CodeMessage>,
+    pub messages: Vec<ChannelMessage>,
     /// When the last send was requested.
     #[serde(rename = "asked_at", with = "millis")]
     pub requested_at: Timestamp,
@@ -36,7 +36,7 @@ pub const MAX_SENDS: u16 = 20;
 
 /// One message over one channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct CodeMessage {
+pub struct ChannelMessage {
     /// 1 for the request itself, one more for each later request to send again.
     pub send: u16,
     pub channel: Channel,
@@ -60,7 +60,7 @@ pub enum MessageStatus {
     Unknown,
 }
 
-impl CodeMessage {
+impl ChannelMessage {
     pub(super) const fn queued(send: u16, channel: Channel) -> Self {
         Self { send, channel, status: MessageStatus::Queued }
     }
@@ -69,7 +69,7 @@ impl CodeMessage {
 impl Delivery {
     /// Starts with the first send over the first channel.
     pub fn new(shape: CodeFormat, channels: Vec<Channel>, footer: Option<String>, now: Timestamp) -> Self {
-        let first = channels.first().map(|&channel| CodeMessage::queued(1, channel));
+        let first = channels.first().map(|&channel| ChannelMessage::queued(1, channel));
         let messages = first.into_iter().collect();
         Self {
             format: shape,

@@ -9,7 +9,7 @@ mod report;
 use jiff::{SignedDuration, Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-pub use self::delivery::{CodeMessage, Delivery, MAX_SENDS, MessageStatus};
+pub use self::delivery::{ChannelMessage, Delivery, MAX_SENDS, MessageStatus};
 use crate::domain::{
     AnyKind, ClaimId, DeliveryFailure, Kind, KindRef, NewVerification, Reason, Request, StateMachine, Status,
     Verification, decision::Decision,

@@ -1,6 +1,6 @@
 //! Delivery status of the messages that carry a code, and the fallback to the next channel.
 
-use super::{CodeMessage, CodeState, CodeVerdict, DeliveryReport, MessageStatus, SentCode};
+use super::{ChannelMessage, CodeState, CodeVerdict, DeliveryReport, MessageStatus, SentCode};
 use crate::domain::{
     DeliveryFailure, Event, Reason, TimelineEvent,
     decision::{Decision, Effect, Transition},
@@ -16,7 +16,7 @@ impl Transition<SentCode> {
         }
     }
 
-    pub(super) fn queue_message(&mut self, message: CodeMessage) {
+    pub(super) fn queue_message(&mut self, message: ChannelMessage) {
         self.effects.push(Effect::SendCode { message: self.next.details.delivery.messages.len() });
         self.next.details.delivery.messages.push(message);
     }
@@ -34,7 +34,7 @@ impl Transition<SentCode> {
             return self.unchanged(CodeVerdict::Unchanged);
         }
         message.status = status;
-        let CodeMessage { send, channel, .. } = *message;
+        let ChannelMessage { send, channel, .. } = *message;
         if code.state == CodeState::Pending {
             code.state = CodeState::Sent { at: self.now };
         }
@@ -64,13 +64,13 @@ impl Transition<SentCode> {
             MessageStatus::Queued | MessageStatus::Accepted => false,
         };
         message.status = MessageStatus::Failed;
-        let CodeMessage { send, channel, .. } = *message;
+        let ChannelMessage { send, channel, .. } = *message;
         let lost = otp.messages.iter().all(|message| message.status == MessageStatus::Failed);
         let next = otp.next_channel(channel).filter(|_| send == latest && !expired && !replaced);
         let reason = Reason::ReplyUndeliverable;
         self.next.add_event(now, TimelineEvent::NotDelivered(channel, failure), Some(reason));
         match next {
-            Some(channel) => self.queue_message(CodeMessage::queued(send, channel)),
+            Some(channel) => self.queue_message(ChannelMessage::queued(send, channel)),
             None if lost && !expired => return self.fail(reason),
             None => {}
         }
@@ -87,11 +87,11 @@ impl Transition<SentCode> {
             return self.unchanged(CodeVerdict::Unchanged);
         }
         message.status = MessageStatus::Unknown;
-        let CodeMessage { send, channel, .. } = *message;
+        let ChannelMessage { send, channel, .. } = *message;
         let next = otp.next_channel(channel).filter(|_| send == latest && !expired);
         self.next.add_event(now, TimelineEvent::PerhapsSent(channel, failure), None);
         if let Some(channel) = next {
-            self.queue_message(CodeMessage::queued(send, channel));
+            self.queue_message(ChannelMessage::queued(send, channel));
         }
         self.changed(CodeVerdict::Unchanged)
     }

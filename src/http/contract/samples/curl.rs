@@ -1,6 +1,8 @@
-use super::{Call, Sent};
+//! A sample for the shell: one call of curl.
 
-pub(super) fn sample(call: &Call<'_>) -> String {
+use super::{SampleBody, SampleRequest};
+
+pub(super) fn sample(call: &SampleRequest<'_>) -> String {
     let target = call.target("$COUNTERSIGN_INSTANCE");
     let mut lines = vec![format!("curl -sS --fail-with-body -X {} \"$COUNTERSIGN_URL{target}\"", call.method)];
     if call.token {
@@ -8,9 +10,9 @@ pub(super) fn sample(call: &Call<'_>) -> String {
     }
     lines.extend(call.headers.iter().map(|(name, value)| format!("-H {}", quoted(&format!("{name}: {value}")))));
     match &call.body {
-        Sent::Nothing => {}
-        Sent::Json(value) => lines.push(format!("-d {}", quoted(&format!("{value:#}")))),
-        Sent::Raw(text) => lines.push(format!("--data-binary {}", quoted(text))),
+        SampleBody::Nothing => {}
+        SampleBody::Json(value) => lines.push(format!("-d {}", quoted(&format!("{value:#}")))),
+        SampleBody::Raw(text) => lines.push(format!("--data-binary {}", quoted(text))),
     }
     lines.join(" \\\n  ")
 }

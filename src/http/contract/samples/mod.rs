@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::{Body, Credentials, Operation, values};
+use super::{Credentials, Operation, RequestBody, values};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -28,7 +28,7 @@ pub const ENVIRONMENT: [&str; 3] = ["COUNTERSIGN_URL", "COUNTERSIGN_INSTANCE", "
 
 /// One sample per language.
 pub fn all(operation: &Operation) -> [Sample; 4] {
-    let call = Call::of(operation);
+    let call = SampleRequest::of(operation);
     [
         Sample { language: "shell", label: "curl", source: curl::sample(&call) },
         Sample { language: "javascript", label: "Node", source: node::sample(&call) },
@@ -38,24 +38,24 @@ pub fn all(operation: &Operation) -> [Sample; 4] {
 }
 
 /// The request of an example, independent of the language.
-struct Call<'a> {
+struct SampleRequest<'a> {
     method: &'static str,
     /// Path and query, without the daemon's URL; the instance is still the value of the examples.
     target: String,
     headers: Vec<(&'a str, &'a str)>,
     token: bool,
-    body: Sent<'a>,
+    body: SampleBody<'a>,
     redirects: bool,
 }
 
-enum Sent<'a> {
+enum SampleBody<'a> {
     Nothing,
     Json(&'a Value),
     /// Sent byte for byte, because it is signed or form-encoded.
     Raw(String),
 }
 
-impl<'a> Call<'a> {
+impl<'a> SampleRequest<'a> {
     fn of(operation: &'a Operation) -> Self {
         let mut target = operation.example_path();
         for (index, (name, value)) in operation.example_query().into_iter().enumerate() {
@@ -63,13 +63,13 @@ impl<'a> Call<'a> {
             let _ = write!(target, "{}{pair}", if index == 0 { '?' } else { '&' });
         }
         let mut headers = operation.example_headers();
-        let mut sent = Sent::Nothing;
+        let mut sent = SampleBody::Nothing;
         if let Some(body) = &operation.body {
             headers.insert(0, ("Content-Type", body.media));
             sent = match body.media {
-                FORM => Sent::Raw(form(&body.example)),
-                _ if operation.credentials == Credentials::Gateway => Sent::Raw(body.example.to_string()),
-                _ => Sent::Json(&body.example),
+                FORM => SampleBody::Raw(form(&body.example)),
+                _ if operation.credentials == Credentials::Gateway => SampleBody::Raw(body.example.to_string()),
+                _ => SampleBody::Json(&body.example),
             };
         }
         Self {
@@ -89,7 +89,7 @@ impl<'a> Call<'a> {
 }
 
 /// A body, formatted for people.
-pub(super) fn written(body: &Body) -> String {
+pub(super) fn written(body: &RequestBody) -> String {
     if body.media == FORM { form(&body.example) } else { format!("{:#}", body.example) }
 }
 

@@ -1,8 +1,10 @@
+//! A sample for Node.js, with the built-in `fetch`.
+
 use std::fmt::Write as _;
 
-use super::{Call, Sent, indented, quoted};
+use super::{SampleBody, SampleRequest, indented, quoted};
 
-pub(super) fn sample(call: &Call<'_>) -> String {
+pub(super) fn sample(call: &SampleRequest<'_>) -> String {
     let mut out = String::new();
     let target = call.target("${COUNTERSIGN_INSTANCE}");
     let mut names = vec!["COUNTERSIGN_URL"];
@@ -25,11 +27,11 @@ pub(super) fn sample(call: &Call<'_>) -> String {
         out.push_str("  },\n");
     }
     match &call.body {
-        Sent::Nothing => {}
-        Sent::Json(value) => {
+        SampleBody::Nothing => {}
+        SampleBody::Json(value) => {
             let _ = writeln!(out, "  body: JSON.stringify({}),", indented(&format!("{value:#}"), 2));
         }
-        Sent::Raw(text) => {
+        SampleBody::Raw(text) => {
             let _ = writeln!(out, "  body: {},", quoted(text));
         }
     }

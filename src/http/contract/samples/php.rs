@@ -1,10 +1,12 @@
+//! A sample for PHP, with its built-in HTTP streams.
+
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{Call, Sent, indented, listed};
+use super::{SampleBody, SampleRequest, indented, listed};
 
-pub(super) fn sample(call: &Call<'_>) -> String {
+pub(super) fn sample(call: &SampleRequest<'_>) -> String {
     let mut out = "<?php\n$context = stream_context_create(['http' => [\n".to_owned();
     let _ = writeln!(out, "    'method' => '{}',\n    'ignore_errors' => true,", call.method);
     if call.redirects {
@@ -21,11 +23,11 @@ pub(super) fn sample(call: &Call<'_>) -> String {
         out.push_str("    ],\n");
     }
     match &call.body {
-        Sent::Nothing => {}
-        Sent::Json(value) => {
+        SampleBody::Nothing => {}
+        SampleBody::Json(value) => {
             let _ = writeln!(out, "    'content' => json_encode({}),", indented(&literal(value), 4));
         }
-        Sent::Raw(text) => {
+        SampleBody::Raw(text) => {
             let _ = writeln!(out, "    'content' => {},", quoted(text));
         }
     }

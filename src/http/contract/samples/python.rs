@@ -1,8 +1,10 @@
+//! A sample for Python, with `urllib` of the standard library.
+
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{Call, Sent, indented, listed, quoted};
+use super::{SampleBody, SampleRequest, indented, listed, quoted};
 
 /// `urllib` follows redirects by default, but this one is for a browser.
 const STAY: &str = "class Stay(urllib.request.HTTPRedirectHandler):
@@ -12,8 +14,8 @@ const STAY: &str = "class Stay(urllib.request.HTTPRedirectHandler):
 
 ";
 
-pub(super) fn sample(call: &Call<'_>) -> String {
-    let json = if matches!(call.body, Sent::Json(_)) { "json, " } else { "" };
+pub(super) fn sample(call: &SampleRequest<'_>) -> String {
+    let json = if matches!(call.body, SampleBody::Json(_)) { "json, " } else { "" };
     let mut out = format!("import {json}os, urllib.error, urllib.request\n\n");
     if call.redirects {
         out.push_str(STAY);
@@ -32,11 +34,11 @@ pub(super) fn sample(call: &Call<'_>) -> String {
         out.push_str("    },\n");
     }
     match &call.body {
-        Sent::Nothing => {}
-        Sent::Json(value) => {
+        SampleBody::Nothing => {}
+        SampleBody::Json(value) => {
             let _ = writeln!(out, "    data=json.dumps({}).encode(),", indented(&literal(value), 4));
         }
-        Sent::Raw(text) => {
+        SampleBody::Raw(text) => {
             let _ = writeln!(out, "    data={}.encode(),", quoted(text));
         }
     }

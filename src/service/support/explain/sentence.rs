@@ -17,14 +17,14 @@ use crate::{
 /// One sentence or a few short ones, for support staff who have to answer a person now.
 pub(super) fn summary(
     question: &Question,
-    traces: &[(Timestamp, LoggedMessage)],
+    logged: &[(Timestamp, LoggedMessage)],
     requests: &[(Verification, Vec<CallbackEntry>)],
     now: Timestamp,
 ) -> String {
-    let newest = traces.first().map(|(_, trace)| trace);
+    let newest = logged.first().map(|(_, message)| message);
     match (question, newest, requests.first()) {
         (Question::Request(_), _, Some((record, callbacks))) => {
-            let heard = match traces.len() {
+            let heard = match logged.len() {
                 0 if is_pending(record) => " No message with its code has arrived.".to_owned(),
                 0 => String::new(),
                 count => format!(" {count} of the last day's messages held its code."),
@@ -35,10 +35,10 @@ pub(super) fn summary(
             "No request of this instance has this id: it never was, or its retention is over, or it was erased."
                 .to_owned()
         }
-        (_, Some(trace), found) => {
-            let about = found.filter(|(record, _)| Some(record.id) == trace.uuid);
+        (_, Some(message), found) => {
+            let about = found.filter(|(record, _)| Some(record.id) == message.uuid);
             let ending = about.map(|(record, callbacks)| format!(" {}{}", request_status(record, now), callbacks_status(callbacks)));
-            format!("The newest message {}{}", meaning(trace), ending.unwrap_or_default())
+            format!("The newest message {}{}", meaning(message), ending.unwrap_or_default())
         }
         (_, None, Some((record, callbacks))) => {
             let heard = "No message has arrived in the last 24 hours; the newest request:";
@@ -66,12 +66,12 @@ pub(super) fn of_malformed(count: usize) -> String {
 }
 
 /// What became of a message, as a continuation of "the message".
-pub(super) fn meaning(trace: &LoggedMessage) -> String {
-    let meaning = match trace.outcome {
+pub(super) fn meaning(message: &LoggedMessage) -> String {
+    let meaning = match message.outcome {
         Outcome::Verified => "held a live code and proved its chat.",
         Outcome::Repeated => "held a code that the same chat had proved already; the success reply was repeated.",
         Outcome::Duplicate => "was delivered again by the gateway and had been answered before.",
-        Outcome::Unchanged => return ignored(trace.outcome),
+        Outcome::Unchanged => return ignored(message.outcome),
         Outcome::Unmatched(Unmatched::CodeUnknown) => {
             "held a code that is not known here: it was changed, its request was erased, or it belongs to another \
              instance or environment."
@@ -79,14 +79,14 @@ pub(super) fn meaning(trace: &LoggedMessage) -> String {
         Outcome::Unmatched(Unmatched::NoCode) => "held no code: the text was changed, or something else was written.",
         Outcome::Failed(reason) => match failed(reason) {
             Some(meaning) => meaning,
-            None => return ignored(trace.outcome),
+            None => return ignored(message.outcome),
         },
         Outcome::Ignored(reason) => match unread(reason) {
             Some(meaning) => meaning,
-            None => return ignored(trace.outcome),
+            None => return ignored(message.outcome),
         },
     };
-    match trace.age {
+    match message.age {
         Some(age) if age.abs() > 120 => format!("{meaning} It took {age} s to get here, by the gateway's clock."),
         Some(_) | None => meaning.to_owned(),
     }

@@ -3,13 +3,13 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{
-    super::{ballast::Ballast, error::is_full, time::Time, upkeep::Upkeep},
-    step::{Effect, Operation},
+    super::{ballast::Ballast, error::is_full, time::MonotonicWallClock, upkeep::Upkeep},
+    step::{BoxedStep, StepOutcome},
 };
 
 /// The outcome of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum TransactionOutcome {
     Committed,
     /// It was rolled back because a step failed.
     StepFailed,
@@ -29,25 +29,25 @@ enum Isolation {
 /// Applies a group and sends each caller its result. Returns `false` if it was not committed.
 ///
 /// Steps rarely fail, so the group runs without savepoints at first, and with them only if a step has failed.
-pub(super) fn land(
+pub(super) fn commit_group(
     connection: &mut Connection,
-    mut group: Vec<Operation>,
-    time: &Time,
+    mut group: Vec<BoxedStep>,
+    time: &MonotonicWallClock,
     mut upkeep: Option<&mut Upkeep>,
     ballast: &mut Ballast,
 ) -> rusqlite::Result<bool> {
     let mut outcome = run(connection, &mut group, Isolation::None, time, upkeep.as_deref_mut(), ballast);
-    if matches!(outcome, Ok(Outcome::StepFailed)) {
+    if matches!(outcome, Ok(TransactionOutcome::StepFailed)) {
         outcome = run(connection, &mut group, Isolation::Savepoints, time, upkeep, ballast);
     }
     // Before any caller of the group learns that it failed.
     if outcome.as_ref().is_err_and(is_full) {
-        ballast.give_up();
+        ballast.release();
     }
-    let committed = outcome? == Outcome::Committed;
+    let committed = outcome? == TransactionOutcome::Committed;
     if committed {
         for operation in group {
-            operation.answer();
+            operation.send_result();
         }
     } else {
         tracing::warn!("SQLite rolled back a group of writes");
@@ -57,39 +57,43 @@ pub(super) fn land(
 
 fn run(
     connection: &mut Connection,
-    group: &mut [Operation],
+    group: &mut [BoxedStep],
     isolation: Isolation,
-    time: &Time,
+    time: &MonotonicWallClock,
     upkeep: Option<&mut Upkeep>,
     ballast: &mut Ballast,
-) -> rusqlite::Result<Outcome> {
+) -> rusqlite::Result<TransactionOutcome> {
     let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for operation in group {
         let effect = match isolation {
             Isolation::None => operation.run(&transaction, time.millis()),
             Isolation::Savepoints => run_in_savepoint(&mut transaction, operation, time)?,
         };
-        if effect == Effect::Full {
-            ballast.give_up();
+        if effect == StepOutcome::Full {
+            ballast.release();
         }
-        if isolation == Isolation::None && effect != Effect::Applied {
-            return Ok(Outcome::StepFailed);
+        if isolation == Isolation::None && effect != StepOutcome::Applied {
+            return Ok(TransactionOutcome::StepFailed);
         }
         if transaction.is_autocommit() {
-            return Ok(Outcome::RolledBack);
+            return Ok(TransactionOutcome::RolledBack);
         }
     }
     if let Some(upkeep) = upkeep {
         upkeep.trim(&transaction, time.millis())?;
     }
     transaction.commit()?;
-    Ok(Outcome::Committed)
+    Ok(TransactionOutcome::Committed)
 }
 
-fn run_in_savepoint(transaction: &mut Transaction, operation: &mut Operation, time: &Time) -> rusqlite::Result<Effect> {
+fn run_in_savepoint(
+    transaction: &mut Transaction,
+    operation: &mut BoxedStep,
+    time: &MonotonicWallClock,
+) -> rusqlite::Result<StepOutcome> {
     let savepoint = transaction.savepoint()?;
     let effect = operation.run(&savepoint, time.millis());
-    if effect == Effect::Applied {
+    if effect == StepOutcome::Applied {
         savepoint.commit()?;
     }
     Ok(effect)

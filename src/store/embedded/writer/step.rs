@@ -5,11 +5,11 @@ use tokio::sync::oneshot;
 
 use crate::store::StoreError;
 
-pub(super) type Operation = Box<dyn Step>;
+pub(super) type BoxedStep = Box<dyn Step>;
 
-/// Effect of running a step.
+/// Outcome of running a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Effect {
+pub(super) enum StepOutcome {
     Applied,
     /// Its changes must be undone.
     Failed,
@@ -19,43 +19,43 @@ pub(super) enum Effect {
 
 pub(super) trait Step: Send {
     /// Runs the step and keeps its result. If the transaction is undone, the step can run again.
-    fn run(&mut self, connection: &Connection, now: i64) -> Effect;
+    fn run(&mut self, connection: &Connection, now: i64) -> StepOutcome;
 
     /// Sends the result of the last run to the caller. Dropping the step instead reports to the caller that it was
     /// lost.
-    fn answer(self: Box<Self>);
+    fn send_result(self: Box<Self>);
 }
 
-struct Call<F, T> {
+struct PendingStep<F, T> {
     step: F,
     result: Option<Result<T, StoreError>>,
     caller: oneshot::Sender<Result<T, StoreError>>,
 }
 
-pub(super) fn new<T: Send + 'static>(
+pub(super) fn boxed<T: Send + 'static>(
     step: impl Fn(&Connection, i64) -> Result<T, StoreError> + Send + 'static,
-) -> (Operation, oneshot::Receiver<Result<T, StoreError>>) {
+) -> (BoxedStep, oneshot::Receiver<Result<T, StoreError>>) {
     let (caller, answer) = oneshot::channel();
-    (Box::new(Call { step, result: None, caller }), answer)
+    (Box::new(PendingStep { step, result: None, caller }), answer)
 }
 
-impl<F, T> Step for Call<F, T>
+impl<F, T> Step for PendingStep<F, T>
 where
     F: Fn(&Connection, i64) -> Result<T, StoreError> + Send,
     T: Send,
 {
-    fn run(&mut self, connection: &Connection, now: i64) -> Effect {
+    fn run(&mut self, connection: &Connection, now: i64) -> StepOutcome {
         let result = (self.step)(connection, now);
         let effect = match &result {
-            Ok(_) => Effect::Applied,
-            Err(StoreError::Full) => Effect::Full,
-            Err(_) => Effect::Failed,
+            Ok(_) => StepOutcome::Applied,
+            Err(StoreError::Full) => StepOutcome::Full,
+            Err(_) => StepOutcome::Failed,
         };
         self.result = Some(result);
         effect
     }
 
-    fn answer(self: Box<Self>) {
+    fn send_result(self: Box<Self>) {
         if let Some(result) = self.result {
             // The caller may have been dropped.
             drop(self.caller.send(result));
