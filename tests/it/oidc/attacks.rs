@@ -307,16 +307,10 @@ async fn logins_are_limited_by_client_and_by_address() {
             .header("x-forwarded-for", from);
         browser.send(tapped, body).await.unwrap()
     };
-    // More than the burst in one second, from several addresses, so that only the client's limit can stop them.
-    let mut refused = None;
-    for number in 0..50 {
-        let tapped = tap(&format!("203.0.113.{number}"), "shop", SHOP).await;
-        if tapped.status != 303 {
-            refused = Some(tapped);
-            break;
-        }
-    }
-    let refused = refused.expect("one client alone is limited");
+    // Far more than the burst at once, from several addresses, so that only the client's limit can stop them.
+    let addresses: Vec<String> = (0..40).map(|number| format!("203.0.113.{number}")).collect();
+    let taps = futures_util::future::join_all(addresses.iter().map(|from| tap(from, "shop", SHOP))).await;
+    let refused = taps.iter().find(|tapped| tapped.status != 303).expect("one client alone is limited");
     assert_eq!(refused.status, 429, "{}", refused.text);
     assert!(!refused.header("retry-after").is_empty() && refused.header("ratelimit-policy").contains("\"mint\""));
     assert_eq!(tap("203.0.113.60", "blog", BLOG).await.status, 303, "another client goes on");
@@ -332,4 +326,20 @@ async fn logins_are_limited_by_client_and_by_address() {
     );
     assert_eq!(tap("203.0.113.71", "bank", "https://bank.example.org/in").await.status, 303, "another address goes on");
     daemon.finish().await;
+}
+
+/// A page that was left open begins nothing after half an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_page_is_refused() {
+    with_server(async |_, daemon, server| {
+        let mut browser = OidcBrowser::new(&server);
+        let first = sealed(&browser.authorize(&request(&[])).await.text);
+        let second = sealed(&browser.authorize(&request(&[])).await.text);
+        daemon.advance_clock(std::time::Duration::from_mins(29)).await;
+        assert_eq!(browser.submit(&Server::path("continue"), &[("request", &first)]).await.status, 303);
+        daemon.advance_clock(std::time::Duration::from_mins(1)).await;
+        let refused = browser.submit(&Server::path("continue"), &[("request", &second)]).await;
+        assert_eq!((refused.status, refused.headers.get("location")), (410, None));
+    })
+    .await;
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{OidcBrowser, PHONE, Server, oidc, request, verified, world};
+use super::{OidcBrowser, PHONE, SHOP, Server, oidc, request, sealed, verified, world};
 use crate::{
     daemon::{TestStore, World},
     process::Process,
@@ -96,8 +96,16 @@ async fn clients_are_reloaded() {
     assert_eq!((ask("shop").await, ask("market").await), (200, 400));
     let text = std::fs::read_to_string(process.config.path()).unwrap();
     let changed = text.replace("id = \"shop\"", "id = \"market\"");
-    std::fs::write(process.config.path(), changed).unwrap();
+    std::fs::write(process.config.path(), &changed).unwrap();
     until("the new client is known", async || ask("market").await == 200).await;
     assert_eq!(ask("shop").await, 400);
+
+    // A page that is open already is for the redirect URIs of now.
+    let mut browser = OidcBrowser::new(&server);
+    let page = sealed(&browser.authorize(&request(&[("client_id", "market")])).await.text);
+    std::fs::write(process.config.path(), changed.replace(&format!("\"{SHOP}\", "), "")).unwrap();
+    until("the redirect URI is gone", async || ask("market").await == 400).await;
+    let refused = browser.submit(&Server::path("continue"), &[("request", &page)]).await;
+    assert_eq!((refused.status, refused.headers.get("location")), (410, None));
     process.kill();
 }
