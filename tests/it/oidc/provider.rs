@@ -159,7 +159,8 @@ async fn a_hidden_number_logs_in_only_where_the_client_allows_it(store: TestStor
     let text = message_on(&browser.look(&start).await.text);
     daemon.post_waha(&hidden("H1", &text, now)).await;
     daemon.settle().await;
-    assert!(browser.look(&start).await.text.contains("https://wa.me/"), "still waiting for a number");
+    let waiting = browser.look(&start).await.text;
+    assert!(waiting.contains("https://wa.me/") && !waiting.contains("Your message has arrived"), "for a number");
     daemon.send_message(PHONE, "H2", &text).await;
     assert!(browser.look(&start).await.text.contains("Your message has arrived"));
 

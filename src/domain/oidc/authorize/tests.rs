@@ -59,7 +59,10 @@ fn the_plain_request_is_accepted() {
     );
     assert_eq!((authorization.scopes, authorization.nonce), (ClaimScopes::default(), None));
     assert_eq!((authorization.challenge, chat), (None, None));
-    assert!(language.is_none());
+    assert!(language.is_none() && !authorization.allow_hidden);
+    let open = [Client { allow_hidden: true, ..client("shop") }];
+    let pairs = PLAIN.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    assert!(authorize(&pairs.collect(), &open).unwrap().authorization.allow_hidden, "as the client is configured");
 }
 
 #[test]
