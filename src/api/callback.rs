@@ -101,6 +101,10 @@ wire! {
         /// The channel of the last message.
         #[schema(channel())]
         pub channel: Option<Channel>,
+        /// Only for a test number, whose code is fixed: nobody has proved anything.
+        #[schema(constant(true))]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub test: Option<bool>,
     }
 
     /// Data of `callback.test`, which belongs to no request.

@@ -4,8 +4,8 @@ use secrecy::ExposeSecret as _;
 
 use super::open;
 use crate::{
-    config::{self, Config, ConfigFiles, DEV_KEY_ID, StoreConfig},
-    domain::{Channel, InstanceId},
+    config::{self, Config, ConfigFiles, DEV_KEY_ID, InstanceConfig, StoreConfig},
+    domain::{Channel, InstanceId, template, time::rfc3339},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
     reader::{Checked, Faults},
@@ -122,6 +122,35 @@ pub fn warnings(instance: &Instance) -> Vec<(&'static str, String)> {
         (
             "redirect_urls holds an http:// address: anyone on the network path reads redeem tokens; use https://",
             url.to_string(),
+        )
+    }));
+    warnings.extend(instance.config.codes.test_numbers.iter().map(|number| {
+        let about = format!("{} until {}", number.phone.e164(), rfc3339(number.until));
+        ("a test number: whoever names it in your app and knows its code logs in", about)
+    }));
+    warnings.extend(client_warnings(&instance.config));
+    warnings
+}
+
+/// What is unwise in an instance that is an OpenID provider.
+fn client_warnings(config: &InstanceConfig) -> Vec<(&'static str, String)> {
+    let mut warnings = Vec::new();
+    if !config.clients.is_empty() {
+        let lacks_link = |text: &String| !template::mentions(text, "link");
+        let texts = config.texts.by_language().filter(|(_, texts)| texts.success.as_ref().is_some_and(lacks_link));
+        warnings.extend(texts.map(|(language, _)| {
+            (
+                "the success text has no <link>: a person who logs in at an OpenID client with WhatsApp on the same \
+                 device cannot finish",
+                format!("texts.success in the language {}", language.tag()),
+            )
+        }));
+    }
+    let hidden = config.clients.iter().filter(|client| client.allow_hidden && client.scopes.phone);
+    warnings.extend(hidden.map(|client| {
+        (
+            "an OpenID client has allow_hidden and the scope phone: people whose number is hidden have no phone_number",
+            client.id.clone(),
         )
     }));
     warnings

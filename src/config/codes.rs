@@ -2,9 +2,9 @@
 
 use jiff::SignedDuration;
 
-use super::instance::life;
+use super::{instance::life, test_number::TestNumber};
 use crate::{
-    domain::{Channel, InstanceId},
+    domain::{Channel, InstanceId, Subject},
     reader::Reader,
 };
 
@@ -28,9 +28,16 @@ pub struct Codes {
     pub countries: Vec<String>,
     /// How long [`crate::domain::chat_state::MAX_CONSECUTIVE_FAILURES`] wrong attempts lock a chat. `None`: they do not.
     pub locked_for: Option<SignedDuration>,
+    /// Numbers whose code is fixed and never sent.
+    pub test_numbers: Vec<TestNumber>,
 }
 
 impl Codes {
+    /// The test number that is this subject, whether or not it has ended.
+    pub fn test_number(&self, subject: &Subject) -> Option<&TestNumber> {
+        self.test_numbers.iter().find(|number| number.is(subject))
+    }
+
     pub(super) fn read(s: &mut Reader<'_>) -> Self {
         let (expires, expires_bounds) = life(s, "code_expires");
         let channels = s.choices("channels", CHANNELS);
@@ -48,9 +55,20 @@ impl Codes {
             expires_bounds,
             attempts: s.setting("code_attempts", 1..=20),
             channels,
+            test_numbers: test_numbers(s),
             sms_instance: s.parsed("sms_instance", "the id of another [[instance]]"),
         }
     }
+}
+
+fn test_numbers(s: &mut Reader<'_>) -> Vec<TestNumber> {
+    let numbers: Vec<TestNumber> = s.tables("test_number", TestNumber::read).into_iter().flatten().collect();
+    for (index, number) in numbers.iter().enumerate() {
+        if numbers[..index].iter().any(|other| other.phone == number.phone) {
+            s.fault(&format!("test_number.{index}.number"), "occurs twice");
+        }
+    }
+    numbers
 }
 
 /// Parses a calling code and returns its digits.

@@ -41,6 +41,12 @@ impl ConfigFiles {
     /// # Errors
     /// If a file cannot be read or is not TOML. The fault names the file and the line.
     pub fn read(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Faults> {
+        let (files, _, faults) = Self::read_all(path, environment);
+        if faults.is_empty() { Ok(files) } else { Err(faults) }
+    }
+
+    /// What can be read, the paths of all included files, and the faults.
+    fn read_all(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> (Self, Vec<PathBuf>, Faults) {
         let read = if path == Path::new("-") { from_stdin() } else { std::fs::read(path) };
         let mut faults = Faults::default();
         let main = read
@@ -49,25 +55,29 @@ impl ConfigFiles {
             .and_then(|bytes| parse_file(path, bytes, &mut faults));
         let directory = path.parent().unwrap_or(Path::new(""));
         let patterns = main.as_ref().map(|(_, table)| include_patterns(table)).unwrap_or_default();
-        let mut included = Vec::new();
+        let (mut included, mut all_paths) = (Vec::new(), Vec::new());
         for pattern in patterns {
-            let paths = glob_files(&directory.join(&pattern));
+            let paths = glob_files(&directory.join(&pattern), &mut faults);
             if paths.is_empty() {
                 faults.add("include", format!("{pattern:?} matches no file"));
             }
+            all_paths.extend(paths.iter().cloned());
             for path in paths {
                 match std::fs::read(&path) {
-                    Ok(bytes) => included.extend(parse_file(&path, bytes, &mut faults).map(|(file, _)| file)),
+                    Ok(bytes) => match parse_file(&path, bytes, &mut faults) {
+                        // As while an editor or a copy writes it.
+                        Some((File { name, .. }, table)) if table.is_empty() => {
+                            let cure = "to remove its instances, remove the file";
+                            faults.add("include", format!("{name} holds no [[{INCLUDED}]]; {cure}"));
+                        }
+                        found => included.extend(found.map(|(file, _)| file)),
+                    },
                     Err(error) => faults.add("include", format!("cannot read {}: {error}", path.display())),
                 }
             }
         }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let mut files = Self { main: main.map(|(file, _)| file), included, environment: Vec::new() };
-        files.environment.extend(environment.into_iter().filter(|(name, _)| is_ours(name)));
-        Ok(files)
+        let environment = environment.into_iter().filter(|(name, _)| is_ours(name)).collect();
+        (Self { main: main.map(|(file, _)| file), included, environment }, all_paths, faults)
     }
 
     /// Reads a text instead of a file.
@@ -147,10 +157,9 @@ impl ConfigFiles {
 }
 
 /// The files that a configuration consists of, to be watched for changes: included ones, and those that it names under
-/// keys that end in `_file`, or in a list under `_files`.
+/// keys that end in `_file`, or in a list under `_files`. A fault in one of them does not hide the others.
 pub fn watched_files(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Vec<PathBuf> {
-    let Ok(files) = ConfigFiles::read(path, environment) else { return Vec::new() };
-    let mut paths: Vec<PathBuf> = files.included.iter().map(|file| PathBuf::from(&file.name)).collect();
+    let (files, mut paths, _) = ConfigFiles::read_all(path, environment);
     if let Ok(table) = files.merged(&[]) {
         collect_named_files(&table, &mut paths);
     }
@@ -214,9 +223,15 @@ fn include_patterns(table: &toml::Table) -> Vec<String> {
     patterns.filter_map(|pattern| pattern.as_str().map(str::to_owned)).collect()
 }
 
-fn glob_files(pattern: &Path) -> Vec<PathBuf> {
+/// All files that match, also those that cannot be read: an instance ends when its file is removed, not when a mount or
+/// a permission is missing.
+fn glob_files(pattern: &Path, faults: &mut Faults) -> Vec<PathBuf> {
     let found = pattern.to_str().and_then(|pattern| glob::glob(pattern).ok());
-    found.into_iter().flatten().filter_map(Result::ok).filter(|path| path.is_file()).collect()
+    let mut unreadable = |error: &glob::GlobError| {
+        faults.add("include", format!("cannot read {}: {}", error.path().display(), error.error()));
+    };
+    let paths = found.into_iter().flatten().filter_map(|path| path.inspect_err(&mut unreadable).ok());
+    paths.filter(|path| !path.is_dir()).collect()
 }
 
 fn source(toml: &str) -> impl config::Source + Send + Sync + use<> + 'static {
@@ -309,6 +324,17 @@ mod tests {
         assert_eq!(
             directory.faults(&[]),
             ["include: \"instances.d/*.toml\" matches no file", "include: \"none.toml\" matches no file"]
+        );
+        // None of these is a reason to lose the instances that are in use.
+        let main = format!("include = [\"instances.d/*.toml\"]\n{GOOD}");
+        let directory = Directory::with(&[("countersign.toml", &main), ("instances.d/pier.toml", "# being written\n")]);
+        std::os::unix::fs::symlink("/nowhere/tenant.toml", directory.0.path().join("instances.d/tenant.toml")).unwrap();
+        assert_eq!(
+            directory.faults(&[]),
+            [
+                "include: instances.d/pier.toml holds no [[instance]]; to remove its instances, remove the file",
+                "include: cannot read instances.d/tenant.toml: No such file or directory (os error 2)"
+            ]
         );
         let main = format!("include = [\"instances.d/a.toml\"]\n{GOOD}");
         let directory = Directory::with(&[("countersign.toml", &main), ("instances.d/a.toml", "listen = \"x\"\n")]);

@@ -18,6 +18,7 @@ pub mod password;
 mod restart;
 mod secrets;
 mod store;
+mod test_number;
 mod texts;
 mod tls;
 mod token;

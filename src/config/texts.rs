@@ -22,6 +22,11 @@ impl OwnTexts {
         self.0.iter().find(|(known, _)| known.tag() == language.tag()).map_or(&NONE, |(_, texts)| texts)
     }
 
+    /// All languages that have texts of the operator.
+    pub fn by_language(&self) -> impl Iterator<Item = (Language, &Texts)> {
+        self.0.iter().map(|(language, texts)| (*language, texts))
+    }
+
     /// Reads `[instance.texts]`, which is in `own`, and a table such as `[instance.texts.ar]` for each other language.
     pub(super) fn read(s: &mut Reader<'_>, own: Language) -> Self {
         let plain = texts(s);

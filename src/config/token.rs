@@ -91,7 +91,7 @@ fn of_table(s: &mut Reader<'_>) -> Option<ApiToken> {
 }
 
 /// Parses a timestamp, or a date, which stands for the end of that day in UTC.
-fn moment(text: &str) -> Option<Timestamp> {
+pub(super) fn moment(text: &str) -> Option<Timestamp> {
     let end = |day: Date| day.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp());
     text.parse::<Timestamp>().ok().or_else(|| end(text.parse().ok()?))
 }

@@ -17,6 +17,7 @@ pub mod device;
 mod digest;
 pub mod doctor_mark;
 pub mod event;
+pub mod fiction;
 pub mod id;
 pub mod keys;
 pub mod language;

@@ -51,6 +51,8 @@ pub struct Request {
     pub exact: bool,
     /// The login belongs to a client of the OpenID provider. The browser that is bound at its creation stays bound.
     pub authorization: Option<Authorization>,
+    /// For a test number: the code is the configured one, and nothing is sent.
+    pub test: bool,
 }
 
 /// The texts of one request. Absent ones fall back to those of the instance in the same language, then to the built-in

@@ -109,9 +109,11 @@ impl FromStr for Chat {
     fn from_str(given: &str) -> Result<Self, Self::Err> {
         let text = given.trim();
         let subject = match text.split_once('@') {
-            Some((user, "c.us" | "s.whatsapp.net")) => Subject::Phone(phone_input::parse_phone(without_device(user))?),
-            Some((id, "lid")) => Subject::Lid(lid(id).ok_or(InvalidChat::Format)?),
-            Some(_) => return Err(InvalidChat::Format),
+            Some((user, server)) => match server.to_ascii_lowercase().as_str() {
+                "c.us" | "s.whatsapp.net" => Subject::Phone(phone_input::parse_phone(without_device(user))?),
+                "lid" => Subject::Lid(lid(user).ok_or(InvalidChat::Format)?),
+                _ => return Err(InvalidChat::Format),
+            },
             None => match bsuid(text) {
                 Some(id) => Subject::Bsuid(id),
                 None => Subject::Phone(phone_input::parse_phone(text)?),
@@ -235,9 +237,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn four_spellings_are_one_chat() {
-        let subjects = ["447700900123", "+447700900123", "447700900123@c.us", "447700900123:7@s.whatsapp.net"]
-            .map(|text| text.parse::<Chat>().unwrap().subject().clone());
+    fn five_spellings_are_one_chat() {
+        let subjects = [
+            "447700900123",
+            "+447700900123",
+            "447700900123@c.us",
+            "447700900123@C.US",
+            "447700900123:7@s.whatsapp.net",
+        ]
+        .map(|text| text.parse::<Chat>().unwrap().subject().clone());
         assert!(subjects.iter().all(|subject| *subject == subjects[0]));
         assert_eq!(subjects[0].chat_id(), "447700900123@c.us");
     }

@@ -73,6 +73,7 @@ pub(super) async fn validate(
             },
             status: record.status(state.service.now()),
             validated_at: record.ended_at().unwrap_or_else(|| state.service.now()).into(),
+            test: record.request.test.then_some(true),
         };
         view::success("OTP code validated successfully", &data)
     })

@@ -8,7 +8,7 @@ use actix_web::{
 
 use super::{
     problem::{Code, Problem},
-    webhook,
+    wawp, webhook,
 };
 use crate::domain::token::TokenKind;
 
@@ -131,7 +131,7 @@ fn method_not_allowed(allowed: &str) -> HttpResponse {
 
 pub(super) async fn not_found(request: HttpRequest) -> Result<HttpResponse, Problem> {
     webhook::warn_of_wrong_path(&request);
-    Err(Problem::not_found())
+    Err(wawp::unsupported(request.path()).unwrap_or_else(Problem::not_found))
 }
 
 #[cfg(test)]

@@ -154,6 +154,7 @@ pub(super) fn request(service: &Service, instance: &Instance, record: Verificati
                 details,
                 send: otp.send(),
                 channel: otp.channel(),
+                test: record.request.test.then_some(true),
             }))
         }
     }

@@ -87,7 +87,15 @@ pub(super) async fn verify(
     };
     let typed = ValidationRequest { selector: CodeSelector::Chat(chat), code };
     let validated = state.service.validate(&cx, &caller.instance, &caller.token, &typed, policy, None).await;
-    limits::respond(validated, |_| json_response(&WawpVerified::new()))
+    limits::respond(validated, |record| json_response(&WawpVerified::new(record.request.test)))
+}
+
+/// Says why an app that calls Wawp's `auth/list` gets no answer, in the member that it shows.
+pub(super) fn unsupported(path: &str) -> Option<Problem> {
+    let why = "is Wawp's list to approve or reject, which is not supported: most gateways cannot send a message with \
+               buttons. Send a code (auth/otp), or a link with a purpose; see /docs/migrate";
+    let errors = Problem::field("path", why).errors;
+    path.starts_with("/v2/auth/list/").then(|| Problem { errors, ..Problem::not_found() })
 }
 
 fn json_response(body: &impl Serialize) -> HttpResponse {

@@ -91,6 +91,7 @@ mod number {
     pub(super) const NAMES: u8 = 40;
     /// JSON.
     pub(super) const AUTHORIZATION: u8 = 43;
+    pub(super) const TEST: u8 = 44;
 }
 
 pub fn encode<K: Kind>(keys: &KeyRing, record: &Verification<K>) -> Vec<u8> {
@@ -163,6 +164,7 @@ fn write<K: Kind>(record: &Verification<K>) -> Vec<u8> {
         fields.bytes(number::PREFILLED, prefilled.as_bytes());
     }
     fields.number(number::TEXT_CHANGED, link.is_some_and(|link| link.text_changed).into());
+    fields.number(number::TEST, request.test.into());
     json(&mut fields, number::RISK, link.and_then(|link| link.risk.as_ref()));
     json(&mut fields, number::AUTHORIZATION, request.authorization.as_ref());
     json(&mut fields, number::OTP, sent_code.map(|code| &code.delivery));
@@ -221,6 +223,7 @@ fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
         final_expiry: fields.number(number::FINAL_EXPIRY)? != 0,
         exact: fields.number(number::EXACT)? != 0,
         authorization: from_json(fields.bytes(number::AUTHORIZATION))?,
+        test: fields.number(number::TEST)? != 0,
     };
     let kind = match from_json::<Delivery>(fields.bytes(number::OTP))? {
         Some(otp) => {

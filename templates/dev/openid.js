@@ -10,6 +10,8 @@ function step(title, text) {
   const heading = document.createElement('b');
   heading.textContent = title;
   const body = document.createElement('pre');
+  // Long ones scroll, which the keyboard can do only where it can be.
+  body.tabIndex = 0;
   body.textContent = typeof text === 'string' ? text : JSON.stringify(text, null, 2);
   item.append(heading, body);
   $('steps').append(item);

@@ -399,6 +399,54 @@ const scenarios = {
     return dev;
   },
 
+  // The page of `dev` that shows a login at the OpenID provider: every request, and the tokens decoded.
+  async openid() {
+    const dev = await Dev.start();
+    const page = await dev.person(), start = new URL("/oidc", dev.ready.phone_url).href;
+    await page.goto(start);
+    await dev.inspect(page, "dev-openid");
+    await page.click("#start");
+    await page.waitForURL(/\/oidc\/[^/]+\/authorize\?/);
+    const asked = new URL(page.url()).searchParams, issuer = page.url().split("/authorize?")[0];
+    assert.deepEqual([asked.get("client_id"), asked.get("code_challenge_method")], ["demo", "S256"]);
+    await page.click("button.go");
+    await page.waitForSelector("#open");
+    const [phone] = await Promise.all([page.waitForEvent("popup"), page.click("#open")]);
+    await phone.waitForFunction(() => document.getElementById("composer-text").value);
+    await phone.click(".send");
+    await phone.waitForSelector(".bubble:not(.person) .words a");
+    await page.goto(await phone.locator(".bubble:not(.person) .words a").first().getAttribute("href"));
+    await page.click("button.go");
+    await page.waitForFunction(() => /Logged in|Failed/.test(document.getElementById("steps").textContent));
+    assert.equal(page.url(), start, "the code is gone from the address");
+    const steps = await page.locator("#steps li").evaluateAll((items) =>
+      items.map((item) => [item.querySelector("b").textContent, item.querySelector("pre").textContent]));
+    assert.deepEqual(steps.map(([title]) => title),
+      ["Returned to the app with", "Code exchanged", "Public keys", "ID token", "Claims about the person", "Logged in"]);
+    const shown = Object.fromEntries(steps);
+    const returned = JSON.parse(shown["Returned to the app with"]);
+    assert.deepEqual([returned.state, returned.iss], [asked.get("state"), issuer]);
+    const exchange = shown["Code exchanged"];
+    assert.match(exchange, /^POST \S+\/token\n\ngrant_type=authorization_code&client_id=demo&/);
+    assert(exchange.includes(`code=${returned.code}`) && exchange.includes("code_verifier=") && exchange.includes("\n200\n"), exchange);
+    const token = JSON.parse(shown["ID token"]);
+    assert.deepEqual([token.signature, token.header.alg], ["valid", "RS256"]);
+    const { iss, aud, nonce, amr, sub } = token.claims;
+    assert.deepEqual([iss, aud, nonce, amr], [issuer, "demo", asked.get("nonce"), ["mca"]]);
+    assert(shown["Public keys"].includes(token.header.kid), shown["Public keys"]);
+    const person = JSON.parse(shown["Claims about the person"].split("\n200\n")[1]);
+    assert.deepEqual([person.sub, person.phone_number], [sub, "+447700900123"]);
+    assert.equal(shown["Logged in"], "+447700900123");
+    await dev.inspect(page, "dev-openid-done");
+    // An answer to a request of another browser is refused, and nothing is exchanged.
+    const other = await dev.person();
+    await other.goto(`${start}?code=${returned.code}&state=${returned.state}&iss=${encodeURIComponent(iss)}`);
+    await other.waitForFunction(() => /Failed/.test(document.getElementById("steps").textContent));
+    assert.match(await other.locator("#steps").textContent(), /state is not the one of this browser/);
+    assert.equal(await other.locator("#steps li").count(), 2);
+    return dev;
+  },
+
   // The documentation shows the reader's own values and language, on every page of it.
   async samples() {
     const dev = await Dev.start();

@@ -90,6 +90,7 @@ scenarios! {
     brand
     documentation
     first_steps
+    openid
     samples
     operator
 }

@@ -2,7 +2,7 @@
 
 usage: chart.py [--write] RENDERS
 
-Lints the chart, renders five value files into the directory RENDERS, compares deploy/kubernetes.yaml with the render of
+Lints the chart, renders six value files into the directory RENDERS, compares deploy/kubernetes.yaml with the render of
 the production values (with --write: writes it), and checks that wrong values are refused. The last line counts the
 checks.
 """
@@ -56,6 +56,9 @@ REFUSED = [
     ("a proxy that is not a network", {"trustedProxies": ["ingress"]}, "trustedProxies/0"),
     ("a tag as digest", {"image": {"digest": "latest"}}, "image/digest"),
     ("another log format", {"log": {"format": "xml"}}, "log/format"),
+    ("a family that does not exist", {"ipFamilies": ["IPv5"]}, "ipFamilies/0"),
+    ("a family twice", {"ipFamilies": ["IPv6", "IPv6"]}, "ipFamilies"),
+    ("OpenShift in quotes", {"openshift": "yes"}, "openshift"),
     ("a port out of range", {"service": {"port": 70000}}, "service/port"),
     ("a route without a parent", {"httpRoute": {"enabled": True}}, "httpRoute/parentRefs"),
     ("a minimum above the maximum", {"autoscaling": {"minReplicas": 11}}, "maxReplicas"),
@@ -123,7 +126,7 @@ def main():
     for old in renders.glob("*.yaml"):
         old.unlink()
 
-    check(len(FILES) == 5, f"five value files are expected: {FILES}")
+    check(len(FILES) == 6, f"six value files are expected: {FILES}")
     with helm.Chart.load(str(CHART)) as chart:
         for path in FILES:
             values = yaml.safe_load(path.read_text())
@@ -148,6 +151,15 @@ def main():
             check(error is not None, f"{name}: is not refused")
             check(place in error, f"{name}: the error does not name {place}: {error}")
             print(f"refused: {name}")
+
+        # Both families: the Services ask for both, and the pods take both on one socket.
+        both = manifests(render(chart, merged(production, {"ipFamilies": ["IPv4", "IPv6"]})))
+        services = [document for document in yaml.safe_load_all(both) if document["kind"] == "Service"]
+        families = [(service["spec"]["ipFamilies"], service["spec"]["ipFamilyPolicy"]) for service in services]
+        check(families == [(["IPv4", "IPv6"], "RequireDualStack")] * 2, f"dual stack: {families}")
+        check('listen = "[::]:8080"' in both, "dual stack: the pods listen on IPv4 alone")
+        ipv4 = manifests(render(chart, merged(production, {"ipFamilies": ["IPv4"]})))
+        check('listen = "0.0.0.0:8080"' in ipv4 and ipv4.count("SingleStack") == 2, "IPv4 alone")
 
         # A changed configuration rolls the pods; changed labels do not.
         def checksum(changes):

@@ -18,6 +18,7 @@ on_both_stores! {
     another_tenant_learns_nothing
     a_day_later_only_requests_are_left
     explanations_survive_a_restart
+    an_authenticated_message_that_was_ignored_is_not_said_to_be_missing
 }
 
 async fn ask(daemon: &Daemon, question: &str) -> ReceivedResponse {
@@ -160,4 +161,42 @@ async fn explanations_survive_a_restart(test_store: TestStore) {
     let daemon = world.start().await;
     ask_after(&daemon, "0123", 20).await;
     daemon.stop().await;
+}
+
+/// The newcomer writes from the business phone itself, or in a group; the webhook is answered 200 and nothing happens.
+async fn an_authenticated_message_that_was_ignored_is_not_said_to_be_missing(test_store: TestStore) {
+    let world = World::new(test_store);
+    let daemon = world.start().await;
+    let text = daemon.create_link(json!({})).await.text;
+    let now = daemon.clock.wall().as_second();
+    let event = |id: &str, text: &str, changes: Value| {
+        let mut event = message("447700900123", id, text, now);
+        for (name, value) in changes.as_object().unwrap() {
+            event["payload"][name] = value.clone();
+        }
+        event
+    };
+    let group = json!({"from": "120363000000000017@g.us", "participant": "447700900123@c.us"});
+    let mut unknown = event("I4", &text, json!({}));
+    unknown["event"] = json!("message.reaction");
+    for (id, webhook, outcome, words) in [
+        ("I1", event("I1", &text, json!({"fromMe": true})), "from_me", "sent from this instance's own number"),
+        ("I2", event("I2", &text, group.clone()), "group", "written in a group"),
+        ("I3", event("I3", &text, json!({"hasMedia": true, "body": null})), "non_text", "was no text"),
+    ] {
+        assert_eq!(daemon.post_waha(&webhook).await.status, 200, "{id}");
+        let answer = ask_after(&daemon, id, 1).await;
+        assert_eq!(answer.data("messages")[0]["outcome"], outcome, "{id}: {}", answer.text);
+        assert!(sentence(&answer).contains(words), "{id}: {}", answer.text);
+    }
+    // Of these, only the sentence tells: they hold no code, or are no messages.
+    for (id, webhook) in
+        [("I4", unknown), ("I5", event("I5", "hello?", json!({"fromMe": true}))), ("I6", event("I6", "hello?", group))]
+    {
+        assert_eq!(daemon.post_waha(&webhook).await.status, 200, "{id}");
+        let answer = ask(&daemon, id).await;
+        let kept = answer.data("messages").as_array().unwrap().len();
+        assert!(kept == 1 || sentence(&answer).contains("Not kept are receipts"), "{id}: {}", answer.text);
+    }
+    daemon.finish().await;
 }

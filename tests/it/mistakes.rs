@@ -121,6 +121,19 @@ fn check(text: &str, environment: &[(&str, &str)]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
 
+/// An OpenID provider whose client has these keys, with these texts.
+fn with_client(client: &str, texts: &str) -> String {
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/oidc/rs256.pem");
+    let provider = format!(
+        "[oidc]\nsigning_key_files = [\"{key}\"]\nsubject_key = \"2t8eG0qY5r1l0q3m9Jm8b7uHc6nT4sD2xk1vWz0pQyI=\"\n[store]"
+    );
+    let client = format!(
+        "[[instance.client]]\nid = \"shop\"\nredirect_uris = [\"https://shop.example.org/in\"]\n{client}\n\
+         [instance.texts]\n{texts}\n[instance.gateway]"
+    );
+    GOOD.replacen("[store]", &provider, 1).replacen("[instance.gateway]", &client, 1)
+}
+
 #[test]
 fn every_mistake_gets_its_sentence() {
     assert_eq!(check(GOOD, &[]).0, Some(0), "{}", check(GOOD, &[]).1);
@@ -150,6 +163,23 @@ fn what_is_valid_but_unwise_is_a_warning() {
         let (status, printed) = check(&GOOD.replacen(find, &replace, 1), &[]);
         assert!(status == Some(0) && expected.iter().all(|part| printed.contains(part)), "{find}: {printed}");
     }
+    let provider = with_client("allow_hidden = true\nscopes = [\"phone\"]", "success = \"You are in.\"");
+    for (text, about) in [
+        (
+            "the success text has no <link>: a person who logs in at an OpenID client",
+            "texts.success in the language en",
+        ),
+        ("allow_hidden and the scope phone: people whose number is hidden have no phone_number", ": shop"),
+    ] {
+        let (status, printed) = check(&provider, &[]);
+        let warned = printed.lines().any(|line| line.contains(text) && line.ends_with(about));
+        assert!(status == Some(0) && warned, "{text}: {printed}");
+    }
+    let (status, printed) = check(&with_client("allow_hidden = true", "success = \"Finish: <link>\""), &[]);
+    assert!(status == Some(0) && !printed.contains("OpenID client"), "{printed}");
+    let own = GOOD.replacen("[instance.gateway]", "[instance.texts]\nsuccess = \"Hi\"\n[instance.gateway]", 1);
+    let (status, printed) = check(&own, &[]);
+    assert!(status == Some(0) && !printed.contains("<link>"), "not without clients: {printed}");
     let (status, printed) = check(GOOD, &[("COUNTERSIGN_PUBLIC_URL", "https://x.example")]);
     let expected = "COUNTERSIGN_PUBLIC_URL is ignored: for the key public_url, write COUNTERSIGN__PUBLIC_URL";
     assert!(status == Some(0) && printed.contains(expected), "{printed}");

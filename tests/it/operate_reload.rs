@@ -122,8 +122,8 @@ async fn sighup_applies_a_valid_configuration_and_refuses_a_faulty_one() {
     assert_eq!(status, Some(0), "{written}");
 }
 
-/// Kubernetes swaps `..data`, a symlink to a directory; neither the file nor its own symlink changes.
-/// Each tenant in a file of its own. A pattern that matches nothing any more is a mistake, not the end of all tenants.
+/// Each tenant in a file of its own. A pattern that matches nothing any more is a mistake, not the end of all tenants;
+/// so is a file without any.
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_in_included_files_come_and_go_with_the_files() {
     const TENANT: &str = "5f0c2a90-0000-4000-8000-0000000000aa";
@@ -144,9 +144,16 @@ async fn instances_in_included_files_come_and_go_with_the_files() {
     std::fs::remove_file(directory.path().join("b.toml")).unwrap();
     wait_for_log(&process, "matches no file").await;
     assert_eq!(mint(&process, other, TOKEN).await.status, 200, "the configuration before is still in use");
+    // As while it is being written: in place, not by a renamed file.
+    std::fs::write(directory.path().join("b.toml"), "").unwrap();
+    wait_for_log(&process, "holds no [[instance]]").await;
+    assert_eq!(mint(&process, other, TOKEN).await.status, 200, "and here as well");
+    std::fs::write(directory.path().join("b.toml"), with_token(&tenant.replace(TENANT, other), NEW_TOKEN)).unwrap();
+    until("it is read again", async || mint(&process, other, NEW_TOKEN).await.status == 200).await;
     process.terminate();
 }
 
+/// Kubernetes swaps `..data`, a symlink to a directory; neither the file nor its own symlink changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_file_is_read_again_when_kubernetes_swaps_its_directory() {
     let world = World::new(TestStore::directory());

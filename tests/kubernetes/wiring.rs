@@ -232,3 +232,22 @@ fn open_egress(spec: &NetworkPolicySpec) -> Vec<String> {
     }
     faults
 }
+
+/// Services of IPv6 alone reach only pods that listen on IPv6.
+#[test]
+fn pods_listen_in_every_family_of_their_services() {
+    let mut ipv6 = 0;
+    for manifest in crate::manifests() {
+        let configuration: toml::Table = manifest.configuration().parse().unwrap();
+        let listeners = ["listen", "operator_listen"].map(|key| configuration[key].as_str().unwrap().to_owned());
+        for (name, service) in services(&manifest) {
+            let families = service.spec.as_ref().unwrap().ip_families.clone().unwrap_or_default();
+            let wants_ipv6 = families.iter().any(|family| family == "IPv6");
+            ipv6 += usize::from(wants_ipv6);
+            let any = if wants_ipv6 { "[::]:" } else { "0.0.0.0:" };
+            assert!(listeners.iter().all(|address| address.starts_with(any)), "{} {name}: {listeners:?}", manifest.name);
+        }
+    }
+    // Only the renders of the chart's values contain such Services.
+    assert!(ipv6 == 2 || std::env::var_os("COUNTERSIGN_RENDERS").is_none(), "{ipv6}");
+}

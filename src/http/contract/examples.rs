@@ -76,6 +76,7 @@ pub(super) fn validated() -> Validated {
         chat_id: values::CODE_CHAT.to_owned(),
         status: Status::Validated,
         validated_at: time(values::ENDED),
+        test: None,
     }
 }
 

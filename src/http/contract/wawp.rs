@@ -42,7 +42,7 @@ fn send(method: &'static str, id: &'static str) -> Operation {
 
 fn verify(method: &'static str, id: &'static str) -> Operation {
     let about = "Five wrong tries lock the recipient for fifteen minutes. Parameters stand where those of sending do.";
-    let example = WawpVerified::new();
+    let example = WawpVerified::new(false);
     wawp(operation(Area::Wawp, method, VERIFY, id, "Check a code").scope(Scope::Validate).about(about), &example)
         .problems(&[Code::CodeWrong, Code::CodeExpired, Code::CodeUsed, Code::CodeNotActive])
 }

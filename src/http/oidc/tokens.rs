@@ -121,28 +121,32 @@ async fn respond<T: Serialize>(
 }
 
 fn refusal(error: ProtocolError, retry_after: Option<String>) -> HttpResponse {
-    let status = match error.code {
-        ErrorCode::InvalidClient | ErrorCode::InvalidToken => StatusCode::UNAUTHORIZED,
-        ErrorCode::TemporarilyUnavailable if error == TOO_MANY => StatusCode::TOO_MANY_REQUESTS,
-        ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
-        _ => StatusCode::BAD_REQUEST,
-    };
     let ProtocolError { code, description } = error;
-    let mut response = HttpResponse::build(status);
-    match code {
-        ErrorCode::InvalidClient => {
-            response.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"token\""));
-        }
+    let (status, challenge) = match code {
+        ErrorCode::InvalidClient => (StatusCode::UNAUTHORIZED, Some("Basic realm=\"token\"".to_owned())),
         // Without any token, the challenge names no error (RFC 6750, 3.1).
-        ErrorCode::InvalidToken if error == NO_TOKEN => {
-            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
-        }
+        ErrorCode::InvalidToken if error == NO_TOKEN => (StatusCode::UNAUTHORIZED, Some("Bearer".to_owned())),
         ErrorCode::InvalidToken => {
             let challenge = format!("Bearer error=\"{code}\", error_description=\"{description}\"");
-            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+            (StatusCode::UNAUTHORIZED, Some(challenge))
         }
-        _ => {}
+        ErrorCode::TemporarilyUnavailable if error == TOO_MANY => (StatusCode::TOO_MANY_REQUESTS, None),
+        ErrorCode::TemporarilyUnavailable => (StatusCode::SERVICE_UNAVAILABLE, None),
+        ErrorCode::ServerError => (StatusCode::INTERNAL_SERVER_ERROR, None),
+        ErrorCode::InvalidRequest
+        | ErrorCode::AccessDenied
+        | ErrorCode::UnsupportedResponseType
+        | ErrorCode::InvalidScope
+        | ErrorCode::LoginRequired
+        | ErrorCode::RequestNotSupported
+        | ErrorCode::RequestUriNotSupported
+        | ErrorCode::RegistrationNotSupported
+        | ErrorCode::InvalidGrant
+        | ErrorCode::UnsupportedGrantType => (StatusCode::BAD_REQUEST, None),
+    };
+    let mut response = HttpResponse::build(status);
+    if let Some(challenge) = challenge {
+        response.insert_header((header::WWW_AUTHENTICATE, challenge));
     }
     if let Some(seconds) = retry_after {
         response.insert_header((header::RETRY_AFTER, seconds));
@@ -162,6 +166,27 @@ fn of_problem(problem: &Problem) -> ProtocolError {
     match problem.code {
         Code::BodyTooLarge | Code::BodyTimeout | Code::MalformedBody => TOO_LARGE,
         Code::StoreUnavailable | Code::TemporaryReducedCapacity | Code::RateLimited => UNAVAILABLE,
-        _ => FAILED,
+        Code::Unauthenticated
+        | Code::WebhookUnauthenticated
+        | Code::InsufficientScope
+        | Code::InstanceDisabled
+        | Code::HandshakeRefused
+        | Code::CrossSite
+        | Code::NotFound
+        | Code::MethodNotAllowed
+        | Code::CodeUsed
+        | Code::CodeNotActive
+        | Code::AttemptsExhausted
+        | Code::NothingToSend
+        | Code::CodeExpired
+        | Code::TokenSpent
+        | Code::UnsupportedMediaType
+        | Code::CodeWrong
+        | Code::InvalidRequest
+        | Code::IdempotencyKeyReused
+        | Code::TokenRefused
+        | Code::CodeLocked
+        | Code::InstanceFull
+        | Code::InternalError => FAILED,
     }
 }

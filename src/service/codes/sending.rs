@@ -40,13 +40,15 @@ impl Service {
         cx: &RequestContext,
         instance: &Arc<Instance>,
         token: &str,
-        input: CodeRequest,
+        mut input: CodeRequest,
         idempotency: Option<Idempotency>,
     ) -> Limited<Verification<SentCode>> {
         if instance.config.disabled {
             return ServiceError::Disabled.into();
         }
         let subject = input.chat.subject();
+        let test_number = instance.config.codes.test_number(subject);
+        input.request.test = test_number.is_some_and(|number| self.now() < number.until);
         if let Some(cooldown) = input.cooldown {
             let cooled = self.load_chat_state(cx, instance, subject).await;
             let cooled = cooled.and_then(|versioned| self.check_cooldown(&versioned.state, cooldown, self.now()));
@@ -207,7 +209,8 @@ impl Service {
         }
     }
 
-    /// The message that a job has to send. `None` if nothing is left to send, because the code or this message has ended.
+    /// The message that a job has to send. `None` if nothing is left to send, because the code or this message has ended,
+    /// or nothing ever was, because the number is for tests.
     pub async fn outgoing_code(
         &self,
         cx: &RequestContext,
@@ -221,7 +224,7 @@ impl Service {
             Ok(TypedVerification::Link(_)) | Err(ServiceError::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let live = record.status(self.now()).is_open();
+        let live = record.status(self.now()).is_open() && !record.request.test;
         let queued =
             record.details.delivery.messages.get(message).filter(|message| message.status == MessageStatus::Queued);
         let (true, Some(&message), Some(code)) = (live, queued, self.otp_code(&record)) else { return Ok(None) };

@@ -14,7 +14,9 @@ use tokio::{
 
 use super::outcome::ReceiveResult;
 use crate::{
-    domain::{InstanceId, LookUp, PARTITIONS, Partition, Subject, VerificationId, keys::Digest},
+    domain::{
+        InstanceId, LookUp, PARTITIONS, Partition, Subject, VerificationId, keys::Digest, message_codes::find_codes,
+    },
     gateway::{IgnoreReason, WebhookEvent},
     random,
     service::{Instance, Outcome, RequestContext, Service, ServiceError},
@@ -130,16 +132,24 @@ impl Service {
         self.keys.look_up("message", instance.config.id, id.as_bytes())
     }
 
-    /// Queues the log entry of a message, unless it was ignored for a reason that explains nothing, such as a message
-    /// of our own or in a group.
+    /// Queues the log entry of a message. One that was ignored as our own or as a group message is kept only with a code:
+    /// gateways deliver every reply of ours, and those would crowd out what people ask about.
     pub(super) fn log_message(
         &self,
         instance: &Instance,
         event: &WebhookEvent,
         ReceiveResult { outcome, record }: ReceiveResult,
     ) {
-        if matches!(outcome, Outcome::Ignored(reason) if !explains(reason)) {
-            return;
+        if let Outcome::Ignored(reason) = outcome {
+            let has_code = || {
+                let text = event.text.as_deref().unwrap_or_default();
+                !find_codes(text, usize::from(instance.config.code_length)).codes.is_empty()
+            };
+            match explains(reason) {
+                Explains::Always => {}
+                Explains::WithCode if has_code() => {}
+                Explains::WithCode | Explains::Never => return,
+            }
         }
         let subject = event.sender.subject();
         let ids = [event.stable_id(), event.message_id.as_deref()].into_iter().flatten();
@@ -185,21 +195,25 @@ fn ending(digits: &str) -> String {
     digits[digits.len().saturating_sub(ENDING_DIGITS)..].to_owned()
 }
 
-/// Whether the reason can explain to a sender what happened to the message.
-const fn explains(reason: IgnoreReason) -> bool {
+/// Whether a message that was ignored can be what somebody asks about.
+enum Explains {
+    Always,
+    /// If it holds a code: somebody tried to log in from this number itself, or wrote in a group.
+    WithCode,
+    Never,
+}
+
+const fn explains(reason: IgnoreReason) -> Explains {
     match reason {
+        IgnoreReason::FromMe | IgnoreReason::Group | IgnoreReason::Broadcast => Explains::WithCode,
         // A malformed event names nobody; `malformed` keeps it.
-        IgnoreReason::FromMe
-        | IgnoreReason::Group
-        | IgnoreReason::Broadcast
-        | IgnoreReason::Status
-        | IgnoreReason::Malformed => false,
+        IgnoreReason::Status | IgnoreReason::Malformed => Explains::Never,
         IgnoreReason::Event
         | IgnoreReason::NonText
         | IgnoreReason::Edit
         | IgnoreReason::AnotherNumber
         | IgnoreReason::SendersDiffer
         | IgnoreReason::Sms
-        | IgnoreReason::Incomplete => true,
+        | IgnoreReason::Incomplete => Explains::Always,
     }
 }

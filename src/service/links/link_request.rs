@@ -111,6 +111,9 @@ fn check_binding(f: &mut Reader<'_>, request: &Request, instance: &Instance) {
         Some(Mode::ProvePhone) if request.chat.is_none() => {
             f.fault("chatId", "is missing: prove_phone confirms the number that the person has stated");
         }
+        Some(Mode::ProvePhone) if is_test_number(request, instance) => {
+            f.fault("chatId", "is a test number, which proves nothing: its code is fixed, and nobody has it");
+        }
         Some(Mode::ProvePhone) if instance.gateway.channel() == Channel::Sms => {
             f.fault("completion", "is prove_phone, and messages come by SMS, whose sender can be forged");
         }
@@ -140,6 +143,10 @@ fn check_binding(f: &mut Reader<'_>, request: &Request, instance: &Instance) {
         let detail = "neither state nor challenge was given: the app cannot tell whose browser comes back";
         f.warn("unbound_redirect", detail);
     }
+}
+
+fn is_test_number(request: &Request, instance: &Instance) -> bool {
+    request.chat.as_ref().is_some_and(|chat| instance.config.codes.test_number(chat.subject()).is_some())
 }
 
 fn texts(f: &mut Reader<'_>) -> Texts {

@@ -179,7 +179,11 @@ impl Service {
         let now = self.oidc.may_sign.load();
         if **now != *before {
             let waiting = keys.signing.iter().filter(|key| !now.iter().any(|id| id == key.id())).count();
-            tracing::info!(may_sign = now.len(), waiting, "the signing keys of the OpenID provider have changed; `waiting` ones sign once all replicas publish them");
+            tracing::info!(
+                may_sign = now.len(),
+                waiting,
+                "the signing keys of the OpenID provider have changed; `waiting` ones sign once all replicas publish them"
+            );
         }
     }
 }

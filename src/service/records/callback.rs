@@ -23,6 +23,7 @@ pub fn body<K: Kind>(event: Event, record: &Verification<K>, at: Timestamp) -> S
             common,
             send: code.delivery.send(),
             channel: code.delivery.channel(),
+            test: request.test.then_some(true),
         })),
         KindRef::Link(link) => CallbackData::Link(Box::new(LinkEvent {
             otp_type: OtpType::Link,

@@ -189,7 +189,10 @@ impl Service {
             | CommitOutcome::Duplicate
             | CommitOutcome::Collision
             | CommitOutcome::Late(_)) => {
-                tracing::error!(?other, "the store refused to add a test callback, although the change has no conditions");
+                tracing::error!(
+                    ?other,
+                    "the store refused to add a test callback, although the change has no conditions"
+                );
             }
         }
         let known = cx.store.job(instance.config.id, partition, &id).await?.ok_or(ServiceError::NotFound)?;

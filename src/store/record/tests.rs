@@ -7,7 +7,8 @@ use crate::{
     domain::{
         Channel, NewVerification, Sender, Subject,
         binding::{Binding, WhatsAppDevice},
-        link::{Completion, LoginProgress, Proof},
+        link::{Completion, LoginProgress, Proof, Redemption},
+        oidc::{Authorization, ClaimScopes, ResponseMode, ReturnAddress},
         otp::CodeFormat,
         risk::Risk,
         timeline::{TimelineEntry, TimelineEvent},
@@ -15,7 +16,7 @@ use crate::{
     store::RecordId,
 };
 
-/// The name, id and bytes of records as the first version of this format wrote them. Lines are only ever added: every
+/// The name, id and bytes of records as the first version of their format wrote them. Lines are only ever added: every
 /// later version must read them all.
 const GOLDEN: &str = include_str!("golden.txt");
 
@@ -129,13 +130,40 @@ fn disputed() -> Verification<Link> {
     record
 }
 
-fn records() -> [(&'static str, Verification); 5] {
+/// A login of the OpenID provider, whose code was used twice.
+fn revoked() -> Verification<Link> {
+    let mut record = finished();
+    record.id = birth(6).id;
+    let text = |text: &str| Some(text.to_owned());
+    record.request.completion = Some(Mode::SameBrowser);
+    record.request.authorization = Some(Authorization {
+        client: "shop".to_owned(),
+        to: ReturnAddress {
+            redirect_uri: "https://shop.example.org/in".to_owned(),
+            mode: ResponseMode::FormPost,
+            state: text("state"),
+        },
+        scopes: ClaimScopes { phone: true, profile: true },
+        nonce: text("nonce"),
+        challenge: text("challenge"),
+        allow_hidden: true,
+    });
+    if let LinkState::Verified { at, completion, .. } = &mut record.details.state {
+        let (token, until) = (Some(Digest::from_bytes([8; 16])), *at + std::time::Duration::from_secs(60));
+        *completion =
+            Completion::Redeemed { at: *at, by: Some(Redemption { token, claim: None, until, revoked: true }) };
+    }
+    record
+}
+
+fn records() -> [(&'static str, Verification); 6] {
     [
         ("pending", pending().into_any()),
         ("rich", rich().into_any()),
         ("finished", finished().into_any()),
         ("sent", sent().into_any()),
         ("disputed", disputed().into_any()),
+        ("revoked", revoked().into_any()),
     ]
 }
 
@@ -157,6 +185,8 @@ fn what_the_first_version_wrote_is_read() {
         assert_eq!(name, expected);
         let stored = StoredRecord { id, version: 1, bytes };
         assert_eq!(decode(&keys, &stored).unwrap(), record, "{name}");
+        let format = if record.request.authorization.is_some() { FORMAT_OIDC } else { FORMAT };
+        assert_eq!(stored.bytes[0], format, "{name}");
         let plain = keys.open(&context(id.into()), &stored.bytes[1..]).unwrap();
         let fields = |bytes: &[u8]| FieldMap::read(bytes).map(FieldMap::rest);
         assert_eq!(fields(&plain), fields(&write(&record)), "{name} is still written so");

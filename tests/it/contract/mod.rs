@@ -4,7 +4,7 @@
 mod boundaries;
 mod documents;
 pub(crate) mod live;
-mod samples;
+pub(crate) mod samples;
 mod scopes;
 mod tenants;
 mod validator;

@@ -15,7 +15,7 @@ const RUNNERS: [(&str, &str, &[&str]); 4] = [
     ("PHP", "php", &[]),
 ];
 
-pub(super) fn selected_languages() -> Vec<String> {
+pub(crate) fn selected_languages() -> Vec<String> {
     let given = countersign::config::environment().find(|(name, _)| name == "COUNTERSIGN_SAMPLES");
     let given = given.map_or_else(|| "curl".to_owned(), |(_, value)| value);
     given.split_whitespace().map(str::to_owned).collect()

@@ -286,3 +286,50 @@ async fn guessing_secrets_is_limited_by_address() {
     assert_eq!(guess("203.0.113.2", "wrong").await.status, 401);
     daemon.finish().await;
 }
+
+/// The links of one client are limited by themselves, and the taps of one address by theirs: neither stops another
+/// client or another address.
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_are_limited_by_client_and_by_address() {
+    let mut world = world(TestStore::directory());
+    world.top_level_lines =
+        format!("trusted_proxies = [\"127.0.0.0/8\"]\n{}\n[limits]\ntaps_per_minute = 2\n", world.top_level_lines);
+    world.instance_lines.push_str("[instance.limits]\nmint_per_second = 1\nmint_burst = 3\n");
+    let daemon = world.start().await;
+    let server = Server::of(&daemon);
+    let tap = async |from: &str, client: &str, uri: &str| {
+        let mut browser = OidcBrowser::new(&server);
+        let page = browser.authorize(&request(&[("client_id", client), ("redirect_uri", uri)])).await;
+        let body = encoded(&[("request", &sealed(&page.text))]).into_bytes();
+        let tapped = http::Request::post(format!("{}{}", server.base, Server::path("continue")))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("sec-fetch-site", "same-origin")
+            .header("x-forwarded-for", from);
+        browser.send(tapped, body).await.unwrap()
+    };
+    // More than the burst in one second, from several addresses, so that only the client's limit can stop them.
+    let mut refused = None;
+    for number in 0..50 {
+        let tapped = tap(&format!("203.0.113.{number}"), "shop", SHOP).await;
+        if tapped.status != 303 {
+            refused = Some(tapped);
+            break;
+        }
+    }
+    let refused = refused.expect("one client alone is limited");
+    assert_eq!(refused.status, 429, "{}", refused.text);
+    assert!(!refused.header("retry-after").is_empty() && refused.header("ratelimit-policy").contains("\"mint\""));
+    assert_eq!(tap("203.0.113.60", "blog", BLOG).await.status, 303, "another client goes on");
+
+    // An address that taps too often is stopped before its client's limit is reached.
+    for _ in 0..2 {
+        assert_eq!(tap("203.0.113.70", "bank", "https://bank.example.org/in").await.status, 303);
+    }
+    let refused = tap("203.0.113.70", "bank", "https://bank.example.org/in").await;
+    assert_eq!(refused.status, 429, "{}", refused.text);
+    assert!(
+        refused.header("ratelimit").contains("\"taps\";r=0") && !refused.header("ratelimit-policy").contains("mint")
+    );
+    assert_eq!(tap("203.0.113.71", "bank", "https://bank.example.org/in").await.status, 303, "another address goes on");
+    daemon.finish().await;
+}

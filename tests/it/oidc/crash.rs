@@ -113,6 +113,21 @@ async fn a_kill_during_the_exchange_leaves_the_code_or_spends_it(store: TestStor
     process.kill();
 }
 
+/// Before every step, the replica that answered the step before is killed, and the other one goes on alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_survives_the_kill_of_its_replica_before_every_step() {
+    let redis = std::sync::Arc::new(redis_server::start());
+    let world = world(TestStore::Redis(redis));
+    let (mut answering, mut other) = (Process::start(&world).await, Process::start(&world).await);
+    let (mut browser, mut so_far) = (OidcBrowser::new(&Server::at(&answering.base)), SavedLogin::default());
+    for number in 0..STEPS {
+        step(number, &world, &Server::at(&answering.base), &mut browser, &mut so_far).await;
+        std::mem::replace(&mut answering, other).kill();
+        other = Process::start(&world).await;
+    }
+    [answering, other].into_iter().for_each(Process::kill);
+}
+
 /// No replica keeps a login to itself: every step is answered by another one.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_are_one_issuer() {

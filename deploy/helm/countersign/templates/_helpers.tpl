@@ -63,6 +63,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- (urlParse .Values.publicUrl).host | regexFind "^[^:]+" }}
 {{- end }}
 
+{{/* Every address of the pod. An IPv6 socket takes IPv4 as well, but needs IPv6 in the node's kernel. */}}
+{{- define "countersign.anyAddress" -}}
+{{- if has "IPv6" .Values.ipFamilies }}[::]{{ else }}0.0.0.0{{ end }}
+{{- end }}
+
+{{/* For both Services. Nothing by default: the cluster's own choice. */}}
+{{- define "countersign.ipFamilies" -}}
+{{- with .Values.ipFamilies }}
+ipFamilies: {{ toJson . }}
+ipFamilyPolicy: {{ if eq (len .) 1 }}SingleStack{{ else }}RequireDualStack{{ end }}
+{{- end }}
+{{- end }}
+
 {{- define "countersign.replicas" -}}
 {{- if eq .Values.store.kind "embedded" }}1{{ else if .Values.autoscaling.enabled }}{{ .Values.autoscaling.minReplicas }}{{ else }}{{ .Values.replicaCount | default 2 }}{{ end }}
 {{- end }}

@@ -25,9 +25,12 @@ spec:
   terminationGracePeriodSeconds: {{ add $leaving.preStop $leaving.drainDelay .Values.shutdown.graceSeconds 10 }}
   securityContext:
     {{- $pod := dict
-          "runAsNonRoot" true "runAsUser" 65532 "runAsGroup" 65532 "fsGroup" 65532
+          "runAsNonRoot" true
           "fsGroupChangePolicy" "OnRootMismatch"
           "seccompProfile" (dict "type" "RuntimeDefault") }}
+    {{- if not .Values.openshift }}
+    {{- $pod = merge $pod (dict "runAsUser" 65532 "runAsGroup" 65532 "fsGroup" 65532) }}
+    {{- end }}
     {{- toYaml (mergeOverwrite $pod .Values.podSecurityContext) | nindent 4 }}
   containers:
     - name: countersign

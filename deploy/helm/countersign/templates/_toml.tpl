@@ -51,8 +51,8 @@
 {{- end }}
 {{- $own := dict
       "public_url" .Values.publicUrl
-      "listen" "0.0.0.0:8080"
-      "operator_listen" "0.0.0.0:9090"
+      "listen" (printf "%s:8080" (include "countersign.anyAddress" .))
+      "operator_listen" (printf "%s:9090" (include "countersign.anyAddress" .))
       "key_file" "/run/secrets/countersign/key"
       "trusted_proxies" .Values.trustedProxies
       "store" $store

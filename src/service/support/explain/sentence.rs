@@ -47,7 +47,8 @@ pub(super) fn summary(
         (_, None, None) => {
             "Nothing of the last 24 hours fits. The message did not reach this instance, or its webhook was refused: look \
              at the gateway's own log, at its webhook URL and secret, and at countersign's log for webhooks answered 401. \
-             The question `malformed` shows the webhooks that could not be parsed."
+             The question `malformed` shows the webhooks that could not be parsed. Not kept are receipts, and messages \
+             without a code that were written in a group or from this number itself."
                 .to_owned()
         }
     }
@@ -141,12 +142,12 @@ fn unread(reason: IgnoreReason) -> Option<&'static str> {
             "was an SMS, whose sender can be forged; sms_verifies = true in the gateway's table believes it."
         }
         IgnoreReason::Incomplete => "came without an id, a chat or a text.",
-        IgnoreReason::FromMe
-        | IgnoreReason::Group
-        | IgnoreReason::Broadcast
-        | IgnoreReason::Status
-        | IgnoreReason::Malformed
-        | IgnoreReason::Event => return None,
+        IgnoreReason::FromMe => {
+            "was sent from this instance's own number, which proves nobody: write to it from another phone."
+        }
+        IgnoreReason::Group => "was written in a group; only a direct message to the number counts.",
+        IgnoreReason::Broadcast => "was in a broadcast list or a channel; only a direct message to the number counts.",
+        IgnoreReason::Status | IgnoreReason::Malformed | IgnoreReason::Event => return None,
     })
 }
 
