@@ -7,7 +7,7 @@ use clap::Command;
 /// The commands in the order in which a newcomer needs them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Try it", &["dev"]),
-    ("Set up", &["init", "new-instance", "new-token", "hash-password", "check-config", "print-config"]),
+    ("Set up", &["gateways", "init", "new-instance", "new-token", "hash-password", "check-config", "print-config"]),
     ("Run", &["serve", "healthcheck", "status", "doctor", "backup"]),
     ("Use", &["mint", "request-code", "validate-code", "explain", "callbacks", "send-test-callback"]),
     ("Offline", &["inspect-webhook", "verify-signature", "openapi", "completions", "man"]),
@@ -29,6 +29,7 @@ const CONFIG_EXIT: &str = "0, or 2 for wrong arguments";
 const COMMANDS: &[CommandHelp] = &[
     CommandHelp { path: "dev", examples: &["countersign dev", "countersign dev --once", "countersign dev --json --redirect-url https://app.test/in"],
         exit: "0 after a signal or if all steps of --once passed, 1 if not, 78 if dev.toml is invalid" },
+    CommandHelp { path: "gateways", examples: &["countersign gateways", "countersign gateways waha", "countersign gateways --json"], exit: CONFIG_EXIT },
     CommandHelp { path: "init", examples: &[
             "countersign init /etc/countersign --public-url https://wa.example.org --name Harbour --number +447700900999 --gateway waha --set url=http://waha:3000",
             "countersign init . --public-url http://127.0.0.1:8080 --name Harbour --number +447700900999 --gateway cloud-api --set phone_number_id=100000000000777 --set access_token=@token.txt"],
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn the_top_level_help_lists_the_groups() {
         let help = command_line().render_long_help().to_string();
-        for part in ["Try it:\n  dev  ", "Set up:\n  init  ", "Exit status: 0 for success", "--version"] {
+        for part in ["Try it:\n  dev  ", "Set up:\n  gateways  ", "Exit status: 0 for success", "--version"] {
             assert!(help.contains(part), "{part}\n{help}");
         }
     }

@@ -3,6 +3,7 @@
 mod api_commands;
 mod backup;
 mod codes;
+mod gateways;
 mod hash_password;
 mod help;
 mod init;
@@ -63,6 +64,8 @@ enum Command {
     CheckConfig(serve::CheckConfigOptions),
     /// Print every key with its default and meaning.
     PrintConfig,
+    /// List the kinds of gateway with what each proves and can, or print the setup of one.
+    Gateways(gateways::GatewaysOptions),
     /// Run the daemon.
     Serve(ConfigFile),
     /// Check whether a running daemon is ready.
@@ -122,6 +125,7 @@ pub fn run() -> Result<ExitCode, CommandError> {
         Command::HashPassword => Ok(print(hash_password::read_and_hash()?)?).map(|()| ExitCode::SUCCESS),
         Command::CheckConfig(options) => serve::check_config(&options),
         Command::PrintConfig => Ok(print(config::REFERENCE.trim_end())?).map(|()| ExitCode::SUCCESS),
+        Command::Gateways(options) => gateways::run(&options),
         Command::Serve(ConfigFile { path }) => serve::serve(&path),
         Command::Healthcheck(options) => serve::healthcheck(&options),
         Command::Status(options) => status::run(&options),

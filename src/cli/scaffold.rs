@@ -18,19 +18,14 @@ use crate::{
     app::exit::CommandError,
     config::credentials::{InstanceCredentials, token_digest},
     domain::{Phone, phone_input, redirect},
-    gateway,
-    http::guides::GUIDES,
+    gateway::{self, GatewayKind},
     random,
 };
 
 /// Settings of gateways that are secrets, and are read from files.
 const SECRETS: &[&str] =
     &["webhook_secret", "api_key", "access_token", "api_secret", "access_key", "basic_auth", "verify_token"];
-/// Kinds whose `webhook_secret` the provider issues. With all others the operator chooses it.
-const ISSUED_WEBHOOK_SECRETS: &[&str] = &["cloud-api", "twilio", "vonage", "chatwoot"];
-/// Other secrets that the operator chooses and enters on both sides, with the text before them.
-const CHOSEN: &[(&str, &str, &str)] =
-    &[("waha", "api_key", ""), ("gowa", "basic_auth", "countersign:"), ("evolution", "api_key", "")];
+/// Secrets that the operator chooses, whatever the kind.
 const CHOSEN_EVERYWHERE: &[&str] = &["verify_token"];
 
 /// What the new instance is.
@@ -43,7 +38,7 @@ pub(super) struct InstanceOptions {
     #[arg(long, value_parser = phone_input::parse_phone)]
     number: Phone,
     /// The kind of gateway. The guide /docs/gateways describes the setup of each.
-    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(gateway::kinds()))]
+    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(gateway::kinds().map(|kind| kind.name)))]
     pub(super) gateway: String,
     /// A setting of the gateway as NAME=VALUE, or a secret as NAME=@FILE; can be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
@@ -165,8 +160,8 @@ fn gateway_table(
     made: &mut NewInstance,
     out: &mut String,
 ) -> Result<(), CommandError> {
-    let kind = options.gateway.as_str();
-    let example = example(kind).with_context(|| format!("no example of {kind}"))?;
+    let kind = gateway::kinds().find(|kind| kind.name == options.gateway).context("an unknown kind of gateway")?;
+    let example = kind.example();
     let given = |name: &str| options.settings.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value);
     // Further settings belong to the first table.
     let (first, rest) = example.split_once("\n\n").map_or((example, ""), |(first, rest)| (first, rest));
@@ -209,27 +204,17 @@ fn gateway_table(
     Ok(())
 }
 
-/// The block of this kind in the guide.
-fn example(kind: &str) -> Option<&'static str> {
-    let guide = GUIDES.iter().find(|guide| guide.slug == "gateways")?.source;
-    let begin = format!("[instance.gateway]\nkind = \"{kind}\"\n");
-    guide
-        .split("```toml\n")
-        .map(|part| part.split("```").next().unwrap_or_default())
-        .find(|block| block.starts_with(&begin))
-}
-
 /// The content of a secret's file: as given, else generated if the operator chooses it, else empty. `example` shows the
 /// word that the gateway puts before it.
-fn secret(kind: &str, name: &str, example: &str, given: Option<&str>) -> Result<String, CommandError> {
+fn secret(kind: &GatewayKind, name: &str, example: &str, given: Option<&str>) -> Result<String, CommandError> {
     if let Some(file) = given.and_then(|value| value.strip_prefix('@')) {
         return read_secret(file);
     }
     let random = || random::bytes::<32>().iter().fold(String::new(), |out, byte| format!("{out}{byte:02x}"));
-    if let Some((.., before)) = CHOSEN.iter().find(|(known, key, _)| (*known, *key) == (kind, name)) {
+    if let Some((_, before)) = kind.shared_secrets.iter().find(|(known, _)| *known == name) {
         return Ok(format!("{before}{}\n", random()));
     }
-    if CHOSEN_EVERYWHERE.contains(&name) || name == "webhook_secret" && !ISSUED_WEBHOOK_SECRETS.contains(&kind) {
+    if CHOSEN_EVERYWHERE.contains(&name) || name == "webhook_secret" && !kind.issues_webhook_secret {
         let text = example.trim_start_matches('"');
         let before = ["Bearer ", "countersign:"].into_iter().find(|word| text.starts_with(word)).unwrap_or_default();
         return Ok(format!("{before}{}\n", random()));

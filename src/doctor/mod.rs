@@ -1,25 +1,24 @@
 //! `doctor`: posts genuine, forged, replayed and stale webhooks in the gateway's own format to the running daemon, and
 //! prints a pass/fail report.
 //!
-//! Webhooks are composed ([`compose`]), signed with the secrets of the configuration, and contain codes that were never
+//! Webhooks are composed ([`Gateway::compose`]), signed with the secrets of the configuration, and contain codes that were never
 //! issued. The daemon's response and its metrics show how each was handled. Only counters change, unless there
 //! is an API token.
 
 mod checks;
-mod composer;
 mod forge;
 mod live;
 mod oidc;
 mod probe;
 mod report;
 mod target;
+mod template;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
 
-pub use self::composer::compose;
 use self::{
     probe::Probe,
     report::{Report, ReportHeader},
@@ -95,6 +94,7 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, CommandE
     let mut target = CheckTarget::new(gateway, instance, others, probe, options.phone.as_ref());
     let mut report = Report::default();
     checks::run_all(&target, &mut report).await;
+    template::check(&target, &mut report).await;
     target.use_operator_phone();
     let matches = !target.is_send_only();
     let token = api_token(options)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Method;
 use jiff::Timestamp;
 
-use super::{composer, probe::Probe};
+use super::probe::Probe;
 use crate::{
     clock::Clock,
     config::InstanceConfig,
@@ -72,7 +72,7 @@ impl<'a> CheckTarget<'a> {
     }
 
     pub(super) fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
-        composer::compose(&*self.gateway, &self.config.gateway, sample)
+        self.gateway.compose(sample)
     }
 
     pub(super) fn compose_signed(&self, sample: &SampleMessage) -> Option<WebhookRequest> {

@@ -12,6 +12,7 @@ macro_rules! texts {
             expired: include_str!(concat!("../../templates/messages/", $tag, "/expired.txt")),
             other_device: include_str!(concat!("../../templates/messages/", $tag, "/other_device.txt")),
             unidentified: include_str!(concat!("../../templates/messages/", $tag, "/unidentified.txt")),
+            share_number: include_str!(concat!("../../templates/messages/", $tag, "/share_number.txt")),
             unknown: include_str!(concat!("../../templates/messages/", $tag, "/unknown.txt")),
             code: include_str!(concat!("../../templates/messages/", $tag, "/code.txt")),
             facts: include_str!(concat!("../../templates/messages/", $tag, "/facts.txt")),
@@ -33,6 +34,7 @@ struct BuiltInTexts {
     expired: &'static str,
     other_device: &'static str,
     unidentified: &'static str,
+    share_number: &'static str,
     unknown: &'static str,
     code: &'static str,
     facts: &'static str,
@@ -121,6 +123,11 @@ impl Language {
         self.0.unidentified.trim_end()
     }
 
+    /// The same, with a button that shares the number.
+    pub fn share_number(self) -> &'static str {
+        self.0.share_number.trim_end()
+    }
+
     /// The optional reply to an unknown code.
     pub fn unknown(self) -> &'static str {
         self.0.unknown.trim_end()
@@ -178,6 +185,7 @@ mod tests {
                 (language.expired(), TemplateKind::Expired, "<name>"),
                 (language.with_code(), TemplateKind::Success, "<code>"),
                 (language.unidentified(), TemplateKind::Failed, "<name>"),
+                (language.share_number(), TemplateKind::Failed, "<name>"),
                 (language.unknown(), TemplateKind::Failed, ""),
                 (language.code(), TemplateKind::Code, "<name>"),
                 (language.prove_phone_prompt(), TemplateKind::Prompt, "<name>"),

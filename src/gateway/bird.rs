@@ -7,18 +7,50 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    DeliveryReceipt, Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    DeliveryReceipt, Gateway, IgnoreReason, Malformed, ReceiptStatus, SampleMessage, SampleSender, SendResult, Webhook,
+    WebhookAuth, WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers,
     auth_scheme::AuthScheme,
     cloud_api,
     config_reader::ConfigReader,
     json::{self, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     sender_ids::SenderIds,
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "bird",
+    build: build,
+    preset: None,
+    group: KindGroup::Official,
+    proof: "HMAC-SHA256 of time, URL and body",
+    ban_risk: BanRisk::None,
+    sms: false,
+    codes: CodeDelivery::DayWindow,
+    delivery_reports: "event *whatsapp.outbound*",
+    compared: "`channel_id`",
+    several_numbers: "a subscription per instance; events of other channels are ignored",
+    issues_webhook_secret: false,
+    shared_secrets: &[],
+    setup: r#"*Developer → Webhook subscriptions → Create*: service **channels**, event **whatsapp.inbound**, URL = the webhook URL,
+signing key = `webhook_secret`; for delivery reports a second one with event **whatsapp.outbound** and the same URL and
+key. Bird signs the URL as entered there (set `webhook_url` if it differs). The access key needs permission to send
+messages. Users who hide their number are answered by their business-scoped id.
+
+```toml
+[instance.gateway]
+kind = "bird"
+workspace_id = "5f0c2a90-1111-4000-8000-000000000001"
+channel_id = "5f0c2a90-2222-4000-8000-000000000001"
+access_key = "the-access-key"
+webhook_secret = "0123456789abcdef0123456789abcdef"       # the signing key
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let workspace = reader.identifier("workspace_id", "the id of the workspace");
     let channel = reader.identifier("channel_id", "the id of the WhatsApp channel");
     let url = reader.base_url(Some("https://api.bird.com"));
@@ -45,7 +77,7 @@ struct Bird {
 
 impl Gateway for Bird {
     fn kind(&self) -> &'static str {
-        "bird"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -75,6 +107,32 @@ impl Gateway for Bird {
         });
         let key = format!("AccessKey {}", self.access_key.expose_secret());
         json::post(&self.endpoint, &[("authorization", &key)], &message)
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let (key, value) = match sample.sender {
+            SampleSender::Group => return None,
+            SampleSender::HiddenNumber => ("whatsappusername", "doctor".to_owned()),
+            _ => (PHONE, format!("+{}", sample.phone)),
+        };
+        let name = json!({ "name": SampleMessage::PUSH_NAME });
+        let contact = json!({ "identifierKey": key, "identifierValue": value, "annotations": name });
+        let mut extra = json!({ "timestamp": sample.timestamp.to_string() });
+        if sample.sender == SampleSender::HiddenNumber {
+            extra[BSUID] = json!(sample.bsuid());
+        }
+        let (event, direction) =
+            if sample.is_from_me() { ("whatsapp.outbound", "outgoing") } else { ("whatsapp.inbound", "incoming") };
+        let mut payload = json!({
+            "id": sample.id, "body": { "type": "text", "text": { "text": sample.text } },
+            "meta": { "extraInformation": extra }, "createdAt": sample.rfc3339(), "direction": direction,
+        });
+        if sample.is_from_me() {
+            payload["receiver"] = json!({ "contacts": [contact] });
+        } else {
+            payload["sender"] = json!({ "contact": contact });
+        }
+        Some(WebhookRequest::json(&json!({ "service": "channels", "event": event, "payload": payload })))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

@@ -10,17 +10,51 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    CodeMessage, Gateway, IgnoreReason, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    CodeMessage, Gateway, IgnoreReason, Malformed, SampleMessage, SampleSender, SendResult, Webhook, WebhookAuth,
+    WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers,
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
     json::{self, items, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     sender_ids::SenderIds,
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "chatwoot",
+    build: build,
+    preset: None,
+    group: KindGroup::Official,
+    proof: "HMAC-SHA256 of time and body",
+    ban_risk: BanRisk::OfItsInbox,
+    sms: false,
+    codes: CodeDelivery::None,
+    delivery_reports: "no: it can only answer",
+    compared: "`account_id`, `inbox_id`",
+    several_numbers: "set `inbox_id`; a webhook per instance",
+    issues_webhook_secret: true,
+    shared_secrets: &[],
+    setup: r#"*Settings → Integrations → Webhooks → Add*: the webhook URL, event **message_created**; copy its secret (releases from
+4.x show one). `api_key` is an agent's or bot's access token (*Profile settings*). Only WhatsApp inboxes
+count. With `trust_contact_phone = true`, the contacts' numbers in the inbox `inbox_id` are trusted even if it is not a
+WhatsApp inbox. That is weak, because visitors enter their own numbers and agents can edit them; it is logged at every start
+and never counts for `prove_phone`.
+
+```toml
+[instance.gateway]
+kind = "chatwoot"
+url = "https://chatwoot.example.org"
+account_id = "1"
+inbox_id = "3"
+api_key = "an-agents-access-token"
+webhook_secret = "0123456789abcdef0123456789abcdef"
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let trust_contact_phone = reader.table.flag("trust_contact_phone", false);
     if trust_contact_phone && !reader.table.has("inbox_id") {
         reader.table.fault("trust_contact_phone", "needs inbox_id: the inbox whose contacts are trusted");
@@ -56,7 +90,7 @@ struct Chatwoot {
 
 impl Gateway for Chatwoot {
     fn kind(&self) -> &'static str {
-        "chatwoot"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -87,6 +121,25 @@ impl Gateway for Chatwoot {
         let url = format!("{}/api/v1/accounts/{}/conversations/{conversation}/messages", self.url, self.account_id);
         let message = json!({ "content": text, "message_type": "outgoing" });
         json::post(&url, &[("api_access_token", self.api_key.expose_secret())], &message)
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        if sample.sender == SampleSender::Group {
+            return None;
+        }
+        let number = |id: &str| id.parse().unwrap_or(1_i64);
+        let (inbox, account) = (number(self.inbox_id.as_deref().unwrap_or_default()), number(&self.account_id));
+        let (own, hidden) = (sample.is_from_me(), sample.sender == SampleSender::HiddenNumber);
+        let source = if hidden { sample.bsuid() } else { sample.phone.clone() };
+        let phone = (!hidden).then(|| format!("+{}", sample.phone));
+        let writer = if own { "user" } else { "contact" };
+        Some(WebhookRequest::json(&json!({
+            "event": "message_created", "id": 501, "source_id": format!("wamid.{}", sample.id),
+            "content": sample.text, "content_type": "text", "message_type": if own { "outgoing" } else { "incoming" },
+            "private": false, "created_at": sample.rfc3339(), "account": { "id": account }, "inbox": { "id": inbox },
+            "conversation": { "id": 42, "channel": "Channel::Whatsapp", "contact_inbox": { "source_id": source } },
+            "sender": { "type": writer, "name": SampleMessage::PUSH_NAME, "phone_number": phone },
+        })))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

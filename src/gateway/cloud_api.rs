@@ -8,17 +8,18 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    ButtonMessage, CodeMessage, Gateway, Handshake, IgnoreReason, Malformed, ReceiptStatus, SendResult,
-    Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
+    ButtonMessage, CodeMessage, Gateway, Handshake, IgnoreReason, Malformed, ReceiptStatus, SampleMessage,
+    SampleSender, SendResult, Unauthenticated, Webhook, WebhookAuth, WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, GATEWAY_ERROR, NOT_ON_WHATSAPP, PERMANENT, RATE_LIMITED, UNAUTHORIZED, WINDOW_CLOSED},
     auth_scheme::{self, AuthScheme},
-    cloud_template::AuthenticationTemplate,
-    config_reader::ConfigReader,
+    cloud_template::{self, AuthenticationTemplate},
+    config_reader::{ConfigReader, path_segment},
     json::{self, items, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     sender_ids::SenderIds,
 };
-use crate::domain::Subject;
+use crate::domain::{Language, Phone, Sender, Subject};
 
 /// The newest documented version of the Graph API: developers.facebook.com/docs/graph-api/changelog.
 const GRAPH_VERSION: u32 = 26;
@@ -34,7 +35,51 @@ fn old_version(url: &str) -> Option<String> {
     (version < GRAPH_VERSION).then(|| format!("{url} is older than v{GRAPH_VERSION}.0"))
 }
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "cloud-api",
+    build: build,
+    preset: None,
+    group: KindGroup::Official,
+    proof: "HMAC-SHA256 of the body",
+    ban_risk: BanRisk::None,
+    sms: false,
+    codes: CodeDelivery::Template,
+    delivery_reports: "yes",
+    compared: "`phone_number_id`",
+    several_numbers: "Meta has one callback URL per app. Set it to the webhook URL of any one instance: messages to another number go to the instance with that `phone_number_id`, if its `webhook_secret` (the app secret) authenticates them, too. Or set `override_callback_uri` per number",
+    issues_webhook_secret: true,
+    shared_secrets: &[],
+    setup: r#"Meta's WhatsApp Cloud API. At <https://developers.facebook.com>, in your app:
+
+1. *WhatsApp → API Setup*: note the **phone number id**; in *Business settings → System users* create a permanent token
+   with `whatsapp_business_messaging`.
+2. *App settings → Basic*: the **app secret** is `webhook_secret`.
+3. *WhatsApp → Configuration*: callback URL = the webhook URL, verify token = `verify_token`; then subscribe to the
+   field **messages** (and to `standby` if Meta's own agent answers on this number).
+
+```toml
+[instance.gateway]
+kind = "cloud-api"
+phone_number_id = "100000000000777"
+access_token = "EAAG-a-system-users-token"
+webhook_secret = "0123456789abcdef0123456789abcdef"       # the app secret
+verify_token = "a-word-of-your-own-for-the-handshake"
+# template = "login_code"                                 # the approved authentication template that carries codes
+# template_lang = "en_US"                                 # default: the language of the verification
+# business_account_id = "100000000000555"                 # with it, `doctor` checks the template
+# request_contact_info = false                            # do not ask users who hide their number to share it
+```
+
+Codes need an approved template of the category *Authentication* (*WhatsApp Manager → Message templates*), in each language of
+your users; its button may be *Copy code*, *One-tap autofill* or *Zero-tap*. Without `template`, codes are sent as text, which
+arrives only within 24 hours of the user's last message.
+
+A user whose number is hidden, but needed, gets a message with the button *Share contact info*. One tap continues the login; a
+contact that the user picks from the address book does not.
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let app_secrets = reader.webhook_secrets();
     let verify_token = reader.table.secret("verify_token");
     Arc::new(CloudApi {
@@ -45,7 +90,9 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         phone_number_id: reader.identifier("phone_number_id", "the id of the sending number"),
         url: reader.base_url(Some(&default_url())),
         template: AuthenticationTemplate::read(reader),
+        business_account_id: reader.text("business_account_id"),
         button: reader.button(),
+        request_contact_info: reader.request_contact_info(),
     })
 }
 
@@ -57,12 +104,15 @@ struct CloudApi {
     phone_number_id: String,
     url: String,
     template: Option<AuthenticationTemplate>,
+    /// Owns the templates; `None`: they cannot be checked.
+    business_account_id: Option<String>,
     button: bool,
+    request_contact_info: bool,
 }
 
 impl Gateway for CloudApi {
     fn kind(&self) -> &'static str {
-        "cloud-api"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -123,6 +173,29 @@ impl Gateway for CloudApi {
         button_body(chat_id, subject, message).filter(|_| self.button).map(|body| self.post(&body))
     }
 
+    fn template_list(&self) -> Option<Request<Vec<u8>>> {
+        let (template, account) = (self.template.as_ref()?, path_segment(self.business_account_id.as_ref()?));
+        let query = "fields=name,language,status,category,components&limit=100";
+        Request::get(format!("{}/{account}/message_templates?name={}&{query}", self.url, template.name()))
+            .header("authorization", format!("Bearer {}", self.access_token.expose_secret()))
+            .body(Vec::new())
+            .ok()
+    }
+
+    fn check_template(&self, response: &Response<Vec<u8>>, language: Language) -> Result<String, String> {
+        let Some(template) = &self.template else { return Ok(String::new()) };
+        template.find_in(&cloud_template::list(response, "data")?, language)
+    }
+
+    fn contact_request(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Option<Request<Vec<u8>>> {
+        let body = contact_request_body(chat_id, subject, text).filter(|_| self.request_contact_info)?;
+        Some(self.post(&body))
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        Some(compose_body(sample, &self.phone_number_id))
+    }
+
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         answers::read(response, IDS, &[ANSWERS])
     }
@@ -149,18 +222,32 @@ pub(super) fn text_body(chat_id: &str, subject: Option<&Subject>, text: &str) ->
     addressed(chat_id, subject, "text", &json!({ "preview_url": false, "body": text }))
 }
 
+/// The request body of a message whose button shares the phone number of a person who hides it; `None` if the person's
+/// number is known. Source: developers.facebook.com/docs/whatsapp/business-scoped-user-ids.
+pub(super) fn contact_request_body(chat_id: &str, subject: Option<&Subject>, text: &str) -> Option<Value> {
+    let interactive = json!({
+        "type": "request_contact_info",
+        "body": { "text": text },
+        "action": { "name": "request_contact_info" },
+    });
+    let hidden = matches!(subject, Some(Subject::Bsuid(_))) && text.chars().count() <= MAX_BODY;
+    hidden.then(|| addressed(chat_id, subject, "interactive", &interactive))
+}
+
 /// The request body of a message with a button; `None` if the text is too long for one. Source:
 /// developers.facebook.com/docs/whatsapp/cloud-api/messages/interactive-cta-url-messages.
 pub(super) fn button_body(chat_id: &str, subject: Option<&Subject>, message: &ButtonMessage<'_>) -> Option<Value> {
-    const MAX_CHARACTERS: usize = 1024;
     let interactive = json!({
         "type": "cta_url",
         "body": { "text": message.text },
         "action": { "name": "cta_url", "parameters": { "display_text": message.label, "url": message.url } },
     });
-    let fits = message.text.chars().count() <= MAX_CHARACTERS;
+    let fits = message.text.chars().count() <= MAX_BODY;
     fits.then(|| addressed(chat_id, subject, "interactive", &interactive))
 }
+
+/// The maximum length of the body of an interactive message, in characters.
+const MAX_BODY: usize = 1024;
 
 fn addressed(chat_id: &str, subject: Option<&Subject>, kind: &str, content: &Value) -> Value {
     let mut message = json!({
@@ -169,9 +256,14 @@ fn addressed(chat_id: &str, subject: Option<&Subject>, kind: &str, content: &Val
         "type": kind,
         kind: content,
     });
-    match subject {
-        Some(Subject::Bsuid(id)) => message["recipient"] = json!(id),
-        _ => message["to"] = json!(chat_id),
+    // A chat that began while the number was hidden keeps the user id.
+    let hidden = match subject {
+        Some(Subject::Bsuid(id)) => Some(id.as_str()),
+        _ => Some(chat_id).filter(|id| Sender::new(None, None, Some(id)).bsuid().is_some()),
+    };
+    match hidden {
+        Some(id) => message["recipient"] = json!(id),
+        None => message["to"] = json!(chat_id),
     }
     message
 }
@@ -262,17 +354,34 @@ fn read_message(message: &Value, value: &Value) -> WebhookEvent {
     let bsuids = [user, from, of_contact("/user_id")];
     let ids = phones.fold(SenderIds::default(), |ids, digits| ids.phone(digits.parse().ok()));
     let ids = bsuids.into_iter().fold(ids, SenderIds::bsuid);
+    let shared = shared_number(message).filter(|_| ignored == Some(IgnoreReason::NonText));
+    let ids = ids.phone(shared.clone());
     let event = WebhookEvent {
         ignored: if ignored.is_none() && body.is_none() { Some(IgnoreReason::NonText) } else { ignored },
         message_id: text(message, "/id").map(str::to_owned),
         chat_id: group.or(from).or(user).map(str::to_owned),
         push_name: of_contact("/profile/name").map(str::to_owned),
         text: body.map(str::to_owned),
+        shared_number: shared.is_some(),
         timestamp: time(message, "/timestamp"),
         group: group.is_some(),
         ..WebhookEvent::default()
     };
     event.with_sender(ids)
+}
+
+/// The sender's own number, in the answer to a request for it. Contacts that a person picks from the address book have
+/// another `origin`, and are other people's.
+fn shared_number(message: &Value) -> Option<Phone> {
+    let [contact] = message["contacts"].as_array()?.as_slice() else { return None };
+    let [phone] = contact["phones"].as_array()?.as_slice() else { return None };
+    // A contact that names another person is not the sender's.
+    let names_another = [(contact, "/user_id"), (phone, "/user_id")].iter().any(|(value, pointer)| {
+        text(value, pointer).is_some_and(|id| text(message, "/from_user_id").is_some_and(|sender| sender != id))
+    });
+    let own = text(message, "/type") == Some("contacts") && text(contact, "/origin") == Some("contact_request");
+    // `phone` is what the address book has; `wa_id` is the account.
+    text(phone, "/wa_id")?.parse().ok().filter(|_| own && !names_another)
 }
 
 /// A message that the business sent from its own phone. It must not verify anything.
@@ -284,4 +393,40 @@ fn read_echo(echo: &Value) -> WebhookEvent {
         timestamp: time(echo, "/timestamp"),
         ..WebhookEvent::ignored(IgnoreReason::FromMe)
     }
+}
+
+/// A webhook with a message, also for providers that relay Meta's format. `number_id` may be empty.
+pub(super) fn compose_body(sample: &SampleMessage, number_id: &str) -> WebhookRequest {
+    let number_id = if number_id.is_empty() { "100000000000777" } else { number_id };
+    let metadata = json!({ "display_phone_number": sample.to, "phone_number_id": number_id });
+    let mut message = json!({
+        "id": format!("wamid.{}", sample.id), "timestamp": sample.timestamp.to_string(), "type": "text",
+        "text": { "body": sample.text },
+    });
+    let mut contact = json!({ "profile": { "name": SampleMessage::PUSH_NAME } });
+    if sample.sender == SampleSender::HiddenNumber {
+        message["from_user_id"] = json!(sample.bsuid());
+        contact["user_id"] = json!(sample.bsuid());
+    } else {
+        message["from"] = json!(sample.phone);
+        contact["wa_id"] = json!(sample.phone);
+    }
+    if sample.sender == SampleSender::Group {
+        message["group_id"] = json!("120363000000000017");
+    }
+    let mut value = json!({ "messaging_product": "whatsapp", "metadata": metadata });
+    let field = if sample.is_from_me() {
+        message["to"] = message["from"].take();
+        message["from"] = json!(sample.to);
+        value["message_echoes"] = json!([message]);
+        "smb_message_echoes"
+    } else {
+        value["contacts"] = json!([contact]);
+        value["messages"] = json!([message]);
+        "messages"
+    };
+    WebhookRequest::json(&json!({
+        "object": "whatsapp_business_account",
+        "entry": [{ "id": "100000000000555", "changes": [{ "value": value, "field": field }] }],
+    }))
 }

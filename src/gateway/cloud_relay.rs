@@ -7,17 +7,48 @@ use http::{Request, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    ButtonMessage, CodeMessage, Gateway, Malformed, SendResult, Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
+    ButtonMessage, CodeMessage, Gateway, Malformed, SampleMessage, SendResult, Unauthenticated, Webhook, WebhookAuth,
+    WebhookEvent, WebhookRequest,
     answers::{self, Answer, RATE_LIMITED},
     auth_scheme::{AuthScheme, Encoding, Hash},
     cloud_api,
-    cloud_template::AuthenticationTemplate,
+    cloud_template::{self, AuthenticationTemplate},
     config_reader::ConfigReader,
     json,
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
-use crate::domain::Subject;
+use crate::domain::{Language, Subject};
 
-pub(super) fn build_360dialog(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND_360DIALOG: GatewayKind = GatewayKind {
+    name: "360dialog",
+    build: build_360dialog,
+    preset: None,
+    group: KindGroup::Official,
+    proof: "HMAC-SHA256 of the body, or a header (weak)",
+    ban_risk: BanRisk::None,
+    sms: false,
+    codes: CodeDelivery::Template,
+    delivery_reports: "yes",
+    compared: "the displayed number",
+    several_numbers: "a webhook URL per number",
+    issues_webhook_secret: false,
+    shared_secrets: &[],
+    setup: r#"In the hub, *WhatsApp number → API key* shows `api_key`. Set the webhook with
+`POST https://waba-v2.360dialog.io/v1/configs/webhook` and the body
+`{"url": "<webhook URL>", "headers": {"Authorization": "<webhook_secret>"}}`. Partners receive `x-360dialog-signature`
+instead: omit `webhook_auth` and use the platform secret. `template` is as for `cloud-api`.
+
+```toml
+[instance.gateway]
+kind = "360dialog"
+api_key = "the-D360-API-KEY"
+webhook_auth = "static-header"
+webhook_secret = "Bearer 0123456789abcdef0123456789abcdef"
+```
+"#,
+};
+
+fn build_360dialog(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let hmac = |header: &str, prefix: &str| AuthScheme::BodyHmac {
         header: header.to_owned(),
         prefix: prefix.to_owned(),
@@ -30,20 +61,50 @@ pub(super) fn build_360dialog(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway>
         AuthScheme::BodyHmac { header, .. } => Some(hmac(header, "sha256=")),
         _ => None,
     };
+    let url = reader.base_url(Some("https://waba-v2.360dialog.io"));
     Arc::new(CloudRelay {
-        kind: "360dialog",
+        kind: KIND_360DIALOG.name,
         scheme,
         alternative,
         secrets: reader.webhook_secrets(),
-        endpoint: format!("{}/messages", reader.base_url(Some("https://waba-v2.360dialog.io"))),
+        endpoint: format!("{url}/messages"),
+        template_list: Some(format!("{url}/v1/configs/templates?limit=1000")),
         key_header: "d360-api-key",
         api_key: reader.sending_secret("api_key", "the number's D360-API-KEY, to send replies"),
         template: AuthenticationTemplate::read(reader),
         button: reader.button(),
+        request_contact_info: reader.request_contact_info(),
     })
 }
 
-pub(super) fn build_gupshup(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND_GUPSHUP_V3: GatewayKind = GatewayKind {
+    name: "gupshup-v3",
+    build: build_gupshup,
+    preset: None,
+    group: KindGroup::Official,
+    proof: "a header (weak)",
+    ban_risk: BanRisk::None,
+    sms: false,
+    codes: CodeDelivery::Template,
+    delivery_reports: "yes",
+    compared: "the displayed number",
+    several_numbers: "a webhook URL per number",
+    issues_webhook_secret: false,
+    shared_secrets: &[],
+    setup: r#"Meta's format through Gupshup's partner API: add a **v3 subscription** with the webhook URL and, under *meta →
+headers*, `Authorization: <webhook_secret>`.
+
+```toml
+[instance.gateway]
+kind = "gupshup-v3"
+app_id = "the-id-of-the-app"
+api_key = "the-apps-access-token"
+webhook_secret = "0123456789abcdef0123456789abcdef"
+```
+"#,
+};
+
+fn build_gupshup(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let scheme = reader.scheme(&[
         ("static-header", AuthScheme::StaticHeader { header: "authorization".to_owned() }),
         ("url-secret", AuthScheme::UrlSecret { param: "secret".to_owned() }),
@@ -51,15 +112,17 @@ pub(super) fn build_gupshup(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let app_id = reader.identifier("app_id", "the id of the Gupshup app");
     let url = reader.base_url(Some("https://partner.gupshup.io"));
     Arc::new(CloudRelay {
-        kind: "gupshup-v3",
+        kind: KIND_GUPSHUP_V3.name,
         scheme,
         alternative: None,
         secrets: reader.webhook_secrets(),
         endpoint: format!("{url}/partner/app/{app_id}/v3/message"),
+        template_list: None,
         key_header: "authorization",
         api_key: reader.sending_secret("api_key", "the app's access token, to send replies"),
         template: AuthenticationTemplate::read(reader),
         button: reader.button(),
+        request_contact_info: reader.request_contact_info(),
     })
 }
 
@@ -74,10 +137,13 @@ struct CloudRelay {
     alternative: Option<AuthScheme>,
     secrets: Vec<SecretString>,
     endpoint: String,
+    /// Where the templates are listed.
+    template_list: Option<String>,
     key_header: &'static str,
     api_key: SecretString,
     template: Option<AuthenticationTemplate>,
     button: bool,
+    request_contact_info: bool,
 }
 
 impl Gateway for CloudRelay {
@@ -132,6 +198,25 @@ impl Gateway for CloudRelay {
     ) -> Option<Request<Vec<u8>>> {
         let body = cloud_api::button_body(chat_id, subject, message).filter(|_| self.button)?;
         Some(json::post(&self.endpoint, &[(self.key_header, self.api_key.expose_secret())], &body))
+    }
+
+    fn template_list(&self) -> Option<Request<Vec<u8>>> {
+        let url = self.template_list.as_ref().filter(|_| self.template.is_some())?;
+        Request::get(url).header(self.key_header, self.api_key.expose_secret()).body(Vec::new()).ok()
+    }
+
+    fn check_template(&self, response: &Response<Vec<u8>>, language: Language) -> Result<String, String> {
+        let Some(template) = &self.template else { return Ok(String::new()) };
+        template.find_in(&cloud_template::list(response, "waba_templates")?, language)
+    }
+
+    fn contact_request(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Option<Request<Vec<u8>>> {
+        let body = cloud_api::contact_request_body(chat_id, subject, text).filter(|_| self.request_contact_info)?;
+        Some(json::post(&self.endpoint, &[(self.key_header, self.api_key.expose_secret())], &body))
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        Some(cloud_api::compose_body(sample, ""))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

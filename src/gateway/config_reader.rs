@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::{Url, form_urlencoded};
 
-use super::{auth_scheme::AuthScheme, simulator};
+use super::auth_scheme::AuthScheme;
 use crate::{
     config::weakness,
     domain::Channel,
@@ -23,12 +23,6 @@ pub enum Purpose {
     Develop,
     /// Reading webhooks without sending: weak secrets are warnings, and settings for sending are optional.
     Inspect,
-}
-
-impl Purpose {
-    pub(super) fn allows(self, kind: &str) -> bool {
-        self != Self::Serve || kind != simulator::KIND
-    }
 }
 
 /// The `authorization` header of HTTP Basic authentication.
@@ -73,6 +67,11 @@ impl ConfigReader<'_> {
     /// `button`: whether replies with a link have a button.
     pub(super) fn button(&mut self) -> bool {
         self.table.flag("button", true)
+    }
+
+    /// `request_contact_info`: whether people whose number is hidden are asked to share it.
+    pub(super) fn request_contact_info(&mut self) -> bool {
+        self.table.flag("request_contact_info", true)
     }
 
     /// The base URL of the gateway's API, without a trailing slash.

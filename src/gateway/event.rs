@@ -55,6 +55,8 @@ pub struct WebhookEvent {
     pub push_name: Option<String>,
     /// Verbatim.
     pub text: Option<String>,
+    /// The sender answered [`Gateway::contact_request`] with their own number, which is part of `sender`.
+    pub shared_number: bool,
     /// Unix seconds, from the gateway's clock.
     pub timestamp: Option<i64>,
     pub from_me: bool,

@@ -8,18 +8,50 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SampleMessage, SendResult, Unauthenticated, Webhook, WebhookAuth,
+    WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, CLIENT_ANSWERS, GATEWAY_TIMEOUT, NOT_CONNECTED, NOT_ON_WHATSAPP, UNAUTHORIZED},
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
     json::{self, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     wuzapi,
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "evolution",
+    build: build,
+    preset: None,
+    group: KindGroup::Unofficial,
+    proof: "a header, a token or the URL (weak)",
+    ban_risk: BanRisk::Yes,
+    sms: false,
+    codes: CodeDelivery::Text,
+    delivery_reports: "event `MESSAGES_UPDATE`",
+    compared: "`instance`, its own number",
+    several_numbers: "a webhook per instance, not the global one",
+    issues_webhook_secret: false,
+    shared_secrets: &[("api_key", "")],
+    setup: r#"`POST /webhook/set/<instance>` with `{"webhook": {"enabled": true, "url": "<webhook URL>", "events":
+["MESSAGES_UPSERT"], "headers": {"x-webhook-secret": "<webhook_secret>"}}}`. `webhookByEvents` may be on or off. The
+global webhook (`WEBHOOK_GLOBAL_URL`) sends no headers: set it to `<webhook URL>/<webhook_secret>`, with
+`webhook_auth = "url-secret"`. A wrong secret loses messages: Evolution does not retry webhooks that were answered with 401.
+
+```toml
+[instance.gateway]
+kind = "evolution"
+url = "http://evolution:8080"
+instance = "main"
+api_key = "the-apikey"
+webhook_secret = "0123456789abcdef0123456789abcdef"
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let choices = [
         ("static-header", AuthScheme::StaticHeader { header: "x-webhook-secret".to_owned() }),
         ("url-secret", AuthScheme::UrlSecret { param: "token".to_owned() }),
@@ -56,7 +88,7 @@ struct Evolution {
 
 impl Gateway for Evolution {
     fn kind(&self) -> &'static str {
-        "evolution"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -107,6 +139,21 @@ impl Gateway for Evolution {
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
             .expect("the URL and the credentials were validated when the configuration was loaded")
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let key = json!({
+            "remoteJid": sample.chat("@s.whatsapp.net"), "fromMe": sample.is_from_me(), "id": sample.id,
+            "participant": sample.author("@s.whatsapp.net"),
+        });
+        let data = json!({
+            "key": key, "pushName": SampleMessage::PUSH_NAME, "message": { "conversation": sample.text },
+            "messageType": "conversation", "messageTimestamp": sample.timestamp,
+        });
+        Some(WebhookRequest::json(&json!({
+            "event": "messages.upsert", "instance": self.instance, "sender": format!("{}@s.whatsapp.net", sample.to),
+            "data": data,
+        })))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

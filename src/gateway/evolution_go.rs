@@ -8,18 +8,50 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SampleMessage, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, CLIENT_ANSWERS, NOT_CONNECTED, UNAUTHORIZED},
     auth_scheme::AuthScheme,
     config_reader::ConfigReader,
     jid,
     json::{self, text},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     wuzapi,
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "evolution-go",
+    build: build,
+    preset: None,
+    group: KindGroup::Unofficial,
+    proof: "the URL (weak)",
+    ban_risk: BanRisk::Yes,
+    sms: false,
+    codes: CodeDelivery::Text,
+    delivery_reports: "events `MESSAGE`, `READ_RECEIPT`",
+    compared: "the instance's token",
+    several_numbers: "a webhook URL per instance, not the global one",
+    issues_webhook_secret: false,
+    shared_secrets: &[],
+    setup: r#"`POST /instance/connect` with the instance's token as `apikey` and `{"webhookUrl": "<webhook URL>/<webhook_secret>",
+"subscribe": ["MESSAGE", "READ_RECEIPT"]}`. Webhooks carry no header of your own, so the secret is in the URL. `api_key` is
+the instance's token, which webhooks repeat: messages of other instances are ignored.
+
+```toml
+[instance.gateway]
+kind = "evolution-go"
+url = "http://evolution-go:4000"
+api_key = "the-instances-token"
+webhook_secret = "0123456789abcdef0123456789abcdef"
+```
+
+Messages are sent with an `id` that is the same in every attempt.
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(EvolutionGo {
         scheme: reader.scheme(&[("url-secret", AuthScheme::UrlSecret { param: "token".to_owned() })]),
         secrets: reader.webhook_secrets(),
@@ -46,7 +78,7 @@ struct EvolutionGo {
 
 impl Gateway for EvolutionGo {
     fn kind(&self) -> &'static str {
-        "evolution-go"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -75,6 +107,13 @@ impl Gateway for EvolutionGo {
 
     fn set_message_id(&self, message: &mut Request<Vec<u8>>, id: &str) -> bool {
         json::insert_field(message, "id", id)
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        Some(WebhookRequest::json(&json!({
+            "event": "Message", "data": wuzapi::compose_event(sample), "instanceToken": self.api_key.expose_secret(),
+            "instanceName": "doctor",
+        })))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

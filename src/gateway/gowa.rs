@@ -9,20 +9,50 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SampleMessage, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, CLIENT_ANSWERS, NOT_CONNECTED, NOT_ON_WHATSAPP, UNAUTHORIZED, WINDOW_CLOSED},
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
     json::{self, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
 use crate::domain::Subject;
 
 /// Keys that mark a message as media, whose `body` is a caption.
 const MEDIA: &[&str] = &["audio", "document", "image", "sticker", "video", "video_note"];
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "gowa",
+    build: build,
+    preset: None,
+    group: KindGroup::Unofficial,
+    proof: "HMAC-SHA256 of the body",
+    ban_risk: BanRisk::Yes,
+    sms: false,
+    codes: CodeDelivery::Text,
+    delivery_reports: "event `message.ack`",
+    compared: "the device's number, or `device`",
+    several_numbers: "`device` for sending; all devices share one webhook URL, so one server per number is simplest",
+    issues_webhook_secret: false,
+    shared_secrets: &[("basic_auth", "countersign:")],
+    setup: r#"go-whatsapp-web-multidevice, release 8 or later: `WHATSAPP_WEBHOOK=<webhook URL>`,
+`WHATSAPP_WEBHOOK_SECRET=<webhook_secret>` (its default `secret` is rejected), `WHATSAPP_WEBHOOK_EVENTS=message`,
+`APP_BASIC_AUTH=user:password`.
+
+```toml
+[instance.gateway]
+kind = "gowa"
+url = "http://gowa:3000"
+basic_auth = "user:password"
+webhook_secret = "0123456789abcdef0123456789abcdef"
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Gowa {
         scheme: AuthScheme::hub_sha256(),
         secrets: reader.webhook_secrets(),
@@ -52,7 +82,7 @@ struct Gowa {
 
 impl Gateway for Gowa {
     fn kind(&self) -> &'static str {
-        "gowa"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -97,6 +127,17 @@ impl Gateway for Gowa {
         request
             .body(message.to_string().into_bytes())
             .expect("the URL and the credentials were validated when the configuration was loaded")
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let chat = sample.chat("@s.whatsapp.net");
+        let payload = json!({
+            "id": sample.id, "from": sample.author("@s.whatsapp.net").unwrap_or_else(|| chat.clone()), "chat_id": chat,
+            "from_name": SampleMessage::PUSH_NAME, "timestamp": sample.rfc3339(), "is_from_me": sample.is_from_me(),
+            "body": sample.text,
+        });
+        let device = format!("{}@s.whatsapp.net", sample.to);
+        Some(WebhookRequest::json(&json!({ "event": "message", "device_id": device, "payload": payload })))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

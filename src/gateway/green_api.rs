@@ -8,19 +8,49 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    ButtonMessage, Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    ButtonMessage, Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SampleMessage, SendResult, Webhook,
+    WebhookAuth, WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, NOT_CONNECTED, QUOTA, UNAUTHORIZED},
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
     json::{self, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
-use crate::domain::Subject;
+use crate::domain::{DeliveryFailure, Subject};
 
 const DEFAULT_URL: &str = "https://api.green-api.com";
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "green-api",
+    build: build,
+    preset: None,
+    group: KindGroup::Unofficial,
+    proof: "a header (weak)",
+    ban_risk: BanRisk::Yes,
+    sms: false,
+    codes: CodeDelivery::Text,
+    delivery_reports: "`\"outgoingWebhook\": \"yes\"`",
+    compared: "`instance`, its own number",
+    several_numbers: "a webhook URL per instance",
+    issues_webhook_secret: false,
+    shared_secrets: &[],
+    setup: r#"In the console or by `setSettings`: `"webhookUrl": "<webhook URL>"`, `"webhookUrlToken": "<webhook_secret>"` including the
+word `Bearer`, `"incomingWebhook": "yes"`. While the instance is offline or suspended, Green-API keeps messages for up to 24 hours:
+its state is asked before each code, which then goes to the next channel at once.
+
+```toml
+[instance.gateway]
+kind = "green-api"
+instance = "1100000777"
+api_key = "the-apiTokenInstance"
+webhook_secret = "Bearer 0123456789abcdef0123456789abcdef"
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(GreenApi {
         scheme: reader.scheme(&[("static-header", AuthScheme::StaticHeader { header: "authorization".to_owned() })]),
         secrets: reader.webhook_secrets(),
@@ -53,7 +83,7 @@ struct GreenApi {
 
 impl Gateway for GreenApi {
     fn kind(&self) -> &'static str {
-        "green-api"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -94,6 +124,35 @@ impl Gateway for GreenApi {
         self.button.then(|| self.post("sendInteractiveButtons", &body))
     }
 
+    /// green-api.com/en/docs/api/account/GetStateInstance.
+    fn queue_check(&self) -> Option<Request<Vec<u8>>> {
+        Request::get(self.method_url("getStateInstance")).body(Vec::new()).ok()
+    }
+
+    fn parse_queue_check(&self, response: &Response<Vec<u8>>) -> Option<SendResult> {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        match text(&body, "/stateInstance")? {
+            "notAuthorized" | "blocked" => Some(SendResult::Refused(Refusal::Unauthorized)),
+            "yellowCard" | "suspended" => Some(SendResult::Refused(Refusal::WindowClosed)),
+            "starting" | "sleepMode" => Some(SendResult::Retryable { reason: DeliveryFailure::NotConnected }),
+            _ => None,
+        }
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let chat = sample.chat("@c.us");
+        let event = if sample.is_from_me() { "outgoingMessageReceived" } else { "incomingMessageReceived" };
+        let sender = json!({
+            "sender": sample.author("@c.us").unwrap_or_else(|| chat.clone()), "chatId": chat,
+            "senderName": SampleMessage::PUSH_NAME,
+        });
+        let message = json!({ "typeMessage": "textMessage", "textMessageData": { "textMessage": sample.text } });
+        Some(WebhookRequest::json(&json!({
+            "typeWebhook": event, "timestamp": sample.timestamp, "idMessage": sample.id, "senderData": sender,
+            "messageData": message,
+        })))
+    }
+
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         answers::read(response, &["/idMessage"], &[ANSWERS])
     }
@@ -102,8 +161,12 @@ impl Gateway for GreenApi {
 impl GreenApi {
     /// The URL contains the API token and must not be logged.
     fn post(&self, method: &str, message: &Value) -> Request<Vec<u8>> {
+        json::post(&self.method_url(method), &[], message)
+    }
+
+    fn method_url(&self, method: &str) -> String {
         let (instance, token) = (path_segment(&self.instance), path_segment(self.api_key.expose_secret()));
-        json::post(&format!("{}/waInstance{instance}/{method}/{token}", self.url), &[], message)
+        format!("{}/waInstance{instance}/{method}/{token}", self.url)
     }
 }
 

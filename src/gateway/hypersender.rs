@@ -7,19 +7,46 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use super::{
-    Gateway, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, Malformed, SampleMessage, SendResult, Webhook, WebhookAuth, WebhookEvent, WebhookRequest,
     answers::{self, Answer, CLIENT_ANSWERS, NOT_ON_WHATSAPP, WINDOW_CLOSED},
     auth_scheme::AuthScheme,
     config_reader::ConfigReader,
     jid,
     json::{self, text},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     waha,
 };
 use crate::domain::Subject;
 
 const DEFAULT_URL: &str = "https://app.hypersender.com/api/whatsapp/v2";
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "hypersender",
+    build: build,
+    preset: None,
+    group: KindGroup::Unofficial,
+    proof: "a header (weak)",
+    ban_risk: BanRisk::Yes,
+    sms: false,
+    codes: CodeDelivery::Text,
+    delivery_reports: "event `message.ack`",
+    compared: "`instance`, the own number in `me` or `to`",
+    several_numbers: "a webhook per instance",
+    issues_webhook_secret: false,
+    shared_secrets: &[],
+    setup: r#"*Instance → Webhooks*: the webhook URL, event `message.any`, authorization = `webhook_secret`, exactly.
+
+```toml
+[instance.gateway]
+kind = "hypersender"
+instance = "5f0c2a90-3333-4000-8000-000000000001"
+api_key = "the-API-token"
+webhook_secret = "0123456789abcdef0123456789abcdef"
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Hypersender {
         scheme: AuthScheme::StaticHeader { header: "authorization".to_owned() },
         secrets: reader.webhook_secrets(),
@@ -46,7 +73,7 @@ struct Hypersender {
 
 impl Gateway for Hypersender {
     fn kind(&self) -> &'static str {
-        "hypersender"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -69,6 +96,13 @@ impl Gateway for Hypersender {
         let message = json!({ "chatId": chat_id, "text": text, "link_preview": false });
         let bearer = format!("Bearer {}", self.api_key.expose_secret());
         json::post(&format!("{}/{}/send-text", self.url, self.instance), &[("authorization", &bearer)], &message)
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let (event, payload) = ("message.any", waha::compose_payload(sample));
+        let data = json!({ "id": format!("evt_{}", sample.id), "event": event, "payload": payload });
+        let body = json!({ "event": event, "data": data, "instanceId": self.instance, "userId": 1 });
+        Some(WebhookRequest::json(&body))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

@@ -2,7 +2,7 @@
 //!
 //! A [`Gateway`] authenticates the raw bytes of a webhook, parses them into [`WebhookEvent`]s, builds the request that
 //! sends a message, and parses the response to it. It performs no I/O: `http` receives the bytes, `egress` sends the
-//! requests. A new gateway is a file, a folder of fixtures, and a line in `KINDS`.
+//! requests. A new gateway is a file, a folder of fixtures, and its name in this file.
 
 mod addressee;
 mod answers;
@@ -19,10 +19,13 @@ mod evolution_go;
 mod generic;
 mod gowa;
 mod green_api;
+mod gupshup;
 mod hypersender;
+mod infobip;
 mod jid;
 mod json;
 mod json_repair;
+mod kind;
 mod multipart;
 mod outcome;
 mod receipt;
@@ -30,6 +33,7 @@ mod sample;
 mod sender_ids;
 mod simulator;
 mod twilio;
+mod ultramsg;
 mod vonage;
 mod waha;
 mod wawp;
@@ -38,16 +42,16 @@ mod webhook_auth;
 mod whapi;
 mod wppconnect;
 mod wuzapi;
+mod z_api;
 
 use std::sync::Arc;
-
-use serde_json::Value;
 
 pub use self::{
     auth_scheme::{CredentialLocation, WebhookRequest},
     config_reader::Purpose,
     event::{IgnoreReason, WebhookEvent},
     json::parse_strict as strict_json,
+    kind::{Abilities, BanRisk, CodeDelivery, GatewayKind, KindGroup},
     outcome::{LidLookup, Refusal, SendResult},
     receipt::{DeliveryReceipt, ReceiptStatus, stable_id},
     sample::{SampleMessage, SampleSender},
@@ -60,58 +64,61 @@ use crate::{
     reader::{Faults, Table, not_one_of},
 };
 
-type BuildFn = fn(&mut config_reader::ConfigReader<'_>) -> Arc<dyn Gateway>;
-
-/// The values of `kind` in `[instance.gateway]`.
-const KINDS: &[(&str, BuildFn)] = &[
-    ("cloud-api", cloud_api::build),
-    ("waha", waha::build),
-    ("evolution", evolution::build),
-    ("evolution-go", evolution_go::build),
-    ("gowa", gowa::build),
-    ("wppconnect", wppconnect::build),
-    ("wuzapi", wuzapi::build),
-    ("green-api", green_api::build),
-    ("whapi", whapi::build),
-    ("360dialog", cloud_relay::build_360dialog),
-    ("gupshup-v3", cloud_relay::build_gupshup),
-    ("hypersender", hypersender::build),
-    ("wawp", wawp::build),
-    ("twilio", twilio::build),
-    ("vonage", vonage::build),
-    ("bird", bird::build),
-    ("chatwoot", chatwoot::build),
-    ("generic", |reader| generic::build("generic", reader)),
-    ("gupshup", |reader| generic::build("gupshup", reader)),
-    ("infobip", |reader| generic::build("infobip", reader)),
-    ("ultramsg", |reader| generic::build("ultramsg", reader)),
-    ("z-api", |reader| generic::build("z-api", reader)),
-    (simulator::KIND, simulator::build),
+/// The kinds that `serve` accepts, in the order of the guide.
+const KINDS: &[GatewayKind] = &[
+    cloud_api::KIND,
+    cloud_relay::KIND_360DIALOG,
+    cloud_relay::KIND_GUPSHUP_V3,
+    gupshup::KIND,
+    twilio::KIND,
+    vonage::KIND,
+    bird::KIND,
+    infobip::KIND,
+    chatwoot::KIND,
+    waha::KIND,
+    gowa::KIND,
+    wuzapi::KIND,
+    evolution::KIND,
+    evolution_go::KIND,
+    wppconnect::KIND,
+    green_api::KIND,
+    whapi::KIND,
+    hypersender::KIND,
+    wawp::KIND,
+    ultramsg::KIND,
+    z_api::KIND,
+    generic::KIND,
 ];
 
-/// The kinds that `serve` accepts.
-pub fn kinds() -> impl Iterator<Item = &'static str> {
-    KINDS.iter().map(|(name, _)| *name).filter(|name| Purpose::Serve.allows(name))
+/// The kinds of gateway that `serve` accepts.
+pub fn kinds() -> impl Iterator<Item = &'static GatewayKind> {
+    KINDS.iter()
+}
+
+/// The kinds that `purpose` allows, by name.
+fn allowed(purpose: Purpose) -> impl Iterator<Item = (&'static str, &'static GatewayKind)> {
+    let simulator = (purpose != Purpose::Serve).then_some(&simulator::KIND);
+    KINDS.iter().chain(simulator).map(|kind| (kind.name, kind))
 }
 
 /// Builds the gateway of an `[instance.gateway]` table. `webhook_url` is where this instance's webhooks arrive, for
 /// schemes that sign the URL.
 pub fn build(table: &Table, purpose: Purpose, webhook_url: &str) -> Result<Arc<dyn Gateway>, Faults> {
-    let kinds: Vec<&str> = KINDS.iter().map(|(name, _)| *name).filter(|name| purpose.allows(name)).collect();
+    let kinds: Vec<&str> = allowed(purpose).map(|(name, _)| name).collect();
     let mut reader = table.reader();
     let kind = reader.required_text("kind", &format!("one of {}", kinds.join(", "))).unwrap_or_default();
-    let Some((_, build)) = KINDS.iter().find(|(name, _)| *name == kind && purpose.allows(name)) else {
+    let Some((_, known)) = allowed(purpose).find(|(name, _)| *name == kind) else {
         if !kind.is_empty() {
             reader.fault("kind", not_one_of(&kind, &kinds));
         }
         // Which keys there may be depends on the kind.
         return Err(reader.into_faults());
     };
-    let preset = generic::presets::defaults(&kind).map(|defaults| table.with_defaults(&defaults));
+    let preset = known.defaults().map(|defaults| table.with_defaults(&defaults));
     let table = preset.as_ref().unwrap_or(table).reader();
     let mut reader = config_reader::ConfigReader { table, purpose, webhook_url };
     reader.text("kind");
-    let gateway = build(&mut reader);
+    let gateway = (known.build)(&mut reader);
     reader.table.finish(Some(gateway))
 }
 
@@ -217,19 +224,54 @@ pub trait Gateway: Send + Sync + 'static {
         None
     }
 
+    /// The request that asks a person whose phone number is hidden to share it with one tap. `None`: this gateway
+    /// cannot, the person is known by a phone number, or `request_contact_info = false`.
+    fn contact_request(
+        &self,
+        _chat_id: &str,
+        _subject: Option<&Subject>,
+        _text: &str,
+    ) -> Option<http::Request<Vec<u8>>> {
+        None
+    }
+
     /// Sets the WhatsApp message id of an outgoing message, as an idempotency key. `false`: this gateway chooses ids
     /// itself, so a retry may duplicate the message.
     fn set_message_id(&self, _message: &mut http::Request<Vec<u8>>, _id: &str) -> bool {
         false
     }
 
-    /// A webhook body that this gateway would parse as `sample`, for gateways whose format is defined by configuration.
-    fn compose(&self, _sample: &SampleMessage) -> Option<Value> {
+    /// An unsigned webhook as this gateway would post `sample`. `None`: it has no such messages.
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest>;
+
+    /// The request that asks whether a message is sent at once. `None`: this gateway keeps no queue. Gateways with one accept
+    /// messages while their number is offline, and send them up to a day later, when a code has expired.
+    fn queue_check(&self) -> Option<http::Request<Vec<u8>>> {
+        None
+    }
+
+    /// The response to [`Gateway::queue_check`]: the result of sending a message now, if it would only wait.
+    fn parse_queue_check(&self, _response: &http::Response<Vec<u8>>) -> Option<SendResult> {
         None
     }
 
     /// Parses the response to a request that sends a message.
     fn parse_send_response(&self, response: &http::Response<Vec<u8>>) -> SendResult;
+
+    /// The request that lists the approved templates. `None`: no template is configured, or there is no such list.
+    fn template_list(&self) -> Option<http::Request<Vec<u8>>> {
+        None
+    }
+
+    /// Whether the response to [`Gateway::template_list`] has the configured template for codes in `language`. The result
+    /// says what was found.
+    ///
+    /// # Errors
+    ///
+    /// What is missing.
+    fn check_template(&self, _response: &http::Response<Vec<u8>>, _language: Language) -> Result<String, String> {
+        Ok(String::new())
+    }
 
     /// The request that looks up the phone number of a LID. `None`: this gateway has no such lookup.
     fn lid_lookup(&self, _lid: &str) -> Option<http::Request<Vec<u8>>> {

@@ -10,14 +10,34 @@ use serde_json::json;
 use url::form_urlencoded::byte_serialize;
 
 use super::{
-    CodeMessage, Gateway, IgnoreReason, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent, answers,
-    auth_scheme::AuthScheme, config_reader::ConfigReader, json,
+    CodeMessage, Gateway, IgnoreReason, Malformed, SampleMessage, SampleSender, SendResult, Webhook, WebhookAuth,
+    WebhookEvent, WebhookRequest, answers,
+    auth_scheme::AuthScheme,
+    config_reader::ConfigReader,
+    json,
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
 use crate::domain::{Channel, Chat, Sender, Subject, standard_webhooks};
 
-pub(super) const KIND: &str = "simulator";
+/// Not one of [`super::kinds`]: its messages are made up.
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "simulator",
+    build,
+    preset: None,
+    group: KindGroup::Configured,
+    proof: "Standard Webhooks",
+    ban_risk: BanRisk::None,
+    sms: true,
+    codes: CodeDelivery::Text,
+    delivery_reports: "no",
+    compared: "",
+    several_numbers: "",
+    issues_webhook_secret: false,
+    shared_secrets: &[],
+    setup: "",
+};
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
     let channel = reader.table.choice("channel", &channels).unwrap_or(Channel::WhatsApp);
     Arc::new(Simulator {
@@ -82,7 +102,7 @@ impl Simulator {
 
 impl Gateway for Simulator {
     fn kind(&self) -> &'static str {
-        KIND
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -134,6 +154,20 @@ impl Gateway for Simulator {
 
     fn code_message(&self, message: &CodeMessage<'_>) -> Option<Request<Vec<u8>>> {
         Some(self.message(&self.recipient(message.subject), message.text, true))
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let message = SimulatedMessage {
+            id: sample.id.clone(),
+            from: sample.author("@c.us").unwrap_or_else(|| sample.chat("@c.us")),
+            text: sample.text.clone(),
+            timestamp: sample.timestamp,
+            push_name: Some(SampleMessage::PUSH_NAME.to_owned()),
+            group: (sample.sender == SampleSender::Group).then(|| sample.chat("@c.us")),
+            from_me: sample.is_from_me(),
+            edited: false,
+        };
+        Some(WebhookRequest::json(&json!(message)))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

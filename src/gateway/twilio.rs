@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    ButtonMessage, CodeMessage, Gateway, IgnoreReason, Malformed, ReceiptStatus, SampleMessage, SampleSender,
+    SendResult, Webhook, WebhookAuth, WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, NOT_ON_WHATSAPP, PERMANENT, QUOTA, RATE_LIMITED, UNAUTHORIZED, WINDOW_CLOSED},
     auth_scheme::AuthScheme,
     config_reader::{self, ConfigReader, Purpose, basic_auth},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     sender_ids::SenderIds,
 };
 use crate::domain::{Channel, Subject};
@@ -20,7 +22,46 @@ use crate::domain::{Channel, Subject};
 /// The prefix of WhatsApp numbers; SMS numbers have none.
 const WHATSAPP: &str = "whatsapp:";
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "twilio",
+    build: build,
+    preset: None,
+    group: KindGroup::Official,
+    proof: "HMAC-SHA1 of URL and parameters",
+    ban_risk: BanRisk::None,
+    sms: true,
+    codes: CodeDelivery::TemplateOrSms,
+    delivery_reports: "status callback URL",
+    compared: "`account_sid`, `messaging_service_sid`, `from` (without it `number`)",
+    several_numbers: "a webhook URL per sender",
+    issues_webhook_secret: true,
+    shared_secrets: &[],
+    setup: r#"*Messaging → Senders → WhatsApp senders* (for SMS: *Phone numbers*) → the number → *When a message comes in*: the webhook
+URL, **HTTP POST**. Twilio signs the URL as entered there; if it differs from `public_url` and path, repeat it in
+`webhook_url`; connection overrides (`#rc=…`) are cut off, as Twilio does. `webhook_secret` is the **auth token**; with
+Webhook Rules, add the **shared key** to it: `webhook_secret = ["<auth token>", "<shared key>"]`, the auth token first. `channel` is `whatsapp` if `from` begins with `whatsapp:`, and
+otherwise `sms`; [SMS verifies nothing](#sms-and-other-channels) by default.
+
+Codes on WhatsApp are sent as text, which arrives only within 24 hours of the user's last message. With `content_sid`, they are
+sent with an approved content template of type *WhatsApp authentication*, whose variable `{{1}}` is the code. For replies with a
+[button](#buttons), create a content template of type *Call to action* with the body `{{1}}` and one button *Visit website* with
+the URL `https://wa.example.org/{{2}}`, your `public_url` without its path; it needs no approval, because it is only sent to users
+who have just written. Its SID is `button_content_sid`.
+
+```toml
+[instance.gateway]
+kind = "twilio"
+account_sid = "AC0123456789abcdef0123456789abcdef"
+webhook_secret = "0123456789abcdef0123456789abcdef"       # the auth token
+from = "whatsapp:+12025550142"
+# webhook_url = "https://wa.example.org/webhooks/5f0c2a90-0000-4000-8000-000000000001"
+# content_sid = "HX0123456789abcdef0123456789abcdef"           # the content template of codes
+# button_content_sid = "HX0123456789abcdef0123456789abcdef"    # the content template of replies with a link
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let auth_tokens = reader.webhook_secrets();
     let account_sid = reader.identifier("account_sid", "the account SID, AC…, to send replies");
     let from = reader.text("from");
@@ -34,6 +75,8 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let channel = channel.unwrap_or(if on_whatsapp { Channel::WhatsApp } else { Channel::Sms });
     let sms_verifies = reader.sms_verifies(channel);
     let api_key = reader.text("api_key");
+    let code_content = content_sid(reader, "content_sid");
+    let button_content = content_sid(reader, "button_content_sid");
     let authorization = match &api_key {
         Some(key) => basic_auth(key, &reader.sending_secret("api_secret", "the secret of api_key")),
         None => basic_auth(&account_sid, &auth_tokens.first().cloned().unwrap_or_default()),
@@ -48,7 +91,22 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         messaging_service_sid,
         channel,
         sms_verifies,
+        code_content,
+        button_content,
+        button: reader.button(),
     })
+}
+
+/// Reads the SID of a content template.
+fn content_sid(reader: &mut ConfigReader<'_>, name: &str) -> Option<String> {
+    let sid = reader.text(name);
+    let is_sid = |sid: &String| {
+        sid.strip_prefix("HX").is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    if sid.as_ref().is_some_and(|sid| !is_sid(sid)) {
+        reader.table.fault(name, "expected the SID of a content template: HX and 32 hex digits");
+    }
+    sid
 }
 
 /// twilio.com/docs/api/errors.
@@ -73,11 +131,46 @@ struct Twilio {
     /// The channel of codes; replies use the channel of the message they answer.
     channel: Channel,
     sms_verifies: bool,
+    /// The SID of the approved content template that carries codes on WhatsApp. `{{1}}` is the code.
+    code_content: Option<String>,
+    /// The SID of the content template of replies with a link. `{{1}}` is the text, `{{2}}` the link without its origin.
+    button_content: Option<String>,
+    button: bool,
+}
+
+impl Twilio {
+    /// The request that sends a message to `to`, with these fields for its content.
+    fn message(&self, to: &str, content: &[(&str, &str)]) -> Request<Vec<u8>> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("To", to);
+        match (&self.messaging_service_sid, &self.from) {
+            (Some(service), _) => {
+                form.append_pair("MessagingServiceSid", service);
+            }
+            (None, from) => {
+                let number = from.as_deref().unwrap_or_default();
+                let number = number.strip_prefix(WHATSAPP).unwrap_or(number);
+                let prefix = if to.starts_with(WHATSAPP) { WHATSAPP } else { "" };
+                form.append_pair("From", &format!("{prefix}{number}"));
+            }
+        }
+        form.extend_pairs(content);
+        Request::post(format!("{}/2010-04-01/Accounts/{}/Messages.json", self.url, self.account_sid))
+            .header("authorization", self.authorization.expose_secret())
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.finish().into_bytes())
+            .expect("the URL and the credentials were validated when the configuration was loaded")
+    }
+
+    /// The same with a content template: twilio.com/docs/content/send-templates-created-with-the-content-template-builder.
+    fn content_message(&self, to: &str, sid: &str, variables: &Value) -> Request<Vec<u8>> {
+        self.message(to, &[("ContentSid", sid), ("ContentVariables", &variables.to_string())])
+    }
 }
 
 impl Gateway for Twilio {
     fn kind(&self) -> &'static str {
-        "twilio"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -111,25 +204,65 @@ impl Gateway for Twilio {
     }
 
     fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("To", chat_id);
-        match (&self.messaging_service_sid, &self.from) {
-            (Some(service), _) => {
-                form.append_pair("MessagingServiceSid", service);
+        self.message(chat_id, &[("Body", text)])
+    }
+
+    fn code_message(&self, message: &CodeMessage<'_>) -> Option<Request<Vec<u8>>> {
+        let to = self.recipient(message.subject);
+        Some(match &self.code_content {
+            Some(sid) if to.starts_with(WHATSAPP) => self.content_message(&to, sid, &json!({ "1": message.code })),
+            _ => self.text_message(&to, Some(message.subject), message.text),
+        })
+    }
+
+    /// The button's words are those of the content template.
+    fn button_message(
+        &self,
+        chat_id: &str,
+        _subject: Option<&Subject>,
+        message: &ButtonMessage<'_>,
+    ) -> Option<Request<Vec<u8>>> {
+        let sid = self.button_content.as_ref().filter(|_| self.button && chat_id.starts_with(WHATSAPP))?;
+        let (_, rest) = message.url.split_once("://")?;
+        let (_, path) = rest.split_once('/')?;
+        Some(self.content_message(chat_id, sid, &json!({ "1": message.text, "2": path })))
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let sms = self.channel == Channel::Sms;
+        let number = |digits: &str| format!("{}+{digits}", if sms { "" } else { WHATSAPP });
+        let own = self.from.as_deref().unwrap_or(&sample.to).trim_start_matches(WHATSAPP).trim_start_matches('+');
+        let sid = format!("SM{:0>32}", sample.id.to_lowercase());
+        let from = match sample.sender {
+            SampleSender::Group => return None,
+            // Sent messages are reported as statuses only.
+            SampleSender::OwnNumber => {
+                return Some(WebhookRequest::form(&[
+                    ("MessageSid", &sid),
+                    ("MessageStatus", "delivered"),
+                    ("SmsStatus", "delivered"),
+                    ("From", &number(own)),
+                    ("To", &number(&sample.phone)),
+                ]));
             }
-            (None, from) => {
-                let number = from.as_deref().unwrap_or_default();
-                let number = number.strip_prefix(WHATSAPP).unwrap_or(number);
-                let prefix = if chat_id.starts_with(WHATSAPP) { WHATSAPP } else { "" };
-                form.append_pair("From", &format!("{prefix}{number}"));
-            }
+            SampleSender::HiddenNumber if sms => return None,
+            SampleSender::HiddenNumber => format!("{WHATSAPP}{}", sample.bsuid()),
+            SampleSender::Person => number(&sample.phone),
+        };
+        let to = number(own);
+        let mut fields = vec![
+            ("SmsMessageSid", sid.as_str()),
+            ("MessageSid", &sid),
+            ("NumMedia", "0"),
+            ("SmsStatus", "received"),
+            ("From", &from),
+            ("To", &to),
+            ("Body", &sample.text),
+        ];
+        if !sms {
+            fields.extend([("ProfileName", SampleMessage::PUSH_NAME), ("MessageType", "text")]);
         }
-        form.append_pair("Body", text);
-        Request::post(format!("{}/2010-04-01/Accounts/{}/Messages.json", self.url, self.account_sid))
-            .header("authorization", self.authorization.expose_secret())
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(form.finish().into_bytes())
-            .expect("the URL and the credentials were validated when the configuration was loaded")
+        Some(WebhookRequest::form(&fields))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

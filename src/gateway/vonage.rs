@@ -8,18 +8,50 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SampleMessage, SampleSender, SendResult, Webhook, WebhookAuth,
+    WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers,
     auth_scheme::AuthScheme,
     cloud_api,
     config_reader::{self, ConfigReader, Purpose, basic_auth},
     json::{self, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     sender_ids::SenderIds,
 };
 use crate::domain::{Channel, Subject};
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "vonage",
+    build: build,
+    preset: None,
+    group: KindGroup::Official,
+    proof: "a token with the body's hash",
+    ban_risk: BanRisk::None,
+    sms: true,
+    codes: CodeDelivery::SmsOrDayWindow,
+    delivery_reports: "status URL",
+    compared: "`from`",
+    several_numbers: "an application per number, each with its inbound URL",
+    issues_webhook_secret: true,
+    shared_secrets: &[],
+    setup: r#"*Dashboard → Applications → your application → Messages*: inbound URL = the webhook URL; *API Settings → SMS/Messages
+settings*: signed webhooks. `webhook_secret` is the **signature secret** (HS256). For SMS, use a separate instance with
+`channel = "sms"`. A token is accepted for a day, because Vonage retries for that long.
+
+```toml
+[instance.gateway]
+kind = "vonage"
+channel = "whatsapp"
+from = "12025550142"
+api_key = "abcd1234"
+api_secret = "the-API-secret"
+webhook_secret = "0123456789abcdef0123456789abcdef"       # the signature secret
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
     let channel = reader.table.choice("channel", &channels).unwrap_or(Channel::WhatsApp);
     let sms_verifies = reader.sms_verifies(channel);
@@ -50,7 +82,7 @@ struct Vonage {
 
 impl Gateway for Vonage {
     fn kind(&self) -> &'static str {
-        "vonage"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -95,6 +127,28 @@ impl Gateway for Vonage {
         });
         let authorization = ("authorization", self.authorization.expose_secret());
         json::post(&format!("{}/v1/messages", self.url), &[authorization], &message)
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let channel = if self.channel == Channel::Sms { "sms" } else { "whatsapp" };
+        let own = if self.from.is_empty() { &sample.to } else { &self.from };
+        let tail = sample.id.get(sample.id.len().saturating_sub(12)..).unwrap_or_default().to_lowercase();
+        let uuid = format!("00000000-0000-4000-8000-{tail:0>12}");
+        let from = match sample.sender {
+            SampleSender::HiddenNumber if self.channel == Channel::WhatsApp => sample.bsuid(),
+            SampleSender::Group | SampleSender::HiddenNumber => return None,
+            SampleSender::OwnNumber => {
+                return Some(WebhookRequest::json(&json!({
+                    "message_uuid": uuid, "status": "delivered", "channel": channel, "timestamp": sample.rfc3339(),
+                    "to": sample.phone, "from": own,
+                })));
+            }
+            SampleSender::Person => sample.phone.clone(),
+        };
+        Some(WebhookRequest::json(&json!({
+            "channel": channel, "message_uuid": uuid, "to": own, "from": from, "timestamp": sample.rfc3339(),
+            "message_type": "text", "text": sample.text, "profile": { "name": SampleMessage::PUSH_NAME },
+        })))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

@@ -8,18 +8,55 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, LidLookup, Malformed, ReceiptStatus, SendResult, Unauthenticated, Webhook, WebhookAuth,
-    WebhookEvent,
+    Gateway, IgnoreReason, LidLookup, Malformed, ReceiptStatus, SampleMessage, SendResult, Unauthenticated, Webhook,
+    WebhookAuth, WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, CLIENT_ANSWERS, NOT_CONNECTED, UNAUTHORIZED},
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
     json::{self, id, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "waha",
+    build: build,
+    preset: None,
+    group: KindGroup::Unofficial,
+    proof: "HMAC-SHA512 of the body",
+    ban_risk: BanRisk::Yes,
+    sms: false,
+    codes: CodeDelivery::Text,
+    delivery_reports: "event `message.ack`",
+    compared: "`session`, the own number in `me` or `to`",
+    several_numbers: "webhooks in the session's configuration, not `WHATSAPP_HOOK_URL`",
+    issues_webhook_secret: false,
+    shared_secrets: &[("api_key", "")],
+    setup: r#"In the session's configuration: `"webhooks": [{"url": "<webhook URL>", "events": ["message"], "hmac": {"key":
+"<webhook_secret>"}, "retries": {"policy": "exponential", "attempts": 15}}]`, or with one session
+`WHATSAPP_HOOK_URL`, `WHATSAPP_HOOK_EVENTS=message` and `WHATSAPP_HOOK_HMAC_KEY`. Numbers behind a LID are looked up at WAHA,
+which learns some of them only a moment after the message. While the look-up fails, the webhook is answered with 503 and
+delivered again: keep the retries. An API key that is scoped to the session is enough.
+
+Webhooks of all engines are read: WEBJS, WPP, NOWEB and GOWS. With NOWEB or GOWS and release 2026.4.3 or later, set
+`message_ids = true`: a message then has the same id in every attempt, so that retrying after a lost response does not create a
+second one.
+
+```toml
+[instance.gateway]
+kind = "waha"
+url = "http://waha:3000"
+api_key = "the-X-Api-Key"
+session = "default"
+webhook_secret = "0123456789abcdef0123456789abcdef"
+# message_ids = true                     # NOWEB and GOWS, release 2026.4.3 or later
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Waha {
         scheme: AuthScheme::BodyHmac {
             header: "x-webhook-hmac".to_owned(),
@@ -31,6 +68,7 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         base_url: reader.base_url(None),
         api_key: reader.sending_secret("api_key", "WAHA's X-Api-Key, to send replies"),
         session: reader.text("session").unwrap_or_else(|| "default".to_owned()),
+        message_ids: reader.table.flag("message_ids", false),
     })
 }
 
@@ -49,11 +87,13 @@ struct Waha {
     base_url: String,
     api_key: SecretString,
     session: String,
+    /// Sends the message's id, which the engines NOWEB and GOWS accept from 2026.4.3 on.
+    message_ids: bool,
 }
 
 impl Gateway for Waha {
     fn kind(&self) -> &'static str {
-        "waha"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -81,6 +121,14 @@ impl Gateway for Waha {
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
             .expect("the URL and the credentials were validated when the configuration was loaded")
+    }
+
+    fn set_message_id(&self, message: &mut Request<Vec<u8>>, id: &str) -> bool {
+        self.message_ids && json::insert_field(message, "id", id)
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        Some(compose_body(sample, &self.session))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
@@ -188,4 +236,21 @@ fn content(payload: &Value) -> Content<'_> {
             Content::from_text(text(payload, "/_data/body").filter(|_| is_text))
         }),
     }
+}
+
+/// A webhook with a message, also for Wawp.
+pub(super) fn compose_body(sample: &SampleMessage, session: &str) -> WebhookRequest {
+    WebhookRequest::json(&json!({
+        "id": format!("evt_{}", sample.id), "event": "message.any", "session": session, "engine": "NOWEB",
+        "payload": compose_payload(sample),
+    }))
+}
+
+/// The payload of a message, also for Hypersender.
+pub(super) fn compose_payload(sample: &SampleMessage) -> Value {
+    json!({
+        "id": sample.long_id(), "timestamp": sample.timestamp, "from": sample.chat("@c.us"),
+        "fromMe": sample.is_from_me(), "source": "app", "body": sample.text, "participant": sample.author("@c.us"),
+        "hasMedia": false, "_data": { "pushName": SampleMessage::PUSH_NAME },
+    })
 }

@@ -7,17 +7,46 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use super::{
-    Gateway, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, Malformed, SampleMessage, SendResult, Webhook, WebhookAuth, WebhookEvent, WebhookRequest,
     answers::{self, Answer, CLIENT_ANSWERS, GATEWAY_ERROR, UNAUTHORIZED},
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
     jid,
     json::{self, text},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     waha,
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "wawp",
+    build: build,
+    preset: None,
+    group: KindGroup::Unofficial,
+    proof: "the URL (weak), or HMAC-SHA256 of the body",
+    ban_risk: BanRisk::Yes,
+    sms: false,
+    codes: CodeDelivery::Text,
+    delivery_reports: "event `message.ack`",
+    compared: "`instance_id`, the own number in `me` or `to`",
+    several_numbers: "a webhook per instance",
+    issues_webhook_secret: false,
+    shared_secrets: &[],
+    setup: r#"*Session → Webhook* (paid plans): `<webhook URL>?secret=<webhook_secret>`, event `message`. Wawp's own library checks
+an HMAC, but its header is not documented: if your webhooks have one, record a request, set `webhook_auth = "hmac"` and
+`webhook_header`, and test it with `inspect-webhook` first.
+
+```toml
+[instance.gateway]
+kind = "wawp"
+instance_id = "the-instance-id"
+access_token = "the-access-token"
+webhook_secret = "0123456789abcdef0123456789abcdef"
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let hmac = AuthScheme::BodyHmac {
         header: String::new(),
         prefix: String::new(),
@@ -60,7 +89,7 @@ struct Wawp {
 
 impl Gateway for Wawp {
     fn kind(&self) -> &'static str {
-        "wawp"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -82,6 +111,11 @@ impl Gateway for Wawp {
             "message": text,
         });
         json::post(&format!("{}/v2/send/text", self.url), &[], &message)
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        // Wawp names its instances sessions.
+        Some(waha::compose_body(sample, &self.instance_id))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

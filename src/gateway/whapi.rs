@@ -7,19 +7,47 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    ButtonMessage, Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    ButtonMessage, Gateway, IgnoreReason, Malformed, ReceiptStatus, SampleMessage, SampleSender, SendResult, Webhook,
+    WebhookAuth, WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, CLIENT_ANSWERS, NOT_SENT, UNAUTHORIZED},
     auth_scheme::AuthScheme,
     config_reader::ConfigReader,
     jid::{self, Content, MessageFields},
     json::{self, items, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
 use crate::domain::Subject;
 
 const DEFAULT_URL: &str = "https://gate.whapi.cloud";
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "whapi",
+    build: build,
+    preset: None,
+    group: KindGroup::Unofficial,
+    proof: "a header (weak)",
+    ban_risk: BanRisk::Yes,
+    sms: false,
+    codes: CodeDelivery::Text,
+    delivery_reports: "event *statuses / post*",
+    compared: "`channel_id`, if you set it",
+    several_numbers: "a webhook URL per channel",
+    issues_webhook_secret: false,
+    shared_secrets: &[],
+    setup: r#"*Channel → Settings → Webhooks*: the webhook URL, mode **body**, event **messages / post**, header
+`x-webhook-secret: <webhook_secret>`.
+
+```toml
+[instance.gateway]
+kind = "whapi"
+api_key = "the-channels-token"
+webhook_secret = "0123456789abcdef0123456789abcdef"
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Whapi {
         scheme: reader.scheme(&[("static-header", AuthScheme::StaticHeader { header: "x-webhook-secret".to_owned() })]),
         secrets: reader.webhook_secrets(),
@@ -49,7 +77,7 @@ struct Whapi {
 
 impl Gateway for Whapi {
     fn kind(&self) -> &'static str {
-        "whapi"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -90,6 +118,17 @@ impl Gateway for Whapi {
             "action": { "buttons": [button] },
         });
         self.button.then(|| self.post("messages/interactive", &body))
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let hidden = sample.sender == SampleSender::HiddenNumber;
+        let from = if hidden { format!("{}@lid", sample.lid) } else { sample.phone.clone() };
+        let message = json!({
+            "id": sample.id, "from_me": sample.is_from_me(), "type": "text", "chat_id": sample.chat("@s.whatsapp.net"),
+            "timestamp": sample.timestamp, "source": "mobile", "text": { "body": sample.text }, "from": from,
+            "from_name": SampleMessage::PUSH_NAME,
+        });
+        Some(WebhookRequest::json(&json!({ "messages": [message], "event": { "type": "messages", "event": "post" } })))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

@@ -8,17 +8,47 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Gateway, IgnoreReason, LidLookup, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, LidLookup, Malformed, ReceiptStatus, SampleMessage, SampleSender, SendResult, Webhook,
+    WebhookAuth, WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, CLIENT_ANSWERS, NOT_CONNECTED, NOT_ON_WHATSAPP},
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields},
     json::{self, id, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "wppconnect",
+    build: build,
+    preset: None,
+    group: KindGroup::Unofficial,
+    proof: "the URL (weak)",
+    ban_risk: BanRisk::Yes,
+    sms: false,
+    codes: CodeDelivery::Text,
+    delivery_reports: "`webhook.listenAcks = true`",
+    compared: "`session`, its own number",
+    several_numbers: "all sessions share one `webhook.url`: use one server per number",
+    issues_webhook_secret: false,
+    shared_secrets: &[],
+    setup: r#"wppconnect-server can authenticate only by its URL: in `config.ts`, set `webhook.url = "<webhook URL>/<webhook_secret>"`,
+`webhook.autoDownload = false`, and no `mapper`. `api_key` is the token that `generate-token` returned for the session.
+
+```toml
+[instance.gateway]
+kind = "wppconnect"
+url = "http://wppconnect:21465"
+session = "main"
+api_key = "the-sessions-token"
+webhook_secret = "0123456789abcdef0123456789abcdef"
+```
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Wppconnect {
         scheme: reader.scheme(&[("url-secret", AuthScheme::UrlSecret { param: "token".to_owned() })]),
         secrets: reader.webhook_secrets(),
@@ -50,7 +80,7 @@ impl Wppconnect {
 
 impl Gateway for Wppconnect {
     fn kind(&self) -> &'static str {
-        "wppconnect"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -89,6 +119,16 @@ impl Gateway for Wppconnect {
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
             .expect("the URL and the credentials were validated when the configuration was loaded")
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let (chat, own) = (sample.chat("@c.us"), sample.is_from_me());
+        Some(WebhookRequest::json(&json!({
+            "event": if own { "onselfmessage" } else { "onmessage" }, "session": self.session,
+            "id": sample.long_id(), "type": "chat", "body": sample.text, "from": chat, "chatId": chat,
+            "author": sample.author("@c.us"), "fromMe": own, "isGroupMsg": sample.sender == SampleSender::Group,
+            "t": sample.timestamp, "notifyName": SampleMessage::PUSH_NAME,
+        })))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {

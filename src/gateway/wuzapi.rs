@@ -8,18 +8,52 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SampleMessage, SampleSender, SendResult, Unauthenticated, Webhook,
+    WebhookAuth, WebhookEvent, WebhookRequest,
     addressee::Addressee,
     answers::{self, Answer, CLIENT_ANSWERS, NOT_CONNECTED, NOT_SENT},
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
     jid::{self, Content, MessageFields, texts_at},
     json::{self, text, time},
+    kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     multipart,
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+pub(super) const KIND: GatewayKind = GatewayKind {
+    name: "wuzapi",
+    build: build,
+    preset: None,
+    group: KindGroup::Unofficial,
+    proof: "HMAC-SHA256 of the body",
+    ban_risk: BanRisk::Yes,
+    sms: false,
+    codes: CodeDelivery::Text,
+    delivery_reports: "event `ReadReceipt`",
+    compared: "the token, in releases that post it",
+    several_numbers: "a webhook per user",
+    issues_webhook_secret: false,
+    shared_secrets: &[],
+    setup: r#"`POST /webhook` with `{"webhookURL": "<webhook URL>", "events": ["Message"]}`, then `POST /session/hmac/config` with
+`{"hmac_key": "<webhook_secret>"}`: 32 characters or more. JSON mode, form mode and pictures work, in every release with
+HMAC. For releases without HMAC, set
+`webhook_auth = "url-secret"`, and append `?token=<webhook_secret>` to the webhook URL.
+
+```toml
+[instance.gateway]
+kind = "wuzapi"
+url = "http://wuzapi:8080"
+api_key = "the-users-token"
+webhook_secret = "0123456789abcdef0123456789abcdef"
+```
+
+Messages are sent with an `Id` that is the same in every attempt, so that retrying after a lost response does not create a
+second message.
+"#,
+};
+
+fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let hmac = AuthScheme::BodyHmac {
         header: "x-hmac-signature".to_owned(),
         prefix: String::new(),
@@ -48,7 +82,7 @@ struct Wuzapi {
 
 impl Gateway for Wuzapi {
     fn kind(&self) -> &'static str {
-        "wuzapi"
+        KIND.name
     }
 
     fn webhook_auth(&self) -> WebhookAuth<'_> {
@@ -97,6 +131,12 @@ impl Gateway for Wuzapi {
 
     fn set_message_id(&self, message: &mut Request<Vec<u8>>, id: &str) -> bool {
         json::insert_field(message, "Id", id)
+    }
+
+    fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let event = compose_event(sample);
+        let body = json!({ "type": "Message", "event": event, "instanceName": "doctor", "userID": "1" });
+        Some(WebhookRequest::json(&body))
     }
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
@@ -160,4 +200,15 @@ pub(super) fn read_message(event: &Value) -> Result<WebhookEvent, Malformed> {
         timestamp: time(info, "/Timestamp"),
     };
     Ok(message.into_event())
+}
+
+/// A message as whatsmeow, the library of several gateways, writes it.
+pub(super) fn compose_event(sample: &SampleMessage) -> Value {
+    let chat = sample.chat("@s.whatsapp.net");
+    let info = json!({
+        "ID": sample.id, "Sender": sample.author("@s.whatsapp.net").unwrap_or_else(|| chat.clone()), "Chat": chat,
+        "IsFromMe": sample.is_from_me(), "IsGroup": sample.sender == SampleSender::Group,
+        "PushName": SampleMessage::PUSH_NAME, "Timestamp": sample.rfc3339(),
+    });
+    json!({ "Info": info, "Message": { "conversation": sample.text } })
 }

@@ -73,6 +73,8 @@ pub(super) async fn send(
             retry_after: None,
             is_deduplicated: false,
         }
+    } else if let Some(result) = queued(&carrier).await {
+        GatewayResponse { result, retry_after: None, is_deduplicated: false }
     } else {
         send_message(worker, &carrier, leased, permit, request).await
     };
@@ -117,6 +119,12 @@ pub(super) async fn send(
         }
         NextAttempt::TooLate { .. } | NextAttempt::Exhausted { .. } => undelivered(failure).await,
     }
+}
+
+/// The result of sending, if the gateway would only queue the message. A gateway that does not tell is tried.
+async fn queued(carrier: &Instance) -> Option<SendResult> {
+    let response = carrier.gateway_egress.send(carrier.gateway.queue_check()?).await.ok()?;
+    carrier.gateway.parse_queue_check(&response)
 }
 
 /// Counts one message as being sent, until it is dropped.

@@ -52,14 +52,7 @@ pub(super) async fn send(
             Err(error) => return Err(error),
         },
     };
-    let (text, link) = render(service, instance, job.reply, record.as_ref());
-    let (chat, subject) = (&job.chat_id, job.subject.as_ref());
-    let button = link.as_deref().and_then(|url| {
-        let label = instance.language(record.as_ref().map(|record| &record.request)).button();
-        let short = without_url(&text, url)?;
-        instance.gateway.button_message(chat, subject, &ButtonMessage { text: &short, full_text: &text, label, url })
-    });
-    let request = button.unwrap_or_else(|| instance.gateway.text_message(chat, subject, &text));
+    let request = request(service, instance, job, record.as_ref());
     let GatewayResponse { result, retry_after, is_deduplicated } =
         send_message(worker, instance, leased, permit, request).await;
     let (failure, possibly_sent) = match result {
@@ -89,6 +82,31 @@ pub(super) async fn send(
         NextAttempt::TooLate { .. } => given_up(&format!("too late, {cause}")),
         NextAttempt::Exhausted { .. } => given_up(&cause),
     })
+}
+
+/// The request that sends the reply: with a button where the gateway can, else as a text.
+fn request(
+    service: &Service,
+    instance: &Instance,
+    job: &ReplyJob,
+    record: Option<&Verification<Link>>,
+) -> http::Request<Vec<u8>> {
+    let (chat, subject) = (&job.chat_id, job.subject.as_ref());
+    let language = instance.language(record.map(|record| &record.request));
+    if let (Reply::Unidentified, Some(record)) = (job.reply, record) {
+        let name = record.request.name.as_str();
+        let text = template::render(language.share_number(), Values { name, ..Values::default() });
+        if let Some(request) = instance.gateway.contact_request(chat, subject, &text) {
+            return request;
+        }
+    }
+    let (text, link) = render(service, instance, job.reply, record);
+    let button = link.as_deref().and_then(|url| {
+        let short = without_url(&text, url)?;
+        let message = ButtonMessage { text: &short, full_text: &text, label: language.button(), url };
+        instance.gateway.button_message(chat, subject, &message)
+    });
+    button.unwrap_or_else(|| instance.gateway.text_message(chat, subject, &text))
 }
 
 fn given_up(cause: &str) -> Settlement {

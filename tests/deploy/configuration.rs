@@ -73,7 +73,7 @@ fn the_chart_knows_every_kind_of_gateway() {
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
     let listed = &schema["$defs"]["instance"]["properties"]["gateway"]["properties"]["kind"]["enum"];
     let mut listed: Vec<&str> = listed.as_array().unwrap().iter().map(|kind| kind.as_str().unwrap()).collect();
-    let mut kinds: Vec<&str> = countersign::gateway::kinds().collect();
+    let mut kinds: Vec<&str> = countersign::gateway::kinds().map(|kind| kind.name).collect();
     listed.sort_unstable();
     kinds.sort_unstable();
     assert_eq!(listed, kinds);

@@ -8,28 +8,23 @@ use std::{cell::OnceCell, sync::Arc};
 
 use countersign::{
     domain::message_codes::find_codes,
-    gateway::{self, Gateway, Purpose, Webhook},
+    gateway::{self, Gateway, GatewayKind, Purpose, Webhook},
     reader::Table,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-fn build(kind: &str) -> Arc<dyn Gateway> {
-    let mut table = json!({ "kind": kind, "webhook_secret": SECRET });
-    if kind == "infobip" {
-        table["webhook_secret"] = json!("someone:a-secret-of-more-than-24-bytes");
+
+fn build(kind: &GatewayKind) -> Arc<dyn Gateway> {
+    let mut table = kind.example_table().values().clone();
+    if kind.name == "generic" {
+        table.insert("webhook_auth".to_owned(), "standard-webhooks".into());
+        table.insert("webhook_secret".to_owned(), SECRET.into());
+        table.retain(|name, _| !["webhook_header", "webhook_algorithm", "webhook_prefix"].contains(&name.as_str()));
     }
-    if kind == "generic" {
-        table["webhook_auth"] = json!("standard-webhooks");
-        let expect = include_str!("../fixtures/gateways/generic/pointer_mapping.expect.json");
-        let expect: Value = serde_json::from_str(expect).expect("a fixture");
-        table["mapping"] = expect["mapping"].clone();
-    }
-    let table = Table::new("gateway", table.as_object().expect("a table").clone());
-    let gateway = gateway::build(&table, Purpose::Inspect, "https://verify.example.test/hook");
-    gateway.unwrap_or_else(|faults| panic!("{kind}: {faults}"))
+    let gateway = gateway::build(&Table::new("gateway", table), Purpose::Inspect, "https://verify.example.test/hook");
+    gateway.unwrap_or_else(|faults| panic!("{}: {faults}", kind.name))
 }
 
 thread_local! {

@@ -14,7 +14,7 @@ use url::form_urlencoded;
 
 use crate::{
     daemon::{TOKEN, client},
-    every_gateway::{GATEWAY_TABLES, Serve, id, instances, secret},
+    every_gateway::{Serve, id, index_of, instances, secret},
     judges,
     wait::until,
 };
@@ -159,9 +159,9 @@ async fn the_validator_of_twilio_agrees_about_every_request() {
         eprintln!("skipped: COUNTERSIGN_INTEROP is not 1");
         return;
     }
-    let index = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "twilio").unwrap();
+    let index = index_of("twilio");
     let serve = Serve::start(&instances("http://127.0.0.1:1", "", secret)).await;
-    let (url, token) = (format!("https://wa.example.org/webhooks/{}", id(index)), secret("twilio", index));
+    let (url, token) = (format!("https://wa.example.org/webhooks/{}", id(index)), secret(index));
     let cases = cases(&url, &token);
     let claims: Vec<Value> = cases
         .iter()
@@ -227,8 +227,8 @@ async fn the_client_of_twilio_sends_what_we_send() {
     let server = server.workers(1).disable_signals().shutdown_timeout(0).listen(listener).unwrap().run();
     let handle = server.handle();
     tokio::spawn(server);
-    let index = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "twilio").unwrap();
-    let (token, serve) = (secret("twilio", index), Serve::start(&instances(&base, "", secret)).await);
+    let index = index_of("twilio");
+    let (token, serve) = (secret(index), Serve::start(&instances(&base, "", secret)).await);
 
     let mint = http::Request::post(format!("{}/api/otp/v2/{}/generate-link", serve.base, id(index)))
         .header("authorization", format!("Bearer {TOKEN}"))

@@ -30,6 +30,7 @@ on_both_stores! {
     a_code_of_uncertain_delivery_can_still_be_validated
     without_another_channel_an_uncertain_message_is_resent_once
     a_retry_after_beyond_the_expiry_moves_to_the_next_channel
+    a_code_that_would_wait_in_a_queue_moves_to_the_next_channel
 }
 
 const SMS: &str = "5f0c2a90-0000-4000-8000-000000000009";
@@ -121,6 +122,39 @@ async fn a_code_of_uncertain_delivery_can_still_be_validated(test_store: TestSto
     daemon.settle().await;
     assert_eq!(daemon.status(&uuid).await, "pending", "it may have arrived over WhatsApp");
     assert_eq!(validate(&daemon, CHAT, &right).await.status, 200);
+    daemon.finish().await;
+}
+
+async fn a_code_that_would_wait_in_a_queue_moves_to_the_next_channel(test_store: TestStore) {
+    const GREEN: &str = "5f0c2a90-0000-4000-8000-00000000000a";
+    let sms = RecordingServer::start();
+    let mut world = with_sms(test_store, &sms);
+    let gateway = format!(
+        "kind = \"green-api\"\nurl = \"{}\"\ninstance = \"1100000777\"\napi_key = \"token\"\n\
+         webhook_secret = \"Bearer a-secret-of-green-api-0123456789\"",
+        world.gateway.url
+    );
+    let lines = format!("sms_instance = \"{SMS}\"");
+    let (number, token) = ("+447700900998", "cst_test-token-of-green-api");
+    let block = InstanceBlock { id: GREEN, name: "Green", number, token, lines: &lines, gateway: &gateway };
+    world.more_instances += &block.to_string();
+    let daemon = world.start().await;
+    let request = async |chat: &str| {
+        let path = format!("/api/otp/v2/{GREEN}/request-code");
+        let bearer = format!("Bearer {token}");
+        let answer = daemon.post_with(&path, json!({ "chatId": chat }), &[("authorization", &bearer)]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        daemon.settle().await;
+    };
+    world.gateway.answer(json!({ "stateInstance": "yellowCard" }));
+    request("447700900123").await;
+    sms.wait_for(1).await;
+    let paths = |world: &World| world.gateway.requests().into_iter().map(|one| one.path).collect::<Vec<_>>();
+    assert_eq!(paths(&world), ["/waInstance1100000777/getStateInstance/token"], "nothing is queued");
+    world.gateway.answer(json!({ "stateInstance": "authorized", "idMessage": "A" }));
+    request("447700900124").await;
+    assert_eq!(paths(&world)[2..], ["/waInstance1100000777/sendMessage/token"]);
+    assert_eq!(sms.requests().len(), 1);
     daemon.finish().await;
 }
 
@@ -230,7 +264,7 @@ async fn a_failure_receipt_moves_to_the_next_channel(test_store: TestStore) {
 /// As its documentation writes it.
 fn progress_in(kind: &str, name: &str) -> Option<(String, ReceiptStatus)> {
     let case = gateways::cases(kind).into_iter().find(|case| case.name == format!("{kind}/{name}")).unwrap();
-    let gateway = gateways::build(kind, &case.expect["signing"]);
+    let gateway = gateways::build(kind, &case.expect);
     let headers = gateways::headers(&case.expect);
     let method = http::Method::POST;
     let webhook = Webhook {
@@ -255,6 +289,7 @@ fn recorded_receipts_are_parsed() {
         ("gupshup-v3", "status_failed", "wamid.HBgMNDQ3NzAwOTAwMTIzFQIAERgUNzc0RThCRjZBOTkwRUY3NTE0MDcA", closed),
         ("twilio", "status_callback", "SM18365e3244136420d77c3b378dceb234", delivered),
         ("green-api", "status", "8B78C9D17EB7C0850821", delivered),
+        ("green-api", "status_no_active_session", "44379F2B1A5611F62559", closed),
         ("vonage", "status_read", "3c30eb85-6518-4ec1-8009-3b0b6d25189d", delivered),
         ("whapi", "status", "PsqX5BF784E318CCE47593-wBGHaXh", delivered),
         ("z-api", "status", "3EB0D7551C4B500546378C", delivered),

@@ -6,11 +6,11 @@ use std::{
     process::{Command, Output},
 };
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     daemon::{TOKEN, client},
-    every_gateway::{GATEWAY_TABLES, GENERIC, Serve, file, id, instances, secret},
+    every_gateway::{SETUPS, Serve, file, id, index_of, instances, lines, secret, secret_of},
     fakes::RecordingServer,
 };
 
@@ -49,24 +49,27 @@ async fn it_passes_for_every_kind_and_leaves_nothing() {
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     let mut kinds = BTreeSet::new();
-    for (index, (kind, variant, _)) in GATEWAY_TABLES.iter().enumerate() {
+    for (index, setup) in SETUPS.iter().enumerate() {
         let output = doctor(&[&id(index), "--config", config]).await;
         let report = report(&output);
-        let name = format!("{kind} {variant}");
+        let name = setup.name();
         assert_eq!(failed(&report), Vec::<String>::new(), "{name}: {report}");
         assert_eq!((output.status.code(), &report["passed"]), (Some(0), &Value::Bool(true)), "{name}");
-        assert_eq!(report["gateway"], *kind);
+        assert_eq!(report["gateway"], setup.kind);
         let forged = checks(&report, "forged").len();
         assert!(forged >= 60, "{name}: only {forged} forgeries");
         let harmless = checks(&report, "harmless").len();
         assert!(checks(&report, "genuine").len() >= 5, "{name}: {report}");
         // Twilio has neither groups nor timestamps.
-        assert!(harmless >= if *kind == "twilio" { 3 } else { 4 } || *variant == "sms", "{name}: {harmless} {report}");
-        kinds.insert(*kind);
+        assert!(
+            harmless >= if setup.kind == "twilio" { 3 } else { 4 } || name.ends_with(" sms"),
+            "{name}: {harmless} {report}"
+        );
+        kinds.insert(setup.kind);
     }
-    assert_eq!(kinds.len(), 22);
+    assert_eq!(kinds.len(), countersign::gateway::kinds().count());
     assert!(gateway.requests().is_empty(), "no message was sent");
-    for index in 0..GATEWAY_TABLES.len() {
+    for index in 0..SETUPS.len() {
         let url = format!("{}/api/otp/v2/{}/requests", serve.base, id(index));
         let request = http::Request::get(url).header("authorization", format!("Bearer {TOKEN}"));
         let answer = client().send(request.body(Vec::new()).unwrap()).await.unwrap();
@@ -76,25 +79,25 @@ async fn it_passes_for_every_kind_and_leaves_nothing() {
 }
 
 /// Further valid settings: kind, keys, webhook secret.
-fn further_instances() -> [(&'static str, String, String); 4] {
-    const TWILIO: &str = "url = \"{url}\"\naccount_sid = \"AC1\"\nfrom = \"+12025550142\"";
-    const VONAGE: &str =
-        "url = \"{url}\"\nfrom = \"12025550142\"\napi_key = \"key\"\napi_secret = \"pass\"\nchannel = \"sms\"";
-    let standard = GENERIC
-        .replace("webhook_auth = \"hmac\"", "webhook_auth = \"standard-webhooks\"")
-        .lines()
-        .filter(|line| {
-            !["webhook_header", "webhook_prefix", "webhook_signed", "webhook_timestamp_header"]
-                .contains(&line.split(' ').next().unwrap())
-        })
-        .collect::<Vec<_>>()
-        .join("\n");
-    let secret = |index: usize| secret("", 60 + index);
+fn further_instances() -> [(&'static str, Map<String, Value>, String); 4] {
+    let settings = |name: &str, without: &[&str], with: &[(&str, &str)]| {
+        let setup = SETUPS.iter().find(|setup| setup.name().trim_end() == name).unwrap();
+        let mut settings = setup.settings.clone();
+        settings.retain(|key, _| !without.contains(&key.as_str()));
+        settings.extend(with.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())));
+        settings
+    };
+    let secret = |index: usize| secret_of(&SETUPS[index_of("generic")], 60 + index);
+    let of_hmac = ["webhook_header", "webhook_prefix", "webhook_signed", "webhook_timestamp_header"];
     [
-        ("twilio", TWILIO.to_owned(), secret(0)),
-        ("vonage", VONAGE.to_owned(), secret(1)),
-        ("generic", GENERIC.replacen("account =", "channel = \"sms\"\naccount =", 1), secret(2)),
-        ("generic", standard, "whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc=".to_owned()),
+        ("twilio", settings("twilio sms", &["sms_verifies"], &[]), secret(0)),
+        ("vonage", settings("vonage sms", &["sms_verifies"], &[]), secret(1)),
+        ("generic", settings("generic", &[], &[("channel", "sms")]), secret(2)),
+        (
+            "generic",
+            settings("generic", &of_hmac, &[("webhook_auth", "standard-webhooks")]),
+            "whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc=".to_owned(),
+        ),
     ]
 }
 
@@ -103,17 +106,14 @@ fn further_instances() -> [(&'static str, String, String); 4] {
 async fn it_passes_for_instances_that_only_send_and_for_lists_of_signatures() {
     let gateway = RecordingServer::start();
     let mut blocks = String::new();
-    for (index, (kind, table, secret)) in further_instances().iter().enumerate() {
+    for (index, (kind, settings, secret)) in further_instances().iter().enumerate() {
         let block = crate::daemon::InstanceBlock {
             id: &id(index),
             name: kind,
             number: "+12025550142",
             token: TOKEN,
             lines: "",
-            gateway: &format!(
-                "kind = \"{kind}\"\nwebhook_secret = \"{secret}\"\n{}",
-                table.replacen("{url}", &gateway.url, 1)
-            ),
+            gateway: &format!("kind = \"{kind}\"\nwebhook_secret = \"{secret}\"\n{}", lines(settings, &gateway.url)),
         };
         blocks.push_str(&block.to_string());
     }
@@ -138,7 +138,7 @@ async fn ten_runs_in_a_row_are_not_limited() {
     let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
-    let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let waha = index_of("waha");
     for run in 0..10 {
         let arguments = ["--config", config, "--phone", "+447700900555"];
         let report = report(&doctor(&[&[id(waha).as_str()][..], &arguments].concat()).await);
@@ -155,29 +155,87 @@ async fn a_used_up_limit_of_wrong_codes_is_noted_and_is_not_a_failure() {
     let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "[instance.limits]\nguesses_per_10m = 1", secret)).await;
     let config = serve.config.path().to_str().unwrap();
-    let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let waha = index_of("waha");
     let report = report(&doctor(&[&id(waha), "--config", config]).await);
     assert_eq!(failed(&report), Vec::<String>::new());
     assert!(report["notes"].to_string().contains("guesses_per_10m"), "{report}");
 }
 
+/// The template that carries codes is looked up at the gateway.
+#[tokio::test]
+async fn the_template_of_codes_is_checked_at_the_gateway() {
+    let gateway = RecordingServer::start();
+    let table = |kind: &str, keys: &str| {
+        format!(
+            "kind = \"{kind}\"\nurl = \"{}\"\nwebhook_secret = \"webhook-secret-of-a-template\"\ntemplate = \"login_code\"\n{keys}",
+            gateway.url
+        )
+    };
+    let meta =
+        table("cloud-api", "phone_number_id = \"777\"\naccess_token = \"token-1\"\nbusiness_account_id = \"555\"");
+    let dialog = table("360dialog", "api_key = \"key-1\"\ntemplate_lang = \"pt_BR\"");
+    let mut blocks = String::new();
+    for (index, gateway) in [&meta, &dialog].into_iter().enumerate() {
+        let block = crate::daemon::InstanceBlock {
+            id: &id(index),
+            name: "N",
+            number: "+12025550142",
+            token: TOKEN,
+            lines: "",
+            gateway,
+        };
+        blocks.push_str(&block.to_string());
+    }
+    let serve = Serve::start(&blocks).await;
+    let config = serve.config.path().to_str().unwrap();
+    let template = |language: &str, category: &str, status: &str| {
+        serde_json::json!({ "name": "login_code", "language": language, "category": category, "status": status,
+            "components": [{ "type": "BODY" }, { "type": "BUTTONS", "buttons": [{ "type": "URL" }] }] })
+    };
+    let mut without_button = template("en", "AUTHENTICATION", "APPROVED");
+    without_button["components"] = serde_json::json!([{ "type": "BODY" }]);
+    for (index, list, wanted) in [
+        (0, vec![template("en", "AUTHENTICATION", "APPROVED"), template("de", "AUTHENTICATION", "APPROVED")], None),
+        (0, vec![], Some("there is no template login_code")),
+        (0, vec![template("de", "AUTHENTICATION", "APPROVED")], Some("login_code is not in en, but in de")),
+        (0, vec![template("en", "UTILITY", "APPROVED")], Some("category UTILITY")),
+        (0, vec![template("en", "AUTHENTICATION", "PAUSED")], Some("status PAUSED")),
+        (0, vec![without_button], Some("no button")),
+        (1, vec![template("pt_BR", "AUTHENTICATION", "approved")], None),
+        (1, vec![template("en", "AUTHENTICATION", "approved")], Some("login_code is not in pt_BR, but in en")),
+    ] {
+        gateway.answer(serde_json::json!({ (if index == 0 { "data" } else { "waba_templates" }): list }));
+        let output = doctor(&[&id(index), "--config", config]).await;
+        let report = report(&output);
+        let checks = checks(&report, "codes");
+        assert_eq!(checks.len(), 1, "{report}");
+        assert_eq!(
+            (checks[0]["passed"].as_bool(), output.status.code()),
+            (Some(wanted.is_none()), Some(i32::from(wanted.is_some()))),
+            "{report}"
+        );
+        let got = checks[0]["got"].as_str().unwrap();
+        assert!(got.contains(wanted.unwrap_or("approved in ")), "{got}");
+    }
+    let asked = gateway.requests();
+    assert!(asked[0].path.starts_with("/555/message_templates?name=login_code&"), "{}", asked[0].path);
+    assert_eq!(asked[0].header("authorization"), "Bearer token-1");
+    let last = asked.last().unwrap();
+    assert_eq!((last.path.as_str(), last.header("d360-api-key")), ("/v1/configs/templates?limit=1000", "key-1"));
+}
+
 #[tokio::test]
 async fn it_fails_if_the_daemon_has_other_secrets() {
     let gateway = RecordingServer::start();
-    let serve = Serve::start(&instances(&gateway.url, "", |kind, index| secret(kind, index + 40))).await;
+    let serve = Serve::start(&instances(&gateway.url, "", |index| secret_of(&SETUPS[index], index + 40))).await;
     let text = std::fs::read_to_string(serve.config.path()).unwrap();
-    for index in [0, 4, 6, 8, 11, 15, 16, 17, 23, 27] {
-        let here = text.replace(&secret(GATEWAY_TABLES[index].0, index + 40), &secret(GATEWAY_TABLES[index].0, index));
+    for (index, setup) in SETUPS.iter().enumerate().step_by(3) {
+        let here = text.replace(&secret_of(setup, index + 40), &secret(index));
         assert_ne!(here, text);
         let config = file(&here);
         let output = doctor(&[&id(index), "--config", config.path().to_str().unwrap()]).await;
         let report = report(&output);
-        assert_eq!(
-            (output.status.code(), &report["passed"]),
-            (Some(1), &Value::Bool(false)),
-            "{}",
-            GATEWAY_TABLES[index].0
-        );
+        assert_eq!((output.status.code(), &report["passed"]), (Some(1), &Value::Bool(false)), "{}", setup.kind);
         assert!(
             checks(&report, "genuine").iter().filter(|check| check["got"].as_str().unwrap().starts_with("401")).count()
                 >= 5
@@ -192,8 +250,8 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
     let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
-    let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
-    let url_secret = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "wppconnect").unwrap();
+    let waha = index_of("waha");
+    let url_secret = index_of("wppconnect");
     let transparent: RequestEdit = |_, _| {};
     let strips: RequestEdit = |headers, _| headers.retain(|(name, _)| !name.starts_with("x-"));
     let reformats: RequestEdit = |_, body| {
@@ -241,7 +299,7 @@ async fn its_webhooks_are_counted_apart() {
     let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
-    let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let waha = index_of("waha");
     let read = async |path: &str| {
         let request = http::Request::get(format!("{}{path}", serve.operator)).body(Vec::new()).unwrap();
         String::from_utf8(client().send(request).await.unwrap().into_body()).unwrap()
@@ -285,7 +343,7 @@ async fn it_requires_a_phone_if_the_instance_replies_to_unknown_codes() {
     let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "reply_to_unknown = true", secret)).await;
     let config = serve.config.path().to_str().unwrap();
-    let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let waha = index_of("waha");
     let refused = doctor(&[&id(waha), "--config", config]).await;
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--phone"));
@@ -304,7 +362,7 @@ async fn with_a_token_a_link_is_minted_and_verified_once() {
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
     let config = serve.config.path().to_str().unwrap();
     for kind in ["waha", "cloud-api", "generic", "twilio"] {
-        let index = GATEWAY_TABLES.iter().position(|(one, _, _)| *one == kind).unwrap();
+        let index = index_of(kind);
         let arguments = ["--phone", "+447700900555"];
         let output = doctor(&[&[id(index).as_str(), "--config", config][..], &arguments].concat()).await;
         let report = report(&output);

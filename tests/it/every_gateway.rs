@@ -1,7 +1,13 @@
 //! A configuration table for every kind of gateway, and a daemon with all of them.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::LazyLock,
+};
 
+use countersign::gateway::{self, GatewayKind};
+use serde_json::{Map, Value};
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::{
@@ -10,118 +16,95 @@ use crate::{
     wait::until,
 };
 
-/// Kind, variant, and the keys of its table. `{url}` is the URL of the gateway's API.
-pub(crate) const GATEWAY_TABLES: &[(&str, &str, &str)] = &[
-    ("cloud-api", "", "url = \"{url}\"\nphone_number_id = \"777\"\naccess_token = \"key-of-the-gateway\""),
-    ("360dialog", "", "url = \"{url}\"\napi_key = \"key-of-the-gateway\""),
-    (
-        "360dialog",
-        "static-header",
-        "url = \"{url}\"\napi_key = \"key-of-the-gateway\"\nwebhook_auth = \"static-header\"",
-    ),
-    ("gupshup-v3", "", "url = \"{url}\"\napp_id = \"app-1\"\napi_key = \"key-of-the-gateway\""),
-    ("twilio", "", "url = \"{url}\"\naccount_sid = \"AC1\"\nfrom = \"whatsapp:+12025550142\""),
-    (
-        "twilio",
-        "sms",
-        "url = \"{url}\"\naccount_sid = \"AC1\"\nfrom = \"+12025550142\"\napi_key = \"SK1\"\napi_secret = \"pass\"\nchannel = \"sms\"\nsms_verifies = true",
-    ),
-    ("vonage", "", "url = \"{url}\"\nfrom = \"12025550142\"\napi_key = \"key\"\napi_secret = \"pass\""),
-    (
-        "vonage",
-        "sms",
-        "url = \"{url}\"\nfrom = \"12025550142\"\napi_key = \"key\"\napi_secret = \"pass\"\nchannel = \"sms\"\nsms_verifies = true",
-    ),
-    ("bird", "", "url = \"{url}\"\nworkspace_id = \"w\"\nchannel_id = \"c\"\naccess_key = \"key-of-the-gateway\""),
-    ("chatwoot", "", "url = \"{url}\"\naccount_id = \"1\"\napi_key = \"key-of-the-gateway\""),
-    (
-        "chatwoot",
-        "inbox",
-        "url = \"{url}\"\naccount_id = \"1\"\napi_key = \"key-of-the-gateway\"\ninbox_id = \"3\"\ntrust_contact_phone = true",
-    ),
-    ("waha", "", "url = \"{url}\"\napi_key = \"key-of-the-gateway\""),
-    ("hypersender", "", "url = \"{url}\"\ninstance = \"i-1\"\napi_key = \"key-of-the-gateway\""),
-    ("wawp", "", "url = \"{url}\"\ninstance_id = \"i-1\"\naccess_token = \"key-of-the-gateway\""),
-    (
-        "wawp",
-        "hmac",
-        "url = \"{url}\"\ninstance_id = \"i-1\"\naccess_token = \"key-of-the-gateway\"\nwebhook_auth = \"hmac\"\nwebhook_header = \"X-Wawp\"",
-    ),
-    ("evolution", "", "url = \"{url}\"\ninstance = \"main\"\napi_key = \"key-of-the-gateway\""),
-    (
-        "evolution",
-        "url",
-        "url = \"{url}\"\ninstance = \"main\"\napi_key = \"key-of-the-gateway\"\nwebhook_auth = \"url-secret\"",
-    ),
-    (
-        "evolution",
-        "jwt",
-        "url = \"{url}\"\ninstance = \"main\"\napi_key = \"key-of-the-gateway\"\nwebhook_auth = \"jwt\"",
-    ),
-    ("evolution-go", "", "url = \"{url}\"\napi_key = \"key-of-the-gateway\""),
-    ("gowa", "", "url = \"{url}\"\nbasic_auth = \"user:pass\""),
-    ("wppconnect", "", "url = \"{url}\"\nsession = \"main\"\napi_key = \"key-of-the-gateway\""),
-    ("wuzapi", "", "url = \"{url}\"\napi_key = \"key-of-the-gateway\""),
-    ("green-api", "", "url = \"{url}\"\ninstance = \"1100000777\"\napi_key = \"key-of-the-gateway\""),
-    ("whapi", "", "url = \"{url}\"\napi_key = \"key-of-the-gateway\""),
-    ("gupshup", "", "url = \"{url}\"\naccount = \"app\"\nfrom = \"12025550142\"\napi_key = \"key-of-the-gateway\""),
-    ("infobip", "", "url = \"{url}\"\nfrom = \"12025550142\"\napi_key = \"key-of-the-gateway\""),
-    ("ultramsg", "", "url = \"{url}\"\naccount = \"instance777\"\napi_key = \"key-of-the-gateway\""),
-    ("z-api", "", "url = \"{url}\"\naccount = \"i-1\"\napi_key = \"token-1\"\napi_secret = \"client-token\""),
-    ("generic", "", GENERIC),
-];
+/// A configuration of a kind of gateway and what it sends: `send.json` in the kind's folder of fixtures, once for each of
+/// its variants.
+pub(crate) struct GatewaySetup {
+    pub(crate) kind: &'static str,
+    variant: String,
+    /// The keys of `[instance.gateway]` besides `kind`, `webhook_secret` and `url`.
+    pub(crate) settings: Map<String, Value>,
+    /// The request for a text: `path`, `headers`, and `json` or `form`, with `{text}`, `{person}` and `{secret}`.
+    pub(crate) request: Value,
+    /// The response to a message that was accepted.
+    pub(crate) accepted: Value,
+    /// The member of the body that holds the message's id, for gateways that accept one.
+    pub(crate) message_id_field: Option<String>,
+    /// Whether the gateway posts no webhook when a person edits a message.
+    pub(crate) posts_no_edits: bool,
+    /// The webhook secret, with `{secret}` for its random part.
+    webhook_secret: String,
+}
 
-pub(crate) const GENERIC: &str = r#"
-url = "{url}"
-account = "harbour"
-api_key = "key-of-the-gateway"
-webhook_auth = "hmac"
-webhook_header = "X-Tidings-Signature"
-webhook_prefix = "sha256="
-webhook_signed = "timestamp.body"
-webhook_timestamp_header = "X-Tidings-Timestamp"
-[instance.gateway.mapping]
-select = "/messages"
-event = { pointer = "/kind", accept = ["inbound"], status = ["ack"] }
-message_id = "/id"
-chat_id = "/chat"
-sender = ["/author/phone", { pointer = "/chat", when_pointer = "/chat", when_suffix = "@c.us" }]
-lid = "/author/lid"
-text = [{ pointer = "/content/text", when_pointer = "/content/type", equals = ["text", "chat"] }]
-timestamp = { pointer = "/at", unit = "ms" }
-from_me = { pointer = "/direction", equals = "out" }
-group = [{ pointer = "/chat", when_suffix = "@g.us" }, { pointer = "/isGroup" }]
-[instance.gateway.send]
-url = "{url}/accounts/{account}/messages"
-headers = { Authorization = "Bearer {api_key}" }
-body = '{"to": "{chat_id}", "content": {"text": "{text}"}}'
-message_id = "/id"
-not_on_whatsapp = [{ status = 400, pointer = "/error/code", equals = "no_account" }]
-window_closed = [{ pointer = "/error/code", equals = 470 }]
-"#;
+impl GatewaySetup {
+    pub(crate) fn name(&self) -> String {
+        format!("{} {}", self.kind, self.variant)
+    }
 
-/// The webhook secret of the n-th entry, in the form that its kind requires.
-pub(crate) fn secret(kind: &str, index: usize) -> String {
-    match kind {
-        "infobip" => format!("someone:webhook-secret-of-the-instance-{index:02}"),
-        "green-api" => format!("Bearer webhook-secret-of-the-instance-{index:02}"),
-        _ => format!("webhook-secret-of-the-instance-{index:02}"),
+    /// The lines of the table besides `kind` and `webhook_secret`. `url` is the URL of the gateway's API.
+    pub(crate) fn lines(&self, url: &str) -> String {
+        lines(&self.settings, url)
     }
 }
 
-/// The id of the n-th entry's instance.
+/// Settings as TOML.
+pub(crate) fn lines(settings: &Map<String, Value>, url: &str) -> String {
+    let lines = settings.iter().map(|(name, value)| format!("{name} = {}\n", toml::Value::try_from(value).unwrap()));
+    format!("url = \"{url}\"\n{}", lines.collect::<String>())
+}
+
+/// Every kind of gateway, in each of its variants.
+pub(crate) static SETUPS: LazyLock<Vec<GatewaySetup>> = LazyLock::new(|| gateway::kinds().flat_map(setups).collect());
+
+fn setups(kind: &GatewayKind) -> Vec<GatewaySetup> {
+    let path = fixtures(kind.name).join("send.json");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+    let document: Value = serde_json::from_str(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let setups = document["variants"].as_array().unwrap().iter().map(|variant| GatewaySetup {
+        kind: kind.name,
+        variant: text(&variant["variant"]).unwrap_or_default(),
+        settings: variant["settings"].as_object().unwrap().clone(),
+        request: variant["request"].clone(),
+        accepted: document["accepted"].clone(),
+        message_id_field: text(&variant["message_id_field"]).or_else(|| text(&document["message_id_field"])),
+        posts_no_edits: document["posts_no_edits"] == true,
+        webhook_secret: text(&document["webhook_secret"]).unwrap_or_else(|| "{secret}".to_owned()),
+    });
+    setups.collect()
+}
+
+/// The folder of a kind's fixtures.
+pub(crate) fn fixtures(kind: &str) -> PathBuf {
+    Path::new("tests/fixtures/gateways").join(kind)
+}
+
+/// The first setup of this kind.
+pub(crate) fn index_of(kind: &str) -> usize {
+    SETUPS.iter().position(|setup| setup.kind == kind).unwrap()
+}
+
+/// The webhook secret of the n-th setup, in the form that its kind requires.
+pub(crate) fn secret(index: usize) -> String {
+    secret_of(&SETUPS[index], index)
+}
+
+/// A webhook secret in the form that `setup` requires, different for each number.
+pub(crate) fn secret_of(setup: &GatewaySetup, number: usize) -> String {
+    setup.webhook_secret.replace("{secret}", &format!("webhook-secret-of-the-instance-{number:02}"))
+}
+
+/// The id of the n-th setup's instance.
 pub(crate) fn id(index: usize) -> String {
     format!("5f0c2a90-0000-4000-8000-0000000001{index:02}")
 }
 
-/// `[[instance]]` blocks for all entries. `gateway` is the URL of their APIs, with `{n}` for the entry's number;
+/// `[[instance]]` blocks for all setups. `gateway` is the URL of their APIs, with `{n}` for the setup's number;
 /// `secret_of` returns the webhook secret.
-pub(crate) fn instances(gateway: &str, extra: &str, secret_of: impl Fn(&str, usize) -> String) -> String {
+pub(crate) fn instances(gateway: &str, extra: &str, secret_of: impl Fn(usize) -> String) -> String {
     let mut blocks = String::new();
-    for (index, (kind, _, table)) in GATEWAY_TABLES.iter().enumerate() {
-        // In a generic table, further `{url}`s are placeholders of its own templates.
-        let table = table.replacen("{url}", &gateway.replace("{n}", &format!("{index:02}")), 1);
-        let (id, secret, digest) = (id(index), secret_of(kind, index), digest(crate::daemon::TOKEN));
+    for (index, setup) in SETUPS.iter().enumerate() {
+        let (kind, table) = (setup.kind, setup.lines(&gateway.replace("{n}", &format!("{index:02}"))));
+        let (id, secret, digest) = (id(index), secret_of(index), digest(crate::daemon::TOKEN));
         let callback = crate::daemon::CALLBACK_SECRET;
         let block = format!(
             "[[instance]]\nid = \"{id}\"\nname = \"{kind}-{index}\"\nnumber = \"+12025550142\"\ntokens = [\"{digest}\"]\n\

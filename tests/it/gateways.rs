@@ -1,16 +1,10 @@
 //! Recorded webhooks of every gateway through `inspect-webhook`, compared with what the fixtures expect; and forgeries
 //! of them.
 
-use std::{
-    fs,
-    io::Read as _,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fs, io::Read as _, path::PathBuf, process::Command, sync::Arc};
 
 use countersign::{
-    gateway::{self, Gateway, Purpose, Webhook},
+    gateway::{self, CredentialLocation, Gateway, Purpose, Webhook},
     reader::Table,
 };
 use flate2::read::MultiGzDecoder;
@@ -18,45 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// The kinds of gateway with fixtures, and which keys of [`settings`] each has.
-pub(crate) const FIXTURE_KINDS: &[(&str, &[&str])] = &[
-    ("cloud-api", &["verify_token", "access_token", "phone_number_id"]),
-    ("waha", &["api_key"]),
-    ("evolution", &["webhook_auth", "api_key"]),
-    ("evolution-go", &["webhook_auth", "api_key"]),
-    ("gowa", &[]),
-    ("wppconnect", &["webhook_auth", "api_key"]),
-    ("wuzapi", &["api_key"]),
-    ("green-api", &["webhook_auth", "api_key"]),
-    ("whapi", &["webhook_auth", "api_key"]),
-    ("360dialog", &["webhook_auth", "api_key"]),
-    ("gupshup-v3", &["webhook_auth", "api_key"]),
-    ("hypersender", &["api_key"]),
-    ("wawp", &["webhook_auth", "access_token"]),
-    ("twilio", &["webhook_url"]),
-    ("vonage", &["channel"]),
-    ("bird", &["webhook_url"]),
-    ("chatwoot", &["api_key"]),
-    ("generic", &["webhook_auth"]),
-    ("gupshup", &["webhook_auth"]),
-    ("infobip", &["webhook_auth"]),
-    ("ultramsg", &["webhook_auth"]),
-    ("z-api", &["webhook_auth"]),
-];
-
-/// Gateways that sign webhooks, and the header of the signature.
-const SIGNED: &[(&str, &str)] = &[
-    ("cloud-api", "x-hub-signature-256"),
-    ("waha", "x-webhook-hmac"),
-    ("gowa", "x-hub-signature-256"),
-    ("wuzapi", "x-hmac-signature"),
-    ("360dialog", "x-360dialog-signature"),
-    ("twilio", "x-twilio-signature"),
-    ("vonage", "authorization"),
-    ("bird", "messagebird-signature"),
-    ("chatwoot", "x-chatwoot-signature"),
-    ("generic", "x-gateway-signature"),
-];
+use crate::every_gateway::{SETUPS, fixtures};
 
 pub(crate) struct Case {
     pub(crate) name: String,
@@ -78,15 +34,13 @@ impl Case {
 }
 
 pub(crate) fn cases(gateway: &str) -> Vec<Case> {
-    let folder = Path::new("tests/fixtures/gateways").join(gateway);
+    let folder = fixtures(gateway);
     let mut cases = Vec::new();
     for entry in fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let Some(stem) = name.strip_suffix(".expect.json") else { continue };
-        let mut expect: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        // The mapping of a generic gateway is part of its settings.
-        expect["signing"]["mapping"] = expect["mapping"].clone();
+        let expect: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let body_path = folder.join(expect["body_file"].as_str().unwrap());
         cases.push(Case { name: format!("{gateway}/{stem}"), body: fs::read(&body_path).unwrap(), expect, body_path });
     }
@@ -94,50 +48,24 @@ pub(crate) fn cases(gateway: &str) -> Vec<Case> {
     cases
 }
 
+/// The recorded requests of every kind.
+pub(crate) fn all_cases() -> impl Iterator<Item = (&'static str, Case)> {
+    gateway::kinds().flat_map(|kind| cases(kind.name).into_iter().map(|case| (kind.name, case)))
+}
+
 /// The `[instance.gateway]` table for a case.
-fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
-    let secret = &signing["secret"];
-    let all = json!({
-        "url": "http://127.0.0.1:1", "verify_token": secret, "api_key": "x", "access_token": "x",
-        "phone_number_id": "100000000000777", "webhook_url": signing["url"],
-        "channel": signing.get("channel").unwrap_or(&json!("whatsapp")),
-    });
-    let (_, known) = FIXTURE_KINDS.iter().find(|(name, _)| *name == gateway).unwrap();
-    let mut table = Map::new();
+fn settings(gateway: &str, expect: &Value) -> Map<String, Value> {
+    let mut table = expect["settings"].as_object().cloned().unwrap_or_default();
     table.insert("kind".to_owned(), json!(gateway));
-    table.insert("url".to_owned(), all["url"].clone());
-    table.insert("webhook_secret".to_owned(), secret.clone());
-    for key in *known {
-        table.insert((*key).to_owned(), all[*key].clone());
-    }
-    table.retain(|_, value| !value.is_null());
-    // If a gateway has several authentication schemes, the case names one.
-    let chosen = match signing["scheme"].as_str() {
-        Some("static-header") => Some(("static-header", "webhook_header", &signing["header"])),
-        Some("url-secret") => Some(("url-secret", "webhook_param", &signing["param"])),
-        Some("evolution-jwt") => Some(("jwt", "webhook_header", &Value::Null)),
-        Some("hmac") => Some(("hmac", "webhook_header", &signing["header"])),
-        Some("standard-webhooks") => Some(("standard-webhooks", "webhook_header", &Value::Null)),
-        _ => None,
-    };
-    if let (Some((auth, key, value)), true) = (chosen, known.contains(&"webhook_auth")) {
-        table.insert("webhook_auth".to_owned(), json!(auth));
-        if !value.is_null() {
-            table.insert(key.to_owned(), value.clone());
-        }
-    }
-    if signing["mapping"].is_object() {
-        table.insert("mapping".to_owned(), signing["mapping"].clone());
-        for part in ["algorithm", "encoding", "prefix", "signed"] {
-            table.insert(format!("webhook_{part}"), signing[part].clone());
-        }
-        table.retain(|_, value| !value.is_null());
+    table.insert("url".to_owned(), json!("http://127.0.0.1:1"));
+    if !expect["signing"]["secret"].is_null() {
+        table.insert("webhook_secret".to_owned(), expect["signing"]["secret"].clone());
     }
     table
 }
 
-pub(crate) fn build(gateway: &str, signing: &Value) -> Arc<dyn Gateway> {
-    let table = Table::new("gateway", settings(gateway, signing));
+pub(crate) fn build(gateway: &str, expect: &Value) -> Arc<dyn Gateway> {
+    let table = Table::new("gateway", settings(gateway, expect));
     gateway::build(&table, Purpose::Inspect, "https://verify.example.test/hook")
         .unwrap_or_else(|faults| panic!("{faults}"))
 }
@@ -167,27 +95,26 @@ fn compare(name: &str, got: &Value, want: &Value) {
 
 #[test]
 fn fixtures_pass_through_the_command_line() {
-    for (gateway, _) in FIXTURE_KINDS {
-        for case in cases(gateway) {
-            let got = inspect(gateway, &case);
-            assert_eq!(got["auth"], case.expect["auth"], "{}: {got}", case.name);
-            let wanted = expected_events(&case.expect);
-            let events = got["events"].as_array().unwrap();
-            assert_eq!(events.len(), wanted.len(), "{}", case.name);
-            for (got, want) in events.iter().zip(&wanted) {
-                compare(&case.name, got, want);
-            }
-            if let Some(codes) = case.expect.get("codes") {
-                assert_eq!(&events[0]["codes"], codes, "{}", case.name);
-            }
+    for (gateway, case) in all_cases() {
+        let got = inspect(gateway, &case);
+        assert_eq!(got["auth"], case.expect["auth"], "{}: {got}", case.name);
+        let wanted = expected_events(&case.expect);
+        let events = got["events"].as_array().unwrap();
+        assert_eq!(events.len(), wanted.len(), "{}", case.name);
+        for (got, want) in events.iter().zip(&wanted) {
+            compare(&case.name, got, want);
+        }
+        if let Some(codes) = case.expect.get("codes") {
+            assert_eq!(&events[0]["codes"], codes, "{}", case.name);
         }
     }
 }
 
-fn inspect(gateway: &str, case: &Case) -> Value {
-    const INSTANCE: &str = "5f0c2a90-0000-4000-8000-000000000001";
-    let signing = &case.expect["signing"];
-    let table: toml::Value = serde_json::from_value(Value::Object(settings(gateway, signing))).unwrap();
+const INSTANCE: &str = "5f0c2a90-0000-4000-8000-000000000001";
+
+/// A configuration with the gateway of a case.
+fn config_file(gateway: &str, expect: &Value) -> tempfile::NamedTempFile {
+    let table: toml::Value = serde_json::from_value(Value::Object(settings(gateway, expect))).unwrap();
     let config = format!(
         "public_url = \"https://verify.example.test\"\nkey = \"{}\"\n[store]\nurl = \"embedded:/nonexistent\"\n\
          [[instance]]\nid = \"{INSTANCE}\"\nname = \"N\"\nnumber = \"+12025550142\"\n\
@@ -197,10 +124,19 @@ fn inspect(gateway: &str, case: &Case) -> Value {
         "0".repeat(64),
         crate::daemon::CALLBACK_SECRET,
     );
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), config).unwrap();
+    crate::every_gateway::file(&config)
+}
+
+fn inspect_command(config: &tempfile::NamedTempFile) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-    command.arg("inspect-webhook").arg("--config").arg(file.path()).args(["--instance", INSTANCE]);
+    command.arg("inspect-webhook").arg("--config").arg(config.path()).args(["--instance", INSTANCE]);
+    command
+}
+
+fn inspect(gateway: &str, case: &Case) -> Value {
+    let signing = &case.expect["signing"];
+    let config = config_file(gateway, &case.expect);
+    let mut command = inspect_command(&config);
     command.args(["--method", case.expect["method"].as_str().unwrap()]);
     command.args(["--now", &case.expect["now"].to_string()]);
     let url = signing["request_url"].as_str().or(signing["url"].as_str()).unwrap();
@@ -223,66 +159,140 @@ fn accepted(gateway: &dyn Gateway, method: &Method, headers: &HeaderMap, body: &
 /// Changes to a genuine request that an attacker without the secret can make.
 #[test]
 fn no_forgery_is_accepted() {
-    for (gateway, name) in SIGNED {
-        for case in
-            cases(gateway).iter().filter(|case| case.expect["auth"] == "accept" && case.expect["method"] == "POST")
+    let mut signed = BTreeSet::new();
+    for (gateway, case) in
+        all_cases().filter(|(_, case)| case.expect["auth"] == "accept" && case.expect["method"] == "POST")
+    {
+        let now = case.expect["now"].as_i64().unwrap();
+        let adapter = build(gateway, &case.expect);
+        let genuine = headers(&case.expect);
+        let ok = |headers: &HeaderMap, body: &[u8]| accepted(&*adapter, &Method::POST, headers, body, now);
+        // The secret of other gateways is in the URL, or proves nothing about the body.
+        if !adapter.auth_covers_body() || !ok(&genuine, &case.body) {
+            continue;
+        }
+        signed.insert(gateway);
+        // Twilio has a second form of signature, in the URL.
+        if let CredentialLocation::Header(name) = adapter.webhook_auth().credential_location()
+            && genuine.contains_key(&name)
         {
-            let now = case.expect["now"].as_i64().unwrap();
-            let signing = &case.expect["signing"];
-            let adapter = build(gateway, signing);
-            let genuine = headers(&case.expect);
-            let ok = |headers: &HeaderMap, body: &[u8]| accepted(&*adapter, &Method::POST, headers, body, now);
-            assert!(ok(&genuine, &case.body), "{}", case.name);
-            if !genuine.contains_key(*name) {
-                continue;
-            }
-            let signature = genuine[*name].to_str().unwrap().to_owned();
-
-            let mut forged: Vec<HeaderMap> = Vec::new();
+            let name: HeaderName = name.parse().unwrap();
+            let signature = genuine[&name].to_str().unwrap().to_owned();
             let with = |value: &str| {
                 let mut headers = genuine.clone();
-                headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+                headers.insert(&name, HeaderValue::from_str(value).unwrap());
                 headers
             };
-            for length in 0..signature.len() {
-                forged.push(with(&signature[..length]));
-            }
+            let mut forged: Vec<HeaderMap> = (0..signature.len()).map(|length| with(&signature[..length])).collect();
             forged.push(with(&signature.to_uppercase()));
             forged.push(with(&format!("{signature}0")));
             forged.push(with(&format!("{signature},{signature}")));
-            forged.push(with(&signature.replace("sha256=", "")).clone());
+            forged.push(with(&signature.replace("sha256=", "")));
             let mut twice = genuine.clone();
-            twice.append(HeaderName::from_static(name), HeaderValue::from_str(&signature).unwrap());
+            twice.append(&name, HeaderValue::from_str(&signature).unwrap());
             forged.push(twice);
             let mut none = genuine.clone();
-            none.remove(*name);
+            none.remove(&name);
             forged.push(none);
-            for headers in forged.iter().filter(|headers| {
-                headers.get(*name) != genuine.get(*name) || headers.get_all(*name).iter().count() != 1
-            }) {
+            for headers in forged.iter().filter(|headers| **headers != genuine) {
                 assert!(!ok(headers, &case.body), "{}: {headers:?}", case.name);
             }
-            let mut longer = case.body.clone();
-            longer.push(b' ');
-            assert!(!ok(&genuine, &longer), "{}", case.name);
-            if let Ok(value) = serde_json::from_slice::<Value>(&case.body) {
-                let reserialised = value.to_string().into_bytes();
-                assert!(reserialised == case.body || !ok(&genuine, &reserialised));
-            }
-            let mut published = signing.clone();
-            published["secret"] = json!("secret");
-            assert!(!accepted(&*build(gateway, &published), &Method::POST, &genuine, &case.body, now));
         }
+        let mut longer = case.body.clone();
+        longer.push(b' ');
+        assert!(!ok(&genuine, &longer), "{}", case.name);
+        if let Ok(value) = serde_json::from_slice::<Value>(&case.body) {
+            let reserialised = value.to_string().into_bytes();
+            assert!(reserialised == case.body || !ok(&genuine, &reserialised));
+        }
+        let mut published = case.expect.clone();
+        published["signing"]["secret"] = json!("secret");
+        if let Ok(adapter) =
+            gateway::build(&Table::new("gateway", settings(gateway, &published)), Purpose::Inspect, "https://x.test/")
+        {
+            assert!(!accepted(&*adapter, &Method::POST, &genuine, &case.body, now));
+        }
+    }
+    let kinds = gateway::kinds().filter(|kind| {
+        gateway::build(&kind.example_table(), Purpose::Inspect, "https://x.test/").unwrap().auth_covers_body()
+    });
+    for kind in kinds {
+        assert!(signed.contains(kind.name), "{} has no recorded request with a signature", kind.name);
     }
 }
 
 #[test]
 fn any_configured_secret_is_accepted() {
     for case in cases("waha") {
-        let mut signing = case.expect["signing"].clone();
-        signing["secret"] = json!(["a-newer-secret-of-24-bytes-or-more", signing["secret"]]);
-        let rotated = build("waha", &signing);
+        let mut expect = case.expect.clone();
+        expect["signing"]["secret"] = json!(["a-newer-secret-of-24-bytes-or-more", expect["signing"]["secret"]]);
+        let rotated = build("waha", &expect);
         let now = case.expect["now"].as_i64().unwrap();
         assert!(accepted(&*rotated, &Method::POST, &headers(&case.expect), &case.body, now));
+    }
+}
+
+/// The code is in the webhook, but not as a message that its sender wrote and sent.
+#[test]
+fn captions_and_edits_verify_with_no_gateway() {
+    for setup in SETUPS.iter() {
+        for name in ["caption", "edit"] {
+            let case = cases(setup.kind).into_iter().find(|case| case.name == format!("{}/{name}", setup.kind));
+            if name == "edit" && setup.posts_no_edits {
+                assert!(case.is_none(), "{} has an edit", setup.kind);
+                continue;
+            }
+            let case = case.unwrap_or_else(|| panic!("{} has no fixture {name}", setup.kind));
+            assert!(String::from_utf8_lossy(&case.body).contains("K7QXM2PD"), "{}: no code", case.name);
+            let got = inspect(setup.kind, &case);
+            assert_eq!(got["auth"], "accept", "{}: {got}", case.name);
+            let events = got["events"].as_array().unwrap();
+            assert!(!events.is_empty() && events.iter().all(|event| event["kind"] == "ignore"), "{}: {got}", case.name);
+        }
+    }
+}
+
+/// `--request` takes head and body of a recorded request from one file, and says which secret fitted.
+#[test]
+fn a_whole_request_is_inspected_from_one_file() {
+    let case = cases("waha").into_iter().find(|case| case.name == "waha/text_noweb").unwrap();
+    let now = case.expect["now"].to_string();
+    let head = |end: &str| {
+        let mut head = format!("POST /webhooks/{INSTANCE} HTTP/1.1{end}Host: wa.example.org{end}");
+        for (name, value) in case.expect["headers"].as_object().unwrap() {
+            head += &format!("{name}: {}{end}", value.as_str().unwrap());
+        }
+        head + end
+    };
+    let config = config_file("waha", &{
+        let mut expect = case.expect.clone();
+        expect["signing"]["secret"] = json!(["a-newer-secret-of-24-bytes-or-more", expect["signing"]["secret"]]);
+        expect
+    });
+    let run = |request: &[u8]| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), request).unwrap();
+        let mut command = inspect_command(&config);
+        command.args(["--now", &now]).arg("--request").arg(file.path()).output().unwrap()
+    };
+    let verdict = |request: &[u8]| -> Value {
+        let output = run(request);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    for end in ["\r\n", "\n"] {
+        let got = verdict(&[head(end).as_bytes(), &case.body].concat());
+        assert_eq!((&got["auth"], &got["proof"]["secret"]), (&json!("accept"), &json!(2)), "{got}");
+        assert!(got["proof"]["scheme"].as_str().unwrap().contains("HMAC"), "{got}");
+        assert_eq!(got["events"][0]["text"], case.expect["expect"]["text"], "{got}");
+    }
+    let altered = verdict(&[head("\r\n").as_bytes(), &case.body, b" "].concat());
+    assert_eq!((&altered["auth"], &altered["response"]["status"]), (&json!("reject"), &json!(401)), "{altered}");
+    for (request, problem) in
+        [("POST /x", "an empty line"), ("POST\r\n\r\n", "in the first line"), ("a b c\n\n", "first line")]
+    {
+        let output = run(request.as_bytes());
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && printed.contains("--request") && printed.contains(problem), "{printed}");
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     daemon::{Daemon, TOKEN, TestStore, WAHA, World},
-    gateways::{FIXTURE_KINDS, build, cases, headers},
+    gateways::{all_cases, build, cases, headers},
     login_flow::on_both_stores,
 };
 
@@ -27,27 +27,25 @@ fn parse(gateway: &dyn Gateway, headers: &HeaderMap, body: &[u8]) -> Vec<Webhook
 #[test]
 fn one_bad_value_costs_no_message() {
     let mut messages = 0;
-    for (kind, _) in FIXTURE_KINDS {
-        for case in cases(kind).into_iter().filter(|case| case.body.starts_with(b"{")) {
-            let (gateway, headers) = (build(kind, &case.expect["signing"]), headers(&case.expect));
-            let genuine = parse(&*gateway, &headers, &case.body);
-            messages += genuine.iter().filter(|event| event.ignored.is_none()).count();
-            let with = |field: &[u8]| [b"{\"added\":", field, b",", &case.body[1..]].concat();
-            let spoiled: Vec<Vec<u8>> = vec![
-                [b"\xef\xbb\xbf", &case.body[..]].concat(),
-                [&case.body[..], b"\0\0\n"].concat(),
-                with(br#""half an emoji \ud83d""#),
-                with(br#""\ude00 first""#),
-                with(b"\"a byte \xff of another encoding\""),
-                with(b"\"CESU-8 \xed\xa0\xbd\xed\xb8\x80\""),
-                with(b"\"a control character \x01 and a line\nbreak\""),
-                with(b"NaN"),
-                with(b"[-Infinity, 1e999]"),
-                with(format!("{}1{}", "[".repeat(200), "]".repeat(200)).as_bytes()),
-            ];
-            for body in spoiled {
-                assert_eq!(parse(&*gateway, &headers, &body), genuine, "{}", String::from_utf8_lossy(&body));
-            }
+    for (kind, case) in all_cases().filter(|(_, case)| case.body.starts_with(b"{")) {
+        let (gateway, headers) = (build(kind, &case.expect), headers(&case.expect));
+        let genuine = parse(&*gateway, &headers, &case.body);
+        messages += genuine.iter().filter(|event| event.ignored.is_none()).count();
+        let with = |field: &[u8]| [b"{\"added\":", field, b",", &case.body[1..]].concat();
+        let spoiled: Vec<Vec<u8>> = vec![
+            [b"\xef\xbb\xbf", &case.body[..]].concat(),
+            [&case.body[..], b"\0\0\n"].concat(),
+            with(br#""half an emoji \ud83d""#),
+            with(br#""\ude00 first""#),
+            with(b"\"a byte \xff of another encoding\""),
+            with(b"\"CESU-8 \xed\xa0\xbd\xed\xb8\x80\""),
+            with(b"\"a control character \x01 and a line\nbreak\""),
+            with(b"NaN"),
+            with(b"[-Infinity, 1e999]"),
+            with(format!("{}1{}", "[".repeat(200), "]".repeat(200)).as_bytes()),
+        ];
+        for body in spoiled {
+            assert_eq!(parse(&*gateway, &headers, &body), genuine, "{}", String::from_utf8_lossy(&body));
         }
     }
     assert!(messages > 40, "{messages}");
@@ -57,25 +55,21 @@ fn one_bad_value_costs_no_message() {
 #[test]
 fn half_an_emoji_in_a_name_is_replaced() {
     let mut names = 0;
-    for (kind, _) in FIXTURE_KINDS {
-        for case in
-            cases(kind).into_iter().filter(|case| case.body.starts_with(b"{") && case.expect["auth"] == "accept")
-        {
-            let (gateway, headers) = (build(kind, &case.expect["signing"]), headers(&case.expect));
-            let genuine = parse(&*gateway, &headers, &case.body);
-            let Some(name) = genuine.first().and_then(|event| event.push_name.clone()) else { continue };
-            let quoted = json!(name).to_string();
-            let body = String::from_utf8_lossy(&case.body)
-                .replace(&quoted, &format!("{}\\ud83d\"", &quoted[..quoted.len() - 1]));
-            // Some fixtures have the name in escapes.
-            if body.as_bytes() == case.body {
-                continue;
-            }
-            names += 1;
-            let event = parse(&*gateway, &headers, body.as_bytes()).remove(0);
-            assert_eq!(event.push_name, Some(format!("{name}\u{fffd}")), "{}", case.name);
-            assert_eq!((event.text, event.sender), (genuine[0].text.clone(), genuine[0].sender.clone()));
+    for (kind, case) in all_cases().filter(|(_, case)| case.body.starts_with(b"{") && case.expect["auth"] == "accept") {
+        let (gateway, headers) = (build(kind, &case.expect), headers(&case.expect));
+        let genuine = parse(&*gateway, &headers, &case.body);
+        let Some(name) = genuine.first().and_then(|event| event.push_name.clone()) else { continue };
+        let quoted = json!(name).to_string();
+        let body =
+            String::from_utf8_lossy(&case.body).replace(&quoted, &format!("{}\\ud83d\"", &quoted[..quoted.len() - 1]));
+        // Some fixtures have the name in escapes.
+        if body.as_bytes() == case.body {
+            continue;
         }
+        names += 1;
+        let event = parse(&*gateway, &headers, body.as_bytes()).remove(0);
+        assert_eq!(event.push_name, Some(format!("{name}\u{fffd}")), "{}", case.name);
+        assert_eq!((event.text, event.sender), (genuine[0].text.clone(), genuine[0].sender.clone()));
     }
     assert!(names > 40, "{names}");
 }
@@ -86,11 +80,11 @@ fn one_bad_message_of_a_batch_costs_no_other() {
     let batches = [("whapi", "/messages"), ("infobip", "/results"), ("evolution", "/data")];
     for (kind, list) in batches {
         let case = cases(kind).into_iter().find(|case| {
-            let (gateway, headers) = (build(kind, &case.expect["signing"]), headers(&case.expect));
+            let (gateway, headers) = (build(kind, &case.expect), headers(&case.expect));
             parse(&*gateway, &headers, &case.body).first().is_some_and(|event| event.ignored.is_none())
         });
         let case = case.unwrap_or_else(|| panic!("{kind} has no message"));
-        let (gateway, headers) = (build(kind, &case.expect["signing"]), headers(&case.expect));
+        let (gateway, headers) = (build(kind, &case.expect), headers(&case.expect));
         let mut body: Value = serde_json::from_slice(&case.body).unwrap();
         let items = body.pointer_mut(list).unwrap();
         let good = if items.is_array() { items[0].clone() } else { items.clone() };

@@ -155,6 +155,28 @@ fn responses_are_classified_by_body_then_by_status() {
 }
 
 #[test]
+fn the_state_of_the_number_is_asked_with_the_values_of_the_table() {
+    assert!(built(FICTIONAL).queue_check().is_none());
+    let ready =
+        "ready = { url = \"{url}/{account}/state?key={api_key}\", pointer = \"/state\", equals = \"online\" }\n";
+    let gateway = built(&FICTIONAL.replace("[send]\n", &format!("[send]\n{ready}")));
+    let request = gateway.queue_check().unwrap();
+    assert_eq!(request.method(), Method::GET);
+    assert_eq!(request.uri(), "https://api.tidings.example/v2/acc%2F7/state?key=key-of-tidings");
+    assert_eq!(request.headers()["authorization"], "Bearer key-of-tidings");
+    let answer = |body: &str| {
+        gateway.parse_queue_check(&Response::builder().status(200).body(body.as_bytes().to_vec()).unwrap())
+    };
+    assert_eq!(answer(r#"{"state":"offline"}"#), Some(SendResult::Retryable { reason: DeliveryFailure::NotConnected }));
+    for other in [r#"{"state":"online"}"#, "{}", "<html>"] {
+        assert_eq!(answer(other), None, "{other}");
+    }
+    let with_text = ready.replace("{account}", "{chat_id}");
+    let (gateway, faults) = faults_of(&FICTIONAL.replace("[send]\n", &format!("[send]\n{with_text}")));
+    assert!(gateway.is_none() && faults[0].contains("send.ready.url: {chat_id} is not allowed here"), "{faults:?}");
+}
+
+#[test]
 fn a_message_without_a_required_field_verifies_nothing() {
     let gateway = built(FICTIONAL);
     let message = |changes: Value| {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::Sha512;
 use url::form_urlencoded;
 
-use crate::gateways::{FIXTURE_KINDS, build, cases, headers};
+use crate::gateways::{all_cases, build, cases, headers};
 
 /// Builds the gateway from a configuration file, as `serve` does.
 fn served(gateway: &str) -> Result<Arc<dyn Gateway>, Vec<String>> {
@@ -49,9 +49,8 @@ fn parse(gateway: &dyn Gateway, body: &Value) -> Result<Vec<gateway::WebhookEven
 
 #[test]
 fn recorded_requests_are_parsed_as_expected() {
-    let recorded = FIXTURE_KINDS.iter().flat_map(|(kind, _)| cases(kind).into_iter().map(move |case| (*kind, case)));
-    for (kind, case) in recorded.filter(|(_, case)| case.expect["method"] == "POST") {
-        let gateway = build(kind, &case.expect["signing"]);
+    for (kind, case) in all_cases().filter(|(_, case)| case.expect["method"] == "POST") {
+        let gateway = build(kind, &case.expect);
         let headers = headers(&case.expect);
         let signing = &case.expect["signing"];
         let url = signing["request_url"].as_str().or(signing["url"].as_str()).unwrap();

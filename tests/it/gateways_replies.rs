@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign::{
     domain::Subject,
-    gateway::{self, ButtonMessage, Gateway, Purpose},
+    gateway::{self, ButtonMessage, CodeMessage, Gateway, Purpose},
     reader::Table,
 };
 use http::Method;
@@ -136,6 +136,70 @@ fn a_reply_with_a_link_has_a_button_where_the_gateway_can() {
         assert!(off.is_none(), "{kind}");
     }
     assert!(of("waha", &json!({}), "447700900123@c.us", &button("Tap:")).is_none());
+}
+
+#[test]
+fn twilio_sends_content_templates_by_their_sid() {
+    const URL: &str = "https://wa.example.org/o/token?x=1";
+    let (code_sid, button_sid) = ("HX0123456789abcdef0123456789abcdef", "HXfedcba98765432100123456789abcdef");
+    let sids = json!({ "content_sid": code_sid, "button_content_sid": button_sid });
+    let of = |more: &Value| build("twilio", &with("twilio", more)).unwrap();
+    let whatsapp = |more: &Value| {
+        let mut more = more.clone();
+        more["from"] = json!("whatsapp:+12025550142");
+        of(&more)
+    };
+    let subject = Subject::Phone("447700900123".parse().unwrap());
+    let language = countersign::domain::Language::ENGLISH;
+    let code = CodeMessage { subject: &subject, code: "508214", text: "508214 is your code", language };
+    let sent = body(&whatsapp(&sids).code_message(&code).unwrap());
+    let (to, from) = ("whatsapp:+447700900123", "whatsapp:+12025550142");
+    assert_eq!(
+        sent,
+        json!({ "To": to, "From": from, "ContentSid": code_sid, "ContentVariables": "{\"1\":\"508214\"}" })
+    );
+    assert_eq!(
+        body(&of(&sids).code_message(&code).unwrap())["Body"],
+        "508214 is your code",
+        "an SMS needs no template"
+    );
+    assert_eq!(body(&whatsapp(&json!({})).code_message(&code).unwrap())["Body"], "508214 is your code");
+
+    let message = ButtonMessage { text: "Tap:\n\"x\"", full_text: "Tap:\nlink", label: "Continue", url: URL };
+    let sent = body(&whatsapp(&sids).button_message(to, Some(&subject), &message).unwrap());
+    let variables: Value = serde_json::from_str(sent["ContentVariables"].as_str().unwrap()).unwrap();
+    assert_eq!((&sent["ContentSid"], &sent["To"]), (&json!(button_sid), &json!(to)));
+    assert_eq!(variables, json!({ "1": "Tap:\n\"x\"", "2": "o/token?x=1" }));
+    for (gateway, chat) in [
+        (of(&sids), "+447700900123"),
+        (whatsapp(&json!({})), to),
+        (whatsapp(&json!({ "button_content_sid": button_sid, "button": false })), to),
+    ] {
+        assert!(gateway.button_message(chat, Some(&subject), &message).is_none(), "{chat}");
+    }
+    for key in ["content_sid", "button_content_sid"] {
+        for wrong in ["HX1", "MG0123456789abcdef0123456789abcdef", "HX0123456789abcdef0123456789abcdeg"] {
+            let faults = build("twilio", &with("twilio", &json!({ key: wrong }))).err().unwrap_or_default();
+            assert!(faults.contains(&format!("gateway.{key}")), "{wrong}: {faults:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hidden_number_is_asked_for_with_one_tap_where_the_gateway_can() {
+    let (bsuid, phone) =
+        (Subject::Bsuid("GB.10000000000001".to_owned()), Subject::Phone("447700900123".parse().unwrap()));
+    let wanted = json!({ "messaging_product": "whatsapp", "recipient_type": "individual", "type": "interactive",
+        "recipient": "GB.10000000000001", "interactive": { "type": "request_contact_info",
+            "body": { "text": "Share" }, "action": { "name": "request_contact_info" } } });
+    for kind in ["cloud-api", "360dialog", "gupshup-v3"] {
+        let sent = gateway(kind).contact_request("GB.10000000000001", Some(&bsuid), "Share").unwrap();
+        assert_eq!(body(&sent), wanted, "{kind}");
+        assert!(gateway(kind).contact_request("447700900123", Some(&phone), "Share").is_none(), "{kind}: it is known");
+        let off = build(kind, &with(kind, &json!({ "request_contact_info": false }))).unwrap();
+        assert!(off.contact_request("GB.10000000000001", Some(&bsuid), "Share").is_none(), "{kind}");
+    }
+    assert!(gateway("twilio").contact_request("whatsapp:GB.10000000000001", Some(&bsuid), "Share").is_none());
 }
 
 #[test]

@@ -639,6 +639,25 @@ async fn forgeable_senders_cause_a_warning() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_version_of_the_graph_api_causes_a_warning() {
+    let mut world = World::new(TestStore::directory());
+    let secret = "webhook_secret = \"5d3f0c1a9e7b42688c4d1f6e\"";
+    let urls = ["https://graph.facebook.com/v23.0", "https://graph.facebook.com/v26.0"];
+    let ids = ["a", "b"].map(|last| format!("5f0c2a90-0000-4000-8000-00000000000{last}"));
+    for (id, url) in ids.iter().zip(urls) {
+        let gateway =
+            format!("kind = \"cloud-api\"\nurl = \"{url}\"\nphone_number_id = \"1\"\naccess_token = \"t\"\n{secret}");
+        let block = InstanceBlock { id, name: "Meta", number: "+12025550142", token: id, lines: "", gateway: &gateway };
+        world.more_instances += &block.to_string();
+    }
+    let (_, _, written) = Process::start(&world).await.terminate();
+    let warned: Vec<&str> =
+        written.lines().filter(|line| line.contains("an old version of the gateway's API")).collect();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(warned[0].contains(&ids[0]) && warned[0].contains("v23.0 is older than v26.0"), "{warned:?}");
+}
+
 #[test]
 fn a_store_with_other_keys_is_refused() {
     let directory = tempfile::tempdir().unwrap();

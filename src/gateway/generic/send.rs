@@ -1,13 +1,14 @@
 //! The `send` table: a template of the request that sends a text.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header::CONTENT_TYPE};
 use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
     read::phone,
     response::ResponseRules,
-    table_reader::table_of_texts,
+    source::Condition,
+    table_reader::{condition, table_of_texts},
     template::{GATEWAY_PLACEHOLDERS, GatewayValues, MESSAGE_PLACEHOLDERS, fill, fill_json, fill_url, placeholders},
 };
 use crate::{
@@ -27,6 +28,9 @@ pub(super) struct SendTemplate {
     headers: HeaderMap,
     body: BodyTemplate,
     pub(super) response_rules: ResponseRules,
+    /// For gateways with a queue: a template of the URL that tells the state of the number, and what holds if messages are
+    /// sent at once.
+    ready: Option<(String, Condition)>,
     /// The placeholders in use, with repetitions.
     placeholders: Vec<String>,
 }
@@ -61,11 +65,13 @@ impl SendTemplate {
         }
         let headers = headers(table, values, &body, &mut used);
         let response_rules = ResponseRules::read(table);
+        let ready =
+            table.has("ready").then(|| table.nested("ready", |table| ready(table, values, &mut used))).flatten();
         let recipient = table.text("address").unwrap_or_else(|| "{digits}".to_owned());
         if !recipient.contains("{digits}") || placeholders(&recipient).any(|name| name != "digits") {
             table.fault("address", "expected a chat id with the placeholder {digits}, such as \"{digits}@c.us\"");
         }
-        Self { method, url, recipient, headers, body, response_rules, placeholders: used }
+        Self { method, url, recipient, headers, body, response_rules, ready, placeholders: used }
     }
 
     /// The placeholders in use, each once.
@@ -83,6 +89,21 @@ impl SendTemplate {
             other => return other.chat_id(),
         };
         fill(&self.recipient, &|name| (name == "digits").then_some(digits.as_str()))
+    }
+
+    /// The request that asks for the state of the number.
+    pub(super) fn queue_check(&self, values: &GatewayValues) -> Option<Request<Vec<u8>>> {
+        let (url, _) = self.ready.as_ref()?;
+        let mut request = Request::get(fill_url(url, &|name| values.get(name))).body(Vec::new()).ok()?;
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().remove(CONTENT_TYPE);
+        Some(request)
+    }
+
+    /// Whether a message would wait, by the state of the number; `false` if the response does not tell.
+    pub(super) fn waits(&self, response: &Response<Vec<u8>>) -> bool {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        self.ready.as_ref().is_some_and(|(_, ready)| ready.holds(&body) == Some(false))
     }
 
     pub(super) fn request(
@@ -120,6 +141,15 @@ impl SendTemplate {
         *request.headers_mut() = self.headers.clone();
         request
     }
+}
+
+fn ready(table: &mut Reader<'_>, values: &GatewayValues, used: &mut Vec<String>) -> Option<(String, Condition)> {
+    let (url, condition) = (url(table, values, used), condition(table));
+    if let Some(name) = placeholders(&url).find(|name| MESSAGE_PLACEHOLDERS.contains(name)) {
+        table
+            .fault("url", format!("{{{name}}} is not allowed here: the state of the number is asked before a message"));
+    }
+    Some((url, condition?))
 }
 
 /// The value of `{digits}`, for gateways that address by number. The digits of a LID are not a phone number, so without

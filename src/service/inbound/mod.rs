@@ -6,6 +6,7 @@ mod message_log;
 mod outcome;
 mod receipt;
 mod receive;
+mod shared_number;
 
 pub use self::{
     lid_resolver::LidResolver,

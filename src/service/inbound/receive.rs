@@ -130,6 +130,8 @@ impl Service {
         if let Some(receipt) = event.receipt.as_ref().filter(|_| for_us) {
             return self.apply_receipt(cx, instance, receipt).await.map(ReceiveResult::from);
         }
+        let continued = if for_us { self.continued_message(cx, instance, event).await? } else { None };
+        let event = continued.as_ref().unwrap_or(event);
         if let Some(reason) = event.ignored {
             return Ok(Outcome::Ignored(reason).into());
         }
@@ -237,7 +239,11 @@ impl Service {
             LinkCommand::Receive { sender, push_name, checks, risk, may_reply }
         };
         let limits = &instance.config.limits;
-        let may_reply = match Link::decide(record, command(true), self.now()).verdict {
+        let verdict = Link::decide(record, command(true), self.now()).verdict;
+        if verdict == LinkVerdict::Failed(Reason::SenderUnidentified) {
+            self.await_number(cx, instance, event, record, text_changed || edited).await?;
+        }
+        let may_reply = match verdict {
             // A successful verification is always answered.
             LinkVerdict::Verified => true,
             LinkVerdict::Repeated => {

@@ -7,7 +7,6 @@ use std::{
 
 use countersign::{
     clock::Clock,
-    doctor,
     gateway::{self, Purpose, SampleMessage, SampleSender},
     reader::Table,
 };
@@ -16,14 +15,14 @@ use serde_json::{Value, json};
 use super::{checks, failed};
 use crate::{
     daemon::{TOKEN, client},
-    every_gateway::{GATEWAY_TABLES, Serve, id, instances, secret},
+    every_gateway::{Serve, id, index_of, instances, secret},
     fakes::RecordingServer,
 };
 
 /// Posts a person's message as WAHA does.
 async fn post_message(base: &str, index: usize, text: &str) {
     let now = Clock::default().wall();
-    let table = json!({ "kind": "waha", "webhook_secret": secret("waha", index) });
+    let table = json!({ "kind": "waha", "webhook_secret": secret(index) });
     let table = Table::new("gateway", table.as_object().unwrap().clone());
     let gateway = gateway::build(&table, Purpose::Inspect, "").unwrap();
     let (text, id_of_message, lid) = (text.to_owned(), "3EB0AA".to_owned(), "190000000000117".to_owned());
@@ -37,7 +36,7 @@ async fn post_message(base: &str, index: usize, text: &str) {
         to: String::new(),
         lid,
     };
-    let mut webhook = doctor::compose(&*gateway, &table, &sample).unwrap();
+    let mut webhook = gateway.compose(&sample).unwrap();
     gateway.webhook_auth().sign(&mut webhook, now);
     let mut request = http::Request::post(format!("{base}/webhooks/{}", id(index)));
     for (name, value) in &webhook.headers {
@@ -50,7 +49,7 @@ async fn post_message(base: &str, index: usize, text: &str) {
 async fn it_waits_for_a_message_from_a_real_phone_and_hides_the_number() {
     let gateway = RecordingServer::start();
     let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
-    let waha = GATEWAY_TABLES.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let waha = index_of("waha");
     let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
         .args(["doctor", &id(waha), "--wait", "120", "--json", "--config"])
         .arg(serve.config.path())

@@ -11,7 +11,6 @@ use std::{
 use countersign::{
     clock::Clock,
     config::{self, Config},
-    doctor,
     gateway::{self, Gateway, Purpose, SampleMessage, SampleSender, WebhookRequest},
 };
 use serde_json::{Value, json};
@@ -21,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 use super::{PERSON, TEXT, server::StrictServer};
 use crate::{
     daemon::{TOKEN, build, client},
-    every_gateway::{GATEWAY_TABLES, configuration, id, instances, secret},
+    every_gateway::{SETUPS, configuration, id, instances, secret},
 };
 
 pub(super) struct ClockedDaemon {
     pub(super) gateways: StrictServer,
     config: Config,
-    own_gateways: Vec<Arc<dyn Gateway>>,
+    pub(super) own_gateways: Vec<Arc<dyn Gateway>>,
     service: Arc<countersign::service::Service>,
     worker: Arc<countersign::worker::Worker>,
     pub(super) base: String,
@@ -61,7 +60,7 @@ impl ClockedDaemon {
     /// Mints a link at one instance and posts the person's message with its text.
     pub(super) async fn verify(&self, index: usize) {
         let (url, webhook) = self.webhook(index).await;
-        assert_eq!(Self::post(&url, &webhook).await, 200, "{}", GATEWAY_TABLES[index].0);
+        assert_eq!(Self::post(&url, &webhook).await, 200, "{}", SETUPS[index].kind);
     }
 
     /// Posts a signed webhook.
@@ -105,8 +104,7 @@ impl ClockedDaemon {
             to: self.config.instances[index].number.digits().to_owned(),
             lid: "190000000000117".to_owned(),
         };
-        let gateway = &self.own_gateways[index];
-        doctor::compose(&**gateway, &self.config.instances[index].gateway, &sample).unwrap()
+        self.own_gateways[index].compose(&sample).unwrap()
     }
 
     pub(super) async fn settle(&self) {

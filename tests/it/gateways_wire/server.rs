@@ -7,14 +7,12 @@ use std::{
 };
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
-use serde_json::{Value, json};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-use super::{
-    TEXT,
-    reference::{self, ReferenceBody, ReferenceRequest},
-};
-use crate::every_gateway::GATEWAY_TABLES;
+use super::{PERSON, TEXT};
+use crate::every_gateway::{GatewaySetup, SETUPS, secret};
 
 /// A response of the server.
 #[derive(Clone, Debug)]
@@ -82,22 +80,21 @@ async fn handle(state: web::Data<Mutex<ServerState>>, request: HttpRequest, body
     let (index, rest) = path.trim_start_matches('/').split_once('/').unwrap_or(("", ""));
     let index: usize = index.parse().unwrap_or(usize::MAX);
     let mut state = state.lock().unwrap();
-    let fault = match GATEWAY_TABLES.get(index) {
-        None => Some(format!("no gateway at {path}")),
-        Some((kind, variant, _)) => {
-            let wanted = reference::request(kind, variant, index, &reply(kind, index, &body));
-            let (body, id) = without_id(kind, &body);
-            state.ids.entry(index).or_default().extend(id);
-            difference(&wanted, &request, &format!("/{rest}"), &body).map(|fault| format!("{kind} {variant}: {fault}"))
-        }
+    let Some(setup) = SETUPS.get(index) else {
+        state.faults.push(format!("no gateway at {path}"));
+        return HttpResponse::NotFound().finish();
     };
+    let wanted = fill(&setup.request, &[("{text}", &reply(setup.kind, index, &body)), ("{secret}", &secret(index))]);
+    let (body, id) = without_id(setup, &body);
+    state.ids.entry(index).or_default().extend(id);
+    let fault = difference(&wanted, &request, &format!("/{rest}"), &body);
+    let fault = fault.map(|fault| format!("{}: {fault}", setup.name()));
     *state.arrived.entry(index).or_default() += 1;
     if let Some(fault) = fault {
         state.faults.push(fault);
         return HttpResponse::BadRequest().json(json!({ "strict": "not what the reference says" }));
     }
-    let usual =
-        || QueuedResponse { status: 200, body: reference::accepted(GATEWAY_TABLES[index].0).to_string(), after: None };
+    let usual = || QueuedResponse { status: 200, body: setup.accepted.to_string(), after: None };
     let reply = state.next.get_mut(&index).and_then(VecDeque::pop_front).unwrap_or_else(usual);
     let mut response = HttpResponse::build(actix_web::http::StatusCode::from_u16(reply.status).unwrap());
     if let Some(after) = reply.after {
@@ -114,15 +111,26 @@ fn reply(kind: &str, index: usize, body: &[u8]) -> String {
     format!("{TEXT}\n\nApp: {kind}-{index}\nThis wasn't me: https://wa.example.org/d/{token}")
 }
 
-/// Splits the message id from a body. `WuzAPI` and Evolution Go accept one, in the form of WhatsApp's own ids.
-fn without_id(kind: &str, body: &[u8]) -> (Vec<u8>, Option<String>) {
+/// `template` with its placeholders replaced in every text.
+fn fill(template: &Value, values: &[(&str, &str)]) -> Value {
+    match template {
+        Value::String(text) => {
+            let filled = values.iter().fold(text.clone(), |text, (name, value)| text.replace(name, value));
+            Value::String(filled.replace("{person}", PERSON))
+        }
+        Value::Array(items) => items.iter().map(|item| fill(item, values)).collect(),
+        Value::Object(entries) => {
+            entries.iter().map(|(name, entry)| (name.clone(), fill(entry, values))).collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}
+
+/// Splits the message id from a body, which has the form of WhatsApp's own ids.
+fn without_id(setup: &GatewaySetup, body: &[u8]) -> (Vec<u8>, Option<String>) {
     let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte));
+    let Some(field) = &setup.message_id_field else { return (body.to_vec(), None) };
     let Ok(Value::Object(mut message)) = serde_json::from_slice::<Value>(body) else { return (body.to_vec(), None) };
-    let field = match kind {
-        "wuzapi" => "Id",
-        "evolution-go" => "id",
-        _ => return (body.to_vec(), None),
-    };
     let id = message.get(field).and_then(Value::as_str).filter(|id| id.len() == 22 && hex(id));
     let Some(id) = id.map(str::to_owned) else { return (body.to_vec(), None) };
     message.remove(field);
@@ -133,33 +141,38 @@ fn without_id(kind: &str, body: &[u8]) -> (Vec<u8>, Option<String>) {
 const COMMON_HEADERS: [&str; 5] = ["host", "content-length", "content-type", "accept", "user-agent"];
 
 /// The first difference between a request and the documented one.
-fn difference(wanted: &ReferenceRequest, request: &HttpRequest, path: &str, body: &[u8]) -> Option<String> {
-    if request.method().as_str() != "POST" || path != wanted.path {
-        return Some(format!("{} {path}, not POST {}", request.method(), wanted.path));
+fn difference(wanted: &Value, request: &HttpRequest, path: &str, body: &[u8]) -> Option<String> {
+    if request.method().as_str() != "POST" || path != wanted["path"] {
+        return Some(format!("{} {path}, not POST {}", request.method(), wanted["path"]));
     }
     let value = |name: &str| {
         let mut values = request.headers().get_all(name).map(|value| value.to_str().unwrap_or_default());
         let first = values.next();
         if values.next().is_some() { Some("twice") } else { first }
     };
-    for (name, _) in request.headers() {
-        if !COMMON_HEADERS.contains(&name.as_str()) && !wanted.headers.iter().any(|(known, _)| *known == name.as_str())
-        {
-            return Some(format!("an unknown header {name}"));
-        }
+    let headers = wanted["headers"].as_object().unwrap();
+    if let Some((name, _)) = request
+        .headers()
+        .iter()
+        .find(|(name, _)| !COMMON_HEADERS.contains(&name.as_str()) && !headers.contains_key(name.as_str()))
+    {
+        return Some(format!("an unknown header {name}"));
     }
-    for (name, wanted) in &wanted.headers {
+    for (name, wanted) in headers {
+        let basic = wanted["basic"].as_str().map(|credentials| format!("Basic {}", STANDARD.encode(credentials)));
+        let wanted = basic.as_deref().or(wanted.as_str()).unwrap();
         if value(name) != Some(wanted) {
             return Some(format!("{name}: {:?}, not {wanted}", value(name)));
         }
     }
-    let (kind, matches) = match &wanted.body {
-        ReferenceBody::Json(json) => {
-            ("application/json", serde_json::from_slice::<Value>(body).ok().as_ref() == Some(json))
-        }
-        ReferenceBody::Fields(fields) => {
+    let (kind, matches) = match wanted["form"].as_object() {
+        None => ("application/json", serde_json::from_slice::<Value>(body).ok().as_ref() == Some(&wanted["json"])),
+        Some(fields) => {
             let mut found: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
-            let mut fields = fields.clone();
+            // A field that is an object is sent as JSON.
+            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let mut fields: Vec<(String, String)> =
+                fields.iter().map(|(name, value)| (name.clone(), text(value))).collect();
             found.sort();
             fields.sort();
             ("application/x-www-form-urlencoded", found == fields)
