@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -10,8 +11,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Archive, Background, Backlog, Change, ChangeNotifier, CommitOutcome, DrawnTokens, DueLane, FindResult,
-    Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane, LeaseGrant, LeaseRequest, Leased, Limits, Locator,
+    Admission, Archive, Background, Backlog, Change, ChangeNotifier, CommitOutcome, Counters, DrawnTokens, DueLane,
+    FindResult, Hour, HourlyCounts, Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane, LeaseGrant, LeaseRequest, Leased, Limits, Locator,
     Operations, Position, RecordId, Records, ReplicaHeartbeat, ReservationRequest, Settlement, Store, StoreDescription,
     StoreError, StoreRefusal, StoredRecord, TokenRequest,
     archive::{JobCursor, LogEntry, LogStream, Removal},
@@ -135,6 +136,13 @@ watched! {
         "note" append_log(notes: &[LogEntry]) -> ();
         "notes" read_log(journal: &LogStream, limit: usize) -> Vec<(Timestamp, LogEntry)>;
         "remove" remove(removal: &Removal) -> ();
+    }
+}
+
+watched! {
+    Counters {
+        "count" add_counts(counts: &[HourlyCounts]) -> ();
+        "counts" read_counts(instance: InstanceId, hours: RangeInclusive<Hour>) -> Vec<HourlyCounts>;
     }
 }
 

@@ -12,6 +12,7 @@ mod ballast;
 mod checkpoint;
 mod claim;
 mod commit;
+mod counters;
 mod disk;
 mod error;
 mod jobs;
