@@ -78,7 +78,10 @@ impl Service {
             cx.set_verification(record.id);
             cx.attribute(&mut record, 0);
             match self.commit(cx, self.creation_change(instance, &record), now).await? {
-                CommitOutcome::Applied { .. } => return Ok(record),
+                CommitOutcome::Applied { .. } => {
+                    self.count_change(None, &record);
+                    return Ok(record);
+                }
                 CommitOutcome::Late(_) => {}
                 // Another record has this code, or the key that derived it was removed.
                 CommitOutcome::Collision => draft = self.redraw(cx, instance, draft, reserve.as_mut()).await?,

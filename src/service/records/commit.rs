@@ -60,11 +60,10 @@ impl Service {
             let after = decision.next.as_ref().unwrap_or(&loaded.record);
             match self.commit_with_record(cx, change, Some(after), now).await? {
                 CommitOutcome::Applied { .. } => {
-                    let had_ended = loaded.record.ended_at().is_some();
-                    let record = decision.next.unwrap_or(loaded.record);
-                    if !had_ended {
-                        self.count_ended(&record);
+                    if let Some(next) = &decision.next {
+                        self.count_change(Some(&loaded.record), next);
                     }
+                    let record = decision.next.unwrap_or(loaded.record);
                     return Ok(CommandOutcome { verdict, record, write: WriteOutcome::Committed });
                 }
                 CommitOutcome::Duplicate => {
