@@ -16,6 +16,9 @@ use crate::{
     store::{Change, CommitOutcome, JobId, JobInfo, JobState, StoreError, archive::JobCursor},
 };
 
+/// Dead jobs read at a time to replay all of them.
+const REPLAY_BATCH: usize = 100;
+
 /// The status of a callback whose job is in this state.
 const fn callback_status(state: JobState) -> CallbackStatus {
     match state {
@@ -108,6 +111,32 @@ impl Service {
         Ok(callbacks)
     }
 
+    /// As [`Service::callbacks_of`], oldest first, each with its kept failed attempts, oldest first.
+    pub async fn attempts_of(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        record: &Verification,
+    ) -> Result<Vec<(CallbackEntry, Vec<(Timestamp, ReceiverResponse)>)>, ServiceError> {
+        let (mut jobs, mut receivers, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
+        for id in payload::callback_ids(record) {
+            jobs.extend(cx.store.job(instance.config.id, record.id.partition(), &id).await?);
+        }
+        for job in &jobs {
+            if !receivers.contains(&&job.lane) {
+                receivers.push(&job.lane);
+                attempts.extend(self.failed_attempts(cx, &job.lane).await?);
+            }
+        }
+        let with_attempts = |job: &JobInfo| {
+            let of_job = attempts.iter().filter(|(_, attempt)| attempt.job == job.id.0);
+            Some((self.readable_entry(instance, job)?, of_job.cloned().collect()))
+        };
+        let mut callbacks: Vec<(CallbackEntry, Vec<_>)> = jobs.iter().filter_map(with_attempts).collect();
+        callbacks.sort_by_key(|(callback, _)| callback.created_at);
+        Ok(callbacks)
+    }
+
     /// One callback with its body, and the latest kept response that was not a success.
     pub async fn callback(
         &self,
@@ -133,6 +162,35 @@ impl Service {
         cx.set_replayed(id);
         self.local_dispatch.permits.record_due(&known.lane, partition, self.now());
         Ok(())
+    }
+
+    /// Queues dead callbacks of an instance again, newest first and at most `limit`. Returns how many, and whether that
+    /// were all.
+    pub async fn replay_dead(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        limit: usize,
+    ) -> Result<(usize, bool), ServiceError> {
+        cx.set_replayed("all");
+        let (mut replayed, mut after) = (0, None);
+        loop {
+            let jobs = cx.store.jobs_after(instance.config.id, JobState::Dead, after.as_ref(), REPLAY_BATCH).await?;
+            for job in &jobs {
+                if replayed == limit {
+                    return Ok((replayed, false));
+                }
+                // Dead jobs include replies, which are useless when they are late.
+                if self.readable_entry(instance, job).is_some()
+                    && cx.store.replay(instance.config.id, job.partition, &job.id).await?
+                {
+                    self.local_dispatch.permits.record_due(&job.lane, job.partition, self.now());
+                    replayed += 1;
+                }
+            }
+            let Some(last) = jobs.last().filter(|_| jobs.len() == REPLAY_BATCH) else { return Ok((replayed, true)) };
+            after = Some(last.mark());
+        }
     }
 
     /// Sends a signed test event through the real queue, in one attempt, even while other callbacks to this receiver
