@@ -8,6 +8,7 @@ use crate::{
     domain::{Channel, InstanceId},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
+    ops::posture::{InstanceWarning, warnings},
     reader::{Checked, Faults},
     service::{Instance, Instances, Service},
     store::redis,
@@ -104,34 +105,11 @@ fn denied_targets(config: &Config) -> (Vec<(String, u16)>, Vec<u16>) {
     (hosts, ports)
 }
 
-/// What works but is unwise in an instance: the message, and what it is about.
-pub fn warnings(instance: &Instance) -> Vec<(&'static str, String)> {
-    let mut warnings = Vec::new();
-    if instance.gateway.webhook_auth().is_weak() {
-        let authenticity = instance.gateway.webhook_auth().describe().to_owned();
-        warnings.push(("anyone who learns this secret can verify any number", authenticity));
-    }
-    if let Some(weak) = instance.gateway.sender_warning() {
-        warnings.push(("the sender of a message is taken from unauthenticated data", weak.to_owned()));
-    }
-    if let Some(outdated) = instance.gateway.api_warning() {
-        warnings.push(("an old version of the gateway's API is configured, which its vendor will end", outdated));
-    }
-    let unencrypted = instance.config.unencrypted_redirects();
-    warnings.extend(unencrypted.map(|url| {
-        (
-            "redirect_urls holds an http:// address: anyone on the network path reads redeem tokens; use https://",
-            url.to_string(),
-        )
-    }));
-    warnings
-}
-
 /// Logs [`warnings`] of every instance.
 pub(super) fn warn(instances: &Instances) {
     for instance in instances.all() {
-        for (message, about) in warnings(&instance) {
-            tracing::warn!(instance = %instance.config.id, about, "{message}");
+        for InstanceWarning { problem, about, .. } in warnings(&instance) {
+            tracing::warn!(instance = %instance.config.id, about, "{problem}");
         }
     }
 }

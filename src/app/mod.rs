@@ -34,9 +34,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{instance_metrics::seconds, reload::ReloadTargets, supervise::Tasks};
 pub use self::{
-    instances::{build_instances, load, warnings, webhook_url},
+    instances::{build_instances, load, webhook_url},
     reload::ConfigSource,
 };
+pub use crate::ops::posture::warnings;
 use crate::{
     clock::Clock,
     config::Config,
@@ -47,7 +48,7 @@ use crate::{
     },
     jobs::permits::{LocalDispatch, Permits, StartableJob},
     metrics::Metrics,
-    ops::Ops,
+    ops::{Ops, posture::Deployment},
     service::{Instances, KeyState, LidResolver, MessageLog, OidcState, PendingCounts, ReplicaHealth, Service},
     store::{StoreError, metered::MeteredStore},
     worker::Worker,
@@ -193,6 +194,7 @@ impl Application {
             ops: Arc::clone(&ops),
             access: Arc::clone(&access),
             edge: Arc::clone(&edge),
+            deployment: Deployment::from(&config),
             password_check: Arc::default(),
         });
         let operator = listener::serve_operator(operator, move |config| {
