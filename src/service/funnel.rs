@@ -302,8 +302,7 @@ impl Service {
                 hours.insert(hourly.hour, (count(Counter::LinkMinted), count(Counter::LinkVerified)));
             }
         }
-        funnel.hours =
-            (0..DAY).rev().map(|back| hours.get(&now.before(back)).copied().unwrap_or_default()).collect();
+        funnel.hours = (0..DAY).rev().map(|back| hours.get(&now.before(back)).copied().unwrap_or_default()).collect();
         Ok(funnel)
     }
 }
@@ -314,7 +313,8 @@ mod tests {
 
     #[test]
     fn a_name_leads_back_to_its_counter() {
-        let ends = [End::Expired, End::Canceled].into_iter().chain(Reason::ALL.iter().map(|reason| End::Failed(*reason)));
+        let ends =
+            [End::Expired, End::Canceled].into_iter().chain(Reason::ALL.iter().map(|reason| End::Failed(*reason)));
         let ends = ends.flat_map(|end| [Counter::LinkEnded(end), Counter::CodeEnded(end)]);
         let channels = Channel::ALL.iter().flat_map(|&channel| {
             [Counter::CodeSent(channel), Counter::CodeDelivered(channel), Counter::CodeNotDelivered(channel)]

@@ -12,9 +12,9 @@ use jiff::Timestamp;
 
 use super::{
     Admission, Archive, Background, Backlog, Change, ChangeNotifier, CommitOutcome, Counters, DrawnTokens, DueLane,
-    FindResult, Hour, HourlyCounts, Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane, LeaseGrant, LeaseRequest, Leased, Limits, Locator,
-    Operations, Position, RecordId, Records, ReplicaHeartbeat, ReservationRequest, Settlement, Store, StoreDescription,
-    StoreError, StoreRefusal, StoredRecord, TokenRequest,
+    FindResult, Hour, HourlyCounts, Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane, LeaseGrant, LeaseRequest,
+    Leased, Limits, Locator, Operations, Position, RecordId, Records, ReplicaHeartbeat, ReservationRequest, Settlement,
+    Store, StoreDescription, StoreError, StoreRefusal, StoredRecord, TokenRequest,
     archive::{JobCursor, LogEntry, LogStream, Removal},
     time_budget::TimeBudget,
 };
