@@ -26,6 +26,7 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_s
 
 use super::socket::{HEAD_TIMEOUT, ServedBody, Socket};
 use crate::{
+    config::Config,
     http::{budget::Budget, connection::Connection},
     metrics::Metrics,
 };
@@ -46,16 +47,32 @@ const WRITE_BUFFER_LEN: usize = 16 * 1024;
 /// Bytes that the kernel buffers for each connection and direction.
 const SOCKET_BUFFER_LEN: usize = 64 * 1024;
 
-/// Binds a listening socket.
-pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-    // Accepted connections inherit the sizes. The default is up to megabytes for each.
-    let (read, written) = (
-        set_socket_recv_buffer_size(&listener, SOCKET_BUFFER_LEN),
-        set_socket_send_buffer_size(&listener, SOCKET_BUFFER_LEN),
-    );
-    read.and(written).with_context(|| format!("cannot set buffers on {address}"))?;
-    Ok(listener)
+/// The two bound sockets of the daemon.
+#[derive(Debug)]
+pub struct Listeners {
+    pub public: TcpListener,
+    pub operator: TcpListener,
+}
+
+impl Listeners {
+    /// Binds the addresses of the configuration.
+    ///
+    /// # Errors
+    /// An address is in use, is not one of this host, or its port needs privileges.
+    pub fn bind(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self { public: bind(config.listen)?, operator: bind(config.operator_listen)? })
+    }
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Accepted connections inherit the sizes. The default is up to megabytes for each.
+fn limit_socket_buffers(listener: &TcpListener) -> anyhow::Result<()> {
+    set_socket_recv_buffer_size(listener, SOCKET_BUFFER_LEN)
+        .and(set_socket_send_buffer_size(listener, SOCKET_BUFFER_LEN))
+        .context("cannot set the buffers of a listening socket")
 }
 
 /// The budget of the public listener: `bytes` of memory, and a number of connections that leaves file descriptors for
@@ -119,6 +136,7 @@ where
     F: Fn(&mut ServiceConfig) + Send + Clone + 'static,
 {
     let address = listener.local_addr()?;
+    limit_socket_buffers(&listener)?;
     let builder = Server::build();
     let stopping = builder.graceful_shutdown_signal();
     let server = builder

@@ -1,7 +1,7 @@
 //! The daemon: builds everything from a configuration, binds, runs, and shuts down gracefully.
 //!
-//! [`load`] reads a configuration and builds its gateways, [`Application::build`] opens the store and binds both
-//! listeners, and [`Application::run`] serves until it is asked to stop or a task fails.
+//! [`load`] reads a configuration and builds its gateways, [`Listeners::bind`] binds both addresses,
+//! [`Application::build`] opens the store, and [`Application::run`] serves until it is asked to stop or a task fails.
 
 mod background;
 pub mod exit;
@@ -17,7 +17,7 @@ mod socket;
 mod supervise;
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
@@ -35,6 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{instance_metrics::seconds, reload::ReloadTargets, supervise::Tasks};
 pub use self::{
     instances::{build_instances, load, webhook_url},
+    listener::Listeners,
     reload::ConfigSource,
 };
 pub use crate::ops::posture::warnings;
@@ -72,19 +73,23 @@ pub struct Application {
     pub readiness: Readiness,
     tasks: Tasks,
     startable_jobs: mpsc::UnboundedReceiver<StartableJob>,
-    public: TcpListener,
-    operator: TcpListener,
+    listeners: Listeners,
     config: Config,
     source: Option<ConfigSource>,
 }
 
 impl Application {
-    /// Opens the store and binds both listeners.
+    /// Opens the store. Clients can connect to `listeners` from now on and are served by [`Self::run`].
     ///
     /// # Errors
-    /// If a listener, the store's directory, the audit stream or the `GeoIP` database cannot be opened, or if the store
-    /// is misconfigured. An unreachable Redis is not an error: the daemon starts and is not ready.
-    pub async fn build(config: &Config, instances: Instances, clock: Clock) -> anyhow::Result<Self> {
+    /// If the store's directory, the audit stream or the `GeoIP` database cannot be opened, or if the store is
+    /// misconfigured. An unreachable Redis is not an error: the daemon starts and is not ready.
+    pub async fn build(
+        config: &Config,
+        listeners: Listeners,
+        instances: Instances,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
         let keys = KeyRing::new(&config.keys.0).context("no master key is configured: set key or key_file")?;
         let metrics = Metrics::new();
         let version = env!("CARGO_PKG_VERSION");
@@ -98,9 +103,7 @@ impl Application {
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
         instance_metrics::register_instances(&metrics, &instances, clock.wall());
         let (local_dispatch, startable_jobs) = LocalDispatch::new(Permits::new());
-        let public = listener::bind(config.listen)?;
-        let operator = listener::bind(config.operator_listen)?;
-        let (replica, started) = (replica_name(operator.local_addr()?.port()), clock.wall());
+        let (replica, started) = (replica_name(listeners.operator.local_addr()?.port()), clock.wall());
         let audit = open::audit(config, &metrics)?;
         let (traces, write_log) = MessageLog::new(Arc::<MeteredStore>::clone(&store));
         let mut tasks = Tasks::default();
@@ -129,8 +132,7 @@ impl Application {
             readiness: Readiness::default(),
             tasks,
             startable_jobs,
-            public,
-            operator,
+            listeners,
             config: config.clone(),
             source: None,
         };
@@ -152,11 +154,11 @@ impl Application {
     }
 
     pub fn public_address(&self) -> std::io::Result<SocketAddr> {
-        self.public.local_addr()
+        self.listeners.public.local_addr()
     }
 
     pub fn operator_address(&self) -> std::io::Result<SocketAddr> {
-        self.operator.local_addr()
+        self.listeners.operator.local_addr()
     }
 
     /// Serves until `stop` or until a task ends, then shuts down in this order:
@@ -170,7 +172,7 @@ impl Application {
     /// # Errors
     /// If a task failed.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { service, worker, readiness, mut tasks, startable_jobs, public, operator, config, source } = self;
+        let Self { service, worker, readiness, mut tasks, startable_jobs, listeners, config, source } = self;
         let shutdown = config.shutdown;
         instances::log_instances(&service);
         #[cfg(feature = "otlp")]
@@ -182,8 +184,8 @@ impl Application {
         let app = Data::new(PublicState::new(Arc::clone(&service), Arc::clone(&edge), streams.clone()));
         let unauthenticated_memory = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
         let budget = listener::budget(unauthenticated_memory, Arc::clone(&service.metrics));
-        let addresses = (public.local_addr()?, operator.local_addr()?);
-        let public = listener::serve_public(public, shutdown.grace, budget, move |config| {
+        let addresses = (listeners.public.local_addr()?, listeners.operator.local_addr()?);
+        let public = listener::serve_public(listeners.public, shutdown.grace, budget, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
         let access = Arc::new(ArcSwap::from_pointee(config.access.clone()));
@@ -197,7 +199,7 @@ impl Application {
             deployment: Deployment::from(&config),
             password_check: Arc::default(),
         });
-        let operator = listener::serve_operator(operator, move |config| {
+        let operator = listener::serve_operator(listeners.operator, move |config| {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
         // With port 0, only this line reports the port that the kernel chose.

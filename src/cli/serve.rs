@@ -11,7 +11,7 @@ use url::Url;
 use super::{ConfigFile, status::DEFAULT_OPERATOR_URL};
 use crate::{
     app::{
-        self, Application, ConfigSource,
+        self, Application, ConfigSource, Listeners,
         exit::{EX_CONFIG, Failure},
         signals,
     },
@@ -32,7 +32,8 @@ pub(super) fn serve(path: &Path) -> Result<ExitCode, Failure> {
     telemetry::init(&config.log);
     let served = runtime.block_on(async {
         let stop = signals::shutdown_token().context("cannot listen for signals")?;
-        let application = Application::build(&config, instances, Clock::default()).await?;
+        let listeners = Listeners::bind(&config)?;
+        let application = Application::build(&config, listeners, instances, Clock::default()).await?;
         application.with_reload(source).run(stop).await
     });
     served.map(|()| ExitCode::SUCCESS).map_err(Failure::from_daemon_error)

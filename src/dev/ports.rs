@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::RunMode;
+use crate::app::Listeners;
 
 const DEFAULT_PORT: u16 = 8080;
 const DEFAULT_OPERATOR_PORT: u16 = 9090;
@@ -16,8 +17,8 @@ const DEFAULT_OPERATOR_PORT: u16 = 9090;
 pub(super) struct Ports {
     pub(super) public: SocketAddr,
     pub(super) operator: SocketAddr,
-    /// Keep the ports reserved until the daemon starts.
-    listeners: [TcpListener; 2],
+    /// Both, bound, so that no other process gets a port before the daemon serves it.
+    pub(super) listeners: Listeners,
 }
 
 impl Ports {
@@ -25,8 +26,8 @@ impl Ports {
         let fixed = mode == RunMode::Interactive;
         let default = if fixed { local(DEFAULT_PORT) } else { local(0) };
         let public = listen.unwrap_or(default);
-        let held = match TcpListener::bind(public) {
-            Ok(held) => held,
+        let public = match TcpListener::bind(public) {
+            Ok(bound) => bound,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 let other = SocketAddr::new(public.ip(), 0);
                 bail!("{public} is in use; choose another with --listen, such as --listen {other} for any free port");
@@ -34,7 +35,11 @@ impl Ports {
             Err(error) => return Err(error).with_context(|| format!("cannot listen on {public} (--listen)")),
         };
         let operator = bind_first(&[if fixed { local(DEFAULT_OPERATOR_PORT) } else { local(0) }, local(0)])?;
-        Ok(Self { public: held.local_addr()?, operator: operator.local_addr()?, listeners: [held, operator] })
+        Ok(Self {
+            public: public.local_addr()?,
+            operator: operator.local_addr()?,
+            listeners: Listeners { public, operator },
+        })
     }
 
     /// Binds the fake phone's port: the one of the last run, the one after the daemon's, or any.
@@ -42,11 +47,6 @@ impl Ports {
         let beside = (mode == RunMode::Interactive).then(|| self.public.port().checked_add(1)).flatten();
         let wanted: Vec<SocketAddr> = [before, beside, Some(0)].into_iter().flatten().map(local).collect();
         bind_first(&wanted)
-    }
-
-    /// Frees the ports for the daemon.
-    pub(super) fn release(self) {
-        drop(self.listeners);
     }
 }
 

@@ -31,9 +31,8 @@ pub(super) async fn run(mode: RunMode, data_dir: &DataDir, ports: Ports, setup: 
     let stop = signals::shutdown_token().context("cannot listen for signals")?;
     let clock = Clock::default();
     let (base, operator) = (format!("http://{}", ports.public), format!("http://{}", ports.operator));
-    ports.release();
     let source = reload.watch().context("cannot listen for SIGHUP")?;
-    let application = Application::build(&config, instances, clock.clone()).await?.with_reload(source);
+    let application = Application::build(&config, ports.listeners, instances, clock.clone()).await?.with_reload(source);
     let daemon = DaemonClient::new(base, phone.instance, token.clone());
     let phone = FakePhone::new(phone, daemon, clock);
     let info = ready::ReadyInfo { data_dir, phone: &phone, operator: &operator, token: &token };

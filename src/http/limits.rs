@@ -22,14 +22,18 @@ pub(super) fn respond<T>(
     limited: Limited<T>,
     to_response: impl FnOnce(T) -> HttpResponse,
 ) -> Result<HttpResponse, Problem> {
-    let Limited { outcome, limit_statuses } = limited;
+    let Limited { outcome, mut limit_statuses } = limited;
     match outcome {
         Ok(value) => {
             let mut response = to_response(value);
             add_headers(response.headers_mut(), &limit_statuses);
             Ok(response)
         }
-        Err(error) => Err(Problem { limit_statuses, ..error.into() }),
+        Err(error) => {
+            let problem = Problem::from(error);
+            limit_statuses.extend(&problem.limit_statuses);
+            Err(Problem { limit_statuses, ..problem })
+        }
     }
 }
 

@@ -140,6 +140,11 @@ impl From<ServiceError> for Problem {
                 retry_after: Some(retry_after),
                 ..Self::new(Code::RateLimited, "retry after the time given in Retry-After")
             },
+            ServiceError::LimitExhausted(status) => Self {
+                retry_after: Some(status.wait()),
+                limit_statuses: vec![status],
+                ..Self::new(Code::RateLimited, "retry after the time given in Retry-After")
+            },
             ServiceError::StorageQuotaExceeded { retry_after } => Self {
                 retry_after: Some(retry_after),
                 ..Self::new(
@@ -153,8 +158,9 @@ impl From<ServiceError> for Problem {
                 attempts_remaining: Some(attempts_remaining),
                 ..Self::new(Code::CodeWrong, "this is not the code that was last sent to this chat")
             },
-            ServiceError::CodeLocked { retry_after } => Self {
-                retry_after: Some(retry_after),
+            ServiceError::CodeLocked(status) => Self {
+                retry_after: Some(status.wait()),
+                limit_statuses: vec![status],
                 ..Self::new(
                     Code::CodeLocked,
                     "retry after the time given in Retry-After, or let the person prove the chat by a link",

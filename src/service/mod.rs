@@ -111,8 +111,12 @@ pub enum ServiceError {
     /// The idempotency key belongs to a request with another body.
     #[error("the idempotency key was used with another body")]
     KeyReused,
-    #[error("too many")]
+    /// One of the limits that the request takes from is exhausted; [`Limited`] has their states.
+    #[error("too many requests")]
     RateLimited { retry_after: Duration },
+    /// A limit that a chat has besides those that every request takes from.
+    #[error("too many requests for this chat")]
+    LimitExhausted(LimitStatus),
     /// The instance's records use up its share of the store.
     #[error("the instance has used its room")]
     StorageQuotaExceeded { retry_after: Duration },
@@ -126,7 +130,7 @@ pub enum ServiceError {
     CodeWrong { attempts_remaining: u32 },
     /// Too many wrong codes in a row for this chat.
     #[error("the chat is locked")]
-    CodeLocked { retry_after: Duration },
+    CodeLocked(LimitStatus),
     /// Only codes can be sent; the app delivers links itself.
     #[error("there is nothing to send")]
     NothingToSend,
@@ -152,11 +156,12 @@ impl ServiceError {
         match self {
             Self::Code(reason) => Some(*reason),
             Self::CodeWrong { .. } => Some(Reason::CodeWrong),
-            Self::CodeLocked { .. } => Some(Reason::CodeLocked),
+            Self::CodeLocked(_) => Some(Reason::CodeLocked),
             Self::NotFound
             | Self::Invalid(_)
             | Self::KeyReused
             | Self::RateLimited { .. }
+            | Self::LimitExhausted(_)
             | Self::StorageQuotaExceeded { .. }
             | Self::Disabled
             | Self::NothingToSend

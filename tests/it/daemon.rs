@@ -2,14 +2,15 @@
 
 use std::{
     fmt,
+    fs::File,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use countersign::{
-    app::{self, Application},
+    app::{self, Application, Listeners},
     clock::Clock,
-    config::{self, Config},
+    config::{self, Config, StoreConfig},
     egress::{Cause, Egress, Policy},
     gateway::Purpose,
     service::Service,
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     fakes::Fake,
     redis_server::{self, RedisServer},
-    wait::{TIMEOUT, within_timeout},
+    wait::{TIMEOUT, until, within_timeout},
 };
 
 pub(crate) const WAHA: &str = "5f0c2a90-0000-4000-8000-000000000001";
@@ -205,6 +206,7 @@ grace = "20s"
             client,
             service,
             worker,
+            store: config.store,
             stop,
             running,
             ended: ShutdownGuard(false),
@@ -213,21 +215,12 @@ grace = "20s"
     }
 }
 
-/// Waits for the threads of an earlier daemon of this process, which may still be letting go of the directory.
 pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
-    let attempt = async || {
-        let instances = app::build_instances(config, Purpose::Serve).into_result();
-        let instances = instances.unwrap_or_else(|faults| panic!("{faults}"));
-        Application::build(config, instances, clock.clone()).await
-    };
-    let deadline = Instant::now() + TIMEOUT;
-    loop {
-        match attempt().await {
-            Ok(application) => return application,
-            Err(error) => assert!(Instant::now() < deadline, "{error:#}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let instances = app::build_instances(config, Purpose::Serve).into_result();
+    let instances = instances.unwrap_or_else(|faults| panic!("{faults}"));
+    let listeners = Listeners::bind(config).unwrap();
+    let built = Application::build(config, listeners, instances, clock.clone()).await;
+    built.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// A thousand requests at once take their time on a busy machine.
@@ -242,6 +235,7 @@ pub(crate) struct Daemon {
     pub(crate) service: Arc<Service>,
     pub(crate) worker: Arc<Worker>,
     pub(crate) clock: Clock,
+    store: StoreConfig,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
     ended: ShutdownGuard,
@@ -372,11 +366,20 @@ impl Daemon {
         self.stop().await;
     }
 
-    /// Shuts down in order. Work that is due stays in the store.
-    pub(crate) async fn stop(mut self) {
-        self.ended.0 = true;
-        self.stop.cancel();
-        within_timeout("it stops", self.running).await.unwrap().unwrap();
+    /// Shuts down in order. Work that is due stays in the store. The threads of the listeners hold the store for a
+    /// moment after `running` ends; the next daemon could not open its directory before they end.
+    pub(crate) async fn stop(self) {
+        let Self { service, worker, stop, running, store, mut ended, .. } = self;
+        ended.0 = true;
+        stop.cancel();
+        within_timeout("it stops", running).await.unwrap().unwrap();
+        drop((service, worker));
+        // Without its directory, which goes with the test's world, nobody can open the store again.
+        if let StoreConfig::Embedded { directory } = store
+            && let Ok(lock) = File::open(directory.join("lock"))
+        {
+            until("the store is closed", async || lock.try_lock().is_ok()).await;
+        }
     }
 }
 

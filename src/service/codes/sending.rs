@@ -18,7 +18,7 @@ use crate::{
     metrics::label::{ByInstance, InstanceLabel},
     random,
     service::{
-        Idempotency, Instance, LimitStatus, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
+        Idempotency, Instance, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
         records::{AdmittedDraft, Loaded, LoadedTyped, VerificationDraft},
     },
     store::{Change, CommitOutcome, JobId, StoreError},
@@ -43,42 +43,30 @@ impl Service {
         input: CodeRequest,
         idempotency: Option<Idempotency>,
     ) -> Limited<Verification<SentCode>> {
-        let mut limit_statuses = Vec::new();
-        let outcome = self.try_request_code(cx, instance, token, input, idempotency, &mut limit_statuses).await;
-        Limited { outcome, limit_statuses }
-    }
-
-    async fn try_request_code(
-        &self,
-        cx: &RequestContext,
-        instance: &Arc<Instance>,
-        token: &str,
-        input: CodeRequest,
-        idempotency: Option<Idempotency>,
-        limit_statuses: &mut Vec<LimitStatus>,
-    ) -> Result<Verification<SentCode>, ServiceError> {
         if instance.config.disabled {
-            return Err(ServiceError::Disabled);
+            return ServiceError::Disabled.into();
         }
         let subject = input.chat.subject();
-        let partition = self.chat_partition(instance, subject);
-        let draft = self.draft_code(partition);
         if let Some(cooldown) = input.cooldown {
-            let versioned = self.load_chat_state(cx, instance, subject).await?;
-            self.check_cooldown(&versioned.state, cooldown, self.now(), limit_statuses)?;
+            let cooled = self.load_chat_state(cx, instance, subject).await;
+            let cooled = cooled.and_then(|versioned| self.check_cooldown(&versioned.state, cooldown, self.now()));
+            if let Err(refused) = cooled {
+                return refused.into();
+            }
         }
+        let draft = self.draft_code(self.chat_partition(instance, subject));
         let mut limits = self.mint_limits(instance, token);
         limits.extend(self.sending_limits(instance, &input.request));
         limits.extend(self.storage_limits(instance, &input.request));
         limits.extend(self.chat_limit(instance, LimitName::Codes, subject));
         let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
-        let draft = match self.admit_new(cx, instance, &limits, draft, reserve.as_ref(), limit_statuses).await? {
-            AdmittedDraft::Exists(record) => return Ok(*record),
-            AdmittedDraft::Create(draft) => draft,
+        let Limited { outcome, limit_statuses } = self.admit_new(cx, instance, &limits, draft, reserve.as_ref()).await;
+        let outcome = match outcome {
+            Ok(AdmittedDraft::Exists(record)) => Ok(*record),
+            Ok(AdmittedDraft::Create(draft)) => self.commit_code(cx, instance, input, draft).await,
+            Err(refused) => Err(refused),
         };
-        let record = self.commit_code(cx, instance, input, draft, limit_statuses).await?;
-        self.metrics.codes_requested.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
-        Ok(record)
+        Limited { outcome, limit_statuses }
     }
 
     async fn commit_code(
@@ -87,7 +75,6 @@ impl Service {
         instance: &Arc<Instance>,
         input: CodeRequest,
         draft: VerificationDraft,
-        limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<Verification<SentCode>, ServiceError> {
         let id = draft.id;
         let CodeRequest { request, chat, shape, expires, channels, footer, cooldown, .. } = input;
@@ -96,9 +83,9 @@ impl Service {
             let mut versioned = self.load_chat_state(cx, instance, chat.subject()).await?;
             let now = late.take().unwrap_or_else(|| self.now());
             if let Some(cooldown) = cooldown {
-                self.check_cooldown(&versioned.state, cooldown, now, limit_statuses)?;
+                self.check_cooldown(&versioned.state, cooldown, now)?;
             }
-            self.check_lockout(cx, instance, &chat, &mut versioned.state, now, limit_statuses).await?;
+            self.check_lockout(cx, instance, &chat, &mut versioned.state, now).await?;
             let new = Self::new_verification(instance, draft, now, expires, instance.config.codes.attempts);
             let otp = Delivery::new(shape, channels.clone(), footer.clone(), now);
             let mut record = Verification::code(new, otp, request.clone());
@@ -119,6 +106,8 @@ impl Service {
                     if let Some((before, after)) = &replaced {
                         self.count_change(Some(before), after);
                     }
+                    let label = ByInstance { instance: InstanceLabel(instance.config.id) };
+                    self.metrics.codes_requested.get_or_create(&label).inc();
                     return Ok(record);
                 }
                 // Another request with the same idempotency key, or for the same chat, was committed first. With the
@@ -175,39 +164,39 @@ impl Service {
         instance: &Arc<Instance>,
         id: VerificationId,
     ) -> Limited<Verification<SentCode>> {
-        let mut limit_statuses = Vec::new();
-        let outcome = self.try_resend(cx, instance, id, &mut limit_statuses).await;
-        Limited { outcome, limit_statuses }
-    }
-
-    async fn try_resend(
-        &self,
-        cx: &RequestContext,
-        instance: &Arc<Instance>,
-        id: VerificationId,
-        limit_statuses: &mut Vec<LimitStatus>,
-    ) -> Result<Verification<SentCode>, ServiceError> {
         if instance.config.disabled {
-            return Err(ServiceError::Disabled);
+            return ServiceError::Disabled.into();
         }
-        let loaded = match self.load_of(cx, instance, id).await?.typed() {
-            LoadedTyped::Code(code) => code,
-            LoadedTyped::Link(_) => return Err(ServiceError::NothingToSend),
+        let loaded = match self.load_of(cx, instance, id).await.map(Loaded::typed) {
+            Ok(LoadedTyped::Code(code)) => code,
+            Ok(LoadedTyped::Link(_)) => return ServiceError::NothingToSend.into(),
+            Err(error) => return error.into(),
         };
         let record = &loaded.record;
         // A resend that comes too early does not count against the limit of the chat.
         let early = record.details.delivery.requested_at + COOLDOWN > self.now();
+        let mut limits = Vec::new();
         if let (false, None, Some(chat)) = (early, record.ended_at(), &record.request.chat) {
-            let mut limits = self.sending_limits(instance, &record.request);
+            limits = self.sending_limits(instance, &record.request);
             limits.extend(self.chat_limit(instance, LimitName::Codes, chat.subject()));
-            self.admit(cx, instance, &limits, None, limit_statuses).await?;
         }
+        let Limited { outcome, limit_statuses } = self.admit(cx, instance, &limits, None).await;
+        let outcome = match outcome {
+            Ok(_) => self.queue_again(cx, loaded).await,
+            Err(refused) => Err(refused),
+        };
+        Limited { outcome, limit_statuses }
+    }
+
+    async fn queue_again(
+        &self,
+        cx: &RequestContext,
+        loaded: Loaded<SentCode>,
+    ) -> Result<Verification<SentCode>, ServiceError> {
         let applied = self.apply(cx, loaded, CodeCommand::Resend, None).await?;
         match applied.verdict {
             CodeVerdict::Resent => Ok(applied.record),
-            CodeVerdict::TooSoon(again) => {
-                Err(self.too_soon(again.duration_since(self.now()), COOLDOWN, limit_statuses))
-            }
+            CodeVerdict::TooSoon(again) => Err(self.too_soon(again.duration_since(self.now()), COOLDOWN)),
             CodeVerdict::Expired => Err(ServiceError::Code(Reason::CodeExpired)),
             CodeVerdict::Failed(reason) => Err(ServiceError::Code(reason)),
             CodeVerdict::Validated
@@ -272,23 +261,13 @@ impl Service {
         }
     }
 
-    fn check_cooldown(
-        &self,
-        target: &ChatState,
-        cooldown: SignedDuration,
-        now: Timestamp,
-        limit_statuses: &mut Vec<LimitStatus>,
-    ) -> Result<(), ServiceError> {
-        target.cooldown_left(now, cooldown).map_or(Ok(()), |left| Err(self.too_soon(left, cooldown, limit_statuses)))
+    fn check_cooldown(&self, target: &ChatState, cooldown: SignedDuration, now: Timestamp) -> Result<(), ServiceError> {
+        target.cooldown_left(now, cooldown).map_or(Ok(()), |left| Err(self.too_soon(left, cooldown)))
     }
 
-    fn too_soon(
-        &self,
-        left: SignedDuration,
-        cooldown: SignedDuration,
-        limit_statuses: &mut Vec<LimitStatus>,
-    ) -> ServiceError {
+    fn too_soon(&self, left: SignedDuration, cooldown: SignedDuration) -> ServiceError {
         let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
-        self.rate_limited(limit_statuses, LimitName::Cooldown, Quota::per(1, duration(cooldown)), duration(left))
+        let quota = Quota::per(1, duration(cooldown));
+        ServiceError::LimitExhausted(self.exhausted(LimitName::Cooldown, quota, duration(left)))
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     metrics::label::{ByReason, InstanceLabel},
     service::{
-        Idempotency, Instance, LimitStatus, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
+        Idempotency, Instance, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
         records::{Filter, Loaded},
     },
     store::{CommitOutcome, StoreError},
@@ -37,11 +37,11 @@ impl Service {
         policy: LockoutPolicy,
         idempotency: Option<Idempotency>,
     ) -> Limited<Verification<SentCode>> {
-        let mut limit_statuses = Vec::new();
         let limit = self.token_limit(instance, LimitName::Validate, token);
-        let outcome = match self.admit(cx, instance, limit.as_slice(), None, &mut limit_statuses).await {
-            Ok(_) => self.compare(cx, instance, typed, policy, idempotency, &mut limit_statuses).await,
-            Err(refused) => return Limited { outcome: Err(refused), limit_statuses },
+        let Limited { outcome, limit_statuses } = self.admit(cx, instance, limit.as_slice(), None).await;
+        let outcome = match outcome {
+            Ok(_) => self.compare(cx, instance, typed, policy, idempotency).await,
+            Err(refused) => Err(refused),
         };
         if let Some(reason) = outcome.as_ref().err().and_then(ServiceError::code_rejection) {
             let failed = ByReason { instance: InstanceLabel(instance.config.id), reason: reason.as_str() };
@@ -57,7 +57,6 @@ impl Service {
         typed: &ValidationRequest,
         policy: LockoutPolicy,
         idempotency: Option<Idempotency>,
-        limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<Verification<SentCode>, ServiceError> {
         let named = match &typed.selector {
             CodeSelector::Chat(_) => None,
@@ -79,8 +78,8 @@ impl Service {
             let now = late.take().unwrap_or_else(|| self.now());
             // While the chat is locked, only a repeat of an earlier attempt is answered. A repeat is not compared
             // again.
-            let lockout = self.check_lockout(cx, instance, chat, &mut versioned.state, now, limit_statuses).await;
-            let locked = match self.lock_error(lockout, &versioned.state, policy, now, limit_statuses)? {
+            let lockout = self.check_lockout(cx, instance, chat, &mut versioned.state, now).await;
+            let locked = match self.lock_error(lockout, &versioned.state, policy, now)? {
                 Some(locked) if claim.is_none() => return Err(locked),
                 locked => locked,
             };
@@ -141,16 +140,15 @@ impl Service {
         target: &ChatState,
         policy: LockoutPolicy,
         now: Timestamp,
-        limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<Option<ServiceError>, ServiceError> {
         match lockout {
-            Err(locked @ ServiceError::CodeLocked { .. }) => return Ok(Some(locked)),
+            Err(locked @ ServiceError::CodeLocked(_)) => return Ok(Some(locked)),
             outcome => outcome?,
         }
         let Some(left) = target.window_lock(now) else { return Ok(None) };
         let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
         let quota = Quota::per(policy.max_per_window.unwrap_or(1), duration(ATTEMPT_WINDOW));
-        Ok(Some(self.rate_limited(limit_statuses, LimitName::WrongCodes, quota, duration(left))))
+        Ok(Some(ServiceError::LimitExhausted(self.exhausted(LimitName::WrongCodes, quota, duration(left)))))
     }
 
     /// Fails if there were too many wrong codes in a row, unless the chat has verified a link since the lock began.
@@ -161,7 +159,6 @@ impl Service {
         chat: &Chat,
         target: &mut ChatState,
         now: Timestamp,
-        limit_statuses: &mut Vec<LimitStatus>,
     ) -> Result<(), ServiceError> {
         let Some(lockout) = target.lockout(now) else { return Ok(()) };
         let life = SignedDuration::try_from(instance.config.longest_life()).unwrap_or(SignedDuration::MAX);
@@ -179,13 +176,8 @@ impl Service {
         }
         let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
         let window = instance.config.codes.locked_for.map_or(Duration::ZERO, duration);
-        let _ = self.rate_limited(
-            limit_statuses,
-            LimitName::CodeFailures,
-            Quota::per(MAX_CONSECUTIVE_FAILURES, window),
-            duration(lockout.left),
-        );
-        Err(ServiceError::CodeLocked { retry_after: duration(lockout.left) })
+        let quota = Quota::per(MAX_CONSECUTIVE_FAILURES, window);
+        Err(ServiceError::CodeLocked(self.exhausted(LimitName::CodeFailures, quota, duration(lockout.left))))
     }
 }
 

@@ -171,7 +171,7 @@ impl Service {
                 let minted = self.create_link(cx, &instance, "renewals", mint, Some(idempotency)).await;
                 minted.and_then(|minted| self.token(&minted, TokenKind::Handle).ok_or(ServiceError::TokenSpent))
             }
-            Err(error) => Limited { outcome: Err(error), limit_statuses: Vec::new() },
+            Err(error) => error.into(),
         }
     }
 

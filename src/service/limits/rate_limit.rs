@@ -76,11 +76,28 @@ pub struct LimitStatus {
     pub allowance: Allowance,
 }
 
+impl LimitStatus {
+    /// How long to wait until the limit is no longer exhausted; zero if it is not.
+    pub const fn wait(&self) -> Duration {
+        match self.allowance {
+            Allowance::Exhausted { retry_after } => retry_after,
+            Allowance::Allowed { .. } => Duration::ZERO,
+        }
+    }
+}
+
 /// The result of a use case that takes from limits. The caller gets the state of the limits in any case.
 #[must_use]
 pub struct Limited<T> {
     pub outcome: Result<T, ServiceError>,
     pub limit_statuses: Vec<LimitStatus>,
+}
+
+/// A refusal before anything was taken.
+impl<T> From<ServiceError> for Limited<T> {
+    fn from(error: ServiceError) -> Self {
+        Self { outcome: Err(error), limit_statuses: Vec::new() }
+    }
 }
 
 impl<T> Limited<T> {
@@ -120,17 +137,10 @@ impl Service {
         self.metrics.limited.get_or_create(&ByLimit { limit: name.as_str() }).inc();
     }
 
-    /// The error for a limit that is not kept in a bucket. Counts it and adds its state to `limit_statuses`.
-    pub(in crate::service) fn rate_limited(
-        &self,
-        limit_statuses: &mut Vec<LimitStatus>,
-        name: LimitName,
-        quota: Quota,
-        retry_after: Duration,
-    ) -> ServiceError {
+    /// The status of an exhausted limit that is not kept in a bucket. Counts it in the metrics.
+    pub(in crate::service) fn exhausted(&self, name: LimitName, quota: Quota, retry_after: Duration) -> LimitStatus {
         self.count_limit(name);
-        limit_statuses.push(LimitStatus { name, quota, allowance: Allowance::Exhausted { retry_after } });
-        ServiceError::RateLimited { retry_after }
+        LimitStatus { name, quota, allowance: Allowance::Exhausted { retry_after } }
     }
 
     /// The limits of one token and of the whole instance. They share a partition with each other and with the limits of

@@ -9,7 +9,7 @@ use crate::{
     metrics::label::{ByInstance, InstanceLabel},
     random,
     service::{
-        Instance, LimitStatus, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
+        Instance, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
         records::{AdmittedDraft, Idempotency, VerificationDraft},
     },
     store::{CommitOutcome, ReservationRequest, StoreError},
@@ -25,22 +25,8 @@ impl Service {
         input: LinkRequest,
         idempotency: Option<Idempotency>,
     ) -> Limited<Verification<Link>> {
-        let mut limit_statuses = Vec::new();
-        let outcome = self.try_create_link(cx, instance, token, input, idempotency, &mut limit_statuses).await;
-        Limited { outcome, limit_statuses }
-    }
-
-    async fn try_create_link(
-        &self,
-        cx: &RequestContext,
-        instance: &Instance,
-        token: &str,
-        input: LinkRequest,
-        idempotency: Option<Idempotency>,
-        limit_statuses: &mut Vec<LimitStatus>,
-    ) -> Result<Verification<Link>, ServiceError> {
         if instance.config.disabled {
-            return Err(ServiceError::Disabled);
+            return ServiceError::Disabled.into();
         }
         let draft = self.draft_link(instance);
         let mut limits = self.mint_limits(instance, token);
@@ -48,13 +34,13 @@ impl Service {
         limits
             .extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, LimitName::Links, c.subject())));
         let reserve = idempotency.map(|idempotency| self.reservation(instance, &idempotency, draft.write()));
-        let draft = match self.admit_new(cx, instance, &limits, draft, reserve.as_ref(), limit_statuses).await? {
-            AdmittedDraft::Exists(record) => return Ok(*record),
-            AdmittedDraft::Create(draft) => draft,
+        let Limited { outcome, limit_statuses } = self.admit_new(cx, instance, &limits, draft, reserve.as_ref()).await;
+        let outcome = match outcome {
+            Ok(AdmittedDraft::Exists(record)) => Ok(*record),
+            Ok(AdmittedDraft::Create(draft)) => self.commit_link(cx, instance, input, draft, reserve).await,
+            Err(refused) => Err(refused),
         };
-        let record = self.commit_link(cx, instance, input, draft, reserve).await?;
-        self.metrics.links_minted.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
-        Ok(record)
+        Limited { outcome, limit_statuses }
     }
 
     async fn commit_link(
@@ -79,6 +65,8 @@ impl Service {
             cx.attribute(&mut record, 0);
             match self.commit(cx, self.creation_change(instance, &record), now).await? {
                 CommitOutcome::Applied { .. } => {
+                    let label = ByInstance { instance: InstanceLabel(instance.config.id) };
+                    self.metrics.links_minted.get_or_create(&label).inc();
                     self.count_change(None, &record);
                     return Ok(record);
                 }

@@ -24,12 +24,12 @@ impl Service {
     ) -> Limited<Token> {
         let (request, binding) = match self.opened(instance, sealed, browser) {
             Ok(opened) => opened,
-            Err(error) => return Limited { outcome: Err(error), limit_statuses: Vec::new() },
+            Err(error) => return error.into(),
         };
         let limited_as = format!("client:{}", request.authorization.client);
         let mint = match Self::login(instance, request, binding) {
             Ok(mint) => mint,
-            Err(error) => return Limited { outcome: Err(error), limit_statuses: Vec::new() },
+            Err(error) => return error.into(),
         };
         let idempotency = Idempotency { key: format!("page {sealed}"), body: String::new() };
         let minted = self.create_link(cx, instance, &limited_as, mint, Some(idempotency)).await;

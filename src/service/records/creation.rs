@@ -9,10 +9,10 @@ use crate::{
     domain::{Chat, ClaimId, Kind, NewVerification, Partition, Verification, VerificationId, quota::Allowance},
     random,
     service::{
-        Instance, LimitStatus, RequestContext, Service, ServiceError,
+        Instance, Limited, RequestContext, Service, ServiceError,
         limits::{Limit, LimitBucket, rate_limit_statuses},
     },
-    store::{Change, Index, ReservationRequest, StoreError},
+    store::{Admission, Change, Index, Reservation, ReservationRequest, StoreError},
 };
 
 /// How many times, 50 ms apart, a repeat that exceeds a limit looks for the first request's record before it is
@@ -45,44 +45,63 @@ pub(in crate::service) enum AdmittedDraft<K> {
 
 impl Service {
     /// Takes from the limits and claims the idempotency key, in one round trip. A repeat of a completed request
-    /// succeeds even if a limit is exhausted. Adds the state of the rate limits to `limit_statuses`.
+    /// succeeds even if a limit is exhausted.
     pub(in crate::service) async fn admit(
         &self,
         cx: &RequestContext,
         instance: &Instance,
         limits: &[Limit],
         reserve: Option<&ReservationRequest>,
-        limit_statuses: &mut Vec<LimitStatus>,
-    ) -> Result<AdmittedRequest, ServiceError> {
+    ) -> Limited<AdmittedRequest> {
         if limits.is_empty() && reserve.is_none() {
-            return Ok(AdmittedRequest::default());
+            return Limited { outcome: Ok(AdmittedRequest::default()), limit_statuses: Vec::new() };
         }
         let buckets: Vec<&LimitBucket> = limits.iter().map(|limit| &limit.bucket).collect();
-        let admission = self.take(cx, &buckets, reserve).await?;
-        self.record_storage_use(instance, limits, &admission.allowances);
-        let mut entered = AdmittedRequest::default();
-        if let (Some(holder), Some(ours)) = (admission.reservation, reserve) {
+        let Admission { allowances, reservation } = match self.take(cx, &buckets, reserve).await {
+            Ok(admission) => admission,
+            Err(error) => return ServiceError::from(error).into(),
+        };
+        self.record_storage_use(instance, limits, &allowances);
+        let outcome = match self.claimed(cx, instance, reservation, reserve, &allowances).await {
+            Ok(admitted) if admitted.existing.is_none() => self.check(limits, &allowances).map(|()| admitted),
+            outcome => outcome,
+        };
+        Limited { outcome, limit_statuses: rate_limit_statuses(limits, &allowances) }
+    }
+
+    /// What an earlier request with the same idempotency key stored under it, or created.
+    async fn claimed(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        holder: Option<Reservation>,
+        ours: Option<&ReservationRequest>,
+        allowances: &[Allowance],
+    ) -> Result<AdmittedRequest, ServiceError> {
+        let mut admitted = AdmittedRequest::default();
+        if let (Some(holder), Some(ours)) = (holder, ours) {
             if !ours.fingerprint.contains(holder.fingerprint) {
                 return Err(ServiceError::KeyReused);
             }
             let draft = VerificationDraft::read(&holder.claim)?;
             // If the process that claimed this key crashed before its commit, the same link is created here instead.
             if holder.claim != ours.claim {
-                let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
-                entered.existing =
+                let refused = allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
+                admitted.existing =
                     self.record_of(cx, instance, draft.id, if refused { RECORD_LOOK_UPS } else { 1 }).await?;
             }
-            entered.draft = Some(draft);
+            admitted.draft = Some(draft);
         }
-        limit_statuses.extend(rate_limit_statuses(limits, &admission.allowances));
-        if entered.existing.is_some() {
-            return Ok(entered);
-        }
-        let Some(retry_after) = self.longest_wait(limits, &admission.allowances) else { return Ok(entered) };
+        Ok(admitted)
+    }
+
+    /// An error if a limit is exhausted.
+    fn check(&self, limits: &[Limit], allowances: &[Allowance]) -> Result<(), ServiceError> {
+        let Some(retry_after) = self.longest_wait(limits, allowances) else { return Ok(()) };
         let short = |(limit, allowance): (&Limit, &Allowance)| {
             limit.name.is_storage() && matches!(allowance, Allowance::Exhausted { .. })
         };
-        Err(if limits.iter().zip(&admission.allowances).any(short) {
+        Err(if limits.iter().zip(allowances).any(short) {
             ServiceError::StorageQuotaExceeded { retry_after }
         } else {
             ServiceError::RateLimited { retry_after }
@@ -97,16 +116,15 @@ impl Service {
         limits: &[Limit],
         draft: VerificationDraft,
         reserve: Option<&ReservationRequest>,
-        limit_statuses: &mut Vec<LimitStatus>,
-    ) -> Result<AdmittedDraft<K>, ServiceError> {
-        let AdmittedRequest { existing, draft: claimed } =
-            self.admit(cx, instance, limits, reserve, limit_statuses).await?;
-        if let Some(record) = existing {
-            let record = Verification::from_any(record).ok_or(ServiceError::KeyReused)?;
-            return Ok(AdmittedDraft::Exists(Box::new(record)));
-        }
-        self.check_pending_jobs(instance)?;
-        Ok(AdmittedDraft::Create(claimed.unwrap_or(draft)))
+    ) -> Limited<AdmittedDraft<K>> {
+        self.admit(cx, instance, limits, reserve).await.and_then(|AdmittedRequest { existing, draft: claimed }| {
+            if let Some(record) = existing {
+                let record = Verification::from_any(record).ok_or(ServiceError::KeyReused)?;
+                return Ok(AdmittedDraft::Exists(Box::new(record)));
+            }
+            self.check_pending_jobs(instance)?;
+            Ok(AdmittedDraft::Create(claimed.unwrap_or(draft)))
+        })
     }
 
     /// The record that an earlier request with the same idempotency key has created. Looks up to `looks` times, in case

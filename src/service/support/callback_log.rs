@@ -202,9 +202,9 @@ impl Service {
         url: &str,
         repeat: Option<&str>,
     ) -> Limited<CallbackEntry> {
-        let mut limit_statuses = Vec::new();
         let limit = self.test_limit(instance);
-        let outcome = match self.admit(cx, instance, limit.as_slice(), None, &mut limit_statuses).await {
+        let Limited { outcome, limit_statuses } = self.admit(cx, instance, limit.as_slice(), None).await;
+        let outcome = match outcome {
             Ok(_) => self.queue_test(cx, instance, url, repeat).await,
             Err(refused) => Err(refused),
         };
