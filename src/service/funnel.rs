@@ -28,7 +28,7 @@ const WEEK: i64 = 7 * DAY;
 
 /// What is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Counter {
+pub enum FunnelCounter {
     LinkMinted,
     /// The button of the start page was used, counted once for each link.
     LinkClicked,
@@ -76,7 +76,7 @@ impl End {
     }
 }
 
-impl fmt::Display for Counter {
+impl fmt::Display for FunnelCounter {
     /// The name in the store.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -98,7 +98,7 @@ impl fmt::Display for Counter {
     }
 }
 
-impl Counter {
+impl FunnelCounter {
     /// `None` for a name that a later version has added.
     fn parse(name: &str) -> Option<Self> {
         let (name, detail) = name.split_once(':').unwrap_or((name, ""));
@@ -124,14 +124,14 @@ impl Counter {
 
 /// What this process has counted and not yet added to the store.
 #[derive(Default)]
-pub struct PendingCounts(Mutex<HashMap<(InstanceId, Hour), HashMap<Counter, u64>>>);
+pub struct PendingCounts(Mutex<HashMap<(InstanceId, Hour), HashMap<FunnelCounter, u64>>>);
 
 impl PendingCounts {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(InstanceId, Hour), HashMap<Counter, u64>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(InstanceId, Hour), HashMap<FunnelCounter, u64>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, instance: InstanceId, hour: Hour, counters: &[Counter]) {
+    fn add(&self, instance: InstanceId, hour: Hour, counters: &[FunnelCounter]) {
         if counters.is_empty() {
             return;
         }
@@ -154,21 +154,21 @@ impl PendingCounts {
 
 /// Counters of an instance over some hours.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Totals(HashMap<Counter, u64>);
+pub struct Totals(HashMap<FunnelCounter, u64>);
 
 impl Totals {
-    pub fn get(&self, counter: Counter) -> u64 {
+    pub fn get(&self, counter: FunnelCounter) -> u64 {
         self.0.get(&counter).copied().unwrap_or(0)
     }
 
     /// All counters that are not zero.
-    pub fn iter(&self) -> impl Iterator<Item = (Counter, u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (FunnelCounter, u64)> {
         self.0.iter().map(|(counter, count)| (*counter, *count))
     }
 
     fn add(&mut self, counts: &BTreeMap<String, u64>) {
         for (name, count) in counts {
-            if let Some(counter) = Counter::parse(name) {
+            if let Some(counter) = FunnelCounter::parse(name) {
                 *self.0.entry(counter).or_default() += count;
             }
         }
@@ -187,7 +187,7 @@ pub struct Funnel {
 }
 
 /// What changed between two versions of a record; `before` is `None` for a new one.
-fn counters<K: Kind>(before: Option<&Verification<K>>, after: &Verification<K>) -> Vec<Counter> {
+fn counters<K: Kind>(before: Option<&Verification<K>>, after: &Verification<K>) -> Vec<FunnelCounter> {
     let known = before.map_or(&[][..], |before| &before.timeline);
     // A repeated tap replaces the last entry, so that there may be fewer than before.
     let news = after.timeline.get(known.len()..).unwrap_or_default();
@@ -198,23 +198,23 @@ fn counters<K: Kind>(before: Option<&Verification<K>>, after: &Verification<K>) 
     match after.otp_type() {
         OtpType::Link => {
             let tapped = is_first(|event| matches!(event, TimelineEvent::Tapped(_)));
-            counters.extend(tapped.then_some(Counter::LinkClicked));
+            counters.extend(tapped.then_some(FunnelCounter::LinkClicked));
             // Only a message fails a link.
             let sent = is_first(|event| {
                 matches!(event, TimelineEvent::Message | TimelineEvent::Verified { .. } | TimelineEvent::Failed)
             });
-            counters.extend(sent.then_some(Counter::LinkSent));
+            counters.extend(sent.then_some(FunnelCounter::LinkSent));
         }
         OtpType::Code => {}
     }
     counters.extend(news.iter().filter_map(|entry| match &entry.event {
-        TimelineEvent::Created if after.otp_type() == OtpType::Link => Some(Counter::LinkMinted),
-        TimelineEvent::Created => Some(Counter::CodeRequested),
-        TimelineEvent::Redeemed => Some(Counter::LinkRedeemed),
-        TimelineEvent::Disputed => Some(Counter::LinkDisputed),
-        TimelineEvent::Sent(channel) => Some(Counter::CodeSent(*channel)),
-        TimelineEvent::Delivered(channel) => Some(Counter::CodeDelivered(*channel)),
-        TimelineEvent::NotDelivered(channel, _) => Some(Counter::CodeNotDelivered(*channel)),
+        TimelineEvent::Created if after.otp_type() == OtpType::Link => Some(FunnelCounter::LinkMinted),
+        TimelineEvent::Created => Some(FunnelCounter::CodeRequested),
+        TimelineEvent::Redeemed => Some(FunnelCounter::LinkRedeemed),
+        TimelineEvent::Disputed => Some(FunnelCounter::LinkDisputed),
+        TimelineEvent::Sent(channel) => Some(FunnelCounter::CodeSent(*channel)),
+        TimelineEvent::Delivered(channel) => Some(FunnelCounter::CodeDelivered(*channel)),
+        TimelineEvent::NotDelivered(channel, _) => Some(FunnelCounter::CodeNotDelivered(*channel)),
         TimelineEvent::Tapped(_)
         | TimelineEvent::Message
         | TimelineEvent::Verified { .. }
@@ -246,19 +246,19 @@ fn counters<K: Kind>(before: Option<&Verification<K>>, after: &Verification<K>) 
 }
 
 /// The counters of a record that has just ended; none for an open one.
-fn end_counters<K: Kind>(record: &Verification<K>) -> Vec<Counter> {
+fn end_counters<K: Kind>(record: &Verification<K>) -> Vec<FunnelCounter> {
     let Some(at) = record.ended_at() else { return Vec::new() };
     let ended = |end| match record.otp_type() {
-        OtpType::Link => vec![Counter::LinkEnded(end)],
-        OtpType::Code => vec![Counter::CodeEnded(end)],
+        OtpType::Link => vec![FunnelCounter::LinkEnded(end)],
+        OtpType::Code => vec![FunnelCounter::CodeEnded(end)],
     };
     match record.status(at) {
         Status::Verified => {
             let seconds = at.duration_since(record.created_at).as_secs();
             let within = VERIFIED_WITHIN.into_iter().find(|bound| seconds < i64::from(*bound));
-            vec![Counter::LinkVerified, Counter::LinkVerifiedWithin(within.unwrap_or(0))]
+            vec![FunnelCounter::LinkVerified, FunnelCounter::LinkVerifiedWithin(within.unwrap_or(0))]
         }
-        Status::Validated => vec![Counter::CodeValidated],
+        Status::Validated => vec![FunnelCounter::CodeValidated],
         Status::Expired => ended(End::Expired),
         Status::Canceled => ended(End::Canceled),
         Status::Failed => record.reason().map(|reason| ended(End::Failed(reason))).unwrap_or_default(),
@@ -298,8 +298,8 @@ impl Service {
             funnel.week.add(&hourly.counts);
             if hourly.hour >= day {
                 funnel.day.add(&hourly.counts);
-                let count = |counter: Counter| hourly.counts.get(&counter.to_string()).copied().unwrap_or(0);
-                hours.insert(hourly.hour, (count(Counter::LinkMinted), count(Counter::LinkVerified)));
+                let count = |counter: FunnelCounter| hourly.counts.get(&counter.to_string()).copied().unwrap_or(0);
+                hours.insert(hourly.hour, (count(FunnelCounter::LinkMinted), count(FunnelCounter::LinkVerified)));
             }
         }
         funnel.hours = (0..DAY).rev().map(|back| hours.get(&now.before(back)).copied().unwrap_or_default()).collect();
@@ -315,26 +315,30 @@ mod tests {
     fn a_name_leads_back_to_its_counter() {
         let ends =
             [End::Expired, End::Canceled].into_iter().chain(Reason::ALL.iter().map(|reason| End::Failed(*reason)));
-        let ends = ends.flat_map(|end| [Counter::LinkEnded(end), Counter::CodeEnded(end)]);
+        let ends = ends.flat_map(|end| [FunnelCounter::LinkEnded(end), FunnelCounter::CodeEnded(end)]);
         let channels = Channel::ALL.iter().flat_map(|&channel| {
-            [Counter::CodeSent(channel), Counter::CodeDelivered(channel), Counter::CodeNotDelivered(channel)]
+            [
+                FunnelCounter::CodeSent(channel),
+                FunnelCounter::CodeDelivered(channel),
+                FunnelCounter::CodeNotDelivered(channel),
+            ]
         });
-        let within = VERIFIED_WITHIN.into_iter().chain([0]).map(Counter::LinkVerifiedWithin);
+        let within = VERIFIED_WITHIN.into_iter().chain([0]).map(FunnelCounter::LinkVerifiedWithin);
         let plain = [
-            Counter::LinkMinted,
-            Counter::LinkClicked,
-            Counter::LinkSent,
-            Counter::LinkVerified,
-            Counter::LinkRedeemed,
-            Counter::LinkDisputed,
-            Counter::CodeRequested,
-            Counter::CodeValidated,
+            FunnelCounter::LinkMinted,
+            FunnelCounter::LinkClicked,
+            FunnelCounter::LinkSent,
+            FunnelCounter::LinkVerified,
+            FunnelCounter::LinkRedeemed,
+            FunnelCounter::LinkDisputed,
+            FunnelCounter::CodeRequested,
+            FunnelCounter::CodeValidated,
         ];
         for counter in plain.into_iter().chain(within).chain(ends).chain(channels) {
-            assert_eq!(Counter::parse(&counter.to_string()), Some(counter));
+            assert_eq!(FunnelCounter::parse(&counter.to_string()), Some(counter));
         }
         for later in ["", "paid", "code_sent:pigeon", "link_ended:", "within:soon"] {
-            assert_eq!(Counter::parse(later), None, "{later}");
+            assert_eq!(FunnelCounter::parse(later), None, "{later}");
         }
     }
 }

@@ -67,7 +67,7 @@ impl HourlyCounts {
 
 /// Adds and reads hourly counters.
 #[async_trait]
-pub trait Counters: Send + Sync + 'static {
+pub trait HourlyCounters: Send + Sync + 'static {
     /// Adds to the counters of each hour in one step, and never twice. After an error, some hours may have been added
     /// and others not: repeating the call could count twice.
     async fn add_counts(&self, counts: &[HourlyCounts]) -> Result<(), StoreError>;

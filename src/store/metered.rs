@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Archive, Background, Backlog, Change, ChangeNotifier, CommitOutcome, Counters, DrawnTokens, DueLane,
-    FindResult, Hour, HourlyCounts, Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane, LeaseGrant, LeaseRequest,
+    Admission, Archive, Background, Backlog, Change, ChangeNotifier, CommitOutcome, DrawnTokens, DueLane, FindResult,
+    Hour, HourlyCounters, HourlyCounts, Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane, LeaseGrant, LeaseRequest,
     Leased, Limits, Locator, Operations, Position, RecordId, Records, ReplicaHeartbeat, ReservationRequest, Settlement,
     Store, StoreDescription, StoreError, StoreRefusal, StoredRecord, TokenRequest,
     archive::{JobCursor, LogEntry, LogStream, Removal},
@@ -140,7 +140,7 @@ watched! {
 }
 
 watched! {
-    Counters {
+    HourlyCounters {
         "count" add_counts(counts: &[HourlyCounts]) -> ();
         "counts" read_counts(instance: InstanceId, hours: RangeInclusive<Hour>) -> Vec<HourlyCounts>;
     }

@@ -1,9 +1,9 @@
 //! Durable state. A store moves bytes atomically and knows no rule of the protocol.
 //!
 //! A [`Store`] implements six traits, one for each of its duties: [`Records`], [`Jobs`], [`Limits`], [`Archive`],
-//! [`Counters`] and [`Operations`]. There are two implementations with the same behaviour: [`embedded`] for one process, [`redis`] for
-//! any number of replicas. The conformance suite in `tests/it/store.rs` defines the contract. Every method is one
-//! atomic step for each partition it touches.
+//! [`HourlyCounters`] and [`Operations`]. There are two implementations with the same behaviour: [`embedded`] for one
+//! process, [`redis`] for any number of replicas. The conformance suite in `tests/it/store.rs` defines the contract.
+//! Every method is one atomic step for each partition it touches.
 
 pub mod archive;
 pub mod background;
@@ -29,7 +29,7 @@ pub use self::{
     background::Background,
     backlog::{Backlog, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription, StoreRefusal},
     changes::{ChangeNotifier, WatchError, Watcher},
-    counters::{COUNTER_RETENTION, Counters, Hour, HourlyCounts},
+    counters::{COUNTER_RETENTION, Hour, HourlyCounters, HourlyCounts},
     id::{Locator, RecordId},
     jobs::{
         DEAD_RETENTION, DeadReason, DueLane, Job, JobId, Jobs, LEASE_DURATION, LeaseGrant, LeaseRequest, Leased,
@@ -86,6 +86,6 @@ impl StoreError {
 }
 
 /// Durable state of one process or of many replicas.
-pub trait Store: Records + Jobs + Limits + Archive + Counters + Operations {}
+pub trait Store: Records + Jobs + Limits + Archive + HourlyCounters + Operations {}
 
-impl<S: Records + Jobs + Limits + Archive + Counters + Operations> Store for S {}
+impl<S: Records + Jobs + Limits + Archive + HourlyCounters + Operations> Store for S {}

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use countersign::{
     domain::{Channel, Reason},
-    service::funnel::{Counter, End, Funnel, Totals},
+    service::funnel::{End, Funnel, FunnelCounter, Totals},
 };
 use serde_json::json;
 
@@ -40,7 +40,7 @@ async fn flushed(daemon: &Daemon, instance: &str) -> Funnel {
 fn counts(totals: &Totals) -> Vec<(String, u64)> {
     let mut counts: Vec<_> = totals
         .iter()
-        .filter(|(counter, _)| !matches!(counter, Counter::LinkVerifiedWithin(_)))
+        .filter(|(counter, _)| !matches!(counter, FunnelCounter::LinkVerifiedWithin(_)))
         .map(|(counter, count)| (counter.to_string(), count))
         .collect();
     counts.sort();
@@ -69,7 +69,7 @@ async fn each_step_of_a_login_is_counted_once(test_store: TestStore) {
     let login = [("clicked", 1), ("minted", 1), ("redeemed", 1), ("sent", 1), ("verified", 1)];
     let found = flushed(&daemon, WAHA).await;
     assert_eq!(counts(&found.day), named(&login));
-    assert_eq!(found.day.get(Counter::LinkVerifiedWithin(5)), 1, "{found:?}");
+    assert_eq!(found.day.get(FunnelCounter::LinkVerifiedWithin(5)), 1, "{found:?}");
 
     // Two messages from the wrong number fail a link, a third request is canceled, a fourth expires.
     let mine = daemon.create_link(json!({"chatId": "447700900123", "max_attempts": 2})).await;
@@ -83,10 +83,10 @@ async fn each_step_of_a_login_is_counted_once(test_store: TestStore) {
     daemon.advance(Duration::from_secs(61)).await;
     let all = flushed(&daemon, WAHA).await;
     let day = all.day;
-    assert_eq!((day.get(Counter::LinkMinted), day.get(Counter::LinkSent)), (4, 2), "{day:?}");
-    assert_eq!((day.get(Counter::LinkClicked), day.get(Counter::LinkVerified)), (1, 1), "{day:?}");
+    assert_eq!((day.get(FunnelCounter::LinkMinted), day.get(FunnelCounter::LinkSent)), (4, 2), "{day:?}");
+    assert_eq!((day.get(FunnelCounter::LinkClicked), day.get(FunnelCounter::LinkVerified)), (1, 1), "{day:?}");
     for end in [End::Failed(Reason::AttemptsExhausted), End::Canceled, End::Expired] {
-        assert_eq!(day.get(Counter::LinkEnded(end)), 1, "{end:?} in {day:?}");
+        assert_eq!(day.get(FunnelCounter::LinkEnded(end)), 1, "{end:?} in {day:?}");
     }
     assert_eq!(counts(&flushed(&daemon, META).await.week), [], "each instance has its own");
     daemon.finish().await;
@@ -106,7 +106,7 @@ async fn the_delivery_of_codes_is_counted(test_store: TestStore) {
         [("code_ended:canceled", 1), ("code_requested", 3), ("code_sent:whatsapp", 3), ("code_validated", 1)];
     let day = flushed(&daemon, WAHA).await.day;
     assert_eq!(counts(&day), named(&expected));
-    assert_eq!(day.get(Counter::CodeSent(Channel::WhatsApp)), 3);
+    assert_eq!(day.get(FunnelCounter::CodeSent(Channel::WhatsApp)), 3);
     daemon.finish().await;
 }
 
@@ -116,8 +116,8 @@ async fn a_day_and_a_week_are_summed(test_store: TestStore) {
     let minted = async || {
         let Funnel { day, week, hours } = flushed(&daemon, WAHA).await;
         assert_eq!(hours.len(), 24);
-        assert_eq!(hours.iter().map(|(minted, _)| minted).sum::<u64>(), day.get(Counter::LinkMinted));
-        (day.get(Counter::LinkMinted), week.get(Counter::LinkMinted))
+        assert_eq!(hours.iter().map(|(minted, _)| minted).sum::<u64>(), day.get(FunnelCounter::LinkMinted));
+        (day.get(FunnelCounter::LinkMinted), week.get(FunnelCounter::LinkMinted))
     };
     daemon.create_link(json!({})).await;
     assert_eq!(minted().await, (1, 1));
@@ -149,12 +149,12 @@ async fn a_crash_loses_at_most_what_was_not_flushed(test_store: TestStore) {
     mint(2).await;
     process.kill();
     let daemon = world.start().await;
-    let known = funnel(&daemon, WAHA).await.day.get(Counter::LinkMinted);
+    let known = funnel(&daemon, WAHA).await.day.get(FunnelCounter::LinkMinted);
     assert!((3..=5).contains(&known), "{known}");
     daemon.create_link(json!({})).await;
     daemon.finish().await;
     let daemon = world.start().await;
-    assert_eq!(funnel(&daemon, WAHA).await.day.get(Counter::LinkMinted), known + 1);
+    assert_eq!(funnel(&daemon, WAHA).await.day.get(FunnelCounter::LinkMinted), known + 1);
     daemon.finish().await;
 }
 
@@ -181,7 +181,7 @@ async fn replicas_add_to_one_funnel_at_a_command_for_many_logins() {
     two.service.flush_counts().await.unwrap();
     assert!((2..=6).contains(&added()), "{} commands for {} links", added(), 2 * LINKS);
     for daemon in [&one, &two] {
-        assert_eq!(funnel(daemon, WAHA).await.day.get(Counter::LinkMinted), 2 * LINKS);
+        assert_eq!(funnel(daemon, WAHA).await.day.get(FunnelCounter::LinkMinted), 2 * LINKS);
     }
     one.finish().await;
     two.finish().await;

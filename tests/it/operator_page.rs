@@ -842,7 +842,7 @@ mod measurement {
                 let created_at = now - back;
                 let millis = u64::try_from(created_at.as_millisecond()).unwrap();
                 let id = VerificationId::new(millis, random::bytes()).in_partition(partition);
-                let record = RecordChange::new(id.into(), 0, vec![1; 400], now + Duration::from_hours(24));
+                let record = RecordChange::new(id, 0, vec![1; 400], now + Duration::from_hours(24));
                 change.records.push(RecordChange { created_at, indexes: vec![Index::all(instance)], ..record });
             }
             assert!(matches!(store.commit(&change).await.unwrap(), CommitOutcome::Applied { .. }));

@@ -38,7 +38,7 @@ struct CallbackQuery {
     replayed: String,
 }
 
-struct CallbackRow {
+struct ListedCallback {
     entry: CallbackEntry,
     created: DisplayTime,
     /// The next attempt, or the end.
@@ -55,7 +55,7 @@ struct CallbacksPage {
     instance: String,
     status: CallbackStatus,
     statuses: Vec<SelectOption>,
-    rows: Vec<CallbackRow>,
+    rows: Vec<ListedCallback>,
     notice: String,
     max_replayed: String,
     older_url: String,
@@ -111,10 +111,10 @@ async fn try_list(
     Ok(layout::render(StatusCode::OK, &page))
 }
 
-fn row(instance: &Arc<Instance>, entry: CallbackEntry) -> CallbackRow {
+fn row(instance: &Arc<Instance>, entry: CallbackEntry) -> ListedCallback {
     let at = entry.next_attempt_at.or(entry.ended_at).unwrap_or(entry.created_at);
     let path = entry.uuid.as_ref().map(|uuid| format!("/requests/{}/{uuid}", instance.config.id));
-    CallbackRow { created: entry.created_at.0.into(), at: at.0.into(), path: path.unwrap_or_default(), entry }
+    ListedCallback { created: entry.created_at.0.into(), at: at.0.into(), path: path.unwrap_or_default(), entry }
 }
 
 /// A number of replayed callbacks, with a plus if more are left.

@@ -27,7 +27,7 @@ use crate::{
     },
     service::{
         Instance, RequestContext,
-        funnel::{Counter, FLUSH_INTERVAL, Funnel, Totals, VERIFIED_WITHIN},
+        funnel::{FLUSH_INTERVAL, Funnel, FunnelCounter, Totals, VERIFIED_WITHIN},
     },
 };
 
@@ -50,7 +50,7 @@ struct OverviewQuery {
 }
 
 /// A line of a table with one figure for the day and one for the week.
-struct Row {
+struct FigureRow {
     label: String,
     day: String,
     week: String,
@@ -74,10 +74,10 @@ struct InstanceCard {
     state: &'static str,
     tone: Tone,
     heard: String,
-    funnel: Vec<Row>,
-    reasons: Vec<Row>,
-    times: Vec<Row>,
-    codes: Vec<Row>,
+    funnel: Vec<FigureRow>,
+    reasons: Vec<FigureRow>,
+    times: Vec<FigureRow>,
+    codes: Vec<FigureRow>,
     hours: Vec<Column>,
     hours_summary: String,
     /// The number of dead callbacks in words; empty if there are none.
@@ -221,51 +221,52 @@ async fn card(
 }
 
 /// A row with both figures, and their shares of `whole`.
-fn row(label: &str, [day, week]: [u64; 2], [whole_day, whole_week]: [u64; 2]) -> Row {
+fn row(label: &str, [day, week]: [u64; 2], [whole_day, whole_week]: [u64; 2]) -> FigureRow {
     let share = |count: u64, whole: u64| (count.saturating_mul(100)).checked_div(whole).unwrap_or(0).min(100);
     let (day_share, week_share) = (share(day, whole_day), share(week, whole_week));
-    Row { label: label.to_owned(), day: grouped(day), week: grouped(week), day_share, week_share }
+    FigureRow { label: label.to_owned(), day: grouped(day), week: grouped(week), day_share, week_share }
 }
 
 fn both(funnel: &Funnel, count: impl Fn(&Totals) -> u64) -> [u64; 2] {
     [count(&funnel.day), count(&funnel.week)]
 }
 
-fn steps(funnel: &Funnel) -> Vec<Row> {
-    let whole = both(funnel, |totals| totals.get(Counter::LinkMinted));
+fn steps(funnel: &Funnel) -> Vec<FigureRow> {
+    let whole = both(funnel, |totals| totals.get(FunnelCounter::LinkMinted));
     let steps = [
-        ("Minted", Counter::LinkMinted),
-        ("Clicked", Counter::LinkClicked),
-        ("Sent", Counter::LinkSent),
-        ("Verified", Counter::LinkVerified),
-        ("Redeemed", Counter::LinkRedeemed),
+        ("Minted", FunnelCounter::LinkMinted),
+        ("Clicked", FunnelCounter::LinkClicked),
+        ("Sent", FunnelCounter::LinkSent),
+        ("Verified", FunnelCounter::LinkVerified),
+        ("Redeemed", FunnelCounter::LinkRedeemed),
     ];
     steps.map(|(label, counter)| row(label, both(funnel, |totals| totals.get(counter)), whole)).into()
 }
 
 /// Ends without success of links and codes, the most frequent of the week first.
-fn reasons(funnel: &Funnel) -> Vec<Row> {
-    let mut ends: Vec<(Counter, u64)> = funnel
+fn reasons(funnel: &Funnel) -> Vec<FigureRow> {
+    let mut ends: Vec<(FunnelCounter, u64)> = funnel
         .week
         .iter()
-        .filter(|(counter, _)| matches!(counter, Counter::LinkEnded(_) | Counter::CodeEnded(_)))
+        .filter(|(counter, _)| matches!(counter, FunnelCounter::LinkEnded(_) | FunnelCounter::CodeEnded(_)))
         .collect();
     ends.sort_by_key(|(counter, count)| (std::cmp::Reverse(*count), counter.to_string()));
     let whole = both(funnel, |totals| {
-        let ends = totals.iter().filter(|(one, _)| matches!(one, Counter::LinkEnded(_) | Counter::CodeEnded(_)));
+        let ends =
+            totals.iter().filter(|(one, _)| matches!(one, FunnelCounter::LinkEnded(_) | FunnelCounter::CodeEnded(_)));
         ends.map(|(_, count)| count).sum()
     });
-    let label = |counter: Counter| match counter {
-        Counter::LinkEnded(end) => format!("Link: {}", end.as_str().replace('_', " ")),
-        Counter::CodeEnded(end) => format!("Code: {}", end.as_str().replace('_', " ")),
+    let label = |counter: FunnelCounter| match counter {
+        FunnelCounter::LinkEnded(end) => format!("Link: {}", end.as_str().replace('_', " ")),
+        FunnelCounter::CodeEnded(end) => format!("Code: {}", end.as_str().replace('_', " ")),
         other => other.to_string(),
     };
     ends.into_iter().map(|(one, _)| row(&label(one), both(funnel, |totals| totals.get(one)), whole)).collect()
 }
 
 /// Verified links by the time that they took.
-fn times(funnel: &Funnel) -> Vec<Row> {
-    let whole = both(funnel, |totals| totals.get(Counter::LinkVerified));
+fn times(funnel: &Funnel) -> Vec<FigureRow> {
+    let whole = both(funnel, |totals| totals.get(FunnelCounter::LinkVerified));
     if whole == [0, 0] {
         return Vec::new();
     }
@@ -273,9 +274,9 @@ fn times(funnel: &Funnel) -> Vec<Row> {
     let classes = VERIFIED_WITHIN.into_iter().map(|bound| (bound, format!("under {}", bound_text(bound))));
     let classes = classes.chain([(0, format!("{} or more", bound_text(last)))]);
     let rows = classes.map(|(bound, label)| {
-        row(&label, both(funnel, |totals| totals.get(Counter::LinkVerifiedWithin(bound))), whole)
+        row(&label, both(funnel, |totals| totals.get(FunnelCounter::LinkVerifiedWithin(bound))), whole)
     });
-    let mut rows: Vec<Row> = rows.collect();
+    let mut rows: Vec<FigureRow> = rows.collect();
     // The slow classes are empty as a rule.
     while rows.last().is_some_and(|row| row.week == "0") {
         rows.pop();
@@ -288,8 +289,8 @@ fn bound_text(seconds: u32) -> String {
 }
 
 /// Codes and their delivery; empty if there were none.
-fn codes(funnel: &Funnel) -> Vec<Row> {
-    let whole = both(funnel, |totals| totals.get(Counter::CodeRequested));
+fn codes(funnel: &Funnel) -> Vec<FigureRow> {
+    let whole = both(funnel, |totals| totals.get(FunnelCounter::CodeRequested));
     let mut rows = vec![row("Requested", whole, whole)];
     for &channel in Channel::ALL {
         let name = match channel {
@@ -297,9 +298,9 @@ fn codes(funnel: &Funnel) -> Vec<Row> {
             Channel::Sms => "SMS",
         };
         for (what, counter) in [
-            ("Sent by", Counter::CodeSent(channel)),
-            ("Delivered by", Counter::CodeDelivered(channel)),
-            ("Not delivered by", Counter::CodeNotDelivered(channel)),
+            ("Sent by", FunnelCounter::CodeSent(channel)),
+            ("Delivered by", FunnelCounter::CodeDelivered(channel)),
+            ("Not delivered by", FunnelCounter::CodeNotDelivered(channel)),
         ] {
             let counts = both(funnel, |totals| totals.get(counter));
             if counts != [0, 0] {
@@ -307,7 +308,7 @@ fn codes(funnel: &Funnel) -> Vec<Row> {
             }
         }
     }
-    rows.push(row("Validated", both(funnel, |totals| totals.get(Counter::CodeValidated)), whole));
+    rows.push(row("Validated", both(funnel, |totals| totals.get(FunnelCounter::CodeValidated)), whole));
     if rows.iter().all(|row| row.week == "0") { Vec::new() } else { rows }
 }
 

@@ -27,7 +27,7 @@ const LABEL_GAP: f64 = 92.0;
 /// A callback with its kept failed attempts.
 pub(super) type Attempts = (CallbackEntry, Vec<(Timestamp, ReceiverResponse)>);
 
-pub(super) struct Mark {
+pub(super) struct EventMark {
     pub(super) x: f64,
     pub(super) y: f64,
     pub(super) tone: Tone,
@@ -57,7 +57,7 @@ pub(super) struct Picture {
     pub(super) right: f64,
     pub(super) rows: Vec<Label>,
     pub(super) times: Vec<Label>,
-    pub(super) marks: Vec<Mark>,
+    pub(super) marks: Vec<EventMark>,
     pub(super) bars: Vec<Bar>,
     /// For those who do not see it.
     pub(super) summary: String,
@@ -174,14 +174,14 @@ impl Picture {
             rows.push(Label { x: 0.0, y: row(place), text: SIDES[*index].to_owned() });
         }
         // Entries of one millisecond are drawn side by side.
-        let mut marks: Vec<Mark> = Vec::new();
+        let mut marks: Vec<EventMark> = Vec::new();
         for (index, entry) in timeline.iter().enumerate() {
             let (lane, tone) = side(&entry.event);
             let before = entries[..index].iter().filter(|at| **at == entries[index]).count();
             let first = axis.places.partition_point(|(at, _)| *at < entries[index]);
             let x = axis.places.get(first + before).map_or(LEFT, |(_, x)| *x);
             let place = used.iter().position(|used| *used == lane).unwrap_or(0);
-            marks.push(Mark { x, y: row(place), tone, number: index + 1 });
+            marks.push(EventMark { x, y: row(place), tone, number: index + 1 });
         }
         let mut bars = Vec::new();
         for (index, (entry, attempts)) in callbacks.iter().enumerate() {

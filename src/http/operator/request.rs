@@ -36,11 +36,11 @@ struct CallbackRow {
     next_attempt: Option<DisplayTime>,
     ended: Option<DisplayTime>,
     view: CallbackEntry,
-    failures: Vec<FailedAttempt>,
+    failures: Vec<AttemptRow>,
 }
 
 /// A failed attempt with what the receiver answered.
-struct FailedAttempt {
+struct AttemptRow {
     at: DisplayTime,
     cause: String,
     /// Without the status, which is part of the cause; empty if there was no answer.
@@ -48,7 +48,7 @@ struct FailedAttempt {
     body: String,
 }
 
-impl From<(Timestamp, ReceiverResponse)> for FailedAttempt {
+impl From<(Timestamp, ReceiverResponse)> for AttemptRow {
     fn from((at, response): (Timestamp, ReceiverResponse)) -> Self {
         let ReceiverResponse { cause, status, headers, body, .. } = response;
         let cause = if cause.is_empty() { format!("status {status}") } else { cause };
@@ -65,7 +65,7 @@ impl From<Attempts> for CallbackRow {
             next_attempt: view.next_attempt_at.map(display),
             ended: view.ended_at.map(display),
             view,
-            failures: failures.into_iter().map(FailedAttempt::from).collect(),
+            failures: failures.into_iter().map(AttemptRow::from).collect(),
         }
     }
 }

@@ -10,12 +10,12 @@ use crate::{
     domain::{InstanceId, time::from_millis},
     store::{
         StoreError,
-        counters::{Counters, Hour, HourlyCounts},
+        counters::{Hour, HourlyCounters, HourlyCounts},
     },
 };
 
 #[async_trait]
-impl Counters for EmbeddedStore {
+impl HourlyCounters for EmbeddedStore {
     async fn add_counts(&self, counts: &[HourlyCounts]) -> Result<(), StoreError> {
         let counts = counts.to_vec();
         self.writer.run(move |connection, _| Ok(add(connection, &counts)?)).await

@@ -11,12 +11,12 @@ use crate::{
     domain::InstanceId,
     store::{
         StoreError,
-        counters::{COUNTER_RETENTION, Counters, Hour, HourlyCounts},
+        counters::{COUNTER_RETENTION, Hour, HourlyCounters, HourlyCounts},
     },
 };
 
 #[async_trait]
-impl Counters for RedisStore {
+impl HourlyCounters for RedisStore {
     async fn add_counts(&self, counts: &[HourlyCounts]) -> Result<(), StoreError> {
         let add = |hourly: &HourlyCounts| {
             let mut cmd = script::COUNT.call(&[key::counters(hourly.instance, hourly.hour)]);
