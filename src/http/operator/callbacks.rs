@@ -24,6 +24,8 @@ use crate::{
 };
 
 const PAGE_SIZE: usize = 25;
+/// Pages without a callback that are passed over: they held dead replies.
+const MAX_EMPTY_PAGES: usize = 10;
 /// Callbacks that one press of the button replays; each costs a request to the store.
 const MAX_REPLAYED: usize = 1000;
 
@@ -89,8 +91,16 @@ async fn try_list(
         "" => None,
         text => Some(CallbackCursor::parse(text).ok_or(ServiceError::NotFound)?),
     };
-    let found = state.service.callbacks(cx, &instance, Some(status), cursor.as_ref(), PAGE_SIZE).await?;
-    let (callbacks, next) = found;
+    let read = async |after: Option<&CallbackCursor>| {
+        state.service.callbacks(cx, &instance, Some(status), after, PAGE_SIZE).await
+    };
+    let (mut callbacks, mut next) = read(cursor.as_ref()).await?;
+    for _ in 0..MAX_EMPTY_PAGES {
+        if !callbacks.is_empty() || next.is_none() {
+            break;
+        }
+        (callbacks, next) = read(next.as_ref()).await?;
+    }
     let all = [CallbackStatus::Dead, CallbackStatus::Pending, CallbackStatus::Delivered];
     let option = |one: CallbackStatus| {
         let text = if one == CallbackStatus::Pending { "waiting" } else { one.as_str() };

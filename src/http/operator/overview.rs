@@ -18,7 +18,6 @@ use super::{
     session::Session,
 };
 use crate::{
-    api::callback::CallbackStatus,
     domain::Channel,
     http::{context::Cx, problem::Problem},
     ops::{
@@ -33,7 +32,7 @@ use crate::{
 
 /// Instances on a page; each costs a few reads.
 const PAGE_SIZE: usize = 8;
-/// Dead callbacks read for a count; more are shown as "50+".
+/// Dead callbacks are counted up to this number.
 const COUNTED_CALLBACKS: usize = 50;
 /// Seconds overdue after which a queue needs attention.
 const MAX_LATENESS: f64 = 60.0;
@@ -182,12 +181,11 @@ async fn card(
 ) -> Result<InstanceCard, Problem> {
     let (service, id) = (&state.service, instance.config.id);
     let funnel = service.funnel(cx, id).await?;
-    let dead = service.callbacks(cx, instance, Some(CallbackStatus::Dead), None, COUNTED_CALLBACKS).await?;
-    let dead = match dead {
-        (callbacks, None) if callbacks.is_empty() => String::new(),
-        (callbacks, None) if callbacks.len() == 1 => "1 dead callback".to_owned(),
-        (callbacks, None) => format!("{} dead callbacks", callbacks.len()),
-        (callbacks, Some(_)) => format!("{}+ dead callbacks", callbacks.len()),
+    let dead = match service.count_dead_callbacks(cx, instance, COUNTED_CALLBACKS).await? {
+        (0, _) => String::new(),
+        (1, true) => "1 dead callback".to_owned(),
+        (count, true) => format!("{count} dead callbacks"),
+        (count, false) => format!("{count}+ dead callbacks"),
     };
     let gateway = status.gateways.iter().find(|gateway| gateway.instance == id);
     // A reload may have replaced the instances meanwhile.

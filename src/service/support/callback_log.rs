@@ -13,11 +13,13 @@ use crate::{
     jobs::payload::{self, CallbackJob, JobPayload},
     random,
     service::{Instance, Limited, RequestContext, Service, ServiceError, records::envelope},
-    store::{Change, CommitOutcome, JobId, JobInfo, JobState, StoreError, archive::JobCursor},
+    store::{Change, CommitOutcome, JobId, JobInfo, JobState, LaneKind, StoreError, archive::JobCursor},
 };
 
-/// Dead jobs read at a time to replay all of them.
-const REPLAY_BATCH: usize = 100;
+/// Dead jobs read at a time.
+const DEAD_BATCH: usize = 100;
+/// Reads for a count: there may be many dead replies among few dead callbacks.
+const MAX_COUNTED_BATCHES: usize = 5;
 
 /// The status of a callback whose job is in this state.
 const fn callback_status(state: JobState) -> CallbackStatus {
@@ -164,6 +166,26 @@ impl Service {
         Ok(())
     }
 
+    /// The number of an instance's dead callbacks up to `limit`, and whether that are all.
+    pub async fn count_dead_callbacks(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        limit: usize,
+    ) -> Result<(usize, bool), ServiceError> {
+        let (mut count, mut after) = (0, None);
+        for _ in 0..MAX_COUNTED_BATCHES {
+            let jobs = cx.store.jobs_after(instance.config.id, JobState::Dead, after.as_ref(), DEAD_BATCH).await?;
+            count += jobs.iter().filter(|job| job.lane.kind() == LaneKind::Callbacks).count();
+            if count >= limit {
+                return Ok((limit, false));
+            }
+            let Some(last) = jobs.last().filter(|_| jobs.len() == DEAD_BATCH) else { return Ok((count, true)) };
+            after = Some(last.mark());
+        }
+        Ok((count, false))
+    }
+
     /// Queues dead callbacks of an instance again, newest first and at most `limit`. Returns how many, and whether that
     /// were all.
     pub async fn replay_dead(
@@ -175,7 +197,7 @@ impl Service {
         cx.set_replayed("all");
         let (mut replayed, mut after) = (0, None);
         loop {
-            let jobs = cx.store.jobs_after(instance.config.id, JobState::Dead, after.as_ref(), REPLAY_BATCH).await?;
+            let jobs = cx.store.jobs_after(instance.config.id, JobState::Dead, after.as_ref(), DEAD_BATCH).await?;
             for job in &jobs {
                 if replayed == limit {
                     return Ok((replayed, false));
@@ -188,7 +210,7 @@ impl Service {
                     replayed += 1;
                 }
             }
-            let Some(last) = jobs.last().filter(|_| jobs.len() == REPLAY_BATCH) else { return Ok((replayed, true)) };
+            let Some(last) = jobs.last().filter(|_| jobs.len() == DEAD_BATCH) else { return Ok((replayed, true)) };
             after = Some(last.mark());
         }
     }
