@@ -13,6 +13,7 @@ use std::{
 use super::{RequestContext, Service, ServiceError};
 use crate::{
     domain::{Channel, InstanceId, Kind, OtpType, Reason, Status, TimelineEvent, Verification},
+    metrics::label::{ByFinalState, InstanceLabel},
     store::{Hour, HourlyCounts, StoreError},
 };
 
@@ -272,6 +273,18 @@ impl Service {
         self.counts.add(after.instance, Hour::of(self.now()), &counters(before, after));
         if before.is_some_and(|before| before.ended_at().is_none()) && after.ended_at().is_some() {
             self.count_ended(after);
+        }
+    }
+
+    /// Counts a verification that has just ended.
+    fn count_ended<K: Kind>(&self, record: &Verification<K>) {
+        let Some(at) = record.ended_at() else { return };
+        let (otp_type, status) = (record.otp_type().as_str(), record.status(at));
+        let ended = ByFinalState { instance: InstanceLabel(record.instance), otp_type, result: status.as_str() };
+        self.metrics.verifications.get_or_create(&ended).inc();
+        if status == Status::Verified {
+            let elapsed = Duration::try_from(at.duration_since(record.created_at)).unwrap_or_default();
+            self.metrics.time_to_verification_seconds.observe(elapsed.as_secs_f64());
         }
     }
 
