@@ -109,7 +109,7 @@ fn choices(instance: &Instance) -> Vec<(&'static str, &'static str)> {
     add(
         config.codes.in_response,
         "the API's answer holds the code: whoever reads it needs no phone",
-        "remove code_in_response",
+        "set code_in_response = false, unless your server needs it",
     );
     weak
 }
