@@ -1,4 +1,4 @@
-//! Periodic tasks: the heartbeat, the check of the store, and the figures that operators see.
+//! Periodic tasks: the heartbeat, the check of the store, the figures that operators see, and the counters.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,6 +9,7 @@ use crate::{
     http::operator::Readiness,
     ops::{HEARTBEAT_INTERVAL, Ops, store_watch::TRIALS},
     random,
+    service::{Service, funnel::FLUSH_INTERVAL},
 };
 
 /// A pause after [`observe`] read the store is at least this many times as long as the reading, so that it takes at
@@ -60,6 +61,20 @@ pub(super) async fn observe(ops: Arc<Ops>, readiness: Readiness, stop: Cancellat
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(jittered(pause)) => {}
+        }
+    }
+}
+
+/// Adds the counts of this process to the store.
+pub(super) async fn flush_counts(service: Arc<Service>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(FLUSH_INTERVAL) => {}
+        }
+        if let Err(error) = service.flush_counts().await {
+            tracing::debug!(%error, "the counts of the last seconds could not be stored and are lost");
         }
     }
 }

@@ -4,10 +4,11 @@ use secrecy::ExposeSecret as _;
 
 use super::open;
 use crate::{
-    config::{self, Config, ConfigFiles, DEV_KEY_ID, InstanceConfig, StoreConfig},
-    domain::{Channel, InstanceId, template, time::rfc3339},
+    config::{self, Config, ConfigFiles, DEV_KEY_ID, StoreConfig},
+    domain::{Channel, InstanceId},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
+    ops::posture::{InstanceWarning, warnings},
     reader::{Checked, Faults},
     service::{Instance, Instances, Service},
     store::redis,
@@ -104,63 +105,11 @@ fn denied_targets(config: &Config) -> (Vec<(String, u16)>, Vec<u16>) {
     (hosts, ports)
 }
 
-/// What works but is unwise in an instance: the message, and what it is about.
-pub fn warnings(instance: &Instance) -> Vec<(&'static str, String)> {
-    let mut warnings = Vec::new();
-    if instance.gateway.webhook_auth().is_weak() {
-        let authenticity = instance.gateway.webhook_auth().describe().to_owned();
-        warnings.push(("anyone who learns this secret can verify any number", authenticity));
-    }
-    if let Some(weak) = instance.gateway.sender_warning() {
-        warnings.push(("the sender of a message is taken from unauthenticated data", weak.to_owned()));
-    }
-    if let Some(outdated) = instance.gateway.api_warning() {
-        warnings.push(("an old version of the gateway's API is configured, which its vendor will end", outdated));
-    }
-    let unencrypted = instance.config.unencrypted_redirects();
-    warnings.extend(unencrypted.map(|url| {
-        (
-            "redirect_urls holds an http:// address: anyone on the network path reads redeem tokens; use https://",
-            url.to_string(),
-        )
-    }));
-    warnings.extend(instance.config.codes.test_numbers.iter().map(|number| {
-        let about = format!("{} until {}", number.phone.e164(), rfc3339(number.until));
-        ("a test number: whoever names it in your app and knows its code logs in", about)
-    }));
-    warnings.extend(client_warnings(&instance.config));
-    warnings
-}
-
-/// What is unwise in an instance that is an OpenID provider.
-fn client_warnings(config: &InstanceConfig) -> Vec<(&'static str, String)> {
-    let mut warnings = Vec::new();
-    if !config.clients.is_empty() {
-        let lacks_link = |text: &String| !template::mentions(text, "link");
-        let texts = config.texts.by_language().filter(|(_, texts)| texts.success.as_ref().is_some_and(lacks_link));
-        warnings.extend(texts.map(|(language, _)| {
-            (
-                "the success text has no <link>: a person who logs in at an OpenID client with WhatsApp on the same \
-                 device cannot finish",
-                format!("texts.success in the language {}", language.tag()),
-            )
-        }));
-    }
-    let hidden = config.clients.iter().filter(|client| client.allow_hidden && client.scopes.phone);
-    warnings.extend(hidden.map(|client| {
-        (
-            "an OpenID client has allow_hidden and the scope phone: people whose number is hidden have no phone_number",
-            client.id.clone(),
-        )
-    }));
-    warnings
-}
-
 /// Logs [`warnings`] of every instance.
 pub(super) fn warn(instances: &Instances) {
     for instance in instances.all() {
-        for (message, about) in warnings(&instance) {
-            tracing::warn!(instance = %instance.config.id, about, "{message}");
+        for InstanceWarning { problem, about, .. } in warnings(&instance) {
+            tracing::warn!(instance = %instance.config.id, about, "{problem}");
         }
     }
 }

@@ -34,10 +34,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{instance_metrics::seconds, reload::ReloadTargets, supervise::Tasks};
 pub use self::{
-    instances::{build_instances, load, warnings, webhook_url},
+    instances::{build_instances, load, webhook_url},
     listener::Listeners,
     reload::ConfigSource,
 };
+pub use crate::ops::posture::warnings;
 use crate::{
     clock::Clock,
     config::Config,
@@ -48,8 +49,8 @@ use crate::{
     },
     jobs::permits::{LocalDispatch, Permits, StartableJob},
     metrics::Metrics,
-    ops::Ops,
-    service::{Instances, KeyState, LidResolver, MessageLog, OidcState, ReplicaHealth, Service},
+    ops::{Ops, posture::Deployment},
+    service::{Instances, KeyState, LidResolver, MessageLog, OidcState, PendingCounts, ReplicaHealth, Service},
     store::{StoreError, metered::MeteredStore},
     worker::Worker,
 };
@@ -63,6 +64,7 @@ const OPERATOR_LISTENER: &str = "operator listener";
 const WORKER: &str = "worker";
 const READINESS_PROBE: &str = "readiness probe";
 const HEARTBEAT: &str = "heartbeat";
+const COUNTERS: &str = "counters";
 
 /// The daemon, bound but not running yet.
 pub struct Application {
@@ -120,6 +122,7 @@ impl Application {
             geoip: ArcSwapOption::new(open::geoip(config)?),
             codes_in_flight: AtomicUsize::new(0),
             health: Arc::new(ReplicaHealth::new(replica, started)),
+            counts: PendingCounts::default(),
             key_state,
             oidc: OidcState::new(config.oidc.as_ref()),
         });
@@ -164,7 +167,7 @@ impl Application {
     /// 2. Closes event streams, and finishes the requests that were accepted.
     /// 3. Stops leasing jobs and finishes attempts, after the requests, because they may commit jobs. At the end of
     ///    `shutdown.grace` it releases the leases of unfinished jobs, so that another replica continues at once.
-    /// 4. Closes the operator listener, which serves probes and metrics until then, and publishes its last heartbeat.
+    /// 4. Closes the operator listener, which serves probes and metrics until then, and publishes its last heartbeat and its last counts.
     ///
     /// # Errors
     /// If a task failed.
@@ -193,6 +196,7 @@ impl Application {
             ops: Arc::clone(&ops),
             access: Arc::clone(&access),
             edge: Arc::clone(&edge),
+            deployment: Deployment::from(&config),
             password_check: Arc::default(),
         });
         let operator = listener::serve_operator(listeners.operator, move |config| {
@@ -215,6 +219,8 @@ impl Application {
         tasks.spawn(READINESS_PROBE, probe.map(|result| Ok(result?)));
         tasks.spawn(HEARTBEAT, background::heartbeat(Arc::clone(&ops), readiness.clone(), stop.clone()).map(Ok));
         tasks.spawn("observer", background::observe(Arc::clone(&ops), readiness.clone(), stop.clone()).map(Ok));
+        let counting = background::flush_counts(Arc::clone(&service), stop_worker.clone());
+        tasks.spawn(COUNTERS, counting.map(Ok));
         tasks.spawn("store's watch", background::watch_store(Arc::clone(&ops), stop.clone()).map(Ok));
         let store = Arc::clone(&service.store);
         tasks.spawn("store", async move { Err(anyhow!(store.background().failed().await)) });
@@ -252,6 +258,10 @@ impl Application {
         operator_handle.stop(false).await;
         tasks.wait_for(OPERATOR_LISTENER).await;
         tasks.wait_for(HEARTBEAT).await;
+        tasks.wait_for(COUNTERS).await;
+        if let Err(error) = service.flush_counts().await {
+            tracing::debug!(%error, "the counts of the last seconds could not be stored and are lost");
+        }
         ops.publish_shutdown().await;
         service.audit.flush();
         tracing::info!("stopped");

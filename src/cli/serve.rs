@@ -83,7 +83,7 @@ pub(super) fn check_config(options: &CheckConfigOptions) -> Result<ExitCode, Com
 
 fn instance_json(config: &Config, instance: &Instance) -> Value {
     let warnings = app::warnings(instance);
-    let warnings: Vec<String> = warnings.iter().map(|(message, about)| format!("{message}: {about}")).collect();
+    let warnings: Vec<String> = warnings.iter().map(|one| format!("{}: {}", one.problem, one.about)).collect();
     json!({
         "id": instance.config.id, "name": instance.config.name, "gateway": instance.gateway.kind(),
         "webhook_url": app::webhook_url(&config.public_url, instance.config.id),
@@ -120,8 +120,8 @@ fn described(config: &Config, instances: &[Arc<Instance>], missing: &[MasterStat
             });
             line(format!("    token {}: {}{}", token.id, token.scopes, end.unwrap_or_default()));
         }
-        for (message, about) in app::warnings(instance) {
-            line(format!("    warning: {message}: {about}"));
+        for warning in app::warnings(instance) {
+            line(format!("    warning: {}: {}", warning.problem, warning.about));
         }
     }
     for MasterStatus { fingerprint, needed_until, .. } in missing {

@@ -2,11 +2,14 @@
 //!
 //! `/livez` depends on nothing outside the process: an unavailable store is no reason to restart it.
 
+mod callbacks;
 mod home;
 mod hosts;
 mod layout;
 mod list;
 mod login;
+mod overview;
+mod picture;
 mod request;
 mod session;
 
@@ -22,7 +25,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     config::{EdgeConfig, OperatorAccess},
-    ops::Ops,
+    ops::{Ops, posture::Deployment},
     service::Service,
 };
 
@@ -62,6 +65,7 @@ pub struct OperatorState {
     pub access: Arc<ArcSwap<OperatorAccess>>,
     /// Replaced by a reload.
     pub edge: Arc<ArcSwap<EdgeConfig>>,
+    pub deployment: Deployment,
     /// Held while a password is compared, so that at most one core is busy with it.
     pub password_check: Arc<Mutex<()>>,
 }
@@ -73,6 +77,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("").route(get().to(list::list)))
         .service(resource("/login").route(get().to(login::show_form)).route(post().to(login::log_in)))
         .service(resource("/logout").route(post().to(login::log_out)))
+        .service(resource("/overview").route(get().to(overview::overview)))
+        .service(resource("/callbacks").route(get().to(callbacks::list)).route(post().to(callbacks::replay)))
         .service(resource("/explain").route(get().to(list::explain)))
         .service(
             scope("/{instance}/{uuid}")

@@ -2,6 +2,7 @@
 //! reports, but makes no decisions about verifications.
 
 mod gather;
+pub mod posture;
 mod replicas;
 pub mod status;
 pub mod store_watch;

@@ -8,6 +8,7 @@ mod app_redirect;
 mod codes;
 mod completion;
 mod context;
+pub mod funnel;
 mod geoip;
 pub mod health;
 mod inbound;
@@ -42,6 +43,7 @@ pub use self::{
         StartPage, StartPageState,
     },
     context::{Action, Actor, RequestContext},
+    funnel::PendingCounts,
     geoip::GeoIp,
     health::ReplicaHealth,
     inbound::{LidResolver, MessageLog, Outcome, SentMessage, Unmatched},
@@ -92,6 +94,7 @@ pub struct Service {
     /// Number of codes that this process is currently handing to a gateway.
     pub codes_in_flight: AtomicUsize,
     pub health: Arc<ReplicaHealth>,
+    pub counts: PendingCounts,
     pub message_log: MessageLog,
     pub key_state: KeyState,
     pub oidc: OidcState,

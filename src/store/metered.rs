@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -11,9 +12,9 @@ use jiff::Timestamp;
 
 use super::{
     Admission, AdmissionControl, Archive, Background, Backlog, BucketRequest, Change, ChangeNotifier, CommitOutcome,
-    DrawnTokens, DueLane, FindResult, IdempotencyClaim, Index, JobId, JobInfo, JobState, Jobs, KeyGate, Lane,
-    LastStoreError, LeaseGrant, LeaseRequest, LeasedJob, Locator, Operations, Position, RecordId, Records,
-    ReplicaHeartbeat, Settlement, Store, StoreDescription, StoreError, StoredRecord,
+    DrawnTokens, DueLane, FindResult, Hour, HourlyCounters, HourlyCounts, IdempotencyClaim, Index, JobId, JobInfo,
+    JobState, Jobs, KeyGate, Lane, LastStoreError, LeaseGrant, LeaseRequest, LeasedJob, Locator, Operations, Position,
+    RecordId, Records, ReplicaHeartbeat, Settlement, Store, StoreDescription, StoreError, StoredRecord,
     archive::{JobCursor, LogEntry, LogStream, Removal},
     time_budget::TimeBudget,
 };
@@ -135,6 +136,13 @@ watched! {
         "note" append_log(notes: &[LogEntry]) -> ();
         "notes" read_log(journal: &LogStream, limit: usize) -> Vec<(Timestamp, LogEntry)>;
         "remove" remove(removal: &Removal) -> ();
+    }
+}
+
+watched! {
+    HourlyCounters {
+        "count" add_counts(counts: &[HourlyCounts]) -> ();
+        "counts" read_counts(instance: InstanceId, hours: RangeInclusive<Hour>) -> Vec<HourlyCounts>;
     }
 }
 

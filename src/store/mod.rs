@@ -1,14 +1,15 @@
 //! Durable state. A store moves bytes atomically and knows no rule of the protocol.
 //!
-//! A [`Store`] implements five traits, one for each of its duties: [`Records`], [`Jobs`], [`AdmissionControl`],
-//! [`Archive`] and [`Operations`]. There are two implementations with the same behaviour: [`embedded`] for one process,
-//! [`redis`] for any number of replicas. The conformance suite in `tests/it/store.rs` defines the contract. Every
-//! method is one atomic step for each partition it touches.
+//! A [`Store`] implements six traits, one for each of its duties: [`Records`], [`Jobs`], [`AdmissionControl`],
+//! [`Archive`], [`HourlyCounters`] and [`Operations`]. There are two implementations with the same behaviour:
+//! [`embedded`] for one process, [`redis`] for any number of replicas. The conformance suite in `tests/it/store.rs`
+//! defines the contract. Every method is one atomic step for each partition it touches.
 
 pub mod archive;
 pub mod background;
 pub mod backlog;
 pub mod changes;
+pub mod counters;
 pub mod embedded;
 pub mod id;
 pub mod jobs;
@@ -28,6 +29,7 @@ pub use self::{
     background::Background,
     backlog::{Backlog, LastStoreError, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription},
     changes::{ChangeNotifier, WatchError, Watcher},
+    counters::{COUNTER_RETENTION, Hour, HourlyCounters, HourlyCounts},
     id::{Locator, RecordId},
     jobs::{
         DEAD_RETENTION, DeadReason, DueLane, Job, JobId, Jobs, LEASE_DURATION, LeaseGrant, LeaseRequest, LeasedJob,
@@ -84,6 +86,6 @@ impl StoreError {
 }
 
 /// Durable state of one process or of many replicas.
-pub trait Store: Records + Jobs + AdmissionControl + Archive + Operations {}
+pub trait Store: Records + Jobs + AdmissionControl + Archive + HourlyCounters + Operations {}
 
-impl<S: Records + Jobs + AdmissionControl + Archive + Operations> Store for S {}
+impl<S: Records + Jobs + AdmissionControl + Archive + HourlyCounters + Operations> Store for S {}

@@ -18,7 +18,7 @@ use crate::{
     },
     metrics::label::{ByResult, InstanceLabel},
     random,
-    service::Instance,
+    service::{Instance, Service},
     store::{DeadReason, LeasedJob, Settlement},
     trace_context::{self, TraceContext},
 };
@@ -35,12 +35,13 @@ struct FailedDelivery {
     /// Set if no later attempt can succeed.
     dead_reason: Option<DeadReason>,
     retry_after: Option<Duration>,
+    response: Option<Box<Response<Vec<u8>>>>,
 }
 
 impl From<EgressError> for FailedDelivery {
     fn from(error: EgressError) -> Self {
         let dead_reason = (error.cause == Cause::Forbidden).then_some(DeadReason::ForbiddenTarget);
-        Self { result: error.cause.as_str(), text: error.to_string(), dead_reason, retry_after: None }
+        Self { result: error.cause.as_str(), text: error.to_string(), dead_reason, retry_after: None, response: None }
     }
 }
 
@@ -54,7 +55,7 @@ pub(super) async fn deliver(
     let service = &worker.service;
     let start = Instant::now();
     let host = host(&job.url);
-    let outcome = attempt(worker, instance, leased, job).await;
+    let outcome = attempt(service, instance, job).await;
     let now = service.now();
     let result = outcome.as_ref().map_or_else(|failure| failure.result, |()| "delivered");
     let metrics = &service.metrics;
@@ -73,6 +74,10 @@ pub(super) async fn deliver(
         worker.record_outcome(&leased.lane, if success { answered } else { AttemptOutcome::Failed }).await;
     }
     let Err(failure) = outcome else { return Settlement::Delivered };
+    let (lane, response) = (&leased.lane, failure.response.as_deref());
+    if let Err(error) = service.store_failed_attempt(&worker.cx, lane, &leased.id, &failure.text, response).await {
+        tracing::debug!(%error, "a failed attempt to deliver a callback could not be recorded");
+    }
     let mut note = format!("{host}: {}", failure.text);
     note.truncate(note.floor_char_boundary(MAX_NOTE_LEN));
     service.health.record_failure(instance.config.id, "callback", &note, service.clock.wall());
@@ -95,13 +100,7 @@ fn host(url: &str) -> String {
     }
 }
 
-async fn attempt(
-    worker: &Worker,
-    instance: &Instance,
-    leased: &LeasedJob,
-    job: CallbackJob,
-) -> Result<(), FailedDelivery> {
-    let service = &worker.service;
+async fn attempt(service: &Service, instance: &Instance, job: CallbackJob) -> Result<(), FailedDelivery> {
     let CallbackJob { webhook_id, url, body, .. } = job;
     let forbidden = || EgressError::from(Cause::Forbidden);
     let url = Url::parse(&url).map_err(|_| forbidden())?;
@@ -127,17 +126,15 @@ async fn attempt(
     if response.status().is_success() {
         return Ok(());
     }
-    if let Err(error) = service.store_response(&worker.cx, &leased.lane, &leased.id, &response).await {
-        tracing::debug!(%error, "the response of a callback receiver could not be recorded");
-    }
-    Err(classify_response(&url, &response, service.now()))
+    let failure = classify_response(&url, &response, service.now());
+    Err(FailedDelivery { response: Some(Box::new(response)), ..failure })
 }
 
 /// Classifies a response that is not a success.
 fn classify_response(url: &Url, response: &Response<Vec<u8>>, now: Timestamp) -> FailedDelivery {
     let status = response.status().as_u16();
     let asked = if matches!(status, 429 | 503) { retry_after(response.headers(), now) } else { None };
-    let failure = |result, text| FailedDelivery { result, text, dead_reason: None, retry_after: asked };
+    let failure = |result, text| FailedDelivery { result, text, dead_reason: None, retry_after: asked, response: None };
     match status {
         410 => {
             let gone = DeadReason::Gone;

@@ -478,15 +478,23 @@ const scenarios = {
   },
 
   async operator() {
-    const world = await World.start("", `operator_password = "${pbkdf2("correct horse battery")}"`);
-    const refs = ["cart 7", "order-2291", "cart 9", "<b>not bold</b>"];
-    for (let n = 0; n < 28; n++) await world.mint({ client_ref: refs[n % 4], purpose: n % 3 ? "login" : "checkout", chatId: n % 2 ? "447700900123" : undefined });
+    const world = await World.start('callback_allow_networks = ["127.0.0.0/8", "::1/128"]', `operator_password = "${pbkdf2("correct horse battery")}"`);
+    const refs = ["cart 7", "5f0c2a90-1111-4222-8333-444455556666", "order-" + "2291".repeat(14), "<b>not bold</b>"];
+    for (let n = 0; n < 28; n++) {
+      await world.mint({ client_ref: refs[n % 4], purpose: n % 3 ? "login" : "checkout of a basket with a long name", chatId: n % 2 ? "447700900123" : undefined });
+    }
+    // The app's certificate is not trusted, so that its callback is retried; the second receiver is closed to callbacks.
     const proved = await world.mint({ client_ref: "cart 12", purpose: "login", metadata: { order: 2291, items: ["lamp", "<script>"] }, callback: { success: world.appUrl + "/hook" } });
     await world.says(proved.text);
+    const dead = await world.mint({ client_ref: "cart 15", callback: { success: "https://10.255.0.1/hook" } });
+    await world.says(dead.text);
+    const failed = await world.mint({ client_ref: "cart 16", chatId: "447700900789", max_attempts: 1 });
+    await world.says(failed.text);
     await world.call("POST", `/requests/${(await world.mint({ client_ref: "cart 13" })).uuid}/cancel`);
     await world.call("POST", "/request-code", { chatId: "447700900456", purpose: "step up" });
     const mine = await world.mint({ client_ref: "cart 14", chatId: "447700900123" });
-    const url = `http://127.0.0.1:${world.operator}/requests`, page = await world.person("desktop");
+    const url = `http://127.0.0.1:${world.operator}/requests`, overview = url + "/overview";
+    const page = await world.person("desktop", { timezoneId: "Asia/Kolkata" });
     await page.goto(url.replace("/requests", "/"));
     await world.inspect(page, "operator-home");
     assert.equal((await page.goto(url)).status(), 401);
@@ -497,23 +505,49 @@ const scenarios = {
     await world.inspect(page, "operator-login-wrong");
     await page.fill("#password", "correct horse battery");
     await page.click("button.go");
-    await page.waitForURL(url);
+    await page.waitForURL(overview);
     const [cookie] = (await page.context().cookies(url)).filter((cookie) => cookie.name === "cs-operator");
     assert.deepEqual([cookie.httpOnly, cookie.sameSite, cookie.path], [true, "Strict", "/requests"]);
+
+    // The figures arrive while the page is open: its script fetches them.
+    await page.locator(".figures tr", { hasText: "Minted" }).getByText("33", { exact: true }).first().waitFor();
+    await page.locator(".alarms a", { hasText: "1 dead callback of Harbour" }).waitFor();
+    assert.match(await page.locator("#zone").textContent(), /Asia\/(Kolkata|Calcutta)/);
+    const time = page.locator("main time").first();
+    const shown = (await time.textContent()).replace(" ", "T");
+    assert.equal(Date.parse(shown + "+05:30") / 1000, Math.floor(Date.parse(await time.getAttribute("datetime")) / 1000));
+    await page.click("#live");
+    assert.equal(await page.locator("#live").getAttribute("aria-pressed"), "false");
+
+    await page.click(".menu >> text=Requests");
+    await page.waitForURL(url);
     assert.equal(await page.locator(".rows tbody tr").count(), 25);
-    await world.inspect(page, "operator-list");
+    const whole = await page.locator(".rows").evaluate((table) => [...table.querySelectorAll("td, th")].every((cell) => {
+      const style = getComputedStyle(cell);
+      return style.whiteSpace === "nowrap" && cell.getBoundingClientRect().height < 60;
+    }));
+    assert(whole, "no word is broken");
+    await page.locator(".copy").first().click();
+    await page.locator(".copy", { hasText: "Copied" }).waitFor();
     await page.click("a[rel=next]");
     await page.waitForURL(/cursor=/);
-    assert.equal(await page.locator(".rows tbody tr").count(), 7);
+    assert.equal(await page.locator(".rows tbody tr").count(), 9);
+    await page.fill("#since", "2026-01-02T05:30");
     await page.fill("#phone_last", "0123");
     await page.selectOption("#status", "verified");
     await page.click("button.go");
     await page.waitForURL(/phone_last=0123/);
-    assert.equal(await page.locator(".rows tbody tr").count(), 1);
+    assert.equal(new URL(page.url()).searchParams.get("since"), "2026-01-02T00:00", "the URL has UTC");
+    assert.equal(await page.locator("#since").inputValue(), "2026-01-02T05:30");
+    assert.equal(await page.locator(".rows tbody tr").count(), 2);
     await world.inspect(page, "operator-filtered");
-    await page.click(".rows tbody a");
+    const shared = page.url();
+    await page.click(".rows tbody tr:last-child a");
     await page.waitForSelector(".callbacks");
-    await world.inspect(page, "operator-verified");
+    const verified = page.url();
+    await page.goto(shared);
+    assert.equal(await page.locator(".rows tbody tr").count(), 2, "the URL is the filter");
+
     await page.goto(`${url}/${INSTANCE}/${mine.uuid}`);
     await page.click("button.no");
     await page.waitForSelector(".notice");
@@ -528,18 +562,40 @@ const scenarios = {
     await page.click(".ask button");
     await page.waitForSelector(".sentence");
     await world.inspect(page, "operator-explained");
-    const phone = await world.person("phone", { colorScheme: "dark", storageState: await page.context().storageState() });
-    await phone.goto(url);
-    await world.inspect(phone, "operator-phone-dark");
-    await phone.locator(".rows tbody a").first().tap();
-    await phone.waitForSelector(".timeline");
-    await world.inspect(phone, "operator-phone-one-dark");
+
+    // Every page of the desk on a desktop, a small window and a phone, light and dark.
+    const callbacks = `${url}/callbacks?instance=${INSTANCE}`, storageState = await page.context().storageState();
+    for (const [kind, width] of [["desktop", 1280], ["desktop", 1024], ["phone", 360]]) {
+      for (const colorScheme of ["light", "dark"]) {
+        const other = await world.person(kind, { colorScheme, storageState, viewport: { width, height: 800 } });
+        for (const [name, address] of [["overview", overview], ["list", url], ["request", verified],
+          ["callbacks", callbacks], ["waiting", callbacks + "&status=pending"], ["delivered", callbacks + "&status=delivered"]]) {
+          await other.goto(address);
+          await other.evaluate(() => document.querySelectorAll(".failures").forEach((one) => { one.open = true; }));
+          await world.inspect(other, `operator-${name}-${width}-${colorScheme}`);
+        }
+        await other.context().close();
+      }
+    }
+
+    await page.goto(callbacks);
+    await page.click("text=Replay all");
+    await page.waitForSelector(".notice");
+    await until("it has died again", async () => {
+      await page.goto(callbacks);
+      return await page.locator(".rows tbody tr").count() === 1;
+    });
+    await page.click(".rows .small");
+    await page.waitForURL(/replayed=1/);
+
     const plain = await world.person("desktop", { javaScriptEnabled: false });
     await plain.goto(url);
     await plain.fill("#password", "correct horse battery");
     await plain.click("button.go");
-    await plain.waitForURL(url);
+    await plain.waitForURL(overview);
+    await plain.goto(url);
     assert.equal(await plain.locator(".rows tbody tr").count(), 25, "without a script");
+    assert(!await plain.locator("#live").isVisible());
     await page.click("button.plain");
     await page.waitForURL(url + "/login");
     await page.goto(url);

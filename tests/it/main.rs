@@ -31,6 +31,7 @@ mod explain;
 mod fakes;
 mod footprint;
 mod full_disk;
+mod funnel;
 #[path = "../fuzz/lib.rs"]
 #[expect(unreachable_pub, reason = "the fuzz targets are a crate of their own")]
 mod fuzz_targets;

@@ -5,6 +5,7 @@
 
 mod archive;
 mod changes;
+mod counters;
 mod embedded;
 mod fast_clock;
 mod fixture;
@@ -139,6 +140,11 @@ contract! {
         a_claim_is_replaced_only_by_a_request_that_names_it
         a_probe_writes
         time_never_goes_backwards;
+    counters:
+        counts_of_an_hour_add_up
+        two_replicas_add_at_once
+        hours_are_read_in_order_and_by_instance
+        counters_are_kept_for_eight_days;
     operations:
         the_backlog_is_reported_by_kind
         done_and_dead_jobs_are_not_part_of_the_backlog

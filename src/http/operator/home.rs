@@ -5,7 +5,7 @@ use askama::Template;
 
 use super::{
     OperatorState,
-    layout::{CSS, render},
+    layout::{CSS, render_plain as render},
 };
 
 #[derive(Template)]

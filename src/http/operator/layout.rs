@@ -11,19 +11,99 @@ use crate::{
 };
 
 pub(super) const CSS: &str = include_str!("../../../templates/operator/style.css");
+/// Local times, copy buttons, and fresh figures; every page works without it.
+const SCRIPT: &str = include_str!("../../../templates/operator/desk.js");
 
 /// What every page behind the login shows.
 pub(super) struct Frame {
     pub(super) css: &'static str,
+    pub(super) script: &'static str,
     pub(super) form_field: String,
+    /// The entry of the menu that this page belongs to.
+    pub(super) page: MenuEntry,
     /// The operator who is logged in.
     pub(super) name: String,
 }
 
 impl Frame {
-    pub(super) fn new(session: &Session, keys: &KeyRing) -> Self {
-        Self { css: CSS, form_field: session.csrf_token(keys), name: session.name().to_owned() }
+    pub(super) fn new(session: &Session, keys: &KeyRing, page: MenuEntry) -> Self {
+        let form_field = session.csrf_token(keys);
+        Self { css: CSS, script: SCRIPT, form_field, page, name: session.name().to_owned() }
     }
+}
+
+/// The entries of the menu.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum MenuEntry {
+    Overview,
+    Requests,
+    Callbacks,
+}
+
+impl MenuEntry {
+    pub(super) const ALL: [Self; 3] = [Self::Overview, Self::Requests, Self::Callbacks];
+
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Requests => "Requests",
+            Self::Callbacks => "Callbacks",
+        }
+    }
+
+    pub(super) const fn path(self) -> &'static str {
+        match self {
+            Self::Overview => "/requests/overview",
+            Self::Requests => "/requests",
+            Self::Callbacks => "/requests/callbacks",
+        }
+    }
+}
+
+/// How something is coloured. Its words say the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tone {
+    Plain,
+    Good,
+    Wait,
+    Bad,
+}
+
+impl Tone {
+    /// The class in the style sheet.
+    pub(super) const fn class(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Good => "good",
+            Self::Wait => "wait",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// A duration with its largest unit, such as `3.2 s`, `12 min` or `3 d`.
+pub(super) fn short_duration(seconds: f64) -> String {
+    match seconds {
+        ..1.0 => format!("{:.0} ms", seconds * 1000.0),
+        ..10.0 => format!("{seconds:.1} s"),
+        ..100.0 => format!("{seconds:.0} s"),
+        ..6000.0 => format!("{:.0} min", seconds / 60.0),
+        ..172_800.0 => format!("{:.0} h", seconds / 3600.0),
+        _ => format!("{:.0} d", seconds / 86_400.0),
+    }
+}
+
+/// A number with commas between its thousands.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 #[derive(Template)]
@@ -34,16 +114,26 @@ struct FailurePage<'a> {
     detail: &'a str,
 }
 
+/// A page behind the login.
 pub(super) fn render(status: StatusCode, page: &impl Template) -> HttpResponse {
+    respond(status, page, Some(SCRIPT))
+}
+
+/// A page without a script.
+pub(super) fn render_plain(status: StatusCode, page: &impl Template) -> HttpResponse {
+    respond(status, page, None)
+}
+
+fn respond(status: StatusCode, page: &impl Template, script: Option<&str>) -> HttpResponse {
     let mut response = HttpResponse::build(status);
-    pages::set_security_headers(&mut response, &[CSS], None, None);
+    pages::set_security_headers(&mut response, &[CSS], script, None);
     let body = page.render().expect("a compiled template of plain values renders");
     response.content_type("text/html; charset=utf-8").body(body)
 }
 
 pub(super) fn problem_page(problem: &Problem) -> HttpResponse {
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    render(status, &FailurePage { css: CSS, title: problem.code.title(), detail: &problem.detail })
+    render_plain(status, &FailurePage { css: CSS, title: problem.code.title(), detail: &problem.detail })
 }
 
 /// The response for unknown paths below `/requests`.
@@ -70,7 +160,8 @@ pub(super) struct RequestRow {
     pub(super) otp_type: OtpType,
     pub(super) status: Status,
     pub(super) created: DisplayTime,
-    pub(super) expires: DisplayTime,
+    /// Why it ended without success; empty if it did not.
+    pub(super) reason: String,
     pub(super) number: String,
     pub(super) client_ref: String,
     pub(super) purpose: String,
@@ -84,7 +175,7 @@ impl RequestRow {
             otp_type: record.otp_type(),
             status: record.status(now),
             created: record.created_at.into(),
-            expires: record.expires_at.into(),
+            reason: record.reason().map(|reason| reason.as_str().replace('_', " ")).unwrap_or_default(),
             number: masked_number(record),
             client_ref: text(&record.request.client_ref),
             purpose: text(&record.request.purpose),

@@ -14,7 +14,7 @@ use url::form_urlencoded;
 
 use super::{
     OperatorState,
-    layout::{self, DisplayTime, Frame, RequestRow},
+    layout::{self, DisplayTime, Frame, MenuEntry, RequestRow},
     session::Session,
 };
 use crate::{
@@ -43,10 +43,10 @@ pub(super) struct ListQuery {
 }
 
 /// An option of a `<select>`.
-struct SelectOption {
-    value: String,
-    text: String,
-    selected: bool,
+pub(super) struct SelectOption {
+    pub(super) value: String,
+    pub(super) text: String,
+    pub(super) selected: bool,
 }
 
 #[derive(Template)]
@@ -99,7 +99,7 @@ async fn try_list(
         ListQuery::default()
     });
     let instances = all_instances(state);
-    let instance = selected_instance(&instances, &query);
+    let instance = selected_instance(&instances, &query.instance);
     if instance.is_none() {
         faults.push("There is no such instance.");
     }
@@ -120,7 +120,7 @@ async fn try_list(
     };
     let status = if faults.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let page = ListPage {
-        frame: Frame::new(session, &service.keys),
+        frame: Frame::new(session, &service.keys, MenuEntry::Requests),
         instances: instance_options(&instances, instance.as_ref()),
         statuses: status_options(&query.status),
         is_filtered: query.has_filters(),
@@ -151,8 +151,8 @@ async fn try_explain(
 ) -> Result<HttpResponse, Problem> {
     let service = &state.service;
     let query = parse_query(request).map_err(|_| Problem::not_found())?;
-    let instance = selected_instance(&all_instances(state), &query).ok_or(ServiceError::NotFound)?;
-    let frame = Frame::new(session, &service.keys);
+    let instance = selected_instance(&all_instances(state), &query.instance).ok_or(ServiceError::NotFound)?;
+    let frame = Frame::new(session, &service.keys, MenuEntry::Requests);
     let name = instance.config.name.clone();
     let question = query.q.trim();
     if question.is_empty() || question.len() > MAX_QUESTION_LEN {
@@ -218,24 +218,33 @@ fn parse_time(text: &str) -> Option<Timestamp> {
 }
 
 /// The instances of all tenants, by name; operators see all of them.
-fn all_instances(state: &OperatorState) -> Vec<Arc<Instance>> {
+pub(super) fn all_instances(state: &OperatorState) -> Vec<Arc<Instance>> {
     let mut instances = state.service.instances.all();
     instances.sort_by(|a, b| (&a.config.name, a.config.id).cmp(&(&b.config.name, b.config.id)));
     instances
 }
 
-fn selected_instance(instances: &[Arc<Instance>], query: &ListQuery) -> Option<Arc<Instance>> {
+/// The instance of this id, or the first one if it is empty.
+pub(super) fn selected_instance(instances: &[Arc<Instance>], wanted: &str) -> Option<Arc<Instance>> {
     let wanted = |instance: &&Arc<Instance>| {
-        query.instance.is_empty() || query.instance.parse().is_ok_and(|id: InstanceId| id == instance.config.id)
+        wanted.is_empty() || wanted.parse().is_ok_and(|id: InstanceId| id == instance.config.id)
     };
     instances.iter().find(wanted).cloned()
 }
 
-fn instance_options(instances: &[Arc<Instance>], selected: Option<&Arc<Instance>>) -> Vec<SelectOption> {
+/// Whether another instance has the name of this one.
+pub(super) fn has_same_name(instances: &[Arc<Instance>], instance: &Instance) -> bool {
+    instances.iter().filter(|other| other.config.name == instance.config.name).count() > 1
+}
+
+pub(super) fn instance_options(instances: &[Arc<Instance>], selected: Option<&Arc<Instance>>) -> Vec<SelectOption> {
     let choice = |instance: &Arc<Instance>| {
         let id = instance.config.id;
-        let ambiguous = instances.iter().filter(|other| other.config.name == instance.config.name).count() > 1;
-        let text = if ambiguous { format!("{} ({id})", instance.config.name) } else { instance.config.name.clone() };
+        let text = if has_same_name(instances, instance) {
+            format!("{} ({id})", instance.config.name)
+        } else {
+            instance.config.name.clone()
+        };
         SelectOption { value: id.to_string(), text, selected: selected.is_some_and(|chosen| chosen.config.id == id) }
     };
     instances.iter().map(choice).collect()

@@ -10,7 +10,8 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    OperatorState, layout,
+    OperatorState,
+    layout::{self, MenuEntry},
     session::{self, Session},
 };
 use crate::{
@@ -45,7 +46,7 @@ fn asks_for_name(access: &OperatorAccess) -> bool {
 pub(super) fn login_page(status: StatusCode, access: &OperatorAccess, name: &str, error: &str) -> HttpResponse {
     let asks_for_name = asks_for_name(access);
     let name = if asks_for_name { name } else { UNNAMED };
-    layout::render(status, &LoginPage { css: layout::CSS, error, asks_for_name, name })
+    layout::render_plain(status, &LoginPage { css: layout::CSS, error, asks_for_name, name })
 }
 
 /// `GET /requests/login`
@@ -103,7 +104,7 @@ async fn try_log_in(
     let value = Session::issue(&state.service.keys, &known, state.service.now());
     let action = Action { actor: Some(Actor::Operator { name: known.name }), ..Action::default() };
     audit_entry::write_entry(&state.service, &state.edge.load(), request, &action, "POST /requests/login", 303);
-    let mut response = see_other("/requests");
+    let mut response = see_other(MenuEntry::Overview.path());
     set_cookie(&mut response, request, &value);
     Ok(response)
 }

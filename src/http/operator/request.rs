@@ -8,17 +8,19 @@ use actix_web::{
     web::{Data, Path, Payload, ReqData},
 };
 use askama::Template;
+use jiff::Timestamp;
 
 use super::{
     OperatorState,
-    layout::{self, DisplayTime, Frame},
+    layout::{self, DisplayTime, Frame, MenuEntry},
+    picture::{Attempts, Picture},
     session::Session,
 };
 use crate::{
     api::{Rfc3339Time, callback::CallbackEntry, record::metadata, verification::CompletionView},
     domain::{Channel, InstanceId, Kind as _, KindRef, OtpType, Reason, Status, Verification, VerificationId},
     http::{context::Cx, pages::see_other, problem::Problem},
-    service::{Instance, RequestContext, ServiceError},
+    service::{Instance, RequestContext, ServiceError, receiver_response::ReceiverResponse},
 };
 
 struct TimelineRow {
@@ -34,16 +36,36 @@ struct CallbackRow {
     next_attempt: Option<DisplayTime>,
     ended: Option<DisplayTime>,
     view: CallbackEntry,
+    failures: Vec<AttemptRow>,
 }
 
-impl From<CallbackEntry> for CallbackRow {
-    fn from(view: CallbackEntry) -> Self {
+/// A failed attempt with what the receiver answered.
+struct AttemptRow {
+    at: DisplayTime,
+    cause: String,
+    /// Without the status, which is part of the cause; empty if there was no answer.
+    headers: String,
+    body: String,
+}
+
+impl From<(Timestamp, ReceiverResponse)> for AttemptRow {
+    fn from((at, response): (Timestamp, ReceiverResponse)) -> Self {
+        let ReceiverResponse { cause, status, headers, body, .. } = response;
+        let cause = if cause.is_empty() { format!("status {status}") } else { cause };
+        let headers: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        Self { at: at.into(), cause, headers: headers.join("\n"), body }
+    }
+}
+
+impl From<Attempts> for CallbackRow {
+    fn from((view, failures): Attempts) -> Self {
         let display = |time: Rfc3339Time| DisplayTime::from(time.0);
         Self {
             created: display(view.created_at),
             next_attempt: view.next_attempt_at.map(display),
             ended: view.ended_at.map(display),
             view,
+            failures: failures.into_iter().map(AttemptRow::from).collect(),
         }
     }
 }
@@ -63,6 +85,7 @@ struct RequestPage {
     /// Labels and values; no value is empty.
     facts: Vec<(&'static str, String)>,
     metadata: String,
+    picture: Picture,
     timeline: Vec<TimelineRow>,
     callbacks: Vec<CallbackRow>,
 }
@@ -83,7 +106,7 @@ pub(super) async fn show(
         "done=replayed" => "The callback is queued again.",
         _ => "",
     };
-    let frame = Frame::new(&session, &state.service.keys);
+    let frame = Frame::new(&session, &state.service.keys, MenuEntry::Requests);
     render(&state, &cx, frame, &names, notice).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
@@ -98,6 +121,7 @@ async fn render(
     let (instance, record) = load(state, cx, names).await?;
     let status = record.status(service.now());
     let metadata = metadata(&record.request);
+    let callbacks = service.attempts_of(cx, &instance, &record).await?;
     let page = RequestPage {
         frame,
         path: layout::request_path(&record),
@@ -112,6 +136,7 @@ async fn render(
         uuid: record.id.to_string(),
         facts: facts(&instance, &record),
         metadata: if metadata.is_null() { String::new() } else { format!("{metadata:#}") },
+        picture: Picture::new(&record.timeline, &callbacks, service.now()),
         timeline: record
             .timeline
             .iter()
@@ -122,7 +147,7 @@ async fn render(
                 actor: entry.by.clone().unwrap_or_default(),
             })
             .collect(),
-        callbacks: service.callbacks_of(cx, &instance, &record).await?.into_iter().map(CallbackRow::from).collect(),
+        callbacks: callbacks.into_iter().map(CallbackRow::from).collect(),
     };
     Ok(layout::render(StatusCode::OK, &page))
 }

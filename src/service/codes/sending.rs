@@ -104,8 +104,9 @@ impl Service {
             change.records.extend(self.chat_state_changes(versioned, retain_until, now));
             match self.commit_with_record(cx, change, Some(&record), now).await? {
                 CommitOutcome::Applied { .. } => {
-                    if let Some(old) = &replaced {
-                        self.count_ended(old);
+                    self.count_change(None, &record);
+                    if let Some((before, after)) = &replaced {
+                        self.count_change(Some(before), after);
                     }
                     let label = ByInstance { instance: InstanceLabel(instance.config.id) };
                     self.metrics.codes_requested.get_or_create(&label).inc();
@@ -132,7 +133,8 @@ impl Service {
         VerificationDraft { key: self.keys.current_id(), nonce: random::bytes(), code_length: 0, id }
     }
 
-    /// Ends the previous code of the chat in the commit of the new one. `None` if there is nothing to end.
+    /// Ends the previous code of the chat in the commit of the new one. Returns it before and after; `None` if there is
+    /// nothing to end.
     async fn cancel_previous(
         &self,
         cx: &RequestContext,
@@ -140,7 +142,7 @@ impl Service {
         old: VerificationId,
         change: &mut Change,
         now: Timestamp,
-    ) -> Result<Option<Verification<SentCode>>, ServiceError> {
+    ) -> Result<Option<(Verification<SentCode>, Verification<SentCode>)>, ServiceError> {
         let loaded = match self.load_as(cx, old).await {
             Ok((version, record)) => Loaded { instance: Arc::clone(instance), record, version },
             Err(ServiceError::NotFound | ServiceError::Store(StoreError::Sealed(_))) => return Ok(None),
@@ -154,7 +156,7 @@ impl Service {
         change.records.extend(end.records);
         change.jobs.extend(end.jobs);
         change.valid_until = end.valid_until;
-        Ok(Some(next))
+        Ok(Some((loaded.record, next)))
     }
 
     /// Sends the same code again, at the earliest `COOLDOWN` after the previous request.

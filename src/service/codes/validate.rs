@@ -123,7 +123,7 @@ impl Service {
             change.records.extend(self.chat_state_changes(versioned, retain_until, now));
             match self.commit(cx, change, now).await? {
                 CommitOutcome::Applied { .. } => {
-                    self.count_ended(&next);
+                    self.count_change(Some(&loaded.record), &next);
                     return if verdict == CodeVerdict::Validated { Ok(next) } else { Err(outcome(verdict, &next)) };
                 }
                 CommitOutcome::Late(now) => late = Some(now),

@@ -67,6 +67,7 @@ impl Service {
                 CommitOutcome::Applied { .. } => {
                     let label = ByInstance { instance: InstanceLabel(instance.config.id) };
                     self.metrics.links_minted.get_or_create(&label).inc();
+                    self.count_change(None, &record);
                     return Ok(record);
                 }
                 CommitOutcome::Late(_) => {}

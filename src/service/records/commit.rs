@@ -7,12 +7,11 @@ use jiff::Timestamp;
 
 use super::{loaded::Loaded, outbox::InboundMessage};
 use crate::{
-    domain::{Decision, Effect, InstanceId, Kind, StateMachine, Status, Verification, link::Link},
+    domain::{Decision, Effect, InstanceId, Kind, StateMachine, Verification, link::Link},
     jobs::{
         payload,
         permits::{Permit, StartableJob},
     },
-    metrics::label::{ByFinalState, InstanceLabel},
     service::{Instance, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError},
     store::{Change, CommitOutcome, Job, Lane, LeasedJob, RecordChange, StoreError, record},
 };
@@ -60,11 +59,10 @@ impl Service {
             let after = decision.next.as_ref().unwrap_or(&loaded.record);
             match self.commit_with_record(cx, change, Some(after), now).await? {
                 CommitOutcome::Applied { .. } => {
-                    let had_ended = loaded.record.ended_at().is_some();
-                    let record = decision.next.unwrap_or(loaded.record);
-                    if !had_ended {
-                        self.count_ended(&record);
+                    if let Some(next) = &decision.next {
+                        self.count_change(Some(&loaded.record), next);
                     }
+                    let record = decision.next.unwrap_or(loaded.record);
                     return Ok(CommandOutcome { verdict, record, write: WriteOutcome::Committed });
                 }
                 CommitOutcome::Duplicate => {
@@ -213,17 +211,5 @@ impl Service {
             crate::service::retention::removed_at(instance, record) + crate::service::retention::MAX_TIMER_DELAY;
         let bytes = record::encode(&self.keys, record);
         RecordChange { created_at: record.created_at, ..RecordChange::new(record.id, version, bytes, retain_until) }
-    }
-
-    /// Counts a verification that has just ended.
-    pub(in crate::service) fn count_ended<K: Kind>(&self, record: &Verification<K>) {
-        let Some(at) = record.ended_at() else { return };
-        let (otp_type, status) = (record.otp_type().as_str(), record.status(at));
-        let ended = ByFinalState { instance: InstanceLabel(record.instance), otp_type, result: status.as_str() };
-        self.metrics.verifications.get_or_create(&ended).inc();
-        if status == Status::Verified {
-            let elapsed = Duration::try_from(at.duration_since(record.created_at)).unwrap_or_default();
-            self.metrics.time_to_verification_seconds.observe(elapsed.as_secs_f64());
-        }
     }
 }

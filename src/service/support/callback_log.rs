@@ -13,8 +13,13 @@ use crate::{
     jobs::payload::{self, CallbackJob, JobPayload},
     random,
     service::{Instance, Limited, RequestContext, Service, ServiceError, records::envelope},
-    store::{Change, CommitOutcome, JobId, JobInfo, JobState, StoreError, archive::JobCursor},
+    store::{Change, CommitOutcome, JobId, JobInfo, JobState, LaneKind, StoreError, archive::JobCursor},
 };
+
+/// Dead jobs read at a time.
+const DEAD_BATCH: usize = 100;
+/// Reads for a count: there may be many dead replies among few dead callbacks.
+const MAX_COUNTED_BATCHES: usize = 5;
 
 /// The status of a callback whose job is in this state.
 const fn callback_status(state: JobState) -> CallbackStatus {
@@ -111,6 +116,32 @@ impl Service {
         Ok(callbacks)
     }
 
+    /// As [`Service::callbacks_of`], oldest first, each with its kept failed attempts, oldest first.
+    pub async fn attempts_of(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        record: &Verification,
+    ) -> Result<Vec<(CallbackEntry, Vec<(Timestamp, ReceiverResponse)>)>, ServiceError> {
+        let (mut jobs, mut receivers, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
+        for id in payload::callback_ids(record) {
+            jobs.extend(cx.store.job(instance.config.id, record.id.partition(), &id).await?);
+        }
+        for job in &jobs {
+            if !receivers.contains(&&job.lane) {
+                receivers.push(&job.lane);
+                attempts.extend(self.failed_attempts(cx, &job.lane).await?);
+            }
+        }
+        let with_attempts = |job: &JobInfo| {
+            let of_job = attempts.iter().filter(|(_, attempt)| attempt.job == job.id.0);
+            Some((self.readable_entry(instance, job)?, of_job.cloned().collect()))
+        };
+        let mut callbacks: Vec<(CallbackEntry, Vec<_>)> = jobs.iter().filter_map(with_attempts).collect();
+        callbacks.sort_by_key(|(callback, _)| callback.created_at);
+        Ok(callbacks)
+    }
+
     /// One callback with its body, and the latest kept response that was not a success.
     pub async fn callback(
         &self,
@@ -136,6 +167,55 @@ impl Service {
         cx.set_replayed(id);
         self.local_dispatch.permits.record_due(&known.lane, partition, self.now());
         Ok(())
+    }
+
+    /// The number of an instance's dead callbacks up to `limit`, and whether that are all.
+    pub async fn count_dead_callbacks(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        limit: usize,
+    ) -> Result<(usize, bool), ServiceError> {
+        let (mut count, mut after) = (0, None);
+        for _ in 0..MAX_COUNTED_BATCHES {
+            let jobs = cx.store.jobs_after(instance.config.id, JobState::Dead, after.as_ref(), DEAD_BATCH).await?;
+            count += jobs.iter().filter(|job| job.lane.kind() == LaneKind::Callbacks).count();
+            if count >= limit {
+                return Ok((limit, false));
+            }
+            let Some(last) = jobs.last().filter(|_| jobs.len() == DEAD_BATCH) else { return Ok((count, true)) };
+            after = Some(last.cursor());
+        }
+        Ok((count, false))
+    }
+
+    /// Queues dead callbacks of an instance again, newest first and at most `limit`. Returns how many, and whether that
+    /// were all.
+    pub async fn replay_dead(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        limit: usize,
+    ) -> Result<(usize, bool), ServiceError> {
+        cx.set_replayed("all");
+        let (mut replayed, mut after) = (0, None);
+        loop {
+            let jobs = cx.store.jobs_after(instance.config.id, JobState::Dead, after.as_ref(), DEAD_BATCH).await?;
+            for job in &jobs {
+                if replayed == limit {
+                    return Ok((replayed, false));
+                }
+                // Dead jobs include replies, which are useless when they are late.
+                if self.readable_entry(instance, job).is_some()
+                    && cx.store.replay(instance.config.id, job.partition, &job.id).await?
+                {
+                    self.local_dispatch.permits.record_due(&job.lane, job.partition, self.now());
+                    replayed += 1;
+                }
+            }
+            let Some(last) = jobs.last().filter(|_| jobs.len() == DEAD_BATCH) else { return Ok((replayed, true)) };
+            after = Some(last.cursor());
+        }
     }
 
     /// Sends a signed test event through the real queue, in one attempt, even while other callbacks to this receiver

@@ -1,5 +1,5 @@
-//! Responses of receivers to failed callbacks. They are truncated, sealed, and kept for a day in one bounded log stream
-//! per receiver.
+//! Failed attempts to deliver callbacks, with the response if there was one. They are truncated, sealed, and kept for a
+//! day in one bounded log stream per receiver.
 
 use http::Response;
 use jiff::Timestamp;
@@ -20,17 +20,26 @@ const MAX_BODY_BYTES: usize = 2048;
 /// Most bytes kept of the header names and values together; headers from the first that does not fit are dropped.
 const MAX_HEADER_BYTES: usize = 4096;
 
-/// A response, truncated.
+/// A failed attempt with its response, truncated.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReceiverResponse {
-    job: String,
+    pub(super) job: String,
+    /// Why the attempt failed: class and cause. Empty in what an earlier version wrote.
+    #[serde(default)]
+    pub cause: String,
+    /// 0 if there was no response.
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
 impl ReceiverResponse {
-    fn new(job: &JobId, response: &Response<Vec<u8>>) -> Self {
+    fn new(job: &JobId, cause: &str, response: Option<&Response<Vec<u8>>>) -> Self {
+        let job = job.0.clone();
+        let cause = cause.to_owned();
+        let Some(response) = response else {
+            return Self { job, cause, status: 0, headers: Vec::new(), body: String::new() };
+        };
         let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut room = MAX_HEADER_BYTES;
         let headers = response.headers().iter().map(|(name, value)| (name.to_string(), lossy(value.as_bytes())));
@@ -41,7 +50,8 @@ impl ReceiverResponse {
         });
         let body = response.body();
         Self {
-            job: job.0.clone(),
+            job,
+            cause,
             status: response.status().as_u16(),
             headers: headers.collect(),
             body: lossy(&body[..body.len().min(MAX_BODY_BYTES)]),
@@ -59,14 +69,17 @@ fn context(receiver: &Lane) -> String {
 }
 
 impl Service {
-    pub async fn store_response(
+    /// Keeps a failed attempt of this job.
+    pub async fn store_failed_attempt(
         &self,
         cx: &RequestContext,
         receiver: &Lane,
         job: &JobId,
-        response: &Response<Vec<u8>>,
+        cause: &str,
+        response: Option<&Response<Vec<u8>>>,
     ) -> Result<(), StoreError> {
-        let json = serde_json::to_vec(&ReceiverResponse::new(job, response)).expect("an answer has only string keys");
+        let json =
+            serde_json::to_vec(&ReceiverResponse::new(job, cause, response)).expect("an answer has only string keys");
         let bytes = self.keys.seal(&context(receiver), &json, random::bytes());
         let partition = self.responses_partition(receiver);
         cx.store.append_log(&[LogEntry { partition, stream: stream(receiver), bytes }]).await
@@ -79,7 +92,18 @@ impl Service {
         job: &JobInfo,
     ) -> Result<Option<(Timestamp, ReceiverResponse)>, ServiceError> {
         let answers = self.stored_responses(cx, &job.lane).await?;
-        Ok(answers.into_iter().find(|(_, answer, _)| answer.job == job.id.0).map(|(at, answer, _)| (at, answer)))
+        let answered = answers.into_iter().find(|(_, answer, _)| answer.job == job.id.0 && answer.status != 0);
+        Ok(answered.map(|(at, answer, _)| (at, answer)))
+    }
+
+    /// The kept failed attempts to reach a receiver, oldest first.
+    pub(super) async fn failed_attempts(
+        &self,
+        cx: &RequestContext,
+        receiver: &Lane,
+    ) -> Result<Vec<(Timestamp, ReceiverResponse)>, ServiceError> {
+        let attempts = self.stored_responses(cx, receiver).await?;
+        Ok(attempts.into_iter().rev().map(|(at, attempt, _)| (at, attempt)).collect())
     }
 
     /// The kept responses of a receiver to these jobs.

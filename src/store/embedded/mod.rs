@@ -11,6 +11,7 @@ mod backup;
 mod ballast;
 mod checkpoint;
 mod commit;
+mod counters;
 mod disk;
 mod error;
 mod jobs;

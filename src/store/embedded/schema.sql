@@ -93,6 +93,16 @@ CREATE TABLE IF NOT EXISTS replicas (
   words TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Counters of an instance; an hour is counted from the Unix epoch.
+CREATE TABLE IF NOT EXISTS counters (
+  instance TEXT NOT NULL,
+  hour INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  PRIMARY KEY (instance, hour, name)
+) STRICT;
+CREATE INDEX IF NOT EXISTS counters_end ON counters (hour);
+
 CREATE TABLE IF NOT EXISTS notes (
   seq INTEGER PRIMARY KEY,
   partition INTEGER NOT NULL,

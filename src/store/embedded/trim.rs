@@ -2,10 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::store::{
-    DEAD_RETENTION, Locator, RecordId,
-    archive::{DELIVERED_RETENTION, LOG_RETENTION},
-    backlog::HOLD_RETENTION,
+use crate::{
+    domain::time::from_millis,
+    store::{
+        DEAD_RETENTION, Locator, RecordId,
+        archive::{DELIVERED_RETENTION, LOG_RETENTION},
+        backlog::HOLD_RETENTION,
+        counters::Hour,
+    },
 };
 
 use super::time::after;
@@ -22,6 +26,7 @@ pub(super) fn batch(connection: &Connection, now: i64, size: usize) -> rusqlite:
         ("jobs", "seq", "died", before(DEAD_RETENTION)),
         ("jobs", "seq", "delivered = 1 AND died", before(DELIVERED_RETENTION)),
         ("notes", "seq", "at", before(LOG_RETENTION)),
+        ("counters", "rowid", "hour", Hour::first_kept(from_millis(now)).before(1).number()),
     ];
     let mut more = records(connection, now, limit)? == size;
     for (table, key, end, now) in ended {

@@ -7,7 +7,11 @@ use crate::{
     random,
 };
 
-use super::super::{Index, Lane, Locator, archive::LogStream};
+use super::super::{
+    Index, Lane, Locator,
+    archive::LogStream,
+    counters::{Hour, HourlyCounts},
+};
 
 /// Hash tags of the partitions. Their slots are spread evenly over 3 and over 6 masters, which a test checks. Changing
 /// a tag requires a migration.
@@ -76,6 +80,11 @@ pub(super) fn dead(partition: Partition, instance: InstanceId) -> String {
 /// Delivered jobs of one instance by time of delivery; never expires.
 pub(super) fn delivered(partition: Partition, instance: InstanceId) -> String {
     key(partition, &format!("y:{}", instance.simple()))
+}
+
+/// Counters of one hour by name; expires.
+pub(super) fn counters(instance: InstanceId, hour: Hour) -> String {
+    key(HourlyCounts::partition(instance, hour), &format!("c:{}:{hour}", instance.simple()))
 }
 
 /// Log entries by time.

@@ -12,6 +12,7 @@ mod cluster_command;
 mod cluster_error;
 mod confirmed_writer;
 mod connection;
+mod counters;
 mod endpoint;
 mod error_hint;
 mod job_positions;

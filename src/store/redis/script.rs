@@ -28,13 +28,14 @@ pub(super) static REPLAY: Lua = lua!(" flags=allow-oom", "replay.lua");
 pub(super) static REMOVE: Lua = lua!(" flags=allow-oom", "remove.lua");
 pub(super) static TAKE: Lua = lua!(" flags=allow-oom", "take.lua");
 pub(super) static RESERVE: Lua = lua!("", "reserve.lua");
+pub(super) static COUNT: Lua = lua!("", "count.lua");
 pub(super) static DUE: Lua = lua!(" flags=no-writes", "due.lua");
 
 static BARRIER: Lua = lua!(" flags=allow-oom", "barrier.lua");
 /// How long a barrier is kept, in milliseconds.
 const BARRIER_MEMORY: u32 = 60_000;
 
-static ALL: [&Lua; 13] = [
+static ALL: [&Lua; 14] = [
     &BARRIER,
     &COMMIT_NEW,
     &COMMIT_OLD,
@@ -47,6 +48,7 @@ static ALL: [&Lua; 13] = [
     &REMOVE,
     &TAKE,
     &RESERVE,
+    &COUNT,
     &DUE,
 ];
 
@@ -85,6 +87,7 @@ mod tests {
         for source in [
             include_str!("scripts/barrier.lua"),
             include_str!("scripts/commit.lua"),
+            include_str!("scripts/count.lua"),
             include_str!("scripts/due.lua"),
             include_str!("scripts/lease.lua"),
             include_str!("scripts/reclaim.lua"),
