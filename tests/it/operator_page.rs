@@ -847,7 +847,7 @@ mod measurement {
             }
             assert!(matches!(store.commit(&change).await.unwrap(), CommitOutcome::Applied { .. }));
         };
-        stream::iter(0..RECORDS / TOGETHER).for_each_concurrent(64, write).await;
+        stream::iter(0..RECORDS / TOGETHER).for_each_concurrent(8, write).await;
         let hour = Hour::of(now);
         let names: Vec<String> = (0..10).map(|bound| format!("within:{bound}")).collect();
         let names = names.iter().map(String::as_str).chain(["minted", "clicked", "sent", "verified", "redeemed"]);
