@@ -13,7 +13,7 @@ use super::{
     phone::{self, FakePhone},
     ports::Ports,
     ready,
-    settings::Setup,
+    settings::DevSetup,
 };
 use crate::{
     app::{Application, signals},
@@ -26,8 +26,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// next start.
 const STOP_TIMEOUT: Duration = Duration::from_millis(600);
 
-pub(super) async fn run(mode: RunMode, data_dir: &DataDir, ports: Ports, setup: Setup) -> anyhow::Result<ExitCode> {
-    let Setup { config, instances, phone, listener, token, reload } = setup;
+pub(super) async fn run(mode: RunMode, data_dir: &DataDir, ports: Ports, setup: DevSetup) -> anyhow::Result<ExitCode> {
+    let DevSetup { config, instances, phone, listener, token, reload } = setup;
     let stop = signals::shutdown_token().context("cannot listen for signals")?;
     let clock = Clock::default();
     let (base, operator) = (format!("http://{}", ports.public), format!("http://{}", ports.operator));

@@ -28,7 +28,7 @@ pub(super) const CLIENT_SECRET: &str = "countersign-dev-client-secret";
 pub(super) const CLIENT_ID: &str = "app";
 
 /// Everything that `dev` needs to start.
-pub(super) struct Setup {
+pub(super) struct DevSetup {
     pub(super) config: Config,
     pub(super) instances: Instances,
     pub(super) phone: PhoneIdentity,
@@ -55,7 +55,7 @@ pub(super) fn prepare(
     new_token: bool,
     redirect_urls: &[Url],
     mode: super::RunMode,
-) -> Result<Setup, CommandError> {
+) -> Result<DevSetup, CommandError> {
     let found = data_dir.read_settings()?;
     let before = found.as_deref().map(phone_port).transpose()?.flatten();
     let listener = ports.bind_phone(before, mode)?;
@@ -90,7 +90,7 @@ pub(super) fn prepare(
         CommandError { error: anyhow!("{file} is invalid; fix or delete it:\n{faults}"), ..CommandError::from(faults) }
     })?;
     let phone = phone_identity(&config, &reload.origin)?;
-    Ok(Setup { config, instances, phone, listener, token, reload })
+    Ok(DevSetup { config, instances, phone, listener, token, reload })
 }
 
 impl SettingsReader {

@@ -7,7 +7,7 @@ use url::form_urlencoded;
 
 use super::{
     forge::forgeries,
-    probe::Counters,
+    probe::WebhookCounters,
     report::Report,
     target::{CheckTarget, text_with_unknown_code},
 };
@@ -89,12 +89,12 @@ async fn check_result(
     report.add(group, name, status == Ok(200) && expected, format!("200 {}", words.join(" or ")), got);
 }
 
-fn new_results(before: Option<&Counters>, after: Option<&Counters>) -> Option<Vec<String>> {
+fn new_results(before: Option<&WebhookCounters>, after: Option<&WebhookCounters>) -> Option<Vec<String>> {
     Some(after?.increased(before?, "webhook_events"))
 }
 
 /// Why the daemon refused the webhook. Empty if something else refused it, such as a proxy.
-fn new_cause(before: Option<&Counters>, after: Option<&Counters>) -> String {
+fn new_cause(before: Option<&WebhookCounters>, after: Option<&WebhookCounters>) -> String {
     let causes = before.zip(after).map(|(before, after)| after.increased(before, "webhooks_rejected"));
     causes.unwrap_or_default().join(", ")
 }

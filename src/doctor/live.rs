@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{probe::Counters, report::Report, target::CheckTarget};
+use super::{probe::WebhookCounters, report::Report, target::CheckTarget};
 use crate::{
     gateway::{SampleSender, WebhookRequest},
     http::qr,
@@ -64,7 +64,7 @@ async fn run_link_checks(target: &CheckTarget<'_>, token: &str, report: &mut Rep
 }
 
 /// The result of the reply, by the daemon's metrics.
-async fn wait_for_reply(target: &CheckTarget<'_>, before: &Counters) -> String {
+async fn wait_for_reply(target: &CheckTarget<'_>, before: &WebhookCounters) -> String {
     let deadline = Instant::now() + REPLY_TIMEOUT;
     loop {
         let now = target.probe.counters().await.unwrap_or_default();

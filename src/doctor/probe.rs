@@ -29,9 +29,9 @@ pub(super) struct Probe {
 
 /// The counters of one instance, by metric and label value, such as `webhook_events` and `group`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counters(HashMap<(String, String), f64>);
+pub(super) struct WebhookCounters(HashMap<(String, String), f64>);
 
-impl Counters {
+impl WebhookCounters {
     pub(super) fn value(&self, family: &str, label: &str) -> f64 {
         self.0.get(&(family.to_owned(), label.to_owned())).copied().unwrap_or_default()
     }
@@ -106,7 +106,7 @@ impl Probe {
     }
 
     /// The current counters; `None` if the operator listener cannot be reached.
-    pub(super) async fn counters(&self) -> Option<Counters> {
+    pub(super) async fn counters(&self) -> Option<WebhookCounters> {
         let request = Request::get(format!("{}/metrics", self.operator)).body(Vec::new()).ok()?;
         let response = self.send(request).await.ok().filter(|response| response.status().is_success())?;
         Some(parse_metrics(&String::from_utf8_lossy(response.body()), self.instance))
@@ -115,9 +115,9 @@ impl Probe {
 
 /// Parses lines such as `countersign_webhook_events_total{instance_id="…",gateway="waha",result="group"} 3`. The
 /// metrics of `doctor` have the prefix `doctor_` and are added to those without it.
-fn parse_metrics(text: &str, instance: InstanceId) -> Counters {
+fn parse_metrics(text: &str, instance: InstanceId) -> WebhookCounters {
     let ours = format!("instance_id=\"{instance}\"");
-    let mut counters = Counters::default();
+    let mut counters = WebhookCounters::default();
     for line in text.lines().filter(|line| line.contains(&ours)) {
         let Some((family, rest)) = line.strip_prefix("countersign_").and_then(|line| line.split_once('{')) else {
             continue;
@@ -149,7 +149,7 @@ mod tests {
         let counters = parse_metrics(&text, instance);
         assert!((counters.value("webhook_events", "group") - 3.0).abs() < 0.1);
         assert!((counters.value("webhooks_rejected", "no signature") - 2.0).abs() < 0.1);
-        assert_eq!(counters.increased(&Counters::default(), "webhook_events"), ["group"]);
+        assert_eq!(counters.increased(&WebhookCounters::default(), "webhook_events"), ["group"]);
         assert!(counters.increased(&counters, "webhook_events").is_empty());
     }
 }

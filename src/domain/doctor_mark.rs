@@ -18,7 +18,7 @@ const TOLERANCE: i64 = 300;
 
 /// What a valid mark says about the webhook that bears it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mark {
+pub struct DoctorMark {
     /// The body is the one that was sent, as far as it was sent unchanged.
     pub body_is_intact: bool,
 }
@@ -30,13 +30,13 @@ pub fn sign(keys: &KeyRing, instance: InstanceId, now: Timestamp, body: &[u8]) -
 }
 
 /// Reads the value of [`HEADER`]; `None` if no configured key made it for this instance within the last minutes.
-pub fn read(keys: &KeyRing, instance: InstanceId, now: Timestamp, header: &str, body: &[u8]) -> Option<Mark> {
+pub fn read(keys: &KeyRing, instance: InstanceId, now: Timestamp, header: &str, body: &[u8]) -> Option<DoctorMark> {
     let mut parts = header.split('.');
     let seconds: i64 = parts.next()?.parse().ok()?;
     let (digest, mark) = (Digest::from_hex(parts.next()?)?, Digest::from_hex(parts.next()?)?);
     let is_recent = now.as_second().checked_sub(seconds)?.abs() <= TOLERANCE;
     let is_ours = is_recent && parts.next().is_none() && keys.is_doctor_mark(instance, seconds, mark);
-    is_ours.then(|| Mark { body_is_intact: body_digest(body) == digest })
+    is_ours.then(|| DoctorMark { body_is_intact: body_digest(body) == digest })
 }
 
 fn body_digest(body: &[u8]) -> Digest {
@@ -58,8 +58,8 @@ mod tests {
             read(&keys, instance, now + jiff::SignedDuration::from_secs(seconds), header, body)
         };
         let marked = sign(&KeyRing::new(&[[2; 32]]).unwrap(), one, now, b"body");
-        assert_eq!(read_at(0, one, &marked, b"body"), Some(Mark { body_is_intact: true }));
-        assert_eq!(read_at(TOLERANCE, one, &marked, b"bodY"), Some(Mark { body_is_intact: false }));
+        assert_eq!(read_at(0, one, &marked, b"body"), Some(DoctorMark { body_is_intact: true }));
+        assert_eq!(read_at(TOLERANCE, one, &marked, b"bodY"), Some(DoctorMark { body_is_intact: false }));
         assert_eq!(read_at(TOLERANCE + 1, one, &marked, b"body"), None);
         assert_eq!(read_at(-TOLERANCE - 1, one, &marked, b"body"), None);
         assert_eq!(read_at(0, two, &marked, b"body"), None);

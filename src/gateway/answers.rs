@@ -121,7 +121,7 @@ pub(super) fn read(response: &Response<Vec<u8>>, ids: &[&str], tables: &[&[Answe
     if let Some(answer) = known.find(|answer| answer.applies(status, &words, &body)) {
         return answer.meaning.into();
     }
-    by_status(response, &body, ids.iter().find_map(|pointer| json::id_text(&body, pointer)))
+    by_status(response, &body, ids.iter().find_map(|pointer| json::id_text_at(&body, pointer)))
 }
 
 /// Reads a response that is in no table. `id` is the id of the sent message.

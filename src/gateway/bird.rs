@@ -14,7 +14,7 @@ use super::{
     auth_scheme::AuthScheme,
     cloud_api,
     config_reader::ConfigReader,
-    json::{self, text, time},
+    json::{self, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     sender_ids::SenderIds,
 };
@@ -86,7 +86,7 @@ impl Gateway for Bird {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
-        let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
+        let event = match text_at(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
             // Senders on other channels are not verified by WhatsApp.
             "whatsapp.inbound" | "whatsapp.outbound" => read_message(&body["payload"])?,
             _ => WebhookEvent::ignored(IgnoreReason::Event),
@@ -141,15 +141,15 @@ impl Gateway for Bird {
 }
 
 fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
-    let id = text(payload, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
-    let from_me = text(payload, "/direction") != Some("incoming");
+    let id = text_at(payload, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let from_me = text_at(payload, "/direction") != Some("incoming");
     let other = if from_me { "/receiver/contacts/0" } else { "/sender/contact" };
-    let of = |field: &str| text(payload, &format!("{other}/{field}"));
-    let bsuid = text(payload, "/meta/extraInformation/whatsappbsuid");
+    let of = |field: &str| text_at(payload, &format!("{other}/{field}"));
+    let bsuid = text_at(payload, "/meta/extraInformation/whatsappbsuid");
     let number = of("identifierValue").filter(|_| of("identifierKey").is_none_or(|key| key == PHONE));
     let phone = number.filter(|_| of("identifierKey").is_some()).and_then(|number| number.parse().ok());
-    let is_text = text(payload, "/body/type") == Some("text");
-    let words = text(payload, "/body/text/text").filter(|_| is_text);
+    let is_text = text_at(payload, "/body/type") == Some("text");
+    let words = text_at(payload, "/body/text/text").filter(|_| is_text);
     let ignored = if from_me { Some(IgnoreReason::FromMe) } else { words.is_none().then_some(IgnoreReason::NonText) };
     let event = WebhookEvent {
         ignored,
@@ -158,7 +158,7 @@ fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
         chat_id: number.or(bsuid).or(of("identifierValue")).map(str::to_owned),
         push_name: of("annotations/name").map(str::to_owned),
         text: words.map(str::to_owned),
-        timestamp: time(payload, "/meta/extraInformation/timestamp").or(time(payload, "/createdAt")),
+        timestamp: time_at(payload, "/meta/extraInformation/timestamp").or(time_at(payload, "/createdAt")),
         from_me,
         receipt: if from_me { receipt(payload, id) } else { None },
         ..WebhookEvent::default()
@@ -169,8 +169,8 @@ fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
 /// The delivery receipt in a `whatsapp.outbound` event, which repeats a sent message with its new status. If WhatsApp
 /// rejected it, Bird passes on Meta's code: docs.bird.com/api, Channels API, "Message Failure Sources".
 fn receipt(payload: &Value, id: &str) -> Option<DeliveryReceipt> {
-    let source = payload.pointer("/failure/source").filter(|source| text(source, "/name") == Some("whatsapp"));
-    let why = source.and_then(|source| text(source, "/code"));
-    let progress = ReceiptStatus::from_word(text(payload, "/status")?)?.with_code(cloud_api::ANSWERS, why);
+    let source = payload.pointer("/failure/source").filter(|source| text_at(source, "/name") == Some("whatsapp"));
+    let why = source.and_then(|source| text_at(source, "/code"));
+    let progress = ReceiptStatus::from_word(text_at(payload, "/status")?)?.with_code(cloud_api::ANSWERS, why);
     Some(DeliveryReceipt { message_id: id.to_owned(), status: progress })
 }

@@ -16,7 +16,7 @@ use super::{
     answers,
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
-    json::{self, items, text, time},
+    json::{self, items_at, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     sender_ids::SenderIds,
 };
@@ -99,7 +99,7 @@ impl Gateway for Chatwoot {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
-        let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
+        let event = match text_at(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
             "message_created" => self.read_message(&body)?,
             _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
@@ -158,19 +158,19 @@ enum MessageType {
 
 impl Chatwoot {
     fn read_message(&self, body: &Value) -> Result<WebhookEvent, Malformed> {
-        let id = text(body, "/source_id").map(str::to_owned).or(number(body, "/id"));
+        let id = text_at(body, "/source_id").map(str::to_owned).or(number(body, "/id"));
         let id = id.ok_or_else(|| Malformed("a message has no id".to_owned()))?;
         // Some releases post the number of the type.
-        let kind = match json::id_text(body, "/message_type").as_deref() {
+        let kind = match json::id_text_at(body, "/message_type").as_deref() {
             Some("0" | "incoming") => MessageType::Incoming,
             Some("1" | "outgoing" | "3" | "template") => MessageType::Outgoing,
             _ => MessageType::Other,
         };
-        let by_agent = text(body, "/sender/type").is_some_and(|kind| kind != "contact");
+        let by_agent = text_at(body, "/sender/type").is_some_and(|kind| kind != "contact");
         let private = body["private"].as_bool().unwrap_or_default();
         let from_me = kind == MessageType::Outgoing || by_agent || private;
-        let is_text = text(body, "/content_type").is_none_or(|kind| kind == "text")
-            && items(body, "/attachments").next().is_none();
+        let is_text = text_at(body, "/content_type").is_none_or(|kind| kind == "text")
+            && items_at(body, "/attachments").next().is_none();
         let sender = self.sender(body);
         let inbox = self.inbox_id.as_deref().unwrap_or_default();
         let addressee = Addressee::default()
@@ -181,16 +181,16 @@ impl Chatwoot {
         } else if kind != MessageType::Incoming || sender.is_none() {
             Some(IgnoreReason::Event)
         } else {
-            (!is_text || text(body, "/content").is_none()).then_some(IgnoreReason::NonText)
+            (!is_text || text_at(body, "/content").is_none()).then_some(IgnoreReason::NonText)
         };
         let event = WebhookEvent {
             ignored,
             message_id: Some(id),
             chat_id: number(body, "/conversation/id"),
             forgeable: sender.as_ref().is_some_and(|(_, weak)| *weak),
-            push_name: text(body, "/sender/name").map(str::to_owned),
-            text: text(body, "/content").map(str::to_owned),
-            timestamp: time(body, "/created_at"),
+            push_name: text_at(body, "/sender/name").map(str::to_owned),
+            text: text_at(body, "/content").map(str::to_owned),
+            timestamp: time_at(body, "/created_at"),
             from_me,
             ..WebhookEvent::default()
         };
@@ -199,8 +199,8 @@ impl Chatwoot {
 
     /// The sender, and whether it can be forged. `None` for an untrusted inbox: visitors of a website enter any number.
     fn sender(&self, body: &Value) -> Option<(SenderIds, bool)> {
-        let source = text(body, "/conversation/contact_inbox/source_id").unwrap_or_default();
-        let named = match text(body, "/conversation/channel") {
+        let source = text_at(body, "/conversation/contact_inbox/source_id").unwrap_or_default();
+        let named = match text_at(body, "/conversation/channel") {
             Some("Channel::Whatsapp") => Some(source),
             Some("Channel::TwilioSms") => source.strip_prefix("whatsapp:"),
             _ => None,
@@ -209,7 +209,7 @@ impl Chatwoot {
         match named {
             Some(id) => Some((SenderIds::default().phone(phone(id)).bsuid(Some(id)), false)),
             None if self.trust_contact_phone => {
-                Some((SenderIds::default().phone(text(body, "/sender/phone_number").and_then(phone)), true))
+                Some((SenderIds::default().phone(text_at(body, "/sender/phone_number").and_then(phone)), true))
             }
             None => None,
         }

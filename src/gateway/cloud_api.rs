@@ -15,7 +15,7 @@ use super::{
     auth_scheme::{self, AuthScheme},
     cloud_template::{self, AuthenticationTemplate},
     config_reader::{ConfigReader, path_segment},
-    json::{self, items, text, time},
+    json::{self, items_at, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     sender_ids::SenderIds,
 };
@@ -300,17 +300,17 @@ pub(super) const IDS: &[&str] = &["/messages/0/id"];
 pub(super) fn parse_body(body: &[u8]) -> Result<Vec<WebhookEvent>, Malformed> {
     let body = json::parse(body)?;
     let mut events = Vec::new();
-    for change in items(&body, "/entry").flat_map(|entry| items(entry, "/changes")) {
+    for change in items_at(&body, "/entry").flat_map(|entry| items_at(entry, "/changes")) {
         let first = events.len();
-        match text(change, "/field") {
+        match text_at(change, "/field") {
             // While Meta's own agent handles a conversation, messages arrive as `standby`.
             Some("messages" | "standby") => read_value(&change["value"], &mut events),
-            Some("smb_message_echoes") => events.extend(items(&change["value"], "/message_echoes").map(read_echo)),
+            Some("smb_message_echoes") => events.extend(items_at(&change["value"], "/message_echoes").map(read_echo)),
             Some(_) => events.push(WebhookEvent::ignored(IgnoreReason::Event)),
             None => return Err(Malformed("a change without a field".to_owned())),
         }
-        let to = Addressee::default().with_phone(text(change, "/value/metadata/display_phone_number"));
-        let id = text(change, "/value/metadata/phone_number_id");
+        let to = Addressee::default().with_phone(text_at(change, "/value/metadata/display_phone_number"));
+        let id = text_at(change, "/value/metadata/phone_number_id");
         let added = events.split_off(first).into_iter();
         events.extend(added.map(|event| WebhookEvent { number_id: id.map(str::to_owned), ..event.addressed_to(&to) }));
     }
@@ -321,34 +321,35 @@ pub(super) fn parse_body(body: &[u8]) -> Result<Vec<WebhookEvent>, Malformed> {
 }
 
 fn read_value(value: &Value, events: &mut Vec<WebhookEvent>) {
-    events.extend(items(value, "/statuses").map(read_status));
-    events.extend(items(value, "/messages").map(|message| read_message(message, value)));
+    events.extend(items_at(value, "/statuses").map(read_status));
+    events.extend(items_at(value, "/messages").map(|message| read_message(message, value)));
     if value.get("statuses").is_none() && value.get("messages").is_none() {
         events.push(WebhookEvent::ignored(IgnoreReason::Event));
     }
 }
 
 fn read_status(status: &Value) -> WebhookEvent {
-    let progress = text(status, "/status").and_then(ReceiptStatus::from_word);
-    let why = json::id_text(status, "/errors/0/code");
-    WebhookEvent::status(text(status, "/id"), progress.map(|progress| progress.with_code(ANSWERS, why.as_deref())))
+    let progress = text_at(status, "/status").and_then(ReceiptStatus::from_word);
+    let why = json::id_text_at(status, "/errors/0/code");
+    WebhookEvent::status(text_at(status, "/id"), progress.map(|progress| progress.with_code(ANSWERS, why.as_deref())))
 }
 
 fn read_message(message: &Value, value: &Value) -> WebhookEvent {
-    let from = text(message, "/from");
-    let user = text(message, "/from_user_id");
-    let contact = items(value, "/contacts").find(|contact| {
-        (from.is_some() && text(contact, "/wa_id") == from) || (user.is_some() && text(contact, "/user_id") == user)
+    let from = text_at(message, "/from");
+    let user = text_at(message, "/from_user_id");
+    let contact = items_at(value, "/contacts").find(|contact| {
+        (from.is_some() && text_at(contact, "/wa_id") == from)
+            || (user.is_some() && text_at(contact, "/user_id") == user)
     });
-    let group = text(message, "/group_id");
-    let (ignored, body) = match text(message, "/type") {
-        _ if group.is_some() => (Some(IgnoreReason::Group), text(message, "/text/body")),
-        Some("text") => (None, text(message, "/text/body")),
+    let group = text_at(message, "/group_id");
+    let (ignored, body) = match text_at(message, "/type") {
+        _ if group.is_some() => (Some(IgnoreReason::Group), text_at(message, "/text/body")),
+        Some("text") => (None, text_at(message, "/text/body")),
         Some("system") => (Some(IgnoreReason::Event), None),
         Some("edit" | "revoke") => (Some(IgnoreReason::Edit), None),
         _ => (Some(IgnoreReason::NonText), None),
     };
-    let of_contact = |pointer: &str| contact.and_then(|contact| text(contact, pointer));
+    let of_contact = |pointer: &str| contact.and_then(|contact| text_at(contact, pointer));
     // If a person hides the phone number, the user id may be in its field.
     let phones = [from, of_contact("/wa_id")].into_iter().flatten();
     let bsuids = [user, from, of_contact("/user_id")];
@@ -358,12 +359,12 @@ fn read_message(message: &Value, value: &Value) -> WebhookEvent {
     let ids = ids.phone(shared.clone());
     let event = WebhookEvent {
         ignored: if ignored.is_none() && body.is_none() { Some(IgnoreReason::NonText) } else { ignored },
-        message_id: text(message, "/id").map(str::to_owned),
+        message_id: text_at(message, "/id").map(str::to_owned),
         chat_id: group.or(from).or(user).map(str::to_owned),
         push_name: of_contact("/profile/name").map(str::to_owned),
         text: body.map(str::to_owned),
         shared_number: shared.is_some(),
-        timestamp: time(message, "/timestamp"),
+        timestamp: time_at(message, "/timestamp"),
         group: group.is_some(),
         ..WebhookEvent::default()
     };
@@ -377,20 +378,20 @@ fn shared_number(message: &Value) -> Option<Phone> {
     let [phone] = contact["phones"].as_array()?.as_slice() else { return None };
     // A contact that names another person is not the sender's.
     let names_another = [(contact, "/user_id"), (phone, "/user_id")].iter().any(|(value, pointer)| {
-        text(value, pointer).is_some_and(|id| text(message, "/from_user_id").is_some_and(|sender| sender != id))
+        text_at(value, pointer).is_some_and(|id| text_at(message, "/from_user_id").is_some_and(|sender| sender != id))
     });
-    let own = text(message, "/type") == Some("contacts") && text(contact, "/origin") == Some("contact_request");
+    let own = text_at(message, "/type") == Some("contacts") && text_at(contact, "/origin") == Some("contact_request");
     // `phone` is what the address book has; `wa_id` is the account.
-    text(phone, "/wa_id")?.parse().ok().filter(|_| own && !names_another)
+    text_at(phone, "/wa_id")?.parse().ok().filter(|_| own && !names_another)
 }
 
 /// A message that the business sent from its own phone. It must not verify anything.
 fn read_echo(echo: &Value) -> WebhookEvent {
     WebhookEvent {
-        message_id: text(echo, "/id").map(str::to_owned),
-        chat_id: text(echo, "/to").map(str::to_owned),
-        text: text(echo, "/text/body").map(str::to_owned),
-        timestamp: time(echo, "/timestamp"),
+        message_id: text_at(echo, "/id").map(str::to_owned),
+        chat_id: text_at(echo, "/to").map(str::to_owned),
+        text: text_at(echo, "/text/body").map(str::to_owned),
+        timestamp: time_at(echo, "/timestamp"),
         ..WebhookEvent::ignored(IgnoreReason::FromMe)
     }
 }

@@ -104,6 +104,6 @@ pub(super) fn list(response: &Response<Vec<u8>>, member: &str) -> Result<Value, 
     if response.status().is_success() {
         return Ok(body[member].take());
     }
-    let why = json::text(&body, "/error/message").unwrap_or_default();
+    let why = json::text_at(&body, "/error/message").unwrap_or_default();
     Err(format!("the list of templates cannot be read: {} {why}", response.status().as_u16()).trim_end().to_owned())
 }

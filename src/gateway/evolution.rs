@@ -15,7 +15,7 @@ use super::{
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, text, time},
+    json::{self, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     wuzapi,
 };
@@ -114,7 +114,7 @@ impl Gateway for Evolution {
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
         let events: Vec<WebhookEvent> =
-            match text(&body, "/event").ok_or_else(|| Malformed("missing \"event\"".to_owned()))? {
+            match text_at(&body, "/event").ok_or_else(|| Malformed("missing \"event\"".to_owned()))? {
                 "messages.upsert" => each(&body["data"])
                     .map(|data| read_message(data).unwrap_or_else(|why| WebhookEvent::malformed(&why)))
                     .collect(),
@@ -127,7 +127,7 @@ impl Gateway for Evolution {
             };
         // Outside `data`, `sender` is the receiving number.
         let addressee =
-            Addressee::default().check_id(body.get("instance"), &self.instance).with_phone(text(&body, "/sender"));
+            Addressee::default().check_id(body.get("instance"), &self.instance).with_phone(text_at(&body, "/sender"));
         Ok(events.into_iter().map(|event| event.addressed_to(&addressee)).collect())
     }
 
@@ -169,13 +169,13 @@ fn each(data: &Value) -> impl Iterator<Item = &Value> {
 
 fn read_status(data: &Value) -> WebhookEvent {
     let from_me = data["fromMe"].as_bool().unwrap_or_default();
-    let progress = text(data, "/status").and_then(ReceiptStatus::from_word);
-    WebhookEvent { from_me, ..WebhookEvent::status(text(data, "/keyId"), progress) }
+    let progress = text_at(data, "/status").and_then(ReceiptStatus::from_word);
+    WebhookEvent { from_me, ..WebhookEvent::status(text_at(data, "/keyId"), progress) }
 }
 
 fn read_message(data: &Value) -> Result<WebhookEvent, Malformed> {
-    let id = text(data, "/key/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
-    let chat = text(data, "/key/remoteJid").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
+    let id = text_at(data, "/key/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let chat = text_at(data, "/key/remoteJid").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
     let senders: &[&str] = if jid::is_group(chat) {
         &["/key/participant", "/key/participantAlt", "/key/participantPn"]
     } else {
@@ -189,8 +189,8 @@ fn read_message(data: &Value) -> Result<WebhookEvent, Malformed> {
         group: false,
         senders: texts_at(data, senders),
         content: Content::from_message(&data["message"]),
-        push_name: text(data, "/pushName"),
-        timestamp: time(data, "/messageTimestamp"),
+        push_name: text_at(data, "/pushName"),
+        timestamp: time_at(data, "/messageTimestamp"),
     };
     Ok(message.into_event())
 }

@@ -15,7 +15,7 @@ use super::{
     auth_scheme::AuthScheme,
     config_reader::ConfigReader,
     jid,
-    json::{self, text},
+    json::{self, text_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     wuzapi,
 };
@@ -87,11 +87,11 @@ impl Gateway for EvolutionGo {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
-        let events = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
+        let events = match text_at(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
             "Message" => vec![wuzapi::read_message(&body["data"])?],
             "Receipt" => {
-                let ids = json::items(&body, "/data/MessageIDs").filter_map(Value::as_str);
-                WebhookEvent::statuses(ids, text(&body, "/state").and_then(ReceiptStatus::from_word))
+                let ids = json::items_at(&body, "/data/MessageIDs").filter_map(Value::as_str);
+                WebhookEvent::statuses(ids, text_at(&body, "/state").and_then(ReceiptStatus::from_word))
             }
             "SendMessage" => vec![WebhookEvent::ignored(IgnoreReason::FromMe)],
             _ => vec![WebhookEvent::ignored(IgnoreReason::Event)],

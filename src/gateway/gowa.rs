@@ -16,7 +16,7 @@ use super::{
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, text, time},
+    json::{self, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
 use crate::domain::Subject;
@@ -92,13 +92,13 @@ impl Gateway for Gowa {
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
         // Releases before 8 name no event and do not mark messages sent from the own number.
-        let event = match text(&body, "/event").ok_or_else(|| Malformed("no event: GOWA before 8".to_owned()))? {
+        let event = match text_at(&body, "/event").ok_or_else(|| Malformed("no event: GOWA before 8".to_owned()))? {
             "message" => read_message(&body["payload"])?,
             "message.ack" => {
-                let ids = json::items(&body, "/payload/ids").filter_map(Value::as_str);
+                let ids = json::items_at(&body, "/payload/ids").filter_map(Value::as_str);
                 return Ok(WebhookEvent::statuses(
                     ids,
-                    text(&body, "/payload/receipt_type").and_then(ReceiptStatus::from_word),
+                    text_at(&body, "/payload/receipt_type").and_then(ReceiptStatus::from_word),
                 ));
             }
             "message.edited" | "message.revoked" | "message.deleted" => WebhookEvent::ignored(IgnoreReason::Edit),
@@ -106,9 +106,9 @@ impl Gateway for Gowa {
             _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
         // The id of a device that is logged in is its JID; a name that the operator chose may be in `session_id`.
-        let id = text(&body, "/device_id");
+        let id = text_at(&body, "/device_id");
         let addressee = Addressee::default().with_phone(id.filter(|id| id.contains('@')));
-        let names = [id, text(&body, "/session_id")];
+        let names = [id, text_at(&body, "/session_id")];
         let device = self.device.as_deref().unwrap_or_default();
         let known = addressee == Addressee::default() && !names.contains(&Some(device));
         let addressee = if known { addressee.check_id(body.get("device_id"), device) } else { addressee };
@@ -146,8 +146,8 @@ impl Gateway for Gowa {
 }
 
 fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
-    let id = text(payload, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
-    let chat = text(payload, "/chat_id").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
+    let id = text_at(payload, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let chat = text_at(payload, "/chat_id").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
     let senders: &[&str] =
         if jid::is_group(chat) { &["/from", "/from_lid"] } else { &["/from", "/chat_id", "/from_lid", "/chat_lid"] };
     let is_media = MEDIA.iter().any(|kind| payload.get(kind).is_some());
@@ -158,9 +158,9 @@ fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
         from_me: payload["is_from_me"].as_bool().unwrap_or_default(),
         group: false,
         senders: texts_at(payload, senders),
-        content: Content::from_text(text(payload, "/body").filter(|_| !is_media)),
-        push_name: text(payload, "/from_name"),
-        timestamp: time(payload, "/timestamp"),
+        content: Content::from_text(text_at(payload, "/body").filter(|_| !is_media)),
+        push_name: text_at(payload, "/from_name"),
+        timestamp: time_at(payload, "/timestamp"),
     };
     Ok(message.into_event())
 }

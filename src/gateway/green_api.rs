@@ -15,7 +15,7 @@ use super::{
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, text, time},
+    json::{self, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
 use crate::domain::{DeliveryFailure, Subject};
@@ -92,17 +92,17 @@ impl Gateway for GreenApi {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
-        let event = match text(&body, "/typeWebhook").ok_or_else(|| Malformed("no typeWebhook".to_owned()))? {
+        let event = match text_at(&body, "/typeWebhook").ok_or_else(|| Malformed("no typeWebhook".to_owned()))? {
             "incomingMessageReceived" => read_message(&body, false)?,
             "outgoingMessageReceived" | "outgoingAPIMessageReceived" => read_message(&body, true)?,
             "outgoingMessageStatus" => {
-                let progress = text(&body, "/status").and_then(ReceiptStatus::from_word);
-                WebhookEvent { from_me: true, ..WebhookEvent::status(text(&body, "/idMessage"), progress) }
+                let progress = text_at(&body, "/status").and_then(ReceiptStatus::from_word);
+                WebhookEvent { from_me: true, ..WebhookEvent::status(text_at(&body, "/idMessage"), progress) }
             }
             _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
         let addressee = Addressee::default().check_id(body.pointer("/instanceData/idInstance"), &self.instance);
-        Ok(vec![event.addressed_to(&addressee.with_phone(text(&body, "/instanceData/wid")))])
+        Ok(vec![event.addressed_to(&addressee.with_phone(text_at(&body, "/instanceData/wid")))])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
@@ -131,7 +131,7 @@ impl Gateway for GreenApi {
 
     fn parse_queue_check(&self, response: &Response<Vec<u8>>) -> Option<SendResult> {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match text(&body, "/stateInstance")? {
+        match text_at(&body, "/stateInstance")? {
             "notAuthorized" | "blocked" => Some(SendResult::Refused(Refusal::Unauthorized)),
             "yellowCard" | "suspended" => Some(SendResult::Refused(Refusal::WindowClosed)),
             "starting" | "sleepMode" => Some(SendResult::Retryable { reason: DeliveryFailure::NotConnected }),
@@ -171,16 +171,16 @@ impl GreenApi {
 }
 
 fn read_message(body: &Value, from_me: bool) -> Result<WebhookEvent, Malformed> {
-    let id = text(body, "/idMessage").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
-    let chat = text(body, "/senderData/chatId").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
+    let id = text_at(body, "/idMessage").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let chat = text_at(body, "/senderData/chatId").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
     let senders: &[&str] =
         if jid::is_group(chat) { &["/senderData/sender"] } else { &["/senderData/sender", "/senderData/chatId"] };
-    let words = match text(body, "/messageData/typeMessage") {
-        Some("textMessage") => text(body, "/messageData/textMessageData/textMessage"),
-        Some("extendedTextMessage" | "quotedMessage") => text(body, "/messageData/extendedTextMessageData/text"),
+    let words = match text_at(body, "/messageData/typeMessage") {
+        Some("textMessage") => text_at(body, "/messageData/textMessageData/textMessage"),
+        Some("extendedTextMessage" | "quotedMessage") => text_at(body, "/messageData/extendedTextMessageData/text"),
         _ => None,
     };
-    let edited = text(body, "/messageData/typeMessage") == Some("editedMessage");
+    let edited = text_at(body, "/messageData/typeMessage") == Some("editedMessage");
     let message = MessageFields {
         id,
         dedupe_key: None,
@@ -194,8 +194,8 @@ fn read_message(body: &Value, from_me: bool) -> Result<WebhookEvent, Malformed> 
         } else {
             Content::from_text(words.filter(|text| !text.starts_with("{{SWE")))
         },
-        push_name: text(body, "/senderData/senderName"),
-        timestamp: time(body, "/timestamp"),
+        push_name: text_at(body, "/senderData/senderName"),
+        timestamp: time_at(body, "/timestamp"),
     };
     Ok(message.into_event())
 }

@@ -12,7 +12,7 @@ use super::{
     auth_scheme::AuthScheme,
     config_reader::ConfigReader,
     jid,
-    json::{self, text},
+    json::{self, text_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     waha,
 };
@@ -83,7 +83,7 @@ impl Gateway for Hypersender {
     /// `instanceId` is either in `data` or beside it.
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
-        let name = text(&body, "/event").or(text(&body, "/data/event"));
+        let name = text_at(&body, "/event").or(text_at(&body, "/data/event"));
         let addressee = waha::addressee(&body["data"]);
         let named = body.get("instanceId").or(body["data"].get("instanceId"));
         Ok(vec![

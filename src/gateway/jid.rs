@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{IgnoreReason, LidLookup, WebhookEvent, json::text, sender_ids::SenderIds};
+use super::{IgnoreReason, LidLookup, WebhookEvent, json::text_at, sender_ids::SenderIds};
 use crate::domain::{
     Phone, Subject,
     subject::{lid_from_jid, phone_from_jid},
@@ -41,7 +41,7 @@ impl<'a> Content<'a> {
             if edits.iter().any(|pointer| message.pointer(pointer).is_some_and(Value::is_object)) {
                 return Self::Edit;
             }
-            if let Some(words) = text(message, "/conversation").or(text(message, "/extendedTextMessage/text")) {
+            if let Some(words) = text_at(message, "/conversation").or(text_at(message, "/extendedTextMessage/text")) {
                 return Self::Text(words);
             }
             let inner = WRAPPERS.iter().find_map(|wrapper| message.get(wrapper)?.get("message"));
@@ -101,7 +101,7 @@ pub(super) fn is_group(chat: &str) -> bool {
 
 /// The non-empty texts at `pointers`, in this order.
 pub(super) fn texts_at<'a>(value: &'a Value, pointers: &[&str]) -> Vec<&'a str> {
-    pointers.iter().filter_map(|pointer| text(value, pointer)).collect()
+    pointers.iter().filter_map(|pointer| text_at(value, pointer)).collect()
 }
 
 /// The recipient of a reply: `<digits><suffix>` if the phone is known, because some gateway releases cannot reply to a

@@ -49,28 +49,27 @@ fn at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
 }
 
 /// The text at `pointer`; an empty one counts as absent.
-pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+pub(super) fn text_at<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     at(value, pointer)?.as_str().filter(|text| !text.is_empty())
 }
 
 /// A message id or a JID: a text, or an object. WhatsApp Web has renamed the object's text from `_serialized` to `$1`;
-/// its
-/// `id` is the part that all ids of one message have in common.
-pub(super) fn id<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+/// its `id` is the part that all ids of one message have in common.
+pub(super) fn id_at<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     let value = at(value, pointer)?;
-    ["", "/_serialized", "/$1", "/id"].iter().find_map(|name| text(value, name))
+    ["", "/_serialized", "/$1", "/id"].iter().find_map(|name| text_at(value, name))
 }
 
-/// Like [`id`], also for a number.
-pub(super) fn id_text(value: &Value, pointer: &str) -> Option<String> {
+/// Like [`id_at`], also for a number.
+pub(super) fn id_text_at(value: &Value, pointer: &str) -> Option<String> {
     let number = || at(value, pointer).filter(|id| id.is_number()).map(Value::to_string);
-    id(value, pointer).map(str::to_owned).or_else(number)
+    id_at(value, pointer).map(str::to_owned).or_else(number)
 }
 
 /// The values at `pointer`, in which `*` stands for every item of a list.
 pub(super) fn all_at<'a>(value: &'a Value, pointer: &str) -> Vec<&'a Value> {
     match pointer.split_once("/*") {
-        Some((list, rest)) => items(value, list).flat_map(|item| all_at(item, rest)).collect(),
+        Some((list, rest)) => items_at(value, list).flat_map(|item| all_at(item, rest)).collect(),
         None => at(value, pointer).into_iter().collect(),
     }
 }
@@ -90,7 +89,7 @@ const MAX_SECONDS: i64 = 100_000_000_000;
 
 /// Unix seconds, truncated, from a time in seconds, in milliseconds or smaller units, or in RFC 3339 with any offset: a
 /// number, a text, or a 64-bit number in two halves, `{ low, high }`.
-pub(super) fn time(value: &Value, pointer: &str) -> Option<i64> {
+pub(super) fn time_at(value: &Value, pointer: &str) -> Option<i64> {
     let mut seconds = match at(value, pointer)? {
         Value::String(text) => match text.parse::<Timestamp>() {
             Ok(time) => return Some(time.as_second()),
@@ -116,7 +115,7 @@ fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-pub(super) fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn items_at<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
     at(value, pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
@@ -248,10 +247,10 @@ mod tests {
             json!({ "low": 1_788_256_800, "high": 0, "unsigned": true }),
             json!({ "low": 1_550_405_863, "high": 416, "unsigned": false }),
         ] {
-            assert_eq!(time(&written, ""), Some(1_788_256_800), "{written}");
+            assert_eq!(time_at(&written, ""), Some(1_788_256_800), "{written}");
         }
         for other in [json!(null), json!("soon"), json!(true), json!({ "high": 1 }), json!([1])] {
-            assert_eq!(time(&other, ""), None, "{other}");
+            assert_eq!(time_at(&other, ""), None, "{other}");
         }
     }
 
@@ -262,9 +261,9 @@ mod tests {
             json!({ "_serialized": "true_x_3EB0", "id": "3EB0" }),
             json!({ "$1": "true_x_3EB0", "id": "3EB0" }),
         ] {
-            assert_eq!(id(&written, ""), Some("true_x_3EB0"), "{written}");
+            assert_eq!(id_at(&written, ""), Some("true_x_3EB0"), "{written}");
         }
-        assert_eq!(id(&json!({ "id": "3EB0" }), ""), Some("3EB0"));
-        assert_eq!(id(&json!({ "_serialized": "" }), ""), None);
+        assert_eq!(id_at(&json!({ "id": "3EB0" }), ""), Some("3EB0"));
+        assert_eq!(id_at(&json!({ "_serialized": "" }), ""), None);
     }
 }

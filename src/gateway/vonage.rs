@@ -15,7 +15,7 @@ use super::{
     auth_scheme::AuthScheme,
     cloud_api,
     config_reader::{self, ConfigReader, Purpose, basic_auth},
-    json::{self, text, time},
+    json::{self, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     sender_ids::SenderIds,
 };
@@ -91,21 +91,21 @@ impl Gateway for Vonage {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
-        let event = match text(&body, "/message_type") {
+        let event = match text_at(&body, "/message_type") {
             None if body.get("status").is_some() => WebhookEvent::status(
-                text(&body, "/message_uuid"),
-                text(&body, "/status").and_then(ReceiptStatus::from_word),
+                text_at(&body, "/message_uuid"),
+                text_at(&body, "/status").and_then(ReceiptStatus::from_word),
             ),
             // Senders on other channels are not phone numbers.
-            Some(_) if text(&body, "/channel") != Some(self.channel.as_str()) => {
+            Some(_) if text_at(&body, "/channel") != Some(self.channel.as_str()) => {
                 WebhookEvent::ignored(IgnoreReason::Event)
             }
             Some(_) if self.channel == Channel::Sms && !self.sms_verifies => WebhookEvent::ignored(IgnoreReason::Sms),
             Some(kind) => read_message(&body, kind)?,
             None => WebhookEvent::ignored(IgnoreReason::Event),
         };
-        let addressee =
-            Addressee::default().check_phone(text(&body, "/to").filter(|_| event.ignored.is_none()), Some(&self.from));
+        let addressee = Addressee::default()
+            .check_phone(text_at(&body, "/to").filter(|_| event.ignored.is_none()), Some(&self.from));
         Ok(vec![event.addressed_to(&addressee)])
     }
 
@@ -157,11 +157,11 @@ impl Gateway for Vonage {
 }
 
 fn read_message(body: &Value, kind: &str) -> Result<WebhookEvent, Malformed> {
-    let id = text(body, "/message_uuid").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
-    let user = text(body, "/whatsapp/sender/user_id");
-    let from = text(body, "/from").or(user);
-    let on_whatsapp = text(body, "/channel") == Some("whatsapp");
-    let words = text(body, "/text").filter(|_| kind == "text");
+    let id = text_at(body, "/message_uuid").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let user = text_at(body, "/whatsapp/sender/user_id");
+    let from = text_at(body, "/from").or(user);
+    let on_whatsapp = text_at(body, "/channel") == Some("whatsapp");
+    let words = text_at(body, "/text").filter(|_| kind == "text");
     let ids = SenderIds::default().phone(from.and_then(|digits| digits.parse().ok()));
     let ids = [user, from].into_iter().fold(ids, |ids, id| ids.bsuid(id.filter(|_| on_whatsapp)));
     let event = WebhookEvent {
@@ -169,9 +169,9 @@ fn read_message(body: &Value, kind: &str) -> Result<WebhookEvent, Malformed> {
         message_id: Some(id.to_owned()),
         chat_id: from.map(str::to_owned),
         forgeable: !on_whatsapp,
-        push_name: text(body, "/profile/name").map(str::to_owned),
+        push_name: text_at(body, "/profile/name").map(str::to_owned),
         text: words.map(str::to_owned),
-        timestamp: time(body, "/timestamp"),
+        timestamp: time_at(body, "/timestamp"),
         ..WebhookEvent::default()
     };
     Ok(event.with_sender(ids))

@@ -15,7 +15,7 @@ use super::{
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, id, text, time},
+    json::{self, id_at, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
 use crate::domain::Subject;
@@ -110,7 +110,7 @@ impl Gateway for Waha {
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
         let addressee = addressee(&body).check_id(body.get("session"), &self.session);
-        Ok(vec![read_event(text(&body, "/event"), &body["payload"])?.addressed_to(&addressee)])
+        Ok(vec![read_event(text_at(&body, "/event"), &body["payload"])?.addressed_to(&addressee)])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
@@ -147,7 +147,7 @@ impl Gateway for Waha {
     /// releases lack this endpoint and respond 404 with `Cannot GET …`.
     fn parse_lid_lookup(&self, response: &Response<Vec<u8>>) -> LidLookup {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let endpoint_missing = || text(&body, "/message").is_some_and(|why| why.starts_with("Cannot GET"));
+        let endpoint_missing = || text_at(&body, "/message").is_some_and(|why| why.starts_with("Cannot GET"));
         match (response.status().as_u16(), body.get("pn")) {
             (200..=299, Some(Value::Null)) => LidLookup::Pending,
             (200..=299, Some(pn)) => jid::parse_lookup_jid(pn.as_str().unwrap_or_default()),
@@ -159,7 +159,7 @@ impl Gateway for Waha {
 
 /// The receiving number. Also for Wawp and Hypersender, which use WAHA's format.
 pub(super) fn addressee(body: &Value) -> Addressee {
-    let number = |pointer: &str| text(body, pointer).filter(|id| !has_own_lid_user(body, id));
+    let number = |pointer: &str| text_at(body, pointer).filter(|id| !has_own_lid_user(body, id));
     // Only the engine WEBJS has `to`. In messages from the own number and their receipts it is the other person.
     let to = number("/payload/to").filter(|_| !body["payload"]["fromMe"].as_bool().unwrap_or_default());
     Addressee::default().with_phone(number("/me/id")).with_phone(to)
@@ -168,7 +168,7 @@ pub(super) fn addressee(body: &Value) -> Addressee {
 /// Whether `id` has the digits of the receiving account's own LID, on any server.
 fn has_own_lid_user(body: &Value, id: &str) -> bool {
     let user = |id: &str| id.split([':', '@']).next().map(str::to_owned);
-    text(body, "/me/lid").is_some_and(|lid| user(lid) == user(id))
+    text_at(body, "/me/lid").is_some_and(|lid| user(lid) == user(id))
 }
 
 /// Parses one event. Also for Wawp and Hypersender, which sometimes send `messages.any` instead of `message.any`.
@@ -178,7 +178,7 @@ pub(super) fn read_event(name: Option<&str>, payload: &Value) -> Result<WebhookE
         "message.ack" | "message.ack.group" | "messages.ack" => {
             let from_me = payload["fromMe"].as_bool().unwrap_or_default();
             let progress = ReceiptStatus::from_ack(payload["ack"].as_i64());
-            WebhookEvent { from_me, ..WebhookEvent::status(id(payload, "/id").filter(|_| from_me), progress) }
+            WebhookEvent { from_me, ..WebhookEvent::status(id_at(payload, "/id").filter(|_| from_me), progress) }
         }
         "message.edited" => WebhookEvent::ignored(IgnoreReason::Edit),
         "message.reaction" => WebhookEvent::ignored(IgnoreReason::NonText),
@@ -187,10 +187,10 @@ pub(super) fn read_event(name: Option<&str>, payload: &Value) -> Result<WebhookE
 }
 
 fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
-    let id = id(payload, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let id = id_at(payload, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
     // <fromMe>_<chat>_<HEX>[_<participant>]
     let parts: Vec<&str> = id.split('_').collect();
-    let chat = text(payload, "/from").or(parts.get(1).copied()).unwrap_or_default();
+    let chat = text_at(payload, "/from").or(parts.get(1).copied()).unwrap_or_default();
     let group = jid::is_group(chat) || parts.get(1).is_some_and(|chat| jid::is_group(chat));
     // Which field has the sender's alternative id depends on WAHA's engine.
     let authors: &[&str] = if group { &["/participant", "/author"] } else { &[] };
@@ -214,7 +214,7 @@ fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
         senders,
         content: content(payload),
         push_name: texts_at(payload, &names).first().copied(),
-        timestamp: time(payload, "/timestamp"),
+        timestamp: time_at(payload, "/timestamp"),
     };
     Ok(message.into_event())
 }
@@ -226,14 +226,14 @@ fn content(payload: &Value) -> Content<'_> {
     let original =
         ["message", "Message"].iter().find_map(|name| payload["_data"].get(*name).filter(|it| it.is_object()));
     let original = original.map(Content::from_message);
-    let edited = original == Some(Content::Edit) || text(payload, "/_data/subtype") == Some("message_edit");
-    match text(payload, "/body") {
+    let edited = original == Some(Content::Edit) || text_at(payload, "/_data/subtype") == Some("message_edit");
+    match text_at(payload, "/body") {
         _ if edited => Content::Edit,
         _ if payload["hasMedia"] == true => Content::Other,
         Some(body) => Content::Text(body),
         None => original.unwrap_or_else(|| {
-            let is_text = text(payload, "/_data/type") == Some("chat");
-            Content::from_text(text(payload, "/_data/body").filter(|_| is_text))
+            let is_text = text_at(payload, "/_data/type") == Some("chat");
+            Content::from_text(text_at(payload, "/_data/body").filter(|_| is_text))
         }),
     }
 }

@@ -12,7 +12,7 @@ use super::{
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
     jid,
-    json::{self, text},
+    json::{self, text_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     waha,
 };
@@ -99,7 +99,7 @@ impl Gateway for Wawp {
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
         let addressee = waha::addressee(&body).check_id(body.get("session"), &self.instance_id);
-        Ok(vec![waha::read_event(text(&body, "/event"), &body["payload"])?.addressed_to(&addressee)])
+        Ok(vec![waha::read_event(text_at(&body, "/event"), &body["payload"])?.addressed_to(&addressee)])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {

@@ -14,7 +14,7 @@ use super::{
     auth_scheme::AuthScheme,
     config_reader::ConfigReader,
     jid::{self, Content, MessageFields},
-    json::{self, items, text, time},
+    json::{self, items_at, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
 use crate::domain::Subject;
@@ -86,11 +86,11 @@ impl Gateway for Whapi {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
-        let kind = text(&body, "/event/type").ok_or_else(|| Malformed("no event".to_owned()))?;
-        let events: Vec<WebhookEvent> = match (kind, text(&body, "/event/event")) {
-            ("messages", Some("post")) => items(&body, "/messages").map(event_of_message).collect(),
+        let kind = text_at(&body, "/event/type").ok_or_else(|| Malformed("no event".to_owned()))?;
+        let events: Vec<WebhookEvent> = match (kind, text_at(&body, "/event/event")) {
+            ("messages", Some("post")) => items_at(&body, "/messages").map(event_of_message).collect(),
             ("messages", _) => vec![WebhookEvent::ignored(IgnoreReason::Edit)],
-            ("statuses", _) => items(&body, "/statuses").map(read_status).collect(),
+            ("statuses", _) => items_at(&body, "/statuses").map(read_status).collect(),
             _ => vec![WebhookEvent::ignored(IgnoreReason::Event)],
         };
         let addressee = Addressee::default().check_id(body.get("channel_id"), &self.channel_id);
@@ -144,7 +144,7 @@ impl Whapi {
 }
 
 fn read_status(status: &Value) -> WebhookEvent {
-    WebhookEvent::status(text(status, "/id"), text(status, "/status").and_then(ReceiptStatus::from_word))
+    WebhookEvent::status(text_at(status, "/id"), text_at(status, "/status").and_then(ReceiptStatus::from_word))
 }
 
 fn event_of_message(message: &Value) -> WebhookEvent {
@@ -152,15 +152,15 @@ fn event_of_message(message: &Value) -> WebhookEvent {
 }
 
 fn read_message(message: &Value) -> Result<WebhookEvent, Malformed> {
-    let id = text(message, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
-    let chat = text(message, "/chat_id").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
-    let from = text(message, "/from").unwrap_or_default();
+    let id = text_at(message, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let chat = text_at(message, "/chat_id").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
+    let from = text_at(message, "/from").unwrap_or_default();
     // Bare digits are a phone number, except in a LID chat, where they may be the LID.
     let digits = format!("{from}@s.whatsapp.net");
     let from = if from.contains('@') || chat.ends_with("@lid") { from } else { &digits };
-    let words = match text(message, "/type") {
-        Some("text") => text(message, "/text/body"),
-        Some("link_preview") => text(message, "/link_preview/body"),
+    let words = match text_at(message, "/type") {
+        Some("text") => text_at(message, "/text/body"),
+        Some("link_preview") => text_at(message, "/link_preview/body"),
         _ => None,
     };
     let message = MessageFields {
@@ -171,8 +171,8 @@ fn read_message(message: &Value) -> Result<WebhookEvent, Malformed> {
         group: false,
         senders: if jid::is_group(chat) { vec![from] } else { vec![from, chat] },
         content: Content::from_text(words),
-        push_name: text(message, "/from_name"),
-        timestamp: time(message, "/timestamp"),
+        push_name: text_at(message, "/from_name"),
+        timestamp: time_at(message, "/timestamp"),
     };
     Ok(message.into_event())
 }

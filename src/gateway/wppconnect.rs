@@ -15,7 +15,7 @@ use super::{
     auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields},
-    json::{self, id, text, time},
+    json::{self, id_at, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
 };
 use crate::domain::Subject;
@@ -89,12 +89,12 @@ impl Gateway for Wppconnect {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
-        let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
+        let event = match text_at(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
             "onmessage" => read_message(&body, false)?,
             "onselfmessage" => read_message(&body, true)?,
             "onack" => {
                 let progress = ReceiptStatus::from_ack(body["ack"].as_i64());
-                let id = id(&body, "/id").filter(|_| is_from_me(&body));
+                let id = id_at(&body, "/id").filter(|_| is_from_me(&body));
                 WebhookEvent { from_me: is_from_me(&body), ..WebhookEvent::status(id, progress) }
             }
             "onrevokedmessage" => WebhookEvent::ignored(IgnoreReason::Edit),
@@ -104,7 +104,7 @@ impl Gateway for Wppconnect {
         };
         let addressee = Addressee::default()
             .check_id(body.get("session"), &self.session)
-            .with_phone(text(&body, "/to").filter(|_| event.ignored.is_none()));
+            .with_phone(text_at(&body, "/to").filter(|_| event.ignored.is_none()));
         Ok(vec![event.addressed_to(&addressee)])
     }
 
@@ -145,7 +145,7 @@ impl Gateway for Wppconnect {
 
     fn parse_lid_lookup(&self, response: &Response<Vec<u8>>) -> LidLookup {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match (response.status().is_success() && body.is_object(), id(&body, "/phoneNumber")) {
+        match (response.status().is_success() && body.is_object(), id_at(&body, "/phoneNumber")) {
             (true, Some(jid)) => jid::parse_lookup_jid(jid),
             (true, None) if body["phoneNumber"].is_null() => LidLookup::Pending,
             _ => LidLookup::Failed,
@@ -164,29 +164,29 @@ fn is_from_me(body: &Value) -> bool {
 }
 
 fn read_message(body: &Value, own: bool) -> Result<WebhookEvent, Malformed> {
-    let id = json::id(body, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let id = json::id_at(body, "/id").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
     // <fromMe>_<chat>_<HEX>[_<author>]
     let parts: Vec<&str> = id.split('_').collect();
-    let chat = ["/chatId", "/from", "/id/remote"].iter().find_map(|pointer| json::id(body, pointer));
+    let chat = ["/chatId", "/from", "/id/remote"].iter().find_map(|pointer| json::id_at(body, pointer));
     let chat = chat.or(parts.get(1).copied()).unwrap_or_default();
     let group = body["isGroupMsg"] == true || parts.get(1).is_some_and(|chat| jid::is_group(chat));
     let authors: &[&str] = if group { &["/author"] } else { &["/from", "/chatId"] };
-    let edited = text(body, "/subtype") == Some("message_edit");
+    let edited = text_at(body, "/subtype") == Some("message_edit");
     let message = MessageFields {
         id,
         dedupe_key: parts.get(2).copied(),
         chat,
         from_me: own || is_from_me(body) || parts.first() == Some(&"true"),
         group,
-        senders: authors.iter().filter_map(|pointer| json::id(body, pointer)).collect(),
+        senders: authors.iter().filter_map(|pointer| json::id_at(body, pointer)).collect(),
         // The body of an image may be its base64.
-        content: match text(body, "/type") {
+        content: match text_at(body, "/type") {
             _ if edited => Content::Edit,
-            Some("chat") => Content::from_text(text(body, "/body")),
+            Some("chat") => Content::from_text(text_at(body, "/body")),
             _ => Content::Other,
         },
-        push_name: text(body, "/notifyName").or(text(body, "/sender/pushname")),
-        timestamp: time(body, "/t").or_else(|| time(body, "/timestamp")),
+        push_name: text_at(body, "/notifyName").or(text_at(body, "/sender/pushname")),
+        timestamp: time_at(body, "/t").or_else(|| time_at(body, "/timestamp")),
     };
     Ok(message.into_event())
 }

@@ -15,7 +15,7 @@ use super::{
     auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, text, time},
+    json::{self, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
     multipart,
 };
@@ -107,11 +107,11 @@ impl Gateway for Wuzapi {
             return Ok(vec![WebhookEvent::ignored(IgnoreReason::NonText)]);
         }
         let body = read_body(webhook.body)?;
-        let event = match text(&body, "/type").ok_or_else(|| Malformed("no type".to_owned()))? {
+        let event = match text_at(&body, "/type").ok_or_else(|| Malformed("no type".to_owned()))? {
             "Message" => read_message(&body["event"])?,
             "ReadReceipt" => {
-                let ids = json::items(&body, "/event/MessageIDs").filter_map(Value::as_str);
-                return Ok(WebhookEvent::statuses(ids, text(&body, "/state").and_then(ReceiptStatus::from_word)));
+                let ids = json::items_at(&body, "/event/MessageIDs").filter_map(Value::as_str);
+                return Ok(WebhookEvent::statuses(ids, text_at(&body, "/state").and_then(ReceiptStatus::from_word)));
             }
             _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
@@ -178,15 +178,15 @@ fn read_body(body: &[u8]) -> Result<Value, Malformed> {
 /// Parses whatsmeow's `events.Message`. Also for Evolution Go.
 pub(super) fn read_message(event: &Value) -> Result<WebhookEvent, Malformed> {
     let info = &event["Info"];
-    let id = text(info, "/ID").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
-    let chat = text(info, "/Chat").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
+    let id = text_at(info, "/ID").ok_or_else(|| Malformed("a message has no id".to_owned()))?;
+    let chat = text_at(info, "/Chat").ok_or_else(|| Malformed("a message has no chat id".to_owned()))?;
     if !event["SourceWebMsg"].is_null() {
         // From the phone's history sync.
         return Ok(WebhookEvent::ignored(IgnoreReason::Event));
     }
     let is_true = |pointer: &str| event.pointer(pointer).and_then(Value::as_bool).unwrap_or_default();
     let group = is_true("/Info/IsGroup");
-    let edited = is_true("/IsEdit") || text(info, "/Edit").is_some();
+    let edited = is_true("/IsEdit") || text_at(info, "/Edit").is_some();
     let senders: &[&str] = if group { &["/Sender", "/SenderAlt"] } else { &["/Sender", "/SenderAlt", "/Chat"] };
     let message = MessageFields {
         id,
@@ -196,8 +196,8 @@ pub(super) fn read_message(event: &Value) -> Result<WebhookEvent, Malformed> {
         group,
         senders: texts_at(info, senders),
         content: if edited { Content::Edit } else { Content::from_message(&event["Message"]) },
-        push_name: text(info, "/PushName"),
-        timestamp: time(info, "/Timestamp"),
+        push_name: text_at(info, "/PushName"),
+        timestamp: time_at(info, "/Timestamp"),
     };
     Ok(message.into_event())
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     domain::{
         Reason,
-        doctor_mark::{self, Mark},
+        doctor_mark::{self, DoctorMark},
     },
     gateway::{Webhook, WebhookEvent},
     metrics::label::{ByReason, GatewayReason, GatewayResult, InstanceLabel},
@@ -94,7 +94,7 @@ pub(super) async fn receive(
 }
 
 /// Says whether `doctor` sent the webhook.
-fn mark(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Option<Mark> {
+fn mark(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Option<DoctorMark> {
     let header = webhook.headers.get(doctor_mark::HEADER)?.to_str().ok()?;
     doctor_mark::read(&state.service.keys, instance.config.id, webhook.now, header, webhook.body)
 }

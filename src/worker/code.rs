@@ -11,7 +11,7 @@ use std::{
 use super::{
     Worker,
     gateway_message::{GatewayResponse, send_message},
-    message_retry::{self, FailedAttempt, NextAttempt},
+    message_retry::{self, FailedSend, NextAttempt},
 };
 use crate::{
     domain::{Channel, DeliveryFailure, Subject, Verification, VerificationId, sent_code::DeliveryReport},
@@ -111,7 +111,7 @@ pub(super) async fn send(
     if possibly_sent && next_channel.is_some() {
         return possibly_delivered().await;
     }
-    let failed = FailedAttempt { failure, retry_after, possibly_sent, is_deduplicated };
+    let failed = FailedSend { failure, retry_after, possibly_sent, is_deduplicated };
     match message_retry::next_attempt(worker, leased, failed, outgoing.record.expires_at).await? {
         NextAttempt::Retry(settlement) => Ok(settlement),
         NextAttempt::TooLate { possibly_sent: true } | NextAttempt::Exhausted { possibly_sent: true } => {

@@ -40,7 +40,7 @@ impl fmt::Display for AttemptNote<'_> {
 }
 
 /// A failed attempt that may be followed by another one.
-pub(super) struct FailedAttempt {
+pub(super) struct FailedSend {
     pub(super) failure: DeliveryFailure,
     /// Delay requested by the gateway.
     pub(super) retry_after: Option<Duration>,
@@ -65,7 +65,7 @@ pub(super) enum NextAttempt {
 pub(super) async fn next_attempt(
     worker: &Worker,
     leased: &LeasedJob,
-    FailedAttempt { failure, retry_after, possibly_sent, is_deduplicated }: FailedAttempt,
+    FailedSend { failure, retry_after, possibly_sent, is_deduplicated }: FailedSend,
     useful_until: Timestamp,
 ) -> Result<NextAttempt, ServiceError> {
     let before = was_unknown(worker, leased).await?;

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::{
     Worker,
     gateway_message::{GatewayResponse, send_message},
-    message_retry::{self, FailedAttempt, NextAttempt},
+    message_retry::{self, FailedSend, NextAttempt},
 };
 use crate::{
     domain::{
@@ -69,7 +69,7 @@ pub(super) async fn send(
         SendResult::Unknown { reason: failure } => (failure, true),
     };
     service.health.record_failure(instance.config.id, "reply", failure.as_str(), service.clock.wall());
-    let failed = FailedAttempt { failure, retry_after, possibly_sent, is_deduplicated };
+    let failed = FailedSend { failure, retry_after, possibly_sent, is_deduplicated };
     let next = message_retry::next_attempt(worker, leased, failed, leased.since + MAX_REPLY_AGE).await?;
     count(match next {
         _ if possibly_sent => "unknown",

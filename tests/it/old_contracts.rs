@@ -39,7 +39,7 @@ enum Verdict {
     Step,
 }
 
-struct Row {
+struct OldCall {
     line: usize,
     continues: bool,
     verdict: Verdict,
@@ -49,7 +49,7 @@ struct Row {
     why: &'static str,
 }
 
-fn rows() -> Vec<Row> {
+fn rows() -> Vec<OldCall> {
     let lines = (1..).zip(TABLE.lines()).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let row = |(line, text): (usize, &'static str)| {
         let mut columns = text.split(" | ").map(str::trim);
@@ -62,7 +62,7 @@ fn rows() -> Vec<Row> {
             other => panic!("line {line}: {other:?}"),
         };
         let continues = first.starts_with('+');
-        Row { line, continues, verdict, call: column(), body: column(), expected: column(), why: column() }
+        OldCall { line, continues, verdict, call: column(), body: column(), expected: column(), why: column() }
     };
     lines.map(row).collect()
 }
@@ -106,7 +106,7 @@ impl Conversation<'_> {
         message
     }
 
-    async fn call(&self, row: &Row) -> ReceivedResponse {
+    async fn call(&self, row: &OldCall) -> ReceivedResponse {
         let mut parts = row.call.split(" ^ ");
         let call = self.fill(parts.next().unwrap());
         let (method, path) = match call.split_once(' ') {
@@ -139,7 +139,7 @@ impl Conversation<'_> {
         self.daemon.send(request.body(body.into_bytes()).unwrap()).await
     }
 
-    async fn step(&mut self, row: &Row) {
+    async fn step(&mut self, row: &OldCall) {
         let text = self.fill(row.call);
         if let Some(seconds) = text.strip_prefix("wait ") {
             self.daemon.advance(std::time::Duration::from_secs(seconds.parse().unwrap())).await;

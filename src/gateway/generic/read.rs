@@ -6,7 +6,7 @@ use super::{
     super::{
         IgnoreReason, Malformed, ReceiptStatus, WebhookEvent,
         addressee::Addressee,
-        json::{scalar, time},
+        json::{scalar, time_at},
         sender_ids::SenderIds,
     },
     mapping::{FromMeRule, Mapping, TimeUnit},
@@ -160,7 +160,7 @@ pub(super) fn phone(id: &str) -> Option<Phone> {
 fn timestamp(item: &Value, pointer: &str, unit: TimeUnit) -> Option<i64> {
     match unit {
         // The value shows its unit.
-        TimeUnit::Seconds | TimeUnit::Milliseconds | TimeUnit::Rfc3339 => time(item, pointer),
+        TimeUnit::Seconds | TimeUnit::Milliseconds | TimeUnit::Rfc3339 => time_at(item, pointer),
         TimeUnit::None => None,
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::schema;
 
 /// A field or a parameter.
-pub(in crate::http) struct Row {
+pub(in crate::http) struct FieldRow {
     pub(in crate::http) name: String,
     /// `string`, `integer 60–3600`, `one of a, b`.
     pub(in crate::http) kind: String,
@@ -14,13 +14,13 @@ pub(in crate::http) struct Row {
 }
 
 /// Rows of an object and of the objects nested in it.
-pub(in crate::http) fn rows(schema: &Value) -> Vec<Row> {
+pub(in crate::http) fn rows(schema: &Value) -> Vec<FieldRow> {
     let mut found = Vec::new();
     collect(&resolved(schema), "", &mut found);
     found
 }
 
-fn collect(schema: &Value, prefix: &str, found: &mut Vec<Row>) {
+fn collect(schema: &Value, prefix: &str, found: &mut Vec<FieldRow>) {
     for variant in schema["anyOf"].as_array().into_iter().flatten() {
         collect(&resolved(variant), prefix, found);
     }
@@ -30,7 +30,7 @@ fn collect(schema: &Value, prefix: &str, found: &mut Vec<Row>) {
             continue;
         }
         let inner = resolved(field);
-        found.push(Row {
+        found.push(FieldRow {
             name: format!("{prefix}{name}"),
             kind: kind(field),
             required: required.contains(&name.as_str()),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Area, Operation, Parameter, examples,
-    fields::{self, Row},
+    fields::{self, FieldRow},
     highlight::{html, prose},
     operations, path_parameter, samples, values, verify,
 };
@@ -69,10 +69,10 @@ struct OperationSection {
     path_fields: Vec<FormField>,
     query_fields: Vec<FormField>,
     header_fields: Vec<FormField>,
-    rows: Vec<Row>,
+    rows: Vec<FieldRow>,
     body: Option<(&'static str, String)>,
     answers: Vec<RenderedResponse>,
-    answer_rows: Vec<Row>,
+    answer_rows: Vec<FieldRow>,
     problems: Vec<(u16, &'static str, &'static str)>,
     samples: Vec<HighlightedSample>,
 }
@@ -187,8 +187,8 @@ pub(in crate::http) fn data(schema: &Value) -> &Value {
     schema.pointer("/properties/data").unwrap_or(schema)
 }
 
-fn shown_rows(schema: &Value) -> Vec<Row> {
-    fields::rows(schema).into_iter().map(|row| Row { about: prose(&row.about), ..row }).collect()
+fn shown_rows(schema: &Value) -> Vec<FieldRow> {
+    fields::rows(schema).into_iter().map(|row| FieldRow { about: prose(&row.about), ..row }).collect()
 }
 
 fn input(parameter: &Parameter) -> FormField {
