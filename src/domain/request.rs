@@ -16,6 +16,7 @@ wire_enum! {
 
 /// The app's request. It never changes, except that the parts that identify a person can be erased.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own in the API")]
 pub struct Request {
     /// The application's name in messages.
     pub name: String,

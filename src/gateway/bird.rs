@@ -22,7 +22,7 @@ use crate::domain::Subject;
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "bird",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Official,
     proof: "HMAC-SHA256 of time, URL and body",

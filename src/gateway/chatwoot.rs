@@ -24,7 +24,7 @@ use crate::domain::Subject;
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "chatwoot",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Official,
     proof: "HMAC-SHA256 of time and body",

@@ -37,7 +37,7 @@ fn old_version(url: &str) -> Option<String> {
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "cloud-api",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Official,
     proof: "HMAC-SHA256 of the body",

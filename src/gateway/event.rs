@@ -35,6 +35,7 @@ wire_enum! {
 
 /// One event of a webhook.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property that gateways report by itself")]
 pub struct WebhookEvent {
     /// `None`: a direct text message from a person, which may contain a code.
     pub ignored: Option<IgnoreReason>,

@@ -23,7 +23,7 @@ use crate::domain::Subject;
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "evolution",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Unofficial,
     proof: "a header, a token or the URL (weak)",

@@ -23,7 +23,7 @@ use crate::domain::Subject;
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "evolution-go",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Unofficial,
     proof: "the URL (weak)",

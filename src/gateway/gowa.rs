@@ -26,7 +26,7 @@ const MEDIA: &[&str] = &["audio", "document", "image", "sticker", "video", "vide
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "gowa",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Unofficial,
     proof: "HMAC-SHA256 of the body",

@@ -24,7 +24,7 @@ const DEFAULT_URL: &str = "https://api.green-api.com";
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "green-api",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Unofficial,
     proof: "a header (weak)",

@@ -34,7 +34,7 @@ webhook_secret = "0123456789abcdef0123456789abcdef"
 };
 
 /// The operator's keys override these.
-const PRESET: &str = r##"
+const PRESET: &str = r#"
 # Gupshup, webhook format v2. account: the app's name; from: the sending number; api_key: the API key.
 # Webhooks are not signed: set the secret as the custom Authorization header of the webhook.
 url = "https://api.gupshup.io"
@@ -71,4 +71,4 @@ source = "{from}"
 destination = "{chat_id}"
 "src.name" = "{account}"
 message = { type = "text", text = "{text}" }
-"##;
+"#;

@@ -22,7 +22,7 @@ const DEFAULT_URL: &str = "https://app.hypersender.com/api/whatsapp/v2";
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "hypersender",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Unofficial,
     proof: "a header (weak)",

@@ -36,7 +36,7 @@ webhook_secret = "countersign:0123456789abcdef0123456789abcdef"
 };
 
 /// The operator's keys override these.
-const PRESET: &str = r##"
+const PRESET: &str = r#"
 # Infobip. url: the account's own, such as https://xxxxx.api.infobip.com; api_key: the API key; from: the
 # sending number. webhook_secret: `user:password` of the notification profile.
 webhook_auth = "basic"
@@ -70,4 +70,4 @@ permanent = [
     { pointer = "/status/groupName", equals = ["REJECTED", "UNDELIVERABLE"] },
     { pointer = "/messages/0/status/groupName", equals = ["REJECTED", "UNDELIVERABLE"] },
 ]
-"##;
+"#;

@@ -24,7 +24,7 @@ const WHATSAPP: &str = "whatsapp:";
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "twilio",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Official,
     proof: "HMAC-SHA1 of URL and parameters",

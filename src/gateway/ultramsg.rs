@@ -1,4 +1,4 @@
-//! UltraMsg: a configuration of the generic gateway.
+//! `UltraMsg`: a configuration of the generic gateway.
 
 use super::{
     generic,
@@ -33,7 +33,7 @@ webhook_secret = "0123456789abcdef0123456789abcdef"
 };
 
 /// The operator's keys override these.
-const PRESET: &str = r##"
+const PRESET: &str = r#"
 # UltraMsg. account: the instance, such as instance777; api_key: its token.
 # Webhooks are not signed: put the secret into the webhook URL as ?token=…
 url = "https://api.ultramsg.com"
@@ -68,4 +68,4 @@ address = "{digits}@c.us"
 permanent = [{ pointer = "/error" }]
 # Messages wait in a queue while the phone is offline. docs.ultramsg.com/api/get/instance/status.
 ready = { url = "{url}/{account}/instance/status?token={api_key}", pointer = "/status/accountStatus/status", equals = "authenticated" }
-"##;
+"#;

@@ -23,7 +23,7 @@ use crate::domain::{Channel, Subject};
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "vonage",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Official,
     proof: "a token with the body's hash",

@@ -22,7 +22,7 @@ use crate::domain::Subject;
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "waha",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Unofficial,
     proof: "HMAC-SHA512 of the body",

@@ -20,7 +20,7 @@ use crate::domain::Subject;
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "wawp",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Unofficial,
     proof: "the URL (weak), or HMAC-SHA256 of the body",

@@ -23,7 +23,7 @@ const DEFAULT_URL: &str = "https://gate.whapi.cloud";
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "whapi",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Unofficial,
     proof: "a header (weak)",

@@ -22,7 +22,7 @@ use crate::domain::Subject;
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "wppconnect",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Unofficial,
     proof: "the URL (weak)",

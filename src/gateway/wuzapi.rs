@@ -23,7 +23,7 @@ use crate::domain::Subject;
 
 pub(super) const KIND: GatewayKind = GatewayKind {
     name: "wuzapi",
-    build: build,
+    build,
     preset: None,
     group: KindGroup::Unofficial,
     proof: "HMAC-SHA256 of the body",

@@ -34,7 +34,7 @@ webhook_secret = "0123456789abcdef0123456789abcdef"
 };
 
 /// The operator's keys override these.
-const PRESET: &str = r##"
+const PRESET: &str = r#"
 # Z-API. account: the instance's id; api_key: its token; api_secret: the account's Client-Token.
 # Webhooks are not signed: put the secret into the webhook URL as ?token=…
 url = "https://api.z-api.io"
@@ -69,4 +69,4 @@ url = "{url}/instances/{account}/token/{api_key}/send-text"
 headers = { Client-Token = "{api_secret}" }
 body = '{"phone": "{chat_id}", "message": "{text}"}'
 message_id = "/messageId"
-"##;
+"#;
