@@ -1,7 +1,7 @@
 //! Recorded webhooks of every gateway through `inspect-webhook`, compared with what the fixtures expect; and forgeries
 //! of them.
 
-use std::{collections::BTreeSet, fs, io::Read as _, path::PathBuf, process::Command, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write as _, fs, io::Read as _, path::PathBuf, process::Command, sync::Arc};
 
 use countersign::{
     gateway::{self, CredentialLocation, Gateway, Purpose, Webhook},
@@ -260,7 +260,7 @@ fn a_whole_request_is_inspected_from_one_file() {
     let head = |end: &str| {
         let mut head = format!("POST /webhooks/{INSTANCE} HTTP/1.1{end}Host: wa.example.org{end}");
         for (name, value) in case.expect["headers"].as_object().unwrap() {
-            head += &format!("{name}: {}{end}", value.as_str().unwrap());
+            let _ = write!(head, "{name}: {}{end}", value.as_str().unwrap());
         }
         head + end
     };

@@ -4,7 +4,7 @@
 //!
 //! `COUNTERSIGN_BLESS=1 cargo test --test it -- gateways_guide` writes the documents anew.
 
-use std::{fs, process::Command};
+use std::{fmt::Write as _, fs, process::Command};
 
 use countersign::gateway::{self, GatewayKind, KindGroup};
 use serde_json::Value;
@@ -57,9 +57,12 @@ fn every_block_passes_check_config_once_its_sample_secret_is_replaced() {
     }
 }
 
+/// A file, and what its text becomes with all kinds.
+type Document = (&'static str, fn(&str) -> String);
+
 #[test]
 fn the_documents_list_every_kind() {
-    let documents: [(&str, fn(&str) -> String); 3] =
+    let documents: [Document; 3] =
         [(GUIDE, guide), ("README.md", readme), ("deploy/helm/countersign/values.schema.json", schema)];
     for (path, write) in documents {
         let (found, wanted) = (read(path), write(&read(path)));
@@ -94,8 +97,8 @@ fn guide(text: &str) -> String {
         let (sms, button) = (yes(kind.sms), yes(kind.abilities().buttons));
         let (risk, codes) = (kind.ban_risk.describe(), kind.codes.describe());
         let cells = [&links(kind), kind.proof, risk, sms, codes, button, kind.delivery_reports];
-        proofs += &format!("\n| {} |", cells.join(" | "));
-        numbers += &format!("\n| `{}` | {} | {} |", kind.name, kind.compared, kind.several_numbers);
+        let _ = write!(proofs, "\n| {} |", cells.join(" | "));
+        let _ = write!(numbers, "\n| `{}` | {} | {} |", kind.name, kind.compared, kind.several_numbers);
     }
     let mut sections = String::new();
     for (group, title) in [
@@ -103,9 +106,9 @@ fn guide(text: &str) -> String {
         (KindGroup::Unofficial, "Unofficial"),
         (KindGroup::Configured, "Anything else"),
     ] {
-        sections += &format!("## {title}\n");
+        let _ = writeln!(sections, "## {title}");
         for kind in gateway::kinds().filter(|kind| kind.group == group) {
-            sections += &format!("\n### {}\n\n{}", kind.name, kind.setup);
+            let _ = write!(sections, "\n### {}\n\n{}", kind.name, kind.setup);
         }
         sections += "\n";
     }
@@ -123,7 +126,7 @@ fn readme(text: &str) -> String {
     ] {
         let kinds = gateway::kinds().filter(|kind| kind.group == group);
         let kinds: Vec<String> = kinds.map(|kind| format!("`{}`", kind.name)).collect();
-        table += &format!("\n| {title} | {} |", kinds.join(", "));
+        let _ = write!(table, "\n| {title} | {} |", kinds.join(", "));
     }
     let text = replace(text, "| gateways | kinds |", "\n\n", &table);
     // `generic` is not counted; the first sentence names four.

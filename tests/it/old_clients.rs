@@ -17,6 +17,7 @@ const HYPERSENDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/old_cli
 /// As Wawp writes an id; the instance has it as an alias.
 const WAWP_ID: &str = "6A1B2C3D4E5F";
 
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn is_selected(language: &str) -> bool {
     let selected = selected_languages().iter().any(|known| known == language);
     if !selected {

@@ -861,6 +861,7 @@ mod measurement {
         }
     }
 
+    #[expect(clippy::print_stdout, reason = "the figures of the measurement")]
     async fn a_million_records(test_store: TestStore) {
         let mut world = world(test_store);
         world.instance_lines = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use countersign::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::{
     daemon::{TestStore, WAHA, World},
+    fakes::ReceivedRequest,
     login_flow::on_both_stores,
 };
 
@@ -18,7 +20,7 @@ on_both_stores! {
 const NUMBER: &str = "+12025550123";
 
 fn in_days(days: i64) -> Timestamp {
-    Timestamp::now() + SignedDuration::from_hours(24 * days)
+    Clock::default().wall() + SignedDuration::from_hours(24 * days)
 }
 
 fn world(store: TestStore, until: Timestamp) -> World {
@@ -51,7 +53,7 @@ async fn a_test_number_has_a_fixed_code_and_gets_no_message(store: TestStore) {
     assert_eq!(shown.data("test"), true, "{}", shown.text);
     daemon.settle().await;
     assert!(world.gateway.requests().is_empty(), "nothing is sent to it");
-    let callbacks: Vec<_> = world.receiver.requests().iter().map(|request| request.json()).collect();
+    let callbacks: Vec<_> = world.receiver.requests().iter().map(ReceivedRequest::json).collect();
     let of_code = callbacks.iter().find(|callback| callback["type"] == "code.validated").unwrap();
     assert_eq!(of_code["data"]["test"], true, "{of_code}");
 
@@ -72,7 +74,7 @@ async fn a_test_number_has_a_fixed_code_and_gets_no_message(store: TestStore) {
 }
 
 async fn after_its_end_a_test_number_is_like_every_other(store: TestStore) {
-    let world = world(store, Timestamp::now() + Duration::from_mins(5));
+    let world = world(store, Clock::default().wall() + Duration::from_mins(5));
     let daemon = world.start().await;
     let operation = |name: &str| format!("/api/otp/v2/{WAHA}/{name}");
     daemon.post(&operation("request-code"), json!({"chatId": NUMBER, "expires": 1800})).await;
