@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     domain::{
-        binding::{Binding, WhatsAppDevice},
-        link::{FinishCommand, FinishVerdict, LinkCommand, LinkVerdict},
+        binding::{Binding, MAX_REPLY_CODE_ATTEMPTS, WhatsAppDevice},
+        link::{Completion, FinishCommand, FinishVerdict, LinkCommand, LinkVerdict},
         token::{RedeemToken, Token, TokenKind},
     },
     metrics::label::{ByInstance, InstanceLabel},
@@ -28,7 +28,9 @@ pub enum EnteredCode {
     Correct {
         redirect: Option<Url>,
     },
-    Wrong,
+    Wrong {
+        attempts_left: u8,
+    },
 }
 
 impl Service {
@@ -85,7 +87,20 @@ impl Service {
             FinishVerdict::Completed | FinishVerdict::CompletedAgain => {
                 Ok(EnteredCode::Correct { redirect: self.redirect(&instance, &record, &redeem) })
             }
-            FinishVerdict::WrongCode => Ok(EnteredCode::Wrong),
+            FinishVerdict::WrongCode => {
+                let misses = match record.details.completion() {
+                    Some(Completion::Offered { reply_code: Some(reply_code), .. }) => reply_code.wrong_attempts,
+                    Some(
+                        Completion::Offered { reply_code: None, .. }
+                        | Completion::Released { .. }
+                        | Completion::Redeemed { .. }
+                        | Completion::Lapsed { .. }
+                        | Completion::Disputed { .. },
+                    )
+                    | None => MAX_REPLY_CODE_ATTEMPTS,
+                };
+                Ok(EnteredCode::Wrong { attempts_left: MAX_REPLY_CODE_ATTEMPTS - misses })
+            }
             FinishVerdict::WrongBrowser | FinishVerdict::Refused => Err(ServiceError::Refused),
             FinishVerdict::Agreed
             | FinishVerdict::CodeRevealed
@@ -142,7 +157,7 @@ impl Service {
         }
     }
 
-    /// Replaces a request that ran out with a new one, and returns the handle of the new one. Idempotent: repeated taps
+    /// Replaces an expired request with a new one, and returns the handle of the new one. Idempotent: repeated taps
     /// yield the same request.
     pub async fn renew(
         &self,
