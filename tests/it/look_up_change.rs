@@ -156,7 +156,7 @@ async fn a_key_change_waits_for_the_previous_one(test_store: TestStore) {
     assert_eq!(keys_of(&daemon).await["look_up"], 4);
     daemon.service.key_state.request_look_up_key(5);
     let keys = keys_of(&daemon).await;
-    assert_eq!((&keys["look_up"], &keys["asked"]), (&json!(4), &json!(5)), "{keys}");
+    assert_eq!((&keys["look_up"], &keys["requested"]), (&json!(4), &json!(5)), "{keys}");
     daemon.advance_clock(30 * DAY).await;
     assert_eq!(keys_of(&daemon).await["look_up"], 4, "wrong tries are kept for thirty days");
     daemon.advance_clock(2 * DAY).await;
