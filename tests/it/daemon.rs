@@ -221,6 +221,7 @@ pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
     let instances = app::build_instances(config, Purpose::Serve).into_result();
     let instances = instances.unwrap_or_else(|faults| panic!("{faults}"));
     let listeners = Listeners::bind(config).unwrap();
+    until_closed(&config.store).await;
     let built = Application::build(config, listeners, instances, clock.clone()).await;
     built.unwrap_or_else(|error| panic!("{error:#}"))
 }
@@ -376,12 +377,7 @@ impl Daemon {
         stop.cancel();
         within_timeout("it stops", running).await.unwrap().unwrap();
         drop((service, worker));
-        // Without its directory, which goes with the test's world, nobody can open the store again.
-        if let StoreConfig::Embedded { directory } = store
-            && let Ok(lock) = File::open(directory.join("lock"))
-        {
-            until("the store is closed", async || lock.try_lock().is_ok()).await;
-        }
+        until_closed(&store).await;
     }
 }
 
@@ -434,4 +430,14 @@ pub(crate) fn signed_waha(base: &str, body: &Value) -> Request<Vec<u8>> {
         .header("x-webhook-hmac-algorithm", "sha512")
         .body(body)
         .unwrap()
+}
+
+/// Waits until no daemon of this process holds the store's directory.
+async fn until_closed(store: &StoreConfig) {
+    // Without a directory, there is no store yet, or none that anybody could open again.
+    if let StoreConfig::Embedded { directory } = store
+        && let Ok(lock) = File::open(directory.join("lock"))
+    {
+        until("the store is closed", async || lock.try_lock().is_ok()).await;
+    }
 }
