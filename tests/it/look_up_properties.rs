@@ -6,7 +6,7 @@ use std::{collections::HashMap, pin::pin, sync::Arc, task::Poll, time::Duration}
 use countersign::{
     app::Application,
     config::{self, Config},
-    domain::{Reason, Sender, chat_state::LockoutPolicy},
+    domain::{Reason, Sender, chat_state::LockoutPolicy, quota::LimitName},
     gateway::WebhookEvent,
     ops::Ops,
     service::{
@@ -227,7 +227,9 @@ impl ReplicaSet {
                 let code = service.otp_code(&record).unwrap().as_str().to_owned();
                 self.model.chats.insert(chat, ChatModel { asked_at: now, code, misses: Some(0) });
             }
-            Err(ServiceError::RateLimited { .. }) => assert!(cooling, "chat {chat} may ask"),
+            Err(ServiceError::LimitExhausted(status)) => {
+                assert!(cooling && status.name == LimitName::Cooldown, "chat {chat} may ask: {status:?}");
+            }
             Err(error) => panic!("{error}"),
         }
     }
