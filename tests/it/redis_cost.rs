@@ -212,3 +212,24 @@ async fn a_backlog_costs_few_additional_commands_per_job() {
     assert!(commands < 14 * 2 * LOGINS, "{commands} commands for {} jobs: {costs:?}", 2 * LOGINS);
     daemon.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_a_list_reads_only_its_own_records() {
+    const LINKS: usize = 60;
+    const PAGE: usize = 10;
+    let server = Arc::new(redis_server::start());
+    let world = World::new(TestStore::Redis(server.clone()));
+    let daemon = world.start().await;
+    for _ in 0..LINKS {
+        daemon.create_link(json!({})).await;
+    }
+    daemon.settle().await;
+    let reads = || calls(&server).get("get").copied().unwrap_or_default();
+    let before = reads();
+    let page = daemon.get(&format!("/api/otp/v2/{WAHA}/requests?limit={PAGE}")).await;
+    assert_eq!(page.data("requests").as_array().map(Vec::len), Some(PAGE));
+    let read = reads() - before;
+    // One more tells whether there is another page; records of one millisecond are read together.
+    assert!((PAGE..2 * PAGE).contains(&read), "{read} records for a page of {PAGE}");
+    daemon.finish().await;
+}

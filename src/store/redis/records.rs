@@ -110,20 +110,29 @@ impl Records for RedisStore {
                 entries.extend(Locator::from_slice(&member).map(|locator| (score as i64, locator)));
             }
         }
-        if entries.is_empty() {
-            return Ok(Vec::new());
-        }
-        let record = |(_, locator): &(i64, Locator)| parse::read_record(&key::record(*locator));
-        let values = self.connection.read_confirmed(entries.iter().map(record).collect()).await?;
+        // Newest first. A record can be in two of the lists.
+        entries.sort_by(|a, b| b.cmp(a));
+        entries.dedup();
         let mut found = Vec::new();
-        for ((created, locator), value) in entries.into_iter().zip(values) {
-            if let Some(stored) = parse::stored(locator, from_value(value)?, self.time.now())? {
-                found.push((Position { created_at: from_millis(created), id: stored.id }, stored));
+        let mut rest = entries.as_slice();
+        // Every partition has returned up to `limit` entries, of which most are too old. Records that have expired are
+        // the reason for a further round.
+        while found.len() < limit
+            && let Some((oldest, _)) = rest.get(limit.min(rest.len()).saturating_sub(1))
+        {
+            // Whole milliseconds, within which the id decides the order.
+            let (newer, older) = rest.split_at(rest.partition_point(|(created, _)| created >= oldest));
+            rest = older;
+            let record = |(_, locator): &(i64, Locator)| parse::read_record(&key::record(*locator));
+            let values = self.connection.read_confirmed(newer.iter().map(record).collect()).await?;
+            for (&(created, locator), value) in newer.iter().zip(values) {
+                if let Some(stored) = parse::stored(locator, from_value(value)?, self.time.now())? {
+                    found.push((Position { created_at: from_millis(created), id: stored.id }, stored));
+                }
             }
+            found.retain(|(position, _)| after.is_none_or(|after| position < after));
         }
-        found.retain(|(position, _)| after.is_none_or(|after| position < after));
         found.sort_by(|(a, _), (b, _)| b.cmp(a));
-        found.dedup_by(|(a, _), (b, _)| a == b);
         found.truncate(limit);
         Ok(found.into_iter().map(|(_, stored)| stored).collect())
     }
