@@ -101,7 +101,7 @@ wire! {
         /// The channel of the last message.
         #[schema(channel())]
         pub channel: Option<Channel>,
-        /// Only for a test number, whose code is fixed: nobody has proved anything.
+        /// Only for a test number, whose code is fixed: validation proves nothing.
         #[schema(constant(true))]
         #[serde(skip_serializing_if = "Option::is_none")]
         pub test: Option<bool>,

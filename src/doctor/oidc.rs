@@ -187,7 +187,7 @@ impl Provider {
                 (passed, format!("{} {error}", answer.status()))
             },
         );
-        report.add(REFUSALS, "nobody gets tokens without a client", passed, "401 invalid_client, no-store", got);
+        report.add(REFUSALS, "tokens require client authentication", passed, "401 invalid_client, no-store", got);
         let answer = self.send(Request::get(self.endpoint("userinfo_endpoint")), Vec::new()).await;
         let (passed, got) = answer.as_ref().map_or_else(
             |error| (false, error.clone()),
@@ -197,7 +197,7 @@ impl Provider {
                 (passed, format!("{} {challenge}", answer.status()))
             },
         );
-        report.add(REFUSALS, "nobody reads claims without a token", passed, "401 Bearer", got);
+        report.add(REFUSALS, "claims require a token", passed, "401 Bearer", got);
     }
 
     async fn check_client(&self, client: KnownClient<'_>, report: &mut Report) {

@@ -1,4 +1,4 @@
-//! Phone numbers that are reserved for fiction: nobody has one, and nobody will get one.
+//! Phone numbers that are reserved for fiction and are never assigned to a subscriber.
 
 use super::Phone;
 

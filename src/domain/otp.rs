@@ -55,7 +55,7 @@ impl OtpCode {
         Self(bytes.map(|byte| char::from(alphabet[byte % alphabet.len()])).take(usize::from(shape.length)).collect())
     }
 
-    /// A code that somebody chose: 4 to 10 letters or digits of ASCII.
+    /// A code from the configuration: 4 to 10 letters or digits of ASCII.
     pub fn fixed(text: &str) -> Option<Self> {
         let length = u32::try_from(text.len()).is_ok_and(|length| LENGTHS.contains(&length));
         (length && text.bytes().all(|byte| byte.is_ascii_alphanumeric())).then(|| Self(text.to_owned()))

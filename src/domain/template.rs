@@ -143,7 +143,7 @@ pub fn lint(text: &str, used_as: TemplateKind) -> Lint {
         format!("{found:?}: WhatsApp takes what directly follows <link> as part of the address; leave a space")
     }));
     if used_as == TemplateKind::Code && !holds_code {
-        lint.errors.push("<code> is missing: nobody would learn the code".to_owned());
+        lint.errors.push("<code> is missing: the message would not contain the code".to_owned());
     }
     lint
 }

@@ -76,9 +76,9 @@ pub fn warnings(instance: &Instance) -> Vec<InstanceWarning> {
         cure: "write https:// in redirect_urls",
     }));
     warnings.extend(instance.config.codes.test_numbers.iter().map(|number| InstanceWarning {
-        problem: "a test number: whoever names it in your app and knows its code logs in",
+        problem: "a test number: anyone who enters it in your app and knows its code logs in",
         about: format!("{} until {}", number.phone.e164(), rfc3339(number.until)),
-        cure: "remove it when nobody tests any more",
+        cure: "remove it after the tests",
     }));
     warnings.extend(client_warnings(&instance.config));
     warnings
@@ -136,7 +136,7 @@ fn choices(instance: &Instance) -> Vec<(&'static str, &'static str)> {
     );
     add(
         config.codes.in_response,
-        "the API's answer holds the code: whoever reads it needs no phone",
+        "the API's response contains the code: anyone who reads it needs no phone",
         "set code_in_response = false, unless your server needs it",
     );
     weak

@@ -25,7 +25,7 @@ wire_enum! {
 wire_enum! {
     /// Values of `prompt`. All but `none` ask for what always happens here.
     Prompt {
-        /// Show nothing: without sessions nobody can be logged in that way.
+        /// Show nothing: without sessions no login is possible that way.
         None = "none",
         /// Ask the person to log in.
         Login = "login",
@@ -74,12 +74,12 @@ pub struct Accepted {
     pub language: Option<Language>,
 }
 
-/// Why a request is refused, and who is told.
+/// Why a request is refused, and to whom it is reported.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// The request does not prove that it is the client's: only the person is told.
+    /// The request does not prove that it is the client's: reported to the person only.
     Here(ProtocolError),
-    /// The client is told.
+    /// Reported to the client.
     Returned(ReturnAddress, ProtocolError),
 }
 
@@ -103,7 +103,7 @@ pub fn authorize(parameters: &Parameters, clients: &[Client]) -> Result<Accepted
     }
 }
 
-/// Everything that the client is told about. Fills in `to` first, so that every error returns as was requested.
+/// Everything that is reported to the client. Fills in `to` first, so that every error returns as was requested.
 fn of_client(parameters: &Parameters, client: &Client, to: &mut ReturnAddress) -> Result<Accepted, ProtocolError> {
     let invalid = |description| ProtocolError::new(ErrorCode::InvalidRequest, description);
     if let Some(mode) = parameters.get("response_mode")? {

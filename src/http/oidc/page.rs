@@ -50,7 +50,7 @@ pub(super) fn claims(scopes: ClaimScopes, texts: &PageTexts) -> Vec<&str> {
     if claims.is_empty() { vec![&texts.consent_identity] } else { claims }
 }
 
-/// For requests of which no client may be told.
+/// For requests that must not be reported to a client.
 pub(super) fn error_page(state: &PublicState, visitor: &Visitor, error: ProtocolError) -> HttpResponse {
     let style = PageStyle::unbranded(state, visitor.language);
     PageResponse::new(&style).render(StatusCode::BAD_REQUEST, &ErrorPage { style: &style, error })

@@ -195,10 +195,10 @@ fn ending(digits: &str) -> String {
     digits[digits.len().saturating_sub(ENDING_DIGITS)..].to_owned()
 }
 
-/// Whether a message that was ignored can be what somebody asks about.
+/// Whether an ignored message is worth explaining.
 enum Explains {
     Always,
-    /// If it holds a code: somebody tried to log in from this number itself, or wrote in a group.
+    /// Only with a code: a login was attempted from the instance's own number or in a group.
     WithCode,
     Never,
 }
@@ -206,7 +206,7 @@ enum Explains {
 const fn explains(reason: IgnoreReason) -> Explains {
     match reason {
         IgnoreReason::FromMe | IgnoreReason::Group | IgnoreReason::Broadcast => Explains::WithCode,
-        // A malformed event names nobody; `malformed` keeps it.
+        // A malformed event has no sender; it is kept under `malformed`.
         IgnoreReason::Status | IgnoreReason::Malformed => Explains::Never,
         IgnoreReason::Event
         | IgnoreReason::NonText

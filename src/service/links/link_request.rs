@@ -105,20 +105,23 @@ fn check_binding(f: &mut Reader<'_>, request: &Request, instance: &Instance) {
         // With a `state`, the app itself refuses a browser that did not start the login.
         Some(Mode::SameBrowser) if !bound && request.state.is_none() => {
             let detail = "neither challenge nor state was given: hand out start_url, which binds the browser that uses \
-                          it; with whatsapp_link alone whoever opens the link in the reply completes this login";
+                          it; with whatsapp_link alone anyone who opens the link in the reply completes this login";
             f.warn("unbound_completion", detail);
         }
         Some(Mode::ProvePhone) if request.chat.is_none() => {
             f.fault("chatId", "is missing: prove_phone confirms the number that the person has stated");
         }
         Some(Mode::ProvePhone) if is_test_number(request, instance) => {
-            f.fault("chatId", "is a test number, which proves nothing: its code is fixed, and nobody has it");
+            f.fault(
+                "chatId",
+                "is a test number: its code is fixed and it belongs to no subscriber, so it proves nothing",
+            );
         }
         Some(Mode::ProvePhone) if instance.gateway.channel() == Channel::Sms => {
             f.fault("completion", "is prove_phone, and messages come by SMS, whose sender can be forged");
         }
         Some(Mode::Anywhere) if config.require_binding => {
-            f.fault("completion", "is anywhere, which binds nobody, and the instance has require_binding");
+            f.fault("completion", "is anywhere, which binds no browser, and the instance has require_binding");
         }
         Some(Mode::Anywhere | Mode::SameBrowser | Mode::ProvePhone) | None => {}
     }

@@ -143,7 +143,7 @@ fn unread(reason: IgnoreReason) -> Option<&'static str> {
         }
         IgnoreReason::Incomplete => "came without an id, a chat or a text.",
         IgnoreReason::FromMe => {
-            "was sent from this instance's own number, which proves nobody: write to it from another phone."
+            "was sent from this instance's own number, which proves no identity: send it from another phone."
         }
         IgnoreReason::Group => "was written in a group; only a direct message to the number counts.",
         IgnoreReason::Broadcast => "was in a broadcast list or a channel; only a direct message to the number counts.",
@@ -168,7 +168,7 @@ fn request_status(record: &Verification, now: Timestamp) -> String {
     let (id, status) = (record.id, record.status(now));
     let more = record.as_link().and_then(Link::completion).map_or("", |completion| match completion {
         Completion::Offered { until, reply_code: Some(reply_code), .. } if now < *until && reply_code.is_live(now) => {
-            "; the code for the page that waits was told"
+            "; the code for the waiting page was sent"
         }
         Completion::Offered { until, .. } if now < *until => "; the link in the reply waits to be tapped",
         Completion::Offered { .. } => "; the link in the reply was never tapped",
