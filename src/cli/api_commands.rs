@@ -366,7 +366,7 @@ impl ApiClient {
 
     /// Calls the API and returns `data` of a successful response.
     pub(super) fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
-        Ok(super::serve::runtime()?.block_on(self.request(method, path, body))?)
+        Ok(super::runtime()?.block_on(self.request(method, path, body))?)
     }
 
     async fn request(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {

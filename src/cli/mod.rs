@@ -21,6 +21,7 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
@@ -171,4 +172,8 @@ fn environment_secret(name: &str) -> Option<String> {
 
 fn parse_config(files: &ConfigFiles) -> Result<Config, CommandError> {
     Ok(config::load(files, &[]).into_result().map_err(|faults| files.locate(faults))?)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start a runtime")?)
 }

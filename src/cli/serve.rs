@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{ConfigFile, status::DEFAULT_OPERATOR_URL};
+use super::{ConfigFile, runtime, status::DEFAULT_OPERATOR_URL};
 use crate::{
     app::{
         self, Application, ConfigSource, Listeners,
@@ -188,8 +188,4 @@ async fn readiness(operator: &Url) -> Result<(), String> {
         Ok(response) => Err(String::from_utf8_lossy(response.body()).into_owned()),
         Err(error) => Err(error.to_string()),
     }
-}
-
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start a runtime")?)
 }

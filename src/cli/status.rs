@@ -54,7 +54,7 @@ const MAX_RESPONSE_LEN: usize = 16 << 20;
 
 /// Exit status 0 if the daemon is ready, 1 if it is not ready or does not answer.
 pub(super) fn run(options: &StatusOptions) -> Result<ExitCode, CommandError> {
-    let body = super::serve::runtime()?.block_on(fetch(&operator_url(options)?))?;
+    let body = super::runtime()?.block_on(fetch(&operator_url(options)?))?;
     let status = read(&body)?;
     if options.json {
         print(String::from_utf8_lossy(&body))?;
@@ -83,7 +83,7 @@ fn listener(config: &Config) -> String {
 
 /// Keys that the daemon of this configuration may still need, and that the configuration lacks.
 pub(super) fn missing_keys(config: &Config) -> Result<Vec<MasterStatus>, CommandError> {
-    let status = read(&super::serve::runtime()?.block_on(fetch(&listener(config)))?)?;
+    let status = read(&super::runtime()?.block_on(fetch(&listener(config)))?)?;
     let here = KeyRing::new(&config.keys.0).map_or_else(Vec::new, |ring| ring.fingerprints());
     let is_here = |master: &MasterStatus| here.iter().any(|own| own.starts_with(&master.fingerprint));
     Ok(status.keys.masters.into_iter().filter(|master| !master.removable && !is_here(master)).collect())

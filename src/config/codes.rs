@@ -1,14 +1,19 @@
 //! Settings for the codes that an instance sends.
 
+use std::ops::RangeInclusive;
+
 use jiff::SignedDuration;
 
-use super::{instance::life, test_number::TestNumber};
+use super::test_number::TestNumber;
 use crate::{
     domain::{Channel, InstanceId, Subject},
     reader::Reader,
 };
 
 const CHANNELS: &[(&str, Channel)] = &[("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
+
+/// Allowed lifetime of a code, in seconds.
+const LIFE: RangeInclusive<u32> = 10..=86_400;
 
 /// Settings for the codes that an instance sends.
 #[derive(Clone, Debug)]
@@ -59,6 +64,17 @@ impl Codes {
             sms_instance: s.parsed("sms_instance", "the id of another [[instance]]"),
         }
     }
+}
+
+/// Reads `name`, `name_min` and `name_max`: the default lifetime of a code in seconds, and the bounds for requests.
+pub(super) fn life(s: &mut Reader<'_>, name: &str) -> (u32, (u32, u32)) {
+    let (name_min, name_max) = (format!("{name}_min"), format!("{name}_max"));
+    let (least, most) = (s.setting(&name_min, LIFE), s.setting(&name_max, LIFE));
+    let seconds = s.setting(name, LIFE);
+    if !(least..=most).contains(&seconds) {
+        s.fault(name, format!("must lie between {name_min} {least} and {name_max} {most}"));
+    }
+    (seconds, (least, most))
 }
 
 fn test_numbers(s: &mut Reader<'_>) -> Vec<TestNumber> {

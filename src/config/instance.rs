@@ -1,6 +1,6 @@
 //! The configuration of one instance: a WhatsApp number and everything that belongs to it.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -8,8 +8,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
-    callback_headers, codes::Codes, edge::network, limits::Limits, page::PageConfig, texts::OwnTexts, tls::TlsConfig,
-    token::ApiToken, weak::weakness,
+    callback_headers,
+    codes::{Codes, life},
+    edge::network,
+    limits::Limits,
+    page::PageConfig,
+    texts::OwnTexts,
+    tls::TlsConfig,
+    token::ApiToken,
+    weak::weakness,
 };
 use crate::{
     api::limits::MAX_ATTEMPTS,
@@ -19,9 +26,6 @@ use crate::{
 
 const MODES: &[(&str, Mode)] =
     &[("same_browser", Mode::SameBrowser), ("prove_phone", Mode::ProvePhone), ("anywhere", Mode::Anywhere)];
-
-/// Allowed lifetime of a code, in seconds.
-const LIFE: RangeInclusive<u32> = 10..=86_400;
 
 /// For which modes only the prefilled text counts, unless a request specifies otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -191,17 +195,6 @@ fn callback_secrets(s: &mut Reader<'_>) -> Vec<SecretString> {
         s.fault("callback_secrets", "is empty: callbacks could not be signed");
     }
     secrets
-}
-
-/// Reads `name`, `name_min` and `name_max`: the default lifetime of a code in seconds, and the bounds for requests.
-pub(super) fn life(s: &mut Reader<'_>, name: &str) -> (u32, (u32, u32)) {
-    let (name_min, name_max) = (format!("{name}_min"), format!("{name}_max"));
-    let (least, most) = (s.setting(&name_min, LIFE), s.setting(&name_max, LIFE));
-    let seconds = s.setting(name, LIFE);
-    if !(least..=most).contains(&seconds) {
-        s.fault(name, format!("must lie between {name_min} {least} and {name_max} {most}"));
-    }
-    (seconds, (least, most))
 }
 
 fn alias(text: &str) -> Result<String, &'static str> {

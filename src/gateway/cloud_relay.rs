@@ -11,7 +11,7 @@ use super::{
     WebhookEvent, WebhookRequest,
     answers::{self, Answer, RATE_LIMITED},
     auth_scheme::{AuthScheme, Encoding, Hash},
-    cloud_api,
+    cloud_api, cloud_message,
     cloud_template::{self, AuthenticationTemplate},
     config_reader::ConfigReader,
     json,
@@ -172,22 +172,24 @@ impl Gateway for CloudRelay {
     }
 
     fn recipient(&self, subject: &Subject) -> String {
-        cloud_api::recipient_of(subject)
+        cloud_message::recipient_of(subject)
     }
 
     fn code_message(&self, message: &CodeMessage<'_>) -> Option<Request<Vec<u8>>> {
         let body = match &self.template {
             Some(template) => template.message(message),
-            None => {
-                cloud_api::text_body(&cloud_api::recipient_of(message.subject), Some(message.subject), message.text)
-            }
+            None => cloud_message::text_body(
+                &cloud_message::recipient_of(message.subject),
+                Some(message.subject),
+                message.text,
+            ),
         };
         Some(json::post(&self.endpoint, &[(self.key_header, self.api_key.expose_secret())], &body))
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let key = (self.key_header, self.api_key.expose_secret());
-        json::post(&self.endpoint, &[key], &cloud_api::text_body(chat_id, subject, text))
+        json::post(&self.endpoint, &[key], &cloud_message::text_body(chat_id, subject, text))
     }
 
     fn button_message(
@@ -196,7 +198,7 @@ impl Gateway for CloudRelay {
         subject: Option<&Subject>,
         message: &ButtonMessage<'_>,
     ) -> Option<Request<Vec<u8>>> {
-        let body = cloud_api::button_body(chat_id, subject, message).filter(|_| self.button)?;
+        let body = cloud_message::button_body(chat_id, subject, message).filter(|_| self.button)?;
         Some(json::post(&self.endpoint, &[(self.key_header, self.api_key.expose_secret())], &body))
     }
 
@@ -211,7 +213,7 @@ impl Gateway for CloudRelay {
     }
 
     fn contact_request(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Option<Request<Vec<u8>>> {
-        let body = cloud_api::contact_request_body(chat_id, subject, text).filter(|_| self.request_contact_info)?;
+        let body = cloud_message::contact_request_body(chat_id, subject, text).filter(|_| self.request_contact_info)?;
         Some(json::post(&self.endpoint, &[(self.key_header, self.api_key.expose_secret())], &body))
     }
 

@@ -3,7 +3,7 @@
 use http::Response;
 use serde_json::{Value, json};
 
-use super::{CodeMessage, cloud_api::recipient_of, config_reader::ConfigReader, json};
+use super::{CodeMessage, cloud_message::recipient_of, config_reader::ConfigReader, json};
 use crate::domain::{Language, Subject};
 
 /// An authentication template. Its button may copy the code, or fill it into an Android app with one tap or none: the

@@ -10,6 +10,7 @@ mod auth_scheme;
 mod bird;
 mod chatwoot;
 mod cloud_api;
+mod cloud_message;
 mod cloud_relay;
 mod cloud_template;
 mod config_reader;

@@ -13,7 +13,7 @@ use super::{
     addressee::Addressee,
     answers,
     auth_scheme::AuthScheme,
-    cloud_api,
+    cloud_message,
     config_reader::{self, ConfigReader, Purpose, basic_auth},
     json::{self, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
@@ -118,7 +118,7 @@ impl Gateway for Vonage {
     }
 
     fn recipient(&self, subject: &Subject) -> String {
-        cloud_api::recipient_of(subject)
+        cloud_message::recipient_of(subject)
     }
 
     fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {

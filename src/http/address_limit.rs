@@ -24,9 +24,9 @@ use tokio::time::timeout;
 use super::{
     PublicState, all_routes, client,
     context::Context,
-    limits,
     pages::Visitor,
     problem::{Code, Problem},
+    rate_limit_headers,
     route::Access,
 };
 use crate::{
@@ -239,7 +239,7 @@ pub(super) async fn limit_by_address(
         }
         None => next.call(request).await?.map_into_left_body(),
     };
-    limits::add_headers(response.headers_mut(), &limit_statuses);
+    rate_limit_headers::add_headers(response.headers_mut(), &limit_statuses);
     Ok(response)
 }
 

@@ -7,7 +7,12 @@ use actix_web::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{PublicState, auth, body, context::Cx, limits, problem::Problem, query, view};
+use super::{
+    PublicState, auth, body,
+    context::Cx,
+    problem::{self, Problem},
+    query, view,
+};
 use crate::{
     api::{
         limits::{CLIENT_IP, IDEMPOTENCY_KEY, PHONE_ENDING, REQUESTS_DEFAULT, USER_AGENT},
@@ -38,7 +43,7 @@ pub(super) async fn generate_link(
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let warnings = mint.warnings.clone();
     let minted = state.service.create_link(&cx, &caller.instance, &caller.token, mint, idempotency).await;
-    limits::respond(minted, |record| {
+    problem::respond_limited(minted, |record| {
         let data = view::link(&state.service, &caller.instance, &record, &warnings);
         view::success("OTP link request created successfully", &data)
     })

@@ -11,7 +11,8 @@ use super::{
     api::{ApiResult, authenticate_for_request, idempotency_key},
     auth, body,
     context::Cx,
-    limits, view,
+    problem::respond_limited,
+    view,
 };
 use crate::{
     api::verification::Validated,
@@ -38,7 +39,7 @@ pub(super) async fn request(
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
     let warnings = input.warnings.clone();
     let requested = state.service.request_code(&cx, &caller.instance, &caller.token, input, idempotency).await;
-    limits::respond(requested, |record| {
+    respond_limited(requested, |record| {
         let data = view::code(&state.service, &caller.instance, &record, &warnings);
         view::success("OTP code generated and message queued successfully", &data)
     })
@@ -63,7 +64,7 @@ pub(super) async fn validate(
     };
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let validated = state.service.validate(&cx, &caller.instance, &caller.token, &typed, policy, idempotency).await;
-    limits::respond(validated, |record| {
+    respond_limited(validated, |record| {
         let data = Validated {
             uuid: record.id,
             chat_id: match &typed.selector {
@@ -87,7 +88,7 @@ pub(super) async fn resend(
     request: HttpRequest,
 ) -> ApiResult {
     let (caller, id) = authenticate_for_request(&state, &cx, &request, &path, Scope::Send).await?;
-    limits::respond(state.service.resend(&cx, &caller.instance, id).await, |record| {
+    respond_limited(state.service.resend(&cx, &caller.instance, id).await, |record| {
         view::success("OTP code queued again", &view::code(&state.service, &caller.instance, &record, &[]))
     })
 }

@@ -7,7 +7,7 @@ use actix_web::{
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{PublicState, api::ApiResult, auth, body, context::Cx, limits, query, view};
+use super::{PublicState, api::ApiResult, auth, body, context::Cx, problem, query, view};
 use crate::{
     api::{
         callback::{CallbackDetails, CallbackPage, CallbackStatus, Header, LastAnswer, Replayed},
@@ -90,7 +90,7 @@ pub(super) async fn test(
     };
     let url = test_url(&caller.instance, &body)?;
     let queued = state.service.test_callback(&cx, &caller.instance, &url, idempotency_key.as_deref()).await;
-    limits::respond(queued, |callback| view::success("Test callback queued", &callback))
+    problem::respond_limited(queued, |callback| view::success("Test callback queued", &callback))
 }
 
 /// The URL that receives the test: the one in the body, under the same rules as for a mint, otherwise the instance's

@@ -22,7 +22,6 @@ mod delivery;
 mod event_stream;
 mod events;
 pub mod guides;
-mod limits;
 mod oidc;
 pub mod operator;
 pub(crate) mod origin;
@@ -31,6 +30,7 @@ mod path;
 pub mod problem;
 pub mod qr;
 mod query;
+mod rate_limit_headers;
 mod request_log;
 pub mod route;
 mod sse;
@@ -45,6 +45,7 @@ use std::{
 };
 
 use actix_web::{
+    HttpRequest, HttpResponse,
     middleware::from_fn,
     web::{self, ServiceConfig, to},
 };
@@ -55,9 +56,10 @@ use self::{
     address_limit::AddressLimiter,
     contract::serve::Renderings,
     guides::Guides,
+    problem::Problem,
     route::{
         Access::{ApiToken, GatewayWebhook, LinkToken, Public, Static},
-        RouteEntry, delete, get, get_and_head, not_found, options, post,
+        RouteEntry, delete, get, get_and_head, options, post,
     },
 };
 use crate::{
@@ -155,7 +157,13 @@ fn all_routes() -> impl Iterator<Item = &'static RouteEntry> {
 /// Registers [`all_routes`] with their middleware.
 pub fn routes(config: &mut ServiceConfig) {
     let table: Vec<&'static RouteEntry> = all_routes().collect();
-    let everything = route::register(web::scope(""), &table, "").default_service(web::to(not_found));
+    let everything =
+        route::register(web::scope(""), &table, "", || web::to(not_found)).default_service(web::to(not_found));
     let everything = everything.wrap(from_fn(address_limit::limit_by_address)).wrap(from_fn(pages::as_pages));
     config.service(everything.wrap(from_fn(request_log::observe)).wrap(from_fn(path::rewrite)));
+}
+
+async fn not_found(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    webhook::warn_of_wrong_path(&request);
+    Err(wawp::unsupported(request.path()).unwrap_or_else(Problem::not_found))
 }

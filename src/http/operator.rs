@@ -11,6 +11,7 @@ mod login;
 mod overview;
 mod picture;
 mod request;
+mod require_session;
 mod session;
 
 use std::sync::Arc;
@@ -73,7 +74,7 @@ pub struct OperatorState {
 /// Registers the routes of the operator's listener.
 pub fn routes(config: &mut ServiceConfig) {
     let requests = scope("/requests")
-        .wrap(from_fn(session::require_session))
+        .wrap(from_fn(require_session::require_session))
         .service(resource("").route(get().to(list::list)))
         .service(resource("/login").route(get().to(login::show_form)).route(post().to(login::log_in)))
         .service(resource("/logout").route(post().to(login::log_out)))

@@ -9,7 +9,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 
-use super::{limits, view::to_json};
+use super::{rate_limit_headers, view::to_json};
 pub use crate::api::problem::Code;
 use crate::{
     api::problem::{FieldFault, ProblemBody},
@@ -18,7 +18,7 @@ use crate::{
         scope::{Scope, Scopes},
     },
     reader::{Fault, Faults},
-    service::{LimitStatus, ServiceError},
+    service::{LimitStatus, Limited, ServiceError},
     store::StoreError,
 };
 
@@ -87,6 +87,26 @@ impl Problem {
     }
 }
 
+/// The response of a use case that takes from limits, with both headers, whether it succeeded or failed.
+pub(super) fn respond_limited<T>(
+    limited: Limited<T>,
+    to_response: impl FnOnce(T) -> HttpResponse,
+) -> Result<HttpResponse, Problem> {
+    let Limited { outcome, mut limit_statuses } = limited;
+    match outcome {
+        Ok(value) => {
+            let mut response = to_response(value);
+            rate_limit_headers::add_headers(response.headers_mut(), &limit_statuses);
+            Ok(response)
+        }
+        Err(error) => {
+            let problem = Problem::from(error);
+            limit_statuses.extend(&problem.limit_statuses);
+            Err(Problem { limit_statuses, ..problem })
+        }
+    }
+}
+
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.code.as_str())
@@ -102,7 +122,7 @@ impl ResponseError for Problem {
         let mut response = HttpResponseBuilder::new(self.status_code());
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         if let Some(retry_after) = self.retry_after {
-            response.insert_header((header::RETRY_AFTER, limits::whole_seconds(retry_after).to_string()));
+            response.insert_header((header::RETRY_AFTER, rate_limit_headers::whole_seconds(retry_after).to_string()));
         }
         if self.code == Code::Unauthenticated {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
@@ -112,7 +132,7 @@ impl ResponseError for Problem {
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
         let mut response = response.body(to_json(&self.body()));
-        limits::add_headers(response.headers_mut(), &self.limit_statuses);
+        rate_limit_headers::add_headers(response.headers_mut(), &self.limit_statuses);
         response
     }
 }

@@ -1,15 +1,12 @@
 //! Entries of a route table, and their registration with actix.
 
 use actix_web::{
-    HttpRequest, HttpResponse, Resource, ResponseError as _, Route, Scope, guard,
+    HttpResponse, Resource, ResponseError as _, Route, Scope, guard,
     http::header,
     web::{self, resource},
 };
 
-use super::{
-    problem::{Code, Problem},
-    wawp, webhook,
-};
+use super::problem::{Code, Problem};
 use crate::domain::token::TokenKind;
 
 /// Who may call a route. Decides which requests of unauthenticated addresses are counted.
@@ -87,8 +84,13 @@ impl RouteEntry {
 }
 
 /// Adds `entries` to `scope`, whose own path is `below`. Paths that are equal up to the end of their next parameter
-/// share a nested scope: each pattern costs 20 kB in every worker, and one match for each request that reaches it.
-pub(super) fn register(mut scope: Scope, entries: &[&'static RouteEntry], parent: &str) -> Scope {
+/// share a nested scope, where `not_found` answers every other path: each pattern costs 20 kB in every worker, and one match for each request that reaches it.
+pub(super) fn register(
+    mut scope: Scope,
+    entries: &[&'static RouteEntry],
+    parent: &str,
+    not_found: fn() -> Route,
+) -> Scope {
     let mut added: Vec<&str> = Vec::new();
     for entry in entries {
         let prefix = shared_prefix(entry, parent);
@@ -101,8 +103,8 @@ pub(super) fn register(mut scope: Scope, entries: &[&'static RouteEntry], parent
         scope = if siblings.iter().all(|other| other.path == entry.path) {
             scope.service(resource_with(resource(prefix), &siblings))
         } else {
-            let inner = register(web::scope(prefix), &siblings, &format!("{parent}{prefix}"));
-            scope.service(inner.default_service(web::to(not_found)))
+            let inner = register(web::scope(prefix), &siblings, &format!("{parent}{prefix}"), not_found);
+            scope.service(inner.default_service(not_found()))
         };
     }
     scope
@@ -129,18 +131,13 @@ fn method_not_allowed(allowed: &str) -> HttpResponse {
     response
 }
 
-pub(super) async fn not_found(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    webhook::warn_of_wrong_path(&request);
-    Err(wawp::unsupported(request.path()).unwrap_or_else(Problem::not_found))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_parameter_is_one_segment() {
-        let entry = get(Access::Public, "/l/{handle}/code", || web::to(not_found));
+        let entry = get(Access::Public, "/l/{handle}/code", || web::to(HttpResponse::NotFound));
         assert!(entry.matches("/l/x/code"));
         for other in ["/l//code", "/l/x", "/l/x/codes", "/l/x/code/", "/l/x/y/code", "l/x/code", ""] {
             assert!(!entry.matches(other), "{other}");

@@ -15,8 +15,7 @@ use serde_json::{Map, Value};
 use super::{
     PublicState, auth, body,
     context::Cx,
-    limits,
-    problem::{Code, Problem},
+    problem::{self, Code, Problem},
     query, view,
 };
 use crate::{
@@ -60,7 +59,7 @@ pub(super) async fn send(
     code_request.footer = footer;
     code_request.cooldown = Some(COOLDOWN);
     let requested = state.service.request_code(&cx, &caller.instance, &caller.token, code_request, None).await;
-    limits::respond(requested, |sent| json_response(&WawpSent::new(CODE_TTL_SECS, sent.id)))
+    problem::respond_limited(requested, |sent| json_response(&WawpSent::new(CODE_TTL_SECS, sent.id)))
 }
 
 /// `GET` and `POST /v2/auth/otp/verify`
@@ -87,7 +86,7 @@ pub(super) async fn verify(
     };
     let typed = ValidationRequest { selector: CodeSelector::Chat(chat), code };
     let validated = state.service.validate(&cx, &caller.instance, &caller.token, &typed, policy, None).await;
-    limits::respond(validated, |record| json_response(&WawpVerified::new(record.request.test)))
+    problem::respond_limited(validated, |record| json_response(&WawpVerified::new(record.request.test)))
 }
 
 /// Says why an app that calls Wawp's `auth/list` gets no answer, in the member that it shows.

@@ -9,7 +9,7 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{FakePhone, routes::wrap_response};
+use super::{FakePhone, wrap_response};
 use crate::{dev::client::DaemonResponse, egress::EgressError};
 
 /// A request for a code.

@@ -18,9 +18,10 @@ use std::{
     },
 };
 
-use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web::Data};
+use actix_web::{App, HttpResponse, HttpServer, dev::Server, http::StatusCode, middleware::from_fn, web::Data};
 use anyhow::Context as _;
 use secrecy::SecretString;
+use serde_json::json;
 use tokio::sync::watch;
 
 pub(super) use self::{
@@ -28,10 +29,11 @@ pub(super) use self::{
     history::{Bubble, ChatSide, PhoneHistory, ReceivedCallback},
     send::{DeliveryMode, MessageForm, PostedWebhook},
 };
-use super::client::DaemonClient;
+use super::client::{DaemonClient, DaemonResponse};
 use crate::{
     clock::Clock,
     domain::{InstanceId, Phone as Number},
+    egress::EgressError,
 };
 
 /// The instance that the fake phone belongs to, and the secrets it shares with the daemon.
@@ -103,4 +105,17 @@ pub(super) fn serve(phone: &Arc<FakePhone>, listener: TcpListener) -> anyhow::Re
     });
     let server = server.workers(1).disable_signals().listen(listener).context("the fake phone cannot listen")?;
     Ok(server.run())
+}
+
+/// Wraps the daemon's response for the page, whatever its status.
+fn wrap_response(response: Result<DaemonResponse, EgressError>) -> HttpResponse {
+    match response {
+        Ok(response) => {
+            let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY);
+            HttpResponse::Ok().json(json!({ "status": status.as_u16(), "body": response.json() }))
+        }
+        Err(error) => {
+            HttpResponse::BadGateway().json(json!({ "message": format!("the daemon did not answer: {error}") }))
+        }
+    }
 }

@@ -2,14 +2,12 @@
 
 use actix_web::{
     HttpResponse,
-    http::StatusCode,
     web::{Data, Json, ServiceConfig, get, post, resource},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{FakePhone, codes, inbox, pages, send::MessageForm, state};
-use crate::{dev::client::DaemonResponse, egress::EgressError};
+use super::{FakePhone, codes, inbox, pages, send::MessageForm, state, wrap_response};
 
 /// Statuses for responses to callbacks: success, "stop sending", and a failure that is retried.
 const INBOX_STATUSES: [u16; 3] = [200, 410, 500];
@@ -43,19 +41,6 @@ async fn send(phone: Data<FakePhone>, form: Json<MessageForm>) -> HttpResponse {
     match phone.send(form.into_inner()).await {
         Some(posted) => wrap_response(posted.response),
         None => HttpResponse::Conflict().json(json!({ "message": "no message was sent yet" })),
-    }
-}
-
-/// Wraps the daemon's response for the page, whatever its status.
-pub(super) fn wrap_response(response: Result<DaemonResponse, EgressError>) -> HttpResponse {
-    match response {
-        Ok(response) => {
-            let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY);
-            HttpResponse::Ok().json(json!({ "status": status.as_u16(), "body": response.json() }))
-        }
-        Err(error) => {
-            HttpResponse::BadGateway().json(json!({ "message": format!("the daemon did not answer: {error}") }))
-        }
     }
 }
 

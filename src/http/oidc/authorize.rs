@@ -23,9 +23,8 @@ use crate::{
     http::{
         PublicState,
         context::Cx,
-        limits,
         pages::{PageResponse, PageResult, PageStyle, Visitor, same_origin_form, see_other},
-        problem::Problem,
+        problem::{self, Problem},
     },
     service::{Instance, RequestContext, oidc::PageRequest},
 };
@@ -110,7 +109,7 @@ async fn try_tap(
         return Ok(page::send(state, visitor, &response));
     }
     let begun = service.begin_login(cx, instance, sealed, visitor.browser()).await;
-    limits::respond(begun, |handle| see_other(&service.public_url(&format!("/l/{handle}"))))
+    problem::respond_limited(begun, |handle| see_other(&service.public_url(&format!("/l/{handle}"))))
 }
 
 /// `GET …/response`: posts the code to a client that requested `form_post`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest,
     http::StatusCode,
     web::{Data, Payload, Query, ReqData},
 };
@@ -13,14 +13,14 @@ use url::form_urlencoded;
 
 use super::{
     OperatorState,
-    layout::{self, DisplayTime, Frame, MenuEntry, grouped},
+    layout::{self, DisplayTime, Frame, MenuEntry, OperatorResult, grouped},
     list::{SelectOption, all_instances, instance_options, selected_instance},
     session::Session,
 };
 use crate::{
     api::callback::{CallbackEntry, CallbackStatus},
     http::{context::Cx, pages::see_other, problem::Problem},
-    service::{Actor, Instance, RequestContext, ServiceError, callback_log::CallbackCursor},
+    service::{Actor, Instance, ServiceError, callback_log::CallbackCursor},
 };
 
 const PAGE_SIZE: usize = 25;
@@ -70,19 +70,10 @@ pub(super) async fn list(
     cx: Cx,
     session: ReqData<Session>,
     request: HttpRequest,
-) -> HttpResponse {
-    try_list(&state, &cx, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
-}
-
-async fn try_list(
-    state: &OperatorState,
-    cx: &RequestContext,
-    session: &Session,
-    request: &HttpRequest,
-) -> Result<HttpResponse, Problem> {
+) -> OperatorResult {
     let query = Query::<CallbackQuery>::from_query(request.query_string());
     let query = query.map_err(|_| Problem::not_found())?.into_inner();
-    let instances = all_instances(state);
+    let instances = all_instances(&state);
     let instance = selected_instance(&instances, &query.instance).ok_or(ServiceError::NotFound)?;
     let status =
         if query.status.is_empty() { Some(CallbackStatus::Dead) } else { CallbackStatus::parse(&query.status) };
@@ -92,7 +83,7 @@ async fn try_list(
         text => Some(CallbackCursor::parse(text).ok_or(ServiceError::NotFound)?),
     };
     let read = async |after: Option<&CallbackCursor>| {
-        state.service.callbacks(cx, &instance, Some(status), after, PAGE_SIZE).await
+        state.service.callbacks(&cx, &instance, Some(status), after, PAGE_SIZE).await
     };
     let (mut callbacks, mut next) = read(cursor.as_ref()).await?;
     for _ in 0..MAX_EMPTY_PAGES {
@@ -107,7 +98,7 @@ async fn try_list(
         SelectOption { value: one.as_str().to_owned(), text: text.to_owned(), selected: one == status }
     };
     let page = CallbacksPage {
-        frame: Frame::new(session, &state.service.keys, MenuEntry::Callbacks),
+        frame: Frame::new(&session, &state.service.keys, MenuEntry::Callbacks),
         instances: instance_options(&instances, Some(&instance)),
         instance: instance.config.id.to_string(),
         status,
@@ -153,23 +144,20 @@ pub(super) async fn replay(
     session: ReqData<Session>,
     request: HttpRequest,
     payload: Payload,
-) -> HttpResponse {
-    let act = async {
-        let fields = session.csrf_checked_form(&state.service.keys, &request, payload).await?;
-        let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
-        let instance = field("instance").parse().ok().and_then(|id| state.service.instances.get(id));
-        let instance = instance.ok_or(ServiceError::NotFound)?;
-        let status = CallbackStatus::parse(field("status")).unwrap_or(CallbackStatus::Dead);
-        let replayed = if field("all").is_empty() {
-            state.service.replay(&cx, &instance, field("callback")).await?;
-            "1".to_owned()
-        } else {
-            cx.set_actor(Actor::Operator { name: session.name().to_owned() }, Some(instance.config.id));
-            let (count, complete) = state.service.replay_dead(&cx, &instance, MAX_REPLAYED).await?;
-            format!("{count}{}", if complete { "" } else { "+" })
-        };
-        tracing::info!(operator = session.name(), instance = %instance.config.id, replayed, "an operator replayed callbacks");
-        Ok(see_other(&page_url(&instance, status, &[("replayed", &replayed)])))
+) -> OperatorResult {
+    let fields = session.csrf_checked_form(&state.service.keys, &request, payload).await?;
+    let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
+    let instance = field("instance").parse().ok().and_then(|id| state.service.instances.get(id));
+    let instance = instance.ok_or(ServiceError::NotFound)?;
+    let status = CallbackStatus::parse(field("status")).unwrap_or(CallbackStatus::Dead);
+    let replayed = if field("all").is_empty() {
+        state.service.replay(&cx, &instance, field("callback")).await?;
+        "1".to_owned()
+    } else {
+        cx.set_actor(Actor::Operator { name: session.name().to_owned() }, Some(instance.config.id));
+        let (count, complete) = state.service.replay_dead(&cx, &instance, MAX_REPLAYED).await?;
+        format!("{count}{}", if complete { "" } else { "+" })
     };
-    act.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
+    tracing::info!(operator = session.name(), instance = %instance.config.id, replayed, "an operator replayed callbacks");
+    Ok(see_other(&page_url(&instance, status, &[("replayed", &replayed)])))
 }

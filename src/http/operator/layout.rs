@@ -1,13 +1,16 @@
 //! Layout and response headers shared by the operator's pages.
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::{HttpResponse, ResponseError, http::StatusCode};
 use askama::Template;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::session::Session;
 use crate::{
     domain::{KeyRing, OtpType, Status, Subject, Verification},
-    http::{pages, problem::Problem},
+    http::{
+        pages,
+        problem::{Code, Problem},
+    },
 };
 
 pub(super) const CSS: &str = include_str!("../../../templates/operator/style.css");
@@ -131,14 +134,34 @@ fn respond(status: StatusCode, page: &impl Template, script: Option<&str>) -> Ht
     response.content_type("text/html; charset=utf-8").body(body)
 }
 
-pub(super) fn problem_page(problem: &Problem) -> HttpResponse {
-    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    render_plain(status, &FailurePage { css: CSS, title: problem.code.title(), detail: &problem.detail })
+/// What the handler of a page behind the login returns.
+pub(super) type OperatorResult = Result<HttpResponse, ProblemPage>;
+
+/// A problem, shown as a page.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct ProblemPage(Problem);
+
+impl<E: Into<Problem>> From<E> for ProblemPage {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl ResponseError for ProblemPage {
+    fn status_code(&self) -> StatusCode {
+        self.0.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let page = FailurePage { css: CSS, title: self.0.code.title(), detail: &self.0.detail };
+        render_plain(self.status_code(), &page)
+    }
 }
 
 /// The response for unknown paths below `/requests`.
-pub(super) async fn not_found() -> HttpResponse {
-    problem_page(&Problem::new(crate::http::problem::Code::NotFound, "no such page, instance or request"))
+pub(super) async fn not_found() -> OperatorResult {
+    Err(Problem::new(Code::NotFound, "no such page, instance or request").into())
 }
 
 /// A time in UTC: RFC 3339 for the `datetime` attribute, and the displayed text.

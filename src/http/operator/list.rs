@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest,
     http::StatusCode,
     web::{Data, Query, ReqData},
 };
@@ -14,14 +14,14 @@ use url::form_urlencoded;
 
 use super::{
     OperatorState,
-    layout::{self, DisplayTime, Frame, MenuEntry, RequestRow},
+    layout::{self, DisplayTime, Frame, MenuEntry, OperatorResult, RequestRow},
     session::Session,
 };
 use crate::{
     api::explanation::ExplainedMessage,
     domain::{InstanceId, Status},
     http::{api, context::Cx, problem::Problem},
-    service::{Filter, Instance, RequestContext, ServiceError, decode_cursor, explain::Question},
+    service::{Filter, Instance, ServiceError, decode_cursor, explain::Question},
 };
 
 /// Rows of a page.
@@ -82,23 +82,14 @@ pub(super) async fn list(
     cx: Cx,
     session: ReqData<Session>,
     request: HttpRequest,
-) -> HttpResponse {
-    try_list(&state, &cx, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
-}
-
-async fn try_list(
-    state: &OperatorState,
-    cx: &RequestContext,
-    session: &Session,
-    request: &HttpRequest,
-) -> Result<HttpResponse, Problem> {
+) -> OperatorResult {
     let service = &state.service;
     let mut faults = Vec::new();
-    let query = parse_query(request).unwrap_or_else(|fault| {
+    let query = parse_query(&request).unwrap_or_else(|fault| {
         faults.push(fault);
         ListQuery::default()
     });
-    let instances = all_instances(state);
+    let instances = all_instances(&state);
     let instance = selected_instance(&instances, &query.instance);
     if instance.is_none() {
         faults.push("There is no such instance.");
@@ -110,7 +101,7 @@ async fn try_list(
     }
     let (mut rows, mut older_url) = (Vec::new(), String::new());
     if let (Some(instance), true) = (&instance, faults.is_empty()) {
-        let found = service.list(cx, instance, &filter, cursor.flatten(), PAGE_SIZE).await?;
+        let found = service.list(&cx, instance, &filter, cursor.flatten(), PAGE_SIZE).await?;
         rows = found.records.iter().map(|record| RequestRow::for_record(record, service.now())).collect();
         older_url = found.next_cursor.map(|cursor| query.list_url(instance, Some(&cursor))).unwrap_or_default();
     }
@@ -120,7 +111,7 @@ async fn try_list(
     };
     let status = if faults.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let page = ListPage {
-        frame: Frame::new(session, &service.keys, MenuEntry::Requests),
+        frame: Frame::new(&session, &service.keys, MenuEntry::Requests),
         instances: instance_options(&instances, instance.as_ref()),
         statuses: status_options(&query.status),
         is_filtered: query.has_filters(),
@@ -139,20 +130,11 @@ pub(super) async fn explain(
     cx: Cx,
     session: ReqData<Session>,
     request: HttpRequest,
-) -> HttpResponse {
-    try_explain(&state, &cx, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
-}
-
-async fn try_explain(
-    state: &OperatorState,
-    cx: &RequestContext,
-    session: &Session,
-    request: &HttpRequest,
-) -> Result<HttpResponse, Problem> {
+) -> OperatorResult {
     let service = &state.service;
-    let query = parse_query(request).map_err(|_| Problem::not_found())?;
-    let instance = selected_instance(&all_instances(state), &query.instance).ok_or(ServiceError::NotFound)?;
-    let frame = Frame::new(session, &service.keys, MenuEntry::Requests);
+    let query = parse_query(&request).map_err(|_| Problem::not_found())?;
+    let instance = selected_instance(&all_instances(&state), &query.instance).ok_or(ServiceError::NotFound)?;
+    let frame = Frame::new(&session, &service.keys, MenuEntry::Requests);
     let name = instance.config.name.clone();
     let question = query.q.trim();
     if question.is_empty() || question.len() > MAX_QUESTION_LEN {
@@ -160,7 +142,7 @@ async fn try_explain(
         let page = ExplainPage { frame, query, name, sentence, messages: Vec::new(), rows: Vec::new() };
         return Ok(layout::render(StatusCode::UNPROCESSABLE_ENTITY, &page));
     }
-    let found = service.explain(cx, &instance, &Question::parse(question)).await?;
+    let found = service.explain(&cx, &instance, &Question::parse(question)).await?;
     let rows = found.requests.iter().map(|(record, _)| RequestRow::for_record(record, service.now())).collect();
     let messages = found.messages.into_iter().map(|message| (DisplayTime::from(message.at.0), message)).collect();
     let page = ExplainPage { frame, query, name, sentence: found.sentence, messages, rows };

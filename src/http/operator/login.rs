@@ -11,7 +11,7 @@ use askama::Template;
 
 use super::{
     OperatorState,
-    layout::{self, MenuEntry},
+    layout::{self, MenuEntry, OperatorResult},
     session::{self, Session},
 };
 use crate::{
@@ -55,23 +55,16 @@ pub(super) async fn show_form(state: Data<OperatorState>) -> HttpResponse {
 }
 
 /// `POST /requests/login`
-pub(super) async fn log_in(state: Data<OperatorState>, cx: Cx, request: HttpRequest, payload: Payload) -> HttpResponse {
-    match try_log_in(&state, &cx, &request, payload).await {
-        Ok(response) => response,
-        Err(problem) => layout::problem_page(&problem),
-    }
-}
-
-async fn try_log_in(
-    state: &OperatorState,
-    cx: &RequestContext,
-    request: &HttpRequest,
+pub(super) async fn log_in(
+    state: Data<OperatorState>,
+    cx: Cx,
+    request: HttpRequest,
     payload: Payload,
-) -> Result<HttpResponse, Problem> {
-    let mut fields = session::same_origin_form(request, payload).await?;
+) -> OperatorResult {
+    let mut fields = session::same_origin_form(&request, payload).await?;
     let access = state.access.load_full();
     let name = fields.remove("username").unwrap_or_else(|| UNNAMED.to_owned());
-    if let Some(wait) = count_attempt(state, cx, request).await? {
+    if let Some(wait) = count_attempt(&state, &cx, &request).await? {
         let minutes = wait.as_secs().div_ceil(60).max(1);
         let error = format!("Too many attempts. Wait {minutes} min, then try again.");
         let mut response = login_page(StatusCode::TOO_MANY_REQUESTS, &access, &name, &error);
@@ -83,7 +76,7 @@ async fn try_log_in(
     let known = access.operator(&name).cloned();
     // Compare even for an unknown name, so that the response takes as long as for a known one.
     let Some(password) = known.as_ref().or(access.operators.first()).map(|one| one.password.clone()) else {
-        return Err(Problem::not_found());
+        return Err(Problem::not_found().into());
     };
     let matches = {
         // Comparing keeps a core busy; parallel guesses must not take all of them. The lock is held until the work is
@@ -103,9 +96,9 @@ async fn try_log_in(
     tracing::info!(operator = known.name, "an operator logged in");
     let value = Session::issue(&state.service.keys, &known, state.service.now());
     let action = Action { actor: Some(Actor::Operator { name: known.name }), ..Action::default() };
-    audit_entry::write_entry(&state.service, &state.edge.load(), request, &action, "POST /requests/login", 303);
+    audit_entry::write_entry(&state.service, &state.edge.load(), &request, &action, "POST /requests/login", 303);
     let mut response = see_other(MenuEntry::Overview.path());
-    set_cookie(&mut response, request, &value);
+    set_cookie(&mut response, &request, &value);
     Ok(response)
 }
 
@@ -130,15 +123,12 @@ pub(super) async fn log_out(
     session: ReqData<Session>,
     request: HttpRequest,
     payload: Payload,
-) -> HttpResponse {
-    let result = async {
-        session.csrf_checked_form(&state.service.keys, &request, payload).await?;
-        session.end(&state.service, &cx).await?;
-        let mut response = see_other(LOGIN_PATH);
-        set_cookie(&mut response, &request, "");
-        Ok(response)
-    };
-    result.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
+) -> OperatorResult {
+    session.csrf_checked_form(&state.service.keys, &request, payload).await?;
+    session.end(&state.service, &cx).await?;
+    let mut response = see_other(LOGIN_PATH);
+    set_cookie(&mut response, &request, "");
+    Ok(response)
 }
 
 fn set_cookie(response: &mut HttpResponse, request: &HttpRequest, value: &str) {

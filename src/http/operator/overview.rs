@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest,
     http::StatusCode,
     web::{Data, Query, ReqData},
 };
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::{
     OperatorState,
-    layout::{self, DisplayTime, Frame, MenuEntry, Tone, grouped, short_duration},
+    layout::{self, DisplayTime, Frame, MenuEntry, OperatorResult, Tone, grouped, short_duration},
     list::{all_instances, has_same_name},
     session::Session,
 };
@@ -132,33 +132,25 @@ pub(super) async fn overview(
     cx: Cx,
     session: ReqData<Session>,
     request: HttpRequest,
-) -> HttpResponse {
-    try_overview(&state, &cx, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
-}
-
-async fn try_overview(
-    state: &OperatorState,
-    cx: &RequestContext,
-    session: &Session,
-    request: &HttpRequest,
-) -> Result<HttpResponse, Problem> {
+) -> OperatorResult {
     let query = Query::<OverviewQuery>::from_query(request.query_string());
     let page = query.map_err(|_| Problem::not_found())?.page;
-    let instances = all_instances(state);
+    let instances = all_instances(&state);
     let shown = instances.iter().skip(page.saturating_mul(PAGE_SIZE)).take(PAGE_SIZE);
     let status = state.ops.status(state.readiness.is_ready());
-    let cards = try_join_all(shown.map(async |instance| card(state, cx, &instances, instance, &status).await)).await?;
+    let cards =
+        try_join_all(shown.map(async |instance| card(&state, &cx, &instances, instance, &status).await)).await?;
     if cards.is_empty() && page > 0 {
-        return Err(Problem::not_found());
+        return Err(Problem::not_found().into());
     }
     let page_url = |page: usize| format!("{}?page={page}", MenuEntry::Overview.path());
     let has_more = instances.len() > (page + 1) * PAGE_SIZE;
     let service = &state.service;
     let page = OverviewPage {
-        frame: Frame::new(session, &service.keys, MenuEntry::Overview),
+        frame: Frame::new(&session, &service.keys, MenuEntry::Overview),
         now: service.now().into(),
         flush_seconds: FLUSH_INTERVAL.as_secs(),
-        alarms: alarms(state, &status, &cards),
+        alarms: alarms(&state, &status, &cards),
         cards,
         chart_height: CHART_HEIGHT,
         store: status.store.description.clone(),

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{
     OperatorState,
-    layout::{self, DisplayTime, Frame, MenuEntry},
+    layout::{self, DisplayTime, Frame, MenuEntry, OperatorResult},
     picture::{Attempts, Picture},
     session::Session,
 };
@@ -99,7 +99,7 @@ pub(super) async fn show(
     session: ReqData<Session>,
     names: RequestPath,
     request: HttpRequest,
-) -> HttpResponse {
+) -> OperatorResult {
     let notice = match request.query_string() {
         "done=canceled" => "The request is canceled.",
         "done=over" => "The request had already ended.",
@@ -107,7 +107,7 @@ pub(super) async fn show(
         _ => "",
     };
     let frame = Frame::new(&session, &state.service.keys, MenuEntry::Requests);
-    render(&state, &cx, frame, &names, notice).await.unwrap_or_else(|problem| layout::problem_page(&problem))
+    Ok(render(&state, &cx, frame, &names, notice).await?)
 }
 
 async fn render(
@@ -209,16 +209,13 @@ pub(super) async fn cancel(
     names: RequestPath,
     request: HttpRequest,
     payload: Payload,
-) -> HttpResponse {
-    let result = async {
-        session.csrf_checked_form(&state.service.keys, &request, payload).await?;
-        let (instance, id) = parse_path(&state, &names)?;
-        let record = state.service.cancel(&cx, &instance, id).await?;
-        let canceled = record.status(state.service.now()) == Status::Canceled;
-        tracing::info!(operator = session.name(), uuid = %id, canceled, "an operator canceled a request");
-        Ok(see_other(&format!("{}?done={}", layout::request_path(&record), if canceled { "canceled" } else { "over" })))
-    };
-    result.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
+) -> OperatorResult {
+    session.csrf_checked_form(&state.service.keys, &request, payload).await?;
+    let (instance, id) = parse_path(&state, &names)?;
+    let record = state.service.cancel(&cx, &instance, id).await?;
+    let canceled = record.status(state.service.now()) == Status::Canceled;
+    tracing::info!(operator = session.name(), uuid = %id, canceled, "an operator canceled a request");
+    Ok(see_other(&format!("{}?done={}", layout::request_path(&record), if canceled { "canceled" } else { "over" })))
 }
 
 /// `POST /requests/{instance}/{uuid}/replay`, with the callback's id in the form.
@@ -229,14 +226,11 @@ pub(super) async fn replay(
     names: RequestPath,
     request: HttpRequest,
     payload: Payload,
-) -> HttpResponse {
-    let act = async {
-        let fields = session.csrf_checked_form(&state.service.keys, &request, payload).await?;
-        let (instance, record) = load(&state, &cx, &names).await?;
-        let id = fields.get("callback").map(String::as_str).unwrap_or_default();
-        state.service.replay(&cx, &instance, id).await?;
-        tracing::info!(operator = session.name(), uuid = %record.id, "an operator replayed a callback");
-        Ok(see_other(&format!("{}?done=replayed", layout::request_path(&record))))
-    };
-    act.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
+) -> OperatorResult {
+    let fields = session.csrf_checked_form(&state.service.keys, &request, payload).await?;
+    let (instance, record) = load(&state, &cx, &names).await?;
+    let id = fields.get("callback").map(String::as_str).unwrap_or_default();
+    state.service.replay(&cx, &instance, id).await?;
+    tracing::info!(operator = session.name(), uuid = %record.id, "an operator replayed a callback");
+    Ok(see_other(&format!("{}?done=replayed", layout::request_path(&record))))
 }

@@ -6,29 +6,22 @@
 
 use std::collections::HashMap;
 
-use actix_web::{
-    Error, HttpMessage as _, HttpRequest, HttpResponse,
-    body::{EitherBody, MessageBody},
-    dev::{ServiceRequest, ServiceResponse},
-    http::{StatusCode, header::HeaderMap},
-    middleware::Next,
-    web::{Data, Payload},
-};
+use actix_web::{HttpRequest, http::header::HeaderMap, web::Payload};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use url::form_urlencoded;
 
-use super::{OperatorState, layout, login};
+use super::OperatorState;
 use crate::{
     config::{self, OperatorAccess},
     domain::{KeyRing, keys::Digest},
     http::{
-        audit_entry, body, context, cookie,
+        body, cookie,
         origin::is_same_origin,
         problem::{Code, Problem},
     },
     random,
-    service::{Actor, RequestContext, Service},
+    service::{RequestContext, Service},
 };
 
 const COOKIE_NAME: &str = "cs-operator";
@@ -144,46 +137,8 @@ fn mac_parts<'a>(
     [b"cookie", begun, nonce, operator.name.as_bytes(), print]
 }
 
-/// Middleware of all paths below `/requests`. Without configured operators everything is 404; without a session only
-/// the login is reachable.
-pub(super) async fn require_session(
-    state: Data<OperatorState>,
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let access = state.access.load_full();
-    if access.operators.is_empty() {
-        return Ok(request.into_response(HttpResponse::NotFound().finish()).map_into_right_body());
-    }
-    let cx = context::attach(&request, state.service.background());
-    if request.path() == login::LOGIN_PATH {
-        return Ok(next.call(request).await?.map_into_left_body());
-    }
-    let session = match active_session(&state, &cx, &access, request.headers()).await {
-        Ok(session) => session,
-        Err(problem) => return Ok(request.into_response(layout::problem_page(&problem)).map_into_right_body()),
-    };
-    let Some(session) = session else {
-        let page = login::login_page(StatusCode::UNAUTHORIZED, &access, "", "");
-        return Ok(request.into_response(page).map_into_right_body());
-    };
-    cx.set_actor(Actor::Operator { name: session.name.clone() }, None);
-    request.extensions_mut().insert(session);
-    let action = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
-    let response = next.call(request).await?;
-    audit_entry::write_entry(
-        &state.service,
-        &state.edge.load(),
-        response.request(),
-        &cx.action(),
-        &action,
-        response.status().as_u16(),
-    );
-    Ok(response.map_into_left_body())
-}
-
 /// The first valid session among the browser's cookies that was not logged out.
-async fn active_session(
+pub(super) async fn active_session(
     state: &OperatorState,
     cx: &RequestContext,
     access: &OperatorAccess,

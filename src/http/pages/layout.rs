@@ -14,8 +14,9 @@ use crate::{
     domain::{Language, Verification, link::Link, oidc::Client},
     hash::sha256,
     http::{
-        PublicState, limits,
+        PublicState,
         problem::{Code, Problem},
+        rate_limit_headers,
     },
     service::Instance,
 };
@@ -137,7 +138,7 @@ pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) 
     let mut builder = PageResponse::new(style);
     builder.retry_after = problem.retry_after;
     let mut response = builder.render(status, &page);
-    limits::add_headers(response.headers_mut(), &problem.limit_statuses);
+    rate_limit_headers::add_headers(response.headers_mut(), &problem.limit_statuses);
     Ok(response)
 }
 
@@ -162,7 +163,7 @@ impl<'a> PageResponse<'a> {
             response.insert_header((header::SET_COOKIE, cookie));
         }
         if let Some(wait) = self.retry_after {
-            response.insert_header((header::RETRY_AFTER, limits::whole_seconds(wait).to_string()));
+            response.insert_header((header::RETRY_AFTER, rate_limit_headers::whole_seconds(wait).to_string()));
         }
         let body = page.render().expect("a compiled template of plain values renders");
         response.content_type("text/html; charset=utf-8").body(body)

@@ -18,7 +18,12 @@ use super::{
 };
 use crate::{
     domain::{Mode, binding::WhatsAppDevice, token::Token},
-    http::{PublicState, context::Cx, limits, problem::Problem, qr},
+    http::{
+        PublicState,
+        context::Cx,
+        problem::{self, Problem},
+        qr,
+    },
     service::{EnteredCode, RequestContext, ServiceError, StartPage, StartPageState, redirect_target},
 };
 
@@ -221,7 +226,9 @@ async fn try_submit(
     match field("do") {
         "renew" => {
             let renewed = service.renew(cx, &handle, &visitor.cookies, field("form")).await;
-            return limits::respond(renewed, |fresh| see_other(&state.service.public_path(&format!("/l/{fresh}"))));
+            return problem::respond_limited(renewed, |fresh| {
+                see_other(&state.service.public_path(&format!("/l/{fresh}")))
+            });
         }
         "finish" => {
             let redirect = service.finish(cx, &handle, visitor.browser(), field("form")).await?;

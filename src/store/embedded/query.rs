@@ -9,7 +9,7 @@ use crate::{
     store::{DueLane, Index, Lane, Locator, MAX_HOLD, Position, RecordId, StoredRecord},
 };
 
-use super::{time::after, timers};
+use super::time::after;
 
 pub(super) fn record(connection: &Connection, now: i64, id: RecordId) -> rusqlite::Result<Option<StoredRecord>> {
     Ok(kept_at(connection, now, id.locator())?.filter(|stored| stored.id == id))
@@ -75,12 +75,23 @@ pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Due
     }
     drop(next);
     for partition in Partition::all() {
-        if let Some(due) = timers::first_due(connection, now, partition)? {
+        if let Some(due) = first_timer(connection, now, partition)? {
             found.push(DueLane { partition, lane: Lane::timer(), since: from_millis(due) });
         }
     }
     found.sort_by_key(|due| due.since);
     Ok(found)
+}
+
+/// The due time of a partition's first timer, or the end of its first expired lease, if that is past.
+fn first_timer(connection: &Connection, now: i64, partition: Partition) -> rusqlite::Result<Option<i64>> {
+    let (first, lapsed): (Option<i64>, Option<i64>) = connection
+        .prepare_cached(
+            "SELECT (SELECT min(rings_at) FROM records WHERE partition = ?1 AND rings_at > 0),
+                    (SELECT max(rings_at) FROM records WHERE partition = ?1 AND rings_at < 0)",
+        )?
+        .query_row([partition.index()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok([first, lapsed.map(|end| -end)].into_iter().flatten().filter(|due| *due <= now).min())
 }
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<StoredRecord> {

@@ -38,17 +38,6 @@ pub(super) fn lease(
     Ok(LeaseGrant { jobs: jobs.collect(), oldest_left: first.filter(|due| *due <= now).map(from_millis) })
 }
 
-/// The due time of a partition's first timer, or the end of its first expired lease, if that is past.
-pub(super) fn first_due(connection: &Connection, now: i64, partition: Partition) -> rusqlite::Result<Option<i64>> {
-    let (first, lapsed): (Option<i64>, Option<i64>) = connection
-        .prepare_cached(
-            "SELECT (SELECT min(rings_at) FROM records WHERE partition = ?1 AND rings_at > 0),
-                    (SELECT max(rings_at) FROM records WHERE partition = ?1 AND rings_at < 0)",
-        )?
-        .query_row([partition.index()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok([first, lapsed.map(|end| -end)].into_iter().flatten().filter(|due| *due <= now).min())
-}
-
 /// A timer that was set anew meanwhile is left unchanged.
 pub(super) fn settle(connection: &Connection, leased: &LeasedJob, settlement: &Settlement) -> rusqlite::Result<bool> {
     let at = match settlement {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::{checkpoint::Checkpointer, queue, trim, writer::MAX_GROUP};
+use super::{checkpoint::Checkpointer, queue, trim};
 
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval at which an idle writer checks whether the checkpointer is done.
@@ -44,9 +44,10 @@ impl Upkeep {
         self.behind || (self.pending && self.last.elapsed() >= UPKEEP_INTERVAL)
     }
 
-    /// Part of a group's transaction. A batch is as large as a group, so deleting keeps up with any load.
-    pub(super) fn trim(&mut self, connection: &Connection, now: i64) -> rusqlite::Result<()> {
-        self.behind = trim::batch(connection, now, MAX_GROUP)?;
+    /// Part of a group's transaction. `batch` rows are deleted at most: as many as a group has steps, so that deleting
+    /// keeps up with any load.
+    pub(super) fn trim(&mut self, connection: &Connection, now: i64, batch: usize) -> rusqlite::Result<()> {
+        self.behind = trim::batch(connection, now, batch)?;
         queue::shorten_leases(connection, now)?;
         self.pending = self.behind;
         self.last = Instant::now();

@@ -24,7 +24,7 @@ use super::{ballast::Ballast, checkpoint::Checkpointer, error::passes, time::Mon
 /// Maximum number of queued writes; further ones are refused immediately.
 const MAX_QUEUED: usize = 1024;
 /// Maximum number of writes in one transaction.
-pub(super) const MAX_GROUP: usize = 256;
+const MAX_GROUP: usize = 256;
 
 pub(super) struct Writer {
     queue: Option<SyncSender<BoxedStep>>,

@@ -8,9 +8,9 @@ use redis::{Cmd, Value};
 
 use super::{
     RedisStore,
-    job_positions::{JobPosition, ended_set, score_millis},
+    job_positions::{JobPosition, ended_set},
     key, leases, millis,
-    parse::{self, StoredJob, from_value},
+    parse::{self, StoredJob, from_value, score_millis},
     retries::ResendPolicy,
     script,
 };

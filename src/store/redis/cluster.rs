@@ -21,14 +21,14 @@ use super::{
     Durability,
     cluster_command::{ClusterCommand, Redirection},
     cluster_error::RetryableError,
-    confirmed_writer::WriteError,
-    connection::{MasterNode, slot_of},
     endpoint::with_connect_timeout,
     error_hint,
     master::{ConfirmationSettings, Master},
-    node::Node,
-    retries::{Recovery, ResendPolicy, classify, explain, retry_delay, with_deadline},
+    node::{MasterNode, Node},
+    recovery::{Recovery, WriteError, classify},
+    retries::{ResendPolicy, explain, retry_delay, with_deadline},
     seed_nodes::{NodeAddress, SeedNodes},
+    slot,
     slot_map::{self, SlotMap},
 };
 use crate::{
@@ -154,7 +154,7 @@ impl Cluster {
         };
         let masters = map.masters().into_iter().map(|master| {
             let is_here = |partition: &Partition| {
-                map.master_of(slot_of(*partition)).is_some_and(|other| Arc::ptr_eq(other, master))
+                map.master_of(slot::of_partition(*partition)).is_some_and(|other| Arc::ptr_eq(other, master))
             };
             let partitions = Partition::all().filter(is_here).collect();
             MasterNode { name: master.address.to_string(), node: Arc::clone(&master.node), partitions }
@@ -300,7 +300,8 @@ impl Cluster {
             }
         }
         let nodes = nodes.iter().map(|node| self.master(node)).collect::<RedisResult<Vec<_>>>()?;
-        let mut asked: FuturesUnordered<_> = nodes.iter().map(|node| with_connect_timeout(node.ranges())).collect();
+        let mut asked: FuturesUnordered<_> =
+            nodes.iter().map(|node| with_connect_timeout(slot_map::fetch(node))).collect();
         let mut failure: Option<RedisError> = None;
         let ranges = loop {
             match asked.next().await {

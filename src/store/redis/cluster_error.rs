@@ -4,7 +4,7 @@ use redis::RedisError;
 
 use super::{
     error_hint,
-    retries::{Recovery, classify},
+    recovery::{Recovery, classify},
     seed_nodes::NodeAddress,
 };
 use crate::store::StoreError;

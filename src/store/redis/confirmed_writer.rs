@@ -16,14 +16,13 @@ use tokio::{
 
 use super::{
     Durability,
-    error_hint::{describe, store_error},
-    node::Node,
+    node::{Node, RunId},
     parse,
-    replicated_connection::{ReplicatedConnection, RunId},
-    retries::{Recovery, classify},
+    recovery::{Recovery, WriteError, classify},
+    replicated_connection::ReplicatedConnection,
     script,
 };
-use crate::store::{StoreError, background::Background};
+use crate::store::background::Background;
 
 /// Most writes that share one confirmation.
 const MAX_BATCH: usize = 64;
@@ -51,29 +50,6 @@ struct QueuedWrite {
     /// proves nothing.
     barrier: Option<Cmd>,
     answer: oneshot::Sender<Result<Vec<Value>, WriteError>>,
-}
-
-/// Why a write is not reported as applied.
-#[derive(Clone)]
-pub(super) enum WriteError {
-    /// Redis did not apply it.
-    Refused(RedisError),
-    /// It may have been applied.
-    Broken(RedisError),
-    /// It was applied, but is not confirmed.
-    Unconfirmed(String),
-}
-
-impl From<WriteError> for StoreError {
-    fn from(error: WriteError) -> Self {
-        let unconfirmed = |why: &str| Self::Unavailable(format!("the write was not confirmed: {why}"));
-        match error {
-            WriteError::Refused(error) if error.code() == Some("OOM") => Self::Full,
-            WriteError::Refused(error) => store_error(&error, describe(&error)),
-            WriteError::Broken(error) => unconfirmed(&describe(&error)),
-            WriteError::Unconfirmed(why) => unconfirmed(&why),
-        }
-    }
 }
 
 impl ConfirmedWriter {
@@ -230,7 +206,8 @@ impl BatchSender {
         while !confirmed && !undone && began.elapsed() + self.wait_timeout < BATCH_TIMEOUT {
             self.wait_timeout = (self.wait_timeout * 2).min(MAX_WAIT);
             // A demoted master gets no further confirmations.
-            master_replaced = replicated.recount().await.is_err() || self.node.is_replaced(&replicated).await;
+            master_replaced =
+                replicated.recount().await.is_err() || self.node.is_replaced(replicated.address.as_ref()).await;
             if master_replaced {
                 break;
             }
@@ -249,7 +226,7 @@ impl BatchSender {
         let broken = |value: &RedisResult<Value>| {
             value.as_ref().is_err_and(|error| matches!(classify(error), Recovery::Reconnect))
         };
-        if !confirmed && !undone && self.node.is_replaced(&replicated).await {
+        if !confirmed && !undone && self.node.is_replaced(replicated.address.as_ref()).await {
             master_replaced = true;
             replicated.address.iter().for_each(|address| self.node.avoid(address));
         }

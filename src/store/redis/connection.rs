@@ -7,7 +7,7 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(super) use super::node::RuntimeThread;
+pub(super) use super::node::{MasterNode, RuntimeThread};
 use super::{
     Durability,
     cluster::Cluster,
@@ -16,7 +16,7 @@ use super::{
     node::Node,
     retries::{REPORTING_RESERVE, ResendPolicy, send_with_retries, write_with_retries},
     seed_nodes::SeedNodes,
-    slot, switch_master,
+    switch_master,
 };
 use crate::{
     config::TlsConfig,
@@ -24,7 +24,6 @@ use crate::{
     store::{
         StoreError,
         background::Background,
-        redis::key,
         time_budget::{OF_A_REQUEST, TimeBudget},
     },
 };
@@ -45,14 +44,6 @@ enum Topology {
         _master_watch: Option<AbortOnDropHandle<()>>,
     },
     Cluster(Box<Cluster>),
-}
-
-/// A master and the partitions it serves.
-pub(super) struct MasterNode {
-    /// Unique among the masters of a cluster; empty for a single master.
-    pub(super) name: String,
-    pub(super) node: Arc<Node>,
-    pub(super) partitions: Vec<Partition>,
 }
 
 impl RedisConnection {
@@ -232,11 +223,6 @@ pub fn addresses(url: &str) -> Vec<(String, u16)> {
         (_, Ok(source)) => source.addresses(),
         _ => Vec::new(),
     }
-}
-
-/// The slot shared by a partition's keys.
-pub(super) fn slot_of(partition: Partition) -> u16 {
-    slot::of(key::channel(partition).as_bytes())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use redis::Value;
 use super::{
     RedisStore, key,
     leases::Lease,
-    parse::{StoredJob, from_value},
+    parse::{StoredJob, from_value, score_millis},
 };
 use crate::{
     domain::{InstanceId, Partition},
@@ -136,9 +136,4 @@ fn read_positions(values: impl Iterator<Item = (Partition, Value)>) -> Result<Ve
         positions.extend(rows.into_iter().map(|(id, score)| JobPosition { partition, id, at: score_millis(score) }));
     }
     Ok(positions)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]
-pub(super) fn score_millis(score: f64) -> i64 {
-    score as i64
 }

@@ -6,9 +6,8 @@ use jiff::Timestamp;
 use super::{
     RedisStore, key,
     leases::TIMER,
-    leasing::too_few_values,
     millis,
-    parse::{self, StoredJob, from_value},
+    parse::{self, StoredJob, from_value, too_few_values},
     retries::ResendPolicy,
     script,
 };

@@ -1,10 +1,8 @@
 //! Leased jobs and timers: one sorted set for each partition, by the end of the lease.
 
 use super::{
-    RedisStore,
-    job_positions::score_millis,
-    key, millis,
-    parse::{self, StoredJob, from_value},
+    RedisStore, key, millis,
+    parse::{self, StoredJob, from_value, score_millis},
     script,
 };
 use crate::{

@@ -14,7 +14,7 @@ use super::{
     key,
     leases::TIMER,
     millis,
-    parse::{StoredJob, from_value},
+    parse::{StoredJob, from_value, too_few_values},
     retries::ResendPolicy,
     script,
 };
@@ -194,8 +194,4 @@ fn leased_timers(fence: u64, set: &Value) -> Result<LeaseGrant, StoreError> {
         jobs: jobs.collect::<Result<_, StoreError>>()?,
         oldest_left: due_time(&from_value::<String>(oldest_left.clone())?),
     })
-}
-
-pub(super) fn too_few_values(script: &str) -> StoreError {
-    StoreError::Corrupt(format!("{script} returned too few values"))
 }

@@ -3,17 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::join_all;
-use redis::{Pipeline, RedisResult, Value};
+use redis::{Pipeline, Value};
 use tokio::runtime::Handle;
 
 use super::{
-    Durability,
-    cluster_command::ClusterCommand,
-    confirmed_writer::{ConfirmedWriter, WriteError},
-    endpoint::Endpoint,
-    node::Node,
-    seed_nodes::NodeAddress,
-    slot_map::{self, SlotRange},
+    Durability, cluster_command::ClusterCommand, confirmed_writer::ConfirmedWriter, endpoint::Endpoint, node::Node,
+    recovery::WriteError, seed_nodes::NodeAddress,
 };
 use crate::store::background::Background;
 
@@ -66,11 +61,5 @@ impl Master {
             Ok(values) => values.into_iter().map(|value| value.map_err(WriteError::Refused)).collect(),
             Err(error) => commands.iter().map(|_| Err(WriteError::Broken(error.clone()))).collect(),
         }
-    }
-
-    pub(super) async fn ranges(&self) -> RedisResult<Vec<SlotRange>> {
-        let mut pipeline = Pipeline::with_capacity(2);
-        pipeline.cmd("CLUSTER").arg("INFO").cmd("CLUSTER").arg("SLOTS").ignore_errors();
-        slot_map::parse(self.node.send(&pipeline).await?, &self.address)
     }
 }

@@ -27,6 +27,7 @@ mod operations;
 mod parse;
 mod preflight;
 mod records;
+mod recovery;
 mod replicated_connection;
 mod retries;
 mod script;

@@ -27,13 +27,16 @@ use tokio::{
 
 use super::{
     Durability,
-    confirmed_writer::WriteError,
     endpoint::{Endpoint, HostPort, host_port},
     error_hint,
-    replicated_connection::{ReplicatedConnection, RunId, run_id},
-    retries::{Recovery, classify},
+    recovery::{Recovery, WriteError, classify},
     script,
 };
+
+use crate::domain::Partition;
+
+/// Redis' `run_id`: changes with every start of a server.
+pub(super) type RunId = Arc<str>;
 
 /// The single master of a store, or one master of a cluster.
 pub(super) struct Node {
@@ -51,6 +54,14 @@ pub(super) struct Node {
     master_changes: watch::Sender<()>,
     /// Held by the one task that asks a server why it closes connections.
     diagnosing: tokio::sync::Mutex<()>,
+}
+
+/// A master and the partitions it serves.
+pub(super) struct MasterNode {
+    /// Unique among the masters of a cluster; empty for a single master.
+    pub(super) name: String,
+    pub(super) node: Arc<Node>,
+    pub(super) partitions: Vec<Partition>,
 }
 
 /// Which threads share a connection: one that is a runtime, or all threads of a larger runtime.
@@ -186,13 +197,13 @@ impl Node {
         self.endpoint().client(self.avoided().as_ref()).await
     }
 
-    /// Whether a Sentinel names another master than the one `replicated` is connected to.
-    pub(super) async fn is_replaced(&self, replicated: &ReplicatedConnection) -> bool {
+    /// Whether a Sentinel names another master than the one at `address`.
+    pub(super) async fn is_replaced(&self, address: Option<&HostPort>) -> bool {
         if self.endpoint().address().is_some() {
             return false;
         }
-        let asked = tokio::time::timeout(SENTINEL_TIMEOUT, self.endpoint().client(replicated.address.as_ref())).await;
-        matches!(asked, Ok(Ok(client)) if host_port(client.get_connection_info().addr()) != replicated.address)
+        let asked = tokio::time::timeout(SENTINEL_TIMEOUT, self.endpoint().client(address)).await;
+        matches!(asked, Ok(Ok(client)) if host_port(client.get_connection_info().addr()).as_ref() != address)
     }
 
     /// Abandons the master at `address` for as long as Sentinels name another one.
@@ -258,4 +269,9 @@ impl Node {
         }
         error_hint::describe(error)
     }
+}
+
+pub(super) async fn run_id(connection: &mut MultiplexedConnection) -> RedisResult<RunId> {
+    let info: String = redis::cmd("INFO").arg("server").query_async(connection).await?;
+    Ok(info.lines().find_map(|line| line.trim_end().strip_prefix("run_id:")).unwrap_or_default().into())
 }

@@ -12,6 +12,15 @@ pub(super) fn from_value<T: FromRedisValue>(value: Value) -> Result<T, StoreErro
     T::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]
+pub(super) fn score_millis(score: f64) -> i64 {
+    score as i64
+}
+
+pub(super) fn too_few_values(script: &str) -> StoreError {
+    StoreError::Corrupt(format!("{script} returned too few values"))
+}
+
 pub(super) fn read_record(key: &str) -> Cmd {
     let mut cmd = redis::cmd("GET");
     cmd.arg(key);

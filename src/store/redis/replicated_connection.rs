@@ -1,16 +1,14 @@
 //! A dedicated connection to a master that knows the server's run id and its number of replicas.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use redis::{Cmd, RedisError, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
 
-use super::{Durability, endpoint::HostPort, node::Node};
-
-/// Redis' `run_id`: changes with every start of a server.
-pub(super) type RunId = Arc<str>;
+use super::{
+    Durability,
+    endpoint::HostPort,
+    node::{Node, RunId, run_id},
+};
 
 /// How long a lost replica is still waited for: longer than a fail-over takes.
 const REPLICA_GRACE: Duration = Duration::from_secs(60);
@@ -72,9 +70,4 @@ impl ReplicatedConnection {
     fn required_replicas(&self, durability: Durability) -> usize {
         if durability == Durability::AllReplicas { self.replicas.max(1) } else { 1 }
     }
-}
-
-pub(super) async fn run_id(connection: &mut MultiplexedConnection) -> RedisResult<RunId> {
-    let info: String = redis::cmd("INFO").arg("server").query_async(connection).await?;
-    Ok(info.lines().find_map(|line| line.trim_end().strip_prefix("run_id:")).unwrap_or_default().into())
 }

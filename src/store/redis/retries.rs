@@ -5,9 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
-use super::{confirmed_writer::WriteError, endpoint, error_hint, node::Node};
+use super::{
+    error_hint,
+    node::Node,
+    recovery::{Recovery, WriteError, classify},
+};
 use crate::{random, store::StoreError};
 
 /// Kept back from a request's remaining store time, so that the cause of a failure can still be found and returned.
@@ -35,14 +39,6 @@ impl ResendPolicy {
         }
         cmd
     }
-}
-
-/// How to recover from an error.
-pub(super) enum Recovery {
-    LoadScripts,
-    Reconnect,
-    Backoff,
-    GiveUp(StoreError),
 }
 
 /// Sends idempotent commands until they are answered or the time is over.
@@ -135,33 +131,4 @@ pub(super) async fn explain(node: &Node, error: &RedisError) -> String {
 /// The delay before retrying a server that needs time, with jitter.
 pub(super) fn retry_delay() -> Duration {
     Duration::from_millis(50).mul_f64(1.0 + 3.0 * random::fraction())
-}
-
-pub(super) fn classify(error: &RedisError) -> Recovery {
-    match error.kind() {
-        ErrorKind::Server(ServerErrorKind::NoScript) => Recovery::LoadScripts,
-        // A demoted master keeps answering reads; only a new connection finds its successor.
-        ErrorKind::Server(ServerErrorKind::ReadOnly) | ErrorKind::Io => Recovery::Reconnect,
-        ErrorKind::Server(
-            ServerErrorKind::BusyLoading
-            | ServerErrorKind::TryAgain
-            | ServerErrorKind::ClusterDown
-            | ServerErrorKind::MasterDown,
-        ) => Recovery::Backoff,
-        _ if endpoint::has_no_master(error) => Recovery::Backoff,
-        _ if is_access_denied(error) => Recovery::GiveUp(StoreError::Unavailable(error_hint::describe(error))),
-        _ if error.is_unrecoverable_error() || error.is_timeout() || error.is_connection_dropped() => {
-            Recovery::Reconnect
-        }
-        _ => match error.code() {
-            Some("OOM") => Recovery::GiveUp(StoreError::Full),
-            Some("NOREPLICAS" | "MISCONF" | "BUSY" | "UNKILLABLE") => Recovery::Backoff,
-            _ => Recovery::GiveUp(StoreError::Corrupt(error_hint::describe(error))),
-        },
-    }
-}
-
-/// Lasts until an operator changes a password or a permission.
-fn is_access_denied(error: &RedisError) -> bool {
-    matches!(error_hint::code(error), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
 }

@@ -2,6 +2,9 @@
 
 use redis::{Arg, Cmd};
 
+use super::key;
+use crate::domain::Partition;
+
 /// The slot of a key: a hash of the part within its first braces, or of the whole key.
 pub(super) fn of(key: &[u8]) -> u16 {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
@@ -10,6 +13,11 @@ pub(super) fn of(key: &[u8]) -> u16 {
         Some(&rest[..close])
     });
     crc16(tag.unwrap_or(key)) % 16_384
+}
+
+/// The slot shared by a partition's keys.
+pub(super) fn of_partition(partition: Partition) -> u16 {
+    of(key::channel(partition).as_bytes())
 }
 
 /// The slot of a command's first key. All keys of a command lie in one partition, so the first decides; without a key

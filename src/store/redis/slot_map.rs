@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, from_redis_value};
+use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, from_redis_value};
 
 use super::{master::Master, seed_nodes::NodeAddress};
 
@@ -60,9 +60,16 @@ pub(super) fn cluster_down() -> RedisError {
     RedisError::from((ErrorKind::Server(ServerErrorKind::ClusterDown), "some slots have no master"))
 }
 
+/// Asks a node for the slots of its cluster.
+pub(super) async fn fetch(from: &Master) -> RedisResult<Vec<SlotRange>> {
+    let mut pipeline = Pipeline::with_capacity(2);
+    pipeline.cmd("CLUSTER").arg("INFO").cmd("CLUSTER").arg("SLOTS").ignore_errors();
+    parse(from.node.send(&pipeline).await?, &from.address)
+}
+
 /// Parses the replies to `CLUSTER INFO` and `CLUSTER SLOTS`. A node cut off from the others admits it only in the
 /// first; its slots are then not believed.
-pub(super) fn parse(answers: Vec<RedisResult<Value>>, reporter: &NodeAddress) -> RedisResult<Vec<SlotRange>> {
+fn parse(answers: Vec<RedisResult<Value>>, reporter: &NodeAddress) -> RedisResult<Vec<SlotRange>> {
     let mut answers = answers.into_iter();
     let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
     let info: String = from_redis_value(next()?)?;

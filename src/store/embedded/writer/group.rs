@@ -4,6 +4,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{
     super::{ballast::Ballast, error::is_full, time::MonotonicWallClock, upkeep::Upkeep},
+    MAX_GROUP,
     step::{BoxedStep, StepOutcome},
 };
 
@@ -80,7 +81,7 @@ fn run(
         }
     }
     if let Some(upkeep) = upkeep {
-        upkeep.trim(&transaction, time.millis())?;
+        upkeep.trim(&transaction, time.millis(), MAX_GROUP)?;
     }
     transaction.commit()?;
     Ok(TransactionOutcome::Committed)

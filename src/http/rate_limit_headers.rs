@@ -1,41 +1,14 @@
-//! Reports rate limits to the caller: `RateLimit-Policy`, `RateLimit` (draft-ietf-httpapi-ratelimit-headers) and
+//! The headers that report rate limits: `RateLimit-Policy`, `RateLimit` (draft-ietf-httpapi-ratelimit-headers) and
 //! `Retry-After`.
 
 use std::{fmt::Write as _, time::Duration};
 
-use actix_web::{
-    HttpResponse,
-    http::header::{HeaderMap, HeaderName, HeaderValue},
-};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::problem::Problem;
-use crate::{
-    domain::quota::Allowance,
-    service::{LimitStatus, Limited},
-};
+use crate::{domain::quota::Allowance, service::LimitStatus};
 
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-
-/// The response of a use case that takes from limits, with both headers, whether it succeeded or failed.
-pub(super) fn respond<T>(
-    limited: Limited<T>,
-    to_response: impl FnOnce(T) -> HttpResponse,
-) -> Result<HttpResponse, Problem> {
-    let Limited { outcome, mut limit_statuses } = limited;
-    match outcome {
-        Ok(value) => {
-            let mut response = to_response(value);
-            add_headers(response.headers_mut(), &limit_statuses);
-            Ok(response)
-        }
-        Err(error) => {
-            let problem = Problem::from(error);
-            limit_statuses.extend(&problem.limit_statuses);
-            Err(Problem { limit_statuses, ..problem })
-        }
-    }
-}
 
 /// Adds both headers, with one item per limit, before the items that are already there.
 pub(super) fn add_headers(headers: &mut HeaderMap, limit_statuses: &[LimitStatus]) {
