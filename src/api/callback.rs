@@ -101,8 +101,7 @@ wire! {
         /// The channel of the last message.
         #[schema(channel())]
         pub channel: Option<Channel>,
-        /// Only for a test number, whose code is fixed: validation proves nothing.
-        #[schema(constant(true))]
+        /// `true` for a test number, whose code is fixed: validation proves nothing. Otherwise absent.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub test: Option<bool>,
     }

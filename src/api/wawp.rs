@@ -26,8 +26,7 @@ wire! {
         pub message: &'static str,
         #[schema(constant(true))]
         pub verified: bool,
-        /// Only for a test number, whose code is fixed: validation proves nothing.
-        #[schema(constant(true))]
+        /// `true` for a test number, whose code is fixed: validation proves nothing. Otherwise absent.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub test: Option<bool>,
     }

@@ -76,7 +76,7 @@ impl ConfigFiles {
                 }
             }
         }
-        let environment = environment.into_iter().filter(|(name, _)| is_ours(name)).collect();
+        let environment = own_variables(environment, &mut faults);
         (Self { main: main.map(|(file, _)| file), included, environment }, all_paths, faults)
     }
 
@@ -89,7 +89,10 @@ impl ConfigFiles {
         let Some((main, _)) = parse_file(Path::new("configuration"), text.as_bytes().to_vec(), &mut faults) else {
             return Err(faults);
         };
-        let environment = environment.into_iter().filter(|(name, _)| is_ours(name)).collect();
+        let environment = own_variables(environment, &mut faults);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
         Ok(Self { main: Some(main), included: Vec::new(), environment })
     }
 
@@ -188,6 +191,25 @@ fn collect_named_files(value: &Value, files: &mut Vec<PathBuf>) {
 
 fn is_ours(name: &str) -> bool {
     name.get(..PREFIX.len() + 2).is_some_and(|start| start.eq_ignore_ascii_case(&format!("{PREFIX}__")))
+}
+
+/// The variables with our prefix. Tables of a list, such as the instances, have no names in them.
+fn own_variables(
+    environment: impl IntoIterator<Item = (String, String)>,
+    faults: &mut Faults,
+) -> Vec<(String, String)> {
+    let ours: Vec<_> = environment.into_iter().filter(|(name, _)| is_ours(name)).collect();
+    for (name, _) in &ours {
+        if name.to_uppercase().starts_with(&format!("{PREFIX}__INSTANCE__")) {
+            faults.add(
+                "environment",
+                format!(
+                    "{name}: instances are not read from variables; write a file, and name it with the key include"
+                ),
+            );
+        }
+    }
+    ours
 }
 
 fn from_stdin() -> io::Result<Vec<u8>> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
 
 use super::tls::TlsConfig;
 use crate::reader::Reader;
@@ -72,7 +73,14 @@ impl StoreConfig {
             Some(("embedded", directory)) if !directory.is_empty() => {
                 Some(Self::Embedded { directory: PathBuf::from(directory) })
             }
-            Some(("redis" | "rediss" | "redis+unix", _)) => redis(Durability::Standard),
+            Some(("redis" | "rediss", _)) => match fault_in(url.expose_secret()) {
+                None => redis(Durability::Standard),
+                Some(fault) => {
+                    s.fault("url", fault);
+                    None
+                }
+            },
+            Some(("redis+unix", rest)) if rest.starts_with("///") => redis(Durability::Standard),
             // Sentinel and cluster setups have replicas.
             Some(("redis+sentinel" | "rediss+sentinel", rest)) if names_a_master(rest) => redis(Durability::Durable),
             Some(("redis-cluster" | "rediss-cluster", rest)) if names_hosts(rest) => redis(Durability::Durable),
@@ -110,6 +118,28 @@ fn with_credentials(
         None => return Err((key, "is for a Redis, and url names none")),
     };
     Ok(text.into())
+}
+
+/// Why the driver would refuse the URL of a single Redis, or read it differently than it is written. Never quotes it.
+fn fault_in(url: &str) -> Option<&'static str> {
+    const UNREADABLE: &str = "is no URL that can be read: percent-encode / ? # @ : and % in the user and the password, or use \
+        the keys user and password; a port is at most 65535";
+    let Ok(url) = Url::parse(url) else { return Some(UNREADABLE) };
+    let database = url.path().trim_start_matches('/');
+    if !url.has_host() && !database.is_empty() {
+        return Some("names no host; for a socket, write redis+unix:///PATH?db=DB");
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Some("names no host");
+    }
+    if url.fragment().is_some() {
+        return Some("has a fragment, which would be ignored: certificates are always checked; see [store.tls]");
+    }
+    if url.query_pairs().any(|(name, _)| name != "protocol") {
+        return Some("has parameters after ?, which would be ignored");
+    }
+    let is_number = database.is_empty() || database.parse::<u16>().is_ok();
+    (!is_number).then_some("expected the number of a database after the host, such as /0")
 }
 
 fn names_a_master(rest: &str) -> bool {

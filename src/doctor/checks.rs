@@ -7,12 +7,14 @@ use url::form_urlencoded;
 
 use super::{
     forge::forgeries,
-    probe::WebhookCounters,
+    probe::{ProbeError, WebhookCounters},
+    proxy_fix,
     report::Report,
     target::{CheckTarget, text_with_unknown_code},
 };
 use crate::{
     domain::InstanceId,
+    egress::{Cause, EgressError},
     gateway::{CredentialLocation, SampleMessage, SampleSender, WebhookRequest},
     random,
 };
@@ -39,8 +41,8 @@ pub(super) async fn run_all(target: &CheckTarget<'_>, report: &mut Report) {
         return;
     };
     if let Err(error) = target.probe.post("", &webhook).await {
-        report.add("genuine", "the daemon responds", false, "a response", error);
-        report.advice.push(format!("no response from {}: is it running, is --url right?", target.probe.base));
+        report.add("genuine", "the daemon responds", false, "a response", error.to_string());
+        report.advice.push(no_response_advice(&target.probe.base, &error));
         return;
     }
     if target.is_send_only() {
@@ -84,7 +86,7 @@ async fn check_result(
         (Ok(200), Some(results)) => format!("200 {}", results.join(", ")),
         (Ok(status), Some(_)) => format!("{status} {cause}").trim_end().to_owned(),
         (Ok(status), None) => status.to_string(),
-        (Err(error), _) => error.clone(),
+        (Err(error), _) => error.to_string(),
     };
     report.add(group, name, status == Ok(200) && expected, format!("200 {}", words.join(" or ")), got);
 }
@@ -222,8 +224,8 @@ async fn check_forged(target: &CheckTarget<'_>, report: &mut Report) {
     }
 }
 
-fn add_refusal(report: &mut Report, name: String, status: &Result<u16, String>) {
-    let got = status.as_ref().map_or_else(Clone::clone, ToString::to_string);
+fn add_refusal(report: &mut Report, name: String, status: &Result<u16, ProbeError>) {
+    let got = status.as_ref().map_or_else(ToString::to_string, ToString::to_string);
     let passed = status.as_ref().is_ok_and(|status| matches!(status, 400 | 401 | 403 | 404 | 405 | 413 | 429));
     report.add("forged", name, passed, "401", got);
 }
@@ -243,10 +245,12 @@ fn add_advice(target: &CheckTarget<'_>, report: &mut Report) {
         };
         let base = &target.probe.base;
         advice.push(if caused_by("changed body") {
-            format!("a proxy between here and the daemon changes bodies, which invalidates signatures; configure {base} to pass them on unchanged")
+            let fix = proxy_fix::CHANGED_BODY;
+            format!("a proxy between here and the daemon changes bodies, which invalidates signatures; configure {base} to pass them on unchanged ({fix})")
         } else if caused_by("no signature") {
             let location = target.gateway.webhook_auth().describe();
-            format!("a proxy between here and the daemon drops a header; webhooks are authenticated by {location}, which did not arrive")
+            let fix = proxy_fix::DROPPED_HEADER;
+            format!("a proxy between here and the daemon drops a header; webhooks are authenticated by {location}, which did not arrive ({fix})")
         } else if refused == genuine {
             format!(
                 "genuine webhooks arrive unchanged and are refused; the daemon at {base} has other secrets than this \
@@ -275,25 +279,42 @@ fn proxy_advice(target: &CheckTarget<'_>, report: &Report) -> Option<String> {
     if !genuine.iter().all(|got| got.starts_with(first)) {
         return None;
     }
-    Some(match first {
+    let advice = match first {
         "301" | "302" | "307" | "308" => format!(
             "{base} answers with a redirect ({first}), which gateways do not follow: enter the address that it leads to at \
-             the gateway, and as public_url"
+             the gateway, and as public_url, or remove the redirect ({})",
+            proxy_fix::REDIRECT
         ),
         "403" => format!(
             "something in front of the daemon refuses webhooks (403), such as a firewall or the proxy's login; allow POST \
-             /webhooks/{}",
-            target.config.id
+             /webhooks/{} ({})",
+            target.config.id,
+            proxy_fix::FORBIDDEN
         ),
         "404" => format!(
             "{base} does not know this instance (404): the daemon there has another configuration, or the proxy another path"
         ),
         "405" => format!("{base} is no countersign (405): a proxy serves something else at /webhooks"),
-        "413" => "a proxy refuses the size of webhooks (413): allow bodies of 1 MiB".to_owned(),
+        "413" => {
+            format!("a proxy refuses the size of webhooks (413): allow bodies of 4 MiB ({})", proxy_fix::TOO_LARGE)
+        }
         "502" | "503" | "504" => format!(
-            "{base} answers {first}: if that is the proxy, it cannot reach the daemon; if it is the daemon, `countersign \
-             status` says why"
+            "{base} answers {first}: if that is the proxy, it cannot reach the daemon ({}); if it is the daemon, \
+             `countersign status` says why",
+            proxy_fix::UNREACHABLE
         ),
         _ => return None,
-    })
+    };
+    Some(advice)
+}
+
+/// What to do if not even the first webhook got a response.
+fn no_response_advice(base: &str, error: &ProbeError) -> String {
+    match error {
+        ProbeError::Egress(EgressError { cause: Cause::Tls(why), .. }) => format!(
+            "gateways will not trust {base} ({why}): serve a certificate for this name with its whole chain ({})",
+            proxy_fix::CERTIFICATE
+        ),
+        _ => format!("no response from {base}: is it running, is --url right?"),
+    }
 }

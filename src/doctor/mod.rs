@@ -10,6 +10,7 @@ mod forge;
 mod live;
 mod oidc;
 mod probe;
+mod proxy_fix;
 mod report;
 mod target;
 mod template;

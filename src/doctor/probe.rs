@@ -16,6 +16,15 @@ use crate::{
 /// The maximum size of the metrics, in bytes. They grow with the number of instances.
 const MAX_METRICS_LEN: usize = 16 * 1024 * 1024;
 
+/// A webhook without a response.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum ProbeError {
+    #[error("cannot be sent as an HTTP request")]
+    NotHttp,
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+}
+
 /// A client of the running daemon, for one instance.
 pub(super) struct Probe {
     egress: Egress,
@@ -58,11 +67,16 @@ impl Probe {
     }
 
     /// Posts a webhook and returns the response's status. `tail` is appended to the path.
-    pub(super) async fn post(&self, tail: &str, webhook: &WebhookRequest) -> Result<u16, String> {
+    pub(super) async fn post(&self, tail: &str, webhook: &WebhookRequest) -> Result<u16, ProbeError> {
         self.post_to(&self.instance.to_string(), tail, webhook).await
     }
 
-    pub(super) async fn post_to(&self, instance: &str, tail: &str, webhook: &WebhookRequest) -> Result<u16, String> {
+    pub(super) async fn post_to(
+        &self,
+        instance: &str,
+        tail: &str,
+        webhook: &WebhookRequest,
+    ) -> Result<u16, ProbeError> {
         let query = if webhook.query.is_empty() { String::new() } else { format!("?{}", webhook.query) };
         let mut request = Request::post(format!("{}/webhooks/{instance}{tail}{query}", self.base));
         for (name, value) in &webhook.headers {
@@ -71,8 +85,8 @@ impl Probe {
         if let Some((name, value)) = self.doctor_header(&webhook.body) {
             request = request.header(name, value);
         }
-        let request = request.body(webhook.body.clone()).map_err(|_| "cannot be sent as an HTTP request".to_owned())?;
-        self.send(request).await.map(|response| response.status().as_u16()).map_err(|error| error.to_string())
+        let request = request.body(webhook.body.clone()).map_err(|_| ProbeError::NotHttp)?;
+        Ok(self.send(request).await?.status().as_u16())
     }
 
     /// The header by which the daemon counts a request in the metrics of `doctor`.

@@ -2,24 +2,31 @@
 
 use super::Phone;
 
-/// Blocks of numbers and who reserved them. The digits are those of E.164; a dot stands for any digit.
+/// Blocks of numbers, and the document that reserves them. The digits are those of E.164; a dot stands for any digit.
 const RESERVED: &[(&str, &str)] = &[
-    ("1...55501..", "NANPA, 555 line numbers: 555-0100 to 555-0199 in every area code but 800"),
-    ("447700900...", "Ofcom, telephone numbers for drama use: mobile"),
-    ("4917139200..", "Bundesnetzagentur, Mitteilung 148/2021: 0171 39200 00 to 99"),
-    ("49176040690..", "Bundesnetzagentur, Mitteilung 148/2021: 0176 040690 00 to 99"),
-    ("3363998....", "Arcep, plan national de numérotation: numbers for audiovisual works, 06 39 98"),
-    ("61491570110", "ACMA, phone numbers for use in creative works: mobile"),
-    ("61491570156", "ACMA, phone numbers for use in creative works: mobile"),
-    ("61491570157", "ACMA, phone numbers for use in creative works: mobile"),
-    ("61491570158", "ACMA, phone numbers for use in creative works: mobile"),
-    ("61491570159", "ACMA, phone numbers for use in creative works: mobile"),
+    ("1...55501..", "ATIS, 555 NXX Assignment Guidelines: 555-0100 to 555-0199 in every geographic area code"),
+    ("447700900...", "Ofcom, Telephone numbers for drama use (TV, Radio): 07700 900000 to 900999"),
+    ("4917139200..", BUNDESNETZAGENTUR),
+    ("49176040690..", BUNDESNETZAGENTUR),
+    ("3363998....", "Arcep, décision n° 2018-0881, plan national de numérotation: 06 39 98 for audiovisual works"),
+    ("61491570110", ACMA),
+    ("61491570156", ACMA),
+    ("61491570157", ACMA),
+    ("61491570158", ACMA),
+    ("61491570159", ACMA),
 ];
+
+/// Mittlg148_2021.pdf on bundesnetzagentur.de, "Rufnummern für Medienproduktionen".
+const BUNDESNETZAGENTUR: &str = "Bundesnetzagentur, Mitteilung 148/2021: (0)171 39200 00 to 99, (0)176 040690 00 to 99";
+const ACMA: &str = "acma.gov.au/phone-numbers-use-tv-shows-films-and-creative-works: mobile numbers";
+
+/// Of the toll-free numbers only a single one is reserved.
+const TOLL_FREE: &[&str] = &["1800", "1833", "1844", "1855", "1866", "1877", "1888"];
 
 /// Whether the number is reserved for fiction.
 pub fn is_reserved(phone: &Phone) -> bool {
     let digits = phone.digits();
-    !digits.starts_with("1800") && RESERVED.iter().any(|(block, _)| matches(block, digits))
+    !TOLL_FREE.iter().any(|code| digits.starts_with(code)) && RESERVED.iter().any(|(block, _)| matches(block, digits))
 }
 
 fn matches(block: &str, digits: &str) -> bool {
@@ -52,6 +59,7 @@ mod tests {
         for number in [
             "12025550200",
             "18005550100",
+            "18885550142",
             "12025551212",
             "12025540100",
             "120255501000",

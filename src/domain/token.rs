@@ -88,6 +88,11 @@ impl fmt::Debug for Token {
     }
 }
 
+impl Token {
+    /// Length of the text form.
+    pub const TEXT_LEN: usize = 48;
+}
+
 impl FromStr for Token {
     type Err = InvalidToken;
 
@@ -148,7 +153,7 @@ mod tests {
     fn tokens_survive_the_url_and_nothing_else_parses() {
         let id = VerificationId::new(5, [3; 10]);
         let text = Token::new(KeyId::from_bytes([1, 2, 3, 4]), id, &[8; 32], &[9; 32]).to_string();
-        assert_eq!(text.len(), 48);
+        assert_eq!(text.len(), Token::TEXT_LEN);
         assert_eq!(text.parse::<Token>().unwrap().id(), id);
         for bad in ["", "x", &text[1..], &format!("{text}A"), &text.replace(&text[..1], "+")] {
             assert!(bad.parse::<Token>().is_err(), "{bad}");

@@ -14,7 +14,7 @@ use super::{
     answers::{self, Answer, GATEWAY_ERROR, NOT_ON_WHATSAPP, PERMANENT, RATE_LIMITED, UNAUTHORIZED, WINDOW_CLOSED},
     auth_scheme::{self, AuthScheme},
     cloud_message::{button_body, contact_request_body, recipient_of, text_body},
-    cloud_template::{self, AuthenticationTemplate},
+    cloud_template::{self, AuthenticationTemplate, ListFormat},
     config_reader::{ConfigReader, path_segment},
     json::{self, items_at, text_at, time_at},
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
@@ -67,7 +67,7 @@ webhook_secret = "0123456789abcdef0123456789abcdef"       # the app secret
 verify_token = "a-word-of-your-own-for-the-handshake"
 # template = "login_code"                                 # the approved authentication template that carries codes
 # template_lang = "en_US"                                 # default: the language of the verification
-# business_account_id = "100000000000555"                 # with it, `doctor` checks the template
+# business_account_id = "100000000000555"                 # with it, `doctor` checks the template in every language
 # request_contact_info = false                            # do not ask users who hide their number to share it
 ```
 
@@ -183,9 +183,9 @@ impl Gateway for CloudApi {
             .ok()
     }
 
-    fn check_template(&self, response: &Response<Vec<u8>>, language: Language) -> Result<String, String> {
+    fn check_template(&self, response: &Response<Vec<u8>>, languages: &[Language]) -> Result<String, String> {
         let Some(template) = &self.template else { return Ok(String::new()) };
-        template.find_in(&cloud_template::list(response, "data")?, language)
+        template.find_in(&cloud_template::list(response, ListFormat::Meta)?, languages)
     }
 
     fn contact_request(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Option<Request<Vec<u8>>> {

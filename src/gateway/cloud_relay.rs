@@ -12,7 +12,7 @@ use super::{
     answers::{self, Answer, RATE_LIMITED},
     auth_scheme::{AuthScheme, Encoding, Hash},
     cloud_api, cloud_message,
-    cloud_template::{self, AuthenticationTemplate},
+    cloud_template::{self, AuthenticationTemplate, ListFormat},
     config_reader::ConfigReader,
     json,
     kind::{BanRisk, CodeDelivery, GatewayKind, KindGroup},
@@ -68,7 +68,8 @@ fn build_360dialog(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         alternative,
         secrets: reader.webhook_secrets(),
         endpoint: format!("{url}/messages"),
-        template_list: Some(format!("{url}/v1/configs/templates?limit=1000")),
+        template_list: format!("{url}/v1/configs/templates?limit=1000"),
+        template_format: ListFormat::Dialog360,
         key_header: "d360-api-key",
         api_key: reader.sending_secret("api_key", "the number's D360-API-KEY, to send replies"),
         template: AuthenticationTemplate::read(reader),
@@ -99,6 +100,7 @@ headers*, `Authorization: <webhook_secret>`.
 kind = "gupshup-v3"
 app_id = "the-id-of-the-app"
 api_key = "the-apps-access-token"
+# template = "login_code"                                 # as for `cloud-api`
 webhook_secret = "0123456789abcdef0123456789abcdef"
 ```
 "#,
@@ -117,7 +119,8 @@ fn build_gupshup(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
         alternative: None,
         secrets: reader.webhook_secrets(),
         endpoint: format!("{url}/partner/app/{app_id}/v3/message"),
-        template_list: None,
+        template_list: format!("{url}/partner/app/{app_id}/templates"),
+        template_format: ListFormat::Gupshup,
         key_header: "authorization",
         api_key: reader.sending_secret("api_key", "the app's access token, to send replies"),
         template: AuthenticationTemplate::read(reader),
@@ -138,7 +141,8 @@ struct CloudRelay {
     secrets: Vec<SecretString>,
     endpoint: String,
     /// Where the templates are listed.
-    template_list: Option<String>,
+    template_list: String,
+    template_format: ListFormat,
     key_header: &'static str,
     api_key: SecretString,
     template: Option<AuthenticationTemplate>,
@@ -203,13 +207,13 @@ impl Gateway for CloudRelay {
     }
 
     fn template_list(&self) -> Option<Request<Vec<u8>>> {
-        let url = self.template_list.as_ref().filter(|_| self.template.is_some())?;
-        Request::get(url).header(self.key_header, self.api_key.expose_secret()).body(Vec::new()).ok()
+        self.template.as_ref()?;
+        Request::get(&self.template_list).header(self.key_header, self.api_key.expose_secret()).body(Vec::new()).ok()
     }
 
-    fn check_template(&self, response: &Response<Vec<u8>>, language: Language) -> Result<String, String> {
+    fn check_template(&self, response: &Response<Vec<u8>>, languages: &[Language]) -> Result<String, String> {
         let Some(template) = &self.template else { return Ok(String::new()) };
-        template.find_in(&cloud_template::list(response, "waba_templates")?, language)
+        template.find_in(&cloud_template::list(response, self.template_format)?, languages)
     }
 
     fn contact_request(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Option<Request<Vec<u8>>> {

@@ -1,5 +1,7 @@
 //! Meta's authentication templates: the only messages that may start a conversation with a code.
 
+use std::collections::BTreeSet;
+
 use http::Response;
 use serde_json::{Value, json};
 
@@ -38,36 +40,25 @@ impl AuthenticationTemplate {
         self.language.clone().unwrap_or_else(|| language.tag().replace('-', "_"))
     }
 
-    /// Whether `list` has this template for codes in `language`: approved, of the category for authentication, and with
-    /// a button. The result says what was found.
+    /// Whether this template can carry codes in each of `languages`: approved, of the category for authentication, and
+    /// with a button. The result says what was found.
     ///
     /// # Errors
     ///
     /// What is missing.
-    pub(super) fn find_in(&self, list: &Value, language: Language) -> Result<String, String> {
-        let wanted = self.language_of(language);
-        let all = list.as_array().ok_or("the answer has no list of templates")?;
-        let named: Vec<&Value> = all.iter().filter(|one| one["name"] == self.name.as_str()).collect();
-        let languages: Vec<&str> = named.iter().filter_map(|one| one["language"].as_str()).collect();
-        let Some(found) = named.iter().find(|one| one["language"] == wanted.as_str()) else {
-            return Err(match languages.as_slice() {
-                [] => format!("there is no template {}", self.name),
-                known => format!("{} is not in {wanted}, but in {}", self.name, known.join(", ")),
-            });
-        };
-        let (category, status) = (upper(found, "category"), upper(found, "status"));
-        let components = found["components"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let has_button = components.iter().any(|component| upper(component, "type") == "BUTTONS");
-        if category != "AUTHENTICATION" {
-            return Err(format!("{} in {wanted} has the category {category}", self.name));
+    pub(super) fn find_in(&self, list: &[ListedTemplate], languages: &[Language]) -> Result<String, String> {
+        let named: Vec<&ListedTemplate> = list.iter().filter(|one| one.name == self.name).collect();
+        let known = named.iter().map(|one| one.language.as_str()).collect::<Vec<_>>().join(", ");
+        if known.is_empty() {
+            return Err(format!("there is no template {}", self.name));
         }
-        if status != "APPROVED" {
-            return Err(format!("{} in {wanted} has the status {status}", self.name));
-        }
-        if !has_button {
-            return Err(format!("{} in {wanted} has no button for the code", self.name));
-        }
-        Ok(format!("approved in {}", languages.join(", ")))
+        let wanted: BTreeSet<String> = languages.iter().map(|language| self.language_of(*language)).collect();
+        let faults = wanted.iter().filter_map(|wanted| match named.iter().find(|one| one.language == *wanted) {
+            Some(found) => Some(format!("{} in {wanted} has {}", self.name, found.fault()?)),
+            None => Some(format!("{} is not in {wanted}, but in {known}", self.name)),
+        });
+        let faults: Vec<String> = faults.collect();
+        if faults.is_empty() { Ok(format!("approved in {known}")) } else { Err(faults.join("; ")) }
     }
 
     /// The request body. The template contains the code in its text and in its copy button.
@@ -93,17 +84,87 @@ impl AuthenticationTemplate {
     }
 }
 
-/// Providers that relay Meta's format differ in the case of its words.
-fn upper(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_ascii_uppercase()
+/// A template as its gateway lists it.
+pub(super) struct ListedTemplate {
+    name: String,
+    language: String,
+    /// In capitals, as the status.
+    category: String,
+    status: String,
+    has_button: bool,
 }
 
-/// The list of templates in a response, by the name of its member.
-pub(super) fn list(response: &Response<Vec<u8>>, member: &str) -> Result<Value, String> {
-    let mut body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-    if response.status().is_success() {
-        return Ok(body[member].take());
+impl ListedTemplate {
+    /// Why it cannot carry codes.
+    fn fault(&self) -> Option<String> {
+        if self.category != "AUTHENTICATION" {
+            Some(format!("the category {}", self.category))
+        } else if self.status != "APPROVED" {
+            Some(format!("the status {}", self.status))
+        } else {
+            (!self.has_button).then(|| "no button for the code".to_owned())
+        }
     }
-    let why = json::text_at(&body, "/error/message").unwrap_or_default();
+
+    /// As Meta lists it, and 360dialog.
+    fn read_meta(value: &Value) -> Self {
+        let components = value["components"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Self {
+            name: text(value, "name"),
+            language: text(value, "language"),
+            category: upper(value, "category"),
+            status: upper(value, "status"),
+            has_button: components.iter().any(|component| upper(component, "type") == "BUTTONS"),
+        }
+    }
+
+    /// As Gupshup lists it (partner-docs.gupshup.io, "Get Templates"). Its list does not show all buttons; Meta approves no
+    /// authentication template without one.
+    fn read_gupshup(value: &Value) -> Self {
+        Self {
+            name: text(value, "elementName"),
+            language: text(value, "languageCode"),
+            category: upper(value, "category"),
+            status: upper(value, "status"),
+            has_button: true,
+        }
+    }
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_default().to_owned()
+}
+
+/// Providers that relay Meta's format differ in the case of its words.
+fn upper(value: &Value, name: &str) -> String {
+    text(value, name).to_ascii_uppercase()
+}
+
+/// The format of a gateway's list of templates.
+#[derive(Clone, Copy)]
+pub(super) enum ListFormat {
+    Meta,
+    Dialog360,
+    Gupshup,
+}
+
+/// The templates in a response.
+///
+/// # Errors
+///
+/// The gateway refused, or the response has no list.
+pub(super) fn list(response: &Response<Vec<u8>>, format: ListFormat) -> Result<Vec<ListedTemplate>, String> {
+    let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+    let (member, read): (_, fn(&Value) -> ListedTemplate) = match format {
+        ListFormat::Meta => ("data", ListedTemplate::read_meta),
+        ListFormat::Dialog360 => ("waba_templates", ListedTemplate::read_meta),
+        ListFormat::Gupshup => ("templates", ListedTemplate::read_gupshup),
+    };
+    if response.status().is_success() {
+        let all = body[member].as_array().ok_or("the answer has no list of templates")?;
+        return Ok(all.iter().map(read).collect());
+    }
+    let why = ["/error/message", "/message"].into_iter().find_map(|pointer| json::text_at(&body, pointer));
+    let why = why.unwrap_or_default();
     Err(format!("the list of templates cannot be read: {} {why}", response.status().as_u16()).trim_end().to_owned())
 }

@@ -264,13 +264,13 @@ pub trait Gateway: Send + Sync + 'static {
         None
     }
 
-    /// Whether the response to [`Gateway::template_list`] has the configured template for codes in `language`. The result
+    /// Whether the response to [`Gateway::template_list`] has the configured template for codes in all `languages`. The result
     /// says what was found.
     ///
     /// # Errors
     ///
     /// What is missing.
-    fn check_template(&self, _response: &http::Response<Vec<u8>>, _language: Language) -> Result<String, String> {
+    fn check_template(&self, _response: &http::Response<Vec<u8>>, _languages: &[Language]) -> Result<String, String> {
         Ok(String::new())
     }
 

@@ -9,7 +9,10 @@ use actix_web::{
     web::Data,
 };
 
+use percent_encoding::percent_decode_str;
+
 use super::PublicState;
+use crate::domain::token::Token;
 
 /// Replaces the path by the one that is routed. Outside of all other middleware, so that each of them sees that path.
 pub(super) async fn rewrite(
@@ -36,8 +39,19 @@ fn routed(path: &str, prefix: &str) -> Option<String> {
         .fold(String::new(), |whole, segment| whole + "/" + segment);
     let rest =
         segments.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(&segments);
-    let routed = if rest.is_empty() { "/" } else { rest };
+    let routed = if rest.is_empty() { "/" } else { without_marks(rest).unwrap_or(rest) };
     (routed != path && !path.is_empty()).then(|| routed.to_owned())
+}
+
+/// The path of a link without the marks after its token: WhatsApp makes what directly follows an address part of it, such as
+/// the `*` of bold text or the end of a sentence. `None` if there are none.
+fn without_marks(path: &str) -> Option<&str> {
+    const MAX_MARKS: usize = 8;
+    let token = ["/o/", "/d/", "/l/"].iter().find_map(|start| path.strip_prefix(start))?;
+    let marks = token.get(Token::TEXT_LEN..).filter(|marks| !marks.is_empty() && !marks.contains('/'))?;
+    let decoded = percent_decode_str(marks).decode_utf8().ok()?;
+    let only_marks = decoded.chars().count() <= MAX_MARKS && !decoded.chars().any(char::is_alphanumeric);
+    only_marks.then(|| &path[..path.len() - marks.len()])
 }
 
 fn with_path(uri: &Uri, mut path: String) -> Option<Uri> {
@@ -67,6 +81,21 @@ mod tests {
         for path in ["/webhooks/x", "/", "/l/x/code", "/l/%2F/x", ""] {
             assert_eq!(routed(path, ""), None, "{path}");
         }
+    }
+
+    #[test]
+    fn marks_after_a_token_are_removed() {
+        let token = "A".repeat(Token::TEXT_LEN);
+        for start in ["/o/", "/d/", "/l/"] {
+            let link = format!("{start}{token}");
+            for marks in ["*", "_", ".", ")*", "%2A", "%E2%80%9D", "...", "*_~"] {
+                assert_eq!(routed(&format!("{link}{marks}"), "").as_deref(), Some(link.as_str()), "{marks}");
+            }
+            for other in ["", "A", "now", "*now", "%41", "/code", "*********"] {
+                assert_eq!(routed(&format!("{link}{other}"), ""), None, "{other}");
+            }
+        }
+        assert_eq!(routed("/webhooks/x*", ""), None);
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use super::Ops;
 use crate::{
     config::{Config, Durability, InstanceConfig, OperatorAccess, StoreConfig, UNNAMED},
-    domain::{Channel, InstanceId, Mode, template, time::rfc3339},
+    domain::{
+        Channel, InstanceId, Mode,
+        template::{self, TemplateKind},
+        time::rfc3339,
+    },
     service::Instance,
 };
 
@@ -80,7 +84,30 @@ pub fn warnings(instance: &Instance) -> Vec<InstanceWarning> {
         about: format!("{} until {}", number.phone.e164(), rfc3339(number.until)),
         cure: "remove it after the tests",
     }));
+    warnings.extend(text_warnings(&instance.config));
     warnings.extend(client_warnings(&instance.config));
+    warnings
+}
+
+/// What is doubtful in the operator's own texts.
+fn text_warnings(config: &InstanceConfig) -> Vec<InstanceWarning> {
+    let mut warnings = Vec::new();
+    for (language, texts) in config.texts.by_language() {
+        for (used_as, text) in [
+            (TemplateKind::Prompt, &texts.prompt),
+            (TemplateKind::Success, &texts.success),
+            (TemplateKind::Failed, &texts.failed),
+            (TemplateKind::Expired, &texts.expired),
+            (TemplateKind::Code, &texts.code),
+        ] {
+            let found = text.as_deref().map(|text| template::lint(text, used_as).warnings).unwrap_or_default();
+            warnings.extend(found.into_iter().map(|found| InstanceWarning {
+                problem: "a text has a placeholder or a link that people will not see as it was meant",
+                about: format!("texts.{} in the language {}: {found}", used_as.as_str(), language.tag()),
+                cure: "correct the text",
+            }));
+        }
+    }
     warnings
 }
 

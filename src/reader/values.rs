@@ -11,6 +11,9 @@ use crate::domain::redirect;
 
 const TWICE: &str = "is given twice";
 
+/// Added to the present, it is still a date.
+const LONGEST_DURATION: Duration = Duration::from_hours(87_600);
+
 impl<'a> Reader<'a> {
     /// A text. A number is accepted and returned as it is written.
     pub fn text(&mut self, name: &str) -> Option<String> {
@@ -130,10 +133,13 @@ impl<'a> Reader<'a> {
     pub fn duration(&mut self, name: &str) -> Duration {
         let text = self.text(name).unwrap_or_default();
         let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|signed| Duration::try_from(signed).ok());
-        parsed.unwrap_or_else(|| {
-            self.fault(name, "expected a duration with a unit, such as 5s, 10m or 24h");
-            Duration::ZERO
-        })
+        let fault = match parsed {
+            Some(duration) if duration <= LONGEST_DURATION => return duration,
+            Some(_) => "is longer than ten years (87600h)",
+            None => "expected a duration with a unit, such as 5s, 10m or 24h",
+        };
+        self.fault(name, fault);
+        Duration::ZERO
     }
 
     /// One of several words.

@@ -161,7 +161,7 @@ async fn a_used_up_limit_of_wrong_codes_is_noted_and_is_not_a_failure() {
     assert!(report["notes"].to_string().contains("guesses_per_10m"), "{report}");
 }
 
-/// The template that carries codes is looked up at the gateway.
+/// The template that carries codes is looked up at the gateway, in every language of the instance.
 #[tokio::test]
 async fn the_template_of_codes_is_checked_at_the_gateway() {
     let gateway = RecordingServer::start();
@@ -174,14 +174,16 @@ async fn the_template_of_codes_is_checked_at_the_gateway() {
     let meta =
         table("cloud-api", "phone_number_id = \"777\"\naccess_token = \"token-1\"\nbusiness_account_id = \"555\"");
     let dialog = table("360dialog", "api_key = \"key-1\"\ntemplate_lang = \"pt_BR\"");
+    let gupshup = table("gupshup-v3", "app_id = \"app-1\"\napi_key = \"key-2\"");
     let mut blocks = String::new();
-    for (index, gateway) in [&meta, &dialog].into_iter().enumerate() {
+    let arabic = "[instance.texts.ar]\nsuccess = \"<link>\"\n";
+    for (index, (gateway, lines)) in [(&meta, ""), (&dialog, arabic), (&gupshup, arabic)].into_iter().enumerate() {
         let block = crate::daemon::InstanceBlock {
             id: &id(index),
             name: "N",
             number: "+12025550142",
             token: TOKEN,
-            lines: "",
+            lines,
             gateway,
         };
         blocks.push_str(&block.to_string());
@@ -194,6 +196,7 @@ async fn the_template_of_codes_is_checked_at_the_gateway() {
     };
     let mut without_button = template("en", "AUTHENTICATION", "APPROVED");
     without_button["components"] = serde_json::json!([{ "type": "BODY" }]);
+    let of_gupshup = |language: &str, category: &str, status: &str| serde_json::json!({ "elementName": "login_code", "languageCode": language, "category": category, "status": status });
     for (index, list, wanted) in [
         (0, vec![template("en", "AUTHENTICATION", "APPROVED"), template("de", "AUTHENTICATION", "APPROVED")], None),
         (0, vec![], Some("there is no template login_code")),
@@ -203,8 +206,15 @@ async fn the_template_of_codes_is_checked_at_the_gateway() {
         (0, vec![without_button], Some("no button")),
         (1, vec![template("pt_BR", "AUTHENTICATION", "approved")], None),
         (1, vec![template("en", "AUTHENTICATION", "approved")], Some("login_code is not in pt_BR, but in en")),
+        (2, vec![of_gupshup("en", "AUTHENTICATION", "APPROVED"), of_gupshup("ar", "AUTHENTICATION", "APPROVED")], None),
+        (2, vec![of_gupshup("en", "AUTHENTICATION", "APPROVED")], Some("login_code is not in ar, but in en")),
+        (
+            2,
+            vec![of_gupshup("en", "UTILITY", "APPROVED"), of_gupshup("ar", "AUTHENTICATION", "REJECTED")],
+            Some("login_code in ar has the status REJECTED; login_code in en has the category UTILITY"),
+        ),
     ] {
-        gateway.answer(serde_json::json!({ (if index == 0 { "data" } else { "waba_templates" }): list }));
+        gateway.answer(serde_json::json!({ ["data", "waba_templates", "templates"][index]: list }));
         let output = doctor(&[&id(index), "--config", config]).await;
         let report = report(&output);
         let checks = checks(&report, "codes");
@@ -220,8 +230,10 @@ async fn the_template_of_codes_is_checked_at_the_gateway() {
     let asked = gateway.requests();
     assert!(asked[0].path.starts_with("/555/message_templates?name=login_code&"), "{}", asked[0].path);
     assert_eq!(asked[0].header("authorization"), "Bearer token-1");
+    let dialog = asked.iter().find(|one| one.path == "/v1/configs/templates?limit=1000").unwrap();
+    assert_eq!(dialog.header("d360-api-key"), "key-1");
     let last = asked.last().unwrap();
-    assert_eq!((last.path.as_str(), last.header("d360-api-key")), ("/v1/configs/templates?limit=1000", "key-1"));
+    assert_eq!((last.path.as_str(), last.header("authorization")), ("/partner/app/app-1/templates", "key-2"));
 }
 
 #[tokio::test]
@@ -241,7 +253,7 @@ async fn it_fails_if_the_daemon_has_other_secrets() {
                 >= 5
         );
         let advice = report["advice"].to_string();
-        assert!(advice.contains("genuine webhooks") && advice.contains("are refused"), "{report}");
+        assert!(advice.contains("arrive unchanged") && advice.contains("has other secrets"), "{report}");
     }
 }
 
@@ -276,7 +288,7 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
         ("redirects", ProxyBehavior::Answer(301), waha, Some("answers with a redirect (301)")),
         ("forbids", ProxyBehavior::Answer(403), waha, Some("allow POST /webhooks/")),
         ("knows nothing", ProxyBehavior::Answer(404), waha, Some("does not know this instance")),
-        ("limits bodies", ProxyBehavior::Answer(413), waha, Some("allow bodies of 1 MiB")),
+        ("limits bodies", ProxyBehavior::Answer(413), waha, Some("allow bodies of 4 MiB")),
         ("reaches nothing", ProxyBehavior::Answer(502), waha, Some("it cannot reach the daemon")),
     ] {
         let green = advice.is_none();
@@ -291,6 +303,23 @@ async fn it_fails_behind_a_proxy_that_changes_requests_and_passes_behind_any_oth
         let refuses = !matches!(behavior, ProxyBehavior::Answer(200 | 301 | 502));
         assert_eq!(forged == 0, refuses, "{name}: {forged} forgeries were not refused");
     }
+}
+
+#[tokio::test]
+async fn an_untrusted_certificate_is_named_with_its_cure() {
+    let gateway = RecordingServer::start();
+    let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
+    let (port, received) = crate::egress_corpus::tls_server("localhost").await;
+    let arguments = [&id(index_of("waha")), "--config", serve.config.path().to_str().unwrap()];
+    let url = format!("https://localhost:{port}");
+    let report = report(&doctor(&[&arguments[..], &["--url", &url]].concat()).await);
+    let failed = failed(&report);
+    assert!(failed.len() == 1 && failed[0].contains("tls: certificate from an unknown issuer"), "{failed:?}");
+    let advice = report["advice"].to_string();
+    for part in ["will not trust", "its whole chain", "nginx: ", "HAProxy: ", "Caddy: ", "Apache: ", "Envoy: "] {
+        assert!(advice.contains(part), "{part}: {advice}");
+    }
+    assert_eq!(received.load(std::sync::atomic::Ordering::SeqCst), 0, "nothing was sent to it");
 }
 
 /// A diagnosis must not raise the alarms that it diagnoses.

@@ -1,5 +1,5 @@
 //! A login and a code with each open-source gateway, in both directions: `session.json` in its folder of fixtures has the
-//! webhooks and responses that the program writes, and `send.json` the requests that it documents.
+//! webhooks and responses as the program's sources write them, and `send.json` the requests that it documents.
 
 use countersign::{
     gateway::{self, Purpose, WebhookRequest},
@@ -17,7 +17,7 @@ const INSTANCE: &str = "5f0c2a90-0000-4000-8000-00000000000a";
 const TOKEN: &str = "cst_test-token-of-a-session";
 const PERSON: &str = "447700900123";
 
-struct RecordedExchange<'a> {
+struct GatewaySession<'a> {
     world: World,
     daemon: Daemon,
     setup: &'a GatewaySetup,
@@ -25,7 +25,7 @@ struct RecordedExchange<'a> {
     written: Value,
 }
 
-impl<'a> RecordedExchange<'a> {
+impl<'a> GatewaySession<'a> {
     async fn start(setup: &'a GatewaySetup) -> Self {
         let text = std::fs::read_to_string(fixtures(setup.kind).join("session.json")).unwrap();
         let mut world = World::new(TestStore::directory());
@@ -106,7 +106,7 @@ impl<'a> RecordedExchange<'a> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_and_a_code_with_each_open_source_gateway() {
     for kind in ["waha", "evolution", "wppconnect", "gowa", "wuzapi"] {
-        let session = RecordedExchange::start(&SETUPS[index_of(kind)]).await;
+        let session = GatewaySession::start(&SETUPS[index_of(kind)]).await;
         session.world.gateway.answer(session.written["reply"].clone());
         let minted = session.call("generate-link", json!({ "chatId": PERSON })).await;
         session.post("message", minted["text"].as_str().unwrap()).await;

@@ -38,6 +38,7 @@ mod fuzz_targets;
 mod gateways;
 mod gateways_answers;
 mod gateways_damaged;
+mod gateways_field;
 mod gateways_fuzz;
 mod gateways_generic;
 mod gateways_guide;

@@ -55,6 +55,19 @@ const REFUSED: &[Mistake] = &[
     ("redis://127.0.0.1/0", "mysql://127.0.0.1/0", &["store.url: expected embedded:DIR, redis://HOST:PORT/DB"]),
     ("redis://127.0.0.1/0", "127.0.0.1:6379", &["store.url: expected embedded:DIR"]),
     ("redis://127.0.0.1/0", "embedded:", &["store.url: expected embedded:DIR"]),
+    ("redis://127.0.0.1/0", "", &["store.url: is missing: expected embedded:DIR"]),
+    ("redis://127.0.0.1/0", "redis://:pa#ss@h/0", &["store.url: ", "percent-encode", "or use the keys user and password"]),
+    ("redis://127.0.0.1/0", "redis://:pa/ss@h/0", &["store.url: ", "percent-encode"]),
+    ("redis://127.0.0.1/0", "redis://:pa?ss@h/0", &["store.url: ", "percent-encode"]),
+    ("redis://127.0.0.1/0", "redis://h:99999/0", &["store.url: ", "a port is at most 65535"]),
+    ("redis://127.0.0.1/0", "redis://", &["store.url: names no host"]),
+    ("redis://127.0.0.1/0", "redis:///run/redis.sock", &["store.url: names no host; for a socket, write redis+unix:///PATH?db=DB"]),
+    ("redis://127.0.0.1/0", "redis+unix://run/redis.sock", &["store.url: expected embedded:DIR", "redis+unix:///PATH?db=DB"]),
+    ("redis://127.0.0.1/0", "redis://h/mydb", &["store.url: expected the number of a database after the host, such as /0"]),
+    ("redis://127.0.0.1/0", "redis://h/0?timeout=5", &["store.url: has parameters after ?, which would be ignored"]),
+    ("redis://127.0.0.1/0", "rediss://h/0#insecure", &["store.url: has a fragment", "certificates are always checked"]),
+    ("redis://127.0.0.1/0", "redis+sentinel://h", &["store.url: expected embedded:DIR", "redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB"]),
+    ("redis://127.0.0.1/0", "redis-cluster://", &["store.url: expected embedded:DIR"]),
     ("[store]\nurl", "[store]\nulr", &["store.ulr: is not a key; did you mean url?"]),
     ("[store]", "[sotre]", &["sotre: is not a key; did you mean store?"]),
     ("[store]\n", "[store]\ndurability = \"safe\"\n", &["store.durability: \"safe\" is not one of"]),
@@ -64,6 +77,14 @@ const REFUSED: &[Mistake] = &[
     ("lang = \"en\"", "lang = \"en\"\nlang = \"es\"", &[":17 is not TOML: ", "duplicate key"]),
     ("[[instance]]", "[instance]", &["instance: ", "[[instance]]"]),
     ("webhook_secret = \"9c4d1e8b7a6f5e3d2c1b0a9f8e7d6c5b\"", "webhook_secret = \"9c4d1e8b7a6f5e3d2c1b0a9f8e7d6c5b\"\n[instance.gateway]\nkind = \"gowa\"", &[":22 is not TOML: "]),
+    // Logs, included files, places.
+    ("[store]", "[log]\nlevel = \"warning\"\n[store]", &["log.level: \"warning\" is not one of off, error, warn, info, debug, trace"]),
+    ("[store]", "[log]\nlevel = \"Warn\"\n[store]", &["log.level: \"Warn\" is not one of", "did you mean warn?"]),
+    ("[store]", "[log]\nlevel = \"countersign=verbos\"\n[store]", &["log.level: \"verbos\" is not one of"]),
+    ("listen =", "include = [\"/nowhere/*.toml\"]\nlisten =", &["include: \"/nowhere/*.toml\" matches no file"]),
+    ("listen =", "geoip_file = \"/nowhere.mmdb\"\nlisten =", &["geoip_file: ", "MaxMind DB"]),
+    ("https://wa.example.org", "", &["public_url: is missing: where people and gateways reach this daemon"]),
+    ("127.0.0.1:8080", "", &["listen: is missing: an address and a port such as 127.0.0.1:8080"]),
     // Keys that landed in another table.
     ("webhook_secret =", "trusted_proxies = []\nwebhook_secret =", &["instance.0.gateway.trusted_proxies: stands under [instance.gateway], where it is not a key; move it above the first [table]"]),
     ("api_key =", "redirect_urls = []\napi_key =", &["instance.0.gateway.redirect_urls: stands under [instance.gateway]", "to the keys of [[instance]]"]),
@@ -92,6 +113,15 @@ const REFUSED: &[Mistake] = &[
     ("lang = \"en\"", "expires = 7200", &["instance.0.expires: must lie between expires_min"]),
     ("lang = \"en\"", "retention = \"7 d\"\nlang = \"en\"", &["instance.0.retention: expected a duration"]),
     ("lang = \"en\"", "lang = \"en\"\n[instance.texts]\nsuccess = \"Hi <lnk>\"", &["instance.0.texts.success: ", "<link>"]),
+    ("+447700900999", "", &["instance.0.number: is missing: the WhatsApp number people write to"]),
+    ("5f0c2a90-0000-4000-8000-000000000001", "", &["instance.0.id: is missing: a UUID"]),
+    ("lang = \"en\"", "retention = \"100000000h\"\nlang = \"en\"", &["instance.0.retention: is longer than ten years (87600h)"]),
+    ("lang = \"en\"", "link_style = \"short\"\nlang = \"en\"", &["instance.0.link_style: \"short\" is not one of wa.me, go"]),
+    ("lang = \"en\"", "aliases = [\"a b\"]\nlang = \"en\"", &["instance.0.aliases.0: expected 1 to 64 letters, digits, - and _"]),
+    ("lang = \"en\"", "callback_headers = [\"X-Key\"]\nlang = \"en\"", &["instance.0.callback_headers.0: expected \"Name: value\""]),
+    ("lang = \"en\"", "callback_headers = [\"Content-Type: x\"]\nlang = \"en\"", &["instance.0.callback_headers.0: content-type is set by countersign itself"]),
+    ("lang = \"en\"", "lang = \"en\"\n[instance.callback_tls]\nca_file = \"/nowhere/ca.pem\"", &["instance.0.callback_tls.ca_file: cannot read /nowhere/ca.pem"]),
+    ("lang = \"en\"", "lang = \"en\"\n[[instance.test_number]]\nnumber = \"+447911123456\"\ncode = \"123456\"\nuntil = \"2027-01-01\"", &["instance.0.test_number.0.number: may belong to a person: use a number that is reserved for fiction"]),
     // The gateway, also if something above it is wrong.
     ("kind = \"waha\"", "kind = \"wahah\"", &["instance.0.gateway.kind: \"wahah\" is not one of cloud-api", "did you mean waha?"]),
     ("kind = \"waha\"\n", "", &["instance.0.gateway.kind: is missing: one of cloud-api"]),
@@ -109,6 +139,10 @@ const REFUSED: &[Mistake] = &[
 #[rustfmt::skip]
 const WARNED: &[Mistake] = &[
     ("https://app.example.org/in", "http://app.example.org/in", &["warning: redirect_urls holds an http:// address", "use https://"]),
+    ("lang = \"en\"", "lang = \"en\"\n[instance.texts]\nsuccess = \"*<link>*\"", &["warning: ", "texts.success in the language en: \"<link>*\"", "leave a space"]),
+    ("lang = \"en\"", "lang = \"en\"\n[instance.texts.ar]\nsuccess = \"<link>now\"", &["texts.success in the language ar: \"<link>n\""]),
+    ("lang = \"en\"", "lang = \"en\"\n[instance.texts]\nsuccess = \"Hi {{link}}\"", &["texts.success in the language en: ", "{{link}}"]),
+    ("lang = \"en\"", "lang = \"en\"\n[instance.texts]\nsuccess = \"Hi { link }\"", &["texts.success in the language en: ", "{ link }"]),
     ("webhook_secret = \"9c4d1e8b7a6f5e3d2c1b0a9f8e7d6c5b\"", "webhook_secret_file = \"WORLD_READABLE\"", &["every user of this machine can read it: chmod 600"]),
 ];
 
@@ -180,6 +214,14 @@ fn what_is_valid_but_unwise_is_a_warning() {
     let own = GOOD.replacen("[instance.gateway]", "[instance.texts]\nsuccess = \"Hi\"\n[instance.gateway]", 1);
     let (status, printed) = check(&own, &[]);
     assert!(status == Some(0) && !printed.contains("<link>"), "not without clients: {printed}");
+    let (status, printed) = check(GOOD, &[("COUNTERSIGN__INSTANCE__0__NAME", "Pier")]);
+    let expected = "COUNTERSIGN__INSTANCE__0__NAME: instances are not read from variables; write a file";
+    assert!(status == Some(78) && printed.contains(expected), "{printed}");
+    for text in [format!("\u{feff}{GOOD}"), GOOD.replace('\n', "\r\n")] {
+        assert_eq!(check(&text, &[]).0, Some(0));
+    }
+    let list = [("COUNTERSIGN__TRUSTED_PROXIES", "10.0.0.0/8,192.168.0.0/16")];
+    assert_eq!(check(GOOD, &list).0, Some(0));
     let (status, printed) = check(GOOD, &[("COUNTERSIGN_PUBLIC_URL", "https://x.example")]);
     let expected = "COUNTERSIGN_PUBLIC_URL is ignored: for the key public_url, write COUNTERSIGN__PUBLIC_URL";
     assert!(status == Some(0) && printed.contains(expected), "{printed}");

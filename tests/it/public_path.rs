@@ -69,6 +69,24 @@ async fn further_slashes_do_not_matter() {
     daemon.finish().await;
 }
 
+/// WhatsApp makes a mark that follows a link part of what is tapped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_with_a_mark_behind_it_finishes_the_login() {
+    let world = World::new(TestStore::directory());
+    let daemon = world.start().await;
+    let minted = daemon.post(&format!("/api/otp/v2/{WAHA}/generate-link"), json!({})).await;
+    let start = minted.text_of("start_url").replacen("http://127.0.0.1:1", "", 1);
+    let mut browser = Browser::default();
+    assert_eq!(browser.tap(&daemon, &start, "here").await.status, 200);
+    assert_eq!(daemon.send_message("447700900123", "m1", &minted.text_of("text")).await.status, 200);
+    let link = link_in(&reply(&world, 1).await);
+    let done = browser.submit_link(&daemon, &format!("{link}*")).await;
+    assert_eq!(done.status, 303, "{}", done.text);
+    assert!(done.header("location").starts_with("https://app.example.org/in?uuid="), "{:?}", done.headers);
+    assert_eq!(daemon.get(&format!("{link}x")).await.status, 410, "another token");
+    daemon.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_at_a_wrong_path_is_warned_of_once_with_the_right_url() {
     let world = World::new(TestStore::directory());

@@ -208,6 +208,9 @@ async fn a_socket_of_the_machine_is_enough_for_redis() {
         let link = daemon.create_link(json!({})).await;
         assert_eq!(daemon.send_message("447700900123", "m1", &link.text).await.status, 200);
         until("the app is called", async || !world.receiver.requests().is_empty()).await;
+        let keys: u64 = redis::cmd("DBSIZE").query(&mut server.connection()).unwrap();
+        assert!(keys > 0, "{url}: the store is not this Redis");
         daemon.finish().await;
+        let _: redis::Value = redis::cmd("FLUSHALL").query(&mut server.connection()).unwrap();
     }
 }

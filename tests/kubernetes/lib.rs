@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "../deploy/configuration.rs"]
+#[allow(dead_code, reason = "the tests of Compose use the rest")]
 mod configuration;
 mod manifest;
 mod posture;

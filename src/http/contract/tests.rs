@@ -73,6 +73,30 @@ fn references_lead_somewhere() {
 }
 
 /// A parameter can name what does not exist.
+/// openapi-python-client writes invalid Python for a flag that is constant and optional.
+#[test]
+fn no_optional_flag_is_constant() {
+    fn walk(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(members) => {
+                let required = members.get("required").and_then(serde_json::Value::as_array);
+                for (name, property) in members.get("properties").and_then(|it| it.as_object()).into_iter().flatten() {
+                    let is_required = required.is_some_and(|names| names.iter().any(|it| it == name));
+                    if property.get("const").is_some_and(serde_json::Value::is_boolean) && !is_required {
+                        found.push(name.clone());
+                    }
+                }
+                members.values().for_each(|member| walk(member, found));
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| walk(item, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    walk(&openapi("https://wa.example.org"), &mut found);
+    assert_eq!(found, Vec::<String>::new());
+}
+
 #[test]
 fn a_path_with_a_parameter_documents_that_nothing_is_there() {
     for operation in operations().iter().filter(|operation| operation.path.contains('{')) {

@@ -185,10 +185,9 @@ async fn callbacks_are_as_documented() {
         judge.check_json("a callback", &judge.schema("Event"), &body);
         types.insert(body["type"].as_str().unwrap().to_owned());
     }
-    assert_eq!(
-        types.iter().map(String::as_str).collect::<Vec<_>>(),
-        ["link.canceled", "link.disputed", "link.expired", "link.redeemed", "link.verified"]
-    );
+    for wanted in ["link.canceled", "link.disputed", "link.expired", "link.redeemed", "link.verified"] {
+        assert!(types.contains(wanted), "no {wanted} in {types:?}");
+    }
     daemon.finish().await;
 }
 
