@@ -143,7 +143,7 @@ fn accept(
     let clients = &instance.config.clients;
     let (to, error) = match authorize(parameters, clients) {
         Ok(accepted) if is_ready(state, instance, &accepted) => {
-            let language = visitor.language.tag();
+            let language = visitor.language_or(instance.config.lang).tag();
             return Ok(PageRequest::new(accepted, language, state.service.now()));
         }
         Ok(accepted) => (accepted.authorization.to, UNAVAILABLE),
