@@ -175,7 +175,7 @@ fn consent_page(
     let set_cookie = visitor.ensure_cookie(state);
     let cookie = visitor.cookies.first().map(String::as_str);
     let language = Language::find(&request.lang).unwrap_or(instance.config.lang);
-    let style = PageStyle::for_client(state, instance, client, language);
+    let style = PageStyle::for_client(state, instance, client, language, visitor);
     let name = client.name.as_ref().unwrap_or(&instance.config.name);
     let page = ConsentPage {
         style: &style,

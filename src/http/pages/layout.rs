@@ -6,6 +6,7 @@ use actix_web::{
 };
 use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use flate2::Compression;
 use url::{Origin, Url};
 
 use super::{texts::PageTexts, visitor::Visitor};
@@ -14,7 +15,9 @@ use crate::{
     domain::{Language, Verification, link::Link, oidc::Client},
     hash::sha256,
     http::{
-        PublicState, limits,
+        PublicState,
+        content_coding::gzip,
+        limits,
         problem::{Code, Problem},
     },
     service::Instance,
@@ -47,6 +50,7 @@ pub(in crate::http) struct PageStyle<'a> {
     pub(in crate::http) other_way: Option<&'a str>,
     /// Link previews say what the link is for.
     pub(in crate::http) has_preview: bool,
+    accepts_gzip: bool,
 }
 
 impl<'a> PageStyle<'a> {
@@ -62,7 +66,7 @@ impl<'a> PageStyle<'a> {
         let name = page.name.as_deref().unwrap_or(&record.request.name);
         let requested = Language::find(&record.request.lang);
         let language = visitor.chosen.or(requested).unwrap_or_else(|| visitor.language_or(instance.config.lang));
-        let style = Self::new(state, language, name, Some(page));
+        let style = Self::new(state, visitor, language, name, Some(page));
         let texts = PageTexts::for_channel(instance.gateway.channel(), language);
         Self {
             texts,
@@ -80,19 +84,26 @@ impl<'a> PageStyle<'a> {
         instance: &'a Instance,
         client: &'a Client,
         language: Language,
+        visitor: &Visitor,
     ) -> Self {
         let page = &instance.config.page;
         let name = page.name.as_ref().or(client.name.as_ref()).unwrap_or(&instance.config.name);
-        Self::new(state, language, name, Some(page))
+        Self::new(state, visitor, language, name, Some(page))
     }
 
     /// For pages that belong to no request: they are signed by the host that serves them.
     pub(in crate::http) fn unbranded(state: &'a PublicState, visitor: &Visitor) -> Self {
         let language = visitor.language_or(Language::ENGLISH);
-        Self::new(state, language, state.service.public_url.host_str().unwrap_or_default(), None)
+        Self::new(state, visitor, language, state.service.public_url.host_str().unwrap_or_default(), None)
     }
 
-    fn new(state: &PublicState, language: Language, name: &'a str, page: Option<&'a PageConfig>) -> Self {
+    fn new(
+        state: &PublicState,
+        visitor: &Visitor,
+        language: Language,
+        name: &'a str,
+        page: Option<&'a PageConfig>,
+    ) -> Self {
         let color = page.map(|page| page.color).unwrap_or_default();
         let letter = name.chars().find(|c| c.is_alphanumeric());
         Self {
@@ -109,6 +120,7 @@ impl<'a> PageStyle<'a> {
             home: None,
             other_way: None,
             has_preview: false,
+            accepts_gzip: visitor.accepts_gzip,
         }
     }
 
@@ -203,7 +215,13 @@ impl<'a> PageResponse<'a> {
             response.insert_header((header::RETRY_AFTER, limits::whole_seconds(wait).to_string()));
         }
         let body = page.render().expect("a compiled template of plain values renders");
-        response.content_type("text/html; charset=utf-8").body(body)
+        response.content_type("text/html; charset=utf-8").insert_header((header::VARY, "accept-encoding"));
+        if !self.style.accepts_gzip {
+            return response.body(body);
+        }
+        // Its length says nothing about the secrets in it, because nobody who makes a browser load it can choose any
+        // other part of it.
+        response.insert_header((header::CONTENT_ENCODING, "gzip")).body(gzip(&body, Compression::fast()))
     }
 }
 

@@ -13,7 +13,9 @@ use super::{
 use crate::{
     domain::Language,
     http::{
-        PublicState, body, client, cookie,
+        PublicState, body, client,
+        content_coding::accepts_gzip,
+        cookie,
         origin::is_same_origin,
         problem::{Code, Problem},
     },
@@ -43,6 +45,8 @@ pub(in crate::http) struct Visitor {
     pub(super) wants_json: bool,
     /// The response is shown to a person.
     reads_html: bool,
+    /// The response may be compressed.
+    pub(super) accepts_gzip: bool,
 }
 
 /// Browsers accept the prefix `__Host-` only over https. Without https, as in development, the cookie has a different
@@ -66,6 +70,7 @@ impl Visitor {
             preferred,
             reads_html: header(header::ACCEPT).is_some_and(|accept| accept.contains("text/html")),
             wants_json: header(header::ACCEPT).is_some_and(|accept| accept.starts_with("application/json")),
+            accepts_gzip: accepts_gzip(request),
         }
     }
 
