@@ -227,7 +227,7 @@ const scenarios = {
     assert.equal(await bound(page, () => page.click("#hand summary")), "qr", "a person does");
     const reply = await world.says(minted.text);
     await page.waitForSelector('main[data-stage="code"]');
-    await crawler.waitForSelector('main[data-stage="over"], main[data-stage="done"], main[data-stage="link"], main[data-stage="code"]');
+    await crawler.waitForSelector('main[data-stage="link"]');
     assert.equal(await crawler.locator("#code").count(), 0);
     await page.fill("#code", world.code(reply));
     await page.keyboard.press("Enter");
@@ -571,10 +571,14 @@ const scenarios = {
   },
 
   async back_button() {
-    const world = await World.start();
+    const world = await World.start("", "", WAYS);
     const minted = await world.mint(), page = await world.person("phone");
     await page.goto(minted.start_url);
     await tap(page);
+    await page.goBack();
+    await page.reload();
+    assert.equal(await page.locator("#title").textContent(), "Now press Send", "back from WhatsApp, and reloaded");
+    assert(await here(page).isVisible(), "WhatsApp can be opened again");
     await page.goto(world.link(await world.says(minted.text)));
     await page.locator("button.go").tap();
     await world.landed(page);
@@ -582,6 +586,8 @@ const scenarios = {
     await page.goBack();
     await page.waitForLoadState();
     assert.equal(await page.locator("form").count(), 0, "a used link has nothing to press");
+    assert.match(await page.locator(".lead").textContent(), /works only once\. Go back/);
+    assert.equal(await page.locator(".ways .go").getAttribute("href"), world.appUrl + "/home");
     await world.inspect(page, "phone-used");
     assert((await world.call("POST", "/redeem", { token })).success, "the token of the redirect is still good");
     return world;

@@ -130,7 +130,8 @@ async fn a_login_over_whatsapp_is_verified_completed_and_redeemed(test_store: Te
     assert!(location.as_str().starts_with("https://app.example.org/in?uuid="));
     let query: std::collections::HashMap<_, _> = location.query_pairs().into_owned().collect();
     assert_eq!((query["uuid"].as_str(), query["state"].as_str()), (uuid.as_str(), "st 1"));
-    assert_eq!(tap(&daemon, &path, &field).await.status, 410, "one use");
+    assert_eq!(tap(&daemon, &path, &field).await.header("location"), path, "one use");
+    assert_eq!(daemon.get(&path).await.status, 410, "and its page says so");
 
     let redeem = format!("/api/otp/v2/{WAHA}/redeem");
     let redeemed = daemon.post(&redeem, json!({"token": query["token"]})).await;

@@ -74,8 +74,8 @@ fn bind() -> Operation {
         .header("Cookie", cookie(), Some(values::COOKIE))
         .body("application/x-www-form-urlencoded", body, json!({ "form": values::START_FIELD, "place": "here" }))
         .without(&[Code::InvalidRequest])
-        .answer(200, "The state, for a script", "application/json", json!({ "type": "object" }), Value::Null)
         .answer(303, "To the page, to the new link, or to the app", "", json!({}), Value::Null)
+        .answer(200, "The state, for a script", "application/json", json!({ "type": "object" }), Value::Null)
         .problems(&[Code::CrossSite, Code::TokenRefused, Code::TokenSpent, Code::InstanceDisabled])
 }
 

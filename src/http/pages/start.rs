@@ -21,7 +21,7 @@ use crate::{
     domain::{
         Language, Mode,
         binding::{MAX_REPLY_CODE_ATTEMPTS, WhatsAppDevice},
-        token::Token,
+        token::{Token, TokenKind},
     },
     http::{PublicState, context::Cx, limits, problem::Problem, qr},
     service::{EnteredCode, RequestContext, ServiceError, StartPage, StartPageState, redirect_target},
@@ -310,9 +310,10 @@ async fn try_submit(
 /// `GET /l/{handle}/code`: a browser loads the address of the form again, as when it restores a tab after an error.
 pub(crate) async fn code_form(state: Data<PublicState>, handle: Path<String>, request: HttpRequest) -> HttpResponse {
     let visitor = Visitor::new(&state, &request);
-    match handle.parse::<Token>() {
-        Ok(handle) => see_other(&visitor.path(&state, &format!("/l/{handle}"), "")),
-        Err(_) => unavailable_page(&state, &visitor),
+    let handle = handle.parse().ok().filter(|handle| state.service.keys.verify_id_mac(handle, TokenKind::Handle));
+    match handle {
+        Some(handle) => see_other(&visitor.path(&state, &format!("/l/{handle}"), "")),
+        None => unavailable_page(&state, &visitor),
     }
 }
 

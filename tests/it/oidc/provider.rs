@@ -203,7 +203,7 @@ async fn a_dispute_revokes_the_access_token(store: TestStore) {
     let token = tokens["access_token"].as_str().unwrap();
     assert_eq!(server.user_info(token).await.status, 200);
     let dispute = dispute_in(&reply(&world, 1).await);
-    assert_eq!(OidcBrowser::new(&server).go_on(&dispute).await.status, 200);
+    assert_eq!(OidcBrowser::new(&server).go_on(&dispute).await.header("location"), dispute);
     assert_eq!(server.user_info(token).await.status, 401);
     daemon.finish().await;
 }
