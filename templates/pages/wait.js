@@ -2,7 +2,7 @@ const desktop = matchMedia("(hover: hover) and (pointer: fine)").matches, root =
 // There the QR code moves to the top. Nothing is painted before, so that nothing is seen to move.
 if (desktop) root.classList.add("load");
 document.addEventListener("DOMContentLoaded", () => {
-  const main = document.querySelector("main"), { stage, path, again, form } = main.dataset;
+  const main = document.querySelector("main"), { stage, path, reload, form } = main.dataset;
   const by = (id) => document.getElementById(id), all = (query) => document.querySelectorAll(query);
   const net = by("net");
   let failing = false, over = false;
@@ -39,7 +39,7 @@ document.addEventListener("DOMContentLoaded", () => {
       say();
     }, 15000);
   });
-  addEventListener("pageshow", (event) => { if (event.persisted) location.replace(again || location.href); });
+  addEventListener("pageshow", (event) => { if (event.persisted) location.replace(reload || location.href); });
   if (!path) { addEventListener("online", say); return; }
 
   // Again where the network broke: without it nothing binds this browser.
@@ -52,7 +52,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const seen = (state) => {
     if (over || !state || state === stage) return;
     over = true;
-    location.replace(again);
+    location.replace(reload);
   };
   const reached = (good) => { failing = !good; say(); };
   const ask = () => fetch(path + "/events?now", { headers: { accept: "application/json" } })

@@ -41,20 +41,21 @@ struct StartPageTemplate<'a> {
     step: u8,
     path: String,
     /// The page's own path with the query that loads it in this form again.
-    again: String,
+    reload_url: String,
     code_path: String,
     form_field: &'a str,
-    /// Milliseconds since the Unix epoch.
-    now: i64,
-    deadline: i64,
+    /// The time of the response, in milliseconds since the Unix epoch.
+    server_time: i64,
+    /// When the link or the code expires, in milliseconds since the Unix epoch.
+    expires_at: i64,
     /// The section that a POST without JavaScript has opened, or that the person has used before.
-    revealed: Option<&'static str>,
-    /// The person has opened WhatsApp from here.
-    is_sent: bool,
+    open_section: Option<&'static str>,
+    /// The person has opened WhatsApp with the button of this page.
+    has_opened_whatsapp: bool,
     /// Show the QR code: another phone may send the message, and the text fits.
     show_qr: bool,
-    /// Set once a person has pressed the button on this page: the script may then complete the login.
-    automatic: &'static str,
+    /// A person has pressed the button on this page, so the script may complete the login.
+    may_finish_by_script: bool,
     /// What the login is for; empty unless the app has set it.
     purpose: &'a str,
     /// A notice that replies of this number are delayed; empty when they are not.
@@ -154,15 +155,15 @@ fn render_page(
         has_wrong_sender: *page_state == StartPageState::PendingAfterWrongSender,
         step: 3,
         path: service.public_path(&path),
-        again: visitor.path(state, &path, flag.unwrap_or_default()),
+        reload_url: visitor.path(state, &path, flag.unwrap_or_default()),
         code_path: visitor.path(state, &format!("{path}/code"), ""),
         form_field,
-        now: service.now().as_millisecond(),
-        deadline: record.expires_at.as_millisecond(),
-        revealed: flag.or(tapped),
-        is_sent: flag.is_none() && tapped == Some(HERE),
+        server_time: service.now().as_millisecond(),
+        expires_at: record.expires_at.as_millisecond(),
+        open_section: flag.or(tapped),
+        has_opened_whatsapp: flag.is_none() && tapped == Some(HERE),
         show_qr: false,
-        automatic: if binding.is_some_and(|binding| !binding.automatic) { "data-automatic" } else { "" },
+        may_finish_by_script: binding.is_some_and(|binding| !binding.automatic),
         purpose: record.request.purpose.as_deref().unwrap_or_default(),
         delay_notice: if service.message_delay(instance.config.id) > MIN_REPORTED_DELAY {
             &texts.delay_notice
@@ -184,14 +185,14 @@ fn render_page(
             let Some(code) = service.link_code(record) else {
                 return MessagePage::invalid(&style).respond(StatusCode::GONE);
             };
-            page.step = if page.is_sent { 2 } else { 1 };
+            page.step = if page.has_opened_whatsapp { 2 } else { 1 };
             page.text = service.prefilled(instance, record, &code);
             page.message_url = instance.page_message_url(&page.text);
             page.qr = qr::bmp_data_url(&page.message_url).unwrap_or_default();
             page.show_qr = !instance.config.strict_browser && !page.qr.is_empty();
         }
         StartPageState::AwaitingCode { until, wrong_attempts } => {
-            page.deadline = until.as_millisecond();
+            page.expires_at = until.as_millisecond();
             if *wrong_attempts > 0 {
                 let left = MAX_REPLY_CODE_ATTEMPTS.saturating_sub(*wrong_attempts);
                 page.error = texts.code_wrong.replace("<n>", &left.to_string());
