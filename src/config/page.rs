@@ -4,7 +4,9 @@ use std::{fmt, fs, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::reader::Reader;
+use url::Url;
+
+use crate::{domain::redirect, reader::Reader};
 
 /// In bytes. The logo is embedded in the page, which has to stay small.
 const LARGEST_LOGO: usize = 7 * 1024;
@@ -16,6 +18,10 @@ pub struct PageConfig {
     pub name: Option<String>,
     pub color: Color,
     pub logo: Option<Logo>,
+    /// The app's own page, to which every page that ends a login leads back.
+    pub home_url: Option<Url>,
+    /// Where a person who cannot or does not want to use WhatsApp signs in, unless the request says it.
+    pub other_way_url: Option<Url>,
 }
 
 /// An image as a `data:` URL.
@@ -97,8 +103,14 @@ impl PageConfig {
             name: s.text("name"),
             color: s.parsed("color", "a color such as #0b7a4b").unwrap_or_default(),
             logo: s.read("logo_file", logo),
+            home_url: s.read("home_url", web_url),
+            other_way_url: s.read("other_way_url", web_url),
         }
     }
+}
+
+fn web_url(text: &str) -> Result<Url, &'static str> {
+    redirect::parse(text).ok_or("expected an https:// or http:// URL without credentials")
 }
 
 fn logo(file: &str) -> Result<Logo, String> {

@@ -1,166 +1,193 @@
-//! The built-in message texts, one folder per language under `templates/messages`.
+//! The built-in languages: `templates/languages` has one file for each, with all its texts.
 
-macro_rules! texts {
-    ($tag:literal) => {
-        BuiltInTexts {
-            tag: $tag,
-            prompt: include_str!(concat!("../../templates/messages/", $tag, "/prompt.txt")),
-            warning: include_str!(concat!("../../templates/messages/", $tag, "/warning.txt")),
-            button: include_str!(concat!("../../templates/messages/", $tag, "/button.txt")),
-            success: include_str!(concat!("../../templates/messages/", $tag, "/success.txt")),
-            failed: include_str!(concat!("../../templates/messages/", $tag, "/failed.txt")),
-            expired: include_str!(concat!("../../templates/messages/", $tag, "/expired.txt")),
-            other_device: include_str!(concat!("../../templates/messages/", $tag, "/other_device.txt")),
-            unidentified: include_str!(concat!("../../templates/messages/", $tag, "/unidentified.txt")),
-            share_number: include_str!(concat!("../../templates/messages/", $tag, "/share_number.txt")),
-            unknown: include_str!(concat!("../../templates/messages/", $tag, "/unknown.txt")),
-            code: include_str!(concat!("../../templates/messages/", $tag, "/code.txt")),
-            facts: include_str!(concat!("../../templates/messages/", $tag, "/facts.txt")),
-            prove: include_str!(concat!("../../templates/messages/", $tag, "/prove.txt")),
-            confirm: include_str!(concat!("../../templates/messages/", $tag, "/confirm.txt")),
-            proved: include_str!(concat!("../../templates/messages/", $tag, "/proved.txt")),
-            changed: include_str!(concat!("../../templates/messages/", $tag, "/changed.txt")),
-        }
+use std::sync::LazyLock;
+
+use serde::{Deserialize, de::IgnoredAny};
+
+macro_rules! languages {
+    ($($tag:literal)*) => {
+        /// Tags and files. English comes first because it is the fallback.
+        const FILES: &[(&str, &str)] =
+            &[$(($tag, include_str!(concat!("../../templates/languages/", $tag, ".toml"))),)*];
     };
 }
 
-struct BuiltInTexts {
-    tag: &'static str,
-    prompt: &'static str,
-    warning: &'static str,
-    button: &'static str,
-    success: &'static str,
-    failed: &'static str,
-    expired: &'static str,
-    other_device: &'static str,
-    unidentified: &'static str,
-    share_number: &'static str,
-    unknown: &'static str,
-    code: &'static str,
-    facts: &'static str,
-    prove: &'static str,
-    confirm: &'static str,
-    proved: &'static str,
-    changed: &'static str,
+languages! { "en" "ar" "es" "fr" "pt-BR" "id" "hi" "ur" "tr" "de" "ru" "zh" }
+
+/// The file of a language, as far as this layer uses it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LanguageFile {
+    name: String,
+    direction: Direction,
+    whatsapp: String,
+    messages: Messages,
+    #[serde(rename = "pages")]
+    _pages: IgnoredAny,
 }
 
-/// English comes first because it is the fallback.
-const ALL: &[BuiltInTexts] = &[
-    texts!("en"),
-    texts!("ar"),
-    texts!("es"),
-    texts!("fr"),
-    texts!("pt-BR"),
-    texts!("id"),
-    texts!("hi"),
-    texts!("ur"),
-    texts!("tr"),
-    texts!("de"),
-    texts!("ru"),
-    texts!("zh"),
-];
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Direction {
+    Ltr,
+    Rtl,
+}
 
-/// One of the built-in languages.
-#[derive(Clone, Copy)]
-pub struct Language(&'static BuiltInTexts);
+/// The texts of messages in the chat.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Messages {
+    prompt: String,
+    warning: String,
+    button: String,
+    success: String,
+    failed: String,
+    expired: String,
+    other_device: String,
+    unidentified: String,
+    share_number: String,
+    unknown: String,
+    code: String,
+    facts: String,
+    prove: String,
+    confirm: String,
+    proved: String,
+    changed: String,
+}
+
+static ALL: LazyLock<Vec<LanguageFile>> =
+    LazyLock::new(|| FILES.iter().map(|(_, text)| toml::from_str(text).expect("a test parses every file")).collect());
+
+/// One of the built-in languages: its position in the list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Language(usize);
 
 impl Language {
-    pub const ENGLISH: Self = Self(&ALL[0]);
+    pub const ENGLISH: Self = Self(0);
 
     pub fn all() -> impl Iterator<Item = Self> {
-        ALL.iter().map(Self)
+        (0..FILES.len()).map(Self)
     }
 
     /// Finds a language by BCP 47 tag. An unknown region or script falls back to its language (`fr-CA` to `fr`).
     pub fn find(tag: &str) -> Option<Self> {
         let primary = |text: &str| text.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
-        let exact = ALL.iter().find(|texts| texts.tag.eq_ignore_ascii_case(tag));
-        exact.or_else(|| ALL.iter().find(|texts| primary(texts.tag) == primary(tag))).map(Self)
+        let exact = Self::all().find(|language| language.tag().eq_ignore_ascii_case(tag));
+        exact.or_else(|| Self::all().find(|language| primary(language.tag()) == primary(tag)))
     }
 
     pub fn tag(self) -> &'static str {
-        self.0.tag
+        FILES[self.0].0
+    }
+
+    /// The position in [`Language::all`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+
+    /// The file in TOML, for the layer that reads the texts of the pages.
+    pub fn file(self) -> &'static str {
+        FILES[self.0].1
+    }
+
+    /// What its speakers call the language.
+    pub fn name(self) -> &'static str {
+        &ALL[self.0].name
+    }
+
+    /// How the texts name the app.
+    pub fn whatsapp(self) -> &'static str {
+        &ALL[self.0].whatsapp
+    }
+
+    /// The direction of its script, as HTML's attribute `dir` says it.
+    pub fn direction(self) -> &'static str {
+        if self.right_to_left() { "rtl" } else { "ltr" }
     }
 
     /// Whether the script runs from right to left.
     pub fn right_to_left(self) -> bool {
-        matches!(self.0.tag, "ar" | "ur")
+        ALL[self.0].direction == Direction::Rtl
+    }
+
+    fn messages(self) -> &'static Messages {
+        &ALL[self.0].messages
     }
 
     pub fn prompt(self) -> &'static str {
-        self.0.prompt.trim_end()
+        &self.messages().prompt
     }
 
     /// The text after the code in the prefilled message.
     pub fn warning(self) -> &'static str {
-        self.0.warning.trim_end()
+        &self.messages().warning
     }
 
     /// The words on the button of a reply, which opens its link.
     pub fn button(self) -> &'static str {
-        self.0.button.trim_end()
+        &self.messages().button
     }
 
     pub fn success(self) -> &'static str {
-        self.0.success.trim_end()
+        &self.messages().success
     }
 
     pub fn failed(self) -> &'static str {
-        self.0.failed.trim_end()
+        &self.messages().failed
     }
 
     pub fn expired(self) -> &'static str {
-        self.0.expired.trim_end()
+        &self.messages().expired
     }
 
     /// The reply with a code to type in the browser where the login was started.
     pub fn with_code(self) -> &'static str {
-        self.0.other_device.trim_end()
+        &self.messages().other_device
     }
 
     /// The reply sent when WhatsApp did not disclose the number that the verification needs.
     pub fn unidentified(self) -> &'static str {
-        self.0.unidentified.trim_end()
+        &self.messages().unidentified
     }
 
     /// The same, with a button that shares the number.
     pub fn share_number(self) -> &'static str {
-        self.0.share_number.trim_end()
+        &self.messages().share_number
     }
 
     /// The optional reply to an unknown code.
     pub fn unknown(self) -> &'static str {
-        self.0.unknown.trim_end()
+        &self.messages().unknown
     }
 
     /// The message that carries a one-time code.
     pub fn code(self) -> &'static str {
-        self.0.code.trim_end()
+        &self.messages().code
     }
 
     /// One line for each of [`super::login_details::LoginDetails`].
     pub fn login_details(self) -> &'static str {
-        self.0.facts.trim_end()
+        &self.messages().facts
     }
 
     /// The prefilled text of a person who proves a number.
     pub fn prove_phone_prompt(self) -> &'static str {
-        self.0.prove.trim_end()
+        &self.messages().prove
     }
 
     /// The reply to a person who proves a number, with a link to tap.
     pub fn prove_phone_success(self) -> &'static str {
-        self.0.confirm.trim_end()
+        &self.messages().confirm
     }
 
     /// The reply to a person who proves a number, if the waiting page proceeds automatically.
     pub fn no_action_needed(self) -> &'static str {
-        self.0.proved.trim_end()
+        &self.messages().proved
     }
 
     /// The reply to a changed message, with a link to the prefilled text.
     pub fn text_changed(self) -> &'static str {
-        self.0.changed.trim_end()
+        &self.messages().changed
     }
 }
 
@@ -208,6 +235,18 @@ mod tests {
             assert_eq!(facts.len(), 5, "{language:?}");
         }
         assert_eq!(Language::ENGLISH.warning(), "DO NOT CHANGE THIS MESSAGE");
+    }
+
+    #[test]
+    fn every_file_is_listed() {
+        let mut files: Vec<String> = std::fs::read_dir("templates/languages")
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        let mut listed: Vec<&str> = Language::all().map(Language::tag).collect();
+        files.sort();
+        listed.sort_unstable();
+        assert_eq!(files, listed);
     }
 
     #[test]

@@ -20,7 +20,7 @@ wire_enum! {
 pub struct Request {
     /// The application's name in messages.
     pub name: String,
-    /// Tag of one of the built-in languages.
+    /// Tag of one of the built-in languages; empty if the app named none.
     pub lang: String,
     /// If set, only this chat can prove the request.
     pub chat: Option<Chat>,
@@ -29,6 +29,8 @@ pub struct Request {
     /// Literal replacement for the hosted link.
     pub link: Option<String>,
     pub redirect_url: Option<String>,
+    /// Where the pages send a person who wants to sign in another way.
+    pub other_way_url: Option<String>,
     /// Base64url SHA-256 of a verifier that the app keeps (RFC 7636 S256).
     pub challenge: Option<String>,
     pub completion: Option<Mode>,
@@ -42,7 +44,7 @@ pub struct Request {
     pub user_agent: Option<String>,
     /// The app shows a QR code itself: the reply contains a code to type into the app instead of a link.
     pub qr: bool,
-    /// The expired request that this one renews.
+    /// The request that this one renews.
     pub renews: Option<VerificationId>,
     /// How many renewals preceded this request.
     pub renewals: u8,

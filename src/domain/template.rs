@@ -5,11 +5,14 @@ use std::{fmt::Write as _, sync::LazyLock};
 
 use regex::{Captures, Regex};
 
+use super::Language;
+
 /// The values of the placeholders.
 #[derive(Clone, Copy, Default)]
 pub struct Values<'a> {
     pub link: &'a str,
     pub name: &'a str,
+    /// One of our own, so it is not sanitized; see [`isolated`].
     pub code: &'a str,
     pub purpose: &'a str,
 }
@@ -173,7 +176,7 @@ pub fn render(text: &str, values: Values<'_>) -> String {
             Piece::Placeholder("link", ..) => out.push_str(&remove_control(values.link)),
             Piece::Placeholder("name", ..) => out.push_str(&sanitize_value(values.name)),
             Piece::Placeholder("purpose", ..) => out.push_str(&sanitize_value(values.purpose)),
-            Piece::Placeholder("code", ..) => out.push_str(&remove_control(values.code)),
+            Piece::Placeholder("code", ..) => out.push_str(values.code),
             Piece::Placeholder(word, true, _) => {
                 let _ = write!(out, "{{{word}}}");
             }
@@ -183,6 +186,12 @@ pub fn render(text: &str, values: Values<'_>) -> String {
         }
     }
     out
+}
+
+/// The code for a text in `language`. Between words that run from right to left, it is marked as a run from left to right
+/// (LRI and PDI of UAX #9), because its digits and letters could be displayed in another order otherwise.
+pub fn isolated(code: &str, language: Language) -> String {
+    if language.right_to_left() { format!("\u{2066}{code}\u{2069}") } else { code.to_owned() }
 }
 
 /// Prepares a value from the app for a message: removes characters that would format it or make it look like a code.

@@ -1,12 +1,16 @@
-//! The `Content-Encoding` of webhooks.
+//! The `Content-Encoding` of webhooks and of responses.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 
 use actix_web::{
     HttpRequest,
-    http::header::{self, HeaderValue},
+    http::header::{self, AcceptEncoding, Encoding, Header as _, HeaderValue},
 };
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::{
+    Compression,
+    read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder},
+    write::GzEncoder,
+};
 
 use super::problem::{Code, Problem};
 
@@ -60,6 +64,19 @@ impl ContentCoding {
             _ => None,
         }
     }
+}
+
+/// Whether the client prefers a response in gzip.
+pub(super) fn accepts_gzip(request: &HttpRequest) -> bool {
+    let offered = [Encoding::gzip(), Encoding::identity()];
+    let accepted = AcceptEncoding::parse(request).ok();
+    accepted.and_then(|accepted| accepted.negotiate(offered.iter())) == Some(Encoding::gzip())
+}
+
+pub(super) fn gzip(body: &str, level: Compression) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), level);
+    encoder.write_all(body.as_bytes()).expect("writing to memory does not fail");
+    encoder.finish().expect("writing to memory does not fail")
 }
 
 /// Whether the first bytes are raw deflate data. Text that is not encoded almost never is: its first byte would have to

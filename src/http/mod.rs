@@ -129,6 +129,7 @@ pub const ROUTES: &[RouteEntry] = &[
 
     get_and_head(LinkToken(TokenKind::Handle), "/l/{handle}", || to(pages::start_page)),
     post(LinkToken(TokenKind::Handle), "/l/{handle}", || to(pages::submit)),
+    get_and_head(LinkToken(TokenKind::Handle), "/l/{handle}/code", || to(pages::code_form)),
     post(LinkToken(TokenKind::Handle), "/l/{handle}/code", || to(pages::submit_code)),
     get(LinkToken(TokenKind::Handle), "/l/{handle}/events", || to(pages::events)),
     get_and_head(LinkToken(TokenKind::Handle), "/l/{handle}/go", || to(pages::go_to_whatsapp)),

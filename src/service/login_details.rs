@@ -53,7 +53,8 @@ impl Service {
         self.login_details_in(record, instance.language(Some(&record.request)))
     }
 
-    fn login_details_in(&self, record: &Verification<Link>, language: Language) -> LoginDetails {
+    /// The facts in `language`.
+    pub fn login_details_in(&self, record: &Verification<Link>, language: Language) -> LoginDetails {
         let side = Some(start_page_side(record))
             .filter(LoginSide::is_known)
             .unwrap_or_else(|| requested_side(&record.request));

@@ -39,8 +39,8 @@ pub use self::{
     app_redirect::{Response, redirect_target},
     codes::code_request,
     completion::{
-        ClientBrowser, CompletionResult, EnteredCode, Redeemed, ReplyCodeRedemption, ReplyLinkPage, ReplyLinkState,
-        StartPage, StartPageState,
+        ClientBrowser, CompletionResult, DisputeState, EnteredCode, Redeemed, ReplyCodeRedemption, ReplyLinkPage,
+        ReplyLinkState, StartPage, StartPageState,
     },
     context::{Action, Actor, RequestContext},
     funnel::PendingCounts,

@@ -92,6 +92,7 @@ mod number {
     /// JSON.
     pub(super) const AUTHORIZATION: u8 = 43;
     pub(super) const TEST: u8 = 44;
+    pub(super) const OTHER_WAY_URL: u8 = 45;
 }
 
 pub fn encode<K: Kind>(keys: &KeyRing, record: &Verification<K>) -> Vec<u8> {
@@ -145,6 +146,7 @@ fn write<K: Kind>(record: &Verification<K>) -> Vec<u8> {
     fields.text(number::ON_EXPIRED, expired.as_deref());
     fields.text(number::LINK, request.link.as_deref());
     fields.text(number::REDIRECT_URL, request.redirect_url.as_deref());
+    fields.text(number::OTHER_WAY_URL, request.other_way_url.as_deref());
     fields.text(number::CHALLENGE, request.challenge.as_deref());
     fields.text(number::COMPLETION, request.completion.map(Mode::as_str));
     fields.text(number::PURPOSE, request.purpose.as_deref());
@@ -209,6 +211,7 @@ fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
         },
         link: fields.text(number::LINK),
         redirect_url: fields.text(number::REDIRECT_URL),
+        other_way_url: fields.text(number::OTHER_WAY_URL),
         challenge: fields.text(number::CHALLENGE),
         completion: known(fields.text(number::COMPLETION), word)?,
         purpose: fields.text(number::PURPOSE),

@@ -150,7 +150,7 @@ fn render(
     let values = Values {
         link: link.as_deref().unwrap_or_default(),
         name,
-        code: &code.unwrap_or_default(),
+        code: &template::isolated(&code.unwrap_or_default(), instance.language(Some(&record.request))),
         purpose: record.request.purpose.as_deref().unwrap_or_default(),
     };
     let mut text = template::render(instance.reply_text(reply, Some(&record.request)), values);

@@ -16,6 +16,142 @@ async function picture(page, name, options) {
   if (process.env.PICTURES) await page.screenshot({ path: `${process.env.PICTURES}/${name}`, ...options });
 }
 
+/** All built-in languages, and those whose pages are looked at in every state. */
+const LANGUAGES = process.env.LANGUAGES.split(" "), SHOWN = ["en", "ar", "hi", "zh"].filter((tag) => LANGUAGES.includes(tag));
+const WAYS = 'home_url = "APP/home"\nother_way_url = "APP/other"';
+
+/** A login on a desktop whose page waits for the reply's code. */
+async function codeAwaited(world) {
+  const minted = await world.mint(), page = await world.person("desktop");
+  await page.goto(minted.start_url);
+  await page.waitForSelector("#scan[open] .qr img");
+  const code = world.code(await world.says(minted.text));
+  await page.waitForSelector('main[data-stage="code"]');
+  return { minted, page, code };
+}
+
+/** In the page: what moved without a tap. */
+function watchShifts() {
+  window.shifts = [];
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) {
+      if (!entry.hadRecentInput) window.shifts.push(entry.value + " " + entry.sources.map((one) => one.node?.outerHTML?.slice(0, 80)));
+    }
+  }).observe({ type: "layout-shift", buffered: true });
+}
+
+/** Brings one login into each state; the browser of `storage` is the one that waits. */
+async function everyState(world) {
+  const owner = await world.person("phone"), other = await world.person("phone");
+  const pages = [];
+  const start = async (name, body, act) => {
+    const minted = await world.mint(body), page = await owner.context().newPage();
+    await page.goto(minted.start_url);
+    const shown = (await act?.(minted, page)) ?? minted.start_url;
+    pages.push([name, shown]);
+    await page.close();
+    return minted;
+  };
+  const bind = async (minted, page, place, auto = {}) => {
+    await page.evaluate(([place, auto]) => {
+      const { form, path } = document.querySelector("main").dataset;
+      return fetch(path, { method: "POST", body: new URLSearchParams({ form, place, ...auto }), headers: { accept: "application/json" } });
+    }, [place, auto]);
+  };
+  const sent = async (minted, page, place = "here", number = undefined) => {
+    await bind(minted, page, place);
+    const reply = await world.says(minted.text, number);
+    // A page that is closed while it loads again can keep the browser waiting.
+    await page.waitForSelector('main:not([data-stage="pending"])');
+    await page.waitForLoadState();
+    return reply;
+  };
+  const stage = (page, name) => page.waitForSelector(`main[data-stage="${name}"]`);
+  const type = async (page, code) => { await page.fill("#code", code); await page.keyboard.press("Enter"); };
+  const wrong = (reply) => (world.code(reply) === "000000" ? "111111" : "000000");
+  await start("pending");
+  await start("purpose", { purpose: "Pay 9,000 EUR" });
+  await start("sent", {}, (minted, page) => bind(minted, page, "here").then(() => {}));
+  await start("other-number", { chatId: "447700900123" }, (minted, page) => sent(minted, page, "here", "447700900777").then(() => {}));
+  await start("link", {}, (minted, page) => sent(minted, page).then(() => {}));
+  await start("code-spent", {}, async (minted, page) => {
+    const reply = await sent(minted, page, "qr");
+    for (let n = 0; n < 5; n++) {
+      await stage(page, "code");
+      if (n) await page.waitForSelector("#error");
+      await type(page, wrong(reply));
+      await until("the next page", async () => n === 4 || (await page.locator("#error").textContent({ timeout: 500 }).catch(() => "")).includes(String(4 - n)));
+    }
+    await stage(page, "code_spent");
+  });
+  // Bound by a script only, so that the page does not go on by itself.
+  await start("finish", { completion: "prove_phone", chatId: "447700900123" }, async (minted, page) => {
+    await bind(minted, page, "qr", { auto: "1" });
+    await world.says(minted.text);
+    await stage(page, "finish");
+  });
+  await start("failed", { chatId: "447700900123", max_attempts: 1 }, (minted, page) => sent(minted, page, "here", "447700900777").then(() => {}));
+  await start("canceled", {}, async (minted, page) => { await world.call("POST", `/requests/${minted.uuid}/cancel`); await stage(page, "canceled"); });
+  await start("expired", { expires: 10 }, async (minted, page) => { await bind(minted, page, "here"); await stage(page, "expired"); });
+  await start("expired-final", { expires: 10, renewable: false }, async (minted, page) => { await stage(page, "expired"); });
+  let link;
+  await start("confirm", {}, async (minted, page) => link = world.link(await sent(minted, page)));
+  await start("told", {}, async (minted, page) => {
+    const link = world.link(await sent(minted, page));
+    await other.goto(link);
+    await other.locator("button.go").tap();
+    await other.waitForSelector("#code");
+    return link + "?tapped";
+  });
+  // The waiting page goes on by itself first.
+  const opened = async (minted, page) => {
+    const link = world.link(await sent(minted, page));
+    await stage(page, "link");
+    await page.goto("about:blank");
+    await page.goto(link);
+    return link;
+  };
+  await start("done", {}, async (minted, page) => {
+    await opened(minted, page);
+    await page.locator("button.go").tap();
+    await world.landed(page);
+    return minted.start_url;
+  });
+  await start("used", {}, async (minted, page) => {
+    const link = await opened(minted, page);
+    await page.locator("button.go").tap();
+    await world.landed(page);
+    await world.call("POST", "/redeem", { token: new URL(page.url()).searchParams.get("token") });
+    return link;
+  });
+  for (const name of ["dispute", "disputed", "disputed-start"]) {
+    await start(name, {}, async (minted, page) => {
+      await opened(minted, page);
+      await page.locator("a.no").tap();
+      await page.waitForURL(/\/d\//);
+      if (name === "dispute") return page.url();
+      await page.locator("button.go").tap();
+      await page.waitForSelector(".icon.shield");
+      return name === "disputed" ? page.url() : minted.start_url;
+    });
+  }
+  pages.push(["unknown", `${world.url}/l/AAAA`]);
+  const others = pages.splice(0);
+  // A code is valid for five minutes, so these are made last and looked at first.
+  await start("code", {}, (minted, page) => sent(minted, page, "qr").then(() => {}));
+  await start("code-wrong", {}, async (minted, page) => {
+    const reply = await sent(minted, page, "qr");
+    await stage(page, "code");
+    await type(page, wrong(reply));
+    await page.waitForSelector("#error");
+  });
+  pages.push(...others);
+  const storage = await owner.context().storageState();
+  await owner.context().close();
+  await other.context().close();
+  return { pages, storage };
+}
+
 const scenarios = {
   async button() {
     const world = await World.start();
@@ -87,11 +223,11 @@ const scenarios = {
     };
     assert.equal(await bound(crawler, () => crawler.goto(minted.start_url)), "qr");
     assert.equal(await bound(page, () => page.goto(minted.start_url)), null, "a script does not replace another browser");
-    assert.equal(await page.locator("#scan[open]").count(), 0, "no QR code whose reply this browser could not use");
+    await until("no QR code whose reply this browser could not use", async () => (await page.locator("#scan[open]").count()) === 0);
     assert.equal(await bound(page, () => page.click("#hand summary")), "qr", "a person does");
     const reply = await world.says(minted.text);
     await page.waitForSelector('main[data-stage="code"]');
-    await crawler.waitForSelector('main[data-stage="over"], main[data-stage="done"], main[data-stage="link"], main[data-stage="code"]');
+    await crawler.waitForSelector('main[data-stage="link"]');
     assert.equal(await crawler.locator("#code").count(), 0);
     await page.fill("#code", world.code(reply));
     await page.keyboard.press("Enter");
@@ -128,7 +264,7 @@ const scenarios = {
     const link = world.link(await world.says(minted.text));
     await other.goto(link);
     await other.click("button.go");
-    await other.waitForSelector(".icon");
+    await other.waitForSelector(".icon.devices");
     assert.equal(await other.locator(".code").count(), 0);
     await world.inspect(other, "desktop-wrong-browser");
     await owner.goto(link);
@@ -191,11 +327,220 @@ const scenarios = {
   async every_language() {
     const world = await World.start();
     const page = await world.person("phone");
-    for (const lang of ["en", "ar", "es", "fr", "pt-BR", "id", "hi", "ur", "tr", "de", "ru", "zh"]) {
+    for (const lang of LANGUAGES) {
       await page.goto((await world.mint({ lang })).start_url);
       assert.equal(await page.locator("html").getAttribute("lang"), lang);
       await world.inspect(page, `language-${lang}`);
     }
+    return world;
+  },
+
+  // Every page and state, at the width of a phone and of a desktop, light and dark. Nothing moves while a page loads.
+  async states() {
+    const world = await World.start("", "", WAYS);
+    const paths = await everyState(world);
+    const looks = [];
+    for (const [size, viewport] of [["phone", { width: 360, height: 740 }], ["desktop", { width: 1280, height: 860 }]]) {
+      for (const scheme of ["light", "dark"]) {
+        const page = await world.person(size, { viewport, colorScheme: scheme, storageState: paths.storage });
+        await page.addInitScript(watchShifts);
+        looks.push([`${size}-${scheme}`, page]);
+      }
+    }
+    for (const [name, url] of paths.pages) {
+      for (const [look, page] of looks) {
+        for (const lang of SHOWN) {
+          const requests = [], where = `${name}-${look}-${lang}`;
+          const count = (request) => { if (request.url().startsWith("https:")) requests.push(request.method() + " " + request.url()); };
+          page.on("request", count);
+          await page.goto(`${url}${url.includes("?") ? "&" : "?"}lang=${lang}`);
+          await page.waitForLoadState("networkidle", { timeout: 1000 }).catch(() => {});
+          page.off("request", count);
+          await world.inspect(page, where);
+          assert(requests.length <= 3, `${where}: ${requests}`);
+          assert.deepEqual(await page.evaluate(() => window.shifts), [], `${where}: moved`);
+          assert.equal(await page.locator("html").getAttribute("lang"), lang);
+          assert(!(await page.title()).endsWith("· WhatsApp"), "the page is ours");
+        }
+      }
+    }
+    return world;
+  },
+
+  async wrong_number() {
+    const world = await World.start("", "", WAYS);
+    const minted = await world.mint({ chatId: "447700900123", max_attempts: 2 }), page = await world.person("phone");
+    await page.goto(minted.start_url);
+    await tap(page);
+    await page.goto(minted.start_url);
+    await world.says(minted.text, "447700900777");
+    await page.waitForSelector('main[data-stage="other_number"] .alert');
+    assert(await here(page).isVisible(), "the right number can still send it");
+    await world.inspect(page, "phone-other-number");
+    await world.says(minted.text, "447700900777");
+    await page.waitForSelector('main[data-stage="failed"]');
+    await page.waitForSelector(".icon.number");
+    assert.equal(await page.locator(".ways .go").getAttribute("href"), world.appUrl + "/home");
+    assert.equal(await page.locator(".ways .quiet").getAttribute("href"), world.appUrl + "/other");
+    await world.inspect(page, "phone-failed");
+    return world;
+  },
+
+  async five_wrong_codes() {
+    const world = await World.start("", "", WAYS);
+    const { minted, page, code } = await codeAwaited(world);
+    const wrong = code === "000000" ? "111111" : "000000";
+    for (let left = 4; left > 0; left--) {
+      await page.fill("#code", wrong);
+      await page.keyboard.press("Enter");
+      await until(`${left} tries`, async () => (await page.locator("#error").textContent({ timeout: 500 }).catch(() => "")).includes(String(left)));
+      assert.equal(page.url(), minted.start_url, "a form leads back to its page");
+      await page.reload();
+      assert.match(await page.locator("#error").textContent(), new RegExp(left), "reloading sends nothing again");
+    }
+    await page.fill("#code", wrong);
+    await page.keyboard.press("Enter");
+    await page.waitForSelector('main[data-stage="code_spent"] .icon');
+    assert.equal(page.url(), minted.start_url);
+    await world.inspect(page, "desktop-code-spent");
+    await page.click("button.go");
+    await page.waitForSelector('main[data-stage="pending"]');
+    assert.notEqual(page.url(), minted.start_url);
+    await page.waitForSelector("#scan[open] .qr img");
+    const text = new URL(await here(page).getAttribute("href")).searchParams.get("text");
+    const fresh = world.code(await world.says(text));
+    await page.waitForSelector('main[data-stage="code"]');
+    await page.fill("#code", fresh);
+    await page.keyboard.press("Enter");
+    await world.landed(page);
+    return world;
+  },
+
+  // A phone drops a tab, and loads its address again.
+  async restored_tab() {
+    const world = await World.start("", "", WAYS);
+    const { minted, page, code } = await codeAwaited(world);
+    const restored = await world.person("desktop", { storageState: await page.context().storageState() });
+    await page.close();
+    await restored.goto(minted.start_url + "/code");
+    assert.equal(restored.url(), minted.start_url);
+    await restored.fill("#code", code);
+    await restored.keyboard.press("Enter");
+    await world.landed(restored);
+    await restored.goto(minted.start_url);
+    await restored.waitForSelector('main[data-stage="done"] ~ *, main[data-stage="done"]');
+    assert.equal(await restored.locator(".ways .go").getAttribute("href"), world.appUrl + "/home");
+    return world;
+  },
+
+  async offline() {
+    const world = await World.start("", "", WAYS);
+    const minted = await world.mint(), page = await world.person("phone");
+    await page.goto(minted.start_url);
+    await tap(page);
+    await page.goto(minted.start_url);
+    assert.equal(await page.locator("#title").textContent(), "Now press Send", "it remembers the tap");
+    await page.context().setOffline(true);
+    await until("the notice", async () => /offline/.test(await page.locator("#net").textContent()));
+    await world.inspect(page, "phone-offline");
+    const reply = await world.says(minted.text);
+    await page.context().setOffline(false);
+    await page.waitForSelector('main[data-stage="link"]');
+    assert.equal(await page.locator("#net").textContent(), "");
+    const chat = await page.context().newPage();
+    await chat.goto(world.link(reply));
+    await page.context().setOffline(true);
+    await chat.locator("button.go").tap();
+    await until("the notice", async () => /offline/.test(await chat.locator("#net").textContent()));
+    assert.equal(chat.url(), world.link(reply), "a tap without a network loses nothing");
+    await page.context().setOffline(false);
+    await until("no notice", async () => (await chat.locator("#net").textContent()) === "");
+    await chat.locator("button.go").tap();
+    await world.landed(chat);
+    return world;
+  },
+
+  async slow() {
+    const world = await World.start("", "", WAYS);
+    const minted = await world.mint(), page = await world.person("phone");
+    await page.route(/\/events/, (route) => route.abort());
+    await page.goto(minted.start_url);
+    await until("the notice", async () => /slow/.test(await page.locator("#net").textContent()));
+    await world.inspect(page, "phone-slow");
+    await page.unroute(/\/events/);
+    await until("no notice", async () => (await page.locator("#net").textContent()) === "");
+    await world.says(minted.text);
+    await page.waitForSelector('main[data-stage="link"]');
+    return world;
+  },
+
+  async double_tap() {
+    const world = await World.start("", "", WAYS);
+    const minted = await world.mint({ expires: 10 }), page = await world.person("phone");
+    await page.goto(minted.start_url);
+    await here(page).dblclick();
+    await page.waitForURL(/^https:\/\/wa\.me\//);
+    await world.bound(decodeURIComponent(page.url()), "here");
+    await page.goto(minted.start_url);
+    await page.waitForSelector('main[data-stage="expired"]');
+    await page.locator("button.go").dblclick();
+    await page.waitForSelector('main[data-stage="pending"]');
+    const { data } = await world.call("GET", "/requests");
+    assert.equal(data.requests.length, 2, "one new link");
+    const text = new URL(await here(page).getAttribute("href")).searchParams.get("text");
+    await tap(page);
+    await page.goto(world.link(await world.says(text)));
+    await page.locator("button.go").dblclick();
+    await world.landed(page);
+    const token = new URL(page.url()).searchParams.get("token");
+    assert((await world.call("POST", "/redeem", { token })).success, "the token that the browser ends with is good");
+    return world;
+  },
+
+  async languages() {
+    const world = await World.start('lang = "fr"', "", WAYS);
+    const lang = (page) => page.locator("html").getAttribute("lang");
+    const minted = await world.mint(), named = await world.mint({ lang: "de" });
+    const page = await world.person("phone", { locale: "es-MX" });
+    await page.goto(minted.start_url);
+    assert.equal(await lang(page), "es", "the browser's");
+    await page.goto(named.start_url);
+    assert.equal(await lang(page), "de", "the request's");
+    const other = await world.person("phone", { locale: "sv-SE" });
+    await other.goto(minted.start_url);
+    assert.equal(await lang(other), "fr", "the instance's");
+    await page.locator(".lang summary").tap();
+    await world.inspect(page, "phone-languages");
+    await page.locator(".lang a", { hasText: "العربية" }).tap();
+    await page.waitForURL(/lang=ar/);
+    assert.equal(await lang(page), "ar", "the chosen one");
+    await tap(page);
+    await page.goBack();
+    await page.waitForSelector("#title");
+    const reply = await world.says(named.text);
+    await page.waitForSelector('main[data-stage="link"]');
+    assert.equal(await lang(page), "ar", "and it stays");
+    await page.goto(world.link(reply) + "?lang=ar");
+    await page.locator("a.no").tap();
+    await page.waitForURL(/\/d\/.*lang=ar/);
+    await page.locator("button.go").tap();
+    await page.waitForSelector(".icon.shield");
+    assert.equal(await lang(page), "ar");
+    const plain = await world.person("phone", { javaScriptEnabled: false, locale: "es-MX" });
+    await plain.goto((await world.mint()).start_url + "?lang=zh");
+    await plain.locator("button[value=here]").tap();
+    await plain.waitForSelector("#here:not(.js)");
+    assert.equal(await lang(plain), "zh", "without a script as well");
+    return world;
+  },
+
+  async forced_colors() {
+    const world = await World.start("", "", WAYS);
+    const page = await world.person("phone", { forcedColors: "active" });
+    await page.goto((await world.mint()).start_url);
+    const width = await here(page).evaluate((element) => getComputedStyle(element).borderTopWidth);
+    assert.notEqual(width, "0px", "a button that is not only its colour");
+    await world.inspect(page, "phone-forced-colors");
     return world;
   },
 
@@ -226,10 +571,14 @@ const scenarios = {
   },
 
   async back_button() {
-    const world = await World.start();
+    const world = await World.start("", "", WAYS);
     const minted = await world.mint(), page = await world.person("phone");
     await page.goto(minted.start_url);
     await tap(page);
+    await page.goBack();
+    await page.reload();
+    assert.equal(await page.locator("#title").textContent(), "Now press Send", "back from WhatsApp, and reloaded");
+    assert(await here(page).isVisible(), "WhatsApp can be opened again");
     await page.goto(world.link(await world.says(minted.text)));
     await page.locator("button.go").tap();
     await world.landed(page);
@@ -237,6 +586,8 @@ const scenarios = {
     await page.goBack();
     await page.waitForLoadState();
     assert.equal(await page.locator("form").count(), 0, "a used link has nothing to press");
+    assert.match(await page.locator(".lead").textContent(), /works only once\. Go back/);
+    assert.equal(await page.locator(".ways .go").getAttribute("href"), world.appUrl + "/home");
     await world.inspect(page, "phone-used");
     assert((await world.call("POST", "/redeem", { token })).success, "the token of the redirect is still good");
     return world;
@@ -252,7 +603,7 @@ const scenarios = {
     await page.waitForURL(/\/d\//);
     await world.inspect(page, "phone-dispute");
     await page.locator("button.go").tap();
-    await page.waitForSelector(".icon.ok");
+    await page.waitForSelector(".icon.shield");
     await world.inspect(page, "phone-disputed");
     return world;
   },
@@ -319,8 +670,63 @@ const scenarios = {
     const reply = await world.says(minted.text);
     assert(!reply.includes("/o/"), reply);
     await desktop.waitForSelector('countersign-login[state="verified"]');
+    await world.inspect(desktop, "widget-code");
+    await desktop.evaluate(() => addEventListener("code", (event) => { window.typed = event.detail.code; }));
+    await desktop.locator("countersign-login input").fill(world.code(reply));
+    await desktop.keyboard.press("Enter");
+    assert.equal(await desktop.evaluate(() => window.typed), world.code(reply));
     const redeemed = await world.call("POST", "/redeem", { uuid: minted.uuid, code: world.code(reply), verifier });
     assert.equal(redeemed.data.subject.value, "+447700900123");
+    return world;
+  },
+
+  // The app of the guide "Your own QR page", with a wrong code first, and a link that expires.
+  async widget_app() {
+    const world = await World.start("expires = 20");
+    const url = await world.startGuideApp("app.py"), page = await world.person("desktop");
+    await page.goto(url);
+    const login = page.locator("countersign-login"), status = page.locator("countersign-login p");
+    const text = async () => decodeURIComponent(new URL(await world.scan(page, page.locator("countersign-login img"))).searchParams.get("text"));
+    await until("the picture", () => page.locator("countersign-login img").evaluate((image) => image.complete && image.naturalWidth > 0));
+    const first = await text();
+    await page.waitForSelector('countersign-login[state="expired"]');
+    assert.match(await status.textContent(), /expired/);
+    await world.inspect(page, "widget-expired");
+    await page.locator("countersign-login button").click();
+    await until("a new picture", () => page.locator("countersign-login img").evaluate((image) => image.complete && image.naturalWidth > 0).catch(() => false));
+    const second = await text();
+    assert.notEqual(second, first);
+    const code = world.code(await world.says(second));
+    const input = page.locator("countersign-login input");
+    await input.fill(code === "000000" ? "111111" : "000000");
+    await input.press("Enter");
+    await page.waitForSelector('countersign-login[code-state="wrong"]');
+    assert.match(await status.textContent(), /not right/);
+    await world.inspect(page, "widget-code-wrong");
+    await input.fill(code);
+    await input.press("Enter");
+    await page.waitForFunction(() => document.body.textContent.includes("Hello +447700900123"));
+    return world;
+  },
+
+  async widget_languages() {
+    const world = await World.start();
+    const states = ["pending", "verified", "expired", "failed", "canceled"];
+    const page = await world.person("desktop");
+    for (const lang of LANGUAGES) {
+      world.embedding = `<main lang="${lang}"><h1>App</h1>${states.map((state) => `<p><countersign-login id="${state}" start="${world.url}/l/x"></countersign-login></p>`).join("")}
+<p><countersign-login id="code" qr start="${world.url}/l/x"></countersign-login></p></main><script src="${world.url}/widget.js?lang=${lang}"></script>`;
+      await page.goto(`${world.appUrl}/embedding`);
+      await page.locator("#code a").waitFor();
+      const said = await page.evaluate((states) => {
+        for (const state of states) document.getElementById(state).tell(state);
+        document.getElementById("code").tell("verified");
+        return states.map((state) => document.getElementById(state).shadowRoot.textContent.trim());
+      }, states);
+      assert.equal(new Set(said).size, states.length, `${lang}: ${said}`);
+      assert.equal(await page.locator("#code").evaluate((element) => element.shadowRoot.querySelector("[dir]").dir), ["ar", "ur"].includes(lang) ? "rtl" : "ltr");
+      await world.inspect(page, `widget-${lang}`);
+    }
     return world;
   },
 

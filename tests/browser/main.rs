@@ -10,6 +10,8 @@ use std::{
     sync::{LazyLock, Mutex},
 };
 
+use countersign::domain::Language;
+
 const PACKAGES: &[&str] = &["playwright-core@1.65.1", "axe-core@4.14.1", "jsqr@1.4.0", "pngjs@7.0.0"];
 
 static MODULES: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -41,6 +43,7 @@ fn drive(scenario: &str) {
         .env("COUNTERSIGN", env!("CARGO_BIN_EXE_countersign"))
         .env("CHROMIUM", chromium())
         .env("MODULES", &*MODULES)
+        .env("LANGUAGES", Language::all().map(Language::tag).collect::<Vec<_>>().join(" "))
         .output()
         .expect("node is missing: apt-get install nodejs npm");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -80,12 +83,23 @@ scenarios! {
     expired
     right_to_left
     every_language
+    states
+    wrong_number
+    five_wrong_codes
+    restored_tab
+    offline
+    slow
+    double_tap
+    languages
+    forced_colors
     without_script
     back_button
     not_me
     prove_phone
     example
     widget_qr
+    widget_app
+    widget_languages
     polling
     brand
     documentation

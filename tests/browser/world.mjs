@@ -112,13 +112,14 @@ export class World {
   sizes = new Map();
   messages = 0;
 
-  static async start(settings = "", top = "") {
+  /** `page` is the table of that name, in which APP stands for the app's address. */
+  static async start(settings = "", top = "", page = "") {
     World.last = new World();
-    await World.last.begin(settings, top);
+    await World.last.begin(settings, top, page);
     return World.last;
   }
 
-  async begin(settings, top) {
+  async begin(settings, top, page) {
     this.directory = mkdtempSync(path.join(tmpdir(), "countersign-browser-"));
     const file = (name) => path.join(this.directory, name);
     execFileSync("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
@@ -180,6 +181,7 @@ redirect_urls = ["${this.appUrl}/in", "http://localhost:${this.example}/"]
 completions_allowed = ["prove_phone", "anywhere"]
 expires_min = 10
 ${settings}
+${page && "[instance.page]\n" + page.replaceAll("APP", this.appUrl)}
 [instance.gateway]
 kind = "waha"
 url = "http://127.0.0.1:${gateway}"
@@ -208,6 +210,19 @@ webhook_secret = "${HMAC}"
       COUNTERSIGN_TOKEN: TOKEN, APP_URL: url };
     this.python = spawn("python3", ["deploy/examples/login.py"], { env, stdio: ["ignore", "inherit", "ignore"] });
     await until("the example", () => fetch(url + "/in").then(() => true, () => false));
+    return url;
+  }
+
+  /** The block of the guide *Your own QR page* with this file name. */
+  async startGuideApp(name) {
+    const guide = readFileSync("templates/docs/guides/qr-page.md", "utf8");
+    const file = path.join(this.directory, name);
+    writeFileSync(file, guide.split("```python file=" + name + "\n")[1].split("```")[0]);
+    const env = { ...process.env, COUNTERSIGN_URL: `http://127.0.0.1:${this.port}`, COUNTERSIGN_INSTANCE: INSTANCE,
+      COUNTERSIGN_TOKEN: TOKEN, PORT: String(this.example) };
+    this.python = spawn("python3", [file], { env, stdio: ["ignore", "inherit", "ignore"] });
+    const url = `http://localhost:${this.example}`;
+    await until("the app", () => fetch(url).then(() => true, () => false));
     return url;
   }
 

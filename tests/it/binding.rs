@@ -97,8 +97,9 @@ async fn after_a_qr_scan_the_reply_has_a_code_for_the_waiting_browser(test_store
     assert!(reply(&world, 2).await.contains(&code), "a second message gets the same answer");
 
     let wrong = desk.type_code(&daemon, &page, "000000").await;
-    assert_eq!(wrong.status, 422);
-    assert!(wrong.text.contains("Tries left: 4"), "{}", wrong.text);
+    assert_eq!((wrong.status, wrong.header("location")), (303, &*page));
+    let shown = desk.get(&daemon, &page).await.text;
+    assert!(shown.contains("Tries left: 4"), "{shown}");
     let typed = desk.type_code(&daemon, &page, &format!(" {}-{} ", code[..3].to_lowercase(), &code[3..])).await;
     let landed = redirect_parameters(&typed).unwrap_or_else(|| panic!("{} {}", typed.status, typed.text));
     assert_eq!(redeem(&daemon, json!({"token": landed["token"]})).await.data("subject")["value"], "+447700900123");
@@ -115,11 +116,18 @@ async fn five_wrong_codes_end_the_completion(test_store: TestStore) {
     daemon.send_message(PHONE, "W1", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 1).await).unwrap();
     for _ in 0..4 {
-        assert_eq!(desk.type_code(&daemon, &page, "ZZZZZZ").await.status, 422);
+        assert_eq!(desk.type_code(&daemon, &page, "ZZZZZZ").await.status, 303);
+        assert_eq!(desk.stage(&daemon, &page).await, "code");
     }
-    assert_eq!(desk.type_code(&daemon, &page, "ZZZZZZ").await.status, 410);
-    assert_eq!(desk.type_code(&daemon, &page, &code).await.status, 410, "the right one comes too late");
-    assert_eq!(desk.stage(&daemon, &page).await, "over");
+    for typed in ["ZZZZZZ", &code] {
+        assert_eq!(desk.type_code(&daemon, &page, typed).await.header("location"), page, "{typed}");
+        assert_eq!(desk.stage(&daemon, &page).await, "code_spent", "the right one comes too late");
+    }
+    // The person need not go back to the app: the page has a new link.
+    let renewed = desk.submit(&daemon, &page, &page, &[("do", "renew")]).await;
+    let fresh = renewed.header("location").to_owned();
+    assert_ne!(fresh, page);
+    assert_eq!(desk.stage(&daemon, &fresh).await, "pending");
 
     let minted = daemon.mint(json!({})).await;
     let page = start_path(&minted);
@@ -127,7 +135,8 @@ async fn five_wrong_codes_end_the_completion(test_store: TestStore) {
     daemon.send_message(PHONE, "W2", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 2).await).unwrap();
     for _ in 0..4 {
-        assert_eq!(desk.type_code(&daemon, &page, "ZZZZZZ").await.status, 422);
+        assert_eq!(desk.type_code(&daemon, &page, "ZZZZZZ").await.status, 303);
+        assert_eq!(desk.stage(&daemon, &page).await, "code");
     }
     daemon.advance(Duration::from_secs(270)).await;
     assert!(
@@ -141,7 +150,8 @@ async fn five_wrong_codes_end_the_completion(test_store: TestStore) {
     daemon.send_message(PHONE, "W3", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 3).await).unwrap();
     daemon.advance(Duration::from_secs(301)).await;
-    assert_eq!(desk.type_code(&daemon, &page, &code).await.status, 410, "five minutes");
+    assert_eq!(desk.type_code(&daemon, &page, &code).await.header("location"), page, "five minutes");
+    assert_eq!(desk.stage(&daemon, &page).await, "lapsed");
     daemon.finish().await;
 }
 
@@ -199,6 +209,7 @@ async fn an_app_completes_with_its_verifier_and_the_code(test_store: TestStore) 
     let link = link_in(&reply(&world, 2).await);
     let mut phone = Browser::default();
     let response = phone.submit(&daemon, &link, &link, &[("elsewhere", "1")]).await;
+    let response = phone.follow(&daemon, response).await;
     let code = code_in(response.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
     for _ in 0..4 {
         let body = json!({"uuid": minted.text_of("uuid"), "code": "000000", "verifier": "v"});
@@ -255,12 +266,14 @@ async fn an_expired_page_renews_its_link(test_store: TestStore) {
     let page = start_path(&minted);
     let mut browser = Browser::default();
     browser.tap(&daemon, &page, "here").await;
-    assert_eq!(browser.submit(&daemon, &page, &page, &[("do", "renew")]).await.status, 410, "it lives");
+    let refused = browser.submit(&daemon, &page, &page, &[("do", "renew")]).await;
+    assert_eq!(refused.header("location"), page, "it lives");
     daemon.advance(Duration::from_secs(61)).await;
     assert_eq!(browser.stage(&daemon, &page).await, "expired");
     let mut stranger = Browser::default();
     assert!(!stranger.get(&daemon, &page).await.text.contains("value=\"renew\""));
-    assert_eq!(stranger.submit(&daemon, &page, &page, &[("do", "renew")]).await.status, 410, "it did not wait");
+    let refused = stranger.submit(&daemon, &page, &page, &[("do", "renew")]).await;
+    assert_eq!(refused.header("location"), page, "it did not wait");
     let renewed = browser.submit(&daemon, &page, &page, &[("do", "renew")]).await;
     assert_eq!(renewed.status, 303, "{}", renewed.text);
     let fresh = renewed.header("location").to_owned();
@@ -274,7 +287,7 @@ async fn an_expired_page_renews_its_link(test_store: TestStore) {
     assert_eq!(new["renews"], json!(minted.text_of("uuid")));
     browser.tap(&daemon, &fresh, "here").await;
     daemon.send_message("447700900777", "N0", new["text"].as_str().unwrap()).await;
-    assert_eq!(browser.stage(&daemon, &fresh).await, "pending", "the same chat as before is asked for");
+    assert_eq!(browser.stage(&daemon, &fresh).await, "other_number", "the same chat as before is asked for");
     daemon.send_message(PHONE, "N1", new["text"].as_str().unwrap()).await;
     assert_eq!(browser.stage(&daemon, &fresh).await, "link");
     let landed = redirect_parameters(&browser.submit_link(&daemon, &link_in(&reply(&world, 2).await)).await).unwrap();
@@ -282,7 +295,7 @@ async fn an_expired_page_renews_its_link(test_store: TestStore) {
     assert_eq!(redeemed.data("renews"), &json!(minted.text_of("uuid")));
     daemon.advance(Duration::from_secs(3700)).await;
     let late = browser.submit(&daemon, &page, &page, &[("do", "renew")]).await;
-    assert_eq!(late.status, 410, "not for ever");
+    assert_eq!((late.status, late.text.contains("no longer valid")), (410, true), "not for ever: {}", late.text);
     daemon.finish().await;
 }
 
@@ -302,8 +315,9 @@ async fn renewals_stay_within_the_apps_limit(test_store: TestStore) {
             daemon.advance(Duration::from_secs(61)).await;
             assert_eq!(browser.get(&daemon, &page).await.text.contains("value=\"renew\""), left > 0, "{bound}");
             let renewed = browser.submit(&daemon, &page, &page, &[("do", "renew")]).await;
-            assert_eq!(renewed.status, if left > 0 { 303 } else { 410 }, "{bound} {left}");
-            page = renewed.header("location").to_owned();
+            let target = renewed.header("location").to_owned();
+            assert_eq!((renewed.status, target == page), (303, left == 0), "{bound} {left}");
+            page = target;
         }
     }
     daemon.finish().await;

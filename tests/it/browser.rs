@@ -1,5 +1,7 @@
 //! A minimal browser for the pages: cookies and forms.
 
+use std::collections::HashMap;
+
 use http::Request;
 use url::form_urlencoded;
 
@@ -52,13 +54,24 @@ impl Browser {
         self.post(daemon, to, &all).await
     }
 
+    /// The answer after redirects to pages of the daemon.
+    pub(crate) async fn follow(&mut self, daemon: &Daemon, answer: ReceivedResponse) -> ReceivedResponse {
+        match answer.header("location").to_owned() {
+            page if answer.status == 303 && page.starts_with('/') => self.get(daemon, &page).await,
+            _ => answer,
+        }
+    }
+
+    /// Taps the button of the start page, and loads the page that it leads to.
     pub(crate) async fn tap(&mut self, daemon: &Daemon, page: &str, place: &str) -> ReceivedResponse {
-        self.submit(daemon, page, page, &[("place", place)]).await
+        let answer = self.submit(daemon, page, page, &[("place", place)]).await;
+        self.follow(daemon, answer).await
     }
 
     /// Taps the link in the reply.
     pub(crate) async fn submit_link(&mut self, daemon: &Daemon, link: &str) -> ReceivedResponse {
-        self.submit(daemon, link, link, &[]).await
+        let answer = self.submit(daemon, link, link, &[]).await;
+        self.follow(daemon, answer).await
     }
 
     pub(crate) async fn type_code(&mut self, daemon: &Daemon, page: &str, code: &str) -> ReceivedResponse {
@@ -89,7 +102,7 @@ pub(crate) fn code_in(text: &str) -> Option<String> {
 }
 
 /// The parameters that the app's redirect page receives.
-pub(crate) fn redirect_parameters(answer: &ReceivedResponse) -> Option<std::collections::HashMap<String, String>> {
+pub(crate) fn redirect_parameters(answer: &ReceivedResponse) -> Option<HashMap<String, String>> {
     let url = url::Url::parse(answer.headers.get("location")?.to_str().ok()?).ok()?;
     url.as_str().starts_with("https://app.example.org/in").then(|| url.query_pairs().into_owned().collect())
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     fs::File,
+    io::Read as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -279,7 +280,13 @@ impl ReceivedResponse {
 
 impl From<Response<Vec<u8>>> for ReceivedResponse {
     fn from(response: Response<Vec<u8>>) -> Self {
-        let text = String::from_utf8_lossy(response.body()).into_owned();
+        let mut body = Vec::new();
+        if response.headers().get("content-encoding").is_some_and(|coding| coding == "gzip") {
+            flate2::read::GzDecoder::new(&**response.body()).read_to_end(&mut body).unwrap();
+        } else {
+            body.clone_from(response.body());
+        }
+        let text = String::from_utf8_lossy(&body).into_owned();
         let json = serde_json::from_str(&text).unwrap_or_default();
         Self { status: response.status().as_u16(), headers: response.headers().clone(), text, json }
     }

@@ -90,7 +90,7 @@ async fn a_browser_gets_a_page_on_every_path() {
     let api = format!("/api/otp/v2/{WAHA}/requests");
     for (method, path) in [
         ("GET", "/nothing"),
-        ("GET", "/l/x/code"),
+        ("PUT", "/l/x/code"),
         ("GET", "/l/"),
         ("GET", "/docs/no-such-guide"),
         ("GET", api.as_str()),

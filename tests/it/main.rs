@@ -88,6 +88,7 @@ mod operate_shutdown;
 mod operate_status;
 mod operator_page;
 mod page_weight;
+mod person_pages;
 mod process;
 mod protocol;
 mod proxies;

@@ -5,7 +5,7 @@ use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::FakePhone;
-use crate::hash::sha256;
+use crate::{domain::Language, hash::sha256};
 
 const CSS: &str = include_str!("../../../templates/dev/style.css");
 const PHONE_JS: &str = include_str!("../../../templates/dev/phone.js");
@@ -17,6 +17,7 @@ const OPENID_JS: &str = include_str!("../../../templates/dev/openid.js");
 struct PhonePage {
     css: &'static str,
     js: &'static str,
+    languages: Vec<Language>,
 }
 
 #[derive(Template)]
@@ -36,7 +37,7 @@ struct OpenIdPage {
 
 /// `GET /`
 pub(super) async fn phone() -> HttpResponse {
-    page(&PhonePage { css: CSS, js: PHONE_JS }, PHONE_JS, "")
+    page(&PhonePage { css: CSS, js: PHONE_JS, languages: Language::all().collect() }, PHONE_JS, "")
 }
 
 /// `GET /landed`

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     examples,
     operation::{Area, Operation, operation},
+    schema::language,
     values,
 };
 use crate::{
@@ -51,7 +52,7 @@ fn request_body() -> Value {
             "allCapital": flag(false, "Upper-case letters."),
             "name": short(limits::APP_NAME, "The application's name in the message; must not be an address."),
             "expires": number(60, 1800, 1800, "Seconds until it is too old; the instance can change the bounds."),
-            "lang": short(limits::LANGUAGE, "A built-in language; an unknown one falls back to the instance's."),
+            "lang": language(),
             "purpose": short(limits::PURPOSE, "A label of yours, echoed."),
             "client_ref": short(limits::CLIENT_REF, "A reference of yours, echoed; lists can filter on it."),
             "metadata": { "description": "Any JSON up to 2 KB, echoed." },

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     examples,
     operation::{Area, Operation, operation},
-    schema::text,
+    schema::{language, text},
     values,
 };
 use crate::{api::limits, domain::scope::Scope, http::problem::Code};
@@ -42,7 +42,7 @@ fn generate_body() -> Value {
                 "description": "Seconds until the code is too old; the instance can narrow the bounds.",
             },
             "name": short(limits::APP_NAME, "The application's name in messages; must not be an address."),
-            "lang": short(limits::LANGUAGE, "A built-in language; an unknown one falls back to the instance's."),
+            "lang": language(),
             "message": {
                 "type": ["object", "null"],
                 "properties": {
@@ -62,6 +62,7 @@ fn generate_body() -> Value {
             },
             "link": url("Your own URL for `<link>`, an entry of the instance's `redirect_urls`, or below one that ends in `/`."),
             "redirect_url": url("Where the person lands: an entry of the instance's `redirect_urls`, or below one that ends in `/`. `uuid`, `token`, `state`, `iss` and `instance` are added and must not be there. A URL of a native app (`com.example.app:/login`) needs a `challenge`."),
+            "other_way_url": url("Where the pages send a person who wants to sign in another way, while the login waits and after it has failed; an address as in `redirect_url`, on the web. By default the instance's `page.other_way_url`."),
             "challenge": {
                 "type": ["string", "null"], "pattern": "^([A-Za-z0-9_-]{43})?$",
                 "description": "Base64url SHA-256 of a verifier that stays in the visitor's session (RFC 7636, S256).",
@@ -81,7 +82,7 @@ fn generate_body() -> Value {
             },
             "renewable": {
                 "type": ["boolean", "null"], "default": true,
-                "description": "Whether the browser that waited may make the expired link anew; never with a `purpose`.",
+                "description": "Whether the browser that waited may replace a link that expired, or that was not finished in time, by a new one; never with a `purpose`.",
             },
             "purpose": short(limits::PURPOSE, "What the person agrees to, as messages and pages say it: `Pay 9,000 EUR`; must not be an address."),
             "client_ref": short(limits::CLIENT_REF, "A reference of yours, echoed; lists can filter on it."),

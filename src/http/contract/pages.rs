@@ -7,13 +7,14 @@ use super::{
     schema::{streamed, text},
     values,
 };
-use crate::http::problem::Code;
+use crate::{domain::Language, http::problem::Code, service::StartPageState};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         start(),
         bind(),
         type_code(),
+        code_form(),
         events(),
         go(),
         qr_code(),
@@ -31,16 +32,23 @@ fn page(method: &'static str, path: &'static str, id: &'static str, title: &'sta
 
 fn start() -> Operation {
     page("GET", "/l/{handle}", "startPage", "The start page")
-        .about("Button, QR code and the text to copy, in the request's language; then what the person waits for. Gives the \
-            browser a random cookie and writes nothing.")
+        .about(
+            "Button, QR code and the text to copy, in the person's language; then what the person waits for. Gives the \
+            browser a random cookie and writes nothing. The language is the first known one of `lang`, the request's, \
+            the browser's (`Accept-Language`) and the instance's.",
+        )
+        .query("lang", language(), None)
         .without(&[Code::NotFound])
         .page(200, "The page")
         .page(410, "The link is over, or never was")
 }
 
 fn state() -> Value {
-    let words = ["pending", "link", "code", "finish", "done", "expired", "disputed", "over"];
-    json!({ "type": "string", "enum": words, "description": "What the page of this browser shows." })
+    json!({
+        "type": "string",
+        "enum": StartPageState::NAMES,
+        "description": "What the page of this browser shows.",
+    })
 }
 
 fn cookie() -> Value {
@@ -55,7 +63,7 @@ fn bind() -> Operation {
             "form": text("The hidden field of the page: ties the tap to it and to the browser."),
             "place": { "enum": ["here", "qr"], "description": "Where WhatsApp is: on this device, or on one that scans." },
             "auto": { "enum": ["1"], "description": "The script sends the form without a tap: the tap of another browser stays." },
-            "do": { "enum": ["renew", "finish"], "description": "Make an expired link anew; go on after `prove_phone`." },
+            "do": { "enum": ["renew", "finish"], "description": "Replace a link that ran out by a new one; go on after `prove_phone`." },
         },
     });
     page("POST", "/l/{handle}", "tapStart", "The tap on the start page")
@@ -66,8 +74,8 @@ fn bind() -> Operation {
         .header("Cookie", cookie(), Some(values::COOKIE))
         .body("application/x-www-form-urlencoded", body, json!({ "form": values::START_FIELD, "place": "here" }))
         .without(&[Code::InvalidRequest])
-        .page(200, "The page, with the link")
-        .answer(303, "To the new link, or to the app", "", json!({}), Value::Null)
+        .answer(303, "To the page, to the new link, or to the app", "", json!({}), Value::Null)
+        .answer(200, "The state, for a script", "application/json", json!({ "type": "object" }), Value::Null)
         .problems(&[Code::CrossSite, Code::TokenRefused, Code::TokenSpent, Code::InstanceDisabled])
 }
 
@@ -89,9 +97,16 @@ fn type_code() -> Operation {
             json!({ "form": values::START_FIELD, "code": values::REPLY_CODE }),
         )
         .without(&[Code::InvalidRequest])
-        .answer(303, "To the app", "", json!({}), Value::Null)
-        .page(422, "The page again: the code is wrong")
+        .answer(303, "To the app; or to the page, which says how many tries are left", "", json!({}), Value::Null)
         .problems(&[Code::CrossSite, Code::TokenRefused, Code::TokenSpent])
+}
+
+fn code_form() -> Operation {
+    page("GET", "/l/{handle}/code", "codeForm", "The address of the code's form")
+        .about("Leads to the start page, for browsers that load the address of the form again.")
+        .without(&[Code::NotFound])
+        .answer(303, "To the start page", "", json!({}), Value::Null)
+        .page(410, "No start page has this address")
 }
 
 fn events() -> Operation {
@@ -117,7 +132,9 @@ fn widget() -> Operation {
     let store = [Code::NotFound, Code::InternalError, Code::StoreUnavailable, Code::TemporaryReducedCapacity];
     operation(Area::Pages, "GET", "/widget.js", "widget", "The drop-in element")
         .open_to(Credentials::Public)
-        .about("Defines `<countersign-login>`: button, QR code and live state for a page of yours.")
+        .about("Defines `<countersign-login>`: button, QR code, live state and a field for the reply's code, for a page of \
+            yours; with the texts of one language, that of `lang` or else the browser's (`Accept-Language`).")
+        .query("lang", language(), None)
         .without(&store)
         .answer(200, "The script", "text/javascript", json!({ "type": "string" }), Value::Null)
 }
@@ -131,9 +148,22 @@ fn qr_code() -> Operation {
 fn open() -> Operation {
     page("GET", "/o/{token}", "openLink", "The link in the reply")
         .about("Shows who is about to sign in, with a button. Changes nothing, however many robots look.")
+        .query(
+            "tapped",
+            json!({ "description": "Show what came of a tap: the code, or that another browser waits." }),
+            None,
+        )
+        .query("lang", language(), None)
         .without(&[Code::NotFound])
-        .page(200, "The page")
+        .page(200, "The page; or that it is done")
+        .page(403, "Another browser waits, and the instance has `strict_browser`")
         .page(410, "The link is over, or never was")
+}
+
+/// The person's choice on the page.
+fn language() -> Value {
+    let tags: Vec<&str> = Language::all().map(Language::tag).collect();
+    json!({ "type": "string", "description": format!("The language of the page: {}.", tags.join(", ")) })
 }
 
 fn form() -> Value {
@@ -157,16 +187,14 @@ fn tap(path: &'static str, id: &'static str, title: &'static str, form: Value, f
 fn complete() -> Operation {
     tap("/o/{token}", "completeLink", "The tap on Continue", form(), values::FORM_FIELD)
         .about("Works once. Sends the browser to `redirect_url` with `uuid`, `token`, `state`, `iss` (RFC 9207: the daemon's public URL) and `instance`.")
-        .answer(303, "To the app", "", json!({}), Value::Null)
-        .page(200, "Done, where the app has no `redirect_url`; or the code, in another browser than the one that waits")
-        .page(403, "Another browser waits, and the instance has `strict_browser`")
-        .page(410, "The link is over")
+        .answer(303, "To the app, or to the page, which says what came of the tap", "", json!({}), Value::Null)
 }
 
 fn open_dispute() -> Operation {
     page("GET", "/d/{token}", "openDispute", "\u{201c}This wasn't me\u{201d}")
         .about("From the reply: says what was begun, where and what for, with a button. Changes nothing.")
         .without(&[Code::NotFound])
+        .query("lang", language(), None)
         .page(200, "The page")
         .page(410, "It was disputed already, is erased, or never was")
 }
@@ -182,6 +210,5 @@ fn dispute() -> Operation {
             "Revokes the link's result; the app receives `link.disputed`. Works until the person's data is erased, \
             also after the app has redeemed: `after` says so, and the app can end its session.",
         )
-        .page(200, "Stopped, or reported")
-        .page(410, "The link is over")
+        .answer(303, "To the page, which says that it was stopped", "", json!({}), Value::Null)
 }

@@ -2,14 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{
-    Warning,
-    callback::{Callback, CallbackEntry},
-    problem::ProblemBody,
-    schema::Schema,
-    verification::{
-        CodeRequestView, CodeView, CompletionView, LinkRequestView, LinkView, RequestView, RiskView, SubjectView,
+use crate::{
+    api::{
+        Warning,
+        callback::{Callback, CallbackEntry},
+        limits,
+        problem::ProblemBody,
+        schema::Schema,
+        verification::{
+            CodeRequestView, CodeView, CompletionView, LinkRequestView, LinkView, RequestView, RiskView, SubjectView,
+        },
     },
+    domain::Language,
 };
 
 pub(super) fn text(about: &str) -> Value {
@@ -18,6 +22,13 @@ pub(super) fn text(about: &str) -> Value {
 
 pub(super) fn time(about: &str) -> Value {
     json!({ "type": "string", "format": "date-time", "description": about })
+}
+
+/// The field `lang` of a request.
+pub(super) fn language() -> Value {
+    let tags: Vec<&str> = Language::all().map(Language::tag).collect();
+    let about = format!("A built-in language: {}. An unknown one falls back to the instance's.", tags.join(", "));
+    json!({ "type": ["string", "null"], "maxLength": limits::LANGUAGE, "description": about })
 }
 
 /// An event, named `event`, of a stream.

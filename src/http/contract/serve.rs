@@ -1,20 +1,23 @@
 //! Serves the renderings of the contract as files.
 
-use std::{io::Write as _, sync::OnceLock};
+use std::sync::OnceLock;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{
-        StatusCode,
-        header::{self, Encoding, Header as _},
-    },
+    http::{StatusCode, header},
     web::{Bytes, Data},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use flate2::{Compression, write::GzEncoder};
+use flate2::Compression;
 
 use super::{markdown, openapi, page, postman};
-use crate::{hash::sha256, http::PublicState};
+use crate::{
+    hash::sha256,
+    http::{
+        PublicState,
+        content_coding::{accepts_gzip, gzip},
+    },
+};
 
 /// Renderings are built on first use and cached, since anyone may request them at any rate.
 #[derive(Default)]
@@ -40,9 +43,7 @@ struct Representation {
 
 impl Rendering {
     pub(in crate::http) fn new(body: String) -> Self {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-        gzip.write_all(body.as_bytes()).expect("writing to memory does not fail");
-        let gzip = gzip.finish().expect("writing to memory does not fail");
+        let gzip = gzip(&body, Compression::best());
         Self { plain: Representation::new(body.into_bytes()), gzip: Representation::new(gzip) }
     }
 
@@ -75,12 +76,6 @@ impl Representation {
         let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&sha256(&body)[..12]));
         Self { body: body.into(), tag }
     }
-}
-
-fn accepts_gzip(request: &HttpRequest) -> bool {
-    let offered = [Encoding::gzip(), Encoding::identity()];
-    let accepted = header::AcceptEncoding::parse(request).ok();
-    accepted.and_then(|accepted| accepted.negotiate(offered.iter())) == Some(Encoding::gzip())
 }
 
 fn url(state: &PublicState) -> String {

@@ -142,7 +142,7 @@ fn accept(
     let clients = &instance.config.clients;
     let (to, error) = match authorize(parameters, clients) {
         Ok(accepted) if is_ready(state, instance, &accepted) => {
-            let language = visitor.language.tag();
+            let language = visitor.language_or(instance.config.lang).tag();
             return Ok(PageRequest::new(accepted, language, state.service.now()));
         }
         Ok(accepted) => (accepted.authorization.to, UNAVAILABLE),
@@ -174,7 +174,7 @@ fn consent_page(
     let set_cookie = visitor.ensure_cookie(state);
     let cookie = visitor.cookies.first().map(String::as_str);
     let language = Language::find(&request.lang).unwrap_or(instance.config.lang);
-    let style = PageStyle::for_client(state, instance, client, language);
+    let style = PageStyle::for_client(state, instance, client, language, visitor);
     let name = client.name.as_ref().unwrap_or(&instance.config.name);
     let page = ConsentPage {
         style: &style,

@@ -52,7 +52,7 @@ pub(super) fn claims(scopes: ClaimScopes, texts: &PageTexts) -> Vec<&str> {
 
 /// For requests that must not be reported to a client.
 pub(super) fn error_page(state: &PublicState, visitor: &Visitor, error: ProtocolError) -> HttpResponse {
-    let style = PageStyle::unbranded(state, visitor.language);
+    let style = PageStyle::unbranded(state, visitor);
     PageResponse::new(&style).render(StatusCode::BAD_REQUEST, &ErrorPage { style: &style, error })
 }
 
@@ -62,7 +62,7 @@ pub(super) fn send(state: &PublicState, visitor: &Visitor, response: &Response) 
         // Redirect URIs are checked when the configuration is read.
         ResponseMode::Query => see_other(response.url().as_ref().map_or("/", Url::as_str)),
         ResponseMode::FormPost => {
-            let style = PageStyle::unbranded(state, visitor.language);
+            let style = PageStyle::unbranded(state, visitor);
             let (action, fields) = (&response.to.redirect_uri, &response.parameters);
             let mut builder = PageResponse::new(&style);
             builder.redirects_to = Url::parse(action).ok();

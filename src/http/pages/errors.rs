@@ -11,7 +11,7 @@ use actix_web::{
 
 use super::{
     Visitor,
-    layout::{PageStyle, message_page},
+    layout::{MessagePage, PageStyle},
 };
 use crate::http::PublicState;
 
@@ -38,12 +38,12 @@ pub(in crate::http) async fn as_pages(
 }
 
 fn page(state: &PublicState, visitor: &Visitor, status: StatusCode) -> HttpResponse {
-    let style = PageStyle::unbranded(state, visitor.language);
+    let style = PageStyle::unbranded(state, visitor);
     let texts = style.texts;
-    let (title, lead) = match status {
-        StatusCode::TOO_MANY_REQUESTS => (&texts.rate_limited_title, &texts.rate_limited_lead),
-        status if status.is_server_error() => (&texts.retry_title, &texts.retry_lead),
-        _ => (&texts.invalid_title, &texts.invalid_lead),
+    let (icon, title, lead) = match status {
+        StatusCode::TOO_MANY_REQUESTS => ("clock", &texts.rate_limited_title, &texts.rate_limited_lead),
+        status if status.is_server_error() => ("retry", &texts.retry_title, &texts.retry_lead),
+        _ => return MessagePage::invalid(&style).respond(status),
     };
-    message_page(status, &style, "late", title, lead)
+    MessagePage::new(&style, icon, title, lead).respond(status)
 }

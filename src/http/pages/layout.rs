@@ -6,15 +6,17 @@ use actix_web::{
 };
 use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use flate2::Compression;
 use url::{Origin, Url};
 
-use super::texts::PageTexts;
+use super::{texts::PageTexts, visitor::Visitor};
 use crate::{
-    config::Logo,
+    config::{Logo, PageConfig},
     domain::{Language, Verification, link::Link, oidc::Client},
     hash::sha256,
     http::{
         PublicState,
+        content_coding::gzip,
         problem::{Code, Problem},
         rate_limit_headers,
     },
@@ -27,114 +29,161 @@ pub(super) const SCRIPT: &str = include_str!("../../../templates/pages/wait.js")
 /// What the handler of a page returns.
 pub(in crate::http) type PageResult = Result<HttpResponse, Problem>;
 
-/// Language and branding of one page.
+/// Language and branding of one page, and the ways on that it offers.
 pub(in crate::http) struct PageStyle<'a> {
-    pub(in crate::http) lang: &'static str,
-    pub(in crate::http) dir: &'static str,
+    pub(in crate::http) language: Language,
     pub(in crate::http) name: &'a str,
+    /// Stands for a logo; empty if the name has no letter.
+    pub(in crate::http) monogram: String,
     pub(in crate::http) color: String,
     pub(in crate::http) logo: Option<&'a str>,
     pub(in crate::http) css: String,
     /// `public_url` is not https. The page shows a warning, so that the setup does not reach production.
     pub(in crate::http) insecure: bool,
     pub(in crate::http) texts: &'static PageTexts,
+    /// The languages to choose from, and the query up to the chosen one. Empty where the page cannot be loaded again.
+    pub(in crate::http) languages: Vec<Language>,
+    pub(in crate::http) language_query: &'static str,
+    /// The app's own page, and the text of the link to it.
+    pub(in crate::http) home: Option<(&'a str, String)>,
+    /// The app's page for people who want to sign in another way.
+    pub(in crate::http) other_way: Option<&'a str>,
+    /// Link previews say what the link is for.
+    pub(in crate::http) has_preview: bool,
+    accepts_gzip: bool,
 }
 
 impl<'a> PageStyle<'a> {
+    /// For pages of a login, in the language that the visitor has chosen, else the request's, the browser's or the
+    /// instance's.
     pub(in crate::http) fn for_record(
-        state: &PublicState,
+        state: &'a PublicState,
         instance: &'a Instance,
         record: &'a Verification<Link>,
+        visitor: &Visitor,
     ) -> Self {
         let page = &instance.config.page;
         let name = page.name.as_deref().unwrap_or(&record.request.name);
-        let language = instance.language(Some(&record.request));
-        let style = Self::new(state, language, name, Some((page.color, page.logo.as_ref())));
-        Self { texts: PageTexts::for_channel(instance.gateway.channel(), language), ..style }
+        let requested = Language::find(&record.request.lang);
+        let language = visitor.chosen.or(requested).unwrap_or_else(|| visitor.language_or(instance.config.lang));
+        let style = Self::new(state, visitor, language, name, Some(page));
+        let texts = PageTexts::for_channel(instance.gateway.channel(), language);
+        Self {
+            texts,
+            languages: Language::all().collect(),
+            home: page.home_url.as_ref().map(|url| (url.as_str(), style.with_name(&texts.back_home))),
+            other_way: record.request.other_way_url.as_deref().or(page.other_way_url.as_ref().map(Url::as_str)),
+            has_preview: true,
+            ..style
+        }
     }
 
     /// For pages of a client of the OpenID provider.
     pub(in crate::http) fn for_client(
-        state: &PublicState,
+        state: &'a PublicState,
         instance: &'a Instance,
         client: &'a Client,
         language: Language,
+        visitor: &Visitor,
     ) -> Self {
         let page = &instance.config.page;
         let name = page.name.as_ref().or(client.name.as_ref()).unwrap_or(&instance.config.name);
-        Self::new(state, language, name, Some((page.color, page.logo.as_ref())))
+        Self::new(state, visitor, language, name, Some(page))
     }
 
-    /// For pages that belong to no request.
-    pub(in crate::http) fn unbranded(state: &PublicState, language: Language) -> Self {
-        Self::new(state, language, "WhatsApp", None)
+    /// For pages that belong to no request: they are signed by the host that serves them.
+    pub(in crate::http) fn unbranded(state: &'a PublicState, visitor: &Visitor) -> Self {
+        let language = visitor.language_or(Language::ENGLISH);
+        Self::new(state, visitor, language, state.service.public_url.host_str().unwrap_or_default(), None)
     }
 
     fn new(
         state: &PublicState,
+        visitor: &Visitor,
         language: Language,
         name: &'a str,
-        brand: Option<(crate::config::Color, Option<&'a Logo>)>,
+        page: Option<&'a PageConfig>,
     ) -> Self {
-        let (color, logo) = brand.unwrap_or_default();
+        let color = page.map(|page| page.color).unwrap_or_default();
+        let letter = name.chars().find(|c| c.is_alphanumeric());
         Self {
-            lang: language.tag(),
-            dir: if language.right_to_left() { "rtl" } else { "ltr" },
+            language,
             name,
+            monogram: letter.map(|c| c.to_uppercase().collect()).unwrap_or_default(),
             color: color.to_string(),
-            logo: logo.map(Logo::url),
+            logo: page.and_then(|page| page.logo.as_ref()).map(Logo::url),
             css: format!(":root{{--go:{color};--on:{}}}\n{CSS}", color.ink()),
             insecure: state.service.public_url.scheme() != "https",
             texts: PageTexts::for_language(language),
+            languages: Vec::new(),
+            language_query: "?",
+            home: None,
+            other_way: None,
+            has_preview: false,
+            accepts_gzip: visitor.accepts_gzip,
+        }
+    }
+
+    /// The text with the app's name. In a language that runs from right to left, the name keeps its own direction.
+    pub(in crate::http) fn with_name(&self, text: &str) -> String {
+        if self.language.right_to_left() {
+            text.replace("<name>", &format!("\u{2068}{}\u{2069}", self.name))
+        } else {
+            text.replace("<name>", self.name)
         }
     }
 }
 
-/// A page that only shows a message.
+/// A page that only shows a message, with the ways on.
 #[derive(Template)]
 #[template(path = "pages/note.html")]
-struct NotePage<'a> {
-    style: &'a PageStyle<'a>,
-    icon: &'a str,
-    title: &'a str,
-    text: &'a str,
-    link: &'a str,
-    link_text: &'a str,
+pub(super) struct MessagePage<'a> {
+    pub(super) style: &'a PageStyle<'a>,
+    /// One of the icons of `icon.html`.
+    pub(super) icon: &'static str,
+    pub(super) title: &'a str,
+    pub(super) text: String,
+    /// URL and text of the button; the URL is empty if there is none.
+    pub(super) link: &'a str,
+    pub(super) link_text: &'a str,
+    /// Offer another way to sign in.
+    pub(super) has_failed: bool,
     /// URL behind "This wasn't me"; empty if the login cannot be disputed.
-    dispute: &'a str,
+    pub(super) dispute: &'a str,
 }
 
-pub(super) fn message_page(
-    status: StatusCode,
-    style: &PageStyle<'_>,
-    sign: &str,
-    title: &str,
-    text: &str,
-) -> HttpResponse {
-    PageResponse::new(style)
-        .render(status, &NotePage { style, icon: sign, title, text, link: "", link_text: "", dispute: "" })
+impl<'a> MessagePage<'a> {
+    pub(super) fn new(style: &'a PageStyle<'a>, icon: &'static str, title: &'a str, text: &str) -> Self {
+        Self { style, icon, title, text: text.to_owned(), link: "", link_text: "", has_failed: false, dispute: "" }
+    }
+
+    /// Of a login that did not succeed.
+    pub(super) fn failed(style: &'a PageStyle<'a>, icon: &'static str, title: &'a str, text: &str) -> Self {
+        Self { has_failed: true, ..Self::new(style, icon, title, text) }
+    }
+
+    /// For a link that leads nowhere.
+    pub(super) fn invalid(style: &'a PageStyle<'a>) -> Self {
+        Self::failed(style, "unknown", &style.texts.invalid_title, &style.texts.invalid_lead)
+    }
+
+    pub(super) fn respond(&self, status: StatusCode) -> HttpResponse {
+        PageResponse::new(self.style).render(status, self)
+    }
 }
 
-/// As [`message_page`], with the link "This wasn't me".
-pub(super) fn message_page_with_dispute(style: &PageStyle<'_>, title: &str, text: &str, dispute: &str) -> HttpResponse {
-    let page = NotePage { style, icon: "ok", title, text, link: "", link_text: "", dispute };
-    PageResponse::new(style).render(StatusCode::GONE, &page)
-}
-
-/// The page for a problem that the user can act on; `back` is the link to try again. Other problems, such as
+/// The page for a problem that the user can act on; `back` is the page to try again. Other problems, such as
 /// internal errors, are returned unchanged.
 pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) -> PageResult {
     let texts = style.texts;
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let (title, text, link) = match problem.code {
-        Code::NotFound | Code::TokenSpent => {
-            return Ok(message_page(StatusCode::GONE, style, "late", &texts.invalid_title, &texts.invalid_lead));
-        }
-        Code::TokenRefused | Code::CrossSite => (&texts.retry_title, &texts.retry_lead, back),
-        Code::RateLimited => (&texts.rate_limited_title, &texts.rate_limited_lead, back),
+    let (icon, title, text) = match problem.code {
+        Code::NotFound | Code::TokenSpent => return Ok(MessagePage::invalid(style).respond(StatusCode::GONE)),
+        Code::TokenRefused | Code::CrossSite => ("retry", &texts.retry_title, &texts.retry_lead),
+        Code::RateLimited => ("clock", &texts.rate_limited_title, &texts.rate_limited_lead),
         _ => return Err(problem),
     };
-    let page = NotePage { style, icon: "late", title, text, link, link_text: &texts.refresh, dispute: "" };
+    let page = MessagePage { link: back, link_text: &texts.refresh, ..MessagePage::new(style, icon, title, text) };
     let mut builder = PageResponse::new(style);
     builder.retry_after = problem.retry_after;
     let mut response = builder.render(status, &page);
@@ -166,7 +215,13 @@ impl<'a> PageResponse<'a> {
             response.insert_header((header::RETRY_AFTER, rate_limit_headers::whole_seconds(wait).to_string()));
         }
         let body = page.render().expect("a compiled template of plain values renders");
-        response.content_type("text/html; charset=utf-8").body(body)
+        response.content_type("text/html; charset=utf-8").insert_header((header::VARY, "accept-encoding"));
+        if !self.style.accepts_gzip {
+            return response.body(body);
+        }
+        // Its length says nothing about the secrets in it, because nobody who makes a browser load it can choose any
+        // other part of it.
+        response.insert_header((header::CONTENT_ENCODING, "gzip")).body(gzip(&body, Compression::fast()))
     }
 }
 

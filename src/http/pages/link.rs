@@ -8,20 +8,17 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    layout::{PageResponse, PageResult, PageStyle, message_page, message_page_with_dispute, see_other},
+    layout::{MessagePage, PageResponse, PageResult, PageStyle, SCRIPT, see_other},
     start::unavailable_page,
     texts::PageTexts,
     visitor::{self, Visitor},
 };
 use crate::{
-    domain::{
-        Subject, Verification,
-        link::{Completion, Link, LoginProgress},
-        login_details::LoginDetails,
-        token::Token,
-    },
+    domain::{Subject, Verification, link::Link, login_details::LoginDetails, token::Token},
     http::{PublicState, context::Cx, problem::Problem},
-    service::{CompletionResult, ReplyLinkPage, ReplyLinkState, RequestContext, ServiceError, redirect_target},
+    service::{
+        CompletionResult, DisputeState, ReplyLinkPage, ReplyLinkState, RequestContext, ServiceError, redirect_target,
+    },
 };
 
 #[derive(Template)]
@@ -29,10 +26,12 @@ use crate::{
 struct ConfirmPage<'a> {
     style: &'a PageStyle<'a>,
     texts: &'static PageTexts,
+    script: &'static str,
     title: String,
     /// The masked number; empty when WhatsApp hides it.
     subject: String,
     facts: &'a LoginDetails,
+    dispute: &'a str,
     form_field: &'a str,
     may_reveal_code: bool,
 }
@@ -42,9 +41,11 @@ struct ConfirmPage<'a> {
 struct CodePage<'a> {
     style: &'a PageStyle<'a>,
     texts: &'static PageTexts,
+    script: &'static str,
     code: &'a str,
     subject: String,
     facts: &'a LoginDetails,
+    dispute: &'a str,
 }
 
 #[derive(Template)]
@@ -52,51 +53,100 @@ struct CodePage<'a> {
 struct DisputePage<'a> {
     style: &'a PageStyle<'a>,
     texts: &'static PageTexts,
+    script: &'static str,
     lead: String,
     subject: String,
     facts: &'a LoginDetails,
     form_field: &'a str,
 }
 
+/// In the query of `/o/{token}`: show what came of a tap.
+const TAPPED: &str = "tapped";
+
 /// `GET /o/{token}`
 pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, request: HttpRequest) -> PageResult {
     let mut visitor = Visitor::new(&state, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
     let new_cookie = visitor.ensure_cookie(&state);
-    let opened = match state.service.open_reply_link(&cx, &token, &visitor.cookies).await {
+    let tapped = visitor::query_value(&request, TAPPED).is_some();
+    let opened = match state.service.open_reply_link(&cx, &token, &visitor.cookies, tapped).await {
         Ok(opened) => opened,
         Err(ServiceError::NotFound) => return Ok(unavailable_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
     };
     let ReplyLinkPage { instance, record, state: now, form_field, may_reveal_code } = &opened;
-    let style = PageStyle::for_record(&state, instance, record);
+    let mut style = PageStyle::for_record(&state, instance, record, &visitor);
     let texts = style.texts;
-    let facts = state.service.login_details(instance, record);
+    let facts = state.service.login_details_in(record, style.language);
+    let dispute = with_language(&visitor, &facts.dispute);
     match now {
         ReplyLinkState::Open => {}
+        ReplyLinkState::CodeRevealed { code } => {
+            style.language_query = "?tapped&";
+            let page = CodePage {
+                style: &style,
+                texts,
+                script: SCRIPT,
+                code: code.as_str(),
+                subject: masked_phone(record),
+                facts: &facts,
+                dispute: &dispute,
+            };
+            return Ok(scripted(&style).render(StatusCode::OK, &page));
+        }
+        ReplyLinkState::Confirmed | ReplyLinkState::Done => {
+            let page = MessagePage::new(&style, "tick", &texts.done_title, &texts.done_lead);
+            return Ok(MessagePage { dispute: &dispute, ..page }.respond(StatusCode::OK));
+        }
         ReplyLinkState::Used => {
-            return Ok(message_page_with_dispute(&style, &texts.used_title, &texts.used_lead, &facts.dispute));
+            let page = MessagePage::new(&style, "used", &texts.used_title, &texts.used_lead);
+            return Ok(MessagePage { dispute: &dispute, ..page }.respond(StatusCode::GONE));
         }
-        ReplyLinkState::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, *late)),
-        ReplyLinkState::Closed => {
-            return Ok(message_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead));
+        ReplyLinkState::WrongBrowser => return Ok(wrong_browser_page(&style)),
+        ReplyLinkState::Disputed { late } => return Ok(disputed_page(&style, *late)),
+        ReplyLinkState::Lapsed => {
+            let page = MessagePage::failed(&style, "clock", &texts.lapsed_title, &texts.lapsed_lead);
+            return Ok(page.respond(StatusCode::GONE));
         }
+        ReplyLinkState::Closed => return Ok(MessagePage::invalid(&style).respond(StatusCode::GONE)),
     }
     let page = ConfirmPage {
         texts,
-        title: texts.confirm_title.replace("<name>", style.name),
+        script: SCRIPT,
+        title: style.with_name(&texts.confirm_title),
         subject: masked_phone(record),
         facts: &facts,
+        dispute: &dispute,
         form_field,
         may_reveal_code: *may_reveal_code,
         style: &style,
     };
-    let mut builder = PageResponse::new(&style);
+    let mut builder = scripted(&style);
     builder.redirects_to = redirect_target(instance, &record.request);
     // A link without a binding is bound to the browser at its first tap, so that a lost response can be requested
     // again.
     builder.set_cookie = new_cookie;
     Ok(builder.render(StatusCode::OK, &page))
+}
+
+fn scripted<'a>(style: &'a PageStyle<'a>) -> PageResponse<'a> {
+    let mut builder = PageResponse::new(style);
+    builder.script = Some(SCRIPT);
+    builder
+}
+
+/// The URL of another page, in the language that the visitor has chosen.
+fn with_language(visitor: &Visitor, url: &str) -> String {
+    match visitor.chosen {
+        Some(language) if !url.is_empty() => format!("{url}?lang={}", language.tag()),
+        _ => url.to_owned(),
+    }
+}
+
+pub(super) fn wrong_browser_page(style: &PageStyle<'_>) -> HttpResponse {
+    let texts = style.texts;
+    let page = MessagePage::failed(style, "devices", &texts.wrong_browser_title, &texts.wrong_browser_lead);
+    page.respond(StatusCode::FORBIDDEN)
 }
 
 /// The masked phone number. Other identities mean nothing to a person and are left out.
@@ -108,18 +158,14 @@ fn masked_phone(record: &Verification<Link>) -> String {
 }
 
 /// The page after an objection. `late`: the app had already redeemed the login.
-fn disputed_page(status: StatusCode, style: &PageStyle<'_>, late: bool) -> HttpResponse {
+fn disputed_page(style: &PageStyle<'_>, late: bool) -> HttpResponse {
     let texts = style.texts;
-    if late {
-        return message_page(
-            status,
-            style,
-            "ok",
-            &texts.late_dispute_title,
-            &texts.late_dispute_lead.replace("<name>", style.name),
-        );
-    }
-    message_page(status, style, "ok", &texts.disputed_title, &texts.disputed_lead)
+    let (title, text) = if late {
+        (&texts.late_dispute_title, style.with_name(&texts.late_dispute_lead))
+    } else {
+        (&texts.disputed_title, texts.disputed_lead.clone())
+    };
+    MessagePage::new(style, "shield", title, &text).respond(StatusCode::GONE)
 }
 
 /// `POST /o/{token}`: completes the login, once.
@@ -132,7 +178,7 @@ pub(crate) async fn complete(
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
     let result = try_complete(&state, &cx, &token, &visitor, &request, payload).await;
-    result.or_else(|problem| visitor.error_response(&state, problem, &format!("/o/{token}")))
+    result.or_else(|problem| visitor.form_error(&state, problem, &format!("/o/{token}")))
 }
 
 async fn try_complete(
@@ -147,26 +193,12 @@ async fn try_complete(
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let elsewhere = form.contains_key("elsewhere");
-    let (instance, record, tapped) = state.service.complete(cx, &token, visitor.browser(), field, elsewhere).await?;
-    let style = PageStyle::for_record(state, &instance, &record);
-    let texts = style.texts;
-    Ok(match tapped {
+    let page = |flag| see_other(&visitor.path(state, &format!("/o/{token}"), flag));
+    Ok(match state.service.complete(cx, &token, visitor.browser(), field, elsewhere).await? {
         CompletionResult::Completed { redirect: Some(url) } => see_other(url.as_str()),
-        CompletionResult::Completed { redirect: None } | CompletionResult::Confirmed => {
-            message_page(StatusCode::OK, &style, "ok", &texts.done_title, &texts.done_lead)
-        }
-        CompletionResult::CodeRevealed { code } => {
-            let facts = state.service.login_details(&instance, &record);
-            let page =
-                CodePage { style: &style, texts, code: code.as_str(), subject: masked_phone(&record), facts: &facts };
-            PageResponse::new(&style).render(StatusCode::OK, &page)
-        }
-        CompletionResult::Used => {
-            let facts = state.service.login_details(&instance, &record);
-            message_page_with_dispute(&style, &texts.used_title, &texts.used_lead, &facts.dispute)
-        }
-        CompletionResult::WrongBrowser => {
-            message_page(StatusCode::FORBIDDEN, &style, "late", &texts.wrong_browser_title, &texts.wrong_browser_lead)
+        CompletionResult::CodeRevealed | CompletionResult::WrongBrowser => page(TAPPED),
+        CompletionResult::Completed { redirect: None } | CompletionResult::Confirmed | CompletionResult::Used => {
+            page("")
         }
     })
 }
@@ -186,25 +218,24 @@ pub(crate) async fn dispute_form(
         Err(error) => return Err(error.into()),
     };
     state.service.count_page_view(&record, "dispute");
-    let style = PageStyle::for_record(&state, &instance, &record);
+    let style = PageStyle::for_record(&state, &instance, &record, &visitor);
     let texts = style.texts;
     match now {
-        ReplyLinkState::Open => {}
-        ReplyLinkState::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, late)),
-        ReplyLinkState::Used | ReplyLinkState::Closed => {
-            return Ok(message_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead));
-        }
+        DisputeState::Open => {}
+        DisputeState::Disputed { late } => return Ok(disputed_page(&style, late)),
+        DisputeState::Closed => return Ok(MessagePage::invalid(&style).respond(StatusCode::GONE)),
     }
-    let facts = state.service.login_details(&instance, &record);
+    let facts = state.service.login_details_in(&record, style.language);
     let page = DisputePage {
         style: &style,
         texts,
-        lead: texts.dispute_lead.replace("<name>", style.name),
+        script: SCRIPT,
+        lead: style.with_name(&texts.dispute_lead),
         subject: masked_phone(&record),
         facts: &facts,
         form_field: &form_field,
     };
-    Ok(PageResponse::new(&style).render(StatusCode::OK, &page))
+    Ok(scripted(&style).render(StatusCode::OK, &page))
 }
 
 /// `POST /d/{token}`: "This wasn't me."
@@ -216,22 +247,21 @@ pub(crate) async fn dispute(
     payload: Payload,
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
-    let result = try_dispute(&state, &cx, &token, &request, payload).await;
-    result.or_else(|problem| visitor.error_response(&state, problem, &format!("/d/{token}")))
+    let result = try_dispute(&state, &cx, &token, &visitor, &request, payload).await;
+    result.or_else(|problem| visitor.form_error(&state, problem, &format!("/d/{token}")))
 }
 
 async fn try_dispute(
     state: &PublicState,
     cx: &RequestContext,
     token: &str,
+    visitor: &Visitor,
     request: &HttpRequest,
     payload: Payload,
 ) -> PageResult {
     let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
-    let (instance, record) = state.service.dispute(cx, &token, field).await?;
-    let style = PageStyle::for_record(state, &instance, &record);
-    let late = matches!(record.details.completion(), Some(Completion::Disputed { after: LoginProgress::Redeemed, .. }));
-    Ok(disputed_page(StatusCode::OK, &style, late))
+    state.service.dispute(cx, &token, field).await?;
+    Ok(see_other(&visitor.path(state, &format!("/d/{token}"), "")))
 }

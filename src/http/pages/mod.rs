@@ -17,7 +17,7 @@ pub(super) use self::{
     layout::{PageResponse, PageResult, PageStyle, see_other, set_security_headers},
     link::{complete, dispute, dispute_form, open},
     stage_events::events,
-    start::{go_to_whatsapp, qr_code, start_page, submit, submit_code},
+    start::{code_form, go_to_whatsapp, qr_code, start_page, submit, submit_code},
     texts::PageTexts,
     visitor::{Visitor, same_origin_form},
     widget::widget,

@@ -12,12 +12,17 @@ use askama::Template;
 use serde_json::json;
 
 use super::{
-    layout::{PageResponse, PageResult, PageStyle, SCRIPT, message_page, see_other, set_security_headers},
+    layout::{MessagePage, PageResponse, PageResult, PageStyle, SCRIPT, see_other, set_security_headers},
+    link::wrong_browser_page,
     texts::PageTexts,
     visitor::{self, Visitor},
 };
 use crate::{
-    domain::{Mode, binding::WhatsAppDevice, token::Token},
+    domain::{
+        Language, Mode,
+        binding::{MAX_REPLY_CODE_ATTEMPTS, WhatsAppDevice},
+        token::{Token, TokenKind},
+    },
     http::{
         PublicState,
         context::Cx,
@@ -35,22 +40,27 @@ struct StartPageTemplate<'a> {
     texts: &'static PageTexts,
     script: &'static str,
     stage: &'static str,
-    is_final: bool,
-    title: &'a str,
-    lead: &'a str,
-    icon: &'a str,
+    is_pending: bool,
+    has_wrong_sender: bool,
+    /// 1 to 3, of the steps that the page lists.
+    step: u8,
     path: String,
+    /// The page's own path with the query that loads it in this form again.
+    reload_url: String,
+    code_path: String,
     form_field: &'a str,
-    /// Milliseconds since the Unix epoch.
-    now: i64,
-    deadline: i64,
-    /// The section that a POST without JavaScript has opened.
-    revealed: Option<&'static str>,
+    /// The time of the response, in milliseconds since the Unix epoch.
+    server_time: i64,
+    /// When the link or the code expires, in milliseconds since the Unix epoch.
+    expires_at: i64,
+    /// The section that a POST without JavaScript has opened, or that the person has used before.
+    open_section: Option<&'static str>,
+    /// The person has opened WhatsApp with the button of this page.
+    has_opened_whatsapp: bool,
     /// Show the QR code: another phone may send the message, and the text fits.
     show_qr: bool,
-    renewable: bool,
-    /// Set once a person has pressed the button on this page: the script may then complete the login.
-    automatic: &'static str,
+    /// A person has pressed the button on this page, so the script may complete the login.
+    may_finish_by_script: bool,
     /// What the login is for; empty unless the app has set it.
     purpose: &'a str,
     /// A notice that replies of this number are delayed; empty when they are not.
@@ -62,9 +72,27 @@ struct StartPageTemplate<'a> {
     /// `dev`: a fake phone stands in for WhatsApp.
     fake_phone: bool,
     text: String,
-    manual_lead: String,
+    number: String,
+    /// The sentence before and after the number.
+    manual_lead: (&'static str, &'static str),
     qr: String,
     error: String,
+}
+
+/// A login that ended: how, and the way on.
+#[derive(Template)]
+#[template(path = "pages/end.html")]
+struct EndPage<'a> {
+    style: &'a PageStyle<'a>,
+    texts: &'static PageTexts,
+    script: &'static str,
+    stage: &'static str,
+    icon: &'static str,
+    title: &'a str,
+    lead: String,
+    form_field: &'a str,
+    renewable: bool,
+    has_failed: bool,
 }
 
 /// The page shows a notice if replies are delayed by more than this.
@@ -84,70 +112,63 @@ pub(crate) async fn start_page(
     match state.service.open_start_page(&cx, &handle, &visitor.cookies).await {
         Ok(start) => {
             state.service.count_page_view(&start.record, "start");
-            Ok(render_page(&state, &handle, &start, cookie, &PageUpdate::default()))
+            let flag = [HERE, QR].into_iter().find(|flag| visitor::query_value(&request, flag).is_some());
+            Ok(render_page(&state, &visitor, &handle, &start, cookie, flag))
         }
         Err(ServiceError::NotFound) => Ok(unavailable_page(&state, &visitor)),
         Err(error) => Err(error.into()),
     }
 }
 
-/// What the response to a POST shows in addition to the login's state.
-struct PageUpdate {
-    status: StatusCode,
-    open_section: Option<&'static str>,
-    attempts_left: Option<u8>,
-}
-
-impl Default for PageUpdate {
-    fn default() -> Self {
-        Self { status: StatusCode::OK, open_section: None, attempts_left: None }
-    }
-}
+/// In the query: the section that a POST without JavaScript has opened.
+const HERE: &str = WhatsAppDevice::Same.as_str();
+const QR: &str = WhatsAppDevice::Other.as_str();
 
 fn render_page(
     state: &PublicState,
+    visitor: &Visitor,
     handle: &Token,
     start: &StartPage,
     set_cookie: Option<String>,
-    update: &PageUpdate,
+    flag: Option<&'static str>,
 ) -> HttpResponse {
     let StartPage { instance, record, state: page_state, form_field, .. } = start;
-    let style = PageStyle::for_record(state, instance, record);
+    let mut style = PageStyle::for_record(state, instance, record, visitor);
     let texts = style.texts;
     // A login for a client of the OpenID provider belongs to the browser that its authorization request came from.
     if record.request.authorization.is_some() && !start.is_bound_browser {
-        return message_page(
-            StatusCode::FORBIDDEN,
-            &style,
-            "late",
-            &texts.wrong_browser_title,
-            &texts.wrong_browser_lead,
-        );
+        return wrong_browser_page(&style);
     }
+    if page_state.is_last() {
+        return end_page(&style, start, set_cookie);
+    }
+    style.language_query = match flag {
+        Some(HERE) => "?here&",
+        Some(_) => "?qr&",
+        None => "?",
+    };
     let service = &state.service;
-    let number = instance.config.number.e164();
-    let fake_phone = instance.gateway.fake_phone("").is_some();
+    let binding = record.details.binding.as_ref();
+    let tapped = binding.filter(|binding| start.is_bound_browser && !binding.automatic);
+    let tapped = tapped.map(|binding| binding.whatsapp_device.as_str());
+    let path = format!("/l/{handle}");
     let mut page = StartPageTemplate {
-        style: &style,
         texts,
         script: SCRIPT,
         stage: page_state.as_str(),
-        is_final: page_state.is_last(),
-        title: "",
-        lead: "",
-        icon: "late",
-        path: service.public_path(&format!("/l/{handle}")),
+        is_pending: page_state.is_pending(),
+        has_wrong_sender: *page_state == StartPageState::PendingAfterWrongSender,
+        step: 3,
+        path: service.public_path(&path),
+        reload_url: visitor.path(state, &path, flag.unwrap_or_default()),
+        code_path: visitor.path(state, &format!("{path}/code"), ""),
         form_field,
-        now: service.now().as_millisecond(),
-        deadline: record.expires_at.as_millisecond(),
-        revealed: update.open_section,
+        server_time: service.now().as_millisecond(),
+        expires_at: record.expires_at.as_millisecond(),
+        open_section: flag.or(tapped),
+        has_opened_whatsapp: flag.is_none() && tapped == Some(HERE),
         show_qr: false,
-        renewable: false,
-        automatic: if record.details.binding.as_ref().is_some_and(|device| !device.automatic) {
-            "data-automatic"
-        } else {
-            ""
-        },
+        may_finish_by_script: binding.is_some_and(|binding| !binding.automatic),
         purpose: record.request.purpose.as_deref().unwrap_or_default(),
         delay_notice: if service.message_delay(instance.config.id) > MIN_REPORTED_DELAY {
             &texts.delay_notice
@@ -156,45 +177,83 @@ fn render_page(
         },
         message_url: String::new(),
         chat_url: instance.chat_url(),
-        fake_phone,
+        fake_phone: instance.gateway.fake_phone("").is_some(),
         text: String::new(),
-        manual_lead: texts.manual_lead.replace("<number>", &format!("\u{2066}{number}\u{2069}")),
+        number: instance.config.number.e164(),
+        manual_lead: texts.manual_lead.split_once("<number>").unwrap_or((&texts.manual_lead, "")),
         qr: String::new(),
-        error: update.attempts_left.map(|left| texts.code_wrong.replace("<n>", &left.to_string())).unwrap_or_default(),
+        error: String::new(),
+        style: &style,
     };
-    let (title, lead): (&str, &str) = match page_state {
-        StartPageState::Pending => (&texts.pending_title, ""),
-        StartPageState::AwaitingLink => (&texts.link_title, ""),
-        StartPageState::AwaitingCode { .. } => (&texts.code_title, ""),
-        StartPageState::AwaitingFinish => (&texts.finish_title, ""),
-        StartPageState::Done => (&texts.done_title, &texts.done_lead),
-        StartPageState::Expired { renewable: true } => (&texts.expired_title, &texts.expired_lead),
-        StartPageState::Disputed => (&texts.disputed_title, &texts.disputed_lead),
-        StartPageState::Expired { renewable: false } | StartPageState::Closed => {
-            (&texts.invalid_title, &texts.invalid_lead)
-        }
-    };
-    (page.title, page.lead) = (title, lead);
     match page_state {
-        StartPageState::Pending => {
+        StartPageState::Pending | StartPageState::PendingAfterWrongSender => {
             let Some(code) = service.link_code(record) else {
-                return message_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead);
+                return MessagePage::invalid(&style).respond(StatusCode::GONE);
             };
+            page.step = if page.has_opened_whatsapp { 2 } else { 1 };
             page.text = service.prefilled(instance, record, &code);
             page.message_url = instance.page_message_url(&page.text);
             page.qr = qr::bmp_data_url(&page.message_url).unwrap_or_default();
             page.show_qr = !instance.config.strict_browser && !page.qr.is_empty();
         }
-        StartPageState::AwaitingCode { until } => page.deadline = until.as_millisecond(),
-        StartPageState::Done => page.icon = "ok",
-        StartPageState::Expired { renewable } => page.renewable = *renewable,
+        StartPageState::AwaitingCode { until, wrong_attempts } => {
+            page.expires_at = until.as_millisecond();
+            if *wrong_attempts > 0 {
+                let left = MAX_REPLY_CODE_ATTEMPTS.saturating_sub(*wrong_attempts);
+                page.error = texts.code_wrong.replace("<n>", &left.to_string());
+            }
+        }
         _ => {}
     }
     let mut builder = PageResponse::new(&style);
     builder.redirects_to = redirect_target(instance, &record.request);
     builder.set_cookie = set_cookie;
-    builder.script = (!page.is_final).then_some(SCRIPT);
-    builder.render(update.status, &page)
+    builder.script = Some(SCRIPT);
+    builder.render(StatusCode::OK, &page)
+}
+
+/// The page of a login in its last state.
+fn end_page(style: &PageStyle<'_>, start: &StartPage, set_cookie: Option<String>) -> HttpResponse {
+    let texts = style.texts;
+    let invalid = ("unknown", &texts.invalid_title, texts.invalid_lead.clone());
+    let (icon, title, lead) = match start.state {
+        StartPageState::Done => ("tick", &texts.done_title, texts.done_lead.clone()),
+        StartPageState::Expired { renewable: true } => ("clock", &texts.expired_title, texts.expired_lead.clone()),
+        StartPageState::Expired { renewable: false } => {
+            ("clock", &texts.expired_title, texts.expired_final_lead.clone())
+        }
+        StartPageState::WrongSender => ("number", &texts.wrong_sender_title, texts.wrong_sender_lead.clone()),
+        StartPageState::Canceled => ("cross", &texts.canceled_title, style.with_name(&texts.canceled_lead)),
+        StartPageState::CodeSpent { .. } => ("lock", &texts.code_spent_title, texts.code_spent_lead.clone()),
+        StartPageState::Lapsed { .. } => ("clock", &texts.lapsed_title, texts.lapsed_lead.clone()),
+        StartPageState::Disputed => ("shield", &texts.disputed_title, texts.disputed_lead.clone()),
+        StartPageState::Pending
+        | StartPageState::PendingAfterWrongSender
+        | StartPageState::AwaitingLink
+        | StartPageState::AwaitingCode { .. }
+        | StartPageState::AwaitingFinish => invalid,
+    };
+    let page = EndPage {
+        style,
+        texts,
+        script: SCRIPT,
+        stage: start.state.as_str(),
+        icon,
+        title,
+        lead,
+        form_field: &start.form_field,
+        renewable: matches!(
+            start.state,
+            StartPageState::Expired { renewable: true }
+                | StartPageState::CodeSpent { renewable: true }
+                | StartPageState::Lapsed { renewable: true }
+        ),
+        has_failed: !matches!(start.state, StartPageState::Done | StartPageState::Disputed),
+    };
+    let mut builder = PageResponse::new(style);
+    builder.set_cookie = set_cookie;
+    builder.script = Some(SCRIPT);
+    builder.render(StatusCode::OK, &page)
 }
 
 /// `POST /l/{handle}`: binds the login to this browser (`do` is absent), renews an expired link (`renew`), or
@@ -208,7 +267,7 @@ pub(crate) async fn submit(
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
     let result = try_submit(&state, &cx, &handle, &visitor, &request, payload).await;
-    result.or_else(|problem| visitor.error_response(&state, problem, &format!("/l/{handle}")))
+    result.or_else(|problem| visitor.form_error(&state, problem, &format!("/l/{handle}")))
 }
 
 async fn try_submit(
@@ -227,13 +286,13 @@ async fn try_submit(
         "renew" => {
             let renewed = service.renew(cx, &handle, &visitor.cookies, field("form")).await;
             return problem::respond_limited(renewed, |fresh| {
-                see_other(&state.service.public_path(&format!("/l/{fresh}")))
+                see_other(&visitor.path(state, &format!("/l/{fresh}"), ""))
             });
         }
         "finish" => {
             let redirect = service.finish(cx, &handle, visitor.browser(), field("form")).await?;
-            let target = redirect.map_or_else(|| service.public_path(&format!("/l/{handle}")), String::from);
-            return Ok(see_other(&target));
+            let page = || visitor.path(state, &format!("/l/{handle}"), "");
+            return Ok(see_other(&redirect.map_or_else(page, String::from)));
         }
         _ => {}
     }
@@ -253,7 +312,17 @@ async fn try_submit(
         let body = json!({ "state": start.state.as_str(), "place": bound_device }).to_string();
         return Ok(response.content_type("application/json").body(body));
     }
-    Ok(render_page(state, &handle, &start, None, &PageUpdate { open_section: bound_device, ..PageUpdate::default() }))
+    Ok(see_other(&visitor.path(state, &format!("/l/{handle}"), bound_device.unwrap_or_default())))
+}
+
+/// `GET /l/{handle}/code`: a browser loads the address of the form again, as when it restores a tab after an error.
+pub(crate) async fn code_form(state: Data<PublicState>, handle: Path<String>, request: HttpRequest) -> HttpResponse {
+    let visitor = Visitor::new(&state, &request);
+    let handle = handle.parse().ok().filter(|handle| state.service.keys.verify_id_mac(handle, TokenKind::Handle));
+    match handle {
+        Some(handle) => see_other(&visitor.path(&state, &format!("/l/{handle}"), "")),
+        None => unavailable_page(&state, &visitor),
+    }
 }
 
 /// `POST /l/{handle}/code`
@@ -266,7 +335,7 @@ pub(crate) async fn submit_code(
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
     let result = try_submit_code(&state, &cx, &handle, &visitor, &request, payload).await;
-    result.or_else(|problem| visitor.error_response(&state, problem, &format!("/l/{handle}")))
+    result.or_else(|problem| visitor.form_error(&state, problem, &format!("/l/{handle}")))
 }
 
 async fn try_submit_code(
@@ -281,19 +350,14 @@ async fn try_submit_code(
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &state.service;
-    match service.enter_code(cx, &handle, visitor.browser(), field("form"), field("code")).await? {
-        EnteredCode::Correct { redirect: Some(url) } => Ok(see_other(url.as_str())),
-        EnteredCode::Correct { redirect: None } => Ok(see_other(&state.service.public_path(&format!("/l/{handle}")))),
-        EnteredCode::Wrong { attempts_left } => {
-            let start = service.open_start_page(cx, &handle, &visitor.cookies).await?;
-            let shown = PageUpdate {
-                status: StatusCode::UNPROCESSABLE_ENTITY,
-                attempts_left: Some(attempts_left),
-                ..PageUpdate::default()
-            };
-            Ok(render_page(state, &handle, &start, None, &shown))
+    let entered = service.enter_code(cx, &handle, visitor.browser(), field("form"), field("code")).await?;
+    Ok(match entered {
+        EnteredCode::Correct { redirect: Some(url) } => see_other(url.as_str()),
+        // The page says whether the code was right, and how many tries are left.
+        EnteredCode::Correct { redirect: None } | EnteredCode::Wrong => {
+            see_other(&visitor.path(state, &format!("/l/{handle}"), ""))
         }
-    }
+    })
 }
 
 /// `GET /l/{handle}/go`, for links in SMS and e-mail: redirects to WhatsApp if the login needs no binding to a browser,
@@ -347,6 +411,7 @@ pub(crate) async fn qr_code(state: Data<PublicState>, cx: Cx, handle: Path<Strin
 }
 
 pub(super) fn unavailable_page(state: &PublicState, visitor: &Visitor) -> HttpResponse {
-    let style = PageStyle::unbranded(state, visitor.language);
-    message_page(StatusCode::GONE, &style, "late", &style.texts.invalid_title, &style.texts.invalid_lead)
+    let mut style = PageStyle::unbranded(state, visitor);
+    style.languages = Language::all().collect();
+    MessagePage::invalid(&style).respond(StatusCode::GONE)
 }

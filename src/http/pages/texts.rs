@@ -1,6 +1,6 @@
-//! The texts of the pages: one file per language under `templates/pages/texts`.
+//! The texts of the pages, from the file of each language.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 
@@ -30,48 +30,43 @@ page_texts! {
     confirm_lead not_me other_device purpose dispute_lead late_dispute_title late_dispute_lead show_code_title
     show_code_lead code_warning wrong_browser_title wrong_browser_lead retry_title retry_lead rate_limited_title
     rate_limited_lead consent_claims consent_identity consent_name cancel request_invalid_title
+    language steps step_send step_confirm open_here sent_title sent_lead open_again copy_number copy_code one_moment offline slow back_home other_way other_number wrong_sender_title wrong_sender_lead canceled_title canceled_lead code_spent_title code_spent_lead lapsed_title lapsed_lead expired_final_lead preview code_retry
 }
 
-macro_rules! files {
-    ($($tag:literal)*) => {
-        &[$(($tag, include_str!(concat!("../../../templates/pages/texts/", $tag, ".toml"))),)*]
+fn texts(channel: Channel) -> Vec<PageTexts> {
+    let parse = |language: Language| {
+        let text = match channel {
+            Channel::WhatsApp => language.file().to_owned(),
+            Channel::Sms => language.file().replace(language.whatsapp(), "SMS"),
+        };
+        let mut file: toml::Table = text.parse().expect("a test parses every file");
+        let pages = file.remove("pages").expect("every file has the table");
+        pages.try_into().expect("a test compares the keys")
     };
+    Language::all().map(parse).collect()
 }
 
-const FILES: &[(&str, &str)] = files!("en" "ar" "es" "fr" "pt-BR" "id" "hi" "ur" "tr" "de" "ru" "zh");
-
-/// The app's name in the texts of the languages.
-const WHATSAPP: [&str; 3] = ["WhatsApp", "واتساب", "واٹس ایپ"];
+static ALL: LazyLock<Vec<PageTexts>> = LazyLock::new(|| texts(Channel::WhatsApp));
 
 /// The texts for instances that receive SMS.
-static SMS: LazyLock<HashMap<&str, PageTexts>> = LazyLock::new(|| {
-    let renamed = |text: &str| WHATSAPP.iter().fold(text.to_owned(), |text, name| text.replace(name, "SMS"));
-    FILES.iter().map(|(tag, text)| (*tag, parse(&renamed(text)))).collect()
-});
-
-fn parse(text: &str) -> PageTexts {
-    toml::from_str(text).expect("a test parses every file")
-}
-
-static ALL: LazyLock<HashMap<&str, PageTexts>> =
-    LazyLock::new(|| FILES.iter().map(|(tag, text)| (*tag, parse(text))).collect());
+static SMS: LazyLock<Vec<PageTexts>> = LazyLock::new(|| texts(Channel::Sms));
 
 impl PageTexts {
     /// The texts of pages about an instance that receives messages over `channel`.
     pub(super) fn for_channel(channel: Channel, language: Language) -> &'static Self {
         match channel {
             Channel::WhatsApp => Self::for_language(language),
-            Channel::Sms => SMS.get(language.tag()).unwrap_or(&SMS["en"]),
+            Channel::Sms => &SMS[language.index()],
         }
     }
 
     pub(in crate::http) fn for_language(language: Language) -> &'static Self {
-        ALL.get(language.tag()).unwrap_or(&ALL["en"])
+        &ALL[language.index()]
     }
 }
 
-/// The supported language that the browser's `Accept-Language` prefers; English if there is none.
-pub(super) fn preferred_language(accept: &str) -> Language {
+/// The supported language that the browser's `Accept-Language` prefers.
+pub(super) fn preferred_language(accept: &str) -> Option<Language> {
     let mut ranges: Vec<(f32, &str)> = accept
         .split(',')
         .take(20)
@@ -82,7 +77,7 @@ pub(super) fn preferred_language(accept: &str) -> Language {
         })
         .collect();
     ranges.sort_by(|a, b| b.0.total_cmp(&a.0));
-    ranges.into_iter().find_map(|(_, tag)| Language::find(tag)).unwrap_or(Language::ENGLISH)
+    ranges.into_iter().find_map(|(_, tag)| Language::find(tag))
 }
 
 #[cfg(test)]
@@ -99,7 +94,6 @@ mod tests {
         };
         let english = PageTexts::for_language(Language::ENGLISH).all();
         for language in Language::all() {
-            assert!(ALL.contains_key(language.tag()), "{language:?} has no file");
             let translated = PageTexts::for_language(language).all();
             for ((key, text), (_, original)) in translated.iter().zip(&english) {
                 assert!(!text.trim().is_empty() && !text.contains('\n'), "{language:?} {key}");
@@ -108,14 +102,15 @@ mod tests {
                 assert!(!same, "{language:?} {key} is not translated");
             }
         }
-        assert_eq!(FILES.len(), Language::all().count());
     }
 
     #[test]
     fn pages_of_an_sms_instance_do_not_mention_whatsapp() {
         for language in Language::all() {
             let texts = PageTexts::for_channel(Channel::Sms, language).all();
-            assert!(texts.iter().all(|(_, text)| !WHATSAPP.iter().any(|name| text.contains(name))), "{language:?}");
+            let unchanged =
+                texts.iter().find(|(_, text)| text.contains(language.whatsapp()) || text.contains("WhatsApp"));
+            assert_eq!(unchanged, None, "{language:?}");
             assert!(texts.iter().filter(|(_, text)| text.contains("SMS")).count() >= 8, "{language:?}");
         }
     }
@@ -123,9 +118,9 @@ mod tests {
     #[test]
     fn accept_language_is_read_by_quality() {
         for (accept, tag) in
-            [("fr-CA,fr;q=0.9,en;q=0.5", "fr"), ("tlh, ar;q=0.1", "ar"), ("de;q=0, *", "en"), ("", "en")]
+            [("fr-CA,fr;q=0.9,en;q=0.5", Some("fr")), ("tlh, ar;q=0.1", Some("ar")), ("de;q=0, *", None), ("", None)]
         {
-            assert_eq!(preferred_language(accept).tag(), tag, "{accept}");
+            assert_eq!(preferred_language(accept).map(Language::tag), tag, "{accept}");
         }
     }
 }

@@ -13,7 +13,9 @@ use super::{
 use crate::{
     domain::Language,
     http::{
-        PublicState, body, client, cookie,
+        PublicState, body, client,
+        content_coding::accepts_gzip,
+        cookie,
         origin::is_same_origin,
         problem::{Code, Problem},
     },
@@ -35,12 +37,16 @@ pub(in crate::http) struct Visitor {
     pub(in crate::http) cookies: Vec<String>,
     ip: IpAddr,
     user_agent: Option<String>,
-    /// From `Accept-Language`, for pages that belong to no request.
-    pub(in crate::http) language: Language,
+    /// The language in the query, which a person has chosen on the page.
+    pub(super) chosen: Option<Language>,
+    /// The first supported language in `Accept-Language`.
+    pub(super) preferred: Option<Language>,
     /// The page's script sent the request and expects JSON.
     pub(super) wants_json: bool,
     /// The response is shown to a person.
     reads_html: bool,
+    /// The response may be compressed.
+    pub(super) accepts_gzip: bool,
 }
 
 /// Browsers accept the prefix `__Host-` only over https. Without https, as in development, the cookie has a different
@@ -53,14 +59,18 @@ impl Visitor {
     pub(in crate::http) fn new(state: &PublicState, request: &HttpRequest) -> Self {
         let header = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
         let name = cookie_name(&state.service.public_url);
+        let chosen = query_value(request, "lang").and_then(|tag| Language::find(&tag));
+        let preferred = texts::preferred_language(header(header::ACCEPT_LANGUAGE).unwrap_or_default());
         let ours = cookie::values(request.headers(), name).filter(|value| has_cookie_format(value));
         Self {
             cookies: ours.take(MAX_COOKIES).map(str::to_owned).collect(),
             ip: client::ip_address(request, &state.edge.load()),
             user_agent: header(header::USER_AGENT).map(str::to_owned),
-            language: texts::preferred_language(header(header::ACCEPT_LANGUAGE).unwrap_or_default()),
+            chosen,
+            preferred,
             reads_html: header(header::ACCEPT).is_some_and(|accept| accept.contains("text/html")),
             wants_json: header(header::ACCEPT).is_some_and(|accept| accept.starts_with("application/json")),
+            accepts_gzip: accepts_gzip(request),
         }
     }
 
@@ -86,11 +96,38 @@ impl Visitor {
         back: &str,
     ) -> Result<HttpResponse, Problem> {
         if self.reads_html {
-            let back = state.service.public_path(back);
-            layout::problem_page(&PageStyle::unbranded(state, self.language), problem, &back)
+            let back = self.path(state, back, "");
+            layout::problem_page(&PageStyle::unbranded(state, self), problem, &back)
         } else {
             Err(problem)
         }
+    }
+
+    /// As [`Visitor::error_response`], for a form of the page `path`, which says itself how its login ended.
+    pub(super) fn form_error(
+        &self,
+        state: &PublicState,
+        problem: Problem,
+        path: &str,
+    ) -> Result<HttpResponse, Problem> {
+        if problem.code == Code::TokenSpent && self.reads_html {
+            return Ok(layout::see_other(&self.path(state, path, "")));
+        }
+        self.error_response(state, problem, path)
+    }
+
+    /// For pages of an instance, before a request says its language.
+    pub(in crate::http) fn language_or(&self, default: Language) -> Language {
+        self.chosen.or(self.preferred).unwrap_or(default)
+    }
+
+    /// The path of a page below the public URL, with `flag` in its query if that is not empty, and in the language that
+    /// the visitor has chosen.
+    pub(super) fn path(&self, state: &PublicState, path: &str, flag: &str) -> String {
+        let language = self.chosen.map(|language| format!("lang={}", language.tag())).unwrap_or_default();
+        let query: Vec<&str> = [flag, &language].into_iter().filter(|part| !part.is_empty()).collect();
+        let path = state.service.public_path(path);
+        if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) }
     }
 
     /// Whether the response is shown to a person.
@@ -101,6 +138,12 @@ impl Visitor {
     pub(in crate::http) fn browser(&self) -> ClientBrowser<'_> {
         ClientBrowser { cookies: &self.cookies, ip: Some(self.ip), user_agent: self.user_agent.as_deref() }
     }
+}
+
+/// The first value of a query parameter.
+pub(super) fn query_value(request: &HttpRequest, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(request.query_string().as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 /// Whether the value has our format: 16 bytes in base64url.

@@ -230,7 +230,8 @@ impl Service {
         let queued =
             record.details.delivery.messages.get(message).filter(|message| message.status == MessageStatus::Queued);
         let (true, Some(&message), Some(code)) = (live, queued, self.otp_code(&record)) else { return Ok(None) };
-        let values = Values { name: &record.request.name, code: code.as_str(), ..Values::default() };
+        let shown = template::isolated(code.as_str(), instance.language(Some(&record.request)));
+        let values = Values { name: &record.request.name, code: &shown, ..Values::default() };
         let mut text = template::render(instance.code_text(&record.request), values);
         if let Some(footer) = record.details.delivery.footer.as_deref() {
             text = format!("{text}\n\n{footer}");

@@ -9,7 +9,7 @@ mod start_page_actions;
 pub use self::{
     browser::ClientBrowser,
     redeem::{Redeemed, ReplyCodeRedemption},
-    reply_link::{CompletionResult, ReplyLinkPage, ReplyLinkState},
+    reply_link::{CompletionResult, DisputeState, ReplyLinkPage, ReplyLinkState},
     start_page::{StartPage, StartPageState},
     start_page_actions::EnteredCode,
 };

@@ -8,7 +8,7 @@ use super::browser::ClientBrowser;
 use crate::{
     domain::{
         Mode, Verification,
-        binding::ReplyCode,
+        binding::{Binding, ReplyCode},
         keys::Digest,
         link::{Completion, FinishCommand, FinishVerdict, Link, LinkCommand, LinkVerdict, LoginProgress},
         token::{RedeemToken, Token, TokenKind},
@@ -34,15 +34,40 @@ pub struct ReplyLinkPage {
 }
 
 /// What the page of a link shows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum ReplyLinkState {
     /// The button still has an effect.
     Open,
+    /// The person agreed here; another browser waits for this, and continues.
+    Confirmed,
+    /// A tap has revealed the reply code, to be typed where the login was started.
+    CodeRevealed {
+        code: ReplyCode,
+    },
+    /// Only the browser that started the login can continue, and the reply code may not be shown.
+    WrongBrowser,
+    /// This browser has completed the login.
+    Done,
     Used,
     /// `late`: after the app had received the subject.
     Disputed {
         late: bool,
     },
+    /// Nobody continued in time.
+    Lapsed,
+    /// There is no login to continue.
+    Closed,
+}
+
+/// What the page of an objection shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DisputeState {
+    Open,
+    /// `late`: after the app had received the subject.
+    Disputed {
+        late: bool,
+    },
+    /// There is nothing to object to, or the person's data was erased.
     Closed,
 }
 
@@ -53,7 +78,7 @@ pub enum CompletionResult {
     /// The login is confirmed; another browser waits for this, and continues.
     Confirmed,
     /// The reply code, to be typed where the login was started.
-    CodeRevealed { code: ReplyCode },
+    CodeRevealed,
     /// Only the browser that started the login can continue, and the reply code may not be shown.
     WrongBrowser,
     /// The login was completed already, by another browser or too long ago for a repeat.
@@ -131,28 +156,55 @@ impl Service {
         Ok(self.load_any_by_token(cx, token, kind).await?.record)
     }
 
+    /// `tapped`: show what came of a tap, the reply code or that another browser waits.
     pub async fn open_reply_link(
         &self,
         cx: &RequestContext,
         token: &Token,
         cookies: &[String],
+        tapped: bool,
     ) -> Result<ReplyLinkPage, ServiceError> {
         let Loaded { instance, record, .. } = self.load_by_token(cx, token, TokenKind::Link).await?;
         self.count_page_view(&record, "reply");
-        let now = record.details.completion().map_or(ReplyLinkState::Closed, |completion| match completion {
-            Completion::Offered { until, .. } if self.now() < *until => ReplyLinkState::Open,
-            Completion::Offered { .. } | Completion::Lapsed { .. } => ReplyLinkState::Closed,
-            Completion::Released { .. } | Completion::Redeemed { .. } => ReplyLinkState::Used,
-            Completion::Disputed { after, .. } => ReplyLinkState::Disputed { late: *after == LoginProgress::Redeemed },
-        });
-        let app_binds = record.request.challenge.is_some() && record.mode() == Mode::SameBrowser;
+        let cookie = self.relevant_cookie(&record, cookies);
+        let is_app_bound = record.request.challenge.is_some() && record.mode() == Mode::SameBrowser;
         Ok(ReplyLinkPage {
-            state: now,
-            form_field: self.reply_link_form_field(token, &record, self.relevant_cookie(&record, cookies)),
-            may_reveal_code: app_binds && !instance.config.strict_browser,
+            state: self.reply_link_state(&instance, &record, self.browser_digest(&record, cookie), tapped),
+            form_field: self.reply_link_form_field(token, &record, cookie),
+            may_reveal_code: is_app_bound && !instance.config.strict_browser,
             instance,
             record,
         })
+    }
+
+    fn reply_link_state(
+        &self,
+        instance: &Instance,
+        record: &Verification<Link>,
+        browser: Option<Digest>,
+        tapped: bool,
+    ) -> ReplyLinkState {
+        let now = self.now();
+        let is = |bound: Digest| browser.is_some_and(|browser| bound.matches(browser));
+        let is_another = |binding: &Binding| !is(binding.browser);
+        let Some(completion) = record.details.completion() else { return ReplyLinkState::Closed };
+        match completion {
+            Completion::Offered { until, reply_code, agreed } if now < *until => {
+                let is_shown = tapped && reply_code.is_some_and(|reply_code| reply_code.is_live(now));
+                let is_elsewhere = record.details.binding.as_ref().is_some_and(is_another);
+                let is_refused = instance.config.strict_browser && record.bound_browser().is_some_and(is_another);
+                match self.reply_code(record).filter(|_| is_shown && !instance.config.strict_browser) {
+                    Some(code) => ReplyLinkState::CodeRevealed { code },
+                    None if *agreed && is_elsewhere => ReplyLinkState::Confirmed,
+                    None if tapped && is_refused => ReplyLinkState::WrongBrowser,
+                    None => ReplyLinkState::Open,
+                }
+            }
+            Completion::Offered { .. } | Completion::Lapsed { .. } => ReplyLinkState::Lapsed,
+            Completion::Released { by: Some(by), .. } if is(*by) => ReplyLinkState::Done,
+            Completion::Released { .. } | Completion::Redeemed { .. } => ReplyLinkState::Used,
+            Completion::Disputed { after, .. } => ReplyLinkState::Disputed { late: *after == LoginProgress::Redeemed },
+        }
     }
 
     /// Handles the tap, which completes a login once. `csrf_token` must be the one of the page. `elsewhere`: the person
@@ -164,7 +216,7 @@ impl Service {
         browser: ClientBrowser<'_>,
         form_field: &str,
         elsewhere: bool,
-    ) -> Result<(Arc<Instance>, Verification<Link>, CompletionResult), ServiceError> {
+    ) -> Result<CompletionResult, ServiceError> {
         let loaded = self.load_by_token(cx, token, TokenKind::Link).await?;
         let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
         let cookie = self.relevant_cookie(record, browser.cookies);
@@ -184,9 +236,7 @@ impl Service {
                 CompletionResult::Completed { redirect: self.redirect(&instance, &record, &redeem) }
             }
             FinishVerdict::Agreed => CompletionResult::Confirmed,
-            FinishVerdict::CodeRevealed => {
-                CompletionResult::CodeRevealed { code: self.reply_code(&record).ok_or(ServiceError::TokenSpent)? }
-            }
+            FinishVerdict::CodeRevealed => CompletionResult::CodeRevealed,
             FinishVerdict::WrongBrowser => CompletionResult::WrongBrowser,
             FinishVerdict::Refused => return Err(ServiceError::NotFound),
             FinishVerdict::WrongCode
@@ -201,7 +251,7 @@ impl Service {
                 CompletionResult::Used
             }
         };
-        Ok((instance, record, tapped))
+        Ok(tapped)
     }
 
     /// The login that "this wasn't me" would dispute, its state, and the hidden field of the form.
@@ -209,32 +259,26 @@ impl Service {
         &self,
         cx: &RequestContext,
         token: &Token,
-    ) -> Result<(Arc<Instance>, Verification<Link>, ReplyLinkState, String), ServiceError> {
+    ) -> Result<(Arc<Instance>, Verification<Link>, DisputeState, String), ServiceError> {
         let Loaded { instance, record, .. } = self.load_by_token(cx, token, TokenKind::Dispute).await?;
         let now = match record.details.verified() {
             Some((_, Completion::Disputed { after, .. })) => {
-                ReplyLinkState::Disputed { late: *after == LoginProgress::Redeemed }
+                DisputeState::Disputed { late: *after == LoginProgress::Redeemed }
             }
-            Some((Some(_), _)) => ReplyLinkState::Open,
-            Some((None, _)) | None => ReplyLinkState::Closed,
+            Some((Some(_), _)) => DisputeState::Open,
+            Some((None, _)) | None => DisputeState::Closed,
         };
         Ok((instance, record, now, self.keys.csrf_token(token, None)))
     }
 
     /// "This wasn't me": revokes what the link granted, and notifies the app. The token permits nothing else, so a
     /// message can contain it for as long as the proof is kept.
-    pub async fn dispute(
-        &self,
-        cx: &RequestContext,
-        token: &Token,
-        form_field: &str,
-    ) -> Result<(Arc<Instance>, Verification<Link>), ServiceError> {
+    pub async fn dispute(&self, cx: &RequestContext, token: &Token, form_field: &str) -> Result<(), ServiceError> {
         let loaded = self.load_by_token(cx, token, TokenKind::Dispute).await?;
         check_form_field(form_field, &self.keys.csrf_token(token, None))?;
-        let instance = Arc::clone(&loaded.instance);
-        let (verdict, record) = self.apply_finish(cx, loaded, LinkCommand::Dispute).await?;
+        let (verdict, _) = self.apply_finish(cx, loaded, LinkCommand::Dispute).await?;
         if verdict == FinishVerdict::Disputed {
-            return Ok((instance, record));
+            return Ok(());
         }
         Err(if verdict == FinishVerdict::Refused { ServiceError::NotFound } else { ServiceError::TokenSpent })
     }

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     domain::{
-        binding::{Binding, MAX_REPLY_CODE_ATTEMPTS, WhatsAppDevice},
-        link::{Completion, FinishCommand, FinishVerdict, LinkCommand, LinkVerdict},
+        binding::{Binding, WhatsAppDevice},
+        link::{FinishCommand, FinishVerdict, LinkCommand, LinkVerdict},
         token::{RedeemToken, Token, TokenKind},
     },
     metrics::label::{ByInstance, InstanceLabel},
@@ -28,9 +28,7 @@ pub enum EnteredCode {
     Correct {
         redirect: Option<Url>,
     },
-    Wrong {
-        attempts_left: u8,
-    },
+    Wrong,
 }
 
 impl Service {
@@ -87,20 +85,7 @@ impl Service {
             FinishVerdict::Completed | FinishVerdict::CompletedAgain => {
                 Ok(EnteredCode::Correct { redirect: self.redirect(&instance, &record, &redeem) })
             }
-            FinishVerdict::WrongCode => {
-                let misses = match record.details.completion() {
-                    Some(Completion::Offered { reply_code: Some(reply_code), .. }) => reply_code.wrong_attempts,
-                    Some(
-                        Completion::Offered { reply_code: None, .. }
-                        | Completion::Released { .. }
-                        | Completion::Redeemed { .. }
-                        | Completion::Lapsed { .. }
-                        | Completion::Disputed { .. },
-                    )
-                    | None => MAX_REPLY_CODE_ATTEMPTS,
-                };
-                Ok(EnteredCode::Wrong { attempts_left: MAX_REPLY_CODE_ATTEMPTS - misses })
-            }
+            FinishVerdict::WrongCode => Ok(EnteredCode::Wrong),
             FinishVerdict::WrongBrowser | FinishVerdict::Refused => Err(ServiceError::Refused),
             FinishVerdict::Agreed
             | FinishVerdict::CodeRevealed
@@ -157,7 +142,7 @@ impl Service {
         }
     }
 
-    /// Replaces an expired request with a new one, and returns the handle of the new one. Idempotent: repeated taps
+    /// Replaces a request that ran out with a new one, and returns the handle of the new one. Idempotent: repeated taps
     /// yield the same request.
     pub async fn renew(
         &self,

@@ -87,7 +87,14 @@ impl Service {
 fn weight(request: &Request) -> u64 {
     let texts = [&request.texts.prompt, &request.texts.success, &request.texts.failed, &request.texts.expired];
     let urls = [&request.callbacks.success, &request.callbacks.failed, &request.callbacks.expired, &request.link];
-    let more = [&request.redirect_url, &request.metadata, &request.state, &request.user_agent, &request.client_ref];
+    let more = [
+        &request.redirect_url,
+        &request.other_way_url,
+        &request.metadata,
+        &request.state,
+        &request.user_agent,
+        &request.client_ref,
+    ];
     let length = |text: &&Option<String>| text.as_ref().map_or(0, String::len) as u64;
     // The callback contains these a second time.
     let described = [&request.metadata, &request.client_ref, &request.purpose];

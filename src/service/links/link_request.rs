@@ -49,10 +49,13 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> LinkRequest {
     let (least, most) = config.expires_bounds;
     let expires = f.number("expires", least..=most).unwrap_or(config.expires);
     let max_attempts = f.number("max_attempts", limits::MAX_ATTEMPTS).unwrap_or(config.max_attempts);
-    let language = language(f, config.lang);
+    let named = named_language(f, config.lang);
+    let language = named.unwrap_or(config.lang);
     let texts = f.nested("message", texts);
     let callbacks = f.nested("callback", |f| callbacks(f, config.allow_http_callbacks));
     let link = f.read_short("link", limits::URL, |url| redirect_url(redirect::parse(url), url, instance));
+    let other_way_url =
+        f.read_short("other_way_url", limits::URL, |url| redirect_url(redirect::parse(url), url, instance));
     let redirect_url =
         f.read_short("redirect_url", limits::URL, |url| redirect_url(redirect::parse_target(url), url, instance));
     let challenge = f.read_short("challenge", limits::CHALLENGE, challenge);
@@ -61,12 +64,13 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> LinkRequest {
     let renewable = f.flag("renewable", true);
     let exact = f.flag("require_exact_text", config.exact_text.applies_to(completion));
     let request = Request {
-        lang: language.tag().to_owned(),
+        lang: named.map_or_else(String::new, |language| language.tag().to_owned()),
         chat,
         texts,
         callbacks,
         link,
         redirect_url,
+        other_way_url,
         challenge,
         completion: Some(completion),
         purpose: display_text(f, "purpose", limits::PURPOSE),
@@ -255,12 +259,18 @@ fn display_text(f: &mut Reader<'_>, name: &str, longest: usize) -> Option<String
 
 /// A language that is not built in is replaced by the default, with a warning.
 pub(in crate::service) fn language(f: &mut Reader<'_>, default: Language) -> Language {
-    let Some(asked) = f.short_text("lang", limits::LANGUAGE) else { return default };
-    Language::find(&asked).unwrap_or_else(|| {
+    named_language(f, default).unwrap_or(default)
+}
+
+/// The language that the app names, if it is built in.
+fn named_language(f: &mut Reader<'_>, default: Language) -> Option<Language> {
+    let asked = f.short_text("lang", limits::LANGUAGE)?;
+    let found = Language::find(&asked);
+    if found.is_none() {
         let fallback = default.tag();
         f.warn("unknown_language", format!("{asked:?} is not a built-in language; {fallback} is used"));
-        default
-    })
+    }
+    found
 }
 
 pub(in crate::service) fn client_ip(f: &mut Reader<'_>) -> Option<String> {

@@ -78,7 +78,8 @@ async fn the_victim_can_dispute_at_any_time() {
             assert_eq!(redeem(&daemon, json!({"token": token})).await.status, 200);
         }
         let dispute = dispute_in(&said);
-        assert_eq!(Browser::default().submit_link(&daemon, &dispute).await.status, 200);
+        let disputed = Browser::default().submit_link(&daemon, &dispute).await.text;
+        assert!(disputed.contains("icon shield"), "{disputed}");
         daemon.settle().await;
         let callback = world.receiver.requests().pop().unwrap().json();
         assert_eq!((&callback["type"], &callback["data"]["after"]), (&json!("link.disputed"), &json!(reached)));

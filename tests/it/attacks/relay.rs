@@ -16,6 +16,7 @@ async fn shown_code(scene: &Scene, victor: &mut Participant, said: &str) -> Opti
     let link = crate::login_flow::link_in(said);
     for fields in [&[("elsewhere", "1")][..], &[][..]] {
         let answer = victor.browser.submit(&scene.daemon, &link, &link, fields).await;
+        let answer = victor.browser.follow(&scene.daemon, answer).await;
         if let Some(shown) = answer.text.split("class=\"code\"").nth(1) {
             return code_in(shown);
         }

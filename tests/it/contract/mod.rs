@@ -173,9 +173,11 @@ async fn callbacks_are_as_documented() {
     let daemon = world.start().await;
     let judge = ResponseValidator::new();
     let operation = |id: &str| operations().iter().find(|operation| operation.id == id).unwrap();
-    for (number, id) in ["redeem", "disputeLink", "cancelRequest"].into_iter().enumerate() {
+    for (number, (id, status)) in
+        [("redeem", 200), ("disputeLink", 303), ("cancelRequest", 200)].into_iter().enumerate()
+    {
         let live = prepare(&world, &daemon, operation(id), number).await;
-        assert_eq!(send(&daemon, operation(id), &live, Overrides::default()).await.status, 200);
+        assert_eq!(send(&daemon, operation(id), &live, Overrides::default()).await.status, status, "{id}");
     }
     daemon.create_link(json!({ "expires": 60, "metadata": { "a": [1] } })).await;
     daemon.advance(std::time::Duration::from_secs(3600)).await;

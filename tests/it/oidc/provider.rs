@@ -103,7 +103,8 @@ async fn a_scanning_phone_finishes_with_a_code_here(store: TestStore) {
     let start = browser.begin(&request(&[])).await;
     let page = browser.look(&start).await.text;
     let field = crate::browser::field(&page);
-    let shown = browser.submit(&start, &[("form", &field), ("place", "qr")]).await;
+    let tapped = browser.submit(&start, &[("form", &field), ("place", "qr")]).await;
+    let shown = browser.look(tapped.header("location")).await;
     assert!(shown.text.contains("data:image/bmp;base64,"), "{}", shown.text);
     daemon.send_message(PHONE, "Q1", &message_on(&page)).await;
     let text = reply(&world, 1).await;
@@ -202,7 +203,7 @@ async fn a_dispute_revokes_the_access_token(store: TestStore) {
     let token = tokens["access_token"].as_str().unwrap();
     assert_eq!(server.user_info(token).await.status, 200);
     let dispute = dispute_in(&reply(&world, 1).await);
-    assert_eq!(OidcBrowser::new(&server).go_on(&dispute).await.status, 200);
+    assert_eq!(OidcBrowser::new(&server).go_on(&dispute).await.header("location"), dispute);
     assert_eq!(server.user_info(token).await.status, 401);
     daemon.finish().await;
 }
