@@ -28,7 +28,7 @@ use crate::{
         problem::{Code, Problem},
     },
     random,
-    service::{Actor, RequestContext, Service},
+    service::{Actor, RequestContext, Services},
 };
 
 const COOKIE_NAME: &str = "cs-operator";
@@ -75,8 +75,8 @@ impl Session {
     }
 
     /// Ends the session for every holder of its cookie, on all replicas.
-    pub(super) async fn end(&self, service: &Service, cx: &RequestContext) -> Result<(), Problem> {
-        Ok(service.revoke_login(cx, &self.nonce, self.expires_at + MAX_CLOCK_SKEW).await?)
+    pub(super) async fn end(&self, services: &Services, cx: &RequestContext) -> Result<(), Problem> {
+        Ok(services.operator_logins.revoke(cx, &self.nonce, self.expires_at + MAX_CLOCK_SKEW).await?)
     }
 
     /// The CSRF token that every form of this session carries.
@@ -155,7 +155,7 @@ pub(super) async fn require_session(
     if access.operators.is_empty() {
         return Ok(request.into_response(HttpResponse::NotFound().finish()).map_into_right_body());
     }
-    let cx = context::attach(&request, state.service.background());
+    let cx = context::attach(&request, RequestContext::background(&state.services.env.store));
     if request.path() == login::LOGIN_PATH {
         return Ok(next.call(request).await?.map_into_left_body());
     }
@@ -172,7 +172,7 @@ pub(super) async fn require_session(
     let action = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
     let response = next.call(request).await?;
     audit_entry::write_entry(
-        &state.service,
+        &state.services,
         &state.edge.load(),
         response.request(),
         &cx.action(),
@@ -189,9 +189,9 @@ async fn active_session(
     access: &OperatorAccess,
     headers: &HeaderMap,
 ) -> Result<Option<Session>, Problem> {
-    let (keys, now) = (&state.service.keys, state.service.now());
+    let (keys, now) = (&state.services.env.keys, state.services.env.store.now());
     for session in cookie::values(headers, COOKIE_NAME).filter_map(|value| Session::verify(keys, access, now, value)) {
-        if !state.service.is_login_revoked(cx, &session.nonce).await? {
+        if !state.services.operator_logins.is_revoked(cx, &session.nonce).await? {
             return Ok(Some(session));
         }
     }

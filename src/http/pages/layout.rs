@@ -83,7 +83,7 @@ impl<'a> PageStyle<'a> {
             color: color.to_string(),
             logo: logo.map(Logo::url),
             css: format!(":root{{--go:{color};--on:{}}}\n{CSS}", color.ink()),
-            insecure: state.service.public_url.scheme() != "https",
+            insecure: state.services.env.public_url.as_url().scheme() != "https",
             texts: PageTexts::for_language(language),
         }
     }

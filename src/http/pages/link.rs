@@ -63,7 +63,7 @@ pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, 
     let mut visitor = Visitor::new(&state, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
     let new_cookie = visitor.ensure_cookie(&state);
-    let opened = match state.service.open_reply_link(&cx, &token, &visitor.cookies).await {
+    let opened = match state.services.completion.open_reply_link(&cx, &token, &visitor.cookies).await {
         Ok(opened) => opened,
         Err(ServiceError::NotFound) => return Ok(unavailable_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
@@ -71,7 +71,7 @@ pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, 
     let ReplyLinkPage { instance, record, state: now, form_field, may_reveal_code } = &opened;
     let style = PageStyle::for_record(&state, instance, record);
     let texts = style.texts;
-    let facts = state.service.login_details(instance, record);
+    let facts = state.services.shared.login_facts.login_details(instance, record);
     match now {
         ReplyLinkState::Open => {}
         ReplyLinkState::Used => {
@@ -147,7 +147,8 @@ async fn try_complete(
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let elsewhere = form.contains_key("elsewhere");
-    let (instance, record, tapped) = state.service.complete(cx, &token, visitor.browser(), field, elsewhere).await?;
+    let (instance, record, tapped) =
+        state.services.completion.complete(cx, &token, visitor.browser(), field, elsewhere).await?;
     let style = PageStyle::for_record(state, &instance, &record);
     let texts = style.texts;
     Ok(match tapped {
@@ -156,13 +157,13 @@ async fn try_complete(
             message_page(StatusCode::OK, &style, "ok", &texts.done_title, &texts.done_lead)
         }
         CompletionResult::CodeRevealed { code } => {
-            let facts = state.service.login_details(&instance, &record);
+            let facts = state.services.shared.login_facts.login_details(&instance, &record);
             let page =
                 CodePage { style: &style, texts, code: code.as_str(), subject: masked_phone(&record), facts: &facts };
             PageResponse::new(&style).render(StatusCode::OK, &page)
         }
         CompletionResult::Used => {
-            let facts = state.service.login_details(&instance, &record);
+            let facts = state.services.shared.login_facts.login_details(&instance, &record);
             message_page_with_dispute(&style, &texts.used_title, &texts.used_lead, &facts.dispute)
         }
         CompletionResult::WrongBrowser => {
@@ -180,12 +181,12 @@ pub(crate) async fn dispute_form(
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
-    let (instance, record, now, form_field) = match state.service.open_dispute(&cx, &token).await {
+    let (instance, record, now, form_field) = match state.services.completion.open_dispute(&cx, &token).await {
         Ok(found) => found,
         Err(ServiceError::NotFound) => return Ok(unavailable_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
     };
-    state.service.count_page_view(&record, "dispute");
+    state.services.completion.count_page_view(&record, "dispute");
     let style = PageStyle::for_record(&state, &instance, &record);
     let texts = style.texts;
     match now {
@@ -195,7 +196,7 @@ pub(crate) async fn dispute_form(
             return Ok(message_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead));
         }
     }
-    let facts = state.service.login_details(&instance, &record);
+    let facts = state.services.shared.login_facts.login_details(&instance, &record);
     let page = DisputePage {
         style: &style,
         texts,
@@ -230,7 +231,7 @@ async fn try_dispute(
     let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
-    let (instance, record) = state.service.dispute(cx, &token, field).await?;
+    let (instance, record) = state.services.completion.dispute(cx, &token, field).await?;
     let style = PageStyle::for_record(state, &instance, &record);
     let late = matches!(record.details.completion(), Some(Completion::Disputed { after: LoginProgress::Redeemed, .. }));
     Ok(disputed_page(StatusCode::OK, &style, late))

@@ -76,9 +76,9 @@ pub(crate) async fn start_page(
     let mut visitor = Visitor::new(&state, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
     let cookie = visitor.ensure_cookie(&state);
-    match state.service.open_start_page(&cx, &handle, &visitor.cookies).await {
+    match state.services.completion.open_start_page(&cx, &handle, &visitor.cookies).await {
         Ok(start) => {
-            state.service.count_page_view(&start.record, "start");
+            state.services.completion.count_page_view(&start.record, "start");
             Ok(render_page(&state, &handle, &start, cookie, &PageUpdate::default()))
         }
         Err(ServiceError::NotFound) => Ok(unavailable_page(&state, &visitor)),
@@ -119,7 +119,7 @@ fn render_page(
             &texts.wrong_browser_lead,
         );
     }
-    let service = &state.service;
+    let services = &state.services;
     let number = instance.config.number.e164();
     let fake_phone = instance.gateway.fake_phone("").is_some();
     let mut page = StartPageTemplate {
@@ -131,9 +131,9 @@ fn render_page(
         title: "",
         lead: "",
         icon: "late",
-        path: service.public_path(&format!("/l/{handle}")),
+        path: services.env.public_url.path(&format!("/l/{handle}")),
         form_field,
-        now: service.now().as_millisecond(),
+        now: services.env.store.now().as_millisecond(),
         deadline: record.expires_at.as_millisecond(),
         revealed: update.open_section,
         show_qr: false,
@@ -144,7 +144,9 @@ fn render_page(
             ""
         },
         purpose: record.request.purpose.as_deref().unwrap_or_default(),
-        delay_notice: if service.message_delay(instance.config.id) > MIN_REPORTED_DELAY {
+        delay_notice: if services.shared.outbox.message_delay(instance.config.id, services.env.store.now())
+            > MIN_REPORTED_DELAY
+        {
             &texts.delay_notice
         } else {
             ""
@@ -172,10 +174,10 @@ fn render_page(
     (page.title, page.lead) = (title, lead);
     match page_state {
         StartPageState::Pending => {
-            let Some(code) = service.link_code(record) else {
+            let Some(code) = record.link_code(&services.env.keys) else {
                 return message_page(StatusCode::GONE, &style, "late", &texts.invalid_title, &texts.invalid_lead);
             };
-            page.text = service.prefilled(instance, record, &code);
+            page.text = instance.prefilled(record, &code);
             page.message_url = instance.page_message_url(&page.text);
             page.qr = qr::bmp_data_url(&page.message_url).unwrap_or_default();
             page.show_qr = !instance.config.strict_browser && !page.qr.is_empty();
@@ -217,22 +219,25 @@ async fn try_submit(
     let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let service = &state.service;
+    let services = &state.services;
     match field("do") {
         "renew" => {
-            let renewed = service.renew(cx, &handle, &visitor.cookies, field("form")).await;
-            return limits::respond(renewed, |fresh| see_other(&state.service.public_path(&format!("/l/{fresh}"))));
+            let renewed = services.completion.renew(cx, &handle, &visitor.cookies, field("form")).await;
+            return limits::respond(renewed, |fresh| {
+                see_other(&state.services.env.public_url.path(&format!("/l/{fresh}")))
+            });
         }
         "finish" => {
-            let redirect = service.finish(cx, &handle, visitor.browser(), field("form")).await?;
-            let target = redirect.map_or_else(|| service.public_path(&format!("/l/{handle}")), String::from);
+            let redirect = services.completion.finish(cx, &handle, visitor.browser(), field("form")).await?;
+            let target = redirect.map_or_else(|| services.env.public_url.path(&format!("/l/{handle}")), String::from);
             return Ok(see_other(&target));
         }
         _ => {}
     }
     let place = if field("place") == "qr" { WhatsAppDevice::Other } else { WhatsAppDevice::Same };
     let automatic = field("auto") == "1";
-    let start = service.bind_browser(cx, &handle, visitor.browser(), field("form"), place, automatic).await?;
+    let start =
+        services.completion.bind_browser(cx, &handle, visitor.browser(), field("form"), place, automatic).await?;
     let bound_device = start
         .record
         .details
@@ -273,12 +278,14 @@ async fn try_submit_code(
     let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let service = &state.service;
-    match service.enter_code(cx, &handle, visitor.browser(), field("form"), field("code")).await? {
+    let services = &state.services;
+    match services.completion.enter_code(cx, &handle, visitor.browser(), field("form"), field("code")).await? {
         EnteredCode::Correct { redirect: Some(url) } => Ok(see_other(url.as_str())),
-        EnteredCode::Correct { redirect: None } => Ok(see_other(&state.service.public_path(&format!("/l/{handle}")))),
+        EnteredCode::Correct { redirect: None } => {
+            Ok(see_other(&state.services.env.public_url.path(&format!("/l/{handle}"))))
+        }
         EnteredCode::Wrong { attempts_left } => {
-            let start = service.open_start_page(cx, &handle, &visitor.cookies).await?;
+            let start = services.completion.open_start_page(cx, &handle, &visitor.cookies).await?;
             let shown = PageUpdate {
                 status: StatusCode::UNPROCESSABLE_ENTITY,
                 attempts_left: Some(attempts_left),
@@ -299,38 +306,39 @@ pub(crate) async fn go_to_whatsapp(
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
-    let start = match state.service.open_start_page(&cx, &handle, &[]).await {
+    let start = match state.services.completion.open_start_page(&cx, &handle, &[]).await {
         Ok(start) => start,
         Err(ServiceError::NotFound) => return Ok(unavailable_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
     };
     let StartPage { instance, record, state: page_state, .. } = &start;
-    state.service.count_page_view(record, "start");
+    state.services.completion.count_page_view(record, "start");
     let needs_binding = match record.request.completion {
         Some(Mode::SameBrowser) => record.request.challenge.is_none(),
         Some(Mode::ProvePhone) => true,
         Some(Mode::Anywhere) | None => false,
     };
-    let code = state.service.link_code(record).filter(|_| *page_state == StartPageState::Pending && !needs_binding);
+    let code =
+        record.link_code(&state.services.env.keys).filter(|_| *page_state == StartPageState::Pending && !needs_binding);
     Ok(match code {
         Some(code) => {
-            let text = state.service.prefilled(instance, record, &code);
+            let text = instance.prefilled(record, &code);
             see_other(&instance.page_message_url(&text))
         }
-        None => see_other(&state.service.public_url(&format!("/l/{handle}"))),
+        None => see_other(&state.services.env.public_url.absolute(&format!("/l/{handle}"))),
     })
 }
 
 /// `GET /l/{handle}/qr.svg`
 pub(crate) async fn qr_code(state: Data<PublicState>, cx: Cx, handle: Path<String>) -> PageResult {
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let StartPage { instance, record, .. } = state.service.open_start_page(&cx, &handle, &[]).await?;
+    let StartPage { instance, record, .. } = state.services.completion.open_start_page(&cx, &handle, &[]).await?;
     if record.request.authorization.is_some() {
         // It would be shown without a look at the browser.
         return Err(Problem::not_found());
     }
-    let code = state.service.link_code(&record).ok_or_else(Problem::not_found)?;
-    let text = state.service.prefilled(&instance, &record, &code);
+    let code = record.link_code(&state.services.env.keys).ok_or_else(Problem::not_found)?;
+    let text = instance.prefilled(&record, &code);
     let texts = PageTexts::for_channel(instance.gateway.channel(), instance.language(Some(&record.request)));
     let svg = qr::svg(&instance.page_message_url(&text), &texts.qr_label).ok_or_else(Problem::not_found)?;
     let mut response = HttpResponse::Ok();

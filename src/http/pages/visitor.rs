@@ -52,7 +52,7 @@ fn cookie_name(public_url: &Url) -> &'static str {
 impl Visitor {
     pub(in crate::http) fn new(state: &PublicState, request: &HttpRequest) -> Self {
         let header = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let name = cookie_name(&state.service.public_url);
+        let name = cookie_name(state.services.env.public_url.as_url());
         let ours = cookie::values(request.headers(), name).filter(|value| has_cookie_format(value));
         Self {
             cookies: ours.take(MAX_COOKIES).map(str::to_owned).collect(),
@@ -71,7 +71,7 @@ impl Visitor {
             return None;
         }
         let value = URL_SAFE_NO_PAD.encode(random::bytes::<16>());
-        let name = cookie_name(&state.service.public_url);
+        let name = cookie_name(state.services.env.public_url.as_url());
         let secure = if name.starts_with("__Host-") { "; Secure" } else { "" };
         let header_value = format!("{name}={value}; Path=/; Max-Age={COOKIE_MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
         self.cookies.push(value);
@@ -86,7 +86,7 @@ impl Visitor {
         back: &str,
     ) -> Result<HttpResponse, Problem> {
         if self.reads_html {
-            let back = state.service.public_path(back);
+            let back = state.services.env.public_url.path(back);
             layout::problem_page(&PageStyle::unbranded(state, self.language), problem, &back)
         } else {
             Err(problem)
@@ -119,7 +119,7 @@ pub(in crate::http) async fn same_origin_form(
     payload: Payload,
     limit: usize,
 ) -> Result<HashMap<String, String>, Problem> {
-    let own = state.service.public_url.origin().ascii_serialization();
+    let own = state.services.env.public_url.as_url().origin().ascii_serialization();
     if !is_same_origin(request.headers(), true, |origin| origin == own) {
         return Err(Problem::new(Code::CrossSite, "open the link again and use its button"));
     }

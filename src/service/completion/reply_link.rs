@@ -16,8 +16,8 @@ use crate::{
     metrics::label::{ByPage, ByResult, InstanceLabel},
     random,
     service::{
-        Instance, RequestContext, Service, ServiceError,
-        records::{CommandOutcome, Loaded, WriteOutcome},
+        Instance, LoginCompletion, RequestContext, ServiceError,
+        verifications::{CommandOutcome, Loaded, WriteOutcome},
     },
 };
 
@@ -60,7 +60,7 @@ pub enum CompletionResult {
     Used,
 }
 
-impl Service {
+impl LoginCompletion {
     /// Loads the record of a hosted link. A token that was not issued here is `NotFound`.
     pub(in crate::service) async fn load_by_token(
         &self,
@@ -81,11 +81,11 @@ impl Service {
             // A forged token is refused without reading the store, unless this process lacks a key: another replica may
             // have issued the token with it.
             if self.metrics.keys_missing.get() > 0 && !self.keys.ids().contains(&token.key()) {
-                self.check_keys_complete(cx).await?;
+                self.key_state.check_complete(cx).await?;
             }
             return Err(ServiceError::NotFound);
         }
-        let (version, record) = self.load(cx, token.id()).await?;
+        let (version, record) = self.verifications.load(cx, token.id()).await?;
         if !self.keys.verify_token(token, kind, &record.nonce) {
             return Err(ServiceError::NotFound);
         }
@@ -140,7 +140,7 @@ impl Service {
         let Loaded { instance, record, .. } = self.load_by_token(cx, token, TokenKind::Link).await?;
         self.count_page_view(&record, "reply");
         let now = record.details.completion().map_or(ReplyLinkState::Closed, |completion| match completion {
-            Completion::Offered { until, .. } if self.now() < *until => ReplyLinkState::Open,
+            Completion::Offered { until, .. } if cx.now() < *until => ReplyLinkState::Open,
             Completion::Offered { .. } | Completion::Lapsed { .. } => ReplyLinkState::Closed,
             Completion::Released { .. } | Completion::Redeemed { .. } => ReplyLinkState::Used,
             Completion::Disputed { after, .. } => ReplyLinkState::Disputed { late: *after == LoginProgress::Redeemed },
@@ -169,7 +169,7 @@ impl Service {
         let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
         let cookie = self.relevant_cookie(record, browser.cookies);
         check_form_field(form_field, &self.reply_link_form_field(token, record, cookie))?;
-        let risk = self.risk_at_end(record, browser.login_side());
+        let risk = self.login_facts.risk_at_end(record, browser.login_side());
         let may_reveal_code = !instance.config.strict_browser;
         let redeem = RedeemToken::new(record.id, random::bytes());
         let command = if elsewhere && may_reveal_code {
@@ -181,11 +181,11 @@ impl Service {
         let (verdict, record) = self.apply_finish(cx, loaded, command).await?;
         let tapped = match verdict {
             FinishVerdict::Completed | FinishVerdict::CompletedAgain => {
-                CompletionResult::Completed { redirect: self.redirect(&instance, &record, &redeem) }
+                CompletionResult::Completed { redirect: self.public_url.redirect(&instance, &record, &redeem) }
             }
             FinishVerdict::Agreed => CompletionResult::Confirmed,
             FinishVerdict::CodeRevealed => {
-                CompletionResult::CodeRevealed { code: self.reply_code(&record).ok_or(ServiceError::TokenSpent)? }
+                CompletionResult::CodeRevealed { code: record.reply_code(&self.keys).ok_or(ServiceError::TokenSpent)? }
             }
             FinishVerdict::WrongBrowser => CompletionResult::WrongBrowser,
             FinishVerdict::Refused => return Err(ServiceError::NotFound),
@@ -239,14 +239,15 @@ impl Service {
         Err(if verdict == FinishVerdict::Refused { ServiceError::NotFound } else { ServiceError::TokenSpent })
     }
 
-    /// As [`Service::apply`], for commands after the match. Counts links that are completed, redeemed or disputed.
+    /// As [`Verifications::apply`], for commands after the match. Counts links that are completed, redeemed or disputed.
     pub(in crate::service) async fn apply_finish(
         &self,
         cx: &RequestContext,
         loaded: Loaded<Link>,
         command: impl Into<LinkCommand>,
     ) -> Result<(FinishVerdict, Verification<Link>), ServiceError> {
-        let CommandOutcome { verdict, record, write: written } = self.apply(cx, loaded, command.into(), None).await?;
+        let CommandOutcome { verdict, record, write: written } =
+            self.verifications.apply(cx, loaded, command.into(), None).await?;
         // Callers pass only commands whose answer is `LinkVerdict::Finish`.
         let LinkVerdict::Finish(verdict) = verdict else { return Err(ServiceError::Refused) };
         let result = match verdict {

@@ -1,19 +1,16 @@
-//! Turns a decision into one atomic change, commits it, and hands jobs that can start now to the worker of this
-//! process.
-
-use std::{sync::Arc, time::Duration};
+//! Turns a decision into one atomic change, and commits it.
 
 use jiff::Timestamp;
 
 use super::{loaded::Loaded, outbox::InboundMessage};
 use crate::{
-    domain::{Decision, Effect, InstanceId, Kind, StateMachine, Verification, link::Link},
-    jobs::{
-        payload,
-        permits::{Permit, StartableJob},
+    domain::{Decision, Effect, Kind, StateMachine, Verification},
+    jobs::payload,
+    service::{
+        Instance, RequestContext, ServiceError,
+        verifications::{MAX_COMMIT_ATTEMPTS, Verifications},
     },
-    service::{Instance, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError},
-    store::{Change, CommitOutcome, Job, Lane, LeasedJob, RecordChange, StoreError, record},
+    store::{Change, CommitOutcome, Job, RecordChange, StoreError, record},
 };
 
 /// Result of a command.
@@ -34,7 +31,7 @@ pub(in crate::service) enum WriteOutcome {
     Duplicate,
 }
 
-impl Service {
+impl Verifications {
     /// Decides and commits. After a conflict, loads the record and decides again, for at most `MAX_COMMIT_ATTEMPTS` rounds.
     pub(in crate::service) async fn apply<K: StateMachine>(
         &self,
@@ -45,7 +42,7 @@ impl Service {
     ) -> Result<CommandOutcome<K>, ServiceError> {
         let id = loaded.record.id;
         cx.set_verification(id);
-        let mut now = self.now();
+        let mut now = cx.now();
         for _ in 0..MAX_COMMIT_ATTEMPTS {
             let mut decision = K::decide(&loaded.record, command.clone(), now);
             let verdict = decision.verdict;
@@ -57,10 +54,10 @@ impl Service {
             }
             let change = self.change_for(&loaded, &decision, incoming, now);
             let after = decision.next.as_ref().unwrap_or(&loaded.record);
-            match self.commit_with_record(cx, change, Some(after), now).await? {
+            match self.outbox.commit_with_record(cx, change, Some(after), now).await? {
                 CommitOutcome::Applied { .. } => {
                     if let Some(next) = &decision.next {
-                        self.count_change(Some(&loaded.record), next);
+                        self.funnel.count(Some(&loaded.record), next);
                     }
                     let record = decision.next.unwrap_or(loaded.record);
                     return Ok(CommandOutcome { verdict, record, write: WriteOutcome::Committed });
@@ -70,7 +67,7 @@ impl Service {
                 }
                 CommitOutcome::Conflict | CommitOutcome::Collision => {
                     (loaded.version, loaded.record) = self.load_as(cx, id).await?;
-                    now = self.now();
+                    now = cx.now();
                 }
                 CommitOutcome::Late(at) => {
                     (loaded.version, loaded.record) = self.load_as(cx, id).await?;
@@ -79,83 +76,6 @@ impl Service {
             }
         }
         Err(StoreError::Unavailable("too many conflicting changes".to_owned()).into())
-    }
-
-    /// Commits a change. Jobs that get a permit start in this process at once.
-    pub(in crate::service) async fn commit(
-        &self,
-        cx: &RequestContext,
-        change: Change,
-        now: Timestamp,
-    ) -> Result<CommitOutcome, StoreError> {
-        self.commit_with_record(cx, change, None::<&Verification<Link>>, now).await
-    }
-
-    /// As [`Service::commit`]. Jobs that start at once receive `record`, as this change writes it, and need not load it.
-    pub(in crate::service) async fn commit_with_record<K: StateMachine>(
-        &self,
-        cx: &RequestContext,
-        mut change: Change,
-        record: Option<&Verification<K>>,
-        now: Timestamp,
-    ) -> Result<CommitOutcome, StoreError> {
-        let permits = &self.local_dispatch.permits;
-        let taken: Vec<Option<Permit>> = change
-            .jobs
-            .iter_mut()
-            .map(|job| {
-                let paced = self.send_rate(&job.lane).is_some();
-                let permit =
-                    job.due.is_none().then(|| permits.try_claim_new(&job.lane, job.id.group(), paced)).flatten();
-                job.lease = permit.is_some();
-                permit
-            })
-            .collect();
-        let committed = cx.store.commit(&change).await?;
-        if let CommitOutcome::Applied { leased } = &committed {
-            let record = record.filter(|_| leased.contains(&true)).map(|record| Arc::new(record.clone().into_any()));
-            for ((job, permit), leased) in change.jobs.into_iter().zip(taken).zip(leased) {
-                let partition = change.partition;
-                match permit {
-                    Some(permit) if *leased => {
-                        let Job { id, instance, lane, body, .. } = job;
-                        let (since, fence) = (now, 1);
-                        let leased = LeasedJob {
-                            partition,
-                            id,
-                            instance,
-                            lane,
-                            fence,
-                            attempts: 0,
-                            expired_leases: 0,
-                            since,
-                            body,
-                        };
-                        self.local_dispatch.dispatch(StartableJob { leased, permit, record: record.clone() });
-                    }
-                    None if job.due.is_none() => permits.record_due(&job.lane, partition, now),
-                    Some(_) | None => {}
-                }
-            }
-        }
-        Ok(committed)
-    }
-
-    /// Most messages per second that a lane may send; `None` for lanes without messages, and if the operator set no
-    /// limit.
-    pub fn send_rate(&self, lane: &Lane) -> Option<u32> {
-        let number = lane.instance().filter(|_| lane.kind().is_message())?;
-        self.instances.get(number)?.config.limits.replies_per_second
-    }
-
-    /// How long the oldest waiting reply or code of this number has been due.
-    pub fn message_delay(&self, number: InstanceId) -> Duration {
-        let oldest = [Lane::replies(number), Lane::codes(number)]
-            .iter()
-            .filter_map(|lane| self.local_dispatch.permits.oldest_due(lane))
-            .min();
-        oldest
-            .map_or(Duration::ZERO, |oldest| Duration::try_from(self.now().duration_since(oldest)).unwrap_or_default())
     }
 
     pub(in crate::service) fn change_for<K: StateMachine>(
@@ -174,15 +94,15 @@ impl Service {
             .filter_map(|effect| match effect {
                 Effect::Callback(event) => {
                     let id = payload::callback_id(before.id, *event);
-                    self.callback_job(instance, after, *event, id, 0, now)
+                    self.outbox.callback_job(instance, after, *event, id, 0, now)
                 }
                 Effect::CallbackForSend { event, send } => {
                     let id = payload::callback_of_send_id(before.id, *event, *send);
-                    self.callback_job(instance, after, *event, id, u32::from(*send), now)
+                    self.outbox.callback_job(instance, after, *event, id, u32::from(*send), now)
                 }
-                Effect::SendCode { message } => Some(self.code_job(instance, after, *message)),
+                Effect::SendCode { message } => Some(self.outbox.code_job(instance, after, *message)),
                 Effect::Reply(reply) => {
-                    incoming.map(|incoming| self.reply_job(instance, Some(before.id), incoming, *reply))
+                    incoming.map(|incoming| self.outbox.reply_job(instance, Some(before.id), incoming, *reply))
                 }
             })
             .collect();
