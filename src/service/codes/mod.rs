@@ -7,6 +7,8 @@ mod validate;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::{
     Environment, Instances, ReplicaHealth, Shared,
     funnel::FunnelCounts,
@@ -14,7 +16,10 @@ use super::{
     limits::Limits,
     verifications::{Admissions, Outbox, Verifications},
 };
-use crate::{domain::KeyRing, metrics::Metrics};
+use crate::{
+    domain::{KeyRing, Verification, otp::OtpCode, sent_code::SentCode},
+    metrics::Metrics,
+};
 
 /// The use cases of codes.
 pub struct Codes {
@@ -44,5 +49,16 @@ impl Codes {
             outbox: Arc::clone(&shared.outbox),
             funnel: Arc::clone(&shared.funnel),
         }
+    }
+
+    /// The code that is sent to the chat; `None` if the key that derived it was removed. For a test number it is the
+    /// configured one, or `None` after its end.
+    pub fn otp_code(&self, code: &Verification<SentCode>, now: Timestamp) -> Option<OtpCode> {
+        if code.request.test {
+            let instance = self.instances.get(code.instance)?;
+            let number = instance.config.codes.test_number(code.request.chat.as_ref()?.subject())?;
+            return (now < number.until).then(|| number.code.clone());
+        }
+        self.keys.otp_code(code.key, code.instance, code.id, &code.nonce, code.details.delivery.format)
     }
 }

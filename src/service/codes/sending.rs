@@ -9,7 +9,6 @@ use crate::{
     domain::{
         Partition, Reason, StateMachine as _, TypedVerification, Verification, VerificationId,
         chat_state::ChatState,
-        otp::OtpCode,
         quota::{LimitName, Quota},
         sent_code::{COOLDOWN, ChannelMessage, CodeCommand, CodeVerdict, Delivery, MessageStatus, SentCode},
         template::{self, Values},
@@ -33,17 +32,6 @@ pub struct OutgoingCode {
 }
 
 impl Codes {
-    /// The code that is sent to the chat; `None` if the key that derived it was removed. For a test number it is the
-    /// configured one, or `None` after its end.
-    pub fn otp_code(&self, code: &Verification<SentCode>, now: Timestamp) -> Option<OtpCode> {
-        if code.request.test {
-            let instance = self.instances.get(code.instance)?;
-            let number = instance.config.codes.test_number(code.request.chat.as_ref()?.subject())?;
-            return (now < number.until).then(|| number.code.clone());
-        }
-        self.keys.otp_code(code.key, code.instance, code.id, &code.nonce, code.details.delivery.format)
-    }
-
     /// Creates a code and queues its message. It replaces the previous code of the chat. `token` selects the quota of
     /// the caller.
     pub async fn request(

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 
 use super::{loaded::Loaded, outbox::InboundMessage};
 use crate::{
-    domain::{Decision, Effect, Kind, StateMachine, Verification},
+    domain::{Decision, Effect, StateMachine, Verification},
     jobs::payload,
     service::{
-        Instance, RequestContext, ServiceError,
+        RequestContext, ServiceError,
         verifications::{MAX_COMMIT_ATTEMPTS, Verifications},
     },
-    store::{Change, CommitOutcome, Job, RecordChange, StoreError, record},
+    store::{Change, CommitOutcome, Job, StoreError},
 };
 
 /// Result of a command.
@@ -118,18 +118,5 @@ impl Verifications {
             record.timer = Some(crate::service::retention::after_end(instance, after, now));
         }
         Change::of(record).answers(incoming.map(|incoming| incoming.id)).jobs(jobs).valid_until(decision.valid_until)
-    }
-
-    /// The change that writes `record` over `version`; version 0 creates it.
-    pub(super) fn record_change<K: Kind>(
-        &self,
-        instance: &Instance,
-        record: &Verification<K>,
-        version: u64,
-    ) -> RecordChange {
-        let retain_until =
-            crate::service::retention::removed_at(instance, record) + crate::service::retention::MAX_TIMER_DELAY;
-        let bytes = record::encode(&self.keys, record);
-        RecordChange { created_at: record.created_at, ..RecordChange::new(record.id, version, bytes, retain_until) }
     }
 }

@@ -1,13 +1,25 @@
-//! The lists that name a record, and the change that creates a record with its entries in them.
+//! The change that writes a record, and the lists that name the record.
 
 use super::Verifications;
 use crate::{
     domain::{Chat, Kind, Subject, Verification},
-    service::Instance,
-    store::{Change, Index},
+    service::{Instance, retention},
+    store::{Change, Index, RecordChange, record},
 };
 
 impl Verifications {
+    /// The change that writes `record` over `version`; version 0 creates it.
+    pub(super) fn record_change<K: Kind>(
+        &self,
+        instance: &Instance,
+        record: &Verification<K>,
+        version: u64,
+    ) -> RecordChange {
+        let retain_until = retention::removed_at(instance, record) + retention::MAX_TIMER_DELAY;
+        let bytes = record::encode(&self.keys, record);
+        RecordChange { created_at: record.created_at, ..RecordChange::new(record.id, version, bytes, retain_until) }
+    }
+
     pub(in crate::service) fn creation_change<K: Kind>(&self, instance: &Instance, record: &Verification<K>) -> Change {
         let mut change = self.record_change(instance, record, 0);
         change.timer = Some(record.expires_at);
