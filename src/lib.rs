@@ -34,11 +34,11 @@
 //!
 //! 1. `http::webhook::receive` authenticates the raw bytes with [`gateway::Gateway::authenticate`] and turns them into
 //!    events with [`gateway::Gateway::parse`].
-//! 2. [`service::Service::receive`] extracts at most three codes ([`domain::message_codes::find_codes`]) and finds their
+//! 2. [`service::Inbound::receive`] extracts at most three codes ([`domain::message_codes::find_codes`]) and finds their
 //!    links in one round trip ([`store::Records::find`]).
 //! 3. [`domain::StateMachine::decide`] returns the next record, and as effects the reply and the callback.
-//! 4. [`service::Service::apply`] makes one [`store::Change`] of them: the record, the message's id, and the jobs with
-//!    their bodies.
+//! 4. [`service::Verifications::apply`] makes one [`store::Change`] of them: the record, the message's id, and the jobs
+//!    with their bodies.
 //! 5. [`store::Records::commit`] writes the change if the record's version is still the one that was read; after a
 //!    conflict, step 3 is repeated. Only after the commit does the gateway get its 200.
 //! 6. [`jobs::permits::LocalDispatch::dispatch`] starts the jobs that this process has a permit for. [`worker::Worker::poll`]
@@ -50,9 +50,9 @@
 //! 1. `http::api::generate_link` authenticates the caller (`http::auth::authenticate`) and reads the body
 //!    (`http::body::fields`).
 //! 2. [`service::link_request::parse`] checks every field and reports all faults at once.
-//! 3. [`service::Service::create_link`] draws a nonce. Key and nonce yield the code ([`domain::KeyRing::link_code`]), and
+//! 3. [`service::Links::create`] draws a nonce. Key and nonce yield the code ([`domain::KeyRing::link_code`]), and
 //!    the code yields the id, so the code is stored nowhere.
-//! 4. [`service::Service::admit`] takes from the limits and claims the idempotency key, in one round trip.
+//! 4. `service::Admissions::admit` takes from the limits and claims the idempotency key, in one round trip.
 //! 5. [`domain::Verification::link`] is the new record, and [`store::record::encode`] encrypts it.
 //! 6. [`store::Records::commit`] writes it with its expiry timer.
 //! 7. `http::view::link` renders the answer.
@@ -70,8 +70,8 @@
 //!    job.
 //! 7. [`worker::Worker::start_waiting_in`] starts the next job of the lane.
 //!
-//! A code to a chat takes the same walks: [`service::Service::request_code`] commits the new verification, the one that
-//! it replaces and the chat's own record ([`domain::chat_state`]) at once, and [`service::Service::validate`] commits
+//! A code to a chat takes the same walks: [`service::Codes::request`] commits the new verification, the one that
+//! it replaces and the chat's own record ([`domain::chat_state`]) at once, and [`service::Codes::validate`] commits
 //! each attempt before it answers.
 //!
 //! [`decisions`] explains the decisions that a newcomer would ask about.

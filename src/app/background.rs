@@ -9,7 +9,7 @@ use crate::{
     http::operator::Readiness,
     ops::{HEARTBEAT_INTERVAL, Ops, store_watch::TRIALS},
     random,
-    service::{Service, funnel::FLUSH_INTERVAL},
+    service::{Services, funnel::FLUSH_INTERVAL},
 };
 
 /// A pause after [`observe`] read the store is at least this many times as long as the reading, so that it takes at
@@ -66,14 +66,14 @@ pub(super) async fn observe(ops: Arc<Ops>, readiness: Readiness, stop: Cancellat
 }
 
 /// Adds the counts of this process to the store.
-pub(super) async fn flush_counts(service: Arc<Service>, stop: CancellationToken) {
+pub(super) async fn flush_counts(services: Arc<Services>, stop: CancellationToken) {
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(FLUSH_INTERVAL) => {}
         }
-        if let Err(error) = service.flush_counts().await {
+        if let Err(error) = services.shared.funnel.flush().await {
             tracing::debug!(%error, "the counts of the last seconds could not be stored and are lost");
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     gateway::{self, Purpose},
     ops::posture::{InstanceWarning, warnings},
     reader::{Checked, Faults},
-    service::{Instance, Instances, Service},
+    service::{Instance, Instances, Services},
     store::redis,
 };
 
@@ -115,8 +115,8 @@ pub(super) fn warn(instances: &Instances) {
 }
 
 /// Logs each instance with the authentication of its webhooks, and its [`warnings`].
-pub(super) fn log_instances(service: &Service) {
-    for instance in service.instances.all() {
+pub(super) fn log_instances(services: &Services) {
+    for instance in services.env.instances.all() {
         tracing::debug!(
             instance = %instance.config.id,
             gateway = instance.gateway.kind(),
@@ -125,10 +125,10 @@ pub(super) fn log_instances(service: &Service) {
             "instance"
         );
     }
-    warn(&service.instances);
-    if service.public_url.path() != "/" {
+    warn(&services.env.instances);
+    if services.env.public_url.as_url().path() != "/" {
         tracing::warn!(
-            public_url = %service.public_url,
+            public_url = %services.env.public_url.as_url(),
             "public_url has a path: pages of other programs on this host are of the same origin and could act for the \
              person; use a host name of its own if they are not trusted"
         );

@@ -16,15 +16,11 @@ pub mod signals;
 mod socket;
 mod supervise;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_web::web::Data;
 use anyhow::{Context as _, anyhow};
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use tokio::{
     sync::mpsc,
@@ -50,8 +46,8 @@ use crate::{
     jobs::permits::{LocalDispatch, Permits, StartableJob},
     metrics::Metrics,
     ops::{Ops, posture::Deployment},
-    service::{Instances, KeyState, LidResolver, MessageLog, OidcState, PendingCounts, ReplicaHealth, Service},
-    store::{StoreError, metered::MeteredStore},
+    service::{Environment, Instances, PublicUrl, ReplicaHealth, Services},
+    store::{KeyGate, StoreError, metered::MeteredStore},
     worker::Worker,
 };
 
@@ -68,7 +64,7 @@ const COUNTERS: &str = "counters";
 
 /// The daemon, bound but not running yet.
 pub struct Application {
-    pub service: Arc<Service>,
+    pub services: Arc<Services>,
     pub worker: Arc<Worker>,
     pub readiness: Readiness,
     tasks: Tasks,
@@ -95,40 +91,33 @@ impl Application {
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(version, instances = config.instances.len(), store = open::describe(&config.store), "starting");
         let (kind, store) = open::store(config, &clock)?;
-        let key_state = KeyState::default();
-        key_state.request_look_up_key(config.look_up_key_number);
-        let store = Arc::new(MeteredStore::new(store, Arc::clone(&metrics), key_state.gate.clone()));
+        let key_gate = KeyGate::default();
+        let store = Arc::new(MeteredStore::new(store, Arc::clone(&metrics), key_gate.clone()));
         metrics.init_process_series(version, kind, seconds(clock.wall()));
         metrics.config_current.set(1);
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
         instance_metrics::register_instances(&metrics, &instances, clock.wall());
         let (local_dispatch, startable_jobs) = LocalDispatch::new(Permits::new());
-        let (replica, started) = (replica_name(listeners.operator.local_addr()?.port()), clock.wall());
-        let audit = open::audit(config, &metrics)?;
-        let (traces, write_log) = MessageLog::new(Arc::<MeteredStore>::clone(&store));
-        let mut tasks = Tasks::default();
-        tasks.spawn("message log", write_log.map(Ok));
-        let service = Arc::new(Service {
-            message_log: traces,
-            audit,
+        let replica = replica_name(listeners.operator.local_addr()?.port());
+        let env = Environment {
             store,
             keys: Arc::new(keys),
             instances: Arc::new(instances),
+            health: Arc::new(ReplicaHealth::new(replica, clock.clone(), Arc::clone(&metrics))),
+            audit: open::audit(config, &metrics)?,
             metrics,
             clock,
-            public_url: config.public_url.clone(),
+            public_url: PublicUrl::new(config.public_url.clone()),
             local_dispatch,
-            lid_resolver: LidResolver::default(),
-            geoip: ArcSwapOption::new(open::geoip(config)?),
-            codes_in_flight: AtomicUsize::new(0),
-            health: Arc::new(ReplicaHealth::new(replica, started)),
-            counts: PendingCounts::default(),
-            key_state,
-            oidc: OidcState::new(config.oidc.as_ref()),
-        });
+        };
+        let (services, write_log) = Services::new(env, key_gate, open::geoip(config)?, config.oidc.as_ref());
+        services.shared.key_state.request_look_up_key(config.look_up_key_number);
+        let mut tasks = Tasks::default();
+        tasks.spawn("message log", write_log.map(Ok));
+        let services = Arc::new(services);
         let application = Self {
-            worker: Worker::new(Arc::clone(&service)),
-            service,
+            worker: Worker::new(Arc::clone(&services)),
+            services,
             readiness: Readiness::default(),
             tasks,
             startable_jobs,
@@ -136,7 +125,7 @@ impl Application {
             config: config.clone(),
             source: None,
         };
-        match readiness::prepare(&application.service).await {
+        match readiness::prepare(&application.services).await {
             Ok(()) => {
                 application.readiness.set_ready();
             }
@@ -172,27 +161,27 @@ impl Application {
     /// # Errors
     /// If a task failed.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { service, worker, readiness, mut tasks, startable_jobs, listeners, config, source } = self;
+        let Self { services, worker, readiness, mut tasks, startable_jobs, listeners, config, source } = self;
         let shutdown = config.shutdown;
-        instances::log_instances(&service);
+        instances::log_instances(&services);
         #[cfg(feature = "otlp")]
         if let Some(exporter) = config.otlp.as_ref().and_then(crate::telemetry::exporter) {
             tasks.spawn("span exporter", exporter.map(Ok));
         }
         let edge = Arc::new(ArcSwap::from_pointee(config.edge.clone()));
         let streams = TaskTracker::new();
-        let app = Data::new(PublicState::new(Arc::clone(&service), Arc::clone(&edge), streams.clone()));
+        let app = Data::new(PublicState::new(Arc::clone(&services), Arc::clone(&edge), streams.clone()));
         let unauthenticated_memory = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
-        let budget = listener::budget(unauthenticated_memory, Arc::clone(&service.metrics));
+        let budget = listener::budget(unauthenticated_memory, Arc::clone(&services.env.metrics));
         let addresses = (listeners.public.local_addr()?, listeners.operator.local_addr()?);
         let public = listener::serve_public(listeners.public, shutdown.grace, budget, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
         let access = Arc::new(ArcSwap::from_pointee(config.access.clone()));
-        let ops = Arc::new(Ops::new(&service));
+        let ops = Arc::new(Ops::new(&services));
         let state = Data::new(OperatorState {
             readiness: readiness.clone(),
-            service: Arc::clone(&service),
+            services: Arc::clone(&services),
             ops: Arc::clone(&ops),
             access: Arc::clone(&access),
             edge: Arc::clone(&edge),
@@ -203,10 +192,10 @@ impl Application {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
         // With port 0, only this line reports the port that the kernel chose.
-        let public_url = service.public_url("");
+        let public_url = services.env.public_url.absolute("");
         tracing::info!(listen = %addresses.0, operator_listen = %addresses.1, public_url, "listening");
         if readiness.is_ready() {
-            readiness::log_ready(&service);
+            readiness::log_ready(&services);
         }
         let (public_handle, operator_handle) = (public.handle(), operator.handle());
         tasks.spawn(PUBLIC_LISTENER, async { Ok(public.await?) });
@@ -215,18 +204,18 @@ impl Application {
         let run_worker = Arc::clone(&worker).run(startable_jobs, stop.clone(), stop_worker.clone());
         tasks.spawn(WORKER, run_worker.map(Ok));
         let probe =
-            readiness::run_probe(Arc::clone(&service), Arc::clone(&worker), readiness.clone(), draining.clone());
+            readiness::run_probe(Arc::clone(&services), Arc::clone(&worker), readiness.clone(), draining.clone());
         tasks.spawn(READINESS_PROBE, probe.map(|result| Ok(result?)));
         tasks.spawn(HEARTBEAT, background::heartbeat(Arc::clone(&ops), readiness.clone(), stop.clone()).map(Ok));
         tasks.spawn("observer", background::observe(Arc::clone(&ops), readiness.clone(), stop.clone()).map(Ok));
-        let counting = background::flush_counts(Arc::clone(&service), stop_worker.clone());
+        let counting = background::flush_counts(Arc::clone(&services), stop_worker.clone());
         tasks.spawn(COUNTERS, counting.map(Ok));
         tasks.spawn("store's watch", background::watch_store(Arc::clone(&ops), stop.clone()).map(Ok));
-        let store = Arc::clone(&service.store);
+        let store = Arc::clone(&services.env.store);
         tasks.spawn("store", async move { Err(anyhow!(store.background().failed().await)) });
         if let Some(source) = source {
-            let (service, worker) = (Arc::clone(&service), Arc::clone(&worker));
-            let targets = ReloadTargets { config, service, worker, edge, access, keys_pending: false };
+            let (services, worker) = (Arc::clone(&services), Arc::clone(&worker));
+            let targets = ReloadTargets { config, services, worker, edge, access, keys_pending: false };
             tasks.spawn("reload", reload::watch(source, targets, stop.clone()).map(Ok));
         }
 
@@ -240,7 +229,7 @@ impl Application {
         readiness.set_not_ready("stopping");
         tokio::time::sleep(shutdown.drain_delay).await;
         let deadline = Instant::now() + shutdown.grace;
-        service.store.changes().close();
+        services.env.store.changes().close();
         streams.close();
         if timeout_at(deadline, streams.wait()).await.is_err() {
             tracing::debug!("event streams are still open at the end of the grace period; closing them");
@@ -259,11 +248,11 @@ impl Application {
         tasks.wait_for(OPERATOR_LISTENER).await;
         tasks.wait_for(HEARTBEAT).await;
         tasks.wait_for(COUNTERS).await;
-        if let Err(error) = service.flush_counts().await {
+        if let Err(error) = services.shared.funnel.flush().await {
             tracing::debug!(%error, "the counts of the last seconds could not be stored and are lost");
         }
         ops.publish_shutdown().await;
-        service.audit.flush();
+        services.env.audit.flush();
         tracing::info!("stopped");
         tasks.finish()
     }

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{http::operator::Readiness, service::Service, store::StoreError, worker::Worker};
+use crate::{http::operator::Readiness, service::Services, store::StoreError, worker::Worker};
 
 /// Time between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -24,14 +24,14 @@ const MAX_STORE_OUTAGE: Duration = Duration::from_secs(4);
 const MAX_WORKER_STEP: Duration = Duration::from_secs(5);
 
 /// Checks that must succeed before the first request: the server's settings, the keys, and a probe.
-pub(super) async fn prepare(service: &Service) -> Result<(), StoreError> {
-    for warning in service.store.preflight().await? {
+pub(super) async fn prepare(services: &Services) -> Result<(), StoreError> {
+    for warning in services.env.store.preflight().await? {
         tracing::warn!("{warning}");
     }
     // Keys begin and end by the store's time, which the probe reads.
-    is_reachable(service.store.probe().await)?;
-    service.prepare_keys().await?;
-    service.prepare_oidc_keys().await
+    is_reachable(services.env.store.probe().await)?;
+    services.shared.key_state.prepare().await?;
+    services.oidc_keys.prepare().await
 }
 
 /// A store that answers is reachable, even if it refuses writes.
@@ -53,8 +53,8 @@ fn missing(key: Option<String>, error: Option<&StoreError>, reached: Duration, s
 }
 
 /// Says where the daemon can be used from now on.
-pub(super) fn log_ready(service: &Service) {
-    let [docs, webhooks] = ["/docs", "/webhooks/{instance}"].map(|path| service.public_url(path));
+pub(super) fn log_ready(services: &Services) {
+    let [docs, webhooks] = ["/docs", "/webhooks/{instance}"].map(|path| services.env.public_url.absolute(path));
     tracing::info!(docs, webhooks, "ready");
 }
 
@@ -63,7 +63,7 @@ pub(super) fn log_ready(service: &Service) {
 /// # Errors
 /// If the store turns out to be misconfigured, so that it must not be used.
 pub(super) async fn run_probe(
-    service: Arc<Service>,
+    services: Arc<Services>,
     worker: Arc<Worker>,
     readiness: Readiness,
     draining: CancellationToken,
@@ -78,11 +78,11 @@ pub(super) async fn run_probe(
             _ = ticks.tick() => {}
         }
         let attempt =
-            async { if prepared { is_reachable(service.store.probe().await) } else { prepare(&service).await } };
+            async { if prepared { is_reachable(services.env.store.probe().await) } else { prepare(&services).await } };
         let outcome = timeout(PROBE_TIMEOUT, attempt).await;
         let outcome = outcome.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer".to_owned())));
         #[expect(clippy::cast_precision_loss, reason = "an offset that loses digits is alarming anyway")]
-        service.metrics.clock_offset_seconds.set(service.store.skew_millis() as f64 / 1000.0);
+        services.env.metrics.clock_offset_seconds.set(services.env.store.skew_millis() as f64 / 1000.0);
         match &outcome {
             Ok(()) => (prepared, last) = (true, Instant::now()),
             Err(StoreError::Misconfigured(why)) => {
@@ -92,10 +92,15 @@ pub(super) async fn run_probe(
             }
             Err(_) => {}
         }
-        match missing(service.missing_key(), outcome.as_ref().err(), last.elapsed(), worker.step_elapsed()) {
+        match missing(
+            services.shared.key_state.missing_key(),
+            outcome.as_ref().err(),
+            last.elapsed(),
+            worker.step_elapsed(),
+        ) {
             // Logged again if the reason changes.
             Some(why) if readiness.set_not_ready(&why) => tracing::error!(why, "not ready"),
-            None if prepared && readiness.set_ready() => log_ready(&service),
+            None if prepared && readiness.set_ready() => log_ready(&services),
             _ => {}
         }
     }

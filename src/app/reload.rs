@@ -33,7 +33,7 @@ use crate::{
     hash::sha256,
     metrics::label::{ByConfigKey, ByReloadResult},
     reader::Faults,
-    service::{GeoIp, InstanceChanges, Instances, Service},
+    service::{GeoIp, InstanceChanges, Instances, Services},
     store::StoreError,
     telemetry,
     worker::Worker,
@@ -93,7 +93,7 @@ impl ConfigSource {
 pub(super) struct ReloadTargets {
     /// The configuration in use.
     pub(super) config: Config,
-    pub(super) service: Arc<Service>,
+    pub(super) services: Arc<Services>,
     pub(super) worker: Arc<Worker>,
     pub(super) edge: Arc<ArcSwap<EdgeConfig>>,
     pub(super) access: Arc<ArcSwap<OperatorAccess>>,
@@ -143,26 +143,26 @@ pub(super) async fn watch(mut source: ConfigSource, mut targets: ReloadTargets, 
 
 impl ReloadTargets {
     fn is_current(&self) -> bool {
-        self.service.metrics.config_current.get() == 1
+        self.services.env.metrics.config_current.get() == 1
     }
 
     fn record_result(&self, result: &'static str) {
-        let metrics = &self.service.metrics;
+        let metrics = &self.services.env.metrics;
         metrics.config_reloads.get_or_create(&ByReloadResult { result }).inc();
         metrics.config_current.set(i64::from(matches!(result, "applied" | "unchanged")));
         if matches!(result, "applied" | "needs_restart") {
-            metrics.config_read_timestamp_seconds.set(seconds(self.service.clock.wall()));
+            metrics.config_read_timestamp_seconds.set(seconds(self.services.env.clock.wall()));
         }
     }
 
     /// Logs and exposes the keys that wait for a restart. Returns the result for `config_reloads`.
     fn report_restart_keys(&self, keys: &[&'static str]) -> &'static str {
-        let gauge = &self.service.metrics.config_waiting;
+        let gauge = &self.services.env.metrics.config_waiting;
         gauge.clear();
         for key in keys {
             gauge.get_or_create(&ByConfigKey { key }).set(1);
         }
-        self.service.health.restart_required.store(Arc::new(keys.to_vec()));
+        self.services.env.health.restart_required.store(Arc::new(keys.to_vec()));
         if keys.is_empty() {
             return "applied";
         }
@@ -175,7 +175,7 @@ impl ReloadTargets {
 
     async fn update_keys(&self, next: &Config) -> Result<(), StoreError> {
         let Some(ring) = KeyRing::new(&next.keys.0) else { return Ok(()) };
-        let recorded = timeout(KEY_UPDATE_TIMEOUT, self.service.switch_keys(&ring)).await;
+        let recorded = timeout(KEY_UPDATE_TIMEOUT, self.services.shared.key_state.switch(&ring)).await;
         recorded.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer".to_owned())))
     }
 
@@ -188,9 +188,9 @@ impl ReloadTargets {
                 .await
                 .unwrap_or_else(|_| Err("reading it panicked".to_owned()))?;
         if let StoreConfig::Redis { url, tls, .. } = &next.store {
-            self.service.store.reload_credentials(url.expose_secret(), tls).map_err(|error| error.to_string())?;
+            self.services.env.store.reload_credentials(url.expose_secret(), tls).map_err(|error| error.to_string())?;
         }
-        self.service.check_subject_key(next.oidc.as_ref()).map_err(|error| error.to_string())?;
+        self.services.oidc_keys.check_subject_key(next.oidc.as_ref()).map_err(|error| error.to_string())?;
         self.keys_pending = false;
         if next.keys.0 != self.config.keys.0
             && let Err(error) = self.update_keys(&next).await
@@ -199,17 +199,17 @@ impl ReloadTargets {
             (self.keys_pending, next.keys) = (true, self.config.keys.clone());
             restart_keys.push("key");
         }
-        self.service.key_state.request_look_up_key(next.look_up_key_number);
-        self.service.oidc.replace(next.oidc.as_ref());
-        let metrics = &self.service.metrics;
-        let InstanceChanges { added, removed } = self.service.instances.replace(&instances);
+        self.services.shared.key_state.request_look_up_key(next.look_up_key_number);
+        self.services.oidc_keys.replace(next.oidc.as_ref());
+        let metrics = &self.services.env.metrics;
+        let InstanceChanges { added, removed } = self.services.env.instances.replace(&instances);
         for instance in &removed {
             metrics.remove_instance_series(instance.config.id, instance.gateway.kind());
         }
-        instance_metrics::register_instances(metrics, &self.service.instances, self.service.clock.wall());
-        instances::warn(&self.service.instances);
+        instance_metrics::register_instances(metrics, &self.services.env.instances, self.services.env.clock.wall());
+        instances::warn(&self.services.env.instances);
         self.worker.reset_holds().await;
-        self.service.geoip.store(geoip);
+        self.services.shared.login_facts.replace_geoip(geoip);
         self.edge.store(Arc::new(next.edge.clone()));
         self.access.store(Arc::new(next.access.clone()));
         telemetry::set_level(&next.log);

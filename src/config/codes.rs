@@ -17,7 +17,7 @@ const LIFE: RangeInclusive<u32> = 10..=86_400;
 
 /// Settings for the codes that an instance sends.
 #[derive(Clone, Debug)]
-pub struct Codes {
+pub struct CodesConfig {
     /// Whether the response to the API caller contains the code.
     pub in_response: bool,
     /// In seconds.
@@ -37,7 +37,7 @@ pub struct Codes {
     pub test_numbers: Vec<TestNumber>,
 }
 
-impl Codes {
+impl CodesConfig {
     /// The test number that is this subject, whether or not it has ended.
     pub fn test_number(&self, subject: &Subject) -> Option<&TestNumber> {
         self.test_numbers.iter().find(|number| number.is(subject))

@@ -9,9 +9,9 @@ use url::Url;
 
 use super::{
     callback_headers,
-    codes::{Codes, life},
+    codes::{CodesConfig, life},
     edge::network,
-    limits::Limits,
+    limits::LimitsConfig,
     page::PageConfig,
     texts::OwnTexts,
     tls::TlsConfig,
@@ -95,14 +95,14 @@ pub struct InstanceConfig {
     pub exact_text: ExactText,
     /// How many times a person may renew an expired link.
     pub renewals: u32,
-    pub codes: Codes,
+    pub codes: CodesConfig,
     pub reply_to_unknown: bool,
     pub disabled: bool,
     pub retention: Duration,
     /// Retention of a link that expired unused.
     pub retention_unused: Duration,
     pub erase_after: Duration,
-    pub limits: Limits,
+    pub limits: LimitsConfig,
     /// The clients of the OpenID provider that this instance is.
     pub clients: Vec<Client>,
     /// Read by the gateway selected by its `kind`.
@@ -155,13 +155,13 @@ impl InstanceConfig {
             max_attempts: s.setting("max_attempts", MAX_ATTEMPTS),
             exact_text: s.choice("require_exact_text", EXACT_TEXTS).unwrap_or(ExactText::ProvePhone),
             renewals: s.setting("renewals", 0..=100),
-            codes: Codes::read(s),
+            codes: CodesConfig::read(s),
             reply_to_unknown: s.flag("reply_to_unknown", false),
             disabled: s.flag("disabled", false),
             retention: s.duration("retention"),
             retention_unused: s.duration("retention_unused"),
             erase_after: s.duration("erase_after"),
-            limits: s.nested("limits", Limits::read),
+            limits: s.nested("limits", LimitsConfig::read),
             clients: super::oidc::clients(s),
             gateway: gateway.unwrap_or_default(),
             gateway_tls: s.nested("gateway_tls", TlsConfig::read),

@@ -6,7 +6,7 @@ use crate::{domain::quota::Quota, reader::Reader};
 
 /// Limits of an instance. `None` turns a limit off.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct LimitsConfig {
     /// Links and codes requested with one token.
     pub mint: Option<Quota>,
     /// Links and codes requested with all tokens together.
@@ -38,7 +38,7 @@ pub struct Limits {
     pub replies_per_second: Option<u32>,
 }
 
-impl Limits {
+impl LimitsConfig {
     pub(super) fn read(s: &mut Reader<'_>) -> Self {
         let records = s.setting("records", 0..=u32::MAX);
         let store_percent = s.setting("store_percent", 0..=100);

@@ -36,7 +36,7 @@ pub use self::{
     edge::{EdgeConfig, ProxyHeader},
     files::{ConfigFiles, watched_files},
     instance::{InstanceConfig, LinkStyle},
-    limits::Limits,
+    limits::LimitsConfig,
     misplaced::explain_misplaced,
     oidc::{DEV_KEY_ID, OidcConfig},
     operator::{Operator, OperatorAccess, Password, UNNAMED},

@@ -12,6 +12,11 @@ pub fn from_millis(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
+/// Milliseconds since the epoch; 0 for earlier times.
+pub fn unix_millis(time: Timestamp) -> u64 {
+    u64::try_from(time.as_millisecond()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

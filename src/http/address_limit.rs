@@ -124,15 +124,20 @@ impl AddressLimiter {
             return CountResult::default();
         }
         let address = subscriber_network(client::ip_address(request, &edge));
-        let (key, now) = ((address, link, kind), state.service.now());
+        let (key, now) = ((address, link, kind), state.services.env.store.now());
         if let Some(cached) = self.cached_refusal(key, now, &limits) {
             let retry_after = Duration::try_from(cached.blocked_until.duration_since(now)).unwrap_or_default();
             let allowance = Allowance::Exhausted { retry_after };
             let status = LimitStatus { name: cached.name, quota: cached.quota, allowance };
-            return CountResult { retry_after: state.service.retry_after(status), limit_statuses: vec![status] };
+            return CountResult {
+                retry_after: state.services.shared.limits.retry_after(status),
+                limit_statuses: vec![status],
+            };
         }
         let limit_statuses = self.count_in_store(state, cx, address, link, &limits).await.unwrap_or_default();
-        let exceeded = limit_statuses.iter().filter_map(|status| Some((*status, state.service.retry_after(*status)?)));
+        let exceeded = limit_statuses
+            .iter()
+            .filter_map(|status| Some((*status, state.services.shared.limits.retry_after(*status)?)));
         let longest = self.cache_longest(key, exceeded, now);
         CountResult { retry_after: longest, limit_statuses }
     }
@@ -149,7 +154,7 @@ impl AddressLimiter {
         if retry_at().is_some_and(|again| Instant::now() < again) {
             return None;
         }
-        let asked = state.service.take_for_address(cx, address, link, limits);
+        let asked = state.services.shared.limits.take_for_address(cx, address, link, limits);
         let answer = timeout(STORE_TIMEOUT, asked).await.ok().and_then(Result::ok);
         *retry_at() = answer.is_none().then(|| Instant::now() + STORE_RETRY_DELAY);
         answer
@@ -221,7 +226,7 @@ pub(super) async fn limit_by_address(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let link = match count_scope(&state.service.keys, request.match_info().as_str()) {
+    let link = match count_scope(&state.services.env.keys, request.match_info().as_str()) {
         CountScope::NotCounted => return Ok(next.call(request).await?.map_into_left_body()),
         CountScope::Address => None,
         CountScope::Link(link) => Some(link),
@@ -229,7 +234,7 @@ pub(super) async fn limit_by_address(
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let kind = if reads { RequestKind::Read } else { RequestKind::Submit };
     let cx = request.extensions().get::<Context>().cloned();
-    let cx = cx.unwrap_or_else(|| state.service.request().into());
+    let cx = cx.unwrap_or_else(|| RequestContext::new(&state.services.env.store).into());
     let CountResult { retry_after: wait, limit_statuses } =
         state.address_limiter.count(&state, &cx, request.request(), link, kind).await;
     let mut response = match wait {

@@ -42,9 +42,9 @@ pub(super) async fn generate_link(
     let mint: LinkRequest = link_request::parse(&body, &caller.instance)?;
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let warnings = mint.warnings.clone();
-    let minted = state.service.create_link(&cx, &caller.instance, &caller.token, mint, idempotency).await;
+    let minted = state.services.links.create(&cx, &caller.instance, &caller.token, mint, idempotency).await;
     problem::respond_limited(minted, |record| {
-        let data = view::link(&state.service, &caller.instance, &record, &warnings);
+        let data = view::link(&state.services, &caller.instance, &record, &warnings);
         view::success("OTP link request created successfully", &data)
     })
 }
@@ -91,10 +91,10 @@ pub(super) async fn list(state: Data<PublicState>, cx: Cx, instance: Path<String
     let cursor = f.read("cursor", |text| decode_cursor(text).ok_or("expected a next_cursor of an earlier page"));
     let limit = query::page_size(&mut f, REQUESTS_DEFAULT);
     let filter = f.finish(Some(filter))?;
-    let page = state.service.list(&cx, &caller.instance, &filter, cursor, limit).await?;
+    let page = state.services.shared.verifications.list(&cx, &caller.instance, &filter, cursor, limit).await?;
     let requests = page.records.into_iter();
     let requests =
-        requests.map(|record| view::request(&state.service, &caller.instance, record, caller.may_read_secrets()));
+        requests.map(|record| view::request(&state.services, &caller.instance, record, caller.may_read_secrets()));
     Ok(view::success("OTP requests", &Requests { requests: requests.collect(), next_cursor: page.next_cursor }))
 }
 
@@ -118,10 +118,10 @@ pub(super) async fn get(
     request: HttpRequest,
 ) -> ApiResult {
     let (caller, id) = authenticate_for_request(&state, &cx, &request, &path, Scope::Read).await?;
-    let record = state.service.get(&cx, &caller.instance, id).await?;
+    let record = state.services.shared.verifications.get(&cx, &caller.instance, id).await?;
     Ok(view::success(
         "OTP request",
-        &view::request(&state.service, &caller.instance, record, caller.may_read_secrets()),
+        &view::request(&state.services, &caller.instance, record, caller.may_read_secrets()),
     ))
 }
 
@@ -133,13 +133,13 @@ pub(super) async fn cancel(
     request: HttpRequest,
 ) -> ApiResult {
     let (caller, id) = authenticate_for_request(&state, &cx, &request, &path, Scope::Admin).await?;
-    let record = state.service.cancel(&cx, &caller.instance, id).await?;
-    let message = if record.status(state.service.now()) == Status::Canceled {
+    let record = state.services.shared.verifications.cancel(&cx, &caller.instance, id).await?;
+    let message = if record.status(state.services.env.store.now()) == Status::Canceled {
         "OTP request canceled"
     } else {
         "OTP request had ended before"
     };
-    Ok(view::success(message, &view::request(&state.service, &caller.instance, record, caller.may_read_secrets())))
+    Ok(view::success(message, &view::request(&state.services, &caller.instance, record, caller.may_read_secrets())))
 }
 
 /// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier, client_ip?, user_agent?}` with the reply's code.
@@ -170,13 +170,13 @@ pub(super) async fn redeem(
     let redeemed = match (token, uuid, code) {
         (Some(token), _, _) => {
             let token: RedeemToken = token.parse().map_err(|_| refused())?;
-            state.service.redeem(&cx, &caller.instance, &token, verifier, idempotency).await?
+            state.services.completion.redeem(&cx, &caller.instance, &token, verifier, idempotency).await?
         }
         (None, Some(uuid), Some(code)) => {
             let id: VerificationId = uuid.parse().map_err(|_| refused())?;
             let user_agent = user_agent.as_deref();
             let typed = ReplyCodeRedemption { id, code: &code, verifier, client_ip, user_agent };
-            state.service.redeem_code(&cx, &caller.instance, &typed, idempotency).await?
+            state.services.completion.redeem_code(&cx, &caller.instance, &typed, idempotency).await?
         }
         _ => return Err(refused()),
     };

@@ -47,7 +47,7 @@ pub(super) async fn authenticate(
     scope: Scope,
 ) -> Result<Caller, Problem> {
     let token = bearer(request).unwrap_or_default();
-    authenticate_token(state, cx, request, state.service.instances.named(instance), token, scope).await
+    authenticate_token(state, cx, request, state.services.env.instances.named(instance), token, scope).await
 }
 
 /// As [`authenticate`], with credentials that are not in the `Authorization` header. Without an instance, it is
@@ -61,7 +61,7 @@ pub(super) async fn authenticate_token(
     scope: Scope,
 ) -> Result<Caller, Problem> {
     let (instance, Grant { actor: by, scopes }) =
-        match state.service.instances.authorize(instance, token, state.service.now()) {
+        match state.services.env.instances.authorize(instance, token, state.services.env.store.now()) {
             Ok(opened) => opened,
             Err(AccessDenied::NotFound) => return Err(Problem::not_found()),
             Err(AccessDenied::Unauthorized) => return Err(count_wrong_token(state, cx, request).await),

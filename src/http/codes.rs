@@ -38,9 +38,9 @@ pub(super) async fn request(
     // The prefix distinguishes this request from one for a link with the same key and body.
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
     let warnings = input.warnings.clone();
-    let requested = state.service.request_code(&cx, &caller.instance, &caller.token, input, idempotency).await;
+    let requested = state.services.codes.request(&cx, &caller.instance, &caller.token, input, idempotency).await;
     respond_limited(requested, |record| {
-        let data = view::code(&state.service, &caller.instance, &record, &warnings);
+        let data = view::code(&state.services, &caller.instance, &record, &warnings);
         view::success("OTP code generated and message queued successfully", &data)
     })
 }
@@ -63,7 +63,8 @@ pub(super) async fn validate(
         lockout: caller.instance.config.codes.locked_for,
     };
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
-    let validated = state.service.validate(&cx, &caller.instance, &caller.token, &typed, policy, idempotency).await;
+    let validated =
+        state.services.codes.validate(&cx, &caller.instance, &caller.token, &typed, policy, idempotency).await;
     respond_limited(validated, |record| {
         let data = Validated {
             uuid: record.id,
@@ -72,8 +73,8 @@ pub(super) async fn validate(
                 // An erased request has no chat, and none of its codes is valid.
                 CodeSelector::Request(_) => record.chat_id().unwrap_or_default(),
             },
-            status: record.status(state.service.now()),
-            validated_at: record.ended_at().unwrap_or_else(|| state.service.now()).into(),
+            status: record.status(state.services.env.store.now()),
+            validated_at: record.ended_at().unwrap_or_else(|| state.services.env.store.now()).into(),
             test: record.request.test.then_some(true),
         };
         view::success("OTP code validated successfully", &data)
@@ -88,7 +89,7 @@ pub(super) async fn resend(
     request: HttpRequest,
 ) -> ApiResult {
     let (caller, id) = authenticate_for_request(&state, &cx, &request, &path, Scope::Send).await?;
-    respond_limited(state.service.resend(&cx, &caller.instance, id).await, |record| {
-        view::success("OTP code queued again", &view::code(&state.service, &caller.instance, &record, &[]))
+    respond_limited(state.services.codes.resend(&cx, &caller.instance, id).await, |record| {
+        view::success("OTP code queued again", &view::code(&state.services, &caller.instance, &record, &[]))
     })
 }

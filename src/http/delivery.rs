@@ -30,13 +30,13 @@ pub(super) async fn list(state: Data<PublicState>, cx: Cx, instance: Path<String
     f.finish(Some(()))?;
     let (callbacks, next) = match id {
         Some(id) => {
-            let record = state.service.get(&cx, &caller.instance, id).await?;
-            let mut callbacks = state.service.callbacks_of(&cx, &caller.instance, &record).await?;
+            let record = state.services.shared.verifications.get(&cx, &caller.instance, id).await?;
+            let mut callbacks = state.services.callbacks.of_record(&cx, &caller.instance, &record).await?;
             callbacks.retain(|callback| status.is_none_or(|status| callback.status == status));
             callbacks.truncate(limit);
             (callbacks, None)
         }
-        None => state.service.callbacks(&cx, &caller.instance, status, cursor.as_ref(), limit).await?,
+        None => state.services.callbacks.list(&cx, &caller.instance, status, cursor.as_ref(), limit).await?,
     };
     let next_cursor = next.map(|next| next.to_string());
     Ok(view::success("Callbacks", &CallbackPage { callbacks, next_cursor }))
@@ -50,7 +50,7 @@ pub(super) async fn get(
     request: HttpRequest,
 ) -> ApiResult {
     let caller = auth::authenticate(&state, &cx, &request, &path.0, Scope::Read).await?;
-    let (entry, body, answer) = state.service.callback(&cx, &caller.instance, &path.1).await?;
+    let (entry, body, answer) = state.services.callbacks.get(&cx, &caller.instance, &path.1).await?;
     let last_answer = answer.map(|(at, answer)| LastAnswer {
         at: at.into(),
         status: answer.status,
@@ -69,7 +69,7 @@ pub(super) async fn replay(
     request: HttpRequest,
 ) -> ApiResult {
     let caller = auth::authenticate(&state, &cx, &request, &path.0, Scope::Admin).await?;
-    state.service.replay(&cx, &caller.instance, &path.1).await?;
+    state.services.callbacks.replay(&cx, &caller.instance, &path.1).await?;
     Ok(view::success("Callback queued again", &Replayed { id: path.into_inner().1 }))
 }
 
@@ -89,7 +89,7 @@ pub(super) async fn test(
         Map::new()
     };
     let url = test_url(&caller.instance, &body)?;
-    let queued = state.service.test_callback(&cx, &caller.instance, &url, idempotency_key.as_deref()).await;
+    let queued = state.services.callbacks.send_test(&cx, &caller.instance, &url, idempotency_key.as_deref()).await;
     problem::respond_limited(queued, |callback| view::success("Test callback queued", &callback))
 }
 

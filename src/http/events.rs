@@ -22,7 +22,7 @@ use crate::{
     api::{limits, verification::Watched},
     domain::{AnyKind, Verification, VerificationId, scope::Scope, token::TokenKind},
     hash::sha256,
-    service::{self, Instance, RequestContext, Service, ServiceError},
+    service::{self, Instance, RequestContext, ServiceError, Services},
 };
 
 /// What the caller may see.
@@ -72,13 +72,13 @@ async fn try_events(
 ) -> Result<HttpResponse, Problem> {
     let (visibility, id) = authorize(state, cx, request, instance, uuid).await?;
     let wait = parse_wait(request)?;
-    let watched = state.service.watch(cx, id).await?;
+    let watched = state.services.shared.verifications.watch(cx, id).await?;
     if let Visibility::Request { instance, .. } = &visibility
         && watched.record().instance != instance.config.id
     {
         return Err(Problem::not_found());
     }
-    let viewer = Viewer { service: Arc::clone(&state.service), visibility };
+    let viewer = Viewer { services: Arc::clone(&state.services), visibility };
     match wait {
         Some(wait) => {
             let budget = request.conn_data::<ClientConnection>().map(ClientConnection::budget);
@@ -117,7 +117,7 @@ async fn authorize(
     if let (Some(token), Ok(id)) = (auth::poll_token(request), &id)
         && token.id() == *id
     {
-        return match state.service.record_by_token(cx, &token, TokenKind::Poll).await {
+        return match state.services.completion.record_by_token(cx, &token, TokenKind::Poll).await {
             Ok(record) if instance.parse() == Ok(record.instance) => Ok((Visibility::Status, *id)),
             Ok(_) | Err(ServiceError::NotFound) => Err(auth::count_wrong_token(state, cx, request).await),
             Err(error) => Err(error.into()),
@@ -129,7 +129,7 @@ async fn authorize(
 }
 
 struct Viewer {
-    service: Arc<Service>,
+    services: Arc<Services>,
     visibility: Visibility,
 }
 
@@ -137,9 +137,9 @@ impl Viewer {
     fn view(&self, record: Verification) -> Watched {
         match &self.visibility {
             Visibility::Request { instance, secrets } => {
-                Watched::Request(view::request(&self.service, instance, record, *secrets))
+                Watched::Request(view::request(&self.services, instance, record, *secrets))
             }
-            Visibility::Status => Watched::Progress(view::progress(&self.service, &record)),
+            Visibility::Status => Watched::Progress(view::progress(&self.services, &record)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The HTTP interface: one table of routes for the public listener, one for the operator's.
 //!
 //! A request to the public listener passes `request_log` (request id, log line, metrics), then the rate limits per address,
-//! then its handler. Handlers read and check the request, call one use case of [`Service`], and turn the result or the
+//! then its handler. Handlers read and check the request, call one use case of [`Services`], and turn the result or the
 //! error into a response; every error becomes a [`problem::Problem`]. Nothing here knows how data is stored or signed.
 
 mod address_limit;
@@ -65,12 +65,12 @@ use self::{
 use crate::{
     config::EdgeConfig,
     domain::{InstanceId, token::TokenKind},
-    service::Service,
+    service::Services,
 };
 
 /// State shared by the handlers of the public listener.
 pub struct PublicState {
-    pub service: Arc<Service>,
+    pub services: Arc<Services>,
     /// Replaced by a reload.
     edge: Arc<ArcSwap<EdgeConfig>>,
     address_limiter: AddressLimiter,
@@ -83,9 +83,9 @@ pub struct PublicState {
 }
 
 impl PublicState {
-    pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<EdgeConfig>>, streams: TaskTracker) -> Self {
+    pub fn new(services: Arc<Services>, edge: Arc<ArcSwap<EdgeConfig>>, streams: TaskTracker) -> Self {
         Self {
-            service,
+            services,
             edge,
             address_limiter: AddressLimiter::default(),
             renderings: Renderings::default(),

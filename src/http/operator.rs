@@ -27,7 +27,7 @@ use tokio::sync::Mutex;
 use crate::{
     config::{EdgeConfig, OperatorAccess},
     ops::{Ops, posture::Deployment},
-    service::Service,
+    service::Services,
 };
 
 /// Whether this process should receive requests, or the reason why not. Starts as not ready.
@@ -60,7 +60,7 @@ impl Readiness {
 /// State shared by the handlers of the operator's listener.
 pub struct OperatorState {
     pub readiness: Readiness,
-    pub service: Arc<Service>,
+    pub services: Arc<Services>,
     pub ops: Arc<Ops>,
     /// The operators who may log in, and the allowed host names. Replaced by a reload.
     pub access: Arc<ArcSwap<OperatorAccess>>,
@@ -110,7 +110,7 @@ async fn ready(state: Data<OperatorState>) -> HttpResponse {
 }
 
 async fn metrics(state: Data<OperatorState>) -> HttpResponse {
-    let metrics = &state.service.metrics;
+    let metrics = &state.services.env.metrics;
     metrics.ready.set(i64::from(state.readiness.is_ready()));
     HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(metrics.render())
 }

@@ -20,7 +20,7 @@ pub(super) async fn rewrite(
     mut request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let prefix = state.service.public_url.path().trim_end_matches('/');
+    let prefix = state.services.env.public_url.as_url().path().trim_end_matches('/');
     if let Some(path) = routed(request.path(), prefix)
         && let Some(uri) = with_path(request.uri(), path)
     {

@@ -19,6 +19,7 @@ use super::{PublicState, audit_entry, context};
 use crate::{
     metrics::label::{ByRoute, RouteStatus, status_class},
     random,
+    service::RequestContext,
     trace_context::{self, Span, TraceContext},
 };
 
@@ -31,12 +32,12 @@ pub(super) async fn observe(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let start = Instant::now();
-    let started_at = state.service.clock.wall();
+    let started_at = state.services.env.clock.wall();
     let parent = traceparent(&request);
     let id = request_id(&request);
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
     let method = method_label(request.method());
-    let cx = context::attach(&request, state.service.request());
+    let cx = context::attach(&request, RequestContext::new(&state.services.env.store));
     let (response, context, parent) = trace_context::in_request_trace(parent, next.call(request)).await;
     let (mut response, action) = (response?, cx.action());
     let status = response.status().as_u16();
@@ -44,7 +45,7 @@ pub(super) async fn observe(
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let elapsed = start.elapsed();
-    let metrics = &state.service.metrics;
+    let metrics = &state.services.env.metrics;
     metrics.http_request_seconds.get_or_create(&ByRoute { route: route.clone() }).observe(elapsed.as_secs_f64());
     metrics.http_requests.get_or_create(&RouteStatus { route: route.clone(), status: status_class(status) }).inc();
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
@@ -55,7 +56,7 @@ pub(super) async fn observe(
     }
     if action.actor.is_some() {
         audit_entry::write_entry(
-            &state.service,
+            &state.services,
             &state.edge.load(),
             response.request(),
             &action,

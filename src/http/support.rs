@@ -36,13 +36,13 @@ pub(super) async fn explain(
     });
     let text = f.finish(text)?;
     let question = Question::parse(&text);
-    let mut answer = state.service.explain(&cx, &caller.instance, &question).await?;
+    let mut answer = state.services.support.explain(&cx, &caller.instance, &question).await?;
     if !caller.may_read_secrets() {
         answer.messages.iter_mut().for_each(|message| message.webhook = None);
     }
     let requests = answer.requests.into_iter();
     let requests =
-        requests.map(|(record, callbacks)| view::explained_request(&state.service, &record, callbacks)).collect();
+        requests.map(|(record, callbacks)| view::explained_request(&state.services, &record, callbacks)).collect();
     let data =
         ExplanationView { read_as: question.kind(), sentence: answer.sentence, messages: answer.messages, requests };
     Ok(view::success("Explanation", &data))
@@ -57,6 +57,6 @@ pub(super) async fn erase(
 ) -> Result<HttpResponse, Problem> {
     let caller = auth::authenticate(&state, &cx, &request, &path.0, Scope::Admin).await?;
     let chat: Chat = path.1.parse().map_err(|why: InvalidChat| Problem::field("chat_id", &why.to_string()))?;
-    let erased = state.service.erase(&cx, &caller.instance, &chat).await?;
+    let erased = state.services.support.erase(&cx, &caller.instance, &chat).await?;
     Ok(view::success("Erased", &Erased { erased }))
 }

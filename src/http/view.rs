@@ -16,7 +16,7 @@ use crate::{
     domain::{
         Channel, Kind, OtpType, TypedVerification, Verification, link, sent_code::SentCode, token::TokenKind, whatsapp,
     },
-    service::{Instance, Service},
+    service::{Instance, Services},
 };
 
 /// `{"success":true,"message":…,"data":…}`.
@@ -44,70 +44,71 @@ struct Envelope<'a, T> {
 /// Everything the caller needs to hand the link to a person. It is derived from the record each time: the code is not
 /// stored.
 pub(super) fn link(
-    service: &Service,
+    services: &Services,
     instance: &Instance,
     record: &Verification<link::Link>,
     warnings: &[Warning],
 ) -> LinkView {
     let number = &instance.config.number;
-    let code = service.link_code(record);
-    let text = code.as_ref().map(|code| service.prefilled(instance, record, code));
-    let handle = service.token(record, TokenKind::Handle);
+    let code = record.link_code(&services.env.keys);
+    let text = code.as_ref().map(|code| instance.prefilled(record, code));
+    let handle = record.token(&services.env.keys, TokenKind::Handle);
     let on_whatsapp = instance.gateway.channel() == Channel::WhatsApp;
     LinkView {
         uuid: record.id,
         chat_id: record.chat_id(),
-        status: record.status(service.now()),
+        status: record.status(services.env.store.now()),
         otp_type: OtpType::Link,
         expires_at: record.expires_at.into(),
         created_at: record.created_at.into(),
         code: code.map(|code| code.as_str().to_owned()),
         whatsapp_link: match (instance.config.link_style, &handle) {
-            (LinkStyle::Go, Some(handle)) => Some(service.public_url(&format!("/l/{handle}/go"))),
+            (LinkStyle::Go, Some(handle)) => Some(services.env.public_url.absolute(&format!("/l/{handle}/go"))),
             _ => text.as_deref().filter(|_| on_whatsapp).map(|text| whatsapp::wa_me(number, text)),
         },
         app_url: text
             .as_deref()
             .map(|text| if on_whatsapp { whatsapp::app_url(number, text) } else { whatsapp::sms_url(number, text) }),
         text,
-        start_url: handle.as_ref().map(|handle| service.public_url(&format!("/l/{handle}"))),
-        qr_url: handle.as_ref().map(|handle| service.public_url(&format!("/l/{handle}/qr.svg"))),
-        poll_token: service.token(record, TokenKind::Poll).map(|token| token.to_string()),
+        start_url: handle.as_ref().map(|handle| services.env.public_url.absolute(&format!("/l/{handle}"))),
+        qr_url: handle.as_ref().map(|handle| services.env.public_url.absolute(&format!("/l/{handle}/qr.svg"))),
+        poll_token: record.token(&services.env.keys, TokenKind::Poll).map(|token| token.to_string()),
         warnings: warnings.to_vec(),
     }
 }
 
 /// A code that we send, as presented to the caller.
 pub(super) fn code(
-    service: &Service,
+    services: &Services,
     instance: &Instance,
     record: &Verification<SentCode>,
     warnings: &[Warning],
 ) -> CodeView {
-    let code = instance.config.codes.in_response.then(|| service.otp_code(record)).flatten();
+    let code =
+        instance.config.codes.in_response.then(|| services.codes.otp_code(record, services.env.store.now())).flatten();
     CodeView {
         uuid: record.id,
         chat_id: record.chat_id(),
-        status: record.status(service.now()),
+        status: record.status(services.env.store.now()),
         otp_type: OtpType::Code,
         expires_at: record.expires_at.into(),
         created_at: record.created_at.into(),
         code: code.map(|code| code.as_str().to_owned()),
-        poll_token: service.token(record, TokenKind::Poll).map(|token| token.to_string()),
+        poll_token: record.token(&services.env.keys, TokenKind::Poll).map(|token| token.to_string()),
         warnings: warnings.to_vec(),
     }
 }
 
 /// Status and history of a verification, without secrets and without anything that names a person.
 pub(super) fn explained_request<K: Kind>(
-    service: &Service,
+    services: &Services,
     record: &Verification<K>,
     callbacks: Vec<CallbackEntry>,
 ) -> ExplainedRequest {
     ExplainedRequest {
         uuid: record.id,
         otp_type: record.otp_type(),
-        status: record.status(service.now()),
+        status: record.status(services.env.store.now()),
         reason: record.reason(),
         created_at: record.created_at.into(),
         expires_at: record.expires_at.into(),
@@ -121,10 +122,10 @@ pub(super) fn explained_request<K: Kind>(
 }
 
 /// Status of a verification, without personal data.
-pub(super) fn progress<K: Kind>(service: &Service, record: &Verification<K>) -> Progress {
+pub(super) fn progress<K: Kind>(services: &Services, record: &Verification<K>) -> Progress {
     Progress {
         uuid: record.id,
-        status: record.status(service.now()),
+        status: record.status(services.env.store.now()),
         expires_at: record.expires_at.into(),
         completion: completion(record),
     }
@@ -137,17 +138,17 @@ fn completion<K: Kind>(record: &Verification<K>) -> Option<CompletionView> {
 
 /// A verification with its details. `secrets` includes everything with which its reader could continue a login that a
 /// person has begun.
-pub(super) fn request(service: &Service, instance: &Instance, record: Verification, secrets: bool) -> RequestView {
+pub(super) fn request(services: &Services, instance: &Instance, record: Verification, secrets: bool) -> RequestView {
     let details = Details::of(&record);
     match record.into_typed() {
         TypedVerification::Link(record) => {
-            let link = link(service, instance, &record, &[]);
+            let link = link(services, instance, &record, &[]);
             let link = if secrets { link } else { without_secrets(link) };
             let completion = CompletionView::of(&record.details, &record.request);
             RequestView::Link(Box::new(LinkRequestView { link, details, completion }))
         }
         TypedVerification::Code(record) => {
-            let code = code(service, instance, &record, &[]);
+            let code = code(services, instance, &record, &[]);
             let otp = &record.details.delivery;
             RequestView::Code(Box::new(CodeRequestView {
                 code: if secrets { code } else { CodeView { code: None, poll_token: None, ..code } },

@@ -58,7 +58,7 @@ pub(super) async fn send(
     let mut code_request = code_request::for_chat(chat, language, CODE_TTL_SECS, &caller.instance)?;
     code_request.footer = footer;
     code_request.cooldown = Some(COOLDOWN);
-    let requested = state.service.request_code(&cx, &caller.instance, &caller.token, code_request, None).await;
+    let requested = state.services.codes.request(&cx, &caller.instance, &caller.token, code_request, None).await;
     problem::respond_limited(requested, |sent| json_response(&WawpSent::new(CODE_TTL_SECS, sent.id)))
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn verify(
         lockout: caller.instance.config.codes.locked_for,
     };
     let typed = ValidationRequest { selector: CodeSelector::Chat(chat), code };
-    let validated = state.service.validate(&cx, &caller.instance, &caller.token, &typed, policy, None).await;
+    let validated = state.services.codes.validate(&cx, &caller.instance, &caller.token, &typed, policy, None).await;
     problem::respond_limited(validated, |record| json_response(&WawpVerified::new(record.request.test)))
 }
 
@@ -163,10 +163,10 @@ impl Input {
         let mut f = Reader::new(Format::Form, "", &self.values);
         let token = f.text("access_token").or_else(|| self.access_token.clone()).or_else(|| self.bearer.clone());
         let token = token.unwrap_or_default();
-        let instances = &state.service.instances;
+        let instances = &state.services.env.instances;
         let id = match f.text("instance_id").or_else(|| self.instance.clone()) {
             Some(text) => instances.named(&text),
-            None => instances.only_one_of(&token, state.service.now()),
+            None => instances.only_one_of(&token, state.services.env.store.now()),
         };
         auth::authenticate_token(state, cx, request, id, &token, scope).await.map_err(in_the_words_of_wawp)
     }

@@ -41,7 +41,7 @@ pub(super) async fn receive(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let path_secret = request.match_info().get("secret");
-    let instances = &state.service.instances;
+    let instances = &state.services.env.instances;
     let id = request.match_info().get("instance").and_then(|instance| instances.named(instance));
     let tail = request.match_info().get("tail");
     let instance = id.and_then(|id| instances.get(id));
@@ -52,7 +52,7 @@ pub(super) async fn receive(
     };
     let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
     let headers = to_http_headers(&request);
-    let now = state.service.clock.wall();
+    let now = state.services.env.clock.wall();
     let head = Webhook {
         method: &method,
         path_suffix: path_secret,
@@ -62,7 +62,7 @@ pub(super) async fn receive(
         now,
     };
     let body = read_authenticated(&state, &instance, &request, payload, &head).await?;
-    let webhook = head.with_body(&body, state.service.clock.wall());
+    let webhook = head.with_body(&body, state.services.env.clock.wall());
     let kind = instance.gateway.kind();
     if method == http::Method::GET {
         let answer = instance.gateway.handshake(&webhook).ok_or_else(Problem::not_found)?;
@@ -75,19 +75,19 @@ pub(super) async fn receive(
     if mark.is_some() {
         cx.count_apart();
     } else {
-        state.service.record_inbound(&instance);
+        state.services.env.health.record_inbound(&instance);
     }
     let events = instance.gateway.parse(&webhook).unwrap_or_else(|why| vec![WebhookEvent::malformed(&why)]);
     for event in &events {
         let owner = instance_of_event(&state, &instance, event, &webhook);
         if mark.is_none() {
-            state.service.record_inbound(&owner);
+            state.services.env.health.record_inbound(&owner);
         }
         process(&state, &cx, &owner, event).await?;
     }
     // Answered with 200: the gateway would only deliver the same bytes again.
     if let Some(fault) = events.iter().find_map(|event| event.fault.as_deref()) {
-        state.service.keep_malformed(&cx, &instance, fault, &webhook).await?;
+        state.services.shared.malformed.keep(&cx, &instance, fault, &webhook).await?;
     }
     let (content_type, body) = instance.gateway.acknowledgement();
     Ok(HttpResponse::Ok().content_type(content_type).body(body))
@@ -96,7 +96,7 @@ pub(super) async fn receive(
 /// Says whether `doctor` sent the webhook.
 fn mark(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Option<DoctorMark> {
     let header = webhook.headers.get(doctor_mark::HEADER)?.to_str().ok()?;
-    doctor_mark::read(&state.service.keys, instance.config.id, webhook.now, header, webhook.body)
+    doctor_mark::read(&state.services.env.keys, instance.config.id, webhook.now, header, webhook.body)
 }
 
 /// Logs a POST that looks like a webhook at a path that has no handler, once per instance, with the right URL. The
@@ -104,14 +104,14 @@ fn mark(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Opti
 pub(super) fn warn_of_wrong_path(request: &HttpRequest) {
     let Some(state) = request.app_data::<Data<PublicState>>() else { return };
     let path = request.path();
-    let named = path.split('/').find_map(|segment| state.service.instances.named(segment));
+    let named = path.split('/').find_map(|segment| state.services.env.instances.named(segment));
     let looks_like_webhook = named.is_some() || path.to_ascii_lowercase().contains("webhook");
     if request.method() != actix_web::http::Method::POST || !looks_like_webhook || path.starts_with("/api/") {
         return;
     }
     if state.wrong_webhook_paths.lock().unwrap_or_else(PoisonError::into_inner).insert(named) {
         let id = named.map_or_else(|| "<instance id>".to_owned(), |id| id.to_string());
-        let url = state.service.public_url(&format!("/webhooks/{id}"));
+        let url = state.services.env.public_url.absolute(&format!("/webhooks/{id}"));
         tracing::warn!(url, "a webhook was posted to a wrong path and not processed; set this URL at the gateway");
     }
 }
@@ -137,7 +137,7 @@ async fn read_authenticated(
     }
     let body = body::read(request, payload, LIMIT).await?;
     // Reading the body may have taken seconds, so the time is read again.
-    let now = state.service.clock.wall();
+    let now = state.services.env.clock.wall();
     let webhook = head.with_body(&body, now);
     if coding == ContentCoding::Identity || instance.gateway.authenticate(&webhook).is_ok() {
         authenticate(state, instance, &webhook)?;
@@ -155,7 +155,7 @@ fn authenticate(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>)
     let mark = mark(state, instance, webhook);
     let (id, kind) = (instance.config.id, instance.gateway.kind());
     let covers_body = instance.gateway.auth_covers_body();
-    let (metrics, instance) = (&state.service.metrics, InstanceLabel(id));
+    let (metrics, instance) = (&state.services.env.metrics, InstanceLabel(id));
     if let Some(mark) = mark {
         let changed = covers_body && !mark.body_is_intact;
         let reason = if changed { CHANGED_BODY } else { why.0 };
@@ -165,7 +165,8 @@ fn authenticate(state: &PublicState, instance: &Instance, webhook: &Webhook<'_>)
     metrics.webhooks_rejected.get_or_create(&GatewayReason { instance, gateway: kind, reason: why.0 }).inc();
     let failed = ByReason { instance, reason: Reason::WebhookUnauthenticated.as_str() };
     metrics.attempts_failed.get_or_create(&failed).inc();
-    if let Some(count) = state.service.health.record_failure(id, "webhook", why.0, state.service.clock.wall()) {
+    if let Some(count) = state.services.env.health.record_failure(id, "webhook", why.0, state.services.env.clock.wall())
+    {
         tracing::warn!(gateway = kind, instance = %id, reason = why.0, count, "refused a webhook that failed authentication");
     }
     Err(unauthenticated(webhook.method))
@@ -185,7 +186,8 @@ fn instance_of_event(
     };
     let is_authentic = |other: &Arc<Instance>| other.gateway.authenticate(webhook).is_ok();
     state
-        .service
+        .services
+        .env
         .instances
         .by_number_id(instance.gateway.kind(), id)
         .filter(is_authentic)
@@ -198,7 +200,7 @@ async fn process(
     instance: &Arc<Instance>,
     event: &WebhookEvent,
 ) -> Result<(), Problem> {
-    let outcome: Outcome = state.service.receive(cx, instance, event).await?;
+    let outcome: Outcome = state.services.inbound.receive(cx, instance, event).await?;
     let gateway = instance.gateway.kind();
     let result = outcome.as_str();
     count_event(state, cx, instance, result);
@@ -207,7 +209,7 @@ async fn process(
 }
 
 fn count_event(state: &PublicState, cx: &RequestContext, instance: &Instance, result: &'static str) {
-    let metrics = &state.service.metrics;
+    let metrics = &state.services.env.metrics;
     let family = if cx.counts_apart() { &metrics.doctor_webhook_events } else { &metrics.webhook_events };
     let event = GatewayResult { instance: InstanceLabel(instance.config.id), gateway: instance.gateway.kind(), result };
     family.get_or_create(&event).inc();

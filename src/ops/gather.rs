@@ -43,7 +43,7 @@ impl Ops {
                         .instance_room_ratio
                         .get(&ByInstance { instance: InstanceLabel(id) })
                         .map(|one| one.get()),
-                    pending_jobs: self.service.pending_jobs(id),
+                    pending_jobs: self.services.env.health.pending_jobs(id),
                     rejects_credentials: refused.is_some_and(|gauge| gauge.get() != 0),
                 }
             })
@@ -80,7 +80,7 @@ impl Ops {
                 waiting: self.health.restart_required.load().iter().map(|key| (*key).to_owned()).collect(),
                 read_at: self.metrics.config_read_timestamp_seconds.get(),
             },
-            keys: self.service.keys_status(),
+            keys: self.services.shared.key_state.status(),
             seen_seconds_ago: seen.as_ref().map(|seen| seen.at.elapsed().as_secs_f64()),
             gateways,
             queues: queues.collect(),

@@ -14,7 +14,7 @@ use self::store_watch::StoreWatch;
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    service::{Instances, ReplicaHealth, Service},
+    service::{Instances, ReplicaHealth, Services},
     store::Store,
 };
 
@@ -25,19 +25,19 @@ pub struct Ops {
     metrics: Arc<Metrics>,
     clock: Clock,
     health: Arc<ReplicaHealth>,
-    service: Arc<Service>,
+    services: Arc<Services>,
     store_watch: Mutex<StoreWatch>,
 }
 
 impl Ops {
-    pub fn new(service: &Arc<Service>) -> Self {
+    pub fn new(services: &Arc<Services>) -> Self {
         Self {
-            store: Arc::clone(&service.store),
-            instances: Arc::clone(&service.instances),
-            metrics: Arc::clone(&service.metrics),
-            clock: service.clock.clone(),
-            health: Arc::clone(&service.health),
-            service: Arc::clone(service),
+            store: Arc::clone(&services.env.store),
+            instances: Arc::clone(&services.env.instances),
+            metrics: Arc::clone(&services.env.metrics),
+            clock: services.env.clock.clone(),
+            health: Arc::clone(&services.env.health),
+            services: Arc::clone(services),
             store_watch: Mutex::default(),
         }
     }

@@ -229,7 +229,7 @@ impl Ops {
             "a master of Redis has no replica that could confirm its writes: it refuses new work",
             "bring the replica back",
         );
-        let public = &self.service.public_url;
+        let public = self.services.env.public_url.as_url();
         let local = matches!(public.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         add(
             public.scheme() == "http" && !local,

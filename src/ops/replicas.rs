@@ -28,8 +28,8 @@ impl Ops {
     pub async fn observe(&self) -> Result<(), StoreError> {
         let heartbeats = self.store.heartbeats().await?.into_iter();
         let replicas: Vec<(ReplicaHeartbeat, HeartbeatBody)> = heartbeats.map(HeartbeatBody::of).collect();
-        self.service.refresh_keys().await?;
-        self.service.refresh_oidc_keys(&replicas).await?;
+        self.services.shared.key_state.refresh().await?;
+        self.services.oidc_keys.refresh(&replicas).await?;
         let backlog = self.store.backlog().await?;
         self.measure(&backlog);
         self.count_versions(&replicas);
@@ -38,7 +38,7 @@ impl Ops {
         for instance in self.instances.all() {
             let last = replicas.iter().filter_map(|(_, body)| body.last_inbound.get(&instance.config.id)).max();
             if let Some(last) = last {
-                self.service.record_inbound_at(&instance, *last);
+                self.services.env.health.record_inbound_at(&instance, *last);
             }
         }
         self.health.snapshot.store(Some(Arc::new(StoreSnapshot { at: Instant::now(), backlog, replicas })));
@@ -47,7 +47,7 @@ impl Ops {
 
     /// Announces a clean shutdown, so that peers need not wait for the heartbeat timeout.
     pub async fn publish_shutdown(&self) {
-        self.service.message_log.flushed().await;
+        self.services.shared.message_log.flushed().await;
         if let Err(error) = self.publish(false, true).await {
             tracing::debug!(%error, "the shutdown could not be announced; the other replicas notice it by the missing heartbeat");
         }
@@ -60,8 +60,8 @@ impl Ops {
             ready,
             stopped,
             config_current: self.metrics.config_current.get() == 1,
-            look_up: self.service.look_up_number(),
-            oidc_keys: self.service.oidc.published(),
+            look_up: self.services.shared.key_state.look_up_number(),
+            oidc_keys: self.services.oidc_keys.published(),
             last_inbound: self.health.all_last_inbound(),
             failures: self.health.own_failures(),
         };
@@ -103,7 +103,7 @@ impl Ops {
     }
 
     pub(super) fn is_alive(&self, one: &ReplicaHeartbeat, body: &HeartbeatBody) -> bool {
-        self.service.is_alive(one, body)
+        body.is_alive(one, self.store.now())
     }
 }
 

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use super::Service;
+use jiff::Timestamp;
+
 use crate::{
     domain::{InstanceId, Verification, VerificationId},
     store::{
@@ -32,20 +33,18 @@ pub struct RequestContext {
     counts_apart: AtomicBool,
 }
 
-impl Service {
+impl RequestContext {
     /// Context of a request: all its store calls share [`OF_A_REQUEST`].
-    pub fn request(&self) -> RequestContext {
+    pub fn new(store: &Arc<dyn Store>) -> Self {
         let budget = Arc::new(TimeBudget::new(OF_A_REQUEST));
-        RequestContext::over(self.store.within(&budget).unwrap_or_else(|| Arc::clone(&self.store)))
+        Self::over(store.within(&budget).unwrap_or_else(|| Arc::clone(store)))
     }
 
     /// Context of background work and of operators: each store call has a time limit of its own.
-    pub fn background(&self) -> RequestContext {
-        RequestContext::over(Arc::clone(&self.store))
+    pub fn background(store: &Arc<dyn Store>) -> Self {
+        Self::over(Arc::clone(store))
     }
-}
 
-impl RequestContext {
     fn over(store: Arc<dyn Store>) -> Self {
         Self {
             store,
@@ -53,6 +52,11 @@ impl RequestContext {
             action: Mutex::default(),
             counts_apart: AtomicBool::new(false),
         }
+    }
+
+    /// The store's time.
+    pub(super) fn now(&self) -> Timestamp {
+        self.store.now()
     }
 
     /// The request is one of `doctor`: it must not look like traffic or like an attack.

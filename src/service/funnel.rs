@@ -6,15 +6,18 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt, mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use super::{RequestContext, Service, ServiceError};
+use super::{Environment, RequestContext, ServiceError};
 use crate::{
     domain::{Channel, InstanceId, Kind, OtpType, Reason, Status, TimelineEvent, Verification},
-    metrics::label::{ByFinalState, InstanceLabel},
-    store::{Hour, HourlyCounts, StoreError},
+    metrics::{
+        Metrics,
+        label::{ByFinalState, InstanceLabel},
+    },
+    store::{Hour, HourlyCounts, Store, StoreError},
 };
 
 /// How often the counts of a process are added to the store.
@@ -125,7 +128,7 @@ impl FunnelCounter {
 
 /// What this process has counted and not yet added to the store.
 #[derive(Default)]
-pub struct PendingCounts(Mutex<HashMap<(InstanceId, Hour), HashMap<FunnelCounter, u64>>>);
+struct PendingCounts(Mutex<HashMap<(InstanceId, Hour), HashMap<FunnelCounter, u64>>>);
 
 impl PendingCounts {
     fn lock(&self) -> MutexGuard<'_, HashMap<(InstanceId, Hour), HashMap<FunnelCounter, u64>>> {
@@ -267,10 +270,22 @@ fn end_counters<K: Kind>(record: &Verification<K>) -> Vec<FunnelCounter> {
     }
 }
 
-impl Service {
+/// The counters of all instances.
+pub struct FunnelCounts {
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    pending: PendingCounts,
+}
+
+impl FunnelCounts {
+    pub(super) fn new(env: &Environment) -> Self {
+        let (store, metrics) = (Arc::clone(&env.store), Arc::clone(&env.metrics));
+        Self { store, metrics, pending: PendingCounts::default() }
+    }
+
     /// Counts what a committed change did to a record.
-    pub(super) fn count_change<K: Kind>(&self, before: Option<&Verification<K>>, after: &Verification<K>) {
-        self.counts.add(after.instance, Hour::of(self.now()), &counters(before, after));
+    pub(super) fn count<K: Kind>(&self, before: Option<&Verification<K>>, after: &Verification<K>) {
+        self.pending.add(after.instance, Hour::of(self.store.now()), &counters(before, after));
         if before.is_some_and(|before| before.ended_at().is_none()) && after.ended_at().is_some() {
             self.count_ended(after);
         }
@@ -293,8 +308,8 @@ impl Service {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn flush_counts(&self) -> Result<(), StoreError> {
-        let counts = self.counts.take();
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let counts = self.pending.take();
         if counts.is_empty() { Ok(()) } else { self.store.add_counts(&counts).await }
     }
 
@@ -302,8 +317,8 @@ impl Service {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn funnel(&self, cx: &RequestContext, instance: InstanceId) -> Result<Funnel, ServiceError> {
-        let now = Hour::of(self.now());
+    pub async fn read(&self, cx: &RequestContext, instance: InstanceId) -> Result<Funnel, ServiceError> {
+        let now = Hour::of(cx.now());
         let day = now.before(DAY - 1);
         let mut funnel = Funnel::default();
         let mut hours: HashMap<Hour, (u64, u64)> = HashMap::new();

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -11,11 +11,15 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, Service};
+use super::Instance;
 use crate::{
+    clock::Clock,
     domain::InstanceId,
-    metrics::label::{ByGateway, InstanceLabel},
-    store::{Backlog, ReplicaHeartbeat},
+    metrics::{
+        Metrics,
+        label::{ByGateway, ByKind, InstanceLabel},
+    },
+    store::{Backlog, ReplicaHeartbeat, StoreError},
 };
 
 /// Maximum distinct failures kept; a repeated failure only increases its count.
@@ -34,6 +38,8 @@ pub struct ReplicaHealth {
     /// Changed configuration keys that take effect only after a restart.
     pub restart_required: ArcSwap<Vec<&'static str>>,
     pub(crate) snapshot: ArcSwapOption<StoreSnapshot>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
 }
 
 /// A snapshot read from the store.
@@ -82,18 +88,25 @@ impl HeartbeatBody {
         let body = serde_json::from_str(&heartbeat.body).unwrap_or_default();
         (heartbeat, body)
     }
+
+    /// Whether the replica of this heartbeat runs, as far as `heartbeat` tells.
+    pub(crate) fn is_alive(&self, heartbeat: &ReplicaHeartbeat, now: Timestamp) -> bool {
+        !self.stopped && now.duration_since(heartbeat.at) < MAX_HEARTBEAT_AGE
+    }
 }
 
 impl ReplicaHealth {
-    pub fn new(replica: String, started: Timestamp) -> Self {
+    pub fn new(replica: String, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let (last_inbound, failures) = (Mutex::default(), Mutex::default());
         Self {
             replica,
-            started,
+            started: clock.wall(),
             last_inbound,
             failures,
             restart_required: ArcSwap::default(),
             snapshot: ArcSwapOption::empty(),
+            clock,
+            metrics,
         }
     }
 
@@ -132,9 +145,7 @@ impl ReplicaHealth {
     pub(crate) fn own_failures(&self) -> Vec<RecentFailure> {
         lock(&self.failures).clone()
     }
-}
 
-impl Service {
     /// Records that the gateway of `instance` has proved to be alive.
     pub fn record_inbound(&self, instance: &Instance) {
         self.record_inbound_at(instance, self.clock.wall());
@@ -142,7 +153,7 @@ impl Service {
 
     pub(crate) fn record_inbound_at(&self, instance: &Instance, at: Timestamp) {
         let id = instance.config.id;
-        let mut last_inbound = lock(&self.health.last_inbound);
+        let mut last_inbound = lock(&self.last_inbound);
         let last = last_inbound.entry(id).or_insert(at);
         *last = at.max(*last);
         let from = ByGateway { instance: InstanceLabel(id), gateway: instance.gateway.kind() };
@@ -150,21 +161,26 @@ impl Service {
         gauge.set(last.as_duration().as_secs_f64());
     }
 
+    /// Pending jobs of an instance, as last counted by this replica.
+    pub(crate) fn pending_jobs(&self, instance: InstanceId) -> u64 {
+        let seen = self.snapshot.load();
+        seen.iter().flat_map(|seen| &seen.backlog).filter_map(|backlog| backlog.instances.get(&instance)).sum()
+    }
+
     /// Whether another live replica uses the look-up key of this number or a later one, according to the last snapshot.
-    pub(super) fn is_used_by_others(&self, number: u32) -> bool {
-        let seen = self.health.snapshot.load();
+    pub(super) fn is_used_by_others(&self, number: u32, now: Timestamp) -> bool {
+        let seen = self.snapshot.load();
         let mut others = seen.iter().flat_map(|seen| &seen.replicas);
-        others
-            .any(|(one, said)| one.replica != self.health.replica && self.is_alive(one, said) && said.look_up >= number)
+        others.any(|(one, said)| one.replica != self.replica && said.is_alive(one, now) && said.look_up >= number)
     }
 
-    pub(crate) fn is_alive(&self, one: &ReplicaHeartbeat, said: &HeartbeatBody) -> bool {
-        !said.stopped && self.now().duration_since(one.at) < MAX_HEARTBEAT_AGE
-    }
-
-    /// The number of the look-up key that this process uses; 0 if none is loaded yet.
-    pub(crate) fn look_up_number(&self) -> u32 {
-        self.key_state.look_ups.load().as_ref().map_or(0, |known| known.number)
+    /// Counts and reports a record or job that this process cannot read.
+    pub(super) fn report_unreadable(&self, instance: &Instance, kind: &'static str, error: &StoreError) {
+        self.metrics.unreadable.get_or_create(&ByKind { kind }).inc();
+        let instance = instance.config.id;
+        if let Some(count) = self.record_failure(instance, kind, "unreadable", self.clock.wall()) {
+            tracing::error!(%instance, kind, count, %error, "a record or job was left out of a response: no key in key_file decrypts it, or a newer version wrote it");
+        }
     }
 }
 
@@ -179,7 +195,7 @@ mod tests {
 
     #[test]
     fn failures_of_one_kind_are_one_and_the_oldest_makes_room() {
-        let vitals = ReplicaHealth::new("a".to_owned(), from_millis(0));
+        let vitals = ReplicaHealth::new("a".to_owned(), Clock::default(), Metrics::new());
         let instance = InstanceId::from_random([1; 16]);
         let fail = |second: i64| vitals.record_failure(instance, "callback", "status 503", from_millis(second * 1000));
         let reported: Vec<u64> = (0..99).filter_map(fail).collect();

@@ -9,7 +9,17 @@ use subtle::ConstantTimeEq as _;
 use super::Actor;
 use crate::{
     config::{ApiToken, InstanceConfig},
-    domain::{Channel, InstanceId, Language, Mode, Request, decision::Reply, request::Texts, scope::Scopes, whatsapp},
+    domain::{
+        Channel, InstanceId, Language, Mode, Request, Verification,
+        code::LinkCode,
+        decision::Reply,
+        link::Link,
+        login_details::LoginDetails,
+        request::Texts,
+        scope::Scopes,
+        template::{self, Values},
+        whatsapp,
+    },
     egress::{DeniedTargets, Egress},
     gateway::Gateway,
     hash::sha256,
@@ -262,6 +272,21 @@ impl Instance {
         let own = self.gateway.channel();
         let sms = (own != Channel::Sms && self.config.codes.sms_instance.is_some()).then_some(Channel::Sms);
         [Some(own), sms].into_iter().flatten().collect()
+    }
+
+    /// The prefilled message that the person sends. With `Mode::ProvePhone` the message alone expresses consent, so it
+    /// must name the app and the purpose.
+    pub fn prefilled(&self, record: &Verification<Link>, code: &LinkCode) -> String {
+        let request = &record.request;
+        let (name, purpose) = (request.name.as_str(), request.purpose.as_deref().unwrap_or_default());
+        let prompt = self.prompt(request);
+        let prompt = if request.completion == Some(Mode::ProvePhone) {
+            let facts = LoginDetails { name: name.to_owned(), purpose: purpose.to_owned(), ..LoginDetails::default() };
+            facts.render_prompt(prompt)
+        } else {
+            template::render(prompt, Values { name, purpose, ..Values::default() })
+        };
+        whatsapp::prefilled(&prompt, code, self.language(Some(request)).warning())
     }
 
     pub fn prompt<'a>(&'a self, request: &'a Request) -> &'a str {

@@ -1,104 +1,185 @@
 //! The use cases: load a record, let the domain decide, commit the result; on a conflicting change, start over.
 //!
 //! This layer knows nothing about HTTP status codes, HTML or the implementation of the store.
+//!
+//! [`Services`] wires it once. Each use case holds only what it uses: values of the [`Environment`], values that several
+//! use cases share ([`Shared`]), and, where a login needs another use case, that one: [`LoginCompletion`] renews an expired
+//! request with [`Links`], and [`Oidc`] uses both.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-mod app_redirect;
 mod codes;
 mod completion;
 mod context;
+mod deliveries;
 pub mod funnel;
 mod geoip;
 pub mod health;
 mod inbound;
 mod instance;
 mod keys;
+mod lid_resolver;
 mod limits;
 mod links;
-mod login_details;
+mod login_facts;
+mod messages;
 pub mod oidc;
-mod operator_login;
-mod records;
+mod operator_logins;
+mod public_url;
+pub mod receiver_responses;
+mod request_fields;
 mod retention;
 mod support;
+mod verifications;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
-
-use arc_swap::ArcSwapOption;
-use jiff::Timestamp;
-use url::Url;
+use std::{sync::Arc, time::Duration};
 
 pub use self::{
-    app_redirect::{Response, redirect_target},
-    codes::code_request,
+    codes::{Codes, code_request},
     completion::{
-        ClientBrowser, CompletionResult, DisputeState, EnteredCode, Redeemed, ReplyCodeRedemption, ReplyLinkPage,
-        ReplyLinkState, StartPage, StartPageState,
+        ClientBrowser, CompletionResult, DisputeState, EnteredCode, LoginCompletion, Redeemed, ReplyCodeRedemption,
+        ReplyLinkPage, ReplyLinkState, StartPage, StartPageState,
     },
     context::{Action, Actor, RequestContext},
-    funnel::PendingCounts,
+    deliveries::SentMessage,
     geoip::GeoIp,
     health::ReplicaHealth,
-    inbound::{LidResolver, MessageLog, Outcome, SentMessage, Unmatched},
+    inbound::Inbound,
     instance::{AccessDenied, Grant, Instance, InstanceChanges, Instances},
-    keys::{KeyState, KeysStatus, MasterStatus},
+    keys::{KeysStatus, MasterStatus},
     limits::{LimitStatus, Limited, subscriber_network},
-    links::{LinkRequest, link_request},
+    links::{LinkRequest, Links, link_request},
+    messages::{Outcome, Unmatched},
+    oidc::Oidc,
+    operator_logins::OperatorLogins,
+    public_url::{PublicUrl, Response, redirect_target},
+    support::{CallbackLog, Support, callback_log, explain},
+    verifications::{
+        Filter, Idempotency, Page, TimerOutcome, VerificationWatch, Verifications, callback, decode_cursor,
+    },
+};
+use self::{
+    deliveries::Deliveries,
+    funnel::FunnelCounts,
+    keys::KeyState,
+    lid_resolver::LidResolver,
+    limits::Limits,
+    login_facts::LoginFacts,
+    messages::{MalformedWebhooks, MessageLog},
     oidc::OidcState,
-    records::{Filter, Idempotency, Page, TimerOutcome, VerificationWatch, callback, decode_cursor},
-    support::{callback_log, explain, receiver_response},
+    receiver_responses::ReceiverResponses,
+    verifications::{Admissions, Outbox},
 };
 use crate::{
     audit::Audit,
     clock::Clock,
-    domain::{
-        KeyRing, Mode, Reason, Verification,
-        binding::ReplyCode,
-        code::LinkCode,
-        keys::Digest,
-        link::Link,
-        login_details::LoginDetails,
-        message_codes,
-        otp::OtpCode,
-        sent_code::SentCode,
-        template::{self, Values},
-        token::{Token, TokenKind},
-        whatsapp,
-    },
+    config::OidcConfig,
+    domain::{KeyRing, Reason},
     jobs::permits::LocalDispatch,
-    metrics::{Metrics, label::ByKind},
+    metrics::Metrics,
     reader::Faults,
-    store::{Store, StoreError, StoredRecord, record},
+    store::{KeyGate, Store, StoreError},
 };
 
-/// The use cases, on top of one store.
-pub struct Service {
+/// The use cases.
+pub struct Services {
+    pub env: Environment,
+    pub shared: Shared,
+    pub links: Arc<Links>,
+    pub codes: Codes,
+    pub inbound: Inbound,
+    pub completion: Arc<LoginCompletion>,
+    pub oidc: Oidc,
+    pub oidc_keys: Arc<OidcState>,
+    pub callbacks: Arc<CallbackLog>,
+    pub support: Support,
+    pub operator_logins: OperatorLogins,
+}
+
+/// What the process runs with. All layers above the store use it.
+pub struct Environment {
     pub store: Arc<dyn Store>,
     pub keys: Arc<KeyRing>,
     pub instances: Arc<Instances>,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
-    pub public_url: Url,
+    pub public_url: PublicUrl,
     pub local_dispatch: LocalDispatch,
-    pub lid_resolver: LidResolver,
-    /// Geolocation of addresses, if the operator has configured a database.
-    /// Replaced by a reload.
-    pub geoip: ArcSwapOption<GeoIp>,
-    /// Number of codes that this process is currently handing to a gateway.
-    pub codes_in_flight: AtomicUsize,
     pub health: Arc<ReplicaHealth>,
-    pub counts: PendingCounts,
-    pub message_log: MessageLog,
-    pub key_state: KeyState,
-    pub oidc: OidcState,
     pub audit: Audit,
+}
+
+/// What several use cases share. Workers and operators use some of it directly.
+pub struct Shared {
+    pub key_state: Arc<KeyState>,
+    pub limits: Arc<Limits>,
+    pub funnel: Arc<FunnelCounts>,
+    pub outbox: Arc<Outbox>,
+    pub verifications: Arc<Verifications>,
+    admissions: Arc<Admissions>,
+    pub login_facts: Arc<LoginFacts>,
+    pub deliveries: Arc<Deliveries>,
+    lid_resolver: Arc<LidResolver>,
+    pub message_log: Arc<MessageLog>,
+    pub malformed: Arc<MalformedWebhooks>,
+    pub responses: Arc<ReceiverResponses>,
+}
+
+impl Services {
+    /// Wires the use cases. `key_gate` is the one of the store. Also returns the task that writes the message log.
+    pub fn new(
+        env: Environment,
+        key_gate: KeyGate,
+        geoip: Option<Arc<GeoIp>>,
+        oidc: Option<&OidcConfig>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (message_log, write_log) = MessageLog::new(Arc::clone(&env.keys), Arc::clone(&env.store));
+        let shared = Shared::new(&env, key_gate, geoip, message_log);
+        let oidc_keys = Arc::new(OidcState::new(&env, oidc));
+        let links = Arc::new(Links::new(&env, &shared));
+        let completion = Arc::new(LoginCompletion::new(&env, &shared, Arc::clone(&links)));
+        let callbacks = Arc::new(CallbackLog::new(&env, &shared));
+        let services = Self {
+            codes: Codes::new(&env, &shared),
+            inbound: Inbound::new(&env, &shared),
+            oidc: Oidc::new(&env, &shared, Arc::clone(&oidc_keys), Arc::clone(&links), Arc::clone(&completion)),
+            support: Support::new(&env, &shared, Arc::clone(&callbacks)),
+            operator_logins: OperatorLogins::new(Arc::clone(&env.keys)),
+            links,
+            completion,
+            oidc_keys,
+            callbacks,
+            shared,
+            env,
+        };
+        (services, write_log)
+    }
+}
+
+impl Shared {
+    fn new(env: &Environment, key_gate: KeyGate, geoip: Option<Arc<GeoIp>>, message_log: MessageLog) -> Self {
+        let key_state = Arc::new(KeyState::new(env, key_gate));
+        let limits = Arc::new(Limits::new(env));
+        let funnel = Arc::new(FunnelCounts::new(env));
+        let outbox = Arc::new(Outbox::new(env));
+        let verifications =
+            Arc::new(Verifications::new(env, Arc::clone(&key_state), Arc::clone(&funnel), Arc::clone(&outbox)));
+        let admissions = Admissions::new(Arc::clone(&env.keys), Arc::clone(&limits), Arc::clone(&verifications));
+        Self {
+            admissions: Arc::new(admissions),
+            login_facts: Arc::new(LoginFacts::new(Arc::clone(&env.keys), env.public_url.clone(), geoip)),
+            deliveries: Arc::new(Deliveries::new(env, Arc::clone(&key_state), Arc::clone(&verifications))),
+            lid_resolver: Arc::default(),
+            message_log: Arc::new(message_log),
+            malformed: Arc::new(MalformedWebhooks::new(env)),
+            responses: Arc::new(ReceiverResponses::new(Arc::clone(&env.keys))),
+            key_state,
+            limits,
+            funnel,
+            outbox,
+            verifications,
+        }
+    }
 }
 
 /// Why a use case failed.
@@ -171,109 +252,5 @@ impl ServiceError {
             | Self::NotIdentified
             | Self::Store(_) => None,
         }
-    }
-}
-
-/// Maximum attempts at a decision when concurrent changes conflict with it.
-const MAX_COMMIT_ATTEMPTS: usize = 8;
-
-impl Service {
-    pub fn now(&self) -> Timestamp {
-        self.store.now()
-    }
-
-    pub(crate) fn codes_in_flight(&self) -> usize {
-        self.codes_in_flight.load(Ordering::Relaxed)
-    }
-
-    fn decode(&self, stored: &StoredRecord) -> Result<Verification, StoreError> {
-        record::decode(&self.keys, stored)
-    }
-
-    /// The decoded record. A record that this process cannot read is counted, reported and left out of the answer.
-    fn decode_or_report(&self, instance: &Instance, stored: &StoredRecord) -> Option<Verification> {
-        self.decode(stored).map_err(|error| self.report_unreadable(instance, "record", &error)).ok()
-    }
-
-    /// Like [`Service::decode_or_report`], for callers that draw conclusions from a missing record. Only a record sealed with a
-    /// removed key yields `None`. It is an error if other replicas use a key that this process lacks, as is any other
-    /// failure.
-    async fn read_unless_sealed(
-        &self,
-        cx: &RequestContext,
-        instance: &Instance,
-        stored: &StoredRecord,
-    ) -> Result<Option<Verification>, StoreError> {
-        match self.read(cx, stored).await {
-            Err(error @ StoreError::Sealed(_)) => {
-                self.report_unreadable(instance, "record", &error);
-                Ok(None)
-            }
-            read => read.map(Some),
-        }
-    }
-
-    fn report_unreadable(&self, instance: &Instance, kind: &'static str, error: &StoreError) {
-        self.metrics.unreadable.get_or_create(&ByKind { kind }).inc();
-        let instance = instance.config.id;
-        if let Some(count) = self.health.record_failure(instance, kind, "unreadable", self.clock.wall()) {
-            tracing::error!(%instance, kind, count, %error, "a record or job was left out of a response: no key in key_file decrypts it, or a newer version wrote it");
-        }
-    }
-
-    /// The code of a link; `None` if the key that derived it was removed.
-    pub fn link_code(&self, link: &Verification<Link>) -> Option<LinkCode> {
-        self.keys.link_code(link.key, link.instance, &link.nonce, link.details.code_length)
-    }
-
-    /// The code that is sent to the chat; `None` if the key that derived it was removed. For a test number it is the
-    /// configured one, or `None` after its end.
-    pub fn otp_code(&self, code: &Verification<SentCode>) -> Option<OtpCode> {
-        if code.request.test {
-            let instance = self.instances.get(code.instance)?;
-            let number = instance.config.codes.test_number(code.request.chat.as_ref()?.subject())?;
-            return (self.now() < number.until).then(|| number.code.clone());
-        }
-        self.keys.otp_code(code.key, code.instance, code.id, &code.nonce, code.details.delivery.format)
-    }
-
-    /// The code to type on the start page if the message was sent from another device; `None` if the key that derived
-    /// it was removed.
-    pub fn reply_code(&self, link: &Verification<Link>) -> Option<ReplyCode> {
-        self.keys.reply_code(link.key, link.id, &link.nonce)
-    }
-
-    pub fn token<K>(&self, record: &Verification<K>, kind: TokenKind) -> Option<Token> {
-        self.keys.token(record.key, kind, record.id, &record.nonce)
-    }
-
-    /// The absolute URL of `path`, below the public URL.
-    pub fn public_url(&self, path: &str) -> String {
-        format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
-    }
-
-    /// The path of `path` for browsers: below the path of the public URL, if it has one.
-    pub fn public_path(&self, path: &str) -> String {
-        format!("{}{path}", self.public_url.path().trim_end_matches('/'))
-    }
-
-    /// The prefilled message that the person sends. With `Mode::ProvePhone` the message alone expresses consent, so it
-    /// must name the app and the purpose.
-    pub fn prefilled(&self, instance: &Instance, record: &Verification<Link>, code: &LinkCode) -> String {
-        let request = &record.request;
-        let (name, purpose) = (request.name.as_str(), request.purpose.as_deref().unwrap_or_default());
-        let prompt = instance.prompt(request);
-        let prompt = if request.completion == Some(Mode::ProvePhone) {
-            let facts = LoginDetails { name: name.to_owned(), purpose: purpose.to_owned(), ..LoginDetails::default() };
-            facts.render_prompt(prompt)
-        } else {
-            template::render(prompt, Values { name, purpose, ..Values::default() })
-        };
-        whatsapp::prefilled(&prompt, code, instance.language(Some(request)).warning())
-    }
-
-    /// Digest of a message text without its code, to detect that the text was edited.
-    fn digest_without_code(&self, instance: &Instance, text: &str, code: &LinkCode) -> Digest {
-        self.keys.permanent_digest("text", instance.config.id, message_codes::text_without_code(text, code).as_bytes())
     }
 }

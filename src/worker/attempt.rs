@@ -34,7 +34,7 @@ impl Worker {
         record: Option<&Verification>,
     ) -> Option<Settlement> {
         let kind = leased.lane.kind().as_str();
-        let in_flight = self.service.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
+        let in_flight = self.services.env.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
         in_flight.inc();
         let attempt = Box::pin(async {
             tokio::select! {
@@ -61,7 +61,7 @@ impl Worker {
     /// Settlement of an attempt that is interrupted by shutdown: the job is due immediately. If the message may have
     /// been sent, the interruption counts as an attempt.
     fn shutdown_settlement(&self, permit: &Permit) -> Settlement {
-        let at = self.service.now();
+        let at = self.services.env.store.now();
         if permit.may_have_sent() {
             let note = AttemptNote { possibly_sent: true, cause: "the process was shut down" };
             Settlement::Retry { at, note: note.to_string() }
@@ -72,7 +72,7 @@ impl Worker {
 
     fn retry(&self, leased: &LeasedJob, schedule: Schedule, note: String) -> Settlement {
         match schedule.next_delay(leased.attempts + 1, random::fraction(), None) {
-            Some(delay) => Settlement::Retry { at: self.service.now() + delay, note },
+            Some(delay) => Settlement::Retry { at: self.services.env.store.now() + delay, note },
             None => Settlement::Dead { reason: DeadReason::GivenUp, note },
         }
     }
@@ -101,11 +101,11 @@ impl Worker {
             let note = format!("{reason}: {} consecutive leases expired without an outcome", leased.expired_leases);
             return Ok(Settlement::Dead { reason, note });
         }
-        let Some(instance) = self.service.instances.get(leased.instance) else {
+        let Some(instance) = self.services.env.instances.get(leased.instance) else {
             let reason = DeadReason::InstanceRemoved;
             return Ok(self.postpone_or_give_up(leased, reason, reason.to_string()));
         };
-        let (payload, parent) = match JobPayload::open_leased(&self.service.keys, leased) {
+        let (payload, parent) = match JobPayload::open_leased(&self.services.env.keys, leased) {
             Ok(work) => work,
             Err(error) => {
                 tracing::error!(job = %leased.id.0, %error, "a job cannot be read by this replica; another one may have its key");
@@ -114,7 +114,7 @@ impl Worker {
             }
         };
         let context = parent.map_or_else(TraceContext::new_root, TraceContext::child);
-        let (name, start, started_at) = (payload.name(), Instant::now(), self.service.clock.wall());
+        let (name, start, started_at) = (payload.name(), Instant::now(), self.services.env.clock.wall());
         let settlement =
             trace_context::in_trace(context, Box::pin(self.deliver(&instance, leased, permit, payload, record))).await;
         let (ok, note) = match &settlement {
@@ -151,7 +151,7 @@ impl Worker {
     /// Settlement of a job that cannot be attempted here: postponed, since another replica may be able to, and dead
     /// after `MAX_UNPROCESSABLE_AGE`.
     fn postpone_or_give_up(&self, leased: &LeasedJob, reason: DeadReason, note: String) -> Settlement {
-        let now = self.service.now();
+        let now = self.services.env.store.now();
         if now.duration_since(leased.since) > MAX_UNPROCESSABLE_AGE {
             Settlement::Dead { reason, note }
         } else {

@@ -18,7 +18,7 @@ use crate::{
     },
     metrics::label::{ByResult, InstanceLabel},
     random,
-    service::{Instance, Service},
+    service::{Instance, Services},
     store::{DeadReason, LeasedJob, Settlement},
     trace_context::{self, TraceContext},
 };
@@ -52,13 +52,13 @@ pub(super) async fn deliver(
     permit: &Permit,
     job: CallbackJob,
 ) -> Settlement {
-    let service = &worker.service;
+    let services = &worker.services;
     let start = Instant::now();
     let host = host(&job.url);
-    let outcome = attempt(service, instance, job).await;
-    let now = service.now();
+    let outcome = attempt(services, instance, job).await;
+    let now = services.env.store.now();
     let result = outcome.as_ref().map_or_else(|failure| failure.result, |()| "delivered");
-    let metrics = &service.metrics;
+    let metrics = &services.env.metrics;
     metrics.callback_attempts.get_or_create(&ByResult { instance: InstanceLabel(instance.config.id), result }).inc();
     metrics.callback_attempt_seconds.observe(start.elapsed().as_secs_f64());
     if outcome.is_ok() {
@@ -75,12 +75,12 @@ pub(super) async fn deliver(
     }
     let Err(failure) = outcome else { return Settlement::Delivered };
     let (lane, response) = (&leased.lane, failure.response.as_deref());
-    if let Err(error) = service.store_failed_attempt(&worker.cx, lane, &leased.id, &failure.text, response).await {
+    if let Err(error) = services.shared.responses.keep(&worker.cx, lane, &leased.id, &failure.text, response).await {
         tracing::debug!(%error, "a failed attempt to deliver a callback could not be recorded");
     }
     let mut note = format!("{host}: {}", failure.text);
     note.truncate(note.floor_char_boundary(MAX_NOTE_LEN));
-    service.health.record_failure(instance.config.id, "callback", &note, service.clock.wall());
+    services.env.health.record_failure(instance.config.id, "callback", &note, services.env.clock.wall());
     if let Some(reason) = if test { Some(DeadReason::Test) } else { failure.dead_reason } {
         return Settlement::Dead { reason, note };
     }
@@ -100,12 +100,12 @@ fn host(url: &str) -> String {
     }
 }
 
-async fn attempt(service: &Service, instance: &Instance, job: CallbackJob) -> Result<(), FailedDelivery> {
+async fn attempt(services: &Services, instance: &Instance, job: CallbackJob) -> Result<(), FailedDelivery> {
     let CallbackJob { webhook_id, url, body, .. } = job;
     let forbidden = || EgressError::from(Cause::Forbidden);
     let url = Url::parse(&url).map_err(|_| forbidden())?;
     // Signed with the store's time, so that receivers accept the signature even if this replica's clock is off.
-    let timestamp = service.now().as_second().to_string();
+    let timestamp = services.env.store.now().as_second().to_string();
     let secrets = &instance.config.callback_secrets;
     let signature = standard_webhooks::sign(secrets, &webhook_id, &timestamp, body.as_bytes());
     let mut request = Request::post(url.as_str());
@@ -126,7 +126,7 @@ async fn attempt(service: &Service, instance: &Instance, job: CallbackJob) -> Re
     if response.status().is_success() {
         return Ok(());
     }
-    let failure = classify_response(&url, &response, service.now());
+    let failure = classify_response(&url, &response, services.env.store.now());
     Err(FailedDelivery { response: Some(Box::new(response)), ..failure })
 }
 

@@ -1,12 +1,6 @@
 //! One attempt to send a code. If this channel can never deliver it, the next channel takes over.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Worker,
@@ -34,8 +28,8 @@ pub(super) async fn send(
     CodeJob { verification: about, message }: CodeJob,
     known: Option<&Verification>,
 ) -> Result<Settlement, ServiceError> {
-    let service = &worker.service;
-    let Some(outgoing) = service.outgoing_code(&worker.cx, instance, about, known, message).await? else {
+    let services = &worker.services;
+    let Some(outgoing) = services.codes.outgoing(&worker.cx, instance, about, known, message).await? else {
         return Ok(Settlement::Done);
     };
     let channel = outgoing.message.channel;
@@ -48,7 +42,7 @@ pub(super) async fn send(
     let Some(subject) = subject.filter(|subject| channel_reaches(channel, subject)) else {
         return undelivered(DeliveryFailure::NoAddress).await;
     };
-    let Some(carrier) = service.instances.carrier(instance, channel) else {
+    let Some(carrier) = services.env.instances.carrier(instance, channel) else {
         return undelivered(DeliveryFailure::NoCarrier).await;
     };
     let content = CodeMessage {
@@ -62,10 +56,10 @@ pub(super) async fn send(
     };
     let count = |result| {
         let (gateway, instance) = (carrier.gateway.kind(), InstanceLabel(carrier.config.id));
-        service.metrics.codes_sent.get_or_create(&GatewayResult { instance, gateway, result }).inc();
+        services.env.metrics.codes_sent.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
-    let _sending = Sending::begin(&service.codes_in_flight);
-    let refused = worker.permits.refused_until(&leased.lane).is_some_and(|until| service.now() < until);
+    let _in_flight = services.shared.deliveries.begin();
+    let refused = worker.permits.refused_until(&leased.lane).is_some_and(|until| services.env.store.now() < until);
     let GatewayResponse { result, retry_after, is_deduplicated } = if refused {
         // Fail at once instead of waiting for the hold to end: another channel may still be in time.
         GatewayResponse {
@@ -84,7 +78,8 @@ pub(super) async fn send(
             if let Some(id) = id.filter(|id| !id.is_empty()) {
                 let sent = SentMessage { instance: instance.config.id, verification: about, message };
                 let expires_at = outgoing.record.expires_at;
-                let noted = service.store_sent_message(&worker.cx, &carrier, &id, &sent, expires_at).await;
+                let noted =
+                    services.shared.deliveries.store_sent_message(&worker.cx, &carrier, &id, &sent, expires_at).await;
                 if let Err(error) = noted {
                     tracing::warn!(%error, "the id of a sent code could not be stored; delivery receipts for it are ignored");
                 }
@@ -128,21 +123,6 @@ async fn queued(carrier: &Instance) -> Option<SendResult> {
 }
 
 /// Counts one message as being sent, until it is dropped.
-struct Sending<'a>(&'a AtomicUsize);
-
-impl<'a> Sending<'a> {
-    fn begin(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 fn channel_reaches(channel: Channel, subject: &Subject) -> bool {
     channel != Channel::Sms || matches!(subject, Subject::Phone(_))
 }
@@ -155,10 +135,10 @@ async fn record_report(
     report: DeliveryReport,
 ) -> Result<(), ServiceError> {
     for pause in RECORD_RETRY_DELAYS {
-        match worker.service.record_delivery_report(&worker.cx, instance, about, message, report).await {
+        match worker.services.shared.deliveries.record_report(&worker.cx, instance, about, message, report).await {
             Err(ServiceError::Store(_)) => tokio::time::sleep(pause).await,
             outcome => return outcome,
         }
     }
-    worker.service.record_delivery_report(&worker.cx, instance, about, message, report).await
+    worker.services.shared.deliveries.record_report(&worker.cx, instance, about, message, report).await
 }

@@ -75,7 +75,7 @@ impl Worker {
         if let Settlement::Dead { reason, note } = settlement {
             let reason = reason.as_str();
             let kind = leased.lane.kind().as_str();
-            self.service.metrics.jobs_dead.get_or_create(&KindReason { kind, reason }).inc();
+            self.services.env.metrics.jobs_dead.get_or_create(&KindReason { kind, reason }).inc();
             tracing::warn!(job = %leased.id.0, kind, reason, note, "a job was given up");
         }
         self.settle(leased, settlement).await;
@@ -84,7 +84,7 @@ impl Worker {
     /// Schedules a poll of the store for the time at which a job settled here comes due again.
     fn schedule_retry_poll(&self, settlement: &Settlement) {
         if let Settlement::Retry { at, .. } = settlement
-            && let Ok(delay) = Duration::try_from(at.duration_since(self.service.now()))
+            && let Ok(delay) = Duration::try_from(at.duration_since(self.services.env.store.now()))
         {
             self.permits.schedule_poll_in(delay);
         }
@@ -96,11 +96,11 @@ impl Worker {
         // A call without a response may have stored the outcome.
         let mut in_doubt = false;
         loop {
-            match self.service.store.settle(leased, settlement).await {
+            match self.services.env.store.settle(leased, settlement).await {
                 Ok(stored) if stored || in_doubt => return self.schedule_retry_poll(settlement),
                 Ok(_) => {
                     let kind = leased.lane.kind().as_str();
-                    self.service.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();
+                    self.services.env.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();
                     return;
                 }
                 Err(error) if Instant::now() >= deadline => {

@@ -75,7 +75,7 @@ impl Worker {
     async fn refresh_due(self: &Arc<Self>) -> Result<(), StoreError> {
         self.spawn_release(self.waiting.take_older_than(RELEASE_AFTER));
         let version = self.permits.due_version();
-        let due = self.service.store.due().await?;
+        let due = self.services.env.store.due().await?;
         self.permits.update_due(version, due);
         self.update_metrics();
         Ok(())
@@ -91,11 +91,12 @@ impl Worker {
             // that is left.
             self.refresh_due().await?;
         }
-        let requests =
-            ready.iter().flat_map(|lane| self.permits.prepare_leases(lane, self.service.send_rate(lane).is_some()));
+        let requests = ready
+            .iter()
+            .flat_map(|lane| self.permits.prepare_leases(lane, self.services.shared.outbox.send_rate(lane).is_some()));
         let (requests, permits): (Vec<_>, Vec<_>) = requests.unzip();
         if !requests.is_empty() {
-            let granted = self.service.store.lease(&requests).await?;
+            let granted = self.services.env.store.lease(&requests).await?;
             let mut lanes: BTreeMap<&Lane, Vec<StartableJob>> = BTreeMap::new();
             for ((request, granted), permits) in requests.iter().zip(granted).zip(permits) {
                 let jobs = self.permits.record_grant(request, granted, permits).into_iter().map(StartableJob::from);
@@ -110,10 +111,10 @@ impl Worker {
 
     /// Draws send tokens for a lane that needs them.
     async fn draw_send_tokens(&self, lane: &Lane) -> DrawOutcome {
-        let Some(rate) = self.service.send_rate(lane) else { return DrawOutcome::default() };
+        let Some(rate) = self.services.shared.outbox.send_rate(lane) else { return DrawOutcome::default() };
         let units = self.permits.tokens_to_draw(lane, rate);
         if units > 0 {
-            match self.service.store.draw(&buckets(lane, rate), units).await {
+            match self.services.env.store.draw(&buckets(lane, rate), units).await {
                 Ok(drawn) => self.permits.add_send_tokens(lane, drawn),
                 Err(error) => {
                     tracing::warn!(%error, %lane, "send tokens could not be drawn from the store; trying again");
@@ -127,7 +128,7 @@ impl Worker {
 
     /// Updates the gauges of held lanes and of message delays.
     fn update_metrics(&self) {
-        let metrics = &self.service.metrics;
+        let metrics = &self.services.env.metrics;
         let held = self.permits.held_lanes_by_kind();
         for kind in [LaneKind::Replies, LaneKind::Callbacks] {
             let count = held.get(&kind).copied().unwrap_or_default();
@@ -136,9 +137,9 @@ impl Worker {
                 .get_or_create(&crate::metrics::label::ByKind { kind: kind.as_str() })
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        for instance in self.service.instances.all() {
+        for instance in self.services.env.instances.all() {
             let id = instance.config.id;
-            let delay = self.service.message_delay(id);
+            let delay = self.services.shared.outbox.message_delay(id, self.services.env.store.now());
             let label = crate::metrics::label::ByInstance { instance: crate::metrics::label::InstanceLabel(id) };
             if delay > Duration::ZERO || metrics.message_delay_seconds.get(&label).is_some() {
                 metrics.message_delay_seconds.get_or_create(&label).set(delay.as_secs_f64());

@@ -76,7 +76,7 @@ pub(super) async fn next_attempt(
     let Some(delay) = Schedule::REPLY.next_delay(leased.attempts + 1, random::fraction(), retry_after) else {
         return Ok(NextAttempt::Exhausted { possibly_sent });
     };
-    let at = worker.service.now() + delay;
+    let at = worker.services.env.store.now() + delay;
     if at >= useful_until {
         return Ok(NextAttempt::TooLate { possibly_sent });
     }
@@ -89,7 +89,7 @@ async fn was_unknown(worker: &Worker, leased: &LeasedJob) -> Result<bool, Servic
     if leased.attempts == 0 {
         return Ok(false);
     }
-    let job = worker.service.store.job(leased.instance, leased.partition, &leased.id).await?;
+    let job = worker.services.env.store.job(leased.instance, leased.partition, &leased.id).await?;
     Ok(job.is_some_and(|job| AttemptNote::parse(&job.note).possibly_sent))
 }
 

@@ -37,7 +37,7 @@ use crate::{
         permits::{Permits, StartableJob, health_lane},
     },
     random,
-    service::{RequestContext, Service},
+    service::{RequestContext, Services},
     store::Lane,
 };
 
@@ -48,7 +48,7 @@ const DRAIN_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The worker of this process.
 pub struct Worker {
-    service: Arc<Service>,
+    services: Arc<Services>,
     cx: RequestContext,
     permits: Arc<Permits>,
     waiting: Waiting,
@@ -60,12 +60,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(service: Arc<Service>) -> Arc<Self> {
-        let permits = Arc::clone(&service.local_dispatch.permits);
+    pub fn new(services: Arc<Services>) -> Arc<Self> {
+        let permits = Arc::clone(&services.env.local_dispatch.permits);
         let (tasks, release) = (TaskTracker::new(), CancellationToken::new());
         let (waiting, step_started) = (Waiting::default(), Mutex::new(Instant::now()));
-        let cx = service.background();
-        Arc::new(Self { service, cx, permits, waiting, tasks, release, step_started })
+        let cx = RequestContext::background(&services.env.store);
+        Arc::new(Self { services, cx, permits, waiting, tasks, release, step_started })
     }
 
     /// Time since the leasing loop began its current step: polling, leasing, or waiting for the next round.
@@ -119,8 +119,8 @@ impl Worker {
     async fn run_purge(&self) {
         loop {
             tokio::time::sleep(PURGE_INTERVAL.mul_f64(0.75 + 0.5 * random::fraction())).await;
-            for instance in self.service.instances.all() {
-                if let Err(error) = self.service.store.purge(instance.config.id).await {
+            for instance in self.services.env.instances.all() {
+                if let Err(error) = self.services.env.store.purge(instance.config.id).await {
                     tracing::debug!(%error, "archived jobs could not be purged; trying again in the next round");
                 }
             }
@@ -142,9 +142,9 @@ impl Worker {
 
     /// Ends the holds on messages, so that they are retried at once after the operator has changed the configuration.
     pub async fn reset_holds(&self) {
-        let now = self.service.now();
+        let now = self.services.env.store.now();
         for lane in self.permits.forget_message_health().iter().flat_map(lanes_held_together) {
-            if let Err(error) = self.service.store.hold(&lane, now).await {
+            if let Err(error) = self.services.env.store.hold(&lane, now).await {
                 tracing::warn!(%error, %lane, "the hold of a lane could not be ended early; it ends at its set time");
             }
             for partition in Partition::all() {
@@ -155,10 +155,10 @@ impl Worker {
 
     /// Records the outcome of an attempt, and puts the lane on hold if its destination is failing.
     async fn record_outcome(&self, lane: &Lane, outcome: AttemptOutcome) {
-        let Some(until) = self.permits.record_outcome(lane, self.service.now(), outcome) else { return };
+        let Some(until) = self.permits.record_outcome(lane, self.services.env.store.now(), outcome) else { return };
         for lane in lanes_held_together(lane) {
             tracing::info!(%lane, %until, "attempts of a lane fail; it is on hold until the given time");
-            if let Err(error) = self.service.store.hold(&lane, until).await {
+            if let Err(error) = self.services.env.store.hold(&lane, until).await {
                 tracing::warn!(%error, %lane, "a failing lane could not be put on hold; its attempts continue");
             }
             self.release_unstarted(self.waiting.take(&lane)).await;

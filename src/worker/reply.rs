@@ -18,7 +18,7 @@ use crate::{
     gateway::{ButtonMessage, SendResult},
     jobs::{payload::ReplyJob, permits::Permit},
     metrics::label::{GatewayResult, InstanceLabel},
-    service::{Instance, Service, ServiceError},
+    service::{Instance, ServiceError, Services},
     store::{DeadReason, LeasedJob, Settlement},
 };
 
@@ -33,26 +33,28 @@ pub(super) async fn send(
     job: &ReplyJob,
     known: Option<&Verification>,
 ) -> Result<Settlement, ServiceError> {
-    let service = &worker.service;
+    let services = &worker.services;
     let count = |result| {
         let gateway = instance.gateway.kind();
         let instance = InstanceLabel(instance.config.id);
-        service.metrics.replies.get_or_create(&GatewayResult { instance, gateway, result }).inc();
+        services.env.metrics.replies.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
-    if service.now().duration_since(leased.since) > MAX_REPLY_AGE {
+    if services.env.store.now().duration_since(leased.since) > MAX_REPLY_AGE {
         count("too_late");
         return Ok(given_up("too late"));
     }
     let record = match job.verification {
         None => None,
-        Some(about) => match service.record(&worker.cx, about, known).await.map(Verification::into_typed) {
-            Ok(TypedVerification::Link(record)) => Some(record),
-            // The record has been erased, so there is nothing to reply. Codes have no replies.
-            Ok(TypedVerification::Code(_)) | Err(ServiceError::NotFound) => return Ok(Settlement::Done),
-            Err(error) => return Err(error),
-        },
+        Some(about) => {
+            match services.shared.verifications.record(&worker.cx, about, known).await.map(Verification::into_typed) {
+                Ok(TypedVerification::Link(record)) => Some(record),
+                // The record has been erased, so there is nothing to reply. Codes have no replies.
+                Ok(TypedVerification::Code(_)) | Err(ServiceError::NotFound) => return Ok(Settlement::Done),
+                Err(error) => return Err(error),
+            }
+        }
     };
-    let request = request(service, instance, job, record.as_ref());
+    let request = request(services, instance, job, record.as_ref());
     let GatewayResponse { result, retry_after, is_deduplicated } =
         send_message(worker, instance, leased, permit, request).await;
     let (failure, possibly_sent) = match result {
@@ -61,14 +63,19 @@ pub(super) async fn send(
             return Ok(Settlement::Done);
         }
         SendResult::Refused(refusal) => {
-            service.health.record_failure(instance.config.id, "reply", refusal.as_str(), service.clock.wall());
+            services.env.health.record_failure(
+                instance.config.id,
+                "reply",
+                refusal.as_str(),
+                services.env.clock.wall(),
+            );
             count(refusal.as_str());
             return Ok(given_up(refusal.as_str()));
         }
         SendResult::Retryable { reason: failure } => (failure, false),
         SendResult::Unknown { reason: failure } => (failure, true),
     };
-    service.health.record_failure(instance.config.id, "reply", failure.as_str(), service.clock.wall());
+    services.env.health.record_failure(instance.config.id, "reply", failure.as_str(), services.env.clock.wall());
     let failed = FailedSend { failure, retry_after, possibly_sent, is_deduplicated };
     let next = message_retry::next_attempt(worker, leased, failed, leased.since + MAX_REPLY_AGE).await?;
     count(match next {
@@ -86,7 +93,7 @@ pub(super) async fn send(
 
 /// The request that sends the reply: with a button where the gateway can, else as a text.
 fn request(
-    service: &Service,
+    services: &Services,
     instance: &Instance,
     job: &ReplyJob,
     record: Option<&Verification<Link>>,
@@ -100,7 +107,7 @@ fn request(
             return request;
         }
     }
-    let (text, link) = render(service, instance, job.reply, record);
+    let (text, link) = render(services, instance, job.reply, record);
     let button = link.as_deref().and_then(|url| {
         let short = without_url(&text, url)?;
         let message = ButtonMessage { text: &short, full_text: &text, label: language.button(), url };
@@ -125,7 +132,7 @@ fn without_url(text: &str, url: &str) -> Option<String> {
 
 /// The text, and the link in it for which a button may stand.
 fn render(
-    service: &Service,
+    services: &Services,
     instance: &Instance,
     reply: Reply,
     record: Option<&Verification<Link>>,
@@ -135,17 +142,17 @@ fn render(
         let text = template::render(instance.reply_text(reply, None), Values { name, ..Values::default() });
         return (text, None);
     };
-    let link_code = service.link_code(record);
+    let link_code = record.link_code(&services.env.keys);
     let code = match reply {
-        Reply::WithCode => service.reply_code(record).map(|code| code.as_str().to_owned()),
+        Reply::WithCode => record.reply_code(&services.env.keys).map(|code| code.as_str().to_owned()),
         _ => link_code.as_ref().map(|code| code.as_str().to_owned()),
     };
     let link = match (reply, &record.request.link) {
-        (Reply::TextChanged, _) => {
-            link_code.map(|code| instance.page_message_url(&service.prefilled(instance, record, &code)))
-        }
+        (Reply::TextChanged, _) => link_code.map(|code| instance.page_message_url(&instance.prefilled(record, &code))),
         (_, Some(own)) => Some(own.clone()),
-        (_, None) => service.token(record, TokenKind::Link).map(|token| service.public_url(&format!("/o/{token}"))),
+        (_, None) => record
+            .token(&services.env.keys, TokenKind::Link)
+            .map(|token| services.env.public_url.absolute(&format!("/o/{token}"))),
     };
     let values = Values {
         link: link.as_deref().unwrap_or_default(),
@@ -155,7 +162,7 @@ fn render(
     };
     let mut text = template::render(instance.reply_text(reply, Some(&record.request)), values);
     if reply.is_expected() {
-        let mut facts = service.login_details(instance, record);
+        let mut facts = services.shared.login_facts.login_details(instance, record);
         if reply == Reply::TextChanged {
             // Nothing has been proved yet, so there is nothing to dispute.
             facts.dispute.clear();

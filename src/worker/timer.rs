@@ -10,9 +10,11 @@ use crate::{
 pub(super) async fn fire(worker: &Worker, leased: &LeasedJob) -> Result<Settlement, ServiceError> {
     let locator = Locator::from_slice(&leased.body);
     let locator = locator.ok_or_else(|| StoreError::Corrupt("a timer of no record".to_owned()))?;
-    let outcome =
-        trace_context::in_trace(TraceContext::new_root(), Box::pin(worker.service.fire_timer(&worker.cx, locator)))
-            .await?;
+    let outcome = trace_context::in_trace(
+        TraceContext::new_root(),
+        Box::pin(worker.services.shared.verifications.fire_timer(&worker.cx, locator)),
+    )
+    .await?;
     Ok(match outcome {
         // A timer that was set anew keeps its new time. Its lease is settled rather than left to expire, since expired
         // leases are put back one by one.

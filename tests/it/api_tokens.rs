@@ -117,7 +117,7 @@ async fn actions_appear_in_the_timeline_and_the_audit_stream(test_store: TestSto
     assert_eq!(by(&canceled, "canceled"), "token:support");
     assert_eq!(by(&canceled, "created"), json!(null), "a token without an id has no name in a record");
 
-    daemon.service.audit.flush();
+    daemon.services.env.audit.flush();
     let written = std::fs::read_to_string(&file).unwrap();
     let lines: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let said =
@@ -145,12 +145,12 @@ async fn actions_appear_in_the_timeline_and_the_audit_stream(test_store: TestSto
     }
     // A line that cannot be written is counted.
     let lost = "countersign_audit_lines_lost_total";
-    assert!(daemon.service.metrics.render().contains(&format!("{lost} 0\n")));
+    assert!(daemon.services.env.metrics.render().contains(&format!("{lost} 0\n")));
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
     daemon.get_as("cst_support", &path("requests")).await;
-    daemon.service.audit.flush();
-    assert!(daemon.service.metrics.render().contains(&format!("{lost} 1\n")));
+    daemon.services.env.audit.flush();
+    assert!(daemon.services.env.metrics.render().contains(&format!("{lost} 1\n")));
     daemon.finish().await;
 }
 

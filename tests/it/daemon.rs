@@ -14,7 +14,7 @@ use countersign::{
     config::{self, Config, StoreConfig},
     egress::{Cause, Egress, Policy},
     gateway::Purpose,
-    service::Service,
+    service::Services,
     worker::Worker,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -200,14 +200,14 @@ grace = "20s"
         let client = client();
         let base = format!("http://{}", application.public_address().unwrap());
         let operator = format!("http://{}", application.operator_address().unwrap());
-        let (service, worker) = (Arc::clone(&application.service), Arc::clone(&application.worker));
+        let (services, worker) = (Arc::clone(&application.services), Arc::clone(&application.worker));
         let stop = CancellationToken::new();
         let running = tokio::spawn(application.run(stop.clone()));
         Daemon {
             base,
             operator,
             client,
-            service,
+            services,
             worker,
             store: config.store,
             stop,
@@ -236,7 +236,7 @@ pub(crate) struct Daemon {
     pub(crate) base: String,
     pub(crate) operator: String,
     pub(crate) client: Egress,
-    pub(crate) service: Arc<Service>,
+    pub(crate) services: Arc<Services>,
     pub(crate) worker: Arc<Worker>,
     pub(crate) clock: Clock,
     store: StoreConfig,
@@ -348,14 +348,14 @@ impl Daemon {
 
     /// Whether no callback of the first instance may go there.
     pub(crate) async fn is_denied(&self, url: &str) -> bool {
-        let instance = self.service.instances.get(WAHA.parse().unwrap()).unwrap();
+        let instance = self.services.env.instances.get(WAHA.parse().unwrap()).unwrap();
         let request = Request::post(url).body(b"{}".to_vec()).unwrap();
         instance.callback_egress.send(request).await.is_err_and(|error| error.cause == Cause::Forbidden)
     }
 
     /// Runs everything that is due now, and waits for it.
     pub(crate) async fn settle(&self) {
-        settle(&self.service, &self.worker).await;
+        settle(&self.services, &self.worker).await;
     }
 
     /// Advances the clock, and runs all work that was due before or comes due in that time.
@@ -379,26 +379,26 @@ impl Daemon {
     /// Shuts down in order. Work that is due stays in the store. The threads of the listeners hold the store for a
     /// moment after `running` ends; the next daemon could not open its directory before they end.
     pub(crate) async fn stop(self) {
-        let Self { service, worker, stop, running, store, mut ended, .. } = self;
+        let Self { services, worker, stop, running, store, mut ended, .. } = self;
         ended.0 = true;
         stop.cancel();
         within_timeout("it stops", running).await.unwrap().unwrap();
-        drop((service, worker));
+        drop((services, worker));
         until_closed(&store).await;
     }
 }
 
 /// Runs everything that is due now, and waits for it. The worker also leases by itself, so what
 /// is no longer due may have just been leased; it is waited for as well.
-pub(crate) async fn settle(service: &Service, worker: &Arc<Worker>) {
+pub(crate) async fn settle(services: &Services, worker: &Arc<Worker>) {
     let deadline = Instant::now() + TIMEOUT;
     loop {
         worker.poll().await.unwrap();
         worker.wait_until_idle().await;
-        let mut due = service.store.due().await.unwrap();
+        let mut due = services.env.store.due().await.unwrap();
         if due.is_empty() {
             worker.wait_until_idle().await;
-            due = service.store.due().await.unwrap();
+            due = services.env.store.due().await.unwrap();
             if due.is_empty() {
                 return;
             }

@@ -243,7 +243,7 @@ async fn the_response_to_a_failed_attempt_is_kept_for_a_day(test_store: TestStor
     let request = http::Request::delete(format!("{}/api/otp/v2/{WAHA}/subjects/447700900123", daemon.base))
         .header("authorization", format!("Bearer {}", crate::daemon::TOKEN));
     assert_eq!(daemon.send(request.body(Vec::new()).unwrap()).await.status, 200);
-    let left = daemon.service.store.read_log(&journal(&daemon, &world).await, 10).await.unwrap();
+    let left = daemon.services.env.store.read_log(&journal(&daemon, &world).await, 10).await.unwrap();
     assert_eq!(left, [], "the answers were erased, too");
 
     world.receiver.fail(500, 100);
@@ -268,9 +268,9 @@ async fn journal(daemon: &Daemon, world: &World) -> countersign::store::archive:
     daemon.settle().await;
     let instance = WAHA.parse().unwrap();
     let standing = countersign::store::JobState::Waiting;
-    let job = daemon.service.store.jobs(instance, standing, 1).await.unwrap().remove(0);
+    let job = daemon.services.env.store.jobs(instance, standing, 1).await.unwrap().remove(0);
     let journal = countersign::store::archive::LogStream(format!("answers:{}", job.lane));
-    let notes = daemon.service.store.read_log(&journal, 10).await.unwrap();
+    let notes = daemon.services.env.store.read_log(&journal, 10).await.unwrap();
     assert_eq!(notes.len(), 1, "only that of this callback");
     for (_, note) in notes {
         let removal = countersign::store::archive::Removal {
@@ -282,7 +282,7 @@ async fn journal(daemon: &Daemon, world: &World) -> countersign::store::archive:
             lanes: Vec::new(),
             log_entries: vec![(journal.clone(), note.bytes)],
         };
-        daemon.service.store.remove(&removal).await.unwrap();
+        daemon.services.env.store.remove(&removal).await.unwrap();
     }
     journal
 }

@@ -143,7 +143,7 @@ async fn a_long_poll_answers_when_something_changes(test_store: TestStore) {
         (news, Instant::now())
     };
     let ((news, answered), changed) = tokio::join!(waited, async {
-        until("it waits", async || daemon.service.store.changes().waiting() > 0).await;
+        until("it waits", async || daemon.services.env.store.changes().waiting() > 0).await;
         daemon.send_message("447700900123", "L1", &link.text).await;
         Instant::now()
     });
@@ -160,7 +160,7 @@ async fn a_long_poll_answers_when_something_changes(test_store: TestStore) {
     let preflight = http::Request::options(format!("{}{}", daemon.base, path(&link.uuid))).body(Vec::new()).unwrap();
     let preflight = daemon.send(preflight).await;
     assert_eq!((preflight.status, preflight.header("access-control-allow-methods")), (204, "GET"));
-    assert_eq!(daemon.service.store.changes().waiting(), 0, "every waiter was removed");
+    assert_eq!(daemon.services.env.store.changes().waiting(), 0, "every waiter was removed");
     daemon.finish().await;
 }
 
@@ -229,7 +229,7 @@ async fn waiters_for_one_record_are_bounded() {
     until("the places of clients that went away are given back", async || {
         // The next write finds that the client has disconnected.
         daemon.send_message("447700900123", "B1", &link.text).await;
-        daemon.service.store.changes().waiting() == 0
+        daemon.services.env.store.changes().waiting() == 0
     })
     .await;
     daemon.finish().await;

@@ -26,7 +26,7 @@ fn bytes(connection: &mut redis::Connection) -> usize {
 }
 
 async fn purge(daemon: &Daemon) {
-    daemon.service.store.purge(WAHA.parse().unwrap()).await.unwrap();
+    daemon.services.env.store.purge(WAHA.parse().unwrap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

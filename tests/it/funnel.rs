@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use countersign::{
     domain::{Channel, Reason},
-    service::funnel::{End, Funnel, FunnelCounter, Totals},
+    service::{
+        RequestContext,
+        funnel::{End, Funnel, FunnelCounter, Totals},
+    },
 };
 use serde_json::json;
 
@@ -26,13 +29,13 @@ on_both_stores! {
 }
 
 async fn funnel(daemon: &Daemon, instance: &str) -> Funnel {
-    let cx = daemon.service.background();
-    daemon.service.funnel(&cx, instance.parse().unwrap()).await.unwrap()
+    let cx = RequestContext::background(&daemon.services.env.store);
+    daemon.services.shared.funnel.read(&cx, instance.parse().unwrap()).await.unwrap()
 }
 
 async fn flushed(daemon: &Daemon, instance: &str) -> Funnel {
     daemon.settle().await;
-    daemon.service.flush_counts().await.unwrap();
+    daemon.services.shared.funnel.flush().await.unwrap();
     funnel(daemon, instance).await
 }
 
@@ -165,7 +168,7 @@ async fn replicas_add_to_one_funnel_at_a_command_for_many_logins() {
     let world = World::new(TestStore::Redis(Arc::clone(&server)));
     let (one, two) = (world.start().await, world.start().await);
     for daemon in [&one, &two] {
-        daemon.service.flush_counts().await.unwrap();
+        daemon.services.shared.funnel.flush().await.unwrap();
         for _ in 0..LINKS {
             daemon.create_link(json!({})).await;
         }
@@ -177,8 +180,8 @@ async fn replicas_add_to_one_funnel_at_a_command_for_many_logins() {
     };
     // The periodic flush may come in between, but nothing is written per link.
     assert!(added() <= 4, "{} commands for {} links", added(), 2 * LINKS);
-    one.service.flush_counts().await.unwrap();
-    two.service.flush_counts().await.unwrap();
+    one.services.shared.funnel.flush().await.unwrap();
+    two.services.shared.funnel.flush().await.unwrap();
     assert!((2..=6).contains(&added()), "{} commands for {} links", added(), 2 * LINKS);
     for daemon in [&one, &two] {
         assert_eq!(funnel(daemon, WAHA).await.day.get(FunnelCounter::LinkMinted), 2 * LINKS);

@@ -55,7 +55,7 @@ async fn records_per_instance_are_limited(test_store: TestStore) {
 }
 
 async fn pending_jobs(daemon: &Daemon, name: &str) -> u64 {
-    countersign::ops::Ops::new(&daemon.service).observe().await.unwrap();
+    countersign::ops::Ops::new(&daemon.services).observe().await.unwrap();
     let status = daemon.send(http::Request::get(format!("{}/status", daemon.operator)).body(Vec::new()).unwrap()).await;
     let gateways = status.json["gateways"].as_array().unwrap();
     gateways.iter().find(|one| one["name"] == name).unwrap()["pending_jobs"].as_u64().unwrap()

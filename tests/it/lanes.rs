@@ -54,7 +54,7 @@ async fn hanging_receivers_do_not_delay_others(test_store: TestStore) {
     verified(&daemon, 999, json!({})).await;
     world.receiver.wait_for(1).await;
     // Each hanging receiver still has an attempt in flight, and together they have no more than their share.
-    let hanging = daemon.service.local_dispatch.permits.claimed_jobs();
+    let hanging = daemon.services.env.local_dispatch.permits.claimed_jobs();
     assert!((20..=128).contains(&hanging), "{hanging} attempts hang");
     drop(receivers);
     daemon.stop().await;

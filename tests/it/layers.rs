@@ -252,33 +252,38 @@ fn reexports(source: &Source) -> BTreeMap<String, String> {
     names.filter_map(|segments| Some((segments.last()?.clone(), segments.first()?.clone()))).collect()
 }
 
-/// The methods of `Service` that a file defines and those that it calls on `self`. Its use cases are spread over many
-/// files, so that calls connect modules without a path.
+/// The methods that a file defines, and those that it calls on `self`, each with its type. The methods of a use case are
+/// spread over several files, so that calls connect modules without a path.
 #[derive(Default)]
-struct ServiceMethods {
-    inside: bool,
-    defined: BTreeSet<String>,
-    called: BTreeSet<String>,
+struct OwnMethods {
+    /// The type of the current `impl` block.
+    inside: Option<String>,
+    defined: BTreeSet<(String, String)>,
+    called: BTreeSet<(String, String)>,
 }
 
-impl<'ast> Visit<'ast> for ServiceMethods {
+impl<'ast> Visit<'ast> for OwnMethods {
     fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
-        let is_service = matches!(&*item.self_ty, Type::Path(path) if path.path.is_ident("Service"));
-        self.inside = is_service && item.trait_.is_none();
+        self.inside = match &*item.self_ty {
+            Type::Path(path) if item.trait_.is_none() => path.path.get_ident().map(ToString::to_string),
+            _ => None,
+        };
         visit::visit_item_impl(self, item);
-        self.inside = false;
+        self.inside = None;
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast ImplItemFn) {
-        if self.inside {
-            self.defined.insert(function.sig.ident.to_string());
+        if let Some(name) = &self.inside {
+            self.defined.insert((name.clone(), function.sig.ident.to_string()));
         }
         visit::visit_impl_item_fn(self, function);
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
-        if self.inside && matches!(&*call.receiver, Expr::Path(path) if path.path.is_ident("self")) {
-            self.called.insert(call.method.to_string());
+        if let Some(name) = &self.inside
+            && matches!(&*call.receiver, Expr::Path(path) if path.path.is_ident("self"))
+        {
+            self.called.insert((name.clone(), call.method.to_string()));
         }
         visit::visit_expr_method_call(self, call);
     }
@@ -289,11 +294,11 @@ fn sibling_uses(all: &[Source]) -> BTreeMap<Vec<String>, BTreeMap<String, BTreeS
     let modules: BTreeSet<&[String]> =
         all.iter().flat_map(|source| (1..=source.module.len()).map(|depth| &source.module[..depth])).collect();
     let reexports: BTreeMap<&[String], _> = all.iter().map(|source| (&*source.module, reexports(source))).collect();
-    let service: Vec<(&Source, ServiceMethods)> = all
+    let service: Vec<(&Source, OwnMethods)> = all
         .iter()
         .filter(|source| source.module[0] == "service")
         .map(|source| {
-            let mut methods = ServiceMethods::default();
+            let mut methods = OwnMethods::default();
             methods.visit_file(&source.file);
             (source, methods)
         })
@@ -363,6 +368,30 @@ fn siblings_do_not_use_each_other_in_circles() {
     }
 }
 
+/// The use cases of `service`, and which others each may use.
+const USE_CASES: &[(&str, &[&str])] = &[
+    ("codes", &[]),
+    ("completion", &["links"]),
+    ("inbound", &[]),
+    ("links", &[]),
+    ("oidc", &["completion", "links"]),
+    ("support", &[]),
+];
+
+#[test]
+fn use_cases_share_only_what_is_below_them() {
+    let uses = sibling_uses(&all_sources()).remove(&["service".to_owned()][..]).unwrap();
+    for (name, _) in USE_CASES {
+        assert!(uses.contains_key(*name), "{name} is gone");
+    }
+    for (user, used) in &uses {
+        let allowed = USE_CASES.iter().find(|(name, _)| name == user).map_or(&[][..], |(_, allowed)| allowed);
+        for (name, _) in USE_CASES.iter().filter(|(name, _)| used.contains(*name)) {
+            assert!(allowed.contains(name), "service::{user} must not use service::{name}");
+        }
+    }
+}
+
 #[test]
 fn every_kind_of_circle_is_found() {
     let source = |module: &str, text: &str| Source {
@@ -378,9 +407,11 @@ fn every_kind_of_circle_is_found() {
     assert_eq!(found(&path).as_deref(), Some("a b a"));
     let reexport = [parent(), source("service::a", "use super::Thing;"), source("service::b", "use super::a::Y;")];
     assert_eq!(found(&reexport).as_deref(), Some("a b a"));
-    let call = "impl Service { fn f(&self) { self.g(); } }";
-    let method = [source("service::a", call), source("service::b", "use super::a::Y; impl Service { fn g(&self) {} }")];
+    let call = "impl Links { fn f(&self) { self.g(); } }";
+    let method = [source("service::a", call), source("service::b", "use super::a::Y; impl Links { fn g(&self) {} }")];
     assert_eq!(found(&method).as_deref(), Some("a b a"));
+    let other = [source("service::a", call), source("service::b", "use super::a::Y; impl Codes { fn g(&self) {} }")];
+    assert_eq!(found(&other), None);
     let nested = [source("service::a::x", "use crate::service::b;"), source("service::b", "use super::a;")];
     assert_eq!(found(&nested).as_deref(), Some("a b a"));
     let one_way = [parent(), source("service::a", "use super::Thing;"), source("service::b", "use super::super::x;")];

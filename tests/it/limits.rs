@@ -322,7 +322,7 @@ async fn a_repeated_request_is_not_limited(test_store: TestStore) {
         daemon.post_with(&path, json!({"chatId": CHAT}), &[("idempotency-key", key)]).await
     };
     let refusals = || {
-        let text = daemon.service.metrics.render();
+        let text = daemon.services.env.metrics.render();
         let line = text.lines().find_map(|line| line.strip_prefix("countersign_limited_total{limit=\"links\"} "));
         line.unwrap().to_owned()
     };

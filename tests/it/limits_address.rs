@@ -130,7 +130,7 @@ async fn many_users_behind_one_address_are_not_limited(test_store: TestStore) {
     world.top_level_lines = PROXIED.to_owned();
     let daemon = world.start().await;
     let looked = || {
-        let text = daemon.service.metrics.render();
+        let text = daemon.services.env.metrics.render();
         let operations = ["load", "find", "admit"]
             .map(|name| format!("countersign_store_request_seconds_count{{operation=\"{name}\"}} "));
         let count = |line: &str| operations.iter().find_map(|name| line.strip_prefix(name)?.parse::<f64>().ok());
@@ -251,7 +251,7 @@ async fn an_unavailable_store_is_retried_occasionally() {
     let world = World::new(TestStore::Redis(Arc::clone(&server)));
     let daemon = world.start().await;
     let asked = || {
-        let text = daemon.service.metrics.render();
+        let text = daemon.services.env.metrics.render();
         let line = "countersign_store_request_seconds_count{operation=\"admit\"} ";
         text.lines().find_map(|l| l.strip_prefix(line)?.parse::<f64>().ok()).unwrap_or(0.0)
     };

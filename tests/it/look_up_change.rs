@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use countersign::ops::Ops;
+use countersign::{ops::Ops, service::RequestContext};
 use serde_json::{Value, json};
 
 use crate::{
@@ -29,7 +29,7 @@ fn number(number: u32) -> String {
 }
 
 async fn keys_of(daemon: &Daemon) -> Value {
-    let ops = Ops::new(&daemon.service);
+    let ops = Ops::new(&daemon.services);
     ops.observe().await.unwrap();
     serde_json::to_value(ops.status(true)).unwrap()["keys"].clone()
 }
@@ -38,7 +38,7 @@ async fn keys_of(daemon: &Daemon) -> Value {
 async fn end_change(daemon: &Daemon) {
     let keys = keys_of(daemon).await;
     let until: jiff::Timestamp = keys["previous_until"].as_str().unwrap_or_else(|| panic!("{keys}")).parse().unwrap();
-    let left = Duration::try_from(until.duration_since(daemon.service.now())).unwrap();
+    let left = Duration::try_from(until.duration_since(daemon.services.env.store.now())).unwrap();
     daemon.advance_clock(left - Duration::from_mins(1)).await;
     assert!(keys_of(daemon).await["previous_until"].is_string());
     // What is shown is cut to the second.
@@ -99,7 +99,7 @@ async fn records_are_found_before_during_and_after_a_key_change(test_store: Test
     daemon.settle().await;
     end_change(&daemon).await;
     assert_eq!(uuids(&daemon, &chat).await, [third.uuid.as_str()], "what only the old key found is gone by itself");
-    let meta = daemon.service.store.meta().await.unwrap();
+    let meta = daemon.services.env.store.meta().await.unwrap();
     assert!(meta["look-up.1"].is_empty() && !meta["look-up.2"].is_empty(), "{meta:?}");
     daemon.finish().await;
 }
@@ -152,18 +152,18 @@ async fn a_key_change_waits_for_the_previous_one(test_store: TestStore) {
     let daemon = world.start().await;
     let keys = keys_of(&daemon).await;
     assert_eq!((&keys["look_up"], &keys["previous_until"]), (&json!(3), &Value::Null), "the first is no change");
-    daemon.service.key_state.request_look_up_key(4);
+    daemon.services.shared.key_state.request_look_up_key(4);
     assert_eq!(keys_of(&daemon).await["look_up"], 4);
-    daemon.service.key_state.request_look_up_key(5);
+    daemon.services.shared.key_state.request_look_up_key(5);
     let keys = keys_of(&daemon).await;
     assert_eq!((&keys["look_up"], &keys["requested"]), (&json!(4), &json!(5)), "{keys}");
     daemon.advance_clock(30 * DAY).await;
     assert_eq!(keys_of(&daemon).await["look_up"], 4, "wrong tries are kept for thirty days");
     daemon.advance_clock(2 * DAY).await;
     assert_eq!(keys_of(&daemon).await["look_up"], 5);
-    daemon.service.key_state.request_look_up_key(1);
+    daemon.services.shared.key_state.request_look_up_key(1);
     assert_eq!(keys_of(&daemon).await["look_up"], 5, "no key comes back");
-    let meta = daemon.service.store.meta().await.unwrap();
+    let meta = daemon.services.env.store.meta().await.unwrap();
     assert!(meta["look-up.3"].is_empty() && !meta["look-up.4"].is_empty(), "{meta:?}");
     daemon.finish().await;
 }
@@ -179,8 +179,13 @@ async fn a_chat_can_be_erased_during_a_key_change(test_store: TestStore) {
     let link = daemon.create_link(json!({"chatId": CHAT})).await;
     assert_eq!(daemon.send_message("447700900123", "M2", &link.text).await.status, 200);
     daemon.settle().await;
-    let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
-    let erased = daemon.service.erase(&daemon.service.background(), &instance, &CHAT.parse().unwrap()).await.unwrap();
+    let instance = daemon.services.env.instances.get(WAHA.parse().unwrap()).unwrap();
+    let erased = daemon
+        .services
+        .support
+        .erase(&RequestContext::background(&daemon.services.env.store), &instance, &CHAT.parse().unwrap())
+        .await
+        .unwrap();
     assert_eq!((erased.requests, erased.messages), (2, 2), "{erased:?}");
     assert!(uuids(&daemon, "limit=10").await.is_empty());
     daemon.finish().await;

@@ -10,7 +10,7 @@ use countersign::{
     gateway::WebhookEvent,
     ops::Ops,
     service::{
-        Idempotency, Instance, LinkRequest, Outcome, Service, ServiceError, code_request,
+        Idempotency, Instance, LinkRequest, Outcome, RequestContext, ServiceError, Services, code_request,
         code_request::{CodeSelector, ValidationRequest},
         link_request,
     },
@@ -115,15 +115,15 @@ impl ReplicaSet {
         Self { world, config, replicas, asked: 1, model: Model::default() }
     }
 
-    fn service(&self, by: usize) -> (Arc<Service>, Arc<Instance>) {
-        let service = Arc::clone(&self.replicas[by].service);
-        let instance = service.instances.get(WAHA.parse().unwrap()).unwrap();
-        (service, instance)
+    fn service(&self, by: usize) -> (Arc<Services>, Arc<Instance>) {
+        let services = Arc::clone(&self.replicas[by].services);
+        let instance = services.env.instances.get(WAHA.parse().unwrap()).unwrap();
+        (services, instance)
     }
 
     async fn check_keys(&self) {
         for replica in &self.replicas {
-            Ops::new(&replica.service).observe().await.unwrap();
+            Ops::new(&replica.services).observe().await.unwrap();
         }
     }
 
@@ -134,7 +134,7 @@ impl ReplicaSet {
             ModelStep::Code { by, chat } => self.code(by, chat).await,
             ModelStep::Type { by, chat, right } => self.type_code(by, chat, right).await,
             ModelStep::Look { by, steps } => {
-                let ops = Ops::new(&self.replicas[by].service);
+                let ops = Ops::new(&self.replicas[by].services);
                 let mut looking = pin!(ops.observe());
                 let mut left = steps;
                 std::future::poll_fn(|context| {
@@ -147,7 +147,7 @@ impl ReplicaSet {
             ModelStep::Ask { by } => {
                 self.asked += 1;
                 self.config.look_up_key_number = self.asked;
-                self.replicas[by].service.key_state.request_look_up_key(self.asked);
+                self.replicas[by].services.shared.key_state.request_look_up_key(self.asked);
             }
             // Never exactly at an end of something.
             ModelStep::Minutes(minutes) => self.world.clock.advance(Duration::from_secs(minutes * 60 + 7)),
@@ -163,16 +163,20 @@ impl ReplicaSet {
     }
 
     async fn message(&mut self, by: usize, message: usize) {
-        let (service, instance) = self.service(by);
-        let now = service.now();
+        let (services, instance) = self.service(by);
+        let now = services.env.store.now();
         let known = self.model.messages.get(&message).cloned();
         let text = match &known {
             Some((text, _)) => text.clone(),
             None => {
                 let input = mint(&instance, &Map::new());
-                let record =
-                    service.create_link(&service.request(), &instance, "walk", input, None).await.outcome.unwrap();
-                format!("[{}]", service.link_code(&record).unwrap().as_str())
+                let record = services
+                    .links
+                    .create(&RequestContext::new(&services.env.store), &instance, "walk", input, None)
+                    .await
+                    .outcome
+                    .unwrap();
+                format!("[{}]", record.link_code(&services.env.keys).unwrap().as_str())
             }
         };
         let number = format!("44770090012{message}");
@@ -183,7 +187,8 @@ impl ReplicaSet {
             text: Some(text.clone()),
             ..WebhookEvent::default()
         };
-        let outcome = service.receive(&service.request(), &instance, &event).await.unwrap();
+        let outcome =
+            services.inbound.receive(&RequestContext::new(&services.env.store), &instance, &event).await.unwrap();
         match known {
             None => {
                 assert_eq!(outcome, Outcome::Verified, "message {message}");
@@ -198,13 +203,17 @@ impl ReplicaSet {
     }
 
     async fn claim(&mut self, by: usize, key: usize) {
-        let (service, instance) = self.service(by);
+        let (services, instance) = self.service(by);
         let body = json!({"client_ref": format!("cart {key}")});
         let input = mint(&instance, body.as_object().unwrap());
         let idempotency = Idempotency { key: format!("key {key}"), body: body.to_string() };
-        let record =
-            service.create_link(&service.request(), &instance, "walk", input, Some(idempotency)).await.outcome.unwrap();
-        let (uuid, now) = (record.id.to_string(), service.now());
+        let record = services
+            .links
+            .create(&RequestContext::new(&services.env.store), &instance, "walk", input, Some(idempotency))
+            .await
+            .outcome
+            .unwrap();
+        let (uuid, now) = (record.id.to_string(), services.env.store.now());
         let held = self.model.claims.get(&key).filter(|(_, at)| now < *at + Duration::from_hours(24));
         if let Some((first, _)) = held {
             assert_eq!(&uuid, first, "key {key}");
@@ -214,17 +223,21 @@ impl ReplicaSet {
     }
 
     async fn code(&mut self, by: usize, chat: usize) {
-        let (service, instance) = self.service(by);
+        let (services, instance) = self.service(by);
         let body = json!({"chatId": chat_id(chat)});
         let mut input = code_request::parse(body.as_object().unwrap(), &instance).unwrap();
         input.cooldown = Some(COOLDOWN);
-        let asked = service.request_code(&service.request(), &instance, "walk", input, None).await.outcome;
-        let now = service.now();
+        let asked = services
+            .codes
+            .request(&RequestContext::new(&services.env.store), &instance, "walk", input, None)
+            .await
+            .outcome;
+        let now = services.env.store.now();
         let cooling = self.model.chats.get(&chat).is_some_and(|chat| now < chat.asked_at + COOLDOWN);
         match asked {
             Ok(record) => {
                 assert!(!cooling, "chat {chat} has been given a code too early");
-                let code = service.otp_code(&record).unwrap().as_str().to_owned();
+                let code = services.codes.otp_code(&record, services.env.store.now()).unwrap().as_str().to_owned();
                 self.model.chats.insert(chat, ChatModel { asked_at: now, code, misses: Some(0) });
             }
             Err(ServiceError::LimitExhausted(status)) => {
@@ -235,13 +248,17 @@ impl ReplicaSet {
     }
 
     async fn type_code(&mut self, by: usize, chat: usize, right: bool) {
-        let (service, instance) = self.service(by);
+        let (services, instance) = self.service(by);
         let Some(model) = self.model.chats.get_mut(&chat) else { return };
         let code = if right { model.code.clone() } else { crate::codes::wrong(&model.code) };
         let typed = ValidationRequest { selector: CodeSelector::Chat(chat_id(chat).parse().unwrap()), code };
         let guard = LockoutPolicy { lockout: None, max_per_window: None, full_window: false };
-        let outcome = service.validate(&service.request(), &instance, "walk", &typed, guard, None).await.outcome;
-        let live = service.now() < model.asked_at + Duration::from_mins(30);
+        let outcome = services
+            .codes
+            .validate(&RequestContext::new(&services.env.store), &instance, "walk", &typed, guard, None)
+            .await
+            .outcome;
+        let live = services.env.store.now() < model.asked_at + Duration::from_mins(30);
         match (model.misses, outcome) {
             (Some(_), Ok(_)) => {
                 assert!(right && live, "chat {chat}");

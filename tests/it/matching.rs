@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use countersign::service::RequestContext;
 use serde_json::{Value, json};
 
 use crate::{
@@ -405,10 +406,15 @@ async fn a_record_erased_before_the_commit_makes_the_gateway_retry(test_store: T
     let written = from_a_lid("V1", &link.text, daemon.clock.wall().as_second());
     let erases = async {
         until("the gateway is asked", async || world.gateway.count() == 1).await;
-        let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
+        let instance = daemon.services.env.instances.get(WAHA.parse().unwrap()).unwrap();
         let erased = daemon
-            .service
-            .erase(&daemon.service.background(), &instance, &"447700900123@c.us".parse().unwrap())
+            .services
+            .support
+            .erase(
+                &RequestContext::background(&daemon.services.env.store),
+                &instance,
+                &"447700900123@c.us".parse().unwrap(),
+            )
             .await
             .unwrap();
         assert_eq!(erased.requests, 1);

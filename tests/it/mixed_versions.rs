@@ -28,7 +28,7 @@ fn record_id(link: &CreatedLink) -> RecordId {
 }
 
 async fn load(daemon: &Daemon, link: &CreatedLink) -> StoredRecord {
-    daemon.service.store.load(record_id(link)).await.unwrap().unwrap()
+    daemon.services.env.store.load(record_id(link)).await.unwrap().unwrap()
 }
 
 fn context(stored: &StoredRecord) -> String {
@@ -36,14 +36,14 @@ fn context(stored: &StoredRecord) -> String {
 }
 
 fn open(daemon: &Daemon, stored: &StoredRecord) -> Vec<u8> {
-    daemon.service.keys.open(&context(stored), &stored.bytes[1..]).unwrap()
+    daemon.services.env.keys.open(&context(stored), &stored.bytes[1..]).unwrap()
 }
 
 /// Writes a record with other bytes.
 async fn write(daemon: &Daemon, stored: &StoredRecord, bytes: Vec<u8>) {
-    let retain_until = daemon.service.store.now() + std::time::Duration::from_hours(3);
+    let retain_until = daemon.services.env.store.now() + std::time::Duration::from_hours(3);
     let change = Change::of(RecordChange::new(stored.id, stored.version, bytes, retain_until));
-    assert!(matches!(daemon.service.store.commit(&change).await, Ok(CommitOutcome::Applied { .. })));
+    assert!(matches!(daemon.services.env.store.commit(&change).await, Ok(CommitOutcome::Applied { .. })));
 }
 
 /// Adds a field with this value, as the next version does when it changes a record.
@@ -51,7 +51,7 @@ async fn add_field(daemon: &Daemon, link: &CreatedLink, field: u8, value: &[u8])
     let stored = load(daemon, link).await;
     let mut plain = open(daemon, &stored);
     plain.extend([&[field, u8::try_from(value.len()).unwrap()], value].concat());
-    let sealed = daemon.service.keys.seal(&context(&stored), &plain, [7; 24]);
+    let sealed = daemon.services.env.keys.seal(&context(&stored), &plain, [7; 24]);
     write(daemon, &stored, [&stored.bytes[..1], &sealed].concat()).await;
 }
 

@@ -55,13 +55,13 @@ const UNCHANGED: &[(&str, &str)] = &[
 
 /// A genuine and a forged webhook, marked as probes of `doctor`.
 async fn send_as_doctor(daemon: &Daemon) {
-    let keys = &daemon.service.keys;
+    let keys = &daemon.services.env.keys;
     let marked = |mut request: http::Request<Vec<u8>>, instance: &str| {
-        let mark = doctor_mark::sign(keys, instance.parse().unwrap(), daemon.service.clock.wall(), request.body());
+        let mark = doctor_mark::sign(keys, instance.parse().unwrap(), daemon.services.env.clock.wall(), request.body());
         request.headers_mut().insert(doctor_mark::HEADER, mark.parse().unwrap());
         request
     };
-    let chatter = message("447700900155", "D1", "from doctor", daemon.service.clock.wall().as_second());
+    let chatter = message("447700900155", "D1", "from doctor", daemon.services.env.clock.wall().as_second());
     let genuine = marked(signed_waha(&daemon.base, &chatter), WAHA);
     let forged = http::Request::post(format!("{}/webhooks/{META}", daemon.base)).body(b"{}".to_vec()).unwrap();
     assert_eq!(daemon.send(genuine).await.status, 200);
@@ -115,8 +115,8 @@ async fn every_metric_changes(test_store: TestStore) {
     for _ in 0..20 {
         daemon.mint(json!({})).await;
     }
-    countersign::ops::Ops::new(&daemon.service).announce(true).await.unwrap();
-    countersign::ops::Ops::new(&daemon.service).observe().await.unwrap();
+    countersign::ops::Ops::new(&daemon.services).announce(true).await.unwrap();
+    countersign::ops::Ops::new(&daemon.services).observe().await.unwrap();
 
     let (text, after) = scrape(&daemon).await;
     let mut still = Vec::new();

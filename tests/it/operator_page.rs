@@ -197,7 +197,7 @@ async fn only_the_password_logs_in_and_attempts_are_limited(test_store: TestStor
     assert!((1..=600).contains(&refused.header("retry-after").parse().unwrap_or(0)), "{:?}", refused.headers);
     daemon.clock.advance(Duration::from_secs(61));
     assert_eq!(browser.log_in(PASSWORD).await.status, 303, "one more each minute");
-    assert!(daemon.service.metrics.render().contains("limit=\"operator_login\""));
+    assert!(daemon.services.env.metrics.render().contains("limit=\"operator_login\""));
     daemon.finish().await;
 }
 
@@ -530,7 +530,7 @@ async fn the_overview_has_the_funnel_and_what_is_weak(test_store: TestStore) {
     daemon.send_message("447700900456", "O2", &links[1].text).await;
     daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({"chatId": "447700900123"})).await;
     daemon.settle().await;
-    daemon.service.flush_counts().await.unwrap();
+    daemon.services.shared.funnel.flush().await.unwrap();
     let page = browser.page("/requests/overview").await;
     let text = words(&page);
     for shown in [
@@ -727,7 +727,7 @@ async fn actions_are_recorded_under_the_operator_s_name(test_store: TestStore) {
     let timeline = record.data("timeline").as_array().unwrap();
     assert_eq!(timeline.last().unwrap()["by"], "operator:alice", "{timeline:?}");
 
-    daemon.service.audit.flush();
+    daemon.services.env.audit.flush();
     let written = std::fs::read_to_string(directory.path().join("audit.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let acts: Vec<String> = lines
@@ -832,7 +832,7 @@ mod measurement {
     const LOADS: usize = 21;
 
     async fn fill(daemon: &Daemon) {
-        let (store, now) = (&daemon.service.store, daemon.service.now());
+        let (store, now) = (&daemon.services.env.store, daemon.services.env.store.now());
         let instance = WAHA.parse().unwrap();
         let write = async |number: usize| {
             let partition = Partition::from_byte(number.to_le_bytes()[0]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use countersign::clock::Clock;
+use countersign::{clock::Clock, service::RequestContext};
 use serde_json::json;
 
 use crate::{
@@ -64,21 +64,26 @@ async fn records_without_a_key_are_skipped_and_reported(test_store: TestStore) {
         cursor = format!("&cursor={next}");
     }
     assert!(pages.len() <= 4 && pages.iter().any(|page| page.contains(&kept.uuid)), "{pages:?}");
-    let metrics = daemon.service.metrics.render();
+    let metrics = daemon.services.env.metrics.render();
     for kind in ["record", "job"] {
         let counted = format!("countersign_unreadable_total{{kind=\"{kind}\"}} ");
         let line = metrics.lines().find_map(|line| line.strip_prefix(&counted)).unwrap();
         assert_ne!(line, "0", "{kind}");
     }
-    let status = serde_json::to_value(countersign::ops::Ops::new(&daemon.service).status(true)).unwrap();
+    let status = serde_json::to_value(countersign::ops::Ops::new(&daemon.services).status(true)).unwrap();
     let named = status["failures"].as_array().unwrap().iter().filter(|one| one["reason"] == "unreadable");
     assert_eq!(named.count(), 2, "{status}");
 
     // The person can be forgotten all the same.
-    let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
+    let instance = daemon.services.env.instances.get(WAHA.parse().unwrap()).unwrap();
     let erased = daemon
-        .service
-        .erase(&daemon.service.background(), &instance, &"447700900123@c.us".parse().unwrap())
+        .services
+        .support
+        .erase(
+            &RequestContext::background(&daemon.services.env.store),
+            &instance,
+            &"447700900123@c.us".parse().unwrap(),
+        )
         .await
         .unwrap();
     assert_eq!(erased.requests, 2);
@@ -99,7 +104,7 @@ async fn an_unknown_code_is_answered_503_while_a_missing_key_may_have_created_it
 
     world.key = keys(&[KEY]);
     let daemon = world.start().await;
-    let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
+    let instance = daemon.services.env.instances.get(WAHA.parse().unwrap()).unwrap();
     let status = async |id: &str| daemon.send_message("447700900888", id, "[0BCDEFGHJKMNPQ]").await.status;
     assert_eq!(status("L1").await, 503, "the other key may have made it");
     daemon.advance(instance.config.longest_life() + Duration::from_mins(9)).await;

@@ -2,6 +2,7 @@
 //! interface.
 
 pub mod decision;
+mod derived;
 pub mod link;
 pub mod sent_code;
 

@@ -79,13 +79,13 @@ impl Representation {
 }
 
 fn url(state: &PublicState) -> String {
-    state.service.public_url("")
+    state.services.env.public_url.absolute("")
 }
 
 /// `GET /`: leads to the documentation.
 pub(in crate::http) async fn root(state: Data<PublicState>) -> HttpResponse {
     let mut response = HttpResponse::SeeOther();
-    response.insert_header((header::LOCATION, state.service.public_url("/docs")));
+    response.insert_header((header::LOCATION, state.services.env.public_url.absolute("/docs")));
     response.finish()
 }
 

@@ -58,8 +58,8 @@ pub(super) async fn post(
     let parameters = form(&request, payload).await?;
     Ok(match accept(&state, &instance, &visitor, &parameters) {
         Ok(accepted) => {
-            let sealed = state.service.seal_request(&instance, &accepted, None);
-            see_other(&format!("{}/continue?request={sealed}", state.service.issuer(&instance)))
+            let sealed = state.services.oidc.seal_request(&instance, &accepted, None);
+            see_other(&format!("{}/continue?request={sealed}", state.services.env.public_url.issuer(&instance)))
         }
         Err(refusal) => refusal,
     })
@@ -70,7 +70,8 @@ pub(super) async fn page(state: Data<PublicState>, instance: Path<String>, reque
     let instance = issuer(&state, &instance)?;
     let mut visitor = Visitor::new(&state, &request);
     let parameters = query(&request);
-    let opened = state.service.open_request(&instance, parameters.advice("request").unwrap_or_default());
+    let sealed = parameters.advice("request").unwrap_or_default();
+    let opened = state.services.oidc.open_request(&instance, sealed, state.services.env.store.now());
     Ok(match opened {
         Ok(request) => consent_page(&state, &instance, &mut visitor, &request),
         Err(_) => page::error_page(&state, &visitor, NO_REQUEST),
@@ -102,14 +103,14 @@ async fn try_tap(
 ) -> PageResult {
     let fields = same_origin_form(state, request, payload, MAX_BODY).await?;
     let sealed = fields.get("request").map(String::as_str).unwrap_or_default();
-    let service = &state.service;
+    let services = &state.services;
     if fields.get("do").is_some_and(|action| action == "cancel") {
-        let (opened, _) = service.open_page(instance, sealed, &visitor.cookies)?;
-        let response = service.error_response(instance, opened.authorization.to, DENIED);
+        let (opened, _) = services.oidc.open_page(cx, instance, sealed, &visitor.cookies)?;
+        let response = services.env.public_url.error_response(instance, opened.authorization.to, DENIED);
         return Ok(page::send(state, visitor, &response));
     }
-    let begun = service.begin_login(cx, instance, sealed, visitor.browser()).await;
-    problem::respond_limited(begun, |handle| see_other(&service.public_url(&format!("/l/{handle}"))))
+    let begun = services.oidc.begin(cx, instance, sealed, visitor.browser()).await;
+    problem::respond_limited(begun, |handle| see_other(&services.env.public_url.absolute(&format!("/l/{handle}"))))
 }
 
 /// `GET …/response`: posts the code to a client that requested `form_post`.
@@ -124,7 +125,7 @@ pub(super) async fn response(
     let parameters = query(&request);
     let code = parameters.advice("code").unwrap_or_default().parse::<RedeemToken>();
     let code = code.map_err(|_| Problem::not_found())?;
-    let result = state.service.form_response(&cx, &instance, &code, &visitor.cookies).await;
+    let result = state.services.oidc.form_response(&cx, &instance, &code, &visitor.cookies).await;
     match result {
         Ok(response) => Ok(page::send(&state, &visitor, &response)),
         Err(error) => visitor.error_response(&state, error.into(), "/"),
@@ -143,19 +144,20 @@ fn accept(
     let (to, error) = match authorize(parameters, clients) {
         Ok(accepted) if is_ready(state, instance, &accepted) => {
             let language = visitor.language_or(instance.config.lang).tag();
-            return Ok(PageRequest::new(accepted, language, state.service.now()));
+            return Ok(PageRequest::new(accepted, language, state.services.env.store.now()));
         }
         Ok(accepted) => (accepted.authorization.to, UNAVAILABLE),
         Err(Refused::Returned(to, error)) => (to, error),
         Err(Refused::Here(error)) => return Err(page::error_page(state, visitor, error)),
     };
-    Err(page::send(state, visitor, &state.service.error_response(instance, to, error)))
+    Err(page::send(state, visitor, &state.services.env.public_url.error_response(instance, to, error)))
 }
 
 /// Whether a login could be finished: a person should not send a message in vain.
 fn is_ready(state: &PublicState, instance: &Instance, accepted: &Accepted) -> bool {
     let client = client(instance, &accepted.authorization.client);
-    !instance.config.disabled && client.is_some_and(|client| state.service.oidc.signer(client.algorithm).is_some())
+    !instance.config.disabled
+        && client.is_some_and(|client| state.services.oidc_keys.signer(client.algorithm).is_some())
 }
 
 fn client<'a>(instance: &'a Instance, id: &str) -> Option<&'a Client> {
@@ -181,8 +183,8 @@ fn consent_page(
         title: style.texts.confirm_title.replace("<name>", name),
         purpose: client.purpose.as_deref().unwrap_or_default(),
         claims: page::claims(request.authorization.scopes, style.texts),
-        action: format!("{}/continue", state.service.issuer(instance)),
-        request: state.service.seal_request(instance, request, cookie),
+        action: format!("{}/continue", state.services.env.public_url.issuer(instance)),
+        request: state.services.oidc.seal_request(instance, request, cookie),
     };
     let mut builder = PageResponse::new(&style);
     builder.redirects_to = Url::parse(&request.authorization.to.redirect_uri).ok();

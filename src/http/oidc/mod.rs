@@ -56,14 +56,14 @@ pub(super) const ROUTES: &[RouteEntry] = &[
 
 /// The instance, if it is an issuer.
 fn issuer(state: &PublicState, instance: &str) -> Result<Arc<Instance>, Problem> {
-    let instance = instance.parse().ok().and_then(|id| state.service.instances.get(id));
+    let instance = instance.parse().ok().and_then(|id| state.services.env.instances.get(id));
     instance.filter(|instance| !instance.config.clients.is_empty()).ok_or_else(Problem::not_found)
 }
 
 /// `GET …/.well-known/openid-configuration`
 async fn metadata(state: Data<PublicState>, instance: Path<String>) -> Result<HttpResponse, Problem> {
     let instance = issuer(&state, &instance)?;
-    let issuer = state.service.issuer(&instance);
+    let issuer = state.services.env.public_url.issuer(&instance);
     let at = |path: &str| format!("{issuer}/{path}");
     let metadata = Metadata {
         authorization_endpoint: at("authorize"),
@@ -76,8 +76,8 @@ async fn metadata(state: Data<PublicState>, instance: Path<String>) -> Result<Ht
         grant_types_supported: &["authorization_code"],
         subject_types_supported: const { &[SubjectType::Pairwise.as_str(), SubjectType::Public.as_str()] },
         id_token_signing_alg_values_supported: state
-            .service
-            .oidc
+            .services
+            .oidc_keys
             .algorithms()
             .into_iter()
             .map(Algorithm::as_str)
@@ -104,7 +104,7 @@ async fn metadata(state: Data<PublicState>, instance: Path<String>) -> Result<Ht
 /// `GET …/jwks`
 async fn key_set(state: Data<PublicState>, instance: Path<String>) -> Result<HttpResponse, Problem> {
     issuer(&state, &instance)?;
-    let (keys, seconds) = state.service.oidc.key_set().ok_or_else(Problem::not_found)?;
+    let (keys, seconds) = state.services.oidc_keys.key_set().ok_or_else(Problem::not_found)?;
     let cache = format!("public, max-age={seconds}");
     let mut response = HttpResponse::Ok().insert_header((header::CACHE_CONTROL, cache)).json(keys);
     allow_any_origin(&mut response);

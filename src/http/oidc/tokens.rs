@@ -44,7 +44,7 @@ pub(super) async fn token(
         let authorization = request.headers().get(header::AUTHORIZATION);
         let authorization = authorization.map(|value| value.to_str().unwrap_or_default());
         let client = client_auth::authenticate(&instance.config.clients, authorization, fields)?;
-        state.service.exchange_code(&cx, instance, client, &AccessTokenRequest::read(fields)?).await
+        state.services.oidc.exchange_code(&cx, instance, client, &AccessTokenRequest::read(fields)?).await
     })
     .await
 }
@@ -68,7 +68,7 @@ pub(super) async fn user_info(
                 );
             }
         };
-        state.service.user_info(&cx, instance, token).await
+        state.services.oidc.user_info(&cx, instance, token).await
     })
     .await
 }

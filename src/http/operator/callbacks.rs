@@ -83,7 +83,7 @@ pub(super) async fn list(
         text => Some(CallbackCursor::parse(text).ok_or(ServiceError::NotFound)?),
     };
     let read = async |after: Option<&CallbackCursor>| {
-        state.service.callbacks(&cx, &instance, Some(status), after, PAGE_SIZE).await
+        state.services.callbacks.list(&cx, &instance, Some(status), after, PAGE_SIZE).await
     };
     let (mut callbacks, mut next) = read(cursor.as_ref()).await?;
     for _ in 0..MAX_EMPTY_PAGES {
@@ -98,7 +98,7 @@ pub(super) async fn list(
         SelectOption { value: one.as_str().to_owned(), text: text.to_owned(), selected: one == status }
     };
     let page = CallbacksPage {
-        frame: Frame::new(&session, &state.service.keys, MenuEntry::Callbacks),
+        frame: Frame::new(&session, &state.services.env.keys, MenuEntry::Callbacks),
         instances: instance_options(&instances, Some(&instance)),
         instance: instance.config.id.to_string(),
         status,
@@ -145,17 +145,17 @@ pub(super) async fn replay(
     request: HttpRequest,
     payload: Payload,
 ) -> OperatorResult {
-    let fields = session.csrf_checked_form(&state.service.keys, &request, payload).await?;
+    let fields = session.csrf_checked_form(&state.services.env.keys, &request, payload).await?;
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
-    let instance = field("instance").parse().ok().and_then(|id| state.service.instances.get(id));
+    let instance = field("instance").parse().ok().and_then(|id| state.services.env.instances.get(id));
     let instance = instance.ok_or(ServiceError::NotFound)?;
     let status = CallbackStatus::parse(field("status")).unwrap_or(CallbackStatus::Dead);
     let replayed = if field("all").is_empty() {
-        state.service.replay(&cx, &instance, field("callback")).await?;
+        state.services.callbacks.replay(&cx, &instance, field("callback")).await?;
         "1".to_owned()
     } else {
         cx.set_actor(Actor::Operator { name: session.name().to_owned() }, Some(instance.config.id));
-        let (count, complete) = state.service.replay_dead(&cx, &instance, MAX_REPLAYED).await?;
+        let (count, complete) = state.services.callbacks.replay_dead(&cx, &instance, MAX_REPLAYED).await?;
         format!("{count}{}", if complete { "" } else { "+" })
     };
     tracing::info!(operator = session.name(), instance = %instance.config.id, replayed, "an operator replayed callbacks");

@@ -83,7 +83,7 @@ pub(super) async fn list(
     session: ReqData<Session>,
     request: HttpRequest,
 ) -> OperatorResult {
-    let service = &state.service;
+    let services = &state.services;
     let mut faults = Vec::new();
     let query = parse_query(&request).unwrap_or_else(|fault| {
         faults.push(fault);
@@ -101,8 +101,8 @@ pub(super) async fn list(
     }
     let (mut rows, mut older_url) = (Vec::new(), String::new());
     if let (Some(instance), true) = (&instance, faults.is_empty()) {
-        let found = service.list(&cx, instance, &filter, cursor.flatten(), PAGE_SIZE).await?;
-        rows = found.records.iter().map(|record| RequestRow::for_record(record, service.now())).collect();
+        let found = services.shared.verifications.list(&cx, instance, &filter, cursor.flatten(), PAGE_SIZE).await?;
+        rows = found.records.iter().map(|record| RequestRow::for_record(record, services.env.store.now())).collect();
         older_url = found.next_cursor.map(|cursor| query.list_url(instance, Some(&cursor))).unwrap_or_default();
     }
     let newest_url = match &instance {
@@ -111,7 +111,7 @@ pub(super) async fn list(
     };
     let status = if faults.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let page = ListPage {
-        frame: Frame::new(&session, &service.keys, MenuEntry::Requests),
+        frame: Frame::new(&session, &services.env.keys, MenuEntry::Requests),
         instances: instance_options(&instances, instance.as_ref()),
         statuses: status_options(&query.status),
         is_filtered: query.has_filters(),
@@ -131,10 +131,10 @@ pub(super) async fn explain(
     session: ReqData<Session>,
     request: HttpRequest,
 ) -> OperatorResult {
-    let service = &state.service;
+    let services = &state.services;
     let query = parse_query(&request).map_err(|_| Problem::not_found())?;
     let instance = selected_instance(&all_instances(&state), &query.instance).ok_or(ServiceError::NotFound)?;
-    let frame = Frame::new(&session, &service.keys, MenuEntry::Requests);
+    let frame = Frame::new(&session, &services.env.keys, MenuEntry::Requests);
     let name = instance.config.name.clone();
     let question = query.q.trim();
     if question.is_empty() || question.len() > MAX_QUESTION_LEN {
@@ -142,8 +142,9 @@ pub(super) async fn explain(
         let page = ExplainPage { frame, query, name, sentence, messages: Vec::new(), rows: Vec::new() };
         return Ok(layout::render(StatusCode::UNPROCESSABLE_ENTITY, &page));
     }
-    let found = service.explain(&cx, &instance, &Question::parse(question)).await?;
-    let rows = found.requests.iter().map(|(record, _)| RequestRow::for_record(record, service.now())).collect();
+    let found = services.support.explain(&cx, &instance, &Question::parse(question)).await?;
+    let rows =
+        found.requests.iter().map(|(record, _)| RequestRow::for_record(record, services.env.store.now())).collect();
     let messages = found.messages.into_iter().map(|message| (DisplayTime::from(message.at.0), message)).collect();
     let page = ExplainPage { frame, query, name, sentence: found.sentence, messages, rows };
     Ok(layout::render(StatusCode::OK, &page))
@@ -201,7 +202,7 @@ fn parse_time(text: &str) -> Option<Timestamp> {
 
 /// The instances of all tenants, by name; operators see all of them.
 pub(super) fn all_instances(state: &OperatorState) -> Vec<Arc<Instance>> {
-    let mut instances = state.service.instances.all();
+    let mut instances = state.services.env.instances.all();
     instances.sort_by(|a, b| (&a.config.name, a.config.id).cmp(&(&b.config.name, b.config.id)));
     instances
 }

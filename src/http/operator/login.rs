@@ -94,9 +94,9 @@ pub(super) async fn log_in(
         return Ok(login_page(StatusCode::UNAUTHORIZED, &access, &name, error));
     };
     tracing::info!(operator = known.name, "an operator logged in");
-    let value = Session::issue(&state.service.keys, &known, state.service.now());
+    let value = Session::issue(&state.services.env.keys, &known, state.services.env.store.now());
     let action = Action { actor: Some(Actor::Operator { name: known.name }), ..Action::default() };
-    audit_entry::write_entry(&state.service, &state.edge.load(), &request, &action, "POST /requests/login", 303);
+    audit_entry::write_entry(&state.services, &state.edge.load(), &request, &action, "POST /requests/login", 303);
     let mut response = see_other(MenuEntry::Overview.path());
     set_cookie(&mut response, &request, &value);
     Ok(response)
@@ -112,8 +112,8 @@ async fn count_attempt(
     let address = subscriber_network(client::ip_address(request, &state.edge.load()));
     let [per_address, in_total] =
         [ATTEMPTS_PER_ADDRESS, ATTEMPTS_IN_TOTAL].map(|(tries, window)| Quota::per(tries, window));
-    let limit_statuses = state.service.take_for_login(cx, address, per_address, in_total).await?;
-    Ok(limit_statuses.into_iter().filter_map(|status| state.service.retry_after(status)).max())
+    let limit_statuses = state.services.shared.limits.take_for_login(cx, address, per_address, in_total).await?;
+    Ok(limit_statuses.into_iter().filter_map(|status| state.services.shared.limits.retry_after(status)).max())
 }
 
 /// `POST /requests/logout`
@@ -124,8 +124,8 @@ pub(super) async fn log_out(
     request: HttpRequest,
     payload: Payload,
 ) -> OperatorResult {
-    session.csrf_checked_form(&state.service.keys, &request, payload).await?;
-    session.end(&state.service, &cx).await?;
+    session.csrf_checked_form(&state.services.env.keys, &request, payload).await?;
+    session.end(&state.services, &cx).await?;
     let mut response = see_other(LOGIN_PATH);
     set_cookie(&mut response, &request, "");
     Ok(response)

@@ -145,10 +145,10 @@ pub(super) async fn overview(
     }
     let page_url = |page: usize| format!("{}?page={page}", MenuEntry::Overview.path());
     let has_more = instances.len() > (page + 1) * PAGE_SIZE;
-    let service = &state.service;
+    let services = &state.services;
     let page = OverviewPage {
-        frame: Frame::new(&session, &service.keys, MenuEntry::Overview),
-        now: service.now().into(),
+        frame: Frame::new(&session, &services.env.keys, MenuEntry::Overview),
+        now: services.env.store.now().into(),
         flush_seconds: FLUSH_INTERVAL.as_secs(),
         alarms: alarms(&state, &status, &cards),
         cards,
@@ -171,9 +171,9 @@ async fn card(
     instance: &Arc<Instance>,
     status: &Status,
 ) -> Result<InstanceCard, Problem> {
-    let (service, id) = (&state.service, instance.config.id);
-    let funnel = service.funnel(cx, id).await?;
-    let dead = match service.count_dead_callbacks(cx, instance, COUNTED_CALLBACKS).await? {
+    let (services, id) = (&state.services, instance.config.id);
+    let funnel = services.shared.funnel.read(cx, id).await?;
+    let dead = match services.callbacks.count_dead(cx, instance, COUNTED_CALLBACKS).await? {
         (0, _) => String::new(),
         (1, true) => "1 dead callback".to_owned(),
         (count, true) => format!("{count} dead callbacks"),

@@ -9,7 +9,7 @@ use super::layout::{Tone, short_duration};
 use crate::{
     api::callback::{CallbackEntry, CallbackStatus},
     domain::{TimelineEvent, timeline::TimelineEntry},
-    service::receiver_response::ReceiverResponse,
+    service::receiver_responses::ReceiverResponse,
 };
 
 /// Of the drawing, in units of its `viewBox`.

@@ -20,7 +20,7 @@ use crate::{
     api::{Rfc3339Time, callback::CallbackEntry, record::metadata, verification::CompletionView},
     domain::{Channel, InstanceId, Kind as _, KindRef, OtpType, Reason, Status, Verification, VerificationId},
     http::{context::Cx, pages::see_other, problem::Problem},
-    service::{Instance, RequestContext, ServiceError, receiver_response::ReceiverResponse},
+    service::{Instance, RequestContext, ServiceError, receiver_responses::ReceiverResponse},
 };
 
 struct TimelineRow {
@@ -106,7 +106,7 @@ pub(super) async fn show(
         "done=replayed" => "The callback is queued again.",
         _ => "",
     };
-    let frame = Frame::new(&session, &state.service.keys, MenuEntry::Requests);
+    let frame = Frame::new(&session, &state.services.env.keys, MenuEntry::Requests);
     Ok(render(&state, &cx, frame, &names, notice).await?)
 }
 
@@ -117,11 +117,11 @@ async fn render(
     names: &(String, String),
     notice: &'static str,
 ) -> Result<HttpResponse, Problem> {
-    let service = &state.service;
+    let services = &state.services;
     let (instance, record) = load(state, cx, names).await?;
-    let status = record.status(service.now());
+    let status = record.status(services.env.store.now());
     let metadata = metadata(&record.request);
-    let callbacks = service.attempts_of(cx, &instance, &record).await?;
+    let callbacks = services.callbacks.attempts_of(cx, &instance, &record).await?;
     let page = RequestPage {
         frame,
         path: layout::request_path(&record),
@@ -136,7 +136,7 @@ async fn render(
         uuid: record.id.to_string(),
         facts: facts(&instance, &record),
         metadata: if metadata.is_null() { String::new() } else { format!("{metadata:#}") },
-        picture: Picture::new(&record.timeline, &callbacks, service.now()),
+        picture: Picture::new(&record.timeline, &callbacks, services.env.store.now()),
         timeline: record
             .timeline
             .iter()
@@ -158,7 +158,7 @@ async fn load(
     names: &(String, String),
 ) -> Result<(Arc<Instance>, Verification), Problem> {
     let (instance, id) = parse_path(state, names)?;
-    let record = state.service.get(cx, &instance, id).await?;
+    let record = state.services.shared.verifications.get(cx, &instance, id).await?;
     Ok((instance, record))
 }
 
@@ -166,7 +166,7 @@ fn parse_path(
     state: &OperatorState,
     (instance, id): &(String, String),
 ) -> Result<(Arc<Instance>, VerificationId), Problem> {
-    let instance = instance.parse().ok().and_then(|id: InstanceId| state.service.instances.get(id));
+    let instance = instance.parse().ok().and_then(|id: InstanceId| state.services.env.instances.get(id));
     let id = id.parse().map_err(|_| ServiceError::NotFound)?;
     Ok((instance.ok_or(ServiceError::NotFound)?, id))
 }
@@ -210,10 +210,10 @@ pub(super) async fn cancel(
     request: HttpRequest,
     payload: Payload,
 ) -> OperatorResult {
-    session.csrf_checked_form(&state.service.keys, &request, payload).await?;
+    session.csrf_checked_form(&state.services.env.keys, &request, payload).await?;
     let (instance, id) = parse_path(&state, &names)?;
-    let record = state.service.cancel(&cx, &instance, id).await?;
-    let canceled = record.status(state.service.now()) == Status::Canceled;
+    let record = state.services.shared.verifications.cancel(&cx, &instance, id).await?;
+    let canceled = record.status(state.services.env.store.now()) == Status::Canceled;
     tracing::info!(operator = session.name(), uuid = %id, canceled, "an operator canceled a request");
     Ok(see_other(&format!("{}?done={}", layout::request_path(&record), if canceled { "canceled" } else { "over" })))
 }
@@ -227,10 +227,10 @@ pub(super) async fn replay(
     request: HttpRequest,
     payload: Payload,
 ) -> OperatorResult {
-    let fields = session.csrf_checked_form(&state.service.keys, &request, payload).await?;
+    let fields = session.csrf_checked_form(&state.services.env.keys, &request, payload).await?;
     let (instance, record) = load(&state, &cx, &names).await?;
     let id = fields.get("callback").map(String::as_str).unwrap_or_default();
-    state.service.replay(&cx, &instance, id).await?;
+    state.services.callbacks.replay(&cx, &instance, id).await?;
     tracing::info!(operator = session.name(), uuid = %record.id, "an operator replayed a callback");
     Ok(see_other(&format!("{}?done=replayed", layout::request_path(&record))))
 }

@@ -12,7 +12,7 @@ use actix_web::{
 use super::{OperatorState, layout::ProblemPage, login, session};
 use crate::{
     http::{audit_entry, context},
-    service::Actor,
+    service::{Actor, RequestContext},
 };
 
 /// Middleware of all paths below `/requests`. Without configured operators everything is 404; without a session only
@@ -26,7 +26,7 @@ pub(super) async fn require_session(
     if access.operators.is_empty() {
         return Ok(request.into_response(HttpResponse::NotFound().finish()).map_into_right_body());
     }
-    let cx = context::attach(&request, state.service.background());
+    let cx = context::attach(&request, RequestContext::background(&state.services.env.store));
     if request.path() == login::LOGIN_PATH {
         return Ok(next.call(request).await?.map_into_left_body());
     }
@@ -46,7 +46,7 @@ pub(super) async fn require_session(
     let action = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
     let response = next.call(request).await?;
     audit_entry::write_entry(
-        &state.service,
+        &state.services,
         &state.edge.load(),
         response.request(),
         &cx.action(),

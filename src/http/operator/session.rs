@@ -21,7 +21,7 @@ use crate::{
         problem::{Code, Problem},
     },
     random,
-    service::{RequestContext, Service},
+    service::{RequestContext, Services},
 };
 
 const COOKIE_NAME: &str = "cs-operator";
@@ -68,8 +68,8 @@ impl Session {
     }
 
     /// Ends the session for every holder of its cookie, on all replicas.
-    pub(super) async fn end(&self, service: &Service, cx: &RequestContext) -> Result<(), Problem> {
-        Ok(service.revoke_login(cx, &self.nonce, self.expires_at + MAX_CLOCK_SKEW).await?)
+    pub(super) async fn end(&self, services: &Services, cx: &RequestContext) -> Result<(), Problem> {
+        Ok(services.operator_logins.revoke(cx, &self.nonce, self.expires_at + MAX_CLOCK_SKEW).await?)
     }
 
     /// The CSRF token that every form of this session carries.
@@ -144,9 +144,9 @@ pub(super) async fn active_session(
     access: &OperatorAccess,
     headers: &HeaderMap,
 ) -> Result<Option<Session>, Problem> {
-    let (keys, now) = (&state.service.keys, state.service.now());
+    let (keys, now) = (&state.services.env.keys, state.services.env.store.now());
     for session in cookie::values(headers, COOKIE_NAME).filter_map(|value| Session::verify(keys, access, now, value)) {
-        if !state.service.is_login_revoked(cx, &session.nonce).await? {
+        if !state.services.operator_logins.is_revoked(cx, &session.nonce).await? {
             return Ok(Some(session));
         }
     }

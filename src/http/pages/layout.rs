@@ -94,7 +94,7 @@ impl<'a> PageStyle<'a> {
     /// For pages that belong to no request: they are signed by the host that serves them.
     pub(in crate::http) fn unbranded(state: &'a PublicState, visitor: &Visitor) -> Self {
         let language = visitor.language_or(Language::ENGLISH);
-        Self::new(state, visitor, language, state.service.public_url.host_str().unwrap_or_default(), None)
+        Self::new(state, visitor, language, state.services.env.public_url.as_url().host_str().unwrap_or_default(), None)
     }
 
     fn new(
@@ -113,7 +113,7 @@ impl<'a> PageStyle<'a> {
             color: color.to_string(),
             logo: page.and_then(|page| page.logo.as_ref()).map(Logo::url),
             css: format!(":root{{--go:{color};--on:{}}}\n{CSS}", color.ink()),
-            insecure: state.service.public_url.scheme() != "https",
+            insecure: state.services.env.public_url.as_url().scheme() != "https",
             texts: PageTexts::for_language(language),
             languages: Vec::new(),
             language_query: "?",

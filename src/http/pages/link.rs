@@ -69,7 +69,7 @@ pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, 
     let Ok(token) = token.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
     let new_cookie = visitor.ensure_cookie(&state);
     let tapped = visitor::query_value(&request, TAPPED).is_some();
-    let opened = match state.service.open_reply_link(&cx, &token, &visitor.cookies, tapped).await {
+    let opened = match state.services.completion.open_reply_link(&cx, &token, &visitor.cookies, tapped).await {
         Ok(opened) => opened,
         Err(ServiceError::NotFound) => return Ok(unavailable_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
@@ -77,7 +77,7 @@ pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, 
     let ReplyLinkPage { instance, record, state: now, form_field, may_reveal_code } = &opened;
     let mut style = PageStyle::for_record(&state, instance, record, &visitor);
     let texts = style.texts;
-    let facts = state.service.login_details_in(record, style.language);
+    let facts = state.services.shared.login_facts.login_details_in(record, style.language);
     let dispute = with_language(&visitor, &facts.dispute);
     match now {
         ReplyLinkState::Open => {}
@@ -194,7 +194,7 @@ async fn try_complete(
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let elsewhere = form.contains_key("elsewhere");
     let page = |flag| see_other(&visitor.path(state, &format!("/o/{token}"), flag));
-    Ok(match state.service.complete(cx, &token, visitor.browser(), field, elsewhere).await? {
+    Ok(match state.services.completion.complete(cx, &token, visitor.browser(), field, elsewhere).await? {
         CompletionResult::Completed { redirect: Some(url) } => see_other(url.as_str()),
         CompletionResult::CodeRevealed | CompletionResult::WrongBrowser => page(TAPPED),
         CompletionResult::Completed { redirect: None } | CompletionResult::Confirmed | CompletionResult::Used => {
@@ -212,12 +212,12 @@ pub(crate) async fn dispute_form(
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
-    let (instance, record, now, form_field) = match state.service.open_dispute(&cx, &token).await {
+    let (instance, record, now, form_field) = match state.services.completion.open_dispute(&cx, &token).await {
         Ok(found) => found,
         Err(ServiceError::NotFound) => return Ok(unavailable_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
     };
-    state.service.count_page_view(&record, "dispute");
+    state.services.completion.count_page_view(&record, "dispute");
     let style = PageStyle::for_record(&state, &instance, &record, &visitor);
     let texts = style.texts;
     match now {
@@ -225,7 +225,7 @@ pub(crate) async fn dispute_form(
         DisputeState::Disputed { late } => return Ok(disputed_page(&style, late)),
         DisputeState::Closed => return Ok(MessagePage::invalid(&style).respond(StatusCode::GONE)),
     }
-    let facts = state.service.login_details_in(&record, style.language);
+    let facts = state.services.shared.login_facts.login_details_in(&record, style.language);
     let page = DisputePage {
         style: &style,
         texts,
@@ -262,6 +262,6 @@ async fn try_dispute(
     let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
-    state.service.dispute(cx, &token, field).await?;
+    state.services.completion.dispute(cx, &token, field).await?;
     Ok(see_other(&visitor.path(state, &format!("/d/{token}"), "")))
 }

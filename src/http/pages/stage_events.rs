@@ -19,14 +19,14 @@ use crate::{
         problem::Problem,
         sse::{self, Event, Sse, WatchSource},
     },
-    service::{Service, StartPageState, VerificationWatch},
+    service::{Services, StartPageState, VerificationWatch},
 };
 
 /// After this the stream ends, and the browser reconnects by itself.
 const MAX_STREAM_DURATION: Duration = Duration::from_mins(5);
 
 struct StageEvents {
-    service: std::sync::Arc<Service>,
+    services: std::sync::Arc<Services>,
     watched: VerificationWatch<Link>,
     cookies: Vec<String>,
     last: Option<StartPageState>,
@@ -42,16 +42,16 @@ pub(crate) async fn events(
 ) -> Result<HttpResponse, Problem> {
     let visitor = Visitor::new(&state, &request);
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let start = state.service.open_start_page(&cx, &handle, &visitor.cookies).await?;
+    let start = state.services.completion.open_start_page(&cx, &handle, &visitor.cookies).await?;
     let mut response = HttpResponse::Ok();
     set_security_headers(&mut response, &[], None, None);
     if request.query_string().starts_with("now") {
         let body = json!({ "state": start.state.as_str() }).to_string();
         return Ok(response.content_type("application/json").body(body));
     }
-    let watched = state.service.watch(&cx, start.record.id).await?;
+    let watched = state.services.shared.verifications.watch(&cx, start.record.id).await?;
     let stream = StageEvents {
-        service: std::sync::Arc::clone(&state.service),
+        services: std::sync::Arc::clone(&state.services),
         watched,
         cookies: visitor.cookies,
         last: None,
@@ -69,7 +69,8 @@ impl WatchSource for StageEvents {
     }
 
     fn next_event(&mut self) -> Option<Event> {
-        let stage = self.service.start_page_state(self.watched.record(), &self.cookies);
+        let now = self.services.env.store.now();
+        let stage = self.services.completion.start_page_state(self.watched.record(), &self.cookies, now);
         let before = self.last.replace(stage).map(StartPageState::as_str);
         if before == Some(stage.as_str()) {
             return None;

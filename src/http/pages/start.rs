@@ -109,9 +109,9 @@ pub(crate) async fn start_page(
     let mut visitor = Visitor::new(&state, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
     let cookie = visitor.ensure_cookie(&state);
-    match state.service.open_start_page(&cx, &handle, &visitor.cookies).await {
+    match state.services.completion.open_start_page(&cx, &handle, &visitor.cookies).await {
         Ok(start) => {
-            state.service.count_page_view(&start.record, "start");
+            state.services.completion.count_page_view(&start.record, "start");
             let flag = [HERE, QR].into_iter().find(|flag| visitor::query_value(&request, flag).is_some());
             Ok(render_page(&state, &visitor, &handle, &start, cookie, flag))
         }
@@ -147,7 +147,7 @@ fn render_page(
         Some(_) => "?qr&",
         None => "?",
     };
-    let service = &state.service;
+    let services = &state.services;
     let binding = record.details.binding.as_ref();
     let tapped = binding.filter(|binding| start.is_bound_browser && !binding.automatic);
     let tapped = tapped.map(|binding| binding.whatsapp_device.as_str());
@@ -159,18 +159,20 @@ fn render_page(
         is_pending: page_state.is_pending(),
         has_wrong_sender: *page_state == StartPageState::PendingAfterWrongSender,
         step: 3,
-        path: service.public_path(&path),
+        path: services.env.public_url.path(&path),
         reload_url: visitor.path(state, &path, flag.unwrap_or_default()),
         code_path: visitor.path(state, &format!("{path}/code"), ""),
         form_field,
-        server_time: service.now().as_millisecond(),
+        server_time: services.env.store.now().as_millisecond(),
         expires_at: record.expires_at.as_millisecond(),
         open_section: flag.or(tapped),
         has_opened_whatsapp: flag.is_none() && tapped == Some(HERE),
         show_qr: false,
         may_finish_by_script: binding.is_some_and(|binding| !binding.automatic),
         purpose: record.request.purpose.as_deref().unwrap_or_default(),
-        delay_notice: if service.message_delay(instance.config.id) > MIN_REPORTED_DELAY {
+        delay_notice: if services.shared.outbox.message_delay(instance.config.id, services.env.store.now())
+            > MIN_REPORTED_DELAY
+        {
             &texts.delay_notice
         } else {
             ""
@@ -187,11 +189,11 @@ fn render_page(
     };
     match page_state {
         StartPageState::Pending | StartPageState::PendingAfterWrongSender => {
-            let Some(code) = service.link_code(record) else {
+            let Some(code) = record.link_code(&services.env.keys) else {
                 return MessagePage::invalid(&style).respond(StatusCode::GONE);
             };
             page.step = if page.has_opened_whatsapp { 2 } else { 1 };
-            page.text = service.prefilled(instance, record, &code);
+            page.text = instance.prefilled(record, &code);
             page.message_url = instance.page_message_url(&page.text);
             page.qr = qr::bmp_data_url(&page.message_url).unwrap_or_default();
             page.show_qr = !instance.config.strict_browser && !page.qr.is_empty();
@@ -281,16 +283,16 @@ async fn try_submit(
     let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let service = &state.service;
+    let services = &state.services;
     match field("do") {
         "renew" => {
-            let renewed = service.renew(cx, &handle, &visitor.cookies, field("form")).await;
+            let renewed = services.completion.renew(cx, &handle, &visitor.cookies, field("form")).await;
             return problem::respond_limited(renewed, |fresh| {
                 see_other(&visitor.path(state, &format!("/l/{fresh}"), ""))
             });
         }
         "finish" => {
-            let redirect = service.finish(cx, &handle, visitor.browser(), field("form")).await?;
+            let redirect = services.completion.finish(cx, &handle, visitor.browser(), field("form")).await?;
             let page = || visitor.path(state, &format!("/l/{handle}"), "");
             return Ok(see_other(&redirect.map_or_else(page, String::from)));
         }
@@ -298,7 +300,8 @@ async fn try_submit(
     }
     let place = if field("place") == "qr" { WhatsAppDevice::Other } else { WhatsAppDevice::Same };
     let automatic = field("auto") == "1";
-    let start = service.bind_browser(cx, &handle, visitor.browser(), field("form"), place, automatic).await?;
+    let start =
+        services.completion.bind_browser(cx, &handle, visitor.browser(), field("form"), place, automatic).await?;
     let bound_device = start
         .record
         .details
@@ -318,7 +321,7 @@ async fn try_submit(
 /// `GET /l/{handle}/code`: a browser loads the address of the form again, as when it restores a tab after an error.
 pub(crate) async fn code_form(state: Data<PublicState>, handle: Path<String>, request: HttpRequest) -> HttpResponse {
     let visitor = Visitor::new(&state, &request);
-    let handle = handle.parse().ok().filter(|handle| state.service.keys.verify_id_mac(handle, TokenKind::Handle));
+    let handle = handle.parse().ok().filter(|handle| state.services.env.keys.verify_id_mac(handle, TokenKind::Handle));
     match handle {
         Some(handle) => see_other(&visitor.path(&state, &format!("/l/{handle}"), "")),
         None => unavailable_page(&state, &visitor),
@@ -349,8 +352,8 @@ async fn try_submit_code(
     let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let service = &state.service;
-    let entered = service.enter_code(cx, &handle, visitor.browser(), field("form"), field("code")).await?;
+    let services = &state.services;
+    let entered = services.completion.enter_code(cx, &handle, visitor.browser(), field("form"), field("code")).await?;
     Ok(match entered {
         EnteredCode::Correct { redirect: Some(url) } => see_other(url.as_str()),
         // The page says whether the code was right, and how many tries are left.
@@ -370,38 +373,39 @@ pub(crate) async fn go_to_whatsapp(
 ) -> PageResult {
     let visitor = Visitor::new(&state, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
-    let start = match state.service.open_start_page(&cx, &handle, &[]).await {
+    let start = match state.services.completion.open_start_page(&cx, &handle, &[]).await {
         Ok(start) => start,
         Err(ServiceError::NotFound) => return Ok(unavailable_page(&state, &visitor)),
         Err(error) => return Err(error.into()),
     };
     let StartPage { instance, record, state: page_state, .. } = &start;
-    state.service.count_page_view(record, "start");
+    state.services.completion.count_page_view(record, "start");
     let needs_binding = match record.request.completion {
         Some(Mode::SameBrowser) => record.request.challenge.is_none(),
         Some(Mode::ProvePhone) => true,
         Some(Mode::Anywhere) | None => false,
     };
-    let code = state.service.link_code(record).filter(|_| *page_state == StartPageState::Pending && !needs_binding);
+    let code =
+        record.link_code(&state.services.env.keys).filter(|_| *page_state == StartPageState::Pending && !needs_binding);
     Ok(match code {
         Some(code) => {
-            let text = state.service.prefilled(instance, record, &code);
+            let text = instance.prefilled(record, &code);
             see_other(&instance.page_message_url(&text))
         }
-        None => see_other(&state.service.public_url(&format!("/l/{handle}"))),
+        None => see_other(&state.services.env.public_url.absolute(&format!("/l/{handle}"))),
     })
 }
 
 /// `GET /l/{handle}/qr.svg`
 pub(crate) async fn qr_code(state: Data<PublicState>, cx: Cx, handle: Path<String>) -> PageResult {
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let StartPage { instance, record, .. } = state.service.open_start_page(&cx, &handle, &[]).await?;
+    let StartPage { instance, record, .. } = state.services.completion.open_start_page(&cx, &handle, &[]).await?;
     if record.request.authorization.is_some() {
         // It would be shown without a look at the browser.
         return Err(Problem::not_found());
     }
-    let code = state.service.link_code(&record).ok_or_else(Problem::not_found)?;
-    let text = state.service.prefilled(&instance, &record, &code);
+    let code = record.link_code(&state.services.env.keys).ok_or_else(Problem::not_found)?;
+    let text = instance.prefilled(&record, &code);
     let texts = PageTexts::for_channel(instance.gateway.channel(), instance.language(Some(&record.request)));
     let svg = qr::svg(&instance.page_message_url(&text), &texts.qr_label).ok_or_else(Problem::not_found)?;
     let mut response = HttpResponse::Ok();

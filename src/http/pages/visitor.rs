@@ -58,7 +58,7 @@ fn cookie_name(public_url: &Url) -> &'static str {
 impl Visitor {
     pub(in crate::http) fn new(state: &PublicState, request: &HttpRequest) -> Self {
         let header = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let name = cookie_name(&state.service.public_url);
+        let name = cookie_name(state.services.env.public_url.as_url());
         let chosen = query_value(request, "lang").and_then(|tag| Language::find(&tag));
         let preferred = texts::preferred_language(header(header::ACCEPT_LANGUAGE).unwrap_or_default());
         let ours = cookie::values(request.headers(), name).filter(|value| has_cookie_format(value));
@@ -81,7 +81,7 @@ impl Visitor {
             return None;
         }
         let value = URL_SAFE_NO_PAD.encode(random::bytes::<16>());
-        let name = cookie_name(&state.service.public_url);
+        let name = cookie_name(state.services.env.public_url.as_url());
         let secure = if name.starts_with("__Host-") { "; Secure" } else { "" };
         let header_value = format!("{name}={value}; Path=/; Max-Age={COOKIE_MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
         self.cookies.push(value);
@@ -126,7 +126,7 @@ impl Visitor {
     pub(super) fn path(&self, state: &PublicState, path: &str, flag: &str) -> String {
         let language = self.chosen.map(|language| format!("lang={}", language.tag())).unwrap_or_default();
         let query: Vec<&str> = [flag, &language].into_iter().filter(|part| !part.is_empty()).collect();
-        let path = state.service.public_path(path);
+        let path = state.services.env.public_url.path(path);
         if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) }
     }
 
@@ -162,7 +162,7 @@ pub(in crate::http) async fn same_origin_form(
     payload: Payload,
     limit: usize,
 ) -> Result<HashMap<String, String>, Problem> {
-    let own = state.service.public_url.origin().ascii_serialization();
+    let own = state.services.env.public_url.as_url().origin().ascii_serialization();
     if !is_same_origin(request.headers(), true, |origin| origin == own) {
         return Err(Problem::new(Code::CrossSite, "open the link again and use its button"));
     }

@@ -11,7 +11,7 @@ use crate::{
         keys::{Digest, OpenError},
     },
     random,
-    service::{Instance, RequestContext, Service, ServiceError},
+    service::{Codes, Instance, RequestContext, ServiceError},
     store::{RecordChange, RecordId, StoreError, StoredRecord},
 };
 
@@ -28,7 +28,7 @@ struct StoredCopy {
     version: u64,
 }
 
-impl Service {
+impl Codes {
     /// The partition of all records about a chat's codes, so that one commit can write them.
     pub(super) fn chat_partition(&self, instance: &Instance, subject: &Subject) -> Partition {
         self.keys.subject_partition(instance.config.id, subject)
@@ -70,8 +70,8 @@ impl Service {
             }
             // A record sealed with a removed key is lost, and the codes it refers to are lost with it.
             Err(OpenError) => {
-                self.check_keys_complete(cx).await?;
-                self.report_unreadable(instance, "record", &StoreError::Sealed("a chat's record".to_owned()));
+                self.key_state.check_complete(cx).await?;
+                self.health.report_unreadable(instance, "record", &StoreError::Sealed("a chat's record".to_owned()));
                 Ok(ChatState::default())
             }
         }

@@ -7,7 +7,7 @@ use crate::{
     api::{Warning, limits},
     domain::{Channel, Chat, Language, Request, Subject, VerificationId, otp::CodeFormat},
     reader::{Faults, Format, Reader},
-    service::{Instance, links::link_request},
+    service::{Instance, request_fields},
 };
 
 /// A validated request for a code.
@@ -64,8 +64,8 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> Option<CodeRequest> {
     }
     let (least, most) = config.codes.expires_bounds;
     let expires = f.number("expires", least..=most).unwrap_or(config.codes.expires);
-    let name = link_request::app_name(f, &config.name);
-    let language = link_request::language(f, config.lang);
+    let name = request_fields::app_name(f, &config.name);
+    let language = request_fields::language(f, config.lang);
     let request = Request {
         name,
         lang: language.tag().to_owned(),
@@ -73,7 +73,7 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> Option<CodeRequest> {
         purpose: f.short_text("purpose", limits::PURPOSE),
         client_ref: f.short_text("client_ref", limits::CLIENT_REF),
         metadata: f.json("metadata", limits::METADATA),
-        client_ip: link_request::client_ip(f),
+        client_ip: request_fields::client_ip(f),
         user_agent: f.short_text("user_agent", limits::USER_AGENT),
         ..Request::default()
     };
@@ -134,7 +134,7 @@ pub fn parse_validation(body: &Map<String, Value>) -> Result<ValidationRequest, 
 }
 
 fn chat(f: &mut Reader<'_>) -> Option<Chat> {
-    f.required("chatId", "<digits>@c.us, a phone number or <id>@lid", link_request::chat)
+    f.required("chatId", "<digits>@c.us, a phone number or <id>@lid", request_fields::chat)
 }
 
 /// Checks that the chat is in a country that the operator allows, if any are configured. A chat without a phone number

@@ -7,21 +7,20 @@ use jiff::{SignedDuration, Timestamp};
 use super::code_request::CodeRequest;
 use crate::{
     domain::{
-        InstanceId, Partition, Reason, StateMachine as _, TypedVerification, Verification, VerificationId,
+        Partition, Reason, StateMachine as _, TypedVerification, Verification, VerificationId,
         chat_state::ChatState,
         quota::{LimitName, Quota},
-        sent_code::{
-            COOLDOWN, ChannelMessage, CodeCommand, CodeVerdict, Delivery, DeliveryReport, MessageStatus, SentCode,
-        },
+        sent_code::{COOLDOWN, ChannelMessage, CodeCommand, CodeVerdict, Delivery, MessageStatus, SentCode},
         template::{self, Values},
+        time::unix_millis,
     },
     metrics::label::{ByInstance, InstanceLabel},
     random,
     service::{
-        Idempotency, Instance, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
-        records::{AdmittedDraft, Loaded, LoadedTyped, VerificationDraft},
+        Codes, Idempotency, Instance, Limited, RequestContext, ServiceError,
+        verifications::{AdmittedDraft, Loaded, LoadedTyped, MAX_COMMIT_ATTEMPTS, VerificationDraft},
     },
-    store::{Change, CommitOutcome, JobId, StoreError},
+    store::{Change, CommitOutcome, StoreError},
 };
 
 /// A code message, ready to send through a gateway.
@@ -32,10 +31,10 @@ pub struct OutgoingCode {
     pub record: Verification<SentCode>,
 }
 
-impl Service {
+impl Codes {
     /// Creates a code and queues its message. It replaces the previous code of the chat. `token` selects the quota of
     /// the caller.
-    pub async fn request_code(
+    pub async fn request(
         &self,
         cx: &RequestContext,
         instance: &Arc<Instance>,
@@ -48,21 +47,23 @@ impl Service {
         }
         let subject = input.chat.subject();
         let test_number = instance.config.codes.test_number(subject);
-        input.request.test = test_number.is_some_and(|number| self.now() < number.until);
+        input.request.test = test_number.is_some_and(|number| cx.now() < number.until);
         if let Some(cooldown) = input.cooldown {
             let cooled = self.load_chat_state(cx, instance, subject).await;
-            let cooled = cooled.and_then(|versioned| self.check_cooldown(&versioned.state, cooldown, self.now()));
+            let cooled = cooled.and_then(|versioned| self.check_cooldown(&versioned.state, cooldown, cx.now()));
             if let Err(refused) = cooled {
                 return refused.into();
             }
         }
-        let draft = self.draft_code(self.chat_partition(instance, subject));
-        let mut limits = self.mint_limits(instance, token);
-        limits.extend(self.sending_limits(instance, &input.request));
-        limits.extend(self.storage_limits(instance, &input.request));
-        limits.extend(self.chat_limit(instance, LimitName::Codes, subject));
-        let claim = idempotency.map(|idempotency| self.idempotency_claim(instance, &idempotency, draft.write()));
-        let Limited { outcome, limit_statuses } = self.admit_new(cx, instance, &limits, draft, claim.as_ref()).await;
+        let draft = self.draft_code(cx.now(), self.chat_partition(instance, subject));
+        let mut limits = self.limits.mint_limits(instance, token);
+        limits.extend(self.limits.sending_limits(instance, &input.request));
+        limits.extend(self.limits.storage_limits(instance, &input.request));
+        limits.extend(self.limits.chat_limit(instance, LimitName::Codes, subject));
+        let claim =
+            idempotency.map(|idempotency| self.admissions.idempotency_claim(instance, &idempotency, draft.write()));
+        let Limited { outcome, limit_statuses } =
+            self.admissions.admit_new(cx, instance, &limits, draft, claim.as_ref()).await;
         let outcome = match outcome {
             Ok(AdmittedDraft::Exists(record)) => Ok(*record),
             Ok(AdmittedDraft::Create(draft)) => self.commit_code(cx, instance, input, draft).await,
@@ -83,18 +84,18 @@ impl Service {
         let mut late = None;
         for _ in 0..MAX_COMMIT_ATTEMPTS {
             let mut versioned = self.load_chat_state(cx, instance, chat.subject()).await?;
-            let now = late.take().unwrap_or_else(|| self.now());
+            let now = late.take().unwrap_or_else(|| cx.now());
             if let Some(cooldown) = cooldown {
                 self.check_cooldown(&versioned.state, cooldown, now)?;
             }
             self.check_lockout(cx, instance, &chat, &mut versioned.state, now).await?;
-            let new = Self::new_verification(instance, draft, now, expires, instance.config.codes.attempts);
+            let new = draft.verification(instance.config.id, now, expires, instance.config.codes.attempts);
             let otp = Delivery::new(shape, channels.clone(), footer.clone(), now);
             let mut record = Verification::code(new, otp, request.clone());
             cx.set_verification(id);
             cx.attribute(&mut record, 0);
-            let mut change = self.creation_change(instance, &record);
-            change.jobs.push(self.code_job(instance, &record, 0));
+            let mut change = self.verifications.creation_change(instance, &record);
+            change.jobs.push(self.outbox.code_job(instance, &record, 0));
             let replaced = match versioned.state.active {
                 Some(old) => self.cancel_previous(cx, instance, old, &mut change, now).await?,
                 None => None,
@@ -102,11 +103,11 @@ impl Service {
             versioned.state.code_requested(id, now);
             let retain_until = change.records[0].retain_until;
             change.records.extend(self.chat_state_changes(versioned, retain_until, now));
-            match self.commit_with_record(cx, change, Some(&record), now).await? {
+            match self.outbox.commit_with_record(cx, change, Some(&record), now).await? {
                 CommitOutcome::Applied { .. } => {
-                    self.count_change(None, &record);
+                    self.funnel.count(None, &record);
                     if let Some((before, after)) = &replaced {
-                        self.count_change(Some(before), after);
+                        self.funnel.count(Some(before), after);
                     }
                     let label = ByInstance { instance: InstanceLabel(instance.config.id) };
                     self.metrics.codes_requested.get_or_create(&label).inc();
@@ -114,7 +115,7 @@ impl Service {
                 }
                 // Another request with the same idempotency key, or for the same chat, was committed first. With the
                 // same key, return its record; otherwise the next round replaces its code.
-                CommitOutcome::Conflict | CommitOutcome::Duplicate => match self.load_as(cx, id).await {
+                CommitOutcome::Conflict | CommitOutcome::Duplicate => match self.verifications.load_as(cx, id).await {
                     Ok((_, existing)) if existing.instance == instance.config.id => return Ok(existing),
                     Ok(_) => return Err(ServiceError::KeyReused),
                     Err(ServiceError::NotFound) => {}
@@ -128,8 +129,8 @@ impl Service {
     }
 
     /// The id lies in the partition of the chat, like everything else about the chat.
-    fn draft_code(&self, partition: Partition) -> VerificationDraft {
-        let id = VerificationId::new(self.now_millis(), random::bytes()).in_partition(partition);
+    fn draft_code(&self, now: Timestamp, partition: Partition) -> VerificationDraft {
+        let id = VerificationId::new(unix_millis(now), random::bytes()).in_partition(partition);
         VerificationDraft { key: self.keys.current_id(), nonce: random::bytes(), code_length: 0, id }
     }
 
@@ -143,7 +144,7 @@ impl Service {
         change: &mut Change,
         now: Timestamp,
     ) -> Result<Option<(Verification<SentCode>, Verification<SentCode>)>, ServiceError> {
-        let loaded = match self.load_as(cx, old).await {
+        let loaded = match self.verifications.load_as(cx, old).await {
             Ok((version, record)) => Loaded { instance: Arc::clone(instance), record, version },
             Err(ServiceError::NotFound | ServiceError::Store(StoreError::Sealed(_))) => return Ok(None),
             Err(error) => return Err(error),
@@ -152,7 +153,7 @@ impl Service {
         let Some(next) = &mut decision.next else { return Ok(None) };
         cx.attribute(next, loaded.record.timeline.len());
         let next = next.clone();
-        let end = self.change_for(&loaded, &decision, None, now);
+        let end = self.verifications.change_for(&loaded, &decision, None, now);
         change.records.extend(end.records);
         change.jobs.extend(end.jobs);
         change.valid_until = end.valid_until;
@@ -169,20 +170,20 @@ impl Service {
         if instance.config.disabled {
             return ServiceError::Disabled.into();
         }
-        let loaded = match self.load_of(cx, instance, id).await.map(Loaded::typed) {
+        let loaded = match self.verifications.load_of(cx, instance, id).await.map(Loaded::typed) {
             Ok(LoadedTyped::Code(code)) => code,
             Ok(LoadedTyped::Link(_)) => return ServiceError::NothingToSend.into(),
             Err(error) => return error.into(),
         };
         let record = &loaded.record;
         // A resend that comes too early does not count against the limit of the chat.
-        let early = record.details.delivery.requested_at + COOLDOWN > self.now();
+        let early = record.details.delivery.requested_at + COOLDOWN > cx.now();
         let mut limits = Vec::new();
         if let (false, None, Some(chat)) = (early, record.ended_at(), &record.request.chat) {
-            limits = self.sending_limits(instance, &record.request);
-            limits.extend(self.chat_limit(instance, LimitName::Codes, chat.subject()));
+            limits = self.limits.sending_limits(instance, &record.request);
+            limits.extend(self.limits.chat_limit(instance, LimitName::Codes, chat.subject()));
         }
-        let Limited { outcome, limit_statuses } = self.admit(cx, instance, &limits, None).await;
+        let Limited { outcome, limit_statuses } = self.admissions.admit(cx, instance, &limits, None).await;
         let outcome = match outcome {
             Ok(_) => self.queue_again(cx, loaded).await,
             Err(refused) => Err(refused),
@@ -195,10 +196,10 @@ impl Service {
         cx: &RequestContext,
         loaded: Loaded<SentCode>,
     ) -> Result<Verification<SentCode>, ServiceError> {
-        let applied = self.apply(cx, loaded, CodeCommand::Resend, None).await?;
+        let applied = self.verifications.apply(cx, loaded, CodeCommand::Resend, None).await?;
         match applied.verdict {
             CodeVerdict::Resent => Ok(applied.record),
-            CodeVerdict::TooSoon(again) => Err(self.too_soon(again.duration_since(self.now()), COOLDOWN)),
+            CodeVerdict::TooSoon(again) => Err(self.too_soon(again.duration_since(cx.now()), COOLDOWN)),
             CodeVerdict::Expired => Err(ServiceError::Code(Reason::CodeExpired)),
             CodeVerdict::Failed(reason) => Err(ServiceError::Code(reason)),
             CodeVerdict::Validated
@@ -213,7 +214,7 @@ impl Service {
 
     /// The message that a job has to send. `None` if nothing is left to send, because the code or this message has ended,
     /// or nothing ever was, because the number is for tests.
-    pub async fn outgoing_code(
+    pub async fn outgoing(
         &self,
         cx: &RequestContext,
         instance: &Instance,
@@ -221,15 +222,17 @@ impl Service {
         known: Option<&Verification>,
         message: usize,
     ) -> Result<Option<OutgoingCode>, ServiceError> {
-        let record = match self.record(cx, about, known).await.map(Verification::into_typed) {
+        let record = match self.verifications.record(cx, about, known).await.map(Verification::into_typed) {
             Ok(TypedVerification::Code(record)) => record,
             Ok(TypedVerification::Link(_)) | Err(ServiceError::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let live = record.status(self.now()).is_open() && !record.request.test;
+        let live = record.status(cx.now()).is_open() && !record.request.test;
         let queued =
             record.details.delivery.messages.get(message).filter(|message| message.status == MessageStatus::Queued);
-        let (true, Some(&message), Some(code)) = (live, queued, self.otp_code(&record)) else { return Ok(None) };
+        let (true, Some(&message), Some(code)) = (live, queued, self.otp_code(&record, cx.now())) else {
+            return Ok(None);
+        };
         let shown = template::isolated(code.as_str(), instance.language(Some(&record.request)));
         let values = Values { name: &record.request.name, code: &shown, ..Values::default() };
         let mut text = template::render(instance.code_text(&record.request), values);
@@ -239,32 +242,6 @@ impl Service {
         Ok(Some(OutgoingCode { message, code: code.as_str().to_owned(), text, record }))
     }
 
-    /// The id of the message that a job sends: the same in every attempt, in the format of WhatsApp's own clients.
-    pub fn message_id(&self, number: InstanceId, job: &JobId) -> String {
-        let digest = self.keys.permanent_digest("message id", number, job.0.as_bytes()).hex();
-        format!("3EB0{}", digest[..18].to_ascii_uppercase())
-    }
-
-    /// Records a delivery report. Ignored if the code no longer exists.
-    pub async fn record_delivery_report(
-        &self,
-        cx: &RequestContext,
-        instance: &Arc<Instance>,
-        about: VerificationId,
-        message: usize,
-        report: DeliveryReport,
-    ) -> Result<(), ServiceError> {
-        let applied = async {
-            let (version, record) = self.load_as(cx, about).await?;
-            let loaded = Loaded { instance: Arc::clone(instance), record, version };
-            self.apply::<SentCode>(cx, loaded, CodeCommand::Report { message, report }, None).await
-        };
-        match applied.await {
-            Ok(_) | Err(ServiceError::NotFound) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
     fn check_cooldown(&self, target: &ChatState, cooldown: SignedDuration, now: Timestamp) -> Result<(), ServiceError> {
         target.cooldown_left(now, cooldown).map_or(Ok(()), |left| Err(self.too_soon(left, cooldown)))
     }
@@ -272,6 +249,6 @@ impl Service {
     fn too_soon(&self, left: SignedDuration, cooldown: SignedDuration) -> ServiceError {
         let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
         let quota = Quota::per(1, duration(cooldown));
-        ServiceError::LimitExhausted(self.exhausted(LimitName::Cooldown, quota, duration(left)))
+        ServiceError::LimitExhausted(self.limits.exhausted(LimitName::Cooldown, quota, duration(left)))
     }
 }

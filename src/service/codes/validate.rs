@@ -16,8 +16,8 @@ use crate::{
     },
     metrics::label::{ByReason, InstanceLabel},
     service::{
-        Idempotency, Instance, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
-        records::{Filter, Loaded},
+        Codes, Idempotency, Instance, Limited, RequestContext, ServiceError,
+        verifications::{Filter, Loaded, MAX_COMMIT_ATTEMPTS},
     },
     store::{CommitOutcome, StoreError},
 };
@@ -25,7 +25,7 @@ use crate::{
 /// How many of a chat's most recent verified links are examined for one verified since the lock.
 const MAX_PROOFS_READ: usize = 10;
 
-impl Service {
+impl Codes {
     /// Checks a typed code against the chat's active one. An error that reveals whether the code was right is returned
     /// only after the attempt was counted durably.
     pub async fn validate(
@@ -37,8 +37,8 @@ impl Service {
         policy: LockoutPolicy,
         idempotency: Option<Idempotency>,
     ) -> Limited<Verification<SentCode>> {
-        let limit = self.token_limit(instance, LimitName::Validate, token);
-        let Limited { outcome, limit_statuses } = self.admit(cx, instance, limit.as_slice(), None).await;
+        let limit = self.limits.token_limit(instance, LimitName::Validate, token);
+        let Limited { outcome, limit_statuses } = self.admissions.admit(cx, instance, limit.as_slice(), None).await;
         let outcome = match outcome {
             Ok(_) => self.compare(cx, instance, typed, policy, idempotency).await,
             Err(refused) => Err(refused),
@@ -60,7 +60,7 @@ impl Service {
     ) -> Result<Verification<SentCode>, ServiceError> {
         let named = match &typed.selector {
             CodeSelector::Chat(_) => None,
-            CodeSelector::Request(id) => Some(self.get(cx, instance, *id).await?),
+            CodeSelector::Request(id) => Some(self.verifications.get(cx, instance, *id).await?),
         };
         let not_active = ServiceError::Code(Reason::CodeNotActive);
         let chat = match (&typed.selector, &named) {
@@ -71,11 +71,11 @@ impl Service {
             return Err(not_active);
         };
         let partition = self.chat_partition(instance, chat.subject());
-        let claim = self.claim(cx, instance, "validate", idempotency, partition).await?;
+        let claim = self.admissions.claim(cx, instance, "validate", idempotency, partition).await?;
         let mut late = None;
         for _ in 0..MAX_COMMIT_ATTEMPTS {
             let mut versioned = self.load_chat_state(cx, instance, chat.subject()).await?;
-            let now = late.take().unwrap_or_else(|| self.now());
+            let now = late.take().unwrap_or_else(|| cx.now());
             // While the chat is locked, only a repeat of an earlier attempt is answered. A repeat is not compared
             // again.
             let lockout = self.check_lockout(cx, instance, chat, &mut versioned.state, now).await;
@@ -90,12 +90,12 @@ impl Service {
             let Some(stored) = cx.store.load(active.into()).await? else {
                 return Err(not_active);
             };
-            let Some(record) = Verification::from_any(self.read(cx, &stored).await?) else {
+            let Some(record) = Verification::from_any(self.verifications.read(cx, &stored).await?) else {
                 return Err(not_active);
             };
             let loaded = Loaded { instance: Arc::clone(instance), record, version: stored.version };
             let before: &Verification<SentCode> = &loaded.record;
-            let right = self.otp_code(before).is_some_and(|code| code.matches(&typed.code));
+            let right = self.otp_code(before, now).is_some_and(|code| code.matches(&typed.code));
             cx.set_verification(before.id);
             let mut decision = SentCode::decide(before, CodeCommand::Validate { correct: right, claim }, now);
             if let Some(next) = &mut decision.next {
@@ -113,7 +113,7 @@ impl Service {
                 return Err(locked);
             }
             let Some(next) = decision.next.clone() else { return Err(refusal(verdict)) };
-            let mut change = self.change_for(&loaded, &decision, None, now);
+            let mut change = self.verifications.change_for(&loaded, &decision, None, now);
             if verdict == CodeVerdict::Validated {
                 versioned.state.reset_failures();
             } else if next.attempts > before.attempts {
@@ -121,9 +121,9 @@ impl Service {
             }
             let retain_until = change.records[0].retain_until;
             change.records.extend(self.chat_state_changes(versioned, retain_until, now));
-            match self.commit(cx, change, now).await? {
+            match self.outbox.commit(cx, change, now).await? {
                 CommitOutcome::Applied { .. } => {
-                    self.count_change(Some(&loaded.record), &next);
+                    self.funnel.count(Some(&loaded.record), &next);
                     return if verdict == CodeVerdict::Validated { Ok(next) } else { Err(outcome(verdict, &next)) };
                 }
                 CommitOutcome::Late(now) => late = Some(now),
@@ -148,7 +148,7 @@ impl Service {
         let Some(left) = target.window_lock(now) else { return Ok(None) };
         let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
         let quota = Quota::per(policy.max_per_window.unwrap_or(1), duration(ATTEMPT_WINDOW));
-        Ok(Some(ServiceError::LimitExhausted(self.exhausted(LimitName::WrongCodes, quota, duration(left)))))
+        Ok(Some(ServiceError::LimitExhausted(self.limits.exhausted(LimitName::WrongCodes, quota, duration(left)))))
     }
 
     /// Fails if there were too many wrong codes in a row, unless the chat has verified a link since the lock began.
@@ -169,7 +169,8 @@ impl Service {
             created_after: lockout.since.checked_sub(life).ok(),
             ..Filter::default()
         };
-        let verified_links = self.list(cx, instance, &verified_links, None, MAX_PROOFS_READ).await?.records;
+        let verified_links =
+            self.verifications.list(cx, instance, &verified_links, None, MAX_PROOFS_READ).await?.records;
         if verified_links.iter().any(|record| record.ended_at().is_some_and(|at| at > lockout.since)) {
             target.reset_failures();
             return Ok(());
@@ -177,7 +178,7 @@ impl Service {
         let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
         let window = instance.config.codes.locked_for.map_or(Duration::ZERO, duration);
         let quota = Quota::per(MAX_CONSECUTIVE_FAILURES, window);
-        Err(ServiceError::CodeLocked(self.exhausted(LimitName::CodeFailures, quota, duration(lockout.left))))
+        Err(ServiceError::CodeLocked(self.limits.exhausted(LimitName::CodeFailures, quota, duration(lockout.left))))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
         binding::{Binding, WhatsAppDevice},
         keys::Digest,
     },
-    service::login_details::LoginSide,
+    service::login_facts::LoginSide,
 };
 
 /// The browser that sends the request.

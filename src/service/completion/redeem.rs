@@ -12,7 +12,8 @@ use crate::{
     },
     hash::sha256,
     service::{
-        Idempotency, Instance, RequestContext, Service, ServiceError, login_details::LoginSide, records::Loaded,
+        Idempotency, Instance, LoginCompletion, RequestContext, ServiceError, login_facts::LoginSide,
+        verifications::Loaded,
     },
 };
 
@@ -31,7 +32,7 @@ pub struct Redeemed {
     pub record: Verification<Link>,
 }
 
-impl Service {
+impl LoginCompletion {
     /// Exchanges a redeem token for the proven subject, once. A repeat by the same caller gets the same answer.
     pub async fn redeem(
         &self,
@@ -41,7 +42,7 @@ impl Service {
         verifier: Option<&str>,
         idempotency: Option<Idempotency>,
     ) -> Result<Redeemed, ServiceError> {
-        let claim = self.claim(cx, instance, "redeem", idempotency, token.id().partition()).await?;
+        let claim = self.admissions.claim(cx, instance, "redeem", idempotency, token.id().partition()).await?;
         let command = LinkCommand::Redeem {
             token: self.keys.secret_digest(token.secret()),
             challenge: challenge(verifier),
@@ -60,10 +61,10 @@ impl Service {
         idempotency: Option<Idempotency>,
     ) -> Result<Redeemed, ServiceError> {
         let ReplyCodeRedemption { id, code, verifier, client_ip, user_agent } = *typed;
-        let claim = self.claim(cx, instance, "redeem", idempotency, id.partition()).await?;
+        let claim = self.admissions.claim(cx, instance, "redeem", idempotency, id.partition()).await?;
         let command = |record: &Verification<Link>| {
-            let right = self.reply_code(record).is_some_and(|known| known.matches(code));
-            let risk = self.risk_at_end(record, LoginSide { ip: client_ip, user_agent });
+            let right = record.reply_code(&self.keys).is_some_and(|known| known.matches(code));
+            let risk = self.login_facts.risk_at_end(record, LoginSide { ip: client_ip, user_agent });
             FinishCommand::RedeemCode { correct: right, challenge: challenge(verifier), claim, risk }.into()
         };
         self.exchange(cx, instance, id, command).await
@@ -77,7 +78,7 @@ impl Service {
         command: impl FnOnce(&Verification<Link>) -> LinkCommand,
     ) -> Result<Redeemed, ServiceError> {
         let refused = |error| if matches!(error, ServiceError::NotFound) { ServiceError::Refused } else { error };
-        let loaded = self.load_of(cx, instance, id).await.and_then(Loaded::from_any).map_err(refused)?;
+        let loaded = self.verifications.load_of(cx, instance, id).await.and_then(Loaded::from_any).map_err(refused)?;
         let command = command(&loaded.record);
         let (verdict, record) = self.apply_finish(cx, loaded, command).await?;
         match verdict {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use url::Url;
 
 use super::browser::ClientBrowser;
@@ -16,8 +17,8 @@ use crate::{
     metrics::label::{ByPage, ByResult, InstanceLabel},
     random,
     service::{
-        Instance, RequestContext, Service, ServiceError,
-        records::{CommandOutcome, Loaded, WriteOutcome},
+        Instance, LoginCompletion, RequestContext, ServiceError,
+        verifications::{CommandOutcome, Loaded, WriteOutcome},
     },
 };
 
@@ -85,7 +86,7 @@ pub enum CompletionResult {
     Used,
 }
 
-impl Service {
+impl LoginCompletion {
     /// Loads the record of a hosted link. A token that was not issued here is `NotFound`.
     pub(in crate::service) async fn load_by_token(
         &self,
@@ -106,11 +107,11 @@ impl Service {
             // A forged token is refused without reading the store, unless this process lacks a key: another replica may
             // have issued the token with it.
             if self.metrics.keys_missing.get() > 0 && !self.keys.ids().contains(&token.key()) {
-                self.check_keys_complete(cx).await?;
+                self.key_state.check_complete(cx).await?;
             }
             return Err(ServiceError::NotFound);
         }
-        let (version, record) = self.load(cx, token.id()).await?;
+        let (version, record) = self.verifications.load(cx, token.id()).await?;
         if !self.keys.verify_token(token, kind, &record.nonce) {
             return Err(ServiceError::NotFound);
         }
@@ -169,7 +170,7 @@ impl Service {
         let cookie = self.relevant_cookie(&record, cookies);
         let is_app_bound = record.request.challenge.is_some() && record.mode() == Mode::SameBrowser;
         Ok(ReplyLinkPage {
-            state: self.reply_link_state(&instance, &record, self.browser_digest(&record, cookie), tapped),
+            state: self.reply_link_state(&instance, &record, self.browser_digest(&record, cookie), tapped, cx.now()),
             form_field: self.reply_link_form_field(token, &record, cookie),
             may_reveal_code: is_app_bound && !instance.config.strict_browser,
             instance,
@@ -183,8 +184,8 @@ impl Service {
         record: &Verification<Link>,
         browser: Option<Digest>,
         tapped: bool,
+        now: Timestamp,
     ) -> ReplyLinkState {
-        let now = self.now();
         let is = |bound: Digest| browser.is_some_and(|browser| bound.matches(browser));
         let is_another = |binding: &Binding| !is(binding.browser);
         let Some(completion) = record.details.completion() else { return ReplyLinkState::Closed };
@@ -193,7 +194,7 @@ impl Service {
                 let is_shown = tapped && reply_code.is_some_and(|reply_code| reply_code.is_live(now));
                 let is_elsewhere = record.details.binding.as_ref().is_some_and(is_another);
                 let is_refused = instance.config.strict_browser && record.bound_browser().is_some_and(is_another);
-                match self.reply_code(record).filter(|_| is_shown && !instance.config.strict_browser) {
+                match record.reply_code(&self.keys).filter(|_| is_shown && !instance.config.strict_browser) {
                     Some(code) => ReplyLinkState::CodeRevealed { code },
                     None if *agreed && is_elsewhere => ReplyLinkState::Confirmed,
                     None if tapped && is_refused => ReplyLinkState::WrongBrowser,
@@ -221,7 +222,7 @@ impl Service {
         let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
         let cookie = self.relevant_cookie(record, browser.cookies);
         check_form_field(form_field, &self.reply_link_form_field(token, record, cookie))?;
-        let risk = self.risk_at_end(record, browser.login_side());
+        let risk = self.login_facts.risk_at_end(record, browser.login_side());
         let may_reveal_code = !instance.config.strict_browser;
         let redeem = RedeemToken::new(record.id, random::bytes());
         let command = if elsewhere && may_reveal_code {
@@ -233,7 +234,7 @@ impl Service {
         let (verdict, record) = self.apply_finish(cx, loaded, command).await?;
         let tapped = match verdict {
             FinishVerdict::Completed | FinishVerdict::CompletedAgain => {
-                CompletionResult::Completed { redirect: self.redirect(&instance, &record, &redeem) }
+                CompletionResult::Completed { redirect: self.public_url.redirect(&instance, &record, &redeem) }
             }
             FinishVerdict::Agreed => CompletionResult::Confirmed,
             FinishVerdict::CodeRevealed => CompletionResult::CodeRevealed,
@@ -283,14 +284,15 @@ impl Service {
         Err(if verdict == FinishVerdict::Refused { ServiceError::NotFound } else { ServiceError::TokenSpent })
     }
 
-    /// As [`Service::apply`], for commands after the match. Counts links that are completed, redeemed or disputed.
+    /// As [`Verifications::apply`], for commands after the match. Counts links that are completed, redeemed or disputed.
     pub(in crate::service) async fn apply_finish(
         &self,
         cx: &RequestContext,
         loaded: Loaded<Link>,
         command: impl Into<LinkCommand>,
     ) -> Result<(FinishVerdict, Verification<Link>), ServiceError> {
-        let CommandOutcome { verdict, record, write: written } = self.apply(cx, loaded, command.into(), None).await?;
+        let CommandOutcome { verdict, record, write: written } =
+            self.verifications.apply(cx, loaded, command.into(), None).await?;
         // Callers pass only commands whose answer is `LinkVerdict::Finish`.
         let LinkVerdict::Finish(verdict) = verdict else { return Err(ServiceError::Refused) };
         let result = match verdict {

@@ -11,7 +11,7 @@ use crate::{
         renewal::renewed_request,
         token::{Token, TokenKind},
     },
-    service::{Instance, RequestContext, Service, ServiceError, records::Loaded},
+    service::{Instance, LoginCompletion, RequestContext, ServiceError, verifications::Loaded},
 };
 
 /// The data of a start page. Loading it changes nothing.
@@ -119,7 +119,7 @@ impl StartPageState {
     }
 }
 
-impl Service {
+impl LoginCompletion {
     pub async fn open_start_page(
         &self,
         cx: &RequestContext,
@@ -127,11 +127,12 @@ impl Service {
         cookies: &[String],
     ) -> Result<StartPage, ServiceError> {
         let Loaded { instance, record, .. } = self.load_by_token(cx, handle, TokenKind::Handle).await?;
-        Ok(self.start_page(handle, record, instance, cookies))
+        Ok(self.start_page(cx, handle, record, instance, cookies))
     }
 
     pub(super) fn start_page(
         &self,
+        cx: &RequestContext,
         handle: &Token,
         record: Verification<Link>,
         instance: Arc<Instance>,
@@ -140,7 +141,7 @@ impl Service {
         let form_field = self.keys.csrf_token(handle, self.relevant_cookie(&record, cookies));
         let is_bound = self.is_bound_browser(&record, cookies);
         StartPage {
-            state: self.start_page_state(&record, cookies),
+            state: self.start_page_state(&record, cookies, cx.now()),
             form_field,
             is_bound_browser: is_bound,
             instance,
@@ -154,8 +155,7 @@ impl Service {
     }
 
     /// The current state of the page in a browser with these cookies.
-    pub fn start_page_state(&self, record: &Verification<Link>, cookies: &[String]) -> StartPageState {
-        let now = self.now();
+    pub fn start_page_state(&self, record: &Verification<Link>, cookies: &[String], now: Timestamp) -> StartPageState {
         let renewable = || self.is_renewable(record, cookies, now);
         let completion = match &record.details.state {
             LinkState::Pending if now >= record.expires_at => {

@@ -18,7 +18,8 @@ use crate::{
     metrics::label::{ByInstance, InstanceLabel},
     random,
     service::{
-        Idempotency, Instance, Limited, LinkRequest, RequestContext, Service, ServiceError, StartPage, records::Loaded,
+        Idempotency, Instance, Limited, LinkRequest, LoginCompletion, RequestContext, ServiceError, StartPage,
+        verifications::Loaded,
     },
 };
 
@@ -31,7 +32,7 @@ pub enum EnteredCode {
     Wrong,
 }
 
-impl Service {
+impl LoginCompletion {
     /// The tap on the start page. `automatic`: a script of the page sent it, so it does not replace another browser.
     pub async fn bind_browser(
         &self,
@@ -50,14 +51,14 @@ impl Service {
         let device = if instance.config.strict_browser { WhatsAppDevice::Same } else { device };
         let binding = Binding { automatic, ..browser.binding(digest, device) };
         let first = record.details.binding.is_none();
-        let applied = self.apply(cx, loaded, LinkCommand::BindBrowser { binding }, None).await?;
+        let applied = self.verifications.apply(cx, loaded, LinkCommand::BindBrowser { binding }, None).await?;
         if first && applied.verdict == LinkVerdict::Bound {
             self.metrics
                 .links_clicked
                 .get_or_create(&ByInstance { instance: InstanceLabel(applied.record.instance) })
                 .inc();
         }
-        Ok(self.start_page(handle, applied.record, instance, browser.cookies))
+        Ok(self.start_page(cx, handle, applied.record, instance, browser.cookies))
     }
 
     /// Checks the reply's code, typed on the start page.
@@ -77,13 +78,13 @@ impl Service {
         let command = FinishCommand::EnterCode {
             token: self.keys.secret_digest(redeem.secret()),
             browser: self.browser_digest(record, cookie),
-            correct: self.reply_code(record).is_some_and(|code| code.matches(typed)),
-            risk: self.risk_at_end(record, browser.login_side()),
+            correct: record.reply_code(&self.keys).is_some_and(|code| code.matches(typed)),
+            risk: self.login_facts.risk_at_end(record, browser.login_side()),
         };
         let (verdict, record) = self.apply_finish(cx, loaded, command).await?;
         match verdict {
             FinishVerdict::Completed | FinishVerdict::CompletedAgain => {
-                Ok(EnteredCode::Correct { redirect: self.redirect(&instance, &record, &redeem) })
+                Ok(EnteredCode::Correct { redirect: self.public_url.redirect(&instance, &record, &redeem) })
             }
             FinishVerdict::WrongCode => Ok(EnteredCode::Wrong),
             FinishVerdict::WrongBrowser | FinishVerdict::Refused => Err(ServiceError::Refused),
@@ -118,11 +119,13 @@ impl Service {
         check_form_field(form_field, &self.keys.csrf_token(handle, cookie))?;
         let redeem = RedeemToken::new(record.id, random::bytes());
         let token = self.keys.secret_digest(redeem.secret());
-        let risk = self.risk_at_end(record, browser.login_side());
+        let risk = self.login_facts.risk_at_end(record, browser.login_side());
         let command = FinishCommand::Continue { token, browser: self.browser_digest(record, cookie), risk };
         let (verdict, record) = self.apply_finish(cx, loaded, command).await?;
         match verdict {
-            FinishVerdict::Completed | FinishVerdict::CompletedAgain => Ok(self.redirect(&instance, &record, &redeem)),
+            FinishVerdict::Completed | FinishVerdict::CompletedAgain => {
+                Ok(self.public_url.redirect(&instance, &record, &redeem))
+            }
             FinishVerdict::Refused => Err(ServiceError::Refused),
             FinishVerdict::Agreed
             | FinishVerdict::CodeRevealed
@@ -153,8 +156,8 @@ impl Service {
     ) -> Limited<Token> {
         match self.renewal(cx, handle, cookies, form_field).await {
             Ok((instance, mint, idempotency)) => {
-                let minted = self.create_link(cx, &instance, "renewals", mint, Some(idempotency)).await;
-                minted.and_then(|minted| self.token(&minted, TokenKind::Handle).ok_or(ServiceError::TokenSpent))
+                let minted = self.links.create(cx, &instance, "renewals", mint, Some(idempotency)).await;
+                minted.and_then(|minted| minted.token(&self.keys, TokenKind::Handle).ok_or(ServiceError::TokenSpent))
             }
             Err(error) => error.into(),
         }
@@ -170,7 +173,7 @@ impl Service {
         let Loaded { instance, record, .. } = self.load_by_token(cx, handle, TokenKind::Handle).await?;
         let cookie = self.relevant_cookie(&record, cookies);
         check_form_field(form_field, &self.keys.csrf_token(handle, cookie))?;
-        let request = self.renewed_request(&instance, &record, cookies, self.now()).ok_or(ServiceError::TokenSpent)?;
+        let request = self.renewed_request(&instance, &record, cookies, cx.now()).ok_or(ServiceError::TokenSpent)?;
         let life = record.expires_at.duration_since(record.created_at).as_secs();
         let (least, most) = instance.config.expires_bounds;
         let mint = LinkRequest {

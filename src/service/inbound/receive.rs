@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::outcome::{ReceiveResult, Unmatched};
 use crate::{
     domain::{
         Chat, LookUp, Partition, Reason, Sender, StateMachine as _, Status, Subject, Verification,
@@ -18,9 +17,10 @@ use crate::{
     gateway::{IgnoreReason, WebhookEvent},
     metrics::label::{ByReason, InstanceLabel},
     service::{
-        Instance, Outcome, RequestContext, Service, ServiceError,
+        Inbound, Instance, Outcome, RequestContext, ServiceError, Unmatched,
         limits::LimitBucket,
-        records::{InboundMessage, Loaded, WriteOutcome},
+        messages::ReceiveResult,
+        verifications::{InboundMessage, Loaded, WriteOutcome},
     },
     store::{Change, CommitOutcome, Locator, RecordId, StoreError},
 };
@@ -70,7 +70,7 @@ fn choose(mut links: Vec<Loaded<Link>>, now: Timestamp) -> Choice {
     }
 }
 
-impl Service {
+impl Inbound {
     /// Handles one event of an authenticated webhook. If this returns an error, the caller must make the gateway
     /// redeliver the event.
     pub async fn receive(
@@ -86,7 +86,7 @@ impl Service {
             }
             received => received?,
         };
-        self.log_message(instance, event, received);
+        self.message_log.append(cx, instance, event, received);
         if !cx.counts_apart() {
             self.count_received(instance, received.outcome);
         }
@@ -128,7 +128,8 @@ impl Service {
     ) -> Result<ReceiveResult, ServiceError> {
         let for_us = event.is_for(&*instance.gateway, &instance.config.number);
         if let Some(receipt) = event.receipt.as_ref().filter(|_| for_us) {
-            return self.apply_receipt(cx, instance, receipt).await.map(ReceiveResult::from);
+            self.deliveries.apply_receipt(cx, instance, receipt).await?;
+            return Ok(Outcome::Ignored(IgnoreReason::Status).into());
         }
         let continued = if for_us { self.continued_message(cx, instance, event).await? } else { None };
         let event = continued.as_ref().unwrap_or(event);
@@ -141,7 +142,7 @@ impl Service {
         let (Some(text), Some(id), Some(chat_id)) = (&event.text, event.stable_id(), &event.chat_id) else {
             return Ok(Outcome::Ignored(IgnoreReason::Incomplete).into());
         };
-        if self.has_implausible_timestamp(instance, event) {
+        if has_implausible_timestamp(instance, event, cx.now()) {
             return Ok(Outcome::Failed(Reason::MessageTooOld).into());
         }
         let FoundCodes { codes, edited } = find_codes(text, usize::from(instance.config.code_length));
@@ -151,10 +152,10 @@ impl Service {
         let origin = self.message_origin(instance, event, id, chat_id);
         let guesses = instance.config.limits.guesses.map(|quota| origin.bucket("guesses", quota));
         let Some(links) = self.find_links(cx, instance, &codes, guesses.as_ref()).await? else {
-            self.count_limit(LimitName::Guesses);
+            self.limits.count_limit(LimitName::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited).into());
         };
-        match choose(links, self.now()) {
+        match choose(links, cx.now()) {
             Choice::One(loaded) => {
                 let id = loaded.record.id;
                 let outcome = self.apply_message(cx, *loaded, origin, event, edited).await?;
@@ -165,11 +166,11 @@ impl Service {
                 self.finish_without_record(cx, instance, &origin, reply, Outcome::Failed(Reason::SeveralCodes)).await
             }
             Choice::None => {
-                self.check_keys_complete(cx).await?;
+                self.key_state.check_complete(cx).await?;
                 // A redelivered message counts again. To recognise it, the store would have to keep the id of every
                 // message with an unknown code, and any sender could fill it with them.
                 if let Some(bucket) = guesses {
-                    self.take(cx, &[&bucket], None).await?;
+                    self.limits.take(cx, &[&bucket], None).await?;
                 }
                 let reply = self.unknown_reply(cx, instance, &origin).await?;
                 self.finish_without_record(cx, instance, &origin, reply, Outcome::Unmatched(Unmatched::CodeUnknown))
@@ -199,10 +200,10 @@ impl Service {
         }
         let mut links: Vec<Loaded<Link>> = Vec::new();
         for stored in found.records.into_iter().flatten() {
-            let record = self.read_unless_sealed(cx, instance, &stored).await?;
+            let record = self.verifications.read_unless_sealed(cx, instance, &stored).await?;
             let Some(record) = record.and_then(Verification::from_any) else { continue };
             // A record's locator is a digest shorter than the code, so compare the codes themselves.
-            if self.link_code(&record).is_some_and(|code| codes.contains(&code)) {
+            if record.link_code(&self.keys).is_some_and(|code| codes.contains(&code)) {
                 links.push(Loaded { instance: Arc::clone(instance), record, version: stored.version });
             }
         }
@@ -228,18 +229,18 @@ impl Service {
         };
         origin.incoming.subject = sender.subject();
         let push_name = event.push_name.as_deref().and_then(template::sanitize_name);
-        let sent = event.text.as_deref().zip(self.link_code(record));
-        let digest = sent.map(|(text, code)| self.digest_without_code(instance, text, &code));
+        let sent = event.text.as_deref().zip(record.link_code(&self.keys));
+        let digest = sent.map(|(text, code)| record.digest_without_code(&self.keys, text, &code));
         let text_changed =
             record.details.prefilled.zip(digest).is_some_and(|(prefilled, digest)| !prefilled.matches(digest));
         let checks = MessageChecks { brackets_missing: edited, text_changed, forgeable: event.forgeable };
-        let risk = self.risk_at_start(record);
+        let risk = self.login_facts.risk_at_start(record);
         let command = |may_reply| {
             let (sender, push_name, risk) = (sender.clone(), push_name.clone(), risk.clone());
             LinkCommand::Receive { sender, push_name, checks, risk, may_reply }
         };
         let limits = &instance.config.limits;
-        let verdict = Link::decide(record, command(true), self.now()).verdict;
+        let verdict = Link::decide(record, command(true), cx.now()).verdict;
         if verdict == LinkVerdict::Failed(Reason::SenderUnidentified) {
             self.await_number(cx, instance, event, record, text_changed || edited).await?;
         }
@@ -260,7 +261,7 @@ impl Service {
             }
         };
         let command = command(may_reply);
-        let applied = self.apply(cx, loaded, command, Some(&origin.incoming)).await?;
+        let applied = self.verifications.apply(cx, loaded, command, Some(&origin.incoming)).await?;
         if applied.write == WriteOutcome::Duplicate {
             return Ok(Outcome::Duplicate);
         }
@@ -330,8 +331,8 @@ impl Service {
         incoming: &InboundMessage,
         reply: Reply,
     ) -> Result<CommitOutcome, StoreError> {
-        let job = self.reply_job(instance, None, incoming, reply);
-        self.commit(cx, Change::new(partition).answers(incoming.id).job(job), self.now()).await
+        let job = self.outbox.reply_job(instance, None, incoming, reply);
+        self.outbox.commit(cx, Change::new(partition).answers(incoming.id).job(job), cx.now()).await
     }
 
     async fn take_reply_quota(
@@ -344,13 +345,13 @@ impl Service {
         let Some(quota) = quota else { return Ok(true) };
         let allowed = self.try_take(cx, &origin.bucket(name.as_str(), quota)).await?;
         if !allowed {
-            self.count_limit(name);
+            self.limits.count_limit(name);
         }
         Ok(allowed)
     }
 
     async fn try_take(&self, cx: &RequestContext, bucket: &LimitBucket) -> Result<bool, ServiceError> {
-        let admission = self.take(cx, &[bucket], None).await?;
+        let admission = self.limits.take(cx, &[bucket], None).await?;
         Ok(matches!(admission.allowances[..], [Allowance::Allowed { .. }]))
     }
 
@@ -373,15 +374,15 @@ impl Service {
         let partition = self.keys.partition_for("sender", instance_id, canonical.as_bytes());
         MessageOrigin { sender: &event.sender, identity, partition, incoming }
     }
+}
 
-    /// Whether the timestamp is too old for any valid code, invalid, or too far in the future. A missing timestamp is
-    /// accepted. Message ids are kept for much longer than an accepted message's age, so no message is handled twice.
-    fn has_implausible_timestamp(&self, instance: &Instance, event: &WebhookEvent) -> bool {
-        let Some(sent) = event.timestamp.and_then(|seconds| Timestamp::from_second(seconds).ok()) else {
-            return event.timestamp.is_some();
-        };
-        let longest = SignedDuration::try_from(instance.config.longest_life()).unwrap_or(SignedDuration::MAX);
-        let age = self.now().duration_since(sent);
-        age > longest.saturating_add(TIMESTAMP_TOLERANCE) || age < -TIMESTAMP_TOLERANCE
-    }
+/// Whether the timestamp is too old for any valid code, invalid, or too far in the future. A missing timestamp is
+/// accepted. Message ids are kept for much longer than an accepted message's age, so no message is handled twice.
+fn has_implausible_timestamp(instance: &Instance, event: &WebhookEvent, now: Timestamp) -> bool {
+    let Some(sent) = event.timestamp.and_then(|seconds| Timestamp::from_second(seconds).ok()) else {
+        return event.timestamp.is_some();
+    };
+    let longest = SignedDuration::try_from(instance.config.longest_life()).unwrap_or(SignedDuration::MAX);
+    let age = now.duration_since(sent);
+    age > longest.saturating_add(TIMESTAMP_TOLERANCE) || age < -TIMESTAMP_TOLERANCE
 }

@@ -7,7 +7,7 @@ use crate::{
     domain::{Subject, TypedVerification, Verification, VerificationId, keys::Digest, link::Link},
     gateway::WebhookEvent,
     random,
-    service::{Instance, RequestContext, Service, ServiceError},
+    service::{Inbound, Instance, RequestContext, ServiceError},
     store::{Change, RecordChange, RecordId},
 };
 
@@ -19,7 +19,7 @@ struct AwaitedNumber {
     text_changed: bool,
 }
 
-impl Service {
+impl Inbound {
     /// Remembers the link if the gateway can ask this person to share the number.
     pub(super) async fn await_number(
         &self,
@@ -59,13 +59,13 @@ impl Service {
         let awaited = self.keys.open(&context(digest), &stored.bytes).ok();
         let awaited = awaited.and_then(|json| serde_json::from_slice::<AwaitedNumber>(&json).ok());
         let Some(AwaitedNumber { verification, text_changed }) = awaited else { return Ok(None) };
-        let record = match self.record(cx, verification, None).await.map(Verification::into_typed) {
+        let record = match self.verifications.record(cx, verification, None).await.map(Verification::into_typed) {
             Ok(TypedVerification::Link(record)) => record,
             Ok(TypedVerification::Code(_)) | Err(ServiceError::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Some(code) = self.link_code(&record) else { return Ok(None) };
-        let text = if text_changed { format!("[{}]", code.as_str()) } else { self.prefilled(instance, &record, &code) };
+        let Some(code) = record.link_code(&self.keys) else { return Ok(None) };
+        let text = if text_changed { format!("[{}]", code.as_str()) } else { instance.prefilled(&record, &code) };
         Ok(Some(WebhookEvent { ignored: None, text: Some(text), ..event.clone() }))
     }
 

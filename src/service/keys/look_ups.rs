@@ -11,10 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    super::{Service, retention},
-    Meta,
-};
+use super::{super::retention, KeyState, Meta};
 use crate::{
     domain::{
         KeyRing,
@@ -72,7 +69,7 @@ impl MissingLookUpKey {
     }
 }
 
-impl Service {
+impl KeyState {
     /// Reads the look-up keys from the store and uses them. Creates missing ones first, and the next one if the
     /// configuration asks for it.
     pub(super) async fn load_look_up_keys(&self) -> Result<Meta, StoreError> {
@@ -91,14 +88,14 @@ impl Service {
 
     /// Writes missing entries. Returns the meta as stored afterwards.
     async fn create_missing_entries(&self, meta: Meta) -> Result<Meta, StoreError> {
-        let (now, own) = (self.now(), self.key_state.look_ups.load_full());
+        let (now, own) = (self.store.now(), self.look_ups.load_full());
         let in_use = self.keys.look_up_keys();
         let mut made: Vec<(String, Arc<LookUpKey>, Timestamp)> = Vec::new();
         if !meta.contains_key(PERMANENT) {
             let key = if own.is_some() { Arc::clone(&in_use.permanent) } else { self.first_key(&meta)? };
             made.push((PERMANENT.to_owned(), key, now));
         }
-        let asked = self.key_state.requested();
+        let asked = self.requested();
         match (entries(&meta).next_back(), own) {
             (None, None) => made.push((field(asked), self.first_key(&meta)?, now)),
             (None, Some(own)) => made.push((field(own.number), in_use.current, now)),
@@ -140,9 +137,9 @@ impl Service {
         let mut all = entries(meta);
         let (Some((number, entry)), Some(permanent)) = (all.next_back(), read(meta, PERMANENT)) else {
             let masters = Vec::new();
-            return Err(MissingLookUpKey { field: PERMANENT.to_owned(), number: 0, at: self.now(), masters });
+            return Err(MissingLookUpKey { field: PERMANENT.to_owned(), number: 0, at: self.store.now(), masters });
         };
-        let until = Some(entry.until).filter(|until| self.now() < *until);
+        let until = Some(entry.until).filter(|until| self.store.now() < *until);
         let previous = all.next_back().filter(|_| until.is_some());
         let keys = LookUpKeys {
             permanent: self.open_entry(meta, PERMANENT, 0, &permanent)?,
@@ -200,23 +197,24 @@ impl Service {
     fn adopt_look_up_key(&self, known: CurrentLookUpKey) {
         let ends = known.until.map_or(0, Timestamp::as_second);
         self.metrics.look_up_change_ends_timestamp_seconds.set(ends);
-        let before = self.key_state.look_ups.swap(Some(Arc::new(known)));
+        let before = self.look_ups.swap(Some(Arc::new(known)));
         if before.is_some_and(|before| *before != known) {
             let CurrentLookUpKey { number, since, until } = known;
             let until = until.map(tracing::field::display);
             tracing::info!(number, %since, until, "another look-up key is in use; if `until` is set, the previous one is used as well until then");
         }
-        self.key_state.gate.open();
+        self.gate.open();
     }
 
     /// Closes the gate if another replica uses the missing key, or may use it by now. Before that, look-ups with the
     /// previous key are correct, because all replicas still use it.
     fn handle_missing_key(&self, lacking: &MissingLookUpKey) -> Result<(), StoreError> {
-        let Some(own) = self.key_state.look_ups.load_full() else {
+        let Some(own) = self.look_ups.load_full() else {
             return Err(super::unknown_keys_error(lacking.masters.iter().map(String::as_str)));
         };
-        if self.is_used_by_others(lacking.number) || self.now() >= lacking.at + REPLICA_LAG {
-            self.key_state.gate.close(lacking.message());
+        let now = self.store.now();
+        if self.health.is_used_by_others(lacking.number, now) || now >= lacking.at + REPLICA_LAG {
+            self.gate.close(lacking.message());
         } else {
             tracing::warn!(number = own.number, "{}; the previous look-up key stays in use", lacking.message());
         }

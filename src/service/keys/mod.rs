@@ -20,10 +20,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use self::look_ups::CurrentLookUpKey;
-use super::{RequestContext, Service};
+use super::{Environment, Instances, ReplicaHealth, RequestContext};
 use crate::{
-    domain::{KeyRing, Verification, time::rfc3339},
-    store::{KeyGate, StoreError, StoredRecord},
+    domain::{KeyRing, time::rfc3339},
+    metrics::Metrics,
+    store::{KeyGate, Store, StoreError},
 };
 
 const MASTER_PREFIX: &str = "key:";
@@ -34,14 +35,18 @@ const LATE_DELIVERY_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
 type Meta = HashMap<String, String>;
 
-/// What this process knows about the keys that the store names.
-#[derive(Default)]
+/// The keys of this process, and what it knows about those that the store names.
 pub struct KeyState {
+    store: Arc<dyn Store>,
+    keys: Arc<KeyRing>,
+    instances: Arc<Instances>,
+    metrics: Arc<Metrics>,
+    health: Arc<ReplicaHealth>,
     /// Closed while this process lacks a look-up key, because it would then miss records.
-    pub gate: KeyGate,
+    gate: KeyGate,
     /// Number of the look-up key that the configuration asks for.
     requested: AtomicU32,
-    pub(super) look_ups: ArcSwapOption<CurrentLookUpKey>,
+    look_ups: ArcSwapOption<CurrentLookUpKey>,
     masters: ArcSwap<Vec<(String, Timestamp)>>,
 }
 
@@ -76,6 +81,20 @@ pub struct MasterStatus {
 }
 
 impl KeyState {
+    pub(super) fn new(env: &Environment, gate: KeyGate) -> Self {
+        Self {
+            store: Arc::clone(&env.store),
+            keys: Arc::clone(&env.keys),
+            instances: Arc::clone(&env.instances),
+            metrics: Arc::clone(&env.metrics),
+            health: Arc::clone(&env.health),
+            gate,
+            requested: AtomicU32::new(0),
+            look_ups: ArcSwapOption::empty(),
+            masters: ArcSwap::default(),
+        }
+    }
+
     /// Sets the number of the look-up key to use. A number above the store's creates a new key; a lower one has no
     /// effect.
     pub fn request_look_up_key(&self, number: u32) {
@@ -85,12 +104,10 @@ impl KeyState {
     fn requested(&self) -> u32 {
         self.requested.load(Ordering::Relaxed)
     }
-}
 
-impl Service {
     /// Loads the look-up keys, and records in the store that the current master key of this process is in use. Fails
     /// with [`StoreError::Misconfigured`] if the store was made with other keys.
-    pub async fn prepare_keys(&self) -> Result<(), StoreError> {
+    pub async fn prepare(&self) -> Result<(), StoreError> {
         let meta = self.load_look_up_keys().await?;
         self.record_key_use(&self.keys, &meta).await?;
         let missing = self
@@ -108,7 +125,7 @@ impl Service {
     }
 
     /// Switches to the keys of `next`: reads with them at once, and makes values with them once the store names them.
-    pub async fn switch_keys(&self, next: &KeyRing) -> Result<(), StoreError> {
+    pub async fn switch(&self, next: &KeyRing) -> Result<(), StoreError> {
         self.keys.add_for_verification(next);
         // Both the old and the new keys are active here. Look-up keys that only a removed key opens are sealed again
         // with a key that stays.
@@ -123,41 +140,41 @@ impl Service {
     async fn record_key_use(&self, ring: &KeyRing, meta: &Meta) -> Result<(), StoreError> {
         let Some(current) = ring.fingerprints().into_iter().next() else { return Ok(()) };
         let known = recorded_masters(meta).find(|(fingerprint, _)| *fingerprint == current).map(|(_, at)| at);
-        if known.is_some_and(|at| self.now().duration_since(at) < USE_RESOLUTION) {
+        if known.is_some_and(|at| self.store.now().duration_since(at) < USE_RESOLUTION) {
             return Ok(());
         }
-        let marked = self.store.set_meta(&format!("{MASTER_PREFIX}{current}"), &rfc3339(self.now()), true).await;
+        let marked = self.store.set_meta(&format!("{MASTER_PREFIX}{current}"), &rfc3339(self.store.now()), true).await;
         // A failed refresh is harmless: while the store takes no writes, no values are made either.
         if known.is_some() { Ok(()) } else { marked }
     }
 
     /// Reloads the look-up keys, refreshes the recorded use of the current master key, and counts keys that this
     /// process lacks.
-    pub(crate) async fn refresh_keys(&self) -> Result<(), StoreError> {
+    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let meta = self.load_look_up_keys().await?;
         self.record_key_use(&self.keys, &meta).await?;
-        self.key_state.masters.store(Arc::new(recorded_masters(&meta).map(|(one, at)| (one.to_owned(), at)).collect()));
-        let missing = self.missing_masters(&meta).count() + usize::from(self.key_state.gate.missing_key().is_some());
+        self.masters.store(Arc::new(recorded_masters(&meta).map(|(one, at)| (one.to_owned(), at)).collect()));
+        let missing = self.missing_masters(&meta).count() + usize::from(self.gate.missing_key().is_some());
         self.metrics.keys_missing.set(i64::try_from(missing).unwrap_or(i64::MAX));
         Ok(())
     }
 
     /// State of the keys, for operators.
-    pub(crate) fn keys_status(&self) -> KeysStatus {
-        let known = self.key_state.look_ups.load();
+    pub(crate) fn status(&self) -> KeysStatus {
+        let known = self.look_ups.load();
         KeysStatus {
             look_up: known.as_ref().map_or(0, |known| known.number),
             look_up_since: known.as_ref().map(|known| rfc3339(known.since)),
             previous_until: known.as_ref().and_then(|known| known.until).map(rfc3339),
-            requested: self.key_state.requested(),
+            requested: self.requested(),
             missing: self.missing_key(),
-            masters: self.master_statuses(self.key_state.masters.load().iter().map(|(one, at)| (one.as_str(), *at))),
+            masters: self.master_statuses(self.masters.load().iter().map(|(one, at)| (one.as_str(), *at))),
         }
     }
 
     /// Status of the master keys, by last use, the latest first.
     fn master_statuses<'a>(&self, makers: impl Iterator<Item = (&'a str, Timestamp)>) -> Vec<MasterStatus> {
-        let (ours, now, life) = (self.keys.fingerprints(), self.now(), self.look_up_lifetime());
+        let (ours, now, life) = (self.keys.fingerprints(), self.store.now(), self.look_up_lifetime());
         let status = |(fingerprint, at): (&str, Timestamp)| MasterStatus {
             fingerprint: short_fingerprint(fingerprint).to_owned(),
             current: ours.first().is_some_and(|own| own == fingerprint),
@@ -170,14 +187,19 @@ impl Service {
         masters.into_iter().map(|(_, master)| master).collect()
     }
 
+    /// The number of the look-up key that this process uses; 0 if none is loaded yet.
+    pub(crate) fn look_up_number(&self) -> u32 {
+        self.look_ups.load().as_ref().map_or(0, |known| known.number)
+    }
+
     /// Which key this process lacks, so that it can find nothing while other replicas can.
     pub fn missing_key(&self) -> Option<String> {
-        self.key_state.gate.missing_key().map(|why| why.as_str().to_owned())
+        self.gate.missing_key().map(|why| why.as_str().to_owned())
     }
 
     /// Fails while this process lacks a key that may have made the value. To be called before a value is reported as
     /// unknown.
-    pub(super) async fn check_keys_complete(&self, cx: &RequestContext) -> Result<(), StoreError> {
+    pub(super) async fn check_complete(&self, cx: &RequestContext) -> Result<(), StoreError> {
         // Boxed because it is rare, and would otherwise enlarge the future of every request.
         Box::pin(self.compare_with_store(cx)).await
     }
@@ -198,22 +220,10 @@ impl Service {
         let instances = self.instances.all();
         let longest = instances.iter().map(|instance| instance.config.longest_life()).max();
         let longest = SignedDuration::try_from(longest.unwrap_or(Duration::ZERO)).unwrap_or(SignedDuration::MAX);
-        let since = self.now() - USE_RESOLUTION - LATE_DELIVERY_TOLERANCE - longest;
+        let since = self.store.now() - USE_RESOLUTION - LATE_DELIVERY_TOLERANCE - longest;
         recorded_masters(meta)
             .filter(move |(fingerprint, at)| *at > since && !ours.iter().any(|own| own == fingerprint))
             .map(|(fingerprint, _)| fingerprint)
-    }
-
-    /// As [`Service::decode`]. If this process lacks a key, the error is [`StoreError::Unavailable`]: the record may be
-    /// readable later, or by another replica.
-    pub(super) async fn read(&self, cx: &RequestContext, stored: &StoredRecord) -> Result<Verification, StoreError> {
-        match self.decode(stored) {
-            Ok(record) => Ok(record),
-            Err(error) => {
-                self.check_keys_complete(cx).await?;
-                Err(error)
-            }
-        }
     }
 }
 

@@ -3,5 +3,5 @@
 mod rate_limit;
 mod storage_quota;
 
-pub(super) use self::rate_limit::{Limit, LimitBucket, rate_limit_statuses};
+pub(super) use self::rate_limit::{Limit, LimitBucket, Limits, rate_limit_statuses};
 pub use self::rate_limit::{LimitStatus, Limited, subscriber_network};

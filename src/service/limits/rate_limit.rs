@@ -5,17 +5,18 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr},
+    sync::Arc,
     time::Duration,
 };
 
 use crate::{
     domain::{
-        Chat, InstanceId, LookUp, Partition, Request, Subject, VerificationId, country,
+        Chat, InstanceId, KeyRing, LookUp, Partition, Request, Subject, VerificationId, country,
         keys::Digest,
         quota::{Allowance, LimitName, Quota},
     },
-    metrics::label::ByLimit,
-    service::{Instance, RequestContext, Service, ServiceError},
+    metrics::{Metrics, label::ByLimit},
+    service::{Environment, Instance, Instances, ReplicaHealth, RequestContext, ServiceError},
     store::{Admission, BucketRequest, IdempotencyClaim, StoreError},
 };
 
@@ -120,7 +121,24 @@ pub(in crate::service) fn rate_limit_statuses(limits: &[Limit], allowances: &[Al
     statuses(limits, allowances).filter(|status| !status.name.is_storage()).collect()
 }
 
-impl Service {
+/// Takes from the limits.
+pub struct Limits {
+    keys: Arc<KeyRing>,
+    pub(super) instances: Arc<Instances>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Arc<ReplicaHealth>,
+}
+
+impl Limits {
+    pub(in crate::service) fn new(env: &Environment) -> Self {
+        Self {
+            keys: Arc::clone(&env.keys),
+            instances: Arc::clone(&env.instances),
+            metrics: Arc::clone(&env.metrics),
+            health: Arc::clone(&env.health),
+        }
+    }
+
     /// Returns how long to wait until no limit is exhausted, and counts the exhausted ones in the metrics.
     pub(in crate::service) fn longest_wait(&self, limits: &[Limit], allowances: &[Allowance]) -> Option<Duration> {
         statuses(limits, allowances).filter_map(|status| self.retry_after(status)).max()

@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use super::rate_limit::Limit;
+use super::rate_limit::{Limit, Limits};
 use crate::{
     domain::{
-        InstanceId, Request,
+        Request,
         quota::{Allowance, LimitName, Quota},
     },
     metrics::label::{ByInstance, InstanceLabel},
-    service::{Instance, Service, ServiceError},
+    service::{Instance, ServiceError},
 };
 
 /// Upper bound of the bytes that a login takes apart from its texts: the record, its list entries, its timer, its
@@ -24,7 +24,7 @@ const RECOUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// Text sizes are rounded up to this many bytes, so that requests of similar size share a weight.
 const TEXT_ROUNDING: u64 = 1024;
 
-impl Service {
+impl Limits {
     /// The storage that a request takes from its instance, in the same partition as the instance's other limits.
     pub(in crate::service) fn storage_limits(&self, instance: &Instance, request: &Request) -> Vec<Limit> {
         let limits = &instance.config.limits;
@@ -45,16 +45,10 @@ impl Service {
         (room > 0 && self.instances.has_several()).then(|| room / 100 * percent)
     }
 
-    /// Pending jobs of an instance, as last counted by this replica.
-    pub(crate) fn pending_jobs(&self, instance: InstanceId) -> u64 {
-        let seen = self.health.snapshot.load();
-        seen.iter().flat_map(|seen| &seen.backlog).filter_map(|backlog| backlog.instances.get(&instance)).sum()
-    }
-
     /// Fails if the instance has too many pending jobs to accept new work.
     pub(in crate::service) fn check_pending_jobs(&self, instance: &Instance) -> Result<(), ServiceError> {
         let Some(most) = instance.config.limits.pending_jobs else { return Ok(()) };
-        if self.pending_jobs(instance.config.id) < most {
+        if self.health.pending_jobs(instance.config.id) < most {
             return Ok(());
         }
         self.count_limit(LimitName::PendingJobs);

@@ -5,19 +5,19 @@
 
 use super::link_request::LinkRequest;
 use crate::{
-    domain::{Verification, link::Link, quota::LimitName},
+    domain::{Verification, link::Link, quota::LimitName, time::unix_millis},
     metrics::label::{ByInstance, InstanceLabel},
     random,
     service::{
-        Instance, Limited, MAX_COMMIT_ATTEMPTS, RequestContext, Service, ServiceError,
-        records::{AdmittedDraft, Idempotency, VerificationDraft},
+        Instance, Limited, Links, RequestContext, ServiceError,
+        verifications::{AdmittedDraft, Idempotency, MAX_COMMIT_ATTEMPTS, VerificationDraft},
     },
     store::{CommitOutcome, IdempotencyClaim, StoreError},
 };
 
-impl Service {
+impl Links {
     /// Creates a link. `token` identifies the caller for its rate limit.
-    pub async fn create_link(
+    pub async fn create(
         &self,
         cx: &RequestContext,
         instance: &Instance,
@@ -28,13 +28,16 @@ impl Service {
         if instance.config.disabled {
             return ServiceError::Disabled.into();
         }
-        let draft = self.draft_link(instance);
-        let mut limits = self.mint_limits(instance, token);
-        limits.extend(self.storage_limits(instance, &input.request));
-        limits
-            .extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, LimitName::Links, c.subject())));
-        let claim = idempotency.map(|idempotency| self.idempotency_claim(instance, &idempotency, draft.write()));
-        let Limited { outcome, limit_statuses } = self.admit_new(cx, instance, &limits, draft, claim.as_ref()).await;
+        let draft = self.draft_link(cx, instance);
+        let mut limits = self.limits.mint_limits(instance, token);
+        limits.extend(self.limits.storage_limits(instance, &input.request));
+        limits.extend(
+            input.request.chat.as_ref().and_then(|c| self.limits.chat_limit(instance, LimitName::Links, c.subject())),
+        );
+        let claim =
+            idempotency.map(|idempotency| self.admissions.idempotency_claim(instance, &idempotency, draft.write()));
+        let Limited { outcome, limit_statuses } =
+            self.admissions.admit_new(cx, instance, &limits, draft, claim.as_ref()).await;
         let outcome = match outcome {
             Ok(AdmittedDraft::Exists(record)) => Ok(*record),
             Ok(AdmittedDraft::Create(draft)) => self.commit_link(cx, instance, input, draft, claim).await,
@@ -53,21 +56,21 @@ impl Service {
     ) -> Result<Verification<Link>, ServiceError> {
         let LinkRequest { request, expires, max_attempts, binding, .. } = input;
         for _ in 0..MAX_COMMIT_ATTEMPTS {
-            let now = self.now();
-            let new = Self::new_verification(instance, draft, now, expires, max_attempts);
+            let now = cx.now();
+            let new = draft.verification(instance.config.id, now, expires, max_attempts);
             let mut record = Verification::link(new, draft.code_length, request.clone());
-            if let Some(code) = self.link_code(&record) {
-                let text = self.prefilled(instance, &record, &code);
-                record.details.prefilled = Some(self.digest_without_code(instance, &text, &code));
+            if let Some(code) = record.link_code(&self.keys) {
+                let text = instance.prefilled(&record, &code);
+                record.details.prefilled = Some(record.digest_without_code(&self.keys, &text, &code));
             }
             record.details.binding = binding.clone();
             cx.set_verification(record.id);
             cx.attribute(&mut record, 0);
-            match self.commit(cx, self.creation_change(instance, &record), now).await? {
+            match self.outbox.commit(cx, self.verifications.creation_change(instance, &record), now).await? {
                 CommitOutcome::Applied { .. } => {
                     let label = ByInstance { instance: InstanceLabel(instance.config.id) };
                     self.metrics.links_minted.get_or_create(&label).inc();
-                    self.count_change(None, &record);
+                    self.funnel.count(None, &record);
                     return Ok(record);
                 }
                 CommitOutcome::Late(_) => {}
@@ -75,7 +78,7 @@ impl Service {
                 CommitOutcome::Collision => draft = self.redraw(cx, instance, draft, claim.as_mut()).await?,
                 // A request with the same idempotency key was faster, or an earlier attempt of this one succeeded.
                 CommitOutcome::Conflict | CommitOutcome::Duplicate => {
-                    if let Some(existing) = self.record_of(cx, instance, draft.id, 1).await? {
+                    if let Some(existing) = self.admissions.record_of(cx, instance, draft.id, 1).await? {
                         return Verification::from_any(existing).ok_or(ServiceError::KeyReused);
                     }
                 }
@@ -93,7 +96,7 @@ impl Service {
         refused: VerificationDraft,
         claim: Option<&mut IdempotencyClaim>,
     ) -> Result<VerificationDraft, ServiceError> {
-        let draft = self.draft_link(instance);
+        let draft = self.draft_link(cx, instance);
         let Some(claim) = claim else { return Ok(draft) };
         (claim.content, claim.replaces) = (draft.write(), Some(refused.write()));
         let holder = cx.store.admit(&[], Some(claim)).await?.idempotency_record;
@@ -101,12 +104,12 @@ impl Service {
     }
 
     /// The code of a link is derived from its nonce, and its id from the code.
-    fn draft_link(&self, instance: &Instance) -> VerificationDraft {
+    fn draft_link(&self, cx: &RequestContext, instance: &Instance) -> VerificationDraft {
         let (key, nonce, code_length) = (self.keys.current_id(), random::bytes(), instance.config.code_length);
         let id = self
             .keys
             .link_code(key, instance.config.id, &nonce, code_length)
-            .and_then(|code| self.keys.link_id(key, instance.config.id, &code, self.now_millis()))
+            .and_then(|code| self.keys.link_id(key, instance.config.id, &code, unix_millis(cx.now())))
             .expect("the current key is there");
         VerificationDraft { key, nonce, code_length, id }
     }

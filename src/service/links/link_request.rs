@@ -1,7 +1,5 @@
 //! Validation of requests for a link. Reports every fault at once, with the name of its field.
 
-use std::net::IpAddr;
-
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -9,14 +7,18 @@ use crate::{
     api::{Warning, limits},
     config::is_loopback,
     domain::{
-        Channel, Chat, Language, Mode, Request,
+        Channel, Mode, Request,
         binding::Binding,
         redirect,
         request::{Callbacks, Texts},
         template::{self, TemplateKind},
     },
     reader::{Faults, Format, Reader},
-    service::{Instance, app_redirect::redirect_target},
+    service::{
+        Instance,
+        public_url::redirect_target,
+        request_fields::{app_name, chat, client_ip, display_text, named_language},
+    },
 };
 
 /// Entries of `redirect_urls` that a fault names.
@@ -241,45 +243,4 @@ fn challenge(text: &str) -> Result<String, &'static str> {
     let shaped = text.len() == limits::CHALLENGE && text.bytes().all(alphabet);
     let expected = "expected 43 characters: the base64url SHA-256 of a verifier (RFC 7636, S256)";
     shaped.then(|| text.to_owned()).ok_or(expected)
-}
-
-/// The application's name as shown in messages.
-pub(in crate::service) fn app_name(f: &mut Reader<'_>, default: &str) -> String {
-    display_text(f, "name", limits::APP_NAME).unwrap_or_else(|| default.to_owned())
-}
-
-/// A text shown in messages; must not contain a link.
-fn display_text(f: &mut Reader<'_>, name: &str, longest: usize) -> Option<String> {
-    let text = f.short_text(name, longest)?;
-    if text.contains("://") || text.to_lowercase().contains("www.") {
-        f.fault(name, "holds an address; it is shown in messages and must not be a link");
-    }
-    Some(text)
-}
-
-/// A language that is not built in is replaced by the default, with a warning.
-pub(in crate::service) fn language(f: &mut Reader<'_>, default: Language) -> Language {
-    named_language(f, default).unwrap_or(default)
-}
-
-/// The language that the app names, if it is built in.
-fn named_language(f: &mut Reader<'_>, default: Language) -> Option<Language> {
-    let asked = f.short_text("lang", limits::LANGUAGE)?;
-    let found = Language::find(&asked);
-    if found.is_none() {
-        let fallback = default.tag();
-        f.warn("unknown_language", format!("{asked:?} is not a built-in language; {fallback} is used"));
-    }
-    found
-}
-
-pub(in crate::service) fn client_ip(f: &mut Reader<'_>) -> Option<String> {
-    f.read_short("client_ip", limits::CLIENT_IP, |text| {
-        text.trim().parse::<IpAddr>().map(|ip| ip.to_string()).map_err(|_| "expected an IP address")
-    })
-}
-
-/// Accepts any spelling of a chat.
-pub(in crate::service) fn chat(f: &mut Reader<'_>) -> Option<Chat> {
-    f.read_short("chatId", limits::CHAT, str::parse::<Chat>)
 }

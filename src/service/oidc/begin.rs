@@ -9,20 +9,20 @@ use crate::{
         binding::{Binding, WhatsAppDevice},
         token::{Token, TokenKind},
     },
-    service::{ClientBrowser, Idempotency, Instance, Limited, LinkRequest, RequestContext, Service, ServiceError},
+    service::{ClientBrowser, Idempotency, Instance, Limited, LinkRequest, Oidc, RequestContext, ServiceError},
 };
 
-impl Service {
+impl Oidc {
     /// Creates the link of a request, bound to the browser of its page, and returns the handle of its start page. A
     /// second tap on the same page yields the same link.
-    pub async fn begin_login(
+    pub async fn begin(
         &self,
         cx: &RequestContext,
         instance: &Arc<Instance>,
         sealed: &str,
         browser: ClientBrowser<'_>,
     ) -> Limited<Token> {
-        let (request, binding) = match self.opened(instance, sealed, browser) {
+        let (request, binding) = match self.opened(cx, instance, sealed, browser) {
             Ok(opened) => opened,
             Err(error) => return error.into(),
         };
@@ -32,17 +32,18 @@ impl Service {
             Err(error) => return error.into(),
         };
         let idempotency = Idempotency { key: format!("page {sealed}"), body: String::new() };
-        let minted = self.create_link(cx, instance, &limited_as, mint, Some(idempotency)).await;
-        minted.and_then(|minted| self.token(&minted, TokenKind::Handle).ok_or(ServiceError::TokenSpent))
+        let minted = self.links.create(cx, instance, &limited_as, mint, Some(idempotency)).await;
+        minted.and_then(|minted| minted.token(&self.keys, TokenKind::Handle).ok_or(ServiceError::TokenSpent))
     }
 
     fn opened(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         sealed: &str,
         browser: ClientBrowser<'_>,
     ) -> Result<(PageRequest, Binding), ServiceError> {
-        let (request, cookie) = self.open_page(instance, sealed, browser.cookies)?;
+        let (request, cookie) = self.open_page(cx, instance, sealed, browser.cookies)?;
         Ok((request, browser.binding(self.page_browser(instance, cookie), WhatsAppDevice::Same)))
     }
 

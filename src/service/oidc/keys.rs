@@ -18,8 +18,8 @@ use crate::{
         time::rfc3339,
     },
     jose::SigningKey,
-    service::{Service, health::HeartbeatBody},
-    store::{ReplicaHeartbeat, StoreError},
+    service::{Environment, ReplicaHealth, health::HeartbeatBody},
+    store::{ReplicaHeartbeat, Store, StoreError},
 };
 
 const PUBLISHED: &str = "oidc-key:";
@@ -47,16 +47,18 @@ impl OidcKeys {
 }
 
 /// The provider of this process. A reload replaces its keys.
-#[derive(Default)]
 pub struct OidcState {
+    store: Arc<dyn Store>,
+    health: Arc<ReplicaHealth>,
     keys: ArcSwapOption<OidcKeys>,
     /// Ids of the keys that may sign, as of the last reading of the heartbeats.
     may_sign: ArcSwap<Vec<String>>,
 }
 
 impl OidcState {
-    pub fn new(config: Option<&OidcConfig>) -> Self {
-        let state = Self::default();
+    pub(in crate::service) fn new(env: &Environment, config: Option<&OidcConfig>) -> Self {
+        let (store, health) = (Arc::clone(&env.store), Arc::clone(&env.health));
+        let state = Self { store, health, keys: ArcSwapOption::empty(), may_sign: ArcSwap::default() };
         state.replace(config);
         state
     }
@@ -98,18 +100,16 @@ impl OidcState {
     pub(crate) fn published(&self) -> Vec<String> {
         self.keys.load().iter().flat_map(|keys| &keys.signing).map(|key| key.id().to_owned()).collect()
     }
-}
 
-impl Service {
     /// Finds out which keys may sign, before the first request. Fails with [`StoreError::Misconfigured`] if the subject
     /// key is not the one that the store was used with: all people would become strangers.
-    pub async fn prepare_oidc_keys(&self) -> Result<(), StoreError> {
-        if self.oidc.keys.load().is_none() {
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        if self.keys.load().is_none() {
             return Ok(());
         }
         let heartbeats = self.store.heartbeats().await?.into_iter();
         let heartbeats: Vec<(ReplicaHeartbeat, HeartbeatBody)> = heartbeats.map(HeartbeatBody::of).collect();
-        self.refresh_oidc_keys(&heartbeats).await
+        self.refresh(&heartbeats).await
     }
 
     /// Whether the subject key of a new configuration is the one in use.
@@ -117,7 +117,7 @@ impl Service {
     /// # Errors
     /// [`StoreError::Misconfigured`] if not.
     pub fn check_subject_key(&self, config: Option<&OidcConfig>) -> Result<(), StoreError> {
-        let (before, next) = (self.oidc.keys.load(), config.map(OidcKeys::new));
+        let (before, next) = (self.keys.load(), config.map(OidcKeys::new));
         match (before.as_ref(), next) {
             (Some(before), Some(next)) if before.subject.fingerprint() != next.subject.fingerprint() => {
                 Err(other_subject_key())
@@ -128,19 +128,16 @@ impl Service {
 
     /// Compares what the live replicas publish, and records since when all of them publish a key. With another subject
     /// key than the store's nothing is signed.
-    pub(crate) async fn refresh_oidc_keys(
-        &self,
-        heartbeats: &[(ReplicaHeartbeat, HeartbeatBody)],
-    ) -> Result<(), StoreError> {
-        let Some(keys) = self.oidc.keys.load_full() else { return Ok(()) };
+    pub(crate) async fn refresh(&self, heartbeats: &[(ReplicaHeartbeat, HeartbeatBody)]) -> Result<(), StoreError> {
+        let Some(keys) = self.keys.load_full() else { return Ok(()) };
         let meta = self.store.meta().await?;
         if let Err(error) = self.record_subject_key(&keys, &meta).await {
             self.note_signers(&keys, Vec::new());
             return Err(error);
         }
-        let (is_first, now) = (!meta.keys().any(|name| name.starts_with(PUBLISHED)), self.now());
+        let (is_first, now) = (!meta.keys().any(|name| name.starts_with(PUBLISHED)), self.store.now());
         let others =
-            heartbeats.iter().filter(|(one, said)| one.replica != self.health.replica && self.is_alive(one, said));
+            heartbeats.iter().filter(|(one, said)| one.replica != self.health.replica && said.is_alive(one, now));
         let others: Vec<&HeartbeatBody> = others.map(|(_, said)| said).collect();
         let mut signing = Vec::new();
         for id in keys.signing.iter().map(|key| key.id()) {
@@ -175,8 +172,8 @@ impl Service {
     }
 
     fn note_signers(&self, keys: &OidcKeys, signing: Vec<String>) {
-        let before = self.oidc.may_sign.swap(Arc::new(signing));
-        let now = self.oidc.may_sign.load();
+        let before = self.may_sign.swap(Arc::new(signing));
+        let now = self.may_sign.load();
         if **now != *before {
             let waiting = keys.signing.iter().filter(|key| !now.iter().any(|id| id == key.id())).count();
             tracing::info!(

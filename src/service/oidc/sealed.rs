@@ -11,7 +11,7 @@ use crate::{
         oidc::{Accepted, Authorization, Client},
     },
     random,
-    service::{Instance, Service, ServiceError},
+    service::{Instance, Oidc, RequestContext, ServiceError},
 };
 
 /// How long a person may look at the page.
@@ -41,7 +41,7 @@ impl PageRequest {
     }
 }
 
-impl Service {
+impl Oidc {
     /// The request, readable and usable only here. With a cookie, only the browser that has it can use the result.
     pub fn seal_request(&self, instance: &Instance, request: &PageRequest, cookie: Option<&str>) -> String {
         let browser = cookie.map(|cookie| self.page_browser(instance, cookie));
@@ -50,36 +50,37 @@ impl Service {
         URL_SAFE_NO_PAD.encode(self.keys.seal(&context(instance), &plain, random::bytes()))
     }
 
-    /// Opens a request that [`Service::seal_request`] returned for no browser in particular.
+    /// Opens a request that [`Self::seal_request`] returned for no browser in particular.
     ///
     /// # Errors
     /// [`ServiceError::NotFound`] if it is not ours or too old, or if its client or redirect URI was removed.
-    pub fn open_request(&self, instance: &Instance, sealed: &str) -> Result<PageRequest, ServiceError> {
-        let request = self.unseal(instance, sealed).ok_or(ServiceError::NotFound)?;
+    pub fn open_request(&self, instance: &Instance, sealed: &str, now: Timestamp) -> Result<PageRequest, ServiceError> {
+        let request = self.unseal(instance, sealed, now).ok_or(ServiceError::NotFound)?;
         if request.browser.is_some() { Err(ServiceError::NotFound) } else { Ok(request) }
     }
 
     /// Opens the request of a page. Returns it with the cookie that it belongs to, among `cookies`.
     ///
     /// # Errors
-    /// As [`Service::open_request`], and [`ServiceError::Refused`] if the page belongs to another browser.
+    /// As [`Self::open_request`], and [`ServiceError::Refused`] if the page belongs to another browser.
     pub fn open_page<'a>(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         sealed: &str,
         cookies: &'a [String],
     ) -> Result<(PageRequest, &'a str), ServiceError> {
-        let request = self.unseal(instance, sealed).ok_or(ServiceError::NotFound)?;
+        let request = self.unseal(instance, sealed, cx.now()).ok_or(ServiceError::NotFound)?;
         let browser = request.browser.ok_or(ServiceError::Refused)?;
         let own = cookies.iter().find(|cookie| self.page_browser(instance, cookie).matches(browser));
         Ok((request, own.ok_or(ServiceError::Refused)?))
     }
 
-    fn unseal(&self, instance: &Instance, sealed: &str) -> Option<PageRequest> {
+    fn unseal(&self, instance: &Instance, sealed: &str, now: Timestamp) -> Option<PageRequest> {
         let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
         let plain = self.keys.open(&context(instance), &sealed).ok()?;
         let request: PageRequest = serde_json::from_slice(&plain).ok()?;
-        let is_fresh = self.now().duration_since(request.at) < PAGE_LIFE;
+        let is_fresh = now.duration_since(request.at) < PAGE_LIFE;
         let client = client_of(instance, &request.authorization)?;
         let is_registered = client.redirect_uris.contains(&request.authorization.to.redirect_uri);
         (is_fresh && is_registered).then_some(request)

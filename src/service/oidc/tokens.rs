@@ -16,7 +16,7 @@ use crate::{
     },
     hash::sha256,
     jose,
-    service::{Instance, RequestContext, Service, ServiceError, records::Loaded},
+    service::{Instance, Oidc, RequestContext, ServiceError, verifications::Loaded},
     store::StoreError,
 };
 
@@ -60,7 +60,7 @@ struct Granted<'a> {
     until: Timestamp,
 }
 
-impl Service {
+impl Oidc {
     /// Exchanges a code of an authenticated client, once.
     pub async fn exchange_code(
         &self,
@@ -70,9 +70,9 @@ impl Service {
         request: &AccessTokenRequest,
     ) -> Result<TokenResponse, TokenError> {
         // Before the code is spent: without a key the client can try again.
-        let key = self.oidc.signer(client.algorithm).ok_or(NO_SIGNING_KEY)?;
+        let key = self.provider.signer(client.algorithm).ok_or(NO_SIGNING_KEY)?;
         let code: RedeemToken = request.code.parse().map_err(|_| INVALID_GRANT)?;
-        let loaded = self.load_of(cx, instance, code.id()).await.and_then(Loaded::<Link>::from_any);
+        let loaded = self.verifications.load_of(cx, instance, code.id()).await.and_then(Loaded::<Link>::from_any);
         let loaded = loaded.map_err(|error| not_found_is(error, INVALID_GRANT))?;
         let exchange = Exchange {
             code: self.keys.secret_digest(code.secret()),
@@ -80,7 +80,7 @@ impl Service {
             redirect_uri: request.redirect_uri.clone(),
             challenge: request.verifier.as_ref().map(|verifier| URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()))),
         };
-        let (verdict, record) = self.apply_finish(cx, loaded, LinkCommand::Exchange(exchange)).await?;
+        let (verdict, record) = self.completion.apply_finish(cx, loaded, LinkCommand::Exchange(exchange)).await?;
         match verdict {
             FinishVerdict::Redeemed => {}
             FinishVerdict::Revoked => {
@@ -99,11 +99,11 @@ impl Service {
             | FinishVerdict::Refused => return Err(INVALID_GRANT.into()),
         }
         let granted = Self::granted(instance, &record).ok_or(INVALID_GRANT)?;
-        let access_token = self.token(&record, TokenKind::Access).ok_or(INVALID_GRANT)?.to_string();
+        let access_token = record.token(&self.keys, TokenKind::Access).ok_or(INVALID_GRANT)?.to_string();
         let now = self.clock.wall();
         let id_token = IdToken {
-            iss: &self.issuer(instance),
-            sub: &self.oidc.sub(client, &granted.proof.subject).ok_or(NO_SIGNING_KEY)?,
+            iss: &self.public_url.issuer(instance),
+            sub: &self.provider.sub(client, &granted.proof.subject).ok_or(NO_SIGNING_KEY)?,
             aud: &client.id,
             exp: (now + ID_TOKEN_LIFE).as_second(),
             iat: now.as_second(),
@@ -116,7 +116,7 @@ impl Service {
         Ok(TokenResponse {
             access_token,
             token_type: "Bearer",
-            expires_in: granted.until.duration_since(self.now()).as_secs().max(0),
+            expires_in: granted.until.duration_since(cx.now()).as_secs().max(0),
             id_token,
             scope: granted.authorization.scopes.words(),
         })
@@ -130,14 +130,14 @@ impl Service {
         access_token: &str,
     ) -> Result<UserInfo, TokenError> {
         let token: Token = access_token.parse().map_err(|_| INVALID_TOKEN)?;
-        let loaded = self.load_by_token(cx, &token, TokenKind::Access).await;
+        let loaded = self.completion.load_by_token(cx, &token, TokenKind::Access).await;
         let Loaded { record, .. } = loaded.map_err(|error| not_found_is(error, INVALID_TOKEN))?;
         if record.instance != instance.config.id {
             return Err(INVALID_TOKEN.into());
         }
-        let granted = Self::granted(instance, &record).filter(|granted| self.now() < granted.until);
+        let granted = Self::granted(instance, &record).filter(|granted| cx.now() < granted.until);
         let Granted { authorization, client, proof, .. } = granted.ok_or(INVALID_TOKEN)?;
-        let sub = self.oidc.sub(client, &proof.subject).ok_or(INVALID_TOKEN)?;
+        let sub = self.provider.sub(client, &proof.subject).ok_or(INVALID_TOKEN)?;
         let phone = matches!(proof.subject, Subject::Phone(_)).then(|| proof.subject.value());
         let phone_number = phone.filter(|_| authorization.scopes.phone);
         Ok(UserInfo {

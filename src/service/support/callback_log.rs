@@ -1,18 +1,25 @@
 //! The delivery log: callbacks that are waiting, delivered or given up.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::receiver_response::ReceiverResponse;
 use crate::{
     api::callback::{CallbackData, CallbackEntry, CallbackStatus, TestEvent},
-    domain::{Event, Partition, Verification, VerificationId, redirect},
-    jobs::payload::{self, CallbackJob, JobPayload},
+    domain::{Event, KeyRing, Partition, Verification, VerificationId, redirect},
+    jobs::{
+        payload::{self, CallbackJob, JobPayload},
+        permits::LocalDispatch,
+    },
     random,
-    service::{Instance, Limited, RequestContext, Service, ServiceError, records::envelope},
+    service::{
+        Environment, Instance, Limited, ReplicaHealth, RequestContext, ServiceError, Shared,
+        limits::Limits,
+        receiver_responses::{ReceiverResponse, ReceiverResponses},
+        verifications::{Admissions, Outbox, envelope},
+    },
     store::{Change, CommitOutcome, JobId, JobInfo, JobState, LaneKind, StoreError, archive::JobCursor},
 };
 
@@ -66,11 +73,36 @@ impl CallbackCursor {
     }
 }
 
-impl Service {
+/// The callbacks of all instances: listed, replayed, tested.
+pub struct CallbackLog {
+    keys: Arc<KeyRing>,
+    health: Arc<ReplicaHealth>,
+    local_dispatch: LocalDispatch,
+    limits: Arc<Limits>,
+    admissions: Arc<Admissions>,
+    outbox: Arc<Outbox>,
+    responses: Arc<ReceiverResponses>,
+}
+
+impl CallbackLog {
+    pub(in crate::service) fn new(env: &Environment, shared: &Shared) -> Self {
+        Self {
+            keys: Arc::clone(&env.keys),
+            health: Arc::clone(&env.health),
+            local_dispatch: env.local_dispatch.clone(),
+            limits: Arc::clone(&shared.limits),
+            admissions: Arc::clone(&shared.admissions),
+            outbox: Arc::clone(&shared.outbox),
+            responses: Arc::clone(&shared.responses),
+        }
+    }
+}
+
+impl CallbackLog {
     /// A page of an instance's callbacks after `cursor`, and the cursor of the next page. Waiting callbacks come first,
     /// by next attempt; then delivered ones, then those given up, each by end, newest first. `status` selects one
     /// status.
-    pub async fn callbacks(
+    pub async fn list(
         &self,
         cx: &RequestContext,
         instance: &Instance,
@@ -100,7 +132,7 @@ impl Service {
     }
 
     /// The callbacks of one verification that are still kept, newest first.
-    pub async fn callbacks_of(
+    pub async fn of_record(
         &self,
         cx: &RequestContext,
         instance: &Instance,
@@ -116,7 +148,7 @@ impl Service {
         Ok(callbacks)
     }
 
-    /// As [`Service::callbacks_of`], oldest first, each with its kept failed attempts, oldest first.
+    /// As [`Self::of_record`], oldest first, each with its kept failed attempts, oldest first.
     pub async fn attempts_of(
         &self,
         cx: &RequestContext,
@@ -130,7 +162,7 @@ impl Service {
         for job in &jobs {
             if !receivers.contains(&&job.lane) {
                 receivers.push(&job.lane);
-                attempts.extend(self.failed_attempts(cx, &job.lane).await?);
+                attempts.extend(self.responses.failed_attempts(cx, &job.lane).await?);
             }
         }
         let with_attempts = |job: &JobInfo| {
@@ -143,7 +175,7 @@ impl Service {
     }
 
     /// One callback with its body, and the latest kept response that was not a success.
-    pub async fn callback(
+    pub async fn get(
         &self,
         cx: &RequestContext,
         instance: &Instance,
@@ -152,7 +184,7 @@ impl Service {
         let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
         let job = cx.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
         let (view, body) = self.entry(instance, &job)?.ok_or(ServiceError::NotFound)?;
-        let answer = self.last_response(cx, &job).await?;
+        let answer = self.responses.last(cx, &job).await?;
         Ok((view, Value::from_str(&body).unwrap_or_default(), answer))
     }
 
@@ -165,12 +197,12 @@ impl Service {
             return Err(ServiceError::NotFound);
         }
         cx.set_replayed(id);
-        self.local_dispatch.permits.record_due(&known.lane, partition, self.now());
+        self.local_dispatch.permits.record_due(&known.lane, partition, cx.now());
         Ok(())
     }
 
     /// The number of an instance's dead callbacks up to `limit`, and whether that are all.
-    pub async fn count_dead_callbacks(
+    pub async fn count_dead(
         &self,
         cx: &RequestContext,
         instance: &Instance,
@@ -209,7 +241,7 @@ impl Service {
                 if self.readable_entry(instance, job).is_some()
                     && cx.store.replay(instance.config.id, job.partition, &job.id).await?
                 {
-                    self.local_dispatch.permits.record_due(&job.lane, job.partition, self.now());
+                    self.local_dispatch.permits.record_due(&job.lane, job.partition, cx.now());
                     replayed += 1;
                 }
             }
@@ -220,15 +252,15 @@ impl Service {
 
     /// Sends a signed test event through the real queue, in one attempt, even while other callbacks to this receiver
     /// are held. Requests with the same `repeat` key send it once.
-    pub async fn test_callback(
+    pub async fn send_test(
         &self,
         cx: &RequestContext,
         instance: &Instance,
         url: &str,
         repeat: Option<&str>,
     ) -> Limited<CallbackEntry> {
-        let limit = self.test_limit(instance);
-        let Limited { outcome, limit_statuses } = self.admit(cx, instance, limit.as_slice(), None).await;
+        let limit = self.limits.test_limit(instance);
+        let Limited { outcome, limit_statuses } = self.admissions.admit(cx, instance, limit.as_slice(), None).await;
         let outcome = match outcome {
             Ok(_) => self.queue_test(cx, instance, url, repeat).await,
             Err(refused) => Err(refused),
@@ -247,7 +279,7 @@ impl Service {
             Some(key) => key.as_bytes().to_vec(),
             None => random::bytes::<16>().to_vec(),
         };
-        let (now, owner) = (self.now(), instance.config.id);
+        let (now, owner) = (cx.now(), instance.config.id);
         let (partition, seed) = (
             self.keys.partition_for("test callback", owner, &seed),
             self.keys.permanent_digest("test callback", owner, &seed),
@@ -261,9 +293,9 @@ impl Service {
             body: envelope(Event::Test, now, data),
             url: url.to_owned(),
         });
-        let job = self.job(instance, id.clone(), self.test_lane(instance, url), None, &work);
+        let job = self.outbox.job(instance, id.clone(), self.outbox.test_lane(instance, url), None, &work);
         let change = Change::new(partition).job(job).starting();
-        match self.commit(cx, change, now).await? {
+        match self.outbox.commit(cx, change, now).await? {
             CommitOutcome::Applied { .. } => {}
             other @ (CommitOutcome::Conflict
             | CommitOutcome::Duplicate
@@ -284,12 +316,12 @@ impl Service {
         }
     }
 
-    /// As [`Service::entry`], for lists: a job that cannot be read here is reported and left out.
+    /// As [`Self::entry`], for lists: a job that cannot be read here is reported and left out.
     fn readable_entry(&self, instance: &Instance, job: &JobInfo) -> Option<CallbackEntry> {
         match self.entry(instance, job) {
             Ok(view) => view.map(|(view, _)| view),
             Err(error) => {
-                self.report_unreadable(instance, "job", &error);
+                self.health.report_unreadable(instance, "job", &error);
                 None
             }
         }

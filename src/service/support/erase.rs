@@ -7,9 +7,9 @@ use crate::{
     domain::{Chat, Event, Partition, Subject, Verification, VerificationId, keys::Digest},
     jobs::payload::{self, JobPayload},
     service::{
-        Instance, RequestContext, Service, ServiceError,
-        inbound::{malformed_stream, message_stream},
-        records::created_at,
+        Instance, RequestContext, ServiceError, Support,
+        messages::{malformed_stream, message_stream},
+        verifications::{callback_url, created_at},
     },
     store::{Index, JobId, JobState, Lane, Position, StoredRecord, archive::Removal},
 };
@@ -26,19 +26,19 @@ struct DataRecipients {
     jobs: Vec<JobId>,
 }
 
-impl Service {
+impl Support {
     /// Removes everything kept about a chat of this instance. Pending verifications are removed without a callback.
     pub async fn erase(&self, cx: &RequestContext, instance: &Instance, chat: &Chat) -> Result<Removed, ServiceError> {
         let mut erased = Removed { requests: 0, jobs: 0, messages: 0 };
         let mut recipients = DataRecipients::default();
-        let lists = self.chat_indexes(instance, chat.subject());
+        let lists = self.verifications.chat_indexes(instance, chat.subject());
         let mut after = None;
         loop {
             let page = cx.store.list(&lists, after.as_ref(), PAGE_SIZE).await?;
             let Some(last) = page.last() else { break };
             after = Some(Position { created_at: created_at(last), id: last.id });
             for stored in &page {
-                let Some(record) = self.decode_or_report(instance, stored) else {
+                let Some(record) = self.verifications.decode_or_report(instance, stored) else {
                     cx.store.remove(&sealed_removal(instance, stored, &lists)).await?;
                     erased.requests += 1;
                     continue;
@@ -48,8 +48,8 @@ impl Service {
                 }
                 let removal = self.removal(instance, &record, &lists);
                 cx.store.remove(&removal).await?;
-                let urls = Event::ALL.iter().filter_map(|event| Self::callback_url(instance, &record.request, *event));
-                recipients.receivers.extend(urls.map(|url| self.callback_lane(instance, url)));
+                let urls = Event::ALL.iter().filter_map(|event| callback_url(instance, &record.request, *event));
+                recipients.receivers.extend(urls.map(|url| self.outbox.callback_lane(instance, url)));
                 recipients.jobs.extend(removal.jobs);
                 erased.requests += 1;
             }
@@ -66,7 +66,7 @@ impl Service {
     }
 
     fn removal(&self, instance: &Instance, record: &Verification, lists: &[Index]) -> Removal {
-        let mut indexes = self.indexes(instance, record);
+        let mut indexes = self.verifications.indexes(instance, record);
         indexes.extend(lists.iter().filter(|list| !indexes.contains(list)).cloned().collect::<Vec<_>>());
         let mut jobs = payload::callback_ids(record);
         let messages = record.as_code().map_or(0, |code| code.delivery.messages.len() + code.delivery.channels.len());
@@ -101,7 +101,7 @@ impl Service {
         }
         let chats: Vec<String> = spellings(subject)
             .iter()
-            .flat_map(|chat_id| self.chat_look_up(instance, chat_id).all())
+            .flat_map(|chat_id| self.outbox.chat_look_up(instance, chat_id).all())
             .map(Digest::hex)
             .collect();
         for mut removal in removals {
@@ -120,7 +120,7 @@ impl Service {
         recipients: &DataRecipients,
     ) -> Result<(), ServiceError> {
         for receiver in &recipients.receivers {
-            for (stream, entry) in self.responses_to(cx, receiver, &recipients.jobs).await? {
+            for (stream, entry) in self.responses.responses_to(cx, receiver, &recipients.jobs).await? {
                 let mut removal = Removal::new(instance.config.id, entry.partition);
                 removal.log_entries.push((stream, entry.bytes));
                 cx.store.remove(&removal).await?;
@@ -136,9 +136,9 @@ impl Service {
         subject: &Subject,
     ) -> Result<usize, ServiceError> {
         let stream = message_stream(instance.config.id);
-        let about = self.sender_look_up(instance, subject);
+        let about = self.message_log.sender_look_up(instance, subject);
         let mut erased = 0;
-        for (_, message, entry) in self.logged_messages(cx, instance).await? {
+        for (_, message, entry) in self.message_log.read(cx, instance).await? {
             if message.chat.is_some_and(|chat| about.contains(chat)) {
                 let mut removal = Removal::new(instance.config.id, entry.partition);
                 removal.log_entries.push((stream.clone(), entry.bytes));
@@ -155,7 +155,7 @@ impl Service {
         instance: &Instance,
         subject: &Subject,
     ) -> Result<usize, ServiceError> {
-        let kept = self.malformed_webhooks(cx, instance).await?.into_iter();
+        let kept = self.malformed.read(cx, instance).await?.into_iter();
         let mut erased = 0;
         for (_, _, entry) in kept.filter(|(_, webhook, _)| webhook.names(subject)) {
             let mut removal = Removal::new(instance.config.id, entry.partition);

@@ -9,9 +9,9 @@ use crate::{
     domain::{Chat, LookUp, Subject, Verification, VerificationId},
     gateway::IgnoreReason,
     service::{
-        Instance, RequestContext, Service, ServiceError,
-        inbound::{LoggedMessage, MalformedWebhook},
-        records::has_phone_ending,
+        Instance, RequestContext, ServiceError, Support,
+        messages::{LoggedMessage, MalformedWebhook},
+        verifications::has_phone_ending,
     },
     store::Index,
 };
@@ -76,7 +76,7 @@ pub struct Explanation {
     pub requests: Vec<(Verification, Vec<CallbackEntry>)>,
 }
 
-impl Service {
+impl Support {
     /// Searches the records, and the message log of the last day.
     pub async fn explain(
         &self,
@@ -95,20 +95,20 @@ impl Service {
         let mut requests = Vec::new();
         for id in ids.into_iter().take(MAX_RESULTS) {
             let Some(stored) = cx.store.load(id.into()).await? else { continue };
-            let record = self.decode_or_report(instance, &stored);
+            let record = self.verifications.decode_or_report(instance, &stored);
             if let Some(record) = record.filter(|record| record.instance == instance.config.id) {
-                let callbacks = self.callbacks_of(cx, instance, &record).await?;
+                let callbacks = self.callbacks.of_record(cx, instance, &record).await?;
                 requests.push((record, callbacks));
             }
         }
         let messages: Vec<ExplainedMessage> =
             logged.iter().take(MAX_RESULTS).map(|(at, message)| explained(*at, message)).collect();
-        let sentence = sentence::summary(question, &logged, &requests, self.now());
+        let sentence = sentence::summary(question, &logged, &requests, cx.now());
         Ok(Explanation { sentence, messages, requests })
     }
 
     async fn explain_malformed(&self, cx: &RequestContext, instance: &Instance) -> Result<Explanation, ServiceError> {
-        let kept = self.malformed_webhooks(cx, instance).await?;
+        let kept = self.malformed.read(cx, instance).await?;
         let sentence = sentence::of_malformed(kept.len());
         let message = |(at, webhook, _): (Timestamp, MalformedWebhook, _)| ExplainedMessage {
             at: at.into(),
@@ -132,8 +132,8 @@ impl Service {
         question: &Question,
     ) -> Result<Vec<(Timestamp, LoggedMessage)>, ServiceError> {
         let asked: Option<LookUp> = match question {
-            Question::Message(id) => Some(self.message_look_up(instance, id)),
-            Question::Chat(subject) => Some(self.sender_look_up(instance, subject)),
+            Question::Message(id) => Some(self.message_log.message_look_up(instance, id)),
+            Question::Chat(subject) => Some(self.message_log.sender_look_up(instance, subject)),
             Question::Request(_) | Question::PhoneEnding(_) | Question::Malformed => None,
         };
         let fits = |message: &LoggedMessage| match question {
@@ -143,7 +143,7 @@ impl Service {
             Question::Malformed => false,
             Question::PhoneEnding(ending) => message.ending.as_deref().is_some_and(|kept| same_ending(kept, ending)),
         };
-        let logged = self.logged_messages(cx, instance).await?.into_iter();
+        let logged = self.message_log.read(cx, instance).await?.into_iter();
         Ok(logged
             .filter(|(_, message, _)| fits(message))
             .map(|(at, message, _)| (at, message))
@@ -164,12 +164,12 @@ impl Service {
                 Ok(known.map(|stored| stored.id.into()).into_iter().collect())
             }
             Question::Chat(subject) => {
-                let lists = self.chat_indexes(instance, subject);
+                let lists = self.verifications.chat_indexes(instance, subject);
                 Ok(cx.store.list(&lists, None, MAX_RESULTS).await?.into_iter().map(|stored| stored.id.into()).collect())
             }
             Question::PhoneEnding(ending) => {
                 let newest = cx.store.list(&[Index::all(instance.config.id)], None, MAX_RECORDS_READ).await?;
-                let records = newest.iter().filter_map(|stored| self.decode_or_report(instance, stored));
+                let records = newest.iter().filter_map(|stored| self.verifications.decode_or_report(instance, stored));
                 Ok(records
                     .filter(|record| has_phone_ending(record, ending))
                     .take(MAX_RESULTS)

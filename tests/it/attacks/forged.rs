@@ -1,7 +1,7 @@
 //! Mallory writes as Victor where the gateway takes a sender's number from elsewhere than WhatsApp: from a contact that
 //! agents and visitors can edit, or by SMS.
 
-use countersign::gateway::Webhook;
+use countersign::{gateway::Webhook, service::RequestContext};
 use serde_json::json;
 
 use super::{MODES, VICTOR};
@@ -35,7 +35,7 @@ async fn forgeable_sender_numbers_prove_nothing() {
     let mut world = World::new(TestStore::directory());
     world.instance_lines = MODES.to_owned();
     let daemon = world.start().await;
-    let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
+    let instance = daemon.services.env.instances.get(WAHA.parse().unwrap()).unwrap();
     for (proves, expected) in [(true, "pending"), (false, "verified")] {
         let completion = if proves { "prove_phone" } else { "same_browser" };
         let minted = daemon.mint(json!({"completion": completion, "chatId": VICTOR})).await;
@@ -54,7 +54,12 @@ async fn forgeable_sender_numbers_prove_nothing() {
         };
         let mut event = instance.gateway.parse(&webhook).unwrap().remove(0);
         event.forgeable = true;
-        daemon.service.receive(&daemon.service.request(), &instance, &event).await.unwrap();
+        daemon
+            .services
+            .inbound
+            .receive(&RequestContext::new(&daemon.services.env.store), &instance, &event)
+            .await
+            .unwrap();
         assert_eq!(daemon.status(&minted.text_of("uuid")).await, expected, "{completion}");
         let finished = mallory.submit(&daemon, &page, &page, &[("do", "finish")]).await;
         assert_eq!(redirect_parameters(&finished), None, "{completion}: {}", finished.text);

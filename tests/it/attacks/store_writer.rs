@@ -121,7 +121,7 @@ async fn a_record_moved_under_another_code_verifies_nothing_and_blocks_nothing()
     assert_eq!(daemon.send_message(VICTOR, "V1", &his.text).await.status, 200, "a gateway would repeat it for nothing");
     assert_eq!(daemon.status(&hers.uuid).await, "pending");
     assert_eq!(daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", his.uuid)).await.status, 404);
-    let metrics = daemon.service.metrics.render();
+    let metrics = daemon.services.env.metrics.render();
     assert!(metrics.contains("countersign_unreadable_total{kind=\"record\"} 1\n"), "{metrics}");
     assert!(metrics.contains("reason=\"code_unknown\"} 1\n"), "{metrics}");
 

@@ -27,7 +27,7 @@ pub(super) struct ClockedDaemon {
     pub(super) gateways: StrictServer,
     config: Config,
     pub(super) own_gateways: Vec<Arc<dyn Gateway>>,
-    service: Arc<countersign::service::Service>,
+    services: Arc<countersign::service::Services>,
     worker: Arc<countersign::worker::Worker>,
     pub(super) base: String,
     pub(super) clock: Clock,
@@ -45,7 +45,7 @@ impl ClockedDaemon {
         let config = config.unwrap_or_else(|faults| panic!("{faults}"));
         let application = build(&config, &clock).await;
         let base = format!("http://{}", application.public_address().unwrap());
-        let (service, worker) = (Arc::clone(&application.service), Arc::clone(&application.worker));
+        let (services, worker) = (Arc::clone(&application.services), Arc::clone(&application.worker));
         let stop = CancellationToken::new();
         tokio::spawn(application.run(stop.clone()));
         let own_gateways = config.instances.iter().map(|instance| {
@@ -54,7 +54,7 @@ impl ClockedDaemon {
         });
         let own_gateways = own_gateways.collect();
         let messages = AtomicU64::new(0);
-        Self { gateways, config, own_gateways, service, worker, base, clock, stop, _directory: directory, messages }
+        Self { gateways, config, own_gateways, services, worker, base, clock, stop, _directory: directory, messages }
     }
 
     /// Mints a link at one instance and posts the person's message with its text.
@@ -108,7 +108,7 @@ impl ClockedDaemon {
     }
 
     pub(super) async fn settle(&self) {
-        crate::daemon::settle(&self.service, &self.worker).await;
+        crate::daemon::settle(&self.services, &self.worker).await;
     }
 
     /// Seconds since `start` by the daemon's clock, which also advances with real time.
@@ -126,7 +126,7 @@ impl ClockedDaemon {
     /// The value of an instance's series whose labels contain `word`.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole and small")]
     pub(super) fn metric(&self, family: &str, index: usize, word: &str) -> u64 {
-        let (text, instance) = (self.service.metrics.render(), format!("=\"{}\"", id(index)));
+        let (text, instance) = (self.services.env.metrics.render(), format!("=\"{}\"", id(index)));
         let line = text.lines().find(|line| {
             line.starts_with(&format!("countersign_{family}{{")) && line.contains(&instance) && line.contains(word)
         });

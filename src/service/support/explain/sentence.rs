@@ -11,7 +11,7 @@ use crate::{
         sent_code::CodeState,
     },
     gateway::IgnoreReason,
-    service::{Outcome, Unmatched, inbound::LoggedMessage},
+    service::{Outcome, Unmatched, messages::LoggedMessage},
 };
 
 /// One sentence or a few short ones, for support staff who have to answer a person now.

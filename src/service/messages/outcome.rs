@@ -36,7 +36,7 @@ wire_enum! {
 
 /// The outcome of an event, and the record that it matched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct ReceiveResult {
+pub(in crate::service) struct ReceiveResult {
     pub(in crate::service) outcome: Outcome,
     pub(in crate::service) record: Option<VerificationId>,
 }

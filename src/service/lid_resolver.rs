@@ -23,7 +23,7 @@ const MAX_ENTRIES: usize = 10_000;
 
 /// Cache of final answers from gateways, local to this process.
 #[derive(Default)]
-pub struct LidResolver(Mutex<HashMap<(InstanceId, Digest), CachedAnswer>>);
+pub(super) struct LidResolver(Mutex<HashMap<(InstanceId, Digest), CachedAnswer>>);
 
 #[derive(Clone)]
 struct CachedAnswer {

@@ -1,12 +1,14 @@
 //! Facts shown to a person who is asked to confirm a login, and the comparison of the two sides of a login.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
+use arc_swap::ArcSwapOption;
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::{Instance, Service};
+use super::{GeoIp, Instance, PublicUrl};
 use crate::domain::{
-    Language, Request, Verification, device, link::Link, login_details::LoginDetails, risk::Risk, token::TokenKind,
+    KeyRing, Language, Request, Verification, device, link::Link, login_details::LoginDetails, risk::Risk,
+    token::TokenKind,
 };
 
 /// One side of a login, as far as it is known.
@@ -47,7 +49,24 @@ fn same_network(one: IpAddr, other: IpAddr) -> Option<bool> {
     }
 }
 
-impl Service {
+/// Derives the facts.
+pub struct LoginFacts {
+    keys: Arc<KeyRing>,
+    public_url: PublicUrl,
+    /// Geolocation of addresses, if the operator has configured a database. Replaced by a reload.
+    geoip: ArcSwapOption<GeoIp>,
+}
+
+impl LoginFacts {
+    pub(super) fn new(keys: Arc<KeyRing>, public_url: PublicUrl, geoip: Option<Arc<GeoIp>>) -> Self {
+        Self { keys, public_url, geoip: ArcSwapOption::new(geoip) }
+    }
+
+    /// Uses another database.
+    pub fn replace_geoip(&self, geoip: Option<Arc<GeoIp>>) {
+        self.geoip.store(geoip);
+    }
+
     /// The facts in the language of the request.
     pub fn login_details(&self, instance: &Instance, record: &Verification<Link>) -> LoginDetails {
         self.login_details_in(record, instance.language(Some(&record.request)))
@@ -60,7 +79,8 @@ impl Service {
             .unwrap_or_else(|| requested_side(&record.request));
         let geoip = self.geoip.load();
         let location = side.ip.and_then(|ip| geoip.as_ref()?.location_name(ip, language.tag()));
-        let dispute = self.token(record, TokenKind::Dispute).map(|token| self.public_url(&format!("/d/{token}")));
+        let dispute =
+            record.token(&self.keys, TokenKind::Dispute).map(|token| self.public_url.absolute(&format!("/d/{token}")));
         LoginDetails {
             name: record.request.name.clone(),
             purpose: record.request.purpose.clone().unwrap_or_default(),

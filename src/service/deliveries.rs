@@ -1,16 +1,30 @@
 //! Delivery receipts of gateways: when a gateway accepts a code, its message id is stored, so that later receipts can
 //! be matched to the verification.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::{InstanceId, VerificationId, keys::Digest, sent_code::DeliveryReport},
-    gateway::{DeliveryReceipt, IgnoreReason, ReceiptStatus, stable_id},
+    domain::{
+        InstanceId, KeyRing, VerificationId,
+        keys::Digest,
+        sent_code::{CodeCommand, DeliveryReport, SentCode},
+    },
+    gateway::{DeliveryReceipt, ReceiptStatus, stable_id},
     random,
-    service::{Instance, Outcome, RequestContext, Service, ServiceError},
+    service::{
+        Environment, Instance, Instances, ReplicaHealth, RequestContext, ServiceError,
+        keys::KeyState,
+        verifications::{Loaded, Verifications},
+    },
     store::{Change, RecordChange, RecordId, StoreError},
 };
 
@@ -29,8 +43,65 @@ pub struct SentMessage {
     pub message: usize,
 }
 
-impl Service {
-    /// Stores which message a message carries. `carrier` is the instance owner gateway accepted the message.
+/// The delivery of codes, as gateways report it.
+pub struct Deliveries {
+    keys: Arc<KeyRing>,
+    key_state: Arc<KeyState>,
+    instances: Arc<Instances>,
+    health: Arc<ReplicaHealth>,
+    verifications: Arc<Verifications>,
+    /// Number of codes that this process is currently handing to a gateway.
+    in_flight: AtomicUsize,
+}
+
+/// A code is being handed to a gateway.
+pub struct CodeInFlight<'a>(&'a AtomicUsize);
+
+impl Drop for CodeInFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Deliveries {
+    pub(super) fn new(env: &Environment, key_state: Arc<KeyState>, verifications: Arc<Verifications>) -> Self {
+        Self {
+            keys: Arc::clone(&env.keys),
+            key_state,
+            instances: Arc::clone(&env.instances),
+            health: Arc::clone(&env.health),
+            verifications,
+            in_flight: AtomicUsize::new(0),
+        }
+    }
+
+    /// Records a delivery report. Ignored if the code no longer exists.
+    pub async fn record_report(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        about: VerificationId,
+        message: usize,
+        report: DeliveryReport,
+    ) -> Result<(), ServiceError> {
+        let applied = async {
+            let (version, record) = self.verifications.load_as(cx, about).await?;
+            let loaded = Loaded { instance: Arc::clone(instance), record, version };
+            self.verifications.apply::<SentCode>(cx, loaded, CodeCommand::Report { message, report }, None).await
+        };
+        match applied.await {
+            Ok(_) | Err(ServiceError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Counts a code as being handed to a gateway, until the result is dropped.
+    pub fn begin(&self) -> CodeInFlight<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        CodeInFlight(&self.in_flight)
+    }
+
+    /// Stores which code a message carries. `carrier` is the instance whose gateway accepted the message.
     pub async fn store_sent_message(
         &self,
         cx: &RequestContext,
@@ -40,7 +111,7 @@ impl Service {
         expires_at: Timestamp,
     ) -> Result<(), ServiceError> {
         let json = serde_json::to_vec(sent).expect("a sent message has only string keys");
-        let until = expires_at.max(self.now()) + RECEIPT_TOLERANCE;
+        let until = expires_at.max(cx.now()) + RECEIPT_TOLERANCE;
         let locations = self.sent_message_ids(carrier, message_id);
         let mut change = Change::new(locations[0].1.partition());
         change.records.extend(locations.into_iter().map(|(digest, id)| {
@@ -58,25 +129,23 @@ impl Service {
         cx: &RequestContext,
         carrier: &Instance,
         receipt: &DeliveryReceipt,
-    ) -> Result<Outcome, ServiceError> {
-        let ignored = Outcome::Ignored(IgnoreReason::Status);
+    ) -> Result<(), ServiceError> {
         let mut found = self.sent_message(cx, carrier, &receipt.message_id).await?;
         for pause in RETRY_DELAYS {
-            if found.is_some() || self.codes_in_flight() == 0 {
+            if found.is_some() || self.in_flight.load(Ordering::Relaxed) == 0 {
                 break;
             }
             tokio::time::sleep(pause).await;
             found = self.sent_message(cx, carrier, &receipt.message_id).await?;
         }
-        let Some(SentMessage { instance, verification: about, message }) = found else { return Ok(ignored) };
-        let Some(owner) = self.instances.get(instance) else { return Ok(ignored) };
+        let Some(SentMessage { instance, verification: about, message }) = found else { return Ok(()) };
+        let Some(owner) = self.instances.get(instance) else { return Ok(()) };
         let report = match receipt.status {
             ReceiptStatus::Accepted => DeliveryReport::Accepted,
             ReceiptStatus::Delivered => DeliveryReport::Delivered,
             ReceiptStatus::Failed(refusal) => DeliveryReport::Undelivered(refusal.into()),
         };
-        self.record_delivery_report(cx, &owner, about, message, report).await?;
-        Ok(ignored)
+        self.record_report(cx, &owner, about, message, report).await
     }
 
     /// Where a message id is stored: all in one partition, independent of the look-up keys in use.
@@ -97,8 +166,8 @@ impl Service {
         for (digest, id) in self.sent_message_ids(carrier, message_id) {
             let Some(stored) = cx.store.load(id).await? else { continue };
             let Ok(json) = self.keys.open(&context(digest), &stored.bytes) else {
-                self.check_keys_complete(cx).await?;
-                self.report_unreadable(
+                self.key_state.check_complete(cx).await?;
+                self.health.report_unreadable(
                     carrier,
                     "record",
                     &StoreError::Sealed("the record of a sent message".to_owned()),

@@ -1,14 +1,17 @@
 //! Authenticated webhooks that could not be parsed, in whole or in part. They are truncated, sealed, and kept for a day in
 //! one bounded log stream per instance, for `explain`.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::{InstanceId, Subject},
+    clock::Clock,
+    domain::{InstanceId, KeyRing, Subject},
     gateway::{IgnoreReason, Webhook},
     random,
-    service::{Instance, RequestContext, Service, ServiceError},
+    service::{Environment, Instance, ReplicaHealth, RequestContext, ServiceError},
     store::archive::{LogEntry, LogStream, MAX_LOG_ENTRIES},
 };
 
@@ -41,9 +44,20 @@ fn context(instance: InstanceId) -> String {
     format!("malformed:{}", instance.simple())
 }
 
-impl Service {
+/// The kept webhooks of all instances.
+pub struct MalformedWebhooks {
+    keys: Arc<KeyRing>,
+    health: Arc<ReplicaHealth>,
+    clock: Clock,
+}
+
+impl MalformedWebhooks {
+    pub(in crate::service) fn new(env: &Environment) -> Self {
+        Self { keys: Arc::clone(&env.keys), health: Arc::clone(&env.health), clock: env.clock.clone() }
+    }
+
     /// Logs a malformed webhook and keeps its beginning. If the store is unavailable, the gateway must deliver again.
-    pub async fn keep_malformed(
+    pub async fn keep(
         &self,
         cx: &RequestContext,
         instance: &Instance,
@@ -66,7 +80,7 @@ impl Service {
     }
 
     /// The kept webhooks of an instance, newest first. Those that no key opens are skipped.
-    pub(in crate::service) async fn malformed_webhooks(
+    pub(in crate::service) async fn read(
         &self,
         cx: &RequestContext,
         instance: &Instance,

@@ -1,18 +1,18 @@
 //! Admission and creation: the limits and the idempotency key of a request, and the change that creates its record.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
+use std::{sync::Arc, time::Duration};
 
 use super::draft::VerificationDraft;
 use crate::{
-    domain::{Chat, ClaimId, Kind, NewVerification, Partition, Verification, VerificationId, quota::Allowance},
+    domain::{ClaimId, KeyRing, Kind, Partition, Verification, VerificationId, quota::Allowance},
     random,
     service::{
-        Instance, Limited, RequestContext, Service, ServiceError,
+        Instance, Limited, RequestContext, ServiceError,
+        limits::Limits,
         limits::{Limit, LimitBucket, rate_limit_statuses},
+        verifications::Verifications,
     },
-    store::{Admission, Change, IdempotencyClaim, IdempotencyRecord, Index, StoreError},
+    store::{Admission, IdempotencyClaim, IdempotencyRecord, StoreError},
 };
 
 /// How many times, 50 ms apart, a repeat that exceeds a limit looks for the first request's record before it is
@@ -43,7 +43,22 @@ pub(in crate::service) enum AdmittedDraft<K> {
     Create(VerificationDraft),
 }
 
-impl Service {
+/// Decides whether a request may proceed.
+pub(in crate::service) struct Admissions {
+    keys: Arc<KeyRing>,
+    limits: Arc<Limits>,
+    verifications: Arc<Verifications>,
+}
+
+impl Admissions {
+    pub(in crate::service) const fn new(
+        keys: Arc<KeyRing>,
+        limits: Arc<Limits>,
+        verifications: Arc<Verifications>,
+    ) -> Self {
+        Self { keys, limits, verifications }
+    }
+
     /// Takes from the limits and claims the idempotency key, in one round trip. A repeat of a completed request
     /// succeeds even if a limit is exhausted.
     pub(in crate::service) async fn admit(
@@ -57,11 +72,11 @@ impl Service {
             return Limited { outcome: Ok(AdmittedRequest::default()), limit_statuses: Vec::new() };
         }
         let buckets: Vec<&LimitBucket> = limits.iter().map(|limit| &limit.bucket).collect();
-        let Admission { allowances, idempotency_record } = match self.take(cx, &buckets, claim).await {
+        let Admission { allowances, idempotency_record } = match self.limits.take(cx, &buckets, claim).await {
             Ok(admission) => admission,
             Err(error) => return ServiceError::from(error).into(),
         };
-        self.record_storage_use(instance, limits, &allowances);
+        self.limits.record_storage_use(instance, limits, &allowances);
         let outcome = match self.claimed(cx, instance, idempotency_record, claim, &allowances).await {
             Ok(admitted) if admitted.existing.is_none() => self.check(limits, &allowances).map(|()| admitted),
             outcome => outcome,
@@ -97,7 +112,7 @@ impl Service {
 
     /// An error if a limit is exhausted.
     fn check(&self, limits: &[Limit], allowances: &[Allowance]) -> Result<(), ServiceError> {
-        let Some(retry_after) = self.longest_wait(limits, allowances) else { return Ok(()) };
+        let Some(retry_after) = self.limits.longest_wait(limits, allowances) else { return Ok(()) };
         let short = |(limit, allowance): (&Limit, &Allowance)| {
             limit.name.is_storage() && matches!(allowance, Allowance::Exhausted { .. })
         };
@@ -122,7 +137,7 @@ impl Service {
                 let record = Verification::from_any(record).ok_or(ServiceError::KeyReused)?;
                 return Ok(AdmittedDraft::Exists(Box::new(record)));
             }
-            self.check_pending_jobs(instance)?;
+            self.limits.check_pending_jobs(instance)?;
             Ok(AdmittedDraft::Create(claimed.unwrap_or(draft)))
         })
     }
@@ -141,7 +156,7 @@ impl Service {
     ) -> Result<Option<Verification>, ServiceError> {
         for look in 1..=looks {
             if let Some(stored) = cx.store.load(id.into()).await? {
-                let record = self.read(cx, &stored).await?;
+                let record = self.verifications.read(cx, &stored).await?;
                 let own = record.instance == instance.config.id;
                 return own.then_some(Some(record)).ok_or(ServiceError::KeyReused);
             }
@@ -150,53 +165,6 @@ impl Service {
             }
         }
         Ok(None)
-    }
-
-    pub(in crate::service) fn now_millis(&self) -> u64 {
-        u64::try_from(self.now().as_millisecond()).unwrap_or_default()
-    }
-
-    /// The random and fixed properties of a new record. `expires` is its lifetime in seconds.
-    pub(in crate::service) fn new_verification(
-        instance: &Instance,
-        VerificationDraft { id, key, nonce, .. }: VerificationDraft,
-        now: Timestamp,
-        expires: u32,
-        max_attempts: u32,
-    ) -> NewVerification {
-        NewVerification {
-            id,
-            instance: instance.config.id,
-            key,
-            nonce,
-            created_at: now,
-            expires_at: now + Duration::from_secs(u64::from(expires)),
-            max_attempts,
-        }
-    }
-
-    pub(in crate::service) fn creation_change<K: Kind>(&self, instance: &Instance, record: &Verification<K>) -> Change {
-        let mut change = self.record_change(instance, record, 0);
-        change.timer = Some(record.expires_at);
-        change.indexes = self.indexes(instance, record);
-        Change::of(change).starting()
-    }
-
-    /// The lists that contain a record. After erasure the record no longer yields the lists of its chat and client
-    /// reference.
-    pub(in crate::service) fn indexes<K: Kind>(&self, instance: &Instance, record: &Verification<K>) -> Vec<Index> {
-        let requested_chat = record.request.chat.as_ref().map(Chat::subject);
-        let chat = requested_chat.or_else(|| record.proof().map(|proof| &proof.subject));
-        let client_ref = record.request.client_ref.as_ref();
-        [Index::all(instance.config.id)]
-            .into_iter()
-            .chain(chat.into_iter().flat_map(|chat| self.chat_indexes(instance, chat)))
-            .chain(client_ref.into_iter().flat_map(|client_ref| self.ref_indexes(instance, client_ref)))
-            .collect()
-    }
-
-    pub(super) fn ref_indexes(&self, instance: &Instance, client_ref: &str) -> Vec<Index> {
-        Index::by("ref", self.keys.look_up("ref", instance.config.id, client_ref.as_bytes()))
     }
 
     pub(in crate::service) fn idempotency_claim(

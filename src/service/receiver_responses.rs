@@ -1,14 +1,16 @@
 //! Failed attempts to deliver callbacks, with the response if there was one. They are truncated, sealed, and kept for a
 //! day in one bounded log stream per receiver.
 
+use std::sync::Arc;
+
 use http::Response;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::{InstanceId, Partition},
+    domain::{InstanceId, KeyRing, Partition},
     random,
-    service::{RequestContext, Service, ServiceError},
+    service::{RequestContext, ServiceError},
     store::{
         JobId, Lane, StoreError,
         archive::{JobInfo, LogEntry, LogStream, MAX_LOG_ENTRIES},
@@ -23,7 +25,7 @@ const MAX_HEADER_BYTES: usize = 4096;
 /// A failed attempt with its response, truncated.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReceiverResponse {
-    pub(super) job: String,
+    pub(in crate::service) job: String,
     /// Why the attempt failed: class and cause. Empty in what an earlier version wrote.
     #[serde(default)]
     pub cause: String,
@@ -68,9 +70,18 @@ fn context(receiver: &Lane) -> String {
     format!("answer:{receiver}")
 }
 
-impl Service {
+/// The kept attempts, of all receivers.
+pub struct ReceiverResponses {
+    keys: Arc<KeyRing>,
+}
+
+impl ReceiverResponses {
+    pub(super) const fn new(keys: Arc<KeyRing>) -> Self {
+        Self { keys }
+    }
+
     /// Keeps a failed attempt of this job.
-    pub async fn store_failed_attempt(
+    pub async fn keep(
         &self,
         cx: &RequestContext,
         receiver: &Lane,
@@ -86,7 +97,7 @@ impl Service {
     }
 
     /// The latest kept response to this job.
-    pub(super) async fn last_response(
+    pub(super) async fn last(
         &self,
         cx: &RequestContext,
         job: &JobInfo,

@@ -12,14 +12,15 @@ use tokio::{
     time::sleep,
 };
 
-use super::outcome::ReceiveResult;
+use super::outcome::{Outcome, ReceiveResult};
 use crate::{
     domain::{
-        InstanceId, LookUp, PARTITIONS, Partition, Subject, VerificationId, keys::Digest, message_codes::find_codes,
+        InstanceId, KeyRing, LookUp, PARTITIONS, Partition, Subject, VerificationId, keys::Digest,
+        message_codes::find_codes,
     },
     gateway::{IgnoreReason, WebhookEvent},
     random,
-    service::{Instance, Outcome, RequestContext, Service, ServiceError},
+    service::{Instance, RequestContext, ServiceError},
     store::{
         Store,
         archive::{LogEntry, LogStream, MAX_LOG_ENTRIES},
@@ -52,8 +53,8 @@ pub(in crate::service) struct LoggedMessage {
 }
 
 /// Sends entries to the background writer.
-#[derive(Clone)]
 pub struct MessageLog {
+    keys: Arc<KeyRing>,
     queue: mpsc::Sender<QueueItem>,
     /// Signals that a reader is waiting for the queue to be written.
     flush: Arc<Notify>,
@@ -67,11 +68,14 @@ enum QueueItem {
 
 impl MessageLog {
     /// Returns the queue and the task that writes it. The task ends when all senders are dropped.
-    pub fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub(in crate::service) fn new(
+        keys: Arc<KeyRing>,
+        store: Arc<dyn Store>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
         let flush = Arc::new(Notify::new());
         let write = write(store, waiting, Arc::clone(&flush));
-        (Self { queue, flush }, write)
+        (Self { keys, queue, flush }, write)
     }
 
     /// Drops the entry if the queue is full: the store is slow then, and the entries already queued suffice.
@@ -86,6 +90,74 @@ impl MessageLog {
             self.flush.notify_one();
             let _ = written.await;
         }
+    }
+
+    pub(in crate::service) fn sender_look_up(&self, instance: &Instance, subject: &Subject) -> LookUp {
+        self.keys.look_up("trace", instance.config.id, subject.canonical().as_bytes())
+    }
+
+    /// The digests under which a gateway's message id is stored.
+    pub(in crate::service) fn message_look_up(&self, instance: &Instance, id: &str) -> LookUp {
+        self.keys.look_up("message", instance.config.id, id.as_bytes())
+    }
+
+    /// Queues the log entry of a message. One that was ignored as our own or as a group message is kept only with a code:
+    /// gateways deliver every reply of ours, and those would crowd out what people ask about.
+    pub(in crate::service) fn append(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        event: &WebhookEvent,
+        ReceiveResult { outcome, record }: ReceiveResult,
+    ) {
+        if let Outcome::Ignored(reason) = outcome {
+            let has_code = || {
+                let text = event.text.as_deref().unwrap_or_default();
+                !find_codes(text, usize::from(instance.config.code_length)).codes.is_empty()
+            };
+            match explains(reason) {
+                Explains::Always => {}
+                Explains::WithCode if has_code() => {}
+                Explains::WithCode | Explains::Never => return,
+            }
+        }
+        let subject = event.sender.subject();
+        let ids = [event.stable_id(), event.message_id.as_deref()].into_iter().flatten();
+        let ids: Vec<Digest> = ids.map(|id| self.message_look_up(instance, id).current()).collect();
+        let partition = ids.first().map_or(Partition::from_byte(0), |id| Partition::from_byte(id.as_bytes()[0]));
+        let age = event.timestamp.map(|at| cx.now().as_second() - at);
+        let message = LoggedMessage {
+            ids,
+            chat: subject.as_ref().map(|subject| self.sender_look_up(instance, subject).current()),
+            ending: event.sender.phone.as_ref().map(|phone| ending(phone.digits())),
+            sender: subject.as_ref().map(|subject| subject.kind().to_owned()),
+            outcome,
+            uuid: record,
+            age,
+        };
+        let id = instance.config.id;
+        let json = serde_json::to_vec(&message).expect("a log entry has only string keys");
+        let entry = LogEntry {
+            partition,
+            stream: message_stream(id),
+            bytes: self.keys.seal(&context(id), &json, random::bytes()),
+        };
+        self.enqueue(entry);
+    }
+
+    /// Traces of an instance, newest first.
+    pub(in crate::service) async fn read(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+    ) -> Result<Vec<(Timestamp, LoggedMessage, LogEntry)>, ServiceError> {
+        self.flushed().await;
+        let id = instance.config.id;
+        let entries = cx.store.read_log(&message_stream(id), MAX_LOG_ENTRIES * usize::from(PARTITIONS)).await?;
+        let open = |entry: &LogEntry| -> Option<LoggedMessage> {
+            serde_json::from_slice(&self.keys.open(&context(id), &entry.bytes).ok()?).ok()
+        };
+        Ok(entries.into_iter().filter_map(|(at, entry)| Some((at, open(&entry)?, entry))).collect())
     }
 }
 
@@ -120,75 +192,6 @@ pub(in crate::service) fn message_stream(instance: InstanceId) -> LogStream {
 
 fn context(instance: InstanceId) -> String {
     format!("trace:{}", instance.simple())
-}
-
-impl Service {
-    pub(in crate::service) fn sender_look_up(&self, instance: &Instance, subject: &Subject) -> LookUp {
-        self.keys.look_up("trace", instance.config.id, subject.canonical().as_bytes())
-    }
-
-    /// The digests under which a gateway's message id is stored.
-    pub(in crate::service) fn message_look_up(&self, instance: &Instance, id: &str) -> LookUp {
-        self.keys.look_up("message", instance.config.id, id.as_bytes())
-    }
-
-    /// Queues the log entry of a message. One that was ignored as our own or as a group message is kept only with a code:
-    /// gateways deliver every reply of ours, and those would crowd out what people ask about.
-    pub(super) fn log_message(
-        &self,
-        instance: &Instance,
-        event: &WebhookEvent,
-        ReceiveResult { outcome, record }: ReceiveResult,
-    ) {
-        if let Outcome::Ignored(reason) = outcome {
-            let has_code = || {
-                let text = event.text.as_deref().unwrap_or_default();
-                !find_codes(text, usize::from(instance.config.code_length)).codes.is_empty()
-            };
-            match explains(reason) {
-                Explains::Always => {}
-                Explains::WithCode if has_code() => {}
-                Explains::WithCode | Explains::Never => return,
-            }
-        }
-        let subject = event.sender.subject();
-        let ids = [event.stable_id(), event.message_id.as_deref()].into_iter().flatten();
-        let ids: Vec<Digest> = ids.map(|id| self.message_look_up(instance, id).current()).collect();
-        let partition = ids.first().map_or(Partition::from_byte(0), |id| Partition::from_byte(id.as_bytes()[0]));
-        let age = event.timestamp.map(|at| self.now().as_second() - at);
-        let message = LoggedMessage {
-            ids,
-            chat: subject.as_ref().map(|subject| self.sender_look_up(instance, subject).current()),
-            ending: event.sender.phone.as_ref().map(|phone| ending(phone.digits())),
-            sender: subject.as_ref().map(|subject| subject.kind().to_owned()),
-            outcome,
-            uuid: record,
-            age,
-        };
-        let id = instance.config.id;
-        let json = serde_json::to_vec(&message).expect("a log entry has only string keys");
-        let entry = LogEntry {
-            partition,
-            stream: message_stream(id),
-            bytes: self.keys.seal(&context(id), &json, random::bytes()),
-        };
-        self.message_log.enqueue(entry);
-    }
-
-    /// Traces of an instance, newest first.
-    pub(in crate::service) async fn logged_messages(
-        &self,
-        cx: &RequestContext,
-        instance: &Instance,
-    ) -> Result<Vec<(Timestamp, LoggedMessage, LogEntry)>, ServiceError> {
-        self.message_log.flushed().await;
-        let id = instance.config.id;
-        let entries = cx.store.read_log(&message_stream(id), MAX_LOG_ENTRIES * usize::from(PARTITIONS)).await?;
-        let open = |entry: &LogEntry| -> Option<LoggedMessage> {
-            serde_json::from_slice(&self.keys.open(&context(id), &entry.bytes).ok()?).ok()
-        };
-        Ok(entries.into_iter().filter_map(|(at, entry)| Some((at, open(&entry)?, entry))).collect())
-    }
 }
 
 fn ending(digits: &str) -> String {

@@ -10,8 +10,9 @@ use super::loaded::{Loaded, LoadedTyped};
 use crate::{
     domain::StateMachine,
     service::{
-        RequestContext, Service, ServiceError,
+        RequestContext, ServiceError,
         retention::{DueTransition, next_transition, removed_at},
+        verifications::Verifications,
     },
     store::{Locator, StoreError, archive::Removal},
 };
@@ -25,7 +26,7 @@ pub enum TimerOutcome {
     AlreadySet,
 }
 
-impl Service {
+impl Verifications {
     /// Performs what is due for the record at `place`. The action is derived from the record as read, so a timer that
     /// fires early or twice does no harm. A record of an instance that is not configured here waits for a replica that
     /// has the instance.
@@ -34,14 +35,14 @@ impl Service {
         let Some(stored) = found.records.into_iter().flatten().next() else { return Ok(TimerOutcome::Done) };
         let record = match self.decode(&stored) {
             // The store eventually removes the record by itself.
-            Err(StoreError::Sealed(_)) => return Ok(TimerOutcome::Reschedule(self.now() + SEALED)),
+            Err(StoreError::Sealed(_)) => return Ok(TimerOutcome::Reschedule(cx.now() + SEALED)),
             decoded => decoded?,
         };
         let Some(instance) = self.instances.get(record.instance) else {
-            return Ok(TimerOutcome::Reschedule(self.now() + UNKNOWN_INSTANCE));
+            return Ok(TimerOutcome::Reschedule(cx.now() + UNKNOWN_INSTANCE));
         };
-        let (due, at) = next_transition(&instance, &record, self.now());
-        if self.now() < at {
+        let (due, at) = next_transition(&instance, &record, cx.now());
+        if cx.now() < at {
             return Ok(TimerOutcome::Reschedule(at));
         }
         match due {

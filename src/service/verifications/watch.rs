@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{AnyKind, Kind, Status, Verification, VerificationId},
     random,
-    service::{RequestContext, Service, ServiceError},
+    service::{RequestContext, ServiceError, verifications::Verifications},
     store::{StoreError, WatchError, Watcher},
 };
 
@@ -16,7 +16,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A watched record. Dropping it ends the watch.
 pub struct VerificationWatch<K = AnyKind> {
-    service: Arc<Service>,
+    verifications: Arc<Verifications>,
     /// Each store call has a time budget of its own.
     cx: RequestContext,
     watch: Watcher,
@@ -27,7 +27,7 @@ pub struct VerificationWatch<K = AnyKind> {
     notified: bool,
 }
 
-impl Service {
+impl Verifications {
     /// Watches a record, including one that has ended. Fails with [`ServiceError::TooManyWatchers`] if all watch slots are
     /// taken.
     pub async fn watch<K: Kind>(
@@ -40,9 +40,9 @@ impl Service {
             WatchError::Closed => stopping(),
         })?;
         let (version, record): (u64, Verification<K>) = self.load_as(cx, id).await?;
-        let status = record.status(self.now());
-        let (service, cx) = (Arc::clone(self), self.background());
-        Ok(VerificationWatch { service, cx, watch, record, version, status, notified: false })
+        let status = record.status(cx.now());
+        let (verifications, cx) = (Arc::clone(self), RequestContext::background(&self.store));
+        Ok(VerificationWatch { verifications, cx, watch, record, version, status, notified: false })
     }
 }
 
@@ -54,12 +54,12 @@ impl<K: Kind> VerificationWatch<K> {
 
     /// The effective status now: a pending record past its expiry counts as expired.
     pub fn status(&self) -> Status {
-        self.record.status(self.service.now())
+        self.record.status(self.cx.now())
     }
 
     /// Whether the verification itself has ended.
     pub fn has_ended(&self) -> bool {
-        self.record.ended_at().is_some() || self.service.now() >= self.record.expires_at
+        self.record.ended_at().is_some() || self.cx.now() >= self.record.expires_at
     }
 
     /// Waits until the record changes or expires. A temporary outage of the store only prolongs the wait. An error ends
@@ -68,7 +68,7 @@ impl<K: Kind> VerificationWatch<K> {
     /// Cancel safe: a change between two calls is found by the next call.
     pub async fn changed(&mut self) -> Result<(), ServiceError> {
         loop {
-            let now = self.service.now();
+            let now = self.cx.now();
             if self.record.status(now) != self.status {
                 self.status = self.record.status(now);
                 return Ok(());
@@ -78,10 +78,10 @@ impl<K: Kind> VerificationWatch<K> {
             }
             self.notified = true;
             // Boxed to keep this future small: thousands wait, but only a few read at the same time.
-            match Box::pin(self.service.load_as(&self.cx, self.record.id)).await {
+            match Box::pin(self.verifications.load_as(&self.cx, self.record.id)).await {
                 Ok((version, record)) if version != self.version => {
                     self.notified = false;
-                    self.status = record.status(self.service.now());
+                    self.status = record.status(self.cx.now());
                     (self.version, self.record) = (version, record);
                     return Ok(());
                 }

@@ -1,4 +1,5 @@
-//! Where a person's browser is redirected after a login: a page of the app, or of a client of the OpenID provider.
+//! The URL under which people and apps reach the daemon, and where a person's browser is redirected after a login: to a
+//! page of the app, or of a client of the OpenID provider.
 
 use url::Url;
 
@@ -9,7 +10,7 @@ use crate::{
         oidc::{Authorization, ProtocolError, ResponseMode, ReturnAddress},
         token::RedeemToken,
     },
-    service::{Instance, Service},
+    service::Instance,
 };
 
 /// The redirect target without added query parameters: the client's redirect URI, the request's `redirect_url`, else the
@@ -39,7 +40,29 @@ impl Response {
     }
 }
 
-impl Service {
+/// The configured public URL.
+#[derive(Clone, Debug)]
+pub struct PublicUrl(Url);
+
+impl PublicUrl {
+    pub const fn new(url: Url) -> Self {
+        Self(url)
+    }
+
+    pub const fn as_url(&self) -> &Url {
+        &self.0
+    }
+
+    /// The absolute URL of `path`, below the public URL.
+    pub fn absolute(&self, path: &str) -> String {
+        format!("{}{path}", self.0.as_str().trim_end_matches('/'))
+    }
+
+    /// The path of `path` for browsers: below the path of the public URL, if it has one.
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.0.path().trim_end_matches('/'))
+    }
+
     /// The redirect to the app. The query carries the redeem token and, per RFC 9207, the issuer and the instance, so
     /// that an app with several daemons or instances can tell which one responded.
     pub(in crate::service) fn redirect(
@@ -58,16 +81,14 @@ impl Service {
             if let Some(state) = &record.request.state {
                 query.append_pair("state", state);
             }
-            query
-                .append_pair("iss", self.public_url("").as_str())
-                .append_pair("instance", &record.instance.to_string());
+            query.append_pair("iss", self.absolute("").as_str()).append_pair("instance", &record.instance.to_string());
         }
         Some(url)
     }
 
     /// The issuer that an instance is.
     pub fn issuer(&self, instance: &Instance) -> String {
-        self.public_url(&format!("/oidc/{}", instance.config.id))
+        self.absolute(&format!("/oidc/{}", instance.config.id))
     }
 
     /// The response with an error.

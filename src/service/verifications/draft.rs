@@ -1,8 +1,12 @@
 //! The values that a verification is created from. An idempotency key holds them from its first request on, before the
 //! verification exists.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use crate::{
-    domain::{VerificationId, keys::KeyId},
+    domain::{InstanceId, NewVerification, VerificationId, keys::KeyId},
     store::StoreError,
 };
 
@@ -17,6 +21,19 @@ pub(in crate::service) struct VerificationDraft {
 }
 
 impl VerificationDraft {
+    /// The random and fixed properties of a new record. `expires` is its lifetime in seconds.
+    pub(in crate::service) fn verification(
+        self,
+        instance: InstanceId,
+        now: Timestamp,
+        expires: u32,
+        max_attempts: u32,
+    ) -> NewVerification {
+        let Self { id, key, nonce, .. } = self;
+        let expires_at = now + Duration::from_secs(u64::from(expires));
+        NewVerification { id, instance, key, nonce, created_at: now, expires_at, max_attempts }
+    }
+
     pub(in crate::service) fn write(&self) -> Vec<u8> {
         [self.key.as_bytes().as_slice(), &self.nonce, &[self.code_length], self.id.as_bytes()].concat()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     domain::{AnyKind, Kind, TypedVerification, Verification, VerificationId, link::Link, sent_code::SentCode},
-    service::{Instance, RequestContext, Service, ServiceError},
+    service::{Instance, RequestContext, ServiceError, verifications::Verifications},
 };
 
 /// A record as it was read, and its instance.
@@ -24,7 +24,7 @@ impl<K: Kind> Loaded<K> {
     }
 }
 
-impl Service {
+impl Verifications {
     /// Loads a record with its version.
     pub(in crate::service) async fn load(
         &self,
@@ -34,7 +34,7 @@ impl Service {
         self.load_as(cx, id).await
     }
 
-    /// Like [`Service::load`], but a record of the other type counts as not found.
+    /// Like [`Self::load`], but a record of the other type counts as not found.
     pub(in crate::service) async fn load_as<K: Kind>(
         &self,
         cx: &RequestContext,

@@ -10,7 +10,10 @@ use crate::{
         Chat, OtpType, StateMachine as _, Status, Subject, Verification, VerificationId, link::Link,
         sent_code::SentCode, time::from_millis,
     },
-    service::{Instance, RequestContext, Service, ServiceError, records::LoadedTyped},
+    service::{
+        Instance, RequestContext, ServiceError,
+        verifications::{LoadedTyped, Verifications},
+    },
     store::{Index, Position, RecordId, StoredRecord},
 };
 
@@ -39,7 +42,7 @@ pub struct Page {
     pub next_cursor: Option<String>,
 }
 
-impl Service {
+impl Verifications {
     /// A record of this instance; a record of another instance counts as not found.
     pub async fn get(
         &self,
@@ -97,26 +100,23 @@ impl Service {
                 }
                 read += 1;
                 after = Some(Position { created_at, id: stored.id });
-                records
-                    .extend(readable.filter(|record| belongs(instance, filter, record) && self.passes(filter, record)));
+                records.extend(
+                    readable.filter(|record| belongs(instance, filter, record) && passes(filter, record, cx.now())),
+                );
             }
             if last_batch {
                 return Ok(Page { records, next_cursor: None });
             }
         }
     }
+}
 
-    fn passes(&self, filter: &Filter, record: &Verification) -> bool {
-        let status = filter.status.is_none_or(|status| record.status(self.now()) == status);
-        let otp_type = filter.otp_type.is_none_or(|otp_type| record.otp_type() == otp_type);
-        let client_ref = filter.client_ref.is_none() || record.request.client_ref == filter.client_ref;
-        let phone = filter.phone_last.as_deref().is_none_or(|digits| has_phone_ending(record, digits));
-        status
-            && otp_type
-            && client_ref
-            && phone
-            && filter.created_before.is_none_or(|before| record.created_at < before)
-    }
+fn passes(filter: &Filter, record: &Verification, now: Timestamp) -> bool {
+    let status = filter.status.is_none_or(|status| record.status(now) == status);
+    let otp_type = filter.otp_type.is_none_or(|otp_type| record.otp_type() == otp_type);
+    let client_ref = filter.client_ref.is_none() || record.request.client_ref == filter.client_ref;
+    let phone = filter.phone_last.as_deref().is_none_or(|digits| has_phone_ending(record, digits));
+    status && otp_type && client_ref && phone && filter.created_before.is_none_or(|before| record.created_at < before)
 }
 
 /// Checks instance and chat against the record itself, because list entries are not authenticated. An erased record no
