@@ -234,7 +234,8 @@ fn add_advice(target: &CheckTarget<'_>, report: &mut Report) {
     let answered = |group: &str, answer: &str| {
         report.checks.iter().filter(|check| check.group == group && check.got.starts_with(answer)).count()
     };
-    let (genuine, refused, accepted) = (answered("genuine", ""), answered("genuine", "401"), answered("forged", "2"));
+    let (processed, refused, accepted) =
+        (answered("genuine", "200"), answered("genuine", "401"), answered("forged", "2"));
     let mut advice = Vec::new();
     if refused > 0 {
         let caused_by = |cause: &str| {
@@ -251,7 +252,7 @@ fn add_advice(target: &CheckTarget<'_>, report: &mut Report) {
             let location = target.gateway.webhook_auth().describe();
             let fix = proxy_fix::DROPPED_HEADER;
             format!("a proxy between here and the daemon drops a header; webhooks are authenticated by {location}, which did not arrive ({fix})")
-        } else if refused == genuine {
+        } else if processed == 0 {
             format!(
                 "genuine webhooks arrive unchanged and are refused; the daemon at {base} has other secrets than this \
                  configuration, so restart or reload it"

@@ -16,7 +16,7 @@ const RESERVED: &[(&str, &str)] = &[
     ("61491570159", ACMA),
 ];
 
-/// Mittlg148_2021.pdf on bundesnetzagentur.de, "Rufnummern für Medienproduktionen".
+/// `Mittlg148_2021.pdf` on bundesnetzagentur.de, "Rufnummern für Medienproduktionen".
 const BUNDESNETZAGENTUR: &str = "Bundesnetzagentur, Mitteilung 148/2021: (0)171 39200 00 to 99, (0)176 040690 00 to 99";
 const ACMA: &str = "acma.gov.au/phone-numbers-use-tv-shows-films-and-creative-works: mobile numbers";
 
