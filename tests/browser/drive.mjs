@@ -182,7 +182,7 @@ const scenarios = {
     await page.waitForSelector("#scan[open] .qr img");
     assert.equal(await world.scan(page), minted.whatsapp_link);
     await world.inspect(page, "desktop-pending");
-    await picture(page, "start-page.png", { clip: { x: 390, y: 0, width: 500, height: 640 } });
+    await picture(page, "start-page.png", { clip: { x: 390, y: 30, width: 500, height: 720 } });
     const reply = await world.says(minted.text);
     assert(!reply.includes("/o/"), reply);
     await page.waitForSelector('main[data-stage="code"]');
