@@ -182,7 +182,7 @@ const scenarios = {
     await page.waitForSelector("#scan[open] .qr img");
     assert.equal(await world.scan(page), minted.whatsapp_link);
     await world.inspect(page, "desktop-pending");
-    await picture(page, "start-page.png", { clip: { x: 390, y: 0, width: 500, height: 640 } });
+    await picture(page, "start-page.png", { clip: { x: 390, y: 30, width: 500, height: 720 } });
     const reply = await world.says(minted.text);
     assert(!reply.includes("/o/"), reply);
     await page.waitForSelector('main[data-stage="code"]');
@@ -586,7 +586,7 @@ const scenarios = {
     await page.goBack();
     await page.waitForLoadState();
     assert.equal(await page.locator("form").count(), 0, "a used link has nothing to press");
-    assert.match(await page.locator(".lead").textContent(), /works only once\. Go back/);
+    assert.match(await page.locator(".lead").textContent(), /Everything worked\. You can close this page/);
     assert.equal(await page.locator(".ways .go").getAttribute("href"), world.appUrl + "/home");
     await world.inspect(page, "phone-used");
     assert((await world.call("POST", "/redeem", { token })).success, "the token of the redirect is still good");

@@ -92,9 +92,8 @@ export class Dev {
   async person(options = {}) {
     const context = await this.browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
     context.on("weberror", (error) => this.faults.push(String(error.error())));
-    const page = await context.newPage();
-    page.setDefaultTimeout(120_000);
-    return page;
+    context.setDefaultTimeout(120_000);
+    return context.newPage();
   }
 
   inspect(page, name) { return inspect(page, name); }
@@ -291,9 +290,8 @@ webhook_secret = "${HMAC}"
       });
     };
     context.on("page", watch);
-    const page = await context.newPage();
-    page.setDefaultTimeout(120_000);
-    return page;
+    context.setDefaultTimeout(120_000);
+    return context.newPage();
   }
 
   inspect(page, name) { return inspect(page, name); }

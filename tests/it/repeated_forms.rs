@@ -97,7 +97,8 @@ async fn an_unbound_link_binds_at_its_first_tap(test_store: TestStore) {
         let form = field(&phone.get(&daemon, &link).await.text);
         assert!(phone.cookie.is_some(), "recognised when it comes again");
         let after = repeated(&daemon, &mut phone, &link, &[("form", &form)]).await;
-        assert_eq!(after.status, 410);
+        assert_eq!(after.header("location"), link);
+        assert_eq!(phone.follow(&daemon, after).await.status, 410);
     }
     let minted = daemon.mint(json!({"state": "s"})).await;
     daemon.send_message(PHONE, "U9", &minted.text_of("text")).await;

@@ -7,7 +7,7 @@ use countersign::{domain::Language, hash::sha256};
 use serde_json::{Value, json};
 
 use crate::{
-    browser::{Browser, code_in, dispute_in, redeem, redirect_parameters, reply, start_path},
+    browser::{Browser, code_in, dispute_in, field, redeem, redirect_parameters, reply, start_path},
     daemon::{Daemon, TestStore, World},
     fakes::ReceivedRequest,
     login_flow::{link_in, on_both_stores},
@@ -215,15 +215,18 @@ async fn prove_phone_needs_the_exact_text_or_a_tap(test_store: TestStore) {
     let link = link_in(&reply(&world, 3).await);
     assert_eq!(desk.stage(&daemon, &page).await, "link");
     assert_eq!(desk.submit(&daemon, &page, &page, &finish).await.status, 422, "no consent was given");
+    let form = field(&phone.get(&daemon, &link).await.text);
     for _ in 0..2 {
-        let agreed = phone.submit_link(&daemon, &link).await;
+        let agreed = phone.post(&daemon, &link, &[("form", &form)]).await;
         assert_eq!(
-            (agreed.status, redirect_parameters(&agreed)),
-            (200, None),
+            (agreed.status, agreed.header("location")),
+            (303, &*link),
             "the phone goes nowhere: {}",
             agreed.text
         );
     }
+    let agreed = phone.get(&daemon, &link).await;
+    assert!(agreed.status == 200 && agreed.text.contains("icon tick"), "{}", agreed.text);
     assert_eq!(desk.stage(&daemon, &page).await, "finish");
     assert!(redirect_parameters(&desk.submit(&daemon, &page, &page, &finish).await).is_some());
 
