@@ -1,12 +1,14 @@
 //! A private Redis, ended with its owner.
 
 use std::{
+    io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -71,8 +73,18 @@ fn spawn(port: u16, directory: &std::path::Path, more: &[String]) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("redis-server is installed; ./tests/run does it");
-    blocking_until("redis-server starts", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    blocking_until("redis-server starts", || has_loaded(port).unwrap_or(false));
     child
+}
+
+/// Whether the server has read its data: until then it refuses most commands.
+fn has_loaded(port: u16) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(b"PING\r\n")?;
+    let mut answer = [0; 8];
+    // A port with TLS answers nothing that is read here.
+    Ok(stream.read(&mut answer).is_err() || !answer.starts_with(b"-LOADING"))
 }
 
 /// Sends a signal, such as `-KILL`, at once: a busy machine takes its time to start a `kill`.
