@@ -14,12 +14,7 @@ use crate::{
     config::{Logo, PageConfig},
     domain::{Language, Verification, link::Link, oidc::Client},
     hash::sha256,
-    http::{
-        PublicState,
-        content_coding::gzip,
-        problem::{Code, Problem},
-        rate_limit_headers,
-    },
+    http::{PublicState, content_coding::gzip, problem::Problem, rate_limit_headers},
     service::Instance,
 };
 
@@ -170,25 +165,6 @@ impl<'a> MessagePage<'a> {
     pub(super) fn respond(&self, status: StatusCode) -> HttpResponse {
         PageResponse::new(self.style).render(status, self)
     }
-}
-
-/// The page for a problem that the user can act on; `back` is the page to try again. Other problems, such as
-/// internal errors, are returned unchanged.
-pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) -> PageResult {
-    let texts = style.texts;
-    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let (icon, title, text) = match problem.code {
-        Code::NotFound | Code::TokenSpent => return Ok(MessagePage::invalid(style).respond(StatusCode::GONE)),
-        Code::TokenRefused | Code::CrossSite => ("retry", &texts.retry_title, &texts.retry_lead),
-        Code::RateLimited => ("clock", &texts.rate_limited_title, &texts.rate_limited_lead),
-        _ => return Err(problem),
-    };
-    let page = MessagePage { link: back, link_text: &texts.refresh, ..MessagePage::new(style, icon, title, text) };
-    let mut builder = PageResponse::new(style);
-    builder.retry_after = problem.retry_after;
-    let mut response = builder.render(status, &page);
-    rate_limit_headers::add_headers(response.headers_mut(), &problem.limit_statuses);
-    Ok(response)
 }
 
 /// Builder of the response for one page.

@@ -8,8 +8,8 @@ use actix_web::{
 use askama::Template;
 
 use super::{
+    error_pages::{unavailable_page, wrong_browser_page},
     layout::{MessagePage, PageResponse, PageResult, PageStyle, SCRIPT, see_other},
-    start::unavailable_page,
     texts::PageTexts,
     visitor::{self, Visitor},
 };
@@ -141,12 +141,6 @@ fn with_language(visitor: &Visitor, url: &str) -> String {
         Some(language) if !url.is_empty() => format!("{url}?lang={}", language.tag()),
         _ => url.to_owned(),
     }
-}
-
-pub(super) fn wrong_browser_page(style: &PageStyle<'_>) -> HttpResponse {
-    let texts = style.texts;
-    let page = MessagePage::failed(style, "devices", &texts.wrong_browser_title, &texts.wrong_browser_lead);
-    page.respond(StatusCode::FORBIDDEN)
 }
 
 /// The masked phone number. Other identities mean nothing to a person and are left out.

@@ -12,14 +12,14 @@ use askama::Template;
 use serde_json::json;
 
 use super::{
+    error_pages::{unavailable_page, wrong_browser_page},
     layout::{MessagePage, PageResponse, PageResult, PageStyle, SCRIPT, see_other, set_security_headers},
-    link::wrong_browser_page,
     texts::PageTexts,
     visitor::{self, Visitor},
 };
 use crate::{
     domain::{
-        Language, Mode,
+        Mode,
         binding::{MAX_REPLY_CODE_ATTEMPTS, WhatsAppDevice},
         token::{Token, TokenKind},
     },
@@ -412,10 +412,4 @@ pub(crate) async fn qr_code(state: Data<PublicState>, cx: Cx, handle: Path<Strin
     set_security_headers(&mut response, &[], None, None);
     response.insert_header(("cross-origin-resource-policy", "cross-origin"));
     Ok(response.content_type("image/svg+xml").body(svg))
-}
-
-pub(super) fn unavailable_page(state: &PublicState, visitor: &Visitor) -> HttpResponse {
-    let mut style = PageStyle::unbranded(state, visitor);
-    style.languages = Language::all().collect();
-    MessagePage::invalid(&style).respond(StatusCode::GONE)
 }

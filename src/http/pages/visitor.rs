@@ -2,14 +2,11 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web::Payload};
+use actix_web::{HttpRequest, http::header, web::Payload};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use url::{Url, form_urlencoded};
 
-use super::{
-    layout::{self, PageStyle},
-    texts,
-};
+use super::texts;
 use crate::{
     domain::Language,
     http::{
@@ -86,34 +83,6 @@ impl Visitor {
         let header_value = format!("{name}={value}; Path=/; Max-Age={COOKIE_MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
         self.cookies.push(value);
         Some(header_value)
-    }
-
-    /// An error page for a browser, the problem itself for other clients. `back` is the link to try again.
-    pub(in crate::http) fn error_response(
-        &self,
-        state: &PublicState,
-        problem: Problem,
-        back: &str,
-    ) -> Result<HttpResponse, Problem> {
-        if self.reads_html {
-            let back = self.path(state, back, "");
-            layout::problem_page(&PageStyle::unbranded(state, self), problem, &back)
-        } else {
-            Err(problem)
-        }
-    }
-
-    /// As [`Visitor::error_response`], for a form of the page `path`, which says itself how its login ended.
-    pub(super) fn form_error(
-        &self,
-        state: &PublicState,
-        problem: Problem,
-        path: &str,
-    ) -> Result<HttpResponse, Problem> {
-        if problem.code == Code::TokenSpent && self.reads_html {
-            return Ok(layout::see_other(&self.path(state, path, "")));
-        }
-        self.error_response(state, problem, path)
     }
 
     /// For pages of an instance, before a request says its language.
