@@ -682,7 +682,8 @@ fn a_store_with_other_keys_is_refused() {
     let mut log = child.stderr.take().unwrap();
     let mut seen = Vec::new();
     let mut buffer = [0; 1024];
-    while !String::from_utf8_lossy(&seen).contains("instance") {
+    // The store is open, and names its keys, before the listeners are.
+    while !String::from_utf8_lossy(&seen).contains("listening") {
         let read = log.read(&mut buffer).unwrap();
         assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&buffer[..read]);
