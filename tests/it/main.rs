@@ -118,3 +118,8 @@ mod tls;
 mod uncertain_delivery;
 mod wait;
 mod wawp;
+
+/// Whether the areas of `tests/run --long` run this, with numbers that take minutes.
+fn is_long_run() -> bool {
+    std::env::var_os("COUNTERSIGN_LONG").is_some()
+}

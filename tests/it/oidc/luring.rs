@@ -256,7 +256,7 @@ async fn in_one_world(seeds: Range<u64>, kind: &LureKind) -> GivenCodes {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_lured_person_opens_an_account_to_an_attacker() {
-    let cases = if std::env::var_os("COUNTERSIGN_LONG").is_some() { 1_000 } else { 100 };
+    let cases = if crate::is_long_run() { 1_000 } else { 100 };
     let outcome = many(cases, LureKind::Bound).await;
     assert_eq!((outcome.attacker, outcome.lured), (0, 0));
     assert!(outcome.own > 0, "people log in for themselves meanwhile: {outcome:?}");

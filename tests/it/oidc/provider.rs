@@ -267,7 +267,7 @@ async fn bots_leave_nothing_in_the_store() {
         keys
     };
     let before = stored();
-    let fetches: usize = if std::env::var_os("COUNTERSIGN_LONG").is_some() { 100_000 } else { 2_000 };
+    let fetches: usize = if crate::is_long_run() { 100_000 } else { 2_000 };
     let path = format!("{}?{}", Server::path("authorize"), encoded(&request(&[])));
     let bots = (0..20).map(|_| {
         let (server, path) = (server.clone(), path.clone());
