@@ -47,7 +47,8 @@ impl Digest {
     }
 
     pub fn hex(self) -> String {
-        format!("{:032x}", u128::from_be_bytes(self.0))
+        let mut buffer = uuid::Uuid::encode_buffer();
+        uuid::Uuid::from_bytes(self.0).simple().encode_lower(&mut buffer).to_owned()
     }
 
     /// Inverse of [`Digest::hex`].

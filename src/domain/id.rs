@@ -67,7 +67,7 @@ impl VerificationId {
 
     /// Thirty-two lower-case hex digits; the form used in store keys.
     pub fn simple(self) -> String {
-        self.0.simple().to_string()
+        self.0.simple().encode_lower(&mut Uuid::encode_buffer()).to_owned()
     }
 }
 
@@ -93,7 +93,7 @@ impl InstanceId {
     }
 
     pub fn simple(self) -> String {
-        self.0.simple().to_string()
+        self.0.simple().encode_lower(&mut Uuid::encode_buffer()).to_owned()
     }
 }
 

@@ -71,9 +71,11 @@ impl Language {
 
     /// Finds a language by BCP 47 tag. An unknown region or script falls back to its language (`fr-CA` to `fr`).
     pub fn find(tag: &str) -> Option<Self> {
-        let primary = |text: &str| text.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+        fn primary(tag: &str) -> &str {
+            tag.split(['-', '_']).next().unwrap_or_default()
+        }
         let exact = Self::all().find(|language| language.tag().eq_ignore_ascii_case(tag));
-        exact.or_else(|| Self::all().find(|language| primary(language.tag()) == primary(tag)))
+        exact.or_else(|| Self::all().find(|language| primary(language.tag()).eq_ignore_ascii_case(primary(tag))))
     }
 
     pub fn tag(self) -> &'static str {

@@ -18,7 +18,7 @@ const MAX_CANDIDATES: usize = 3;
 const FORMATTING: &str = "*_~`";
 
 static BRACKETED: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"\[([^\[\]]{1,64})\]").expect("a constant that the tests compile"));
+    LazyLock::new(|| Regex::new(r"\[[^\[\]]{1,64}\]").expect("a constant that the tests compile"));
 static WORD: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"[0-9A-Za-z]+").expect("a constant that the tests compile"));
 /// Signs that change what is said: of currencies, of mathematics, percent; and what strikes characters through, which is
@@ -26,6 +26,7 @@ static WORD: LazyLock<Regex> =
 static SIGN: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^[\p{Sc}\p{Sm}%‰\u{334}-\u{338}\u{20d0}-\u{20f0}]").expect("a constant that the tests compile")
 });
+const ASCII_SIGNS: &str = "$%+<=>|~";
 /// Displays a text in another order than it is stored in.
 const OVERRIDES: [char; 2] = ['\u{202d}', '\u{202e}'];
 static DASH: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\p{Pd}").expect("a constant that the tests compile"));
@@ -44,9 +45,8 @@ pub struct FoundCodes {
 pub fn find_codes(text: &str, expected_length: usize) -> FoundCodes {
     let plain = normalise(text);
     let mut codes = Vec::new();
-    for group in BRACKETED.captures_iter(&plain) {
-        let inner: String = group[1].chars().filter(|c| !FORMATTING.contains(*c)).collect();
-        if let Some(code) = LinkCode::parse(&normalize::code(&inner))
+    for bracketed in BRACKETED.find_iter(&plain) {
+        if let Some(code) = code_in(bracketed.as_str())
             && !codes.contains(&code)
         {
             codes.push(code);
@@ -68,19 +68,20 @@ pub fn find_codes(text: &str, expected_length: usize) -> FoundCodes {
     }
 }
 
+/// The code in a pair of brackets.
+fn code_in(bracketed: &str) -> Option<LinkCode> {
+    let inner: String = bracketed.chars().filter(|c| !"[]".contains(*c) && !FORMATTING.contains(*c)).collect();
+    LinkCode::parse(&normalize::code(&inner))
+}
+
 /// What a text says without its code: letters in lower case, digits, and signs that change what these say. Changes of
 /// spaces, punctuation and case by the sender, a phone or a gateway do not affect it, except between two digits: 90.00
 /// is not 9,000.
 pub fn text_without_code(text: &str, code: &LinkCode) -> String {
     let plain = normalise(text);
-    let bracketed = BRACKETED.captures_iter(&plain).find_map(|group| {
-        let inner: String = group[1].chars().filter(|c| !FORMATTING.contains(*c)).collect();
-        LinkCode::parse(&normalize::code(&inner))
-            .filter(|found| found == code)
-            .and_then(|_| Some(group.get(0)?.range()))
-    });
+    let bracketed = || BRACKETED.find_iter(&plain).find(|found| code_in(found.as_str()).as_ref() == Some(code));
     let bare = || WORD.find_iter(&plain).find(|word| LinkCode::parse_strict(word.as_str()).as_ref() == Some(code));
-    let range = bracketed.or_else(|| bare().map(|word| word.range())).unwrap_or_default();
+    let range = bracketed().or_else(bare).map(|found| found.range()).unwrap_or_default();
     let mut words = words(plain[..range.start].chars().chain(plain[range.end..].chars()));
     if text.len() > SCANNED_BYTES || text.contains(OVERRIDES) {
         // The person may have read something else than these words.
@@ -92,7 +93,7 @@ pub fn text_without_code(text: &str, code: &LinkCode) -> String {
 fn words(text: impl Iterator<Item = char>) -> String {
     let (mut words, mut gap) = (String::new(), String::new());
     for c in text {
-        if c.is_alphanumeric() || is(&SIGN, c) {
+        if c.is_alphanumeric() || is_sign(c) {
             if c.is_numeric() && words.ends_with(char::is_numeric) {
                 words.push_str(&gap);
             }
@@ -104,13 +105,22 @@ fn words(text: impl Iterator<Item = char>) -> String {
                 gap.push(' ');
             }
         } else if !FORMATTING.contains(c) {
-            gap.push(if is(&DASH, c) { '-' } else { c });
+            gap.push(if is_dash(c) { '-' } else { c });
         }
     }
     words
 }
 
-fn is(class: &Regex, c: char) -> bool {
+/// Whether [`SIGN`] matches. The signs of ASCII are listed, because almost every text has no others.
+fn is_sign(c: char) -> bool {
+    if c.is_ascii() { ASCII_SIGNS.contains(c) } else { matches(&SIGN, c) }
+}
+
+fn is_dash(c: char) -> bool {
+    c == '-' || (!c.is_ascii() && matches(&DASH, c))
+}
+
+fn matches(class: &Regex, c: char) -> bool {
     class.is_match(c.encode_utf8(&mut [0; 4]))
 }
 
@@ -131,6 +141,13 @@ mod tests {
 
     fn found(text: &str) -> Vec<String> {
         find_codes(text, 14).codes.iter().map(|code| code.as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn listed_signs_are_those_of_ascii() {
+        for c in (0..128u8).map(char::from) {
+            assert_eq!((is_sign(c), is_dash(c)), (matches(&SIGN, c), matches(&DASH, c)), "{c:?}");
+        }
     }
 
     #[test]

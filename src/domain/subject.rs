@@ -57,7 +57,7 @@ impl Subject {
     /// Equal for all spellings of one account. For keyed digests only, never for display.
     pub fn canonical(&self) -> String {
         match self {
-            Self::Phone(phone) => format!("phone:{}", phone.canonical()),
+            Self::Phone(phone) => ["phone:", &phone.canonical()].concat(),
             Self::Lid(id) => format!("lid:{id}"),
             Self::Bsuid(id) => format!("bsuid:{id}"),
         }

@@ -1,6 +1,6 @@
 //! The prefilled message, and the links that open WhatsApp, or the phone's own messages, with it.
 
-use std::fmt::Write as _;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{code::LinkCode, phone::Phone};
 
@@ -28,16 +28,13 @@ pub fn sms_url(number: &Phone, text: &str) -> String {
     format!("sms:{}?&body={}", number.e164(), percent_encode(text))
 }
 
+/// All characters that RFC 3986 does not call unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Encodes everything except unreserved characters. A space becomes `%20`, because some phones display a `+` literally.
 fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 3);
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
+    out.extend(utf8_percent_encode(text, RESERVED));
     out
 }
 

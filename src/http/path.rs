@@ -36,7 +36,7 @@ fn routed(path: &str, prefix: &str) -> Option<String> {
     let segments: String = path
         .split('/')
         .filter(|segment| !segment.is_empty())
-        .fold(String::new(), |whole, segment| whole + "/" + segment);
+        .fold(String::with_capacity(path.len() + 1), |whole, segment| whole + "/" + segment);
     let rest =
         segments.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(&segments);
     let routed = if rest.is_empty() { "/" } else { without_marks(rest).unwrap_or(rest) };

@@ -63,6 +63,11 @@ pub(super) const fn get_and_head(access: Access, path: &'static str, handler: fn
 impl RouteEntry {
     /// Whether the router dispatches `path` to this entry. `path` is decoded and has no query.
     pub(super) fn matches(&self, path: &str) -> bool {
+        let before_parameters = self.path.split('{').next().unwrap_or_default();
+        // Requests are compared with many entries, and almost all differ here.
+        if !path.starts_with(before_parameters) {
+            return false;
+        }
         let (mut own, mut given) = (self.path.split('/'), path.split('/'));
         loop {
             match (own.next(), given.next()) {

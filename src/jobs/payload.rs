@@ -138,7 +138,7 @@ pub fn is_test(id: &JobId) -> bool {
 
 /// Replies to one chat form a group.
 pub fn reply_id(chat: Digest, message: Digest) -> JobId {
-    JobId(format!("{}/{}:reply", chat.hex(), message.hex()))
+    JobId([&chat.hex(), "/", &message.hex(), ":reply"].concat())
 }
 
 #[cfg(test)]

@@ -50,20 +50,20 @@ impl Lane {
     }
 
     pub fn replies(number: InstanceId) -> Self {
-        Self(format!("r{}", number.simple()))
+        Self(["r", &number.simple()].concat())
     }
 
     pub fn notices(number: InstanceId) -> Self {
-        Self(format!("n{}", number.simple()))
+        Self(["n", &number.simple()].concat())
     }
 
     pub fn codes(number: InstanceId) -> Self {
-        Self(format!("k{}", number.simple()))
+        Self(["k", &number.simple()].concat())
     }
 
     /// `origin` is a keyed digest of the receiver's scheme, host and port.
     pub fn callbacks(instance: InstanceId, origin: Digest) -> Self {
-        Self(format!("c{}:{}", instance.simple(), origin.hex()))
+        Self(["c", &instance.simple(), ":", &origin.hex()].concat())
     }
 
     pub fn kind(&self) -> LaneKind {

@@ -23,8 +23,11 @@ pub(in crate::http) async fn as_pages(
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let response = next.call(request).await?;
     let problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
+    if !problem {
+        return Ok(response.map_into_left_body());
+    }
     let visitor = Visitor::new(&state, response.request());
-    if !problem || !visitor.reads_html() {
+    if !visitor.reads_html() {
         return Ok(response.map_into_left_body());
     }
     let (request, old) = response.into_parts();

@@ -52,7 +52,7 @@ impl LimitBucket {
     }
 
     fn take(&self, digest: Digest) -> BucketRequest {
-        let bucket = format!("{}:{}", self.limit, digest.hex());
+        let bucket = [self.limit, ":", &digest.hex()].concat();
         BucketRequest { partition: self.partition, bucket, quota: self.quota }
     }
 }

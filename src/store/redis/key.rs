@@ -26,97 +26,97 @@ pub(super) const META: &str = "cs:meta";
 /// Heartbeats of replicas; expires when all have stopped.
 pub(super) const REPLICAS: &str = "cs:replicas";
 
-fn key(partition: Partition, rest: &str) -> String {
-    format!("cs:{{{}}}:{rest}", TAGS[usize::from(partition.index())])
+fn key(partition: Partition, kind: &str, rest: &str) -> String {
+    ["cs:{", TAGS[usize::from(partition.index())], "}:", kind, rest].concat()
 }
 
 pub(super) fn record(locator: Locator) -> String {
-    key(locator.partition(), &format!("r:{}", URL_SAFE_NO_PAD.encode(locator.as_bytes())))
+    key(locator.partition(), "r:", &URL_SAFE_NO_PAD.encode(locator.as_bytes()))
 }
 
 /// Locators of records by the due time of their timer, unless it is leased; never expires.
 pub(super) fn timers(partition: Partition) -> String {
-    key(partition, "w")
+    key(partition, "w", "")
 }
 
 pub(super) fn message(partition: Partition, digest: Digest) -> String {
-    key(partition, &format!("m:{}", digest.hex()))
+    key(partition, "m:", &digest.hex())
 }
 
 /// Lanes by the due time of their next job; never expires.
 pub(super) fn lanes(partition: Partition) -> String {
-    key(partition, "d")
+    key(partition, "d", "")
 }
 
 /// Head, state and body of each job; never expires.
 pub(super) fn jobs(partition: Partition) -> String {
-    key(partition, "j")
+    key(partition, "j", "")
 }
 
 /// Leased jobs and timers by the end of their lease; never expires.
 pub(super) fn leases(partition: Partition) -> String {
-    key(partition, "l")
+    key(partition, "l", "")
 }
 
 /// What a new lease call has leased; expires with its leases. Lies beside the leases of `partition`.
 pub(super) fn new_grant(partition: Partition) -> String {
-    key(partition, &format!("g:{}", URL_SAFE_NO_PAD.encode(random::bytes::<12>())))
+    key(partition, "g:", &URL_SAFE_NO_PAD.encode(random::bytes::<12>()))
 }
 
 /// Jobs of one lane that are not leased, by due time; never expires.
 pub(super) fn queue(partition: Partition, lane: &Lane) -> String {
-    key(partition, &format!("q:{lane}"))
+    key(partition, "q:", &lane.0)
 }
 
 pub(super) fn hold(partition: Partition, lane: &Lane) -> String {
-    key(partition, &format!("h:{lane}"))
+    key(partition, "h:", &lane.0)
 }
 
 /// Dead jobs of one instance by time of death; never expires.
 pub(super) fn dead(partition: Partition, instance: InstanceId) -> String {
-    key(partition, &format!("x:{}", instance.simple()))
+    key(partition, "x:", &instance.simple())
 }
 
 /// Delivered jobs of one instance by time of delivery; never expires.
 pub(super) fn delivered(partition: Partition, instance: InstanceId) -> String {
-    key(partition, &format!("y:{}", instance.simple()))
+    key(partition, "y:", &instance.simple())
 }
 
 /// Counters of one hour by name; expires.
 pub(super) fn counters(instance: InstanceId, hour: Hour) -> String {
-    key(HourlyCounts::partition(instance, hour), &format!("c:{}:{hour}", instance.simple()))
+    key(HourlyCounts::partition(instance, hour), "c:", &format!("{}:{hour}", instance.simple()))
 }
 
 /// Log entries by time.
 pub(super) fn journal(partition: Partition, journal: &LogStream) -> String {
-    key(partition, &format!("t:{}", journal.0))
+    key(partition, "t:", &journal.0)
 }
 
 pub(super) fn index(partition: Partition, index: &Index) -> String {
-    key(partition, &format!("n:{}", index.0))
+    key(partition, "n:", &index.0)
 }
 
 pub(super) fn bucket(partition: Partition, bucket: &str) -> String {
-    key(partition, &format!("b:{bucket}"))
+    key(partition, "b:", bucket)
 }
 
 pub(super) fn reservation(partition: Partition, digest: Digest) -> String {
-    key(partition, &format!("k:{}", digest.hex()))
+    key(partition, "k:", &digest.hex())
 }
 
 /// The pub/sub channel for changes of the partition's records.
 pub(super) fn channel(partition: Partition) -> String {
-    key(partition, "changes")
+    key(partition, "changes", "")
 }
 
 /// Written by the readiness probe.
 pub(super) fn canary(partition: Partition) -> String {
-    key(partition, "b:canary")
+    key(partition, "b:canary", "")
 }
 
 /// Written like new work, to check whether Redis accepts it.
 pub(super) fn trial(partition: Partition) -> String {
-    key(partition, "b:trial")
+    key(partition, "b:trial", "")
 }
 
 #[cfg(test)]

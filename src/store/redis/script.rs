@@ -55,8 +55,9 @@ static ALL: [&Lua; 14] = [
 impl Lua {
     /// `EVALSHA` with the declared keys; the caller adds the arguments.
     pub(super) fn call(&self, keys: &[String]) -> Cmd {
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(self.0.get_hash()).arg(keys.len()).arg(keys);
+        // Enough for the arguments of one commit, so that nothing grows on the way.
+        let mut cmd = Cmd::with_capacity(keys.len() + 40, 2048);
+        cmd.arg("EVALSHA").arg(self.0.get_hash()).arg(keys.len()).arg(keys);
         cmd
     }
 }
