@@ -64,8 +64,8 @@
 //! 2. [`worker::Worker::start`] runs it as a separate task, in the order of its lane.
 //! 3. [`worker::Worker::run_supervised`] makes a settlement of a panic, and of a shutdown.
 //! 4. [`worker::Worker::run_job`] decrypts the payload ([`jobs::payload::JobPayload::open_leased`]).
-//! 5. `worker::callback::deliver`, `worker::reply::send`, `worker::code::send` or `worker::timer::fire` does the
-//!    work. Replies and codes are rendered only now.
+//! 5. `worker::callback::deliver`, `worker::reply::send`, `worker::code::send`, `worker::approval::send` or
+//!    `worker::timer::fire` does the work. Messages are rendered only now.
 //! 6. [`store::Jobs::settle`] records the [`store::Settlement`], unless the lease has expired and another worker has the
 //!    job.
 //! 7. [`worker::Worker::start_waiting_in`] starts the next job of the lane.

@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 
 use crate::domain::{normalize, otp, whatsapp};
 
+/// One of the two answers to a request for an approval.
+pub const ANSWER: usize = 60;
 pub const APP_NAME: usize = 100;
 /// Base64url of a SHA-256.
 pub const CHALLENGE: usize = 43;
@@ -13,6 +15,8 @@ pub const CHAT: usize = 200;
 pub const CLIENT_IP: usize = 45;
 pub const CLIENT_REF: usize = 200;
 pub const COMPLETION: usize = 40;
+/// The text between the title and the answers of a request for an approval.
+pub const DESCRIPTION: usize = 1024;
 pub const FOOTER: usize = 200;
 pub const LANGUAGE: usize = 35;
 pub const PURPOSE: usize = 100;

@@ -18,7 +18,7 @@ impl SubjectView {
 
 impl CompletionView {
     pub fn of(link: &link::Link, request: &domain::Request) -> Self {
-        Self { mode: link.mode(request).as_str(), state: link.completion().map(link::Completion::as_str) }
+        Self { mode: link.mode(request).as_str(), state: link.completion().and_then(link::Completion::as_str) }
     }
 }
 

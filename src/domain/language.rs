@@ -53,6 +53,9 @@ struct Messages {
     confirm: String,
     proved: String,
     changed: String,
+    approved: String,
+    rejected: String,
+    undecided: String,
 }
 
 static ALL: LazyLock<Vec<LanguageFile>> =
@@ -191,6 +194,21 @@ impl Language {
     pub fn text_changed(self) -> &'static str {
         &self.messages().changed
     }
+
+    /// The reply to a person who has approved what was asked.
+    pub fn approved(self) -> &'static str {
+        &self.messages().approved
+    }
+
+    /// The reply to a person who has rejected what was asked.
+    pub fn rejected(self) -> &'static str {
+        &self.messages().rejected
+    }
+
+    /// The reply to a message that is neither of the two answers.
+    pub fn undecided(self) -> &'static str {
+        &self.messages().undecided
+    }
 }
 
 impl std::fmt::Debug for Language {
@@ -221,6 +239,9 @@ mod tests {
                 (language.prove_phone_success(), TemplateKind::Success, "<link>"),
                 (language.no_action_needed(), TemplateKind::Success, "<name>"),
                 (language.text_changed(), TemplateKind::Success, "<link>"),
+                (language.approved(), TemplateKind::Failed, "<name>"),
+                (language.rejected(), TemplateKind::Failed, "<name>"),
+                (language.undecided(), TemplateKind::Failed, "<name>"),
             ];
             for (text, used_as, needed) in texts {
                 assert!(!text.is_empty() && text.contains(needed), "{language:?} {used_as:?}");

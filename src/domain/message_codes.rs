@@ -74,6 +74,11 @@ fn code_in(bracketed: &str) -> Option<LinkCode> {
     LinkCode::parse(&normalize::code(&inner))
 }
 
+/// What a text without a code says, in the form of [`text_without_code`].
+pub fn text_said(text: &str) -> String {
+    words(normalise(text).chars())
+}
+
 /// What a text says without its code: letters in lower case, digits, and signs that change what these say. Changes of
 /// spaces, punctuation and case by the sender, a phone or a gateway do not affect it, except between two digits: 90.00
 /// is not 9,000.

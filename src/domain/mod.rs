@@ -7,6 +7,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub mod approval;
 pub mod binding;
 mod channel;
 pub mod chat_state;

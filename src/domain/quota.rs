@@ -26,7 +26,7 @@ pub enum LimitName {
     Links,
     /// Codes sent to one chat.
     Codes,
-    /// Time between two codes.
+    /// Time between two codes, or between two requests for an approval, for one chat.
     Cooldown,
     /// Codes checked with one token.
     Validate,

@@ -21,6 +21,8 @@ wire_enum! {
         SenderMismatch = "sender_mismatch",
         /// The text around the code differs from the prefilled text.
         TextChanged = "text_changed",
+        /// The person chose the answer that rejects the request.
+        Rejected = "rejected",
         /// The gateway reported no phone number, but the verification requires one.
         SenderUnidentified = "sender_unidentified",
         /// The message is not a plain text in a direct chat.

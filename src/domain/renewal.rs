@@ -21,7 +21,12 @@ fn ran_out(record: &Verification<Link>, now: Timestamp) -> bool {
             let is_code_spent = reply_code.is_some_and(|reply_code| !reply_code.is_live(now));
             now >= *until || (record.needs_reply_code() && is_code_spent)
         }
-        Some(Completion::Released { .. } | Completion::Redeemed { .. } | Completion::Disputed { .. }) => false,
+        Some(
+            Completion::Released { .. }
+            | Completion::Redeemed { .. }
+            | Completion::Disputed { .. }
+            | Completion::NotOffered,
+        ) => false,
     }
 }
 

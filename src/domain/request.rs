@@ -1,6 +1,6 @@
 //! The app's request to prove a chat.
 
-use super::{Event, VerificationId, oidc::Authorization, subject::Chat, wire::wire_enum};
+use super::{Event, VerificationId, approval::Approval, oidc::Authorization, subject::Chat, wire::wire_enum};
 
 wire_enum! {
     /// Which browser may finish the login. The least safe mode has the most explicit name.
@@ -54,6 +54,8 @@ pub struct Request {
     pub exact: bool,
     /// The login belongs to a client of the OpenID provider. The browser that is bound at its creation stays bound.
     pub authorization: Option<Authorization>,
+    /// The person is asked to approve or to reject something. The reply has no link, because the answer completes it.
+    pub approval: Option<Approval>,
     /// For a test number: the code is the configured one, and nothing is sent.
     pub test: bool,
 }
@@ -120,5 +122,8 @@ impl Request {
         self.chat = None;
         self.texts = Texts::default();
         (self.client_ip, self.user_agent) = (None, None);
+        if let Some(approval) = &mut self.approval {
+            approval.erase();
+        }
     }
 }

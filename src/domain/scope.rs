@@ -21,9 +21,9 @@ macro_rules! scopes {
 scopes! {
     /// Create login links.
     Mint = "mint",
-    /// Send codes, and send them again.
+    /// Send codes, and send them again; ask for approvals.
     Send = "send",
-    /// Check the codes that people typed.
+    /// Check the codes that people typed; read the answers to requests for an approval.
     Validate = "validate",
     /// Read requests, callbacks and the outcome of messages.
     Read = "read",

@@ -96,6 +96,11 @@ pub fn kinds() -> impl Iterator<Item = &'static GatewayKind> {
     KINDS.iter()
 }
 
+/// The kind of a gateway, including the simulator's.
+pub fn kind_of(gateway: &dyn Gateway) -> Option<&'static GatewayKind> {
+    allowed(Purpose::Inspect).map(|(_, kind)| kind).find(|kind| kind.name == gateway.kind())
+}
+
 /// The kinds that `purpose` allows, by name.
 fn allowed(purpose: Purpose) -> impl Iterator<Item = (&'static str, &'static GatewayKind)> {
     let simulator = (purpose != Purpose::Serve).then_some(&simulator::KIND);

@@ -120,6 +120,10 @@ pub const ROUTES: &[RouteEntry] = &[
     post(ApiToken, "/v2/auth/otp/send", || to(wawp::send)),
     get(ApiToken, "/v2/auth/otp/verify", || to(wawp::verify)),
     post(ApiToken, "/v2/auth/otp/verify", || to(wawp::verify)),
+    get(ApiToken, "/v2/auth/list/send", || to(wawp::send_list)),
+    post(ApiToken, "/v2/auth/list/send", || to(wawp::send_list)),
+    get(ApiToken, "/v2/auth/list/verify", || to(wawp::verify_list)),
+    post(ApiToken, "/v2/auth/list/verify", || to(wawp::verify_list)),
 
     get(GatewayWebhook, "/webhooks/{instance}", || to(webhook::receive)),
     post(GatewayWebhook, "/webhooks/{instance}", || to(webhook::receive)),
@@ -166,5 +170,5 @@ pub fn routes(config: &mut ServiceConfig) {
 
 async fn not_found(request: HttpRequest) -> Result<HttpResponse, Problem> {
     webhook::warn_of_wrong_path(&request);
-    Err(wawp::unsupported(request.path()).unwrap_or_else(Problem::not_found))
+    Err(Problem::not_found())
 }

@@ -52,7 +52,8 @@ pub(super) fn link(
     let number = &instance.config.number;
     let code = record.link_code(&services.env.keys);
     let text = code.as_ref().map(|code| instance.prefilled(record, code));
-    let handle = record.token(&services.env.keys, TokenKind::Handle);
+    // An approval has no pages.
+    let handle = record.token(&services.env.keys, TokenKind::Handle).filter(|_| record.request.approval.is_none());
     let on_whatsapp = instance.gateway.channel() == Channel::WhatsApp;
     LinkView {
         uuid: record.id,

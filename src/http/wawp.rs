@@ -1,4 +1,5 @@
-//! Wawp's `/v2/auth/otp/send` and `/v2/auth/otp/verify`, by GET and POST, for apps written for Wawp.
+//! Wawp's `send` and `verify` of `/v2/auth/otp` (codes) and `/v2/auth/list` (approvals), by GET and POST, for apps written
+//! for Wawp.
 //!
 //! Unlike all other GETs here, these have effects: they are never cached, and are rejected if a browser prefetches them
 //! or another site causes them. Credentials may be part of the query string, which is never logged.
@@ -21,12 +22,12 @@ use super::{
 use crate::{
     api::{
         limits::{FOOTER, TYPED},
-        wawp::{WawpSent, WawpVerified},
+        wawp::{WawpListSent, WawpListVerified, WawpSent, WawpVerified},
     },
-    domain::{Chat, Language, chat_state::LockoutPolicy, scope::Scope, subject::InvalidChat, template},
+    domain::{Chat, Language, VerificationId, chat_state::LockoutPolicy, scope::Scope, subject::InvalidChat, template},
     reader::{Format, Reader},
     service::{
-        RequestContext,
+        RequestContext, approval_request,
         code_request::{self, CodeSelector, ValidationRequest},
     },
 };
@@ -89,12 +90,43 @@ pub(super) async fn verify(
     problem::respond_limited(validated, |record| json_response(&WawpVerified::new(record.request.test)))
 }
 
-/// Says why an app that calls Wawp's `auth/list` gets no answer, in the member that it shows.
-pub(super) fn unsupported(path: &str) -> Option<Problem> {
-    let why = "is Wawp's list to approve or reject, which is not supported: most gateways cannot send a message with \
-               buttons. Send a code (auth/otp), or a link with a purpose; see /docs/migrate";
-    let errors = Problem::field("path", why).errors;
-    path.starts_with("/v2/auth/list/").then(|| Problem { errors, ..Problem::not_found() })
+/// `GET` and `POST /v2/auth/list/send`
+pub(super) async fn send_list(
+    state: Data<PublicState>,
+    cx: Cx,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let input = Input::read(&request, payload).await?;
+    let caller = input.caller(&state, &cx, &request, Scope::Send).await?;
+    let approval = approval_request::parse(&input.values, &caller.instance)?;
+    let requested = state.services.links.create(&cx, &caller.instance, &caller.token, approval, None).await;
+    problem::respond_limited(requested, |record| {
+        json_response(&WawpListSent::new(approval_request::LIFETIME_SECS, record.id))
+    })
+}
+
+/// `GET` and `POST /v2/auth/list/verify`. Apps poll it, so it is one read.
+pub(super) async fn verify_list(
+    state: Data<PublicState>,
+    cx: Cx,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let input = Input::read(&request, payload).await?;
+    let caller = input.caller(&state, &cx, &request, Scope::Validate).await?;
+    let mut f = Reader::new(Format::Form, "", &input.values);
+    let name = if f.has("auth_id") { "auth_id" } else { "code" };
+    let id: Option<VerificationId> = f.text(name).and_then(|text| text.trim().parse().ok());
+    if id.is_none() && !f.is_faulty(name) {
+        f.fault("auth_id", "expected the auth_id of list/send");
+    }
+    let id = f.finish(id)?;
+    let record = state.services.shared.verifications.get(&cx, &caller.instance, id).await?;
+    if record.request.approval.is_none() {
+        return Err(Problem::not_found());
+    }
+    Ok(json_response(&WawpListVerified::new(record.status(state.services.env.store.now()), record.reason())))
 }
 
 fn json_response(body: &impl Serialize) -> HttpResponse {

@@ -20,6 +20,7 @@ pub enum JobPayload {
     Callback(CallbackJob),
     Reply(ReplyJob),
     Code(CodeJob),
+    Approval(ApprovalJob),
 }
 
 /// Deliver a body that is built once, when the event occurs.
@@ -51,6 +52,13 @@ pub struct CodeJob {
     pub message: usize,
 }
 
+/// Ask for this approval; the text is rendered when it is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ApprovalJob {
+    #[serde(rename = "about")]
+    pub verification: VerificationId,
+}
+
 impl JobPayload {
     /// Name in traces and logs.
     pub const fn name(&self) -> &'static str {
@@ -58,6 +66,7 @@ impl JobPayload {
             Self::Callback(_) => "callback",
             Self::Reply(_) => "reply",
             Self::Code(_) => "code",
+            Self::Approval(_) => "approval",
         }
     }
 
@@ -114,6 +123,10 @@ pub fn callback_of_send_id(id: VerificationId, event: Event, send: u16) -> JobId
 
 pub fn code_id(id: VerificationId, message: usize) -> JobId {
     JobId(format!("{}:code:{message}", id.simple()))
+}
+
+pub fn approval_id(id: VerificationId) -> JobId {
+    JobId(format!("{}:approval", id.simple()))
 }
 
 /// Ids of all callbacks that this verification can have had.
@@ -176,6 +189,7 @@ mod tests {
                 JobPayload::Code(CodeJob { verification: about, message: 2 }),
                 json!({ "do": "code", "about": id, "leg": 2 }),
             ),
+            (JobPayload::Approval(ApprovalJob { verification: about }), json!({ "do": "approval", "about": id })),
         ] {
             assert_eq!(serde_json::to_value(&payload).unwrap(), stored);
             assert_eq!(serde_json::from_value::<JobPayload>(stored).unwrap(), payload);

@@ -123,7 +123,7 @@ metrics! {
     doctor_webhooks_rejected: Family<GatewayReason, Counter> = Family::default(),
     /// Unix time of the last authenticated webhook of an instance; before the first one, when the instance was loaded.
     gateway_last_inbound_timestamp_seconds: Family<ByGateway, FloatGauge> = Family::default(),
-    /// Attempts to send a reply, by result.
+    /// Attempts to send a reply, or a request for an approval, by result.
     replies: Family<GatewayResult, Counter> = Family::default(),
     /// Age of the oldest message that waits because of `replies_per_second`. The same on every replica: take the
     /// maximum.

@@ -248,6 +248,9 @@ impl Instance {
                 if proves { language.prove_phone_success() } else { language.success() },
             ),
             Reply::NoActionNeeded => language.no_action_needed(),
+            Reply::Approved => language.approved(),
+            Reply::Rejected => language.rejected(),
+            Reply::TextChanged if request.is_some_and(|request| request.approval.is_some()) => language.undecided(),
             Reply::TextChanged => language.text_changed(),
             Reply::Failed => pick(|texts| texts.failed.as_deref(), language.failed()),
             Reply::Expired => pick(|texts| texts.expired.as_deref(), language.expired()),
@@ -274,10 +277,14 @@ impl Instance {
         [Some(own), sms].into_iter().flatten().collect()
     }
 
-    /// The prefilled message that the person sends. With `Mode::ProvePhone` the message alone expresses consent, so it
-    /// must name the app and the purpose.
+    /// The prefilled message that the person sends; for an approval, the one that approves. With `Mode::ProvePhone` the
+    /// message alone expresses consent, so it must name the app and the purpose; an approval has named them in its
+    /// question.
     pub fn prefilled(&self, record: &Verification<Link>, code: &LinkCode) -> String {
         let request = &record.request;
+        if let Some(approval) = &request.approval {
+            return approval.approving(code);
+        }
         let (name, purpose) = (request.name.as_str(), request.purpose.as_deref().unwrap_or_default());
         let prompt = self.prompt(request);
         let prompt = if request.completion == Some(Mode::ProvePhone) {
@@ -287,6 +294,14 @@ impl Instance {
             template::render(prompt, Values { name, purpose, ..Values::default() })
         };
         whatsapp::prefilled(&prompt, code, self.language(Some(request)).warning())
+    }
+
+    /// The message that asks for an approval; `None` for every other link.
+    pub fn question(&self, record: &Verification<Link>, code: &LinkCode) -> Option<String> {
+        let approval = record.request.approval.as_ref()?;
+        let [approve, reject] =
+            [approval.approving(code), approval.rejecting(code)].map(|text| self.page_message_url(&text));
+        Some(approval.question(record.request.purpose.as_deref().unwrap_or_default(), &approve, &reject))
     }
 
     pub fn prompt<'a>(&'a self, request: &'a Request) -> &'a str {

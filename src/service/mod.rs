@@ -48,7 +48,7 @@ pub use self::{
     instance::{AccessDenied, Grant, Instance, InstanceChanges, Instances},
     keys::{KeysStatus, MasterStatus},
     limits::{LimitStatus, Limited, subscriber_network},
-    links::{LinkRequest, Links, link_request},
+    links::{LinkRequest, Links, approval_request, link_request},
     messages::{Outcome, Unmatched},
     oidc::Oidc,
     operator_logins::OperatorLogins,

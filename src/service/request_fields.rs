@@ -1,11 +1,12 @@
-//! Fields that requests for links and for codes have in common.
+//! Fields that requests for links, codes and approvals have in common.
 
 use std::net::IpAddr;
 
 use crate::{
     api::limits,
-    domain::{Chat, Language},
+    domain::{Chat, Language, Subject},
     reader::Reader,
+    service::Instance,
 };
 
 /// The application's name as shown in messages.
@@ -47,4 +48,21 @@ pub(super) fn client_ip(f: &mut Reader<'_>) -> Option<String> {
 /// Accepts any spelling of a chat.
 pub(super) fn chat(f: &mut Reader<'_>) -> Option<Chat> {
     f.read_short("chatId", limits::CHAT, str::parse::<Chat>)
+}
+
+/// Checks that the chat is in a country that the operator allows, if any are configured. A chat without a phone number
+/// is in no country; nothing is sent to a test number.
+pub(super) fn check_country(f: &mut Reader<'_>, instance: &Instance, chat: Option<&Chat>) {
+    let (Some(chat), countries) = (chat, &instance.config.codes.countries) else { return };
+    if instance.config.codes.test_number(chat.subject()).is_some() {
+        return;
+    }
+    let allowed = |digits: &str| countries.iter().any(|country| digits.starts_with(country.as_str()));
+    let allowed = match chat.subject() {
+        Subject::Phone(phone) => allowed(phone.digits()),
+        Subject::Lid(_) | Subject::Bsuid(_) => false,
+    };
+    if !countries.is_empty() && !allowed {
+        f.fault("chatId", "is in no country that this instance sends codes to (code_countries)");
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! # Rules of the format
 //!
-//! - The first byte is `FORMAT`, or `FORMAT_OIDC` for logins of the OpenID provider, whose rules earlier versions do
-//!   not know. A version reads its own formats and refuses every other.
+//! - The first byte is `FORMAT`, or `FORMAT_OIDC` for logins of the OpenID provider and `FORMAT_APPROVAL` for approvals,
+//!   whose rules earlier versions do not know. A version reads its own formats and refuses every other.
 //! - A field with its default value is left out, so a new field whose default describes the former behaviour needs no
 //!   new format. A version that does not know a field writes it back unchanged.
 //! - A number is never reused, and the shape of a value never changes. Anything that an older version must not ignore,
@@ -37,6 +37,7 @@ use super::{StoreError, StoredRecord};
 
 const FORMAT: u8 = 2;
 const FORMAT_OIDC: u8 = 3;
+const FORMAT_APPROVAL: u8 = 4;
 
 mod number {
     pub(super) const INSTANCE: u8 = 1;
@@ -93,18 +94,29 @@ mod number {
     pub(super) const AUTHORIZATION: u8 = 43;
     pub(super) const TEST: u8 = 44;
     pub(super) const OTHER_WAY_URL: u8 = 45;
+    /// JSON.
+    pub(super) const APPROVAL: u8 = 46;
 }
 
 pub fn encode<K: Kind>(keys: &KeyRing, record: &Verification<K>) -> Vec<u8> {
     let sealed = keys.seal(&context(record.id), &write(record), random::bytes());
-    let format = if record.request.authorization.is_some() { FORMAT_OIDC } else { FORMAT };
-    [&[format], sealed.as_slice()].concat()
+    [&[format_of(&record.request)], sealed.as_slice()].concat()
+}
+
+const fn format_of(request: &Request) -> u8 {
+    if request.authorization.is_some() {
+        FORMAT_OIDC
+    } else if request.approval.is_some() {
+        FORMAT_APPROVAL
+    } else {
+        FORMAT
+    }
 }
 
 pub fn decode(keys: &KeyRing, stored: &StoredRecord) -> Result<Verification, StoreError> {
     let broken = |what: &str| StoreError::Corrupt(format!("record {}: {what}", stored.id));
     let sealed = match stored.bytes.split_first() {
-        Some((&(FORMAT | FORMAT_OIDC), sealed)) => sealed,
+        Some((&(FORMAT | FORMAT_OIDC | FORMAT_APPROVAL), sealed)) => sealed,
         Some((other, _)) => return Err(broken(&format!("format {other} is not known to this version"))),
         None => return Err(broken("empty")),
     };
@@ -169,6 +181,7 @@ fn write<K: Kind>(record: &Verification<K>) -> Vec<u8> {
     fields.number(number::TEST, request.test.into());
     json(&mut fields, number::RISK, link.and_then(|link| link.risk.as_ref()));
     json(&mut fields, number::AUTHORIZATION, request.authorization.as_ref());
+    json(&mut fields, number::APPROVAL, request.approval.as_ref());
     json(&mut fields, number::OTP, sent_code.map(|code| &code.delivery));
     json(&mut fields, number::BINDING, link.and_then(|link| link.binding.as_ref()));
     json(&mut fields, number::STATE, link.map(|link| &link.state).filter(|state| **state != LinkState::Pending));
@@ -226,6 +239,7 @@ fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
         final_expiry: fields.number(number::FINAL_EXPIRY)? != 0,
         exact: fields.number(number::EXACT)? != 0,
         authorization: from_json(fields.bytes(number::AUTHORIZATION))?,
+        approval: from_json(fields.bytes(number::APPROVAL))?,
         test: fields.number(number::TEST)? != 0,
     };
     let kind = match from_json::<Delivery>(fields.bytes(number::OTP))? {

@@ -5,7 +5,7 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 
-use super::{Worker, callback, code, message_retry::AttemptNote, reply, timer};
+use super::{Worker, approval, callback, code, message_retry::AttemptNote, reply, timer};
 use crate::{
     domain::Verification,
     jobs::{payload::JobPayload, permits::Permit, retry::Schedule},
@@ -173,6 +173,7 @@ impl Worker {
             JobPayload::Callback(job) => Ok(callback::deliver(self, instance, leased, permit, job).await),
             JobPayload::Reply(job) => reply::send(self, instance, leased, permit, &job, record).await,
             JobPayload::Code(job) => code::send(self, instance, leased, permit, job, record).await,
+            JobPayload::Approval(job) => approval::send(self, instance, leased, permit, job, record).await,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! permits for, and one purges the remains of ended jobs. When an attempt ends, the next waiting job of its lane
 //! starts.
 
+mod approval;
 mod attempt;
 mod callback;
 mod code;

@@ -1,6 +1,6 @@
 //! One attempt to send a chat reply. The text is rendered here, from the record and the current configuration.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Worker,
@@ -34,13 +34,8 @@ pub(super) async fn send(
     known: Option<&Verification>,
 ) -> Result<Settlement, ServiceError> {
     let services = &worker.services;
-    let count = |result| {
-        let gateway = instance.gateway.kind();
-        let instance = InstanceLabel(instance.config.id);
-        services.env.metrics.replies.get_or_create(&GatewayResult { instance, gateway, result }).inc();
-    };
     if services.env.store.now().duration_since(leased.since) > MAX_REPLY_AGE {
-        count("too_late");
+        count(services, instance, "too_late");
         return Ok(given_up("too late"));
     }
     let record = match job.verification {
@@ -55,6 +50,26 @@ pub(super) async fn send(
         }
     };
     let request = request(services, instance, job, record.as_ref());
+    deliver(worker, instance, leased, permit, request, leased.since + MAX_REPLY_AGE).await
+}
+
+fn count(services: &Services, instance: &Instance, result: &'static str) {
+    let gateway = instance.gateway.kind();
+    let instance = InstanceLabel(instance.config.id);
+    services.env.metrics.replies.get_or_create(&GatewayResult { instance, gateway, result }).inc();
+}
+
+/// Sends `request`, and decides what becomes of the job. From `useful_until` on, the message is useless.
+pub(super) async fn deliver(
+    worker: &Worker,
+    instance: &Instance,
+    leased: &LeasedJob,
+    permit: &Permit,
+    request: http::Request<Vec<u8>>,
+    useful_until: Timestamp,
+) -> Result<Settlement, ServiceError> {
+    let services = &worker.services;
+    let count = |result| count(services, instance, result);
     let GatewayResponse { result, retry_after, is_deduplicated } =
         send_message(worker, instance, leased, permit, request).await;
     let (failure, possibly_sent) = match result {
@@ -77,7 +92,7 @@ pub(super) async fn send(
     };
     services.env.health.record_failure(instance.config.id, "reply", failure.as_str(), services.env.clock.wall());
     let failed = FailedSend { failure, retry_after, possibly_sent, is_deduplicated };
-    let next = message_retry::next_attempt(worker, leased, failed, leased.since + MAX_REPLY_AGE).await?;
+    let next = message_retry::next_attempt(worker, leased, failed, useful_until).await?;
     count(match next {
         _ if possibly_sent => "unknown",
         NextAttempt::TooLate { .. } => "too_late",
@@ -163,8 +178,8 @@ fn render(
     let mut text = template::render(instance.reply_text(reply, Some(&record.request)), values);
     if reply.is_expected() {
         let mut facts = services.shared.login_facts.login_details(instance, record);
-        if reply == Reply::TextChanged {
-            // Nothing has been proved yet, so there is nothing to dispute.
+        if reply == Reply::TextChanged || record.request.approval.is_some() {
+            // Nothing has been proved yet, or the answer was the person's own, so there is nothing to dispute.
             facts.dispute.clear();
         }
         facts.append_to(&mut text, instance.language(Some(&record.request)).login_details());

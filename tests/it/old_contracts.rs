@@ -3,8 +3,9 @@
 //!
 //! A row has five columns, separated by ` | `:
 //!
-//! 1. `equal`, `differs` or `step` (what has to happen in between: `wait SECONDS`, `says TEXT`). With a `+` before it, it
-//!    continues the row above: same chat, same values. Otherwise it gets a chat of its own.
+//! 1. `equal`, `differs` or `step` (what has to happen in between: `wait SECONDS`, `says TEXT`, `reads the code`, `reads the
+//!    answers`). With a `+` before it, it continues the row above: same chat, same values. Otherwise it gets a chat of its
+//!    own.
 //! 2. What is called: `request-code`, `validate-code`, `generate-link`, or a method and a path. Headers follow, each after
 //!    ` ^ `; an empty value removes a header that is sent otherwise.
 //! 3. The body: JSON, or `form:` and a form, or nothing.
@@ -13,7 +14,8 @@
 //! 5. Why it differs.
 //!
 //! `$CHAT` is the row's chat in digits, `$I` the instance, `$TOKEN` its token. `$CODE` is the code of the last message or of
-//! the last answer, `$WRONG` another one, `$LINK` the path of the last link in the chat, `$TEXT` the prefilled message.
+//! the last answer, `$WRONG` another one, `$LINK` the path of the last link in the chat, `$TEXT` the prefilled message, `$AUTH`
+//! the last `auth_id`, `$YES` and `$NO` the two answers to it.
 
 use std::collections::HashMap;
 
@@ -24,6 +26,7 @@ use serde_json::Value;
 use crate::{
     codes::wrong,
     daemon::{Daemon, ReceivedResponse, TOKEN, TestStore, WAHA, World},
+    wawp::answers_in,
 };
 
 const TABLE: &str = include_str!("old_contracts.txt");
@@ -152,6 +155,9 @@ impl Conversation<'_> {
                 let pattern = Regex::new(&self.fill(row.expected)).unwrap();
                 assert!(pattern.is_match(&reply), "line {}: {reply:?}", row.line);
             }
+        } else if text == "reads the answers" {
+            let [yes, no] = answers_in(&self.listen(row.line).await);
+            self.values.extend([("$YES", yes), ("$NO", no)]);
         } else {
             assert_eq!(text, "reads the code", "line {}", row.line);
             let message = self.listen(row.line).await;
@@ -227,6 +233,9 @@ async fn every_call_of_the_replaced_apis_is_answered_as_the_table_says() {
         if let Some(text) = data["text"].as_str() {
             conversation.values.insert("$TEXT", text.to_owned());
         }
+        if let Some(auth_id) = answer.json["auth_id"].as_str() {
+            conversation.values.insert("$AUTH", auth_id.to_owned());
+        }
         if let Some(uuid) = data["uuid"].as_str() {
             conversation.values.insert("$UUID", uuid.to_owned());
         }
@@ -252,6 +261,7 @@ fn every_difference_has_a_reason_and_no_call_is_missing() {
         "/v2/auth/otp/send",
         "/v2/auth/otp/verify",
         "/v2/auth/list/send",
+        "/v2/auth/list/verify",
     ] {
         assert!(calls.iter().any(|call| call.contains(operation)), "{operation}");
     }

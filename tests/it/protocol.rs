@@ -3,12 +3,13 @@
 use countersign::domain::{
     ClaimId, Decision, Effect, Event, InstanceId, KeyRing, Mode, NewVerification, Reason, Request, Sender,
     StateMachine as _, Status, Subject, TimelineEvent, Verification, VerificationId,
+    approval::Approval,
     binding::{Binding, MAX_REPLY_CODE_ATTEMPTS, WhatsAppDevice},
     decision::Reply,
     keys::Digest,
     link::{
         Completion, FinishCommand, FinishVerdict, Link, LinkCommand, LinkState, LinkVerdict, LoginProgress,
-        MAX_REDEEM_TOKENS, MessageChecks,
+        MAX_REDEEM_TOKENS, MessageChecks, MessageText,
     },
     renewal::renewed_request,
     time::from_millis,
@@ -24,29 +25,35 @@ fn ring() -> KeyRing {
 
 /// What an app can ask for.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 struct RequestOptions {
     bound: bool,
     challenge: bool,
     max_attempts: u32,
     mode: Mode,
     exact: bool,
+    approval: bool,
 }
 
 fn request_options() -> impl Strategy<Value = RequestOptions> {
     let mode = prop_oneof![2 => Just(Mode::SameBrowser), 1 => Just(Mode::ProvePhone), 1 => Just(Mode::Anywhere)];
-    (any::<bool>(), any::<bool>(), 1u32..4, mode, any::<bool>()).prop_map(
-        |(bound, challenge, max_attempts, mode, exact)| {
+    let approval = prop::bool::weighted(0.2);
+    (any::<bool>(), any::<bool>(), 1u32..4, mode, any::<bool>(), approval).prop_map(
+        |(bound, challenge, max_attempts, mode, exact, approval)| {
+            let mode = if approval { Mode::ProvePhone } else { mode };
             let bound = bound || mode == Mode::ProvePhone;
-            RequestOptions { bound, challenge, max_attempts, mode, exact }
+            RequestOptions { bound, challenge, max_attempts, mode, exact: exact || approval, approval }
         },
     )
 }
 
 fn verification(bound: bool, challenge: bool, max_attempts: u32) -> Verification<Link> {
-    request(RequestOptions { bound, challenge, max_attempts, mode: Mode::SameBrowser, exact: false })
+    request(RequestOptions { bound, challenge, max_attempts, mode: Mode::SameBrowser, exact: false, approval: false })
 }
 
-fn request(RequestOptions { bound, challenge, max_attempts, mode, exact }: RequestOptions) -> Verification<Link> {
+fn request(
+    RequestOptions { bound, challenge, max_attempts, mode, exact, approval }: RequestOptions,
+) -> Verification<Link> {
     let birth = NewVerification {
         id: VerificationId::new(1, [1; 10]),
         instance: InstanceId::from_random([1; 16]),
@@ -61,6 +68,7 @@ fn request(RequestOptions { bound, challenge, max_attempts, mode, exact }: Reque
         challenge: challenge.then(|| "right".to_owned()),
         completion: Some(mode),
         exact,
+        approval: approval.then(Approval::default),
         ..Request::default()
     };
     Verification::link(birth, 14, request)
@@ -96,11 +104,15 @@ fn claim_of(caller: u8) -> Option<ClaimId> {
     (caller > 0).then(|| ClaimId::from_bytes([caller; 16]))
 }
 
+fn message_text() -> impl Strategy<Value = MessageText> {
+    prop_oneof![Just(MessageText::Prefilled), Just(MessageText::Rejection), Just(MessageText::Changed)]
+}
+
 fn command() -> impl Strategy<Value = LinkCommand> {
     let token = |which: u8| ring().secret_digest(&[which]);
     prop_oneof![
-        4 => (0u8..4, any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(who, brackets_missing, text_changed, may_reply, forgeable)| {
-            let checks = MessageChecks { brackets_missing, text_changed, forgeable };
+        4 => (0u8..4, any::<bool>(), message_text(), any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(who, brackets_missing, text, may_reply, forgeable)| {
+            let checks = MessageChecks { brackets_missing, text, forgeable };
             LinkCommand::Receive { sender: sender(who), push_name: None, checks, risk: None, may_reply }
         }),
         1 => Just(LinkCommand::Cancel),
@@ -144,6 +156,7 @@ fn rank(record: &Verification<Link>) -> u8 {
             }
             Completion::Redeemed { .. } | Completion::Lapsed { .. } => 3,
             Completion::Disputed { .. } => 4,
+            Completion::NotOffered => 5,
         },
     }
 }
@@ -161,7 +174,7 @@ proptest! {
         asked in request_options(),
         steps in prop::collection::vec((command(), 0i64..200_000), 1..40),
     ) {
-        let RequestOptions { bound, challenge, mode, exact, .. } = asked;
+        let RequestOptions { bound, challenge, mode, exact, approval, .. } = asked;
         let mut record = request(asked);
         let (mut agreed, mut disputed) = (false, false);
         let mut now = START;
@@ -171,8 +184,14 @@ proptest! {
         // Tokens that are out, with their ends, the last one last; and who had the first.
         let mut out: Vec<(Digest, i64)> = Vec::new();
         let mut first: Option<(Option<Digest>, i64)> = None;
-        for (command, wait) in steps {
+        for (mut command, wait) in steps {
             now += wait;
+            if let LinkCommand::Receive { checks, .. } = &mut command {
+                // Only an approval has an answer that rejects.
+                if !approval && checks.text == MessageText::Rejection {
+                    checks.text = MessageText::Changed;
+                }
+            }
             let at = from_millis(now);
             let Decision { next, effects, verdict, valid_until } = Link::decide(&record, command.clone(), at);
             prop_assert!(valid_until.is_none_or(|until| until > at), "a decision is valid when it is taken");
@@ -189,7 +208,15 @@ proptest! {
                         let received = matches!(command, LinkCommand::Receive { .. });
                         prop_assert!(received, "only a message is answered");
                         let succeeded = matches!(verdict, LinkVerdict::Verified | LinkVerdict::Repeated);
-                        prop_assert_eq!(matches!(reply, Reply::Success | Reply::WithCode | Reply::NoActionNeeded), succeeded);
+                        if approval {
+                            let state = &next.as_ref().unwrap_or(&record).details.state;
+                            let rejected = matches!(state, LinkState::Failed { reason: Reason::Rejected, .. });
+                            prop_assert!(*reply != Reply::Approved || matches!(state, LinkState::Verified { .. }), "told what is not so");
+                            prop_assert!(*reply != Reply::Rejected || rejected, "told what is not so");
+                            prop_assert!(!succeeded || *reply == Reply::Approved);
+                        } else {
+                            prop_assert_eq!(matches!(reply, Reply::Success | Reply::WithCode | Reply::NoActionNeeded), succeeded);
+                        }
                         if *reply == Reply::NoActionNeeded {
                             prop_assert!(exact && mode == Mode::ProvePhone, "nothing to tap, and nothing was read");
                         }
@@ -203,10 +230,12 @@ proptest! {
             prop_assert!(effects.iter().filter(|effect| matches!(effect, Effect::Reply(_))).count() <= 1);
             if let LinkCommand::Receive { may_reply, .. } = command {
                 let replied = effects.iter().any(|effect| matches!(effect, Effect::Reply(_)));
-                prop_assert_eq!(replied, may_reply || verdict == LinkVerdict::Verified, "a success is always answered");
+                let decided = matches!(verdict, LinkVerdict::Verified | LinkVerdict::Rejected);
+                prop_assert_eq!(replied, may_reply || decided, "a success and a rejection are always answered");
             }
             if let (true, LinkCommand::Receive { checks, .. }) = (exact, &command) {
-                prop_assert!(!checks.text_changed || verdict != LinkVerdict::Verified, "another text counted");
+                prop_assert!(checks.text == MessageText::Prefilled || verdict != LinkVerdict::Verified, "another text counted");
+                prop_assert!(checks.text == MessageText::Rejection || verdict != LinkVerdict::Rejected, "another text rejected");
             }
             if let (Mode::ProvePhone, LinkCommand::Receive { checks, .. }) = (mode, &command) {
                 prop_assert!(!checks.forgeable || verdict != LinkVerdict::Verified, "a sender that can be forged proved a number");
@@ -214,9 +243,13 @@ proptest! {
             if verdict == LinkVerdict::Failed(Reason::TextChanged) {
                 prop_assert_eq!(next.as_ref().map(|next| next.attempts), Some(record.attempts), "it costs nothing");
             }
-            if verdict == LinkVerdict::Verified {
-                successes += 1;
-                prop_assert!(now < START + LIFETIME, "verified after its time");
+            if approval {
+                let finishes = matches!(verdict, LinkVerdict::Finish(verdict) if !matches!(verdict, FinishVerdict::Refused | FinishVerdict::Gone));
+                prop_assert!(!finishes, "an approval has nothing to finish: {verdict:?}");
+            }
+            if matches!(verdict, LinkVerdict::Verified | LinkVerdict::Rejected) {
+                successes += usize::from(verdict == LinkVerdict::Verified);
+                prop_assert!(now < START + LIFETIME, "decided after its time");
                 if let (true, LinkCommand::Receive { sender, .. }) = (bound, &command) {
                     let subject = Subject::Phone("447700900123".parse().unwrap());
                     prop_assert_eq!(sender.matches(&subject), Some(true), "verified for another sender");

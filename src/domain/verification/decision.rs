@@ -45,6 +45,10 @@ pub enum Reply {
     /// The waiting page proceeds automatically, so the reply contains nothing to tap.
     #[serde(rename = "proved")]
     NoActionNeeded,
+    /// The person has approved what was asked.
+    Approved,
+    /// The person has rejected what was asked.
+    Rejected,
     /// The code was sent with a text other than the prefilled one: the reply repeats the link to the prefilled message.
     TextChanged,
     Failed,
@@ -59,7 +63,12 @@ impl Reply {
     /// Whether a person is waiting for this reply.
     pub const fn is_expected(self) -> bool {
         match self {
-            Self::Success | Self::WithCode | Self::NoActionNeeded | Self::TextChanged => true,
+            Self::Success
+            | Self::WithCode
+            | Self::NoActionNeeded
+            | Self::Approved
+            | Self::Rejected
+            | Self::TextChanged => true,
             Self::Failed | Self::Expired | Self::Unidentified | Self::Unknown => false,
         }
     }

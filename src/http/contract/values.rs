@@ -9,6 +9,8 @@ pub const CODE_UUID: &str = "019aa3f2-6c00-7c31-9d4e-5b1f0c2a90f1";
 pub const CODE_CHAT: &str = "447700900125@c.us";
 pub const CODE_NUMBER: &str = "447700900125";
 pub const OTP: &str = "508214";
+/// A request of Wawp's `list/send`.
+pub const AUTH_ID: &str = "019aa3f2-6c00-7c31-9d4e-5b1f0c2a90f3";
 /// An API token.
 pub const ACCESS_TOKEN: &str = "cst_an-api-token-of-the-instance";
 /// In `/l/{handle}`.

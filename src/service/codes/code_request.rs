@@ -78,7 +78,7 @@ fn read(f: &mut Reader<'_>, instance: &Instance) -> Option<CodeRequest> {
         ..Request::default()
     };
     let channels = channels(f, instance, chat.as_ref());
-    check_country(f, instance, chat.as_ref());
+    request_fields::check_country(f, instance, chat.as_ref());
     Some(CodeRequest {
         request,
         chat: chat?,
@@ -96,7 +96,7 @@ pub fn for_chat(chat: Chat, language: Language, expires: u32, instance: &Instanc
     let empty = Map::new();
     let mut f = Reader::new(Format::Json, "", &empty);
     let channels = channels(&mut f, instance, Some(&chat));
-    check_country(&mut f, instance, Some(&chat));
+    request_fields::check_country(&mut f, instance, Some(&chat));
     let request = Request {
         name: instance.config.name.clone(),
         lang: language.tag().to_owned(),
@@ -135,23 +135,6 @@ pub fn parse_validation(body: &Map<String, Value>) -> Result<ValidationRequest, 
 
 fn chat(f: &mut Reader<'_>) -> Option<Chat> {
     f.required("chatId", "<digits>@c.us, a phone number or <id>@lid", request_fields::chat)
-}
-
-/// Checks that the chat is in a country that the operator allows, if any are configured. A chat without a phone number
-/// is in no country; nothing is sent to a test number.
-fn check_country(f: &mut Reader<'_>, instance: &Instance, chat: Option<&Chat>) {
-    let (Some(chat), countries) = (chat, &instance.config.codes.countries) else { return };
-    if instance.config.codes.test_number(chat.subject()).is_some() {
-        return;
-    }
-    let allowed = |digits: &str| countries.iter().any(|country| digits.starts_with(country.as_str()));
-    let allowed = match chat.subject() {
-        Subject::Phone(phone) => allowed(phone.digits()),
-        Subject::Lid(_) | Subject::Bsuid(_) => false,
-    };
-    if !countries.is_empty() && !allowed {
-        f.fault("chatId", "is in no country that this instance sends codes to (code_countries)");
-    }
 }
 
 /// The channels of the instance that can reach this chat.

@@ -87,14 +87,16 @@ pub enum CompletionResult {
 }
 
 impl LoginCompletion {
-    /// Loads the record of a hosted link. A token that was not issued here is `NotFound`.
+    /// Loads the record of a hosted link. A token that was not issued here is `NotFound`, and so is an approval, which has
+    /// no pages: it is answered in the chat.
     pub(in crate::service) async fn load_by_token(
         &self,
         cx: &RequestContext,
         token: &Token,
         kind: TokenKind,
     ) -> Result<Loaded<Link>, ServiceError> {
-        Loaded::from_any(self.load_any_by_token(cx, token, kind).await?)
+        let loaded = Loaded::from_any(self.load_any_by_token(cx, token, kind).await?)?;
+        if loaded.record.request.approval.is_some() { Err(ServiceError::NotFound) } else { Ok(loaded) }
     }
 
     async fn load_any_by_token(
@@ -190,6 +192,7 @@ impl LoginCompletion {
         let is_another = |binding: &Binding| !is(binding.browser);
         let Some(completion) = record.details.completion() else { return ReplyLinkState::Closed };
         match completion {
+            Completion::NotOffered => ReplyLinkState::Closed,
             Completion::Offered { until, reply_code, agreed } if now < *until => {
                 let is_shown = tapped && reply_code.is_some_and(|reply_code| reply_code.is_live(now));
                 let is_elsewhere = record.details.binding.as_ref().is_some_and(is_another);

@@ -186,6 +186,7 @@ impl LoginCompletion {
             Completion::Offered { .. } | Completion::Lapsed { .. } => ran_out(record, renewable()),
             Completion::Released { .. }
             | Completion::Redeemed { .. }
+            | Completion::NotOffered
             | Completion::Disputed { after: LoginProgress::Redeemed, .. } => StartPageState::Done,
             Completion::Disputed { .. } => StartPageState::Disputed,
         }

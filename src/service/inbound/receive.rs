@@ -9,7 +9,7 @@ use crate::{
         Chat, LookUp, Partition, Reason, Sender, StateMachine as _, Status, Subject, Verification,
         code::LinkCode,
         decision::Reply,
-        link::{Link, LinkCommand, LinkVerdict, MessageChecks},
+        link::{Link, LinkCommand, LinkVerdict, MessageChecks, MessageText},
         message_codes::{FoundCodes, find_codes},
         quota::{Allowance, LimitName, Quota},
         template,
@@ -229,11 +229,8 @@ impl Inbound {
         };
         origin.incoming.subject = sender.subject();
         let push_name = event.push_name.as_deref().and_then(template::sanitize_name);
-        let sent = event.text.as_deref().zip(record.link_code(&self.keys));
-        let digest = sent.map(|(text, code)| record.digest_without_code(&self.keys, text, &code));
-        let text_changed =
-            record.details.prefilled.zip(digest).is_some_and(|(prefilled, digest)| !prefilled.matches(digest));
-        let checks = MessageChecks { brackets_missing: edited, text_changed, forgeable: event.forgeable };
+        let text = self.message_text(record, event);
+        let checks = MessageChecks { brackets_missing: edited, text, forgeable: event.forgeable };
         let risk = self.login_facts.risk_at_start(record);
         let command = |may_reply| {
             let (sender, push_name, risk) = (sender.clone(), push_name.clone(), risk.clone());
@@ -242,11 +239,11 @@ impl Inbound {
         let limits = &instance.config.limits;
         let verdict = Link::decide(record, command(true), cx.now()).verdict;
         if verdict == LinkVerdict::Failed(Reason::SenderUnidentified) {
-            self.await_number(cx, instance, event, record, text_changed || edited).await?;
+            self.await_number(cx, instance, event, record, text != MessageText::Prefilled || edited).await?;
         }
         let may_reply = match verdict {
-            // A successful verification is always answered.
-            LinkVerdict::Verified => true,
+            // A successful verification and a rejection are always answered.
+            LinkVerdict::Verified | LinkVerdict::Rejected => true,
             LinkVerdict::Repeated => {
                 self.take_reply_quota(cx, &origin, LimitName::SuccessReplies, limits.success_replies).await?
             }
@@ -267,6 +264,7 @@ impl Inbound {
         }
         Ok(match applied.verdict {
             LinkVerdict::Verified => Outcome::Verified,
+            LinkVerdict::Rejected => Outcome::Failed(Reason::Rejected),
             LinkVerdict::Repeated => Outcome::Repeated,
             LinkVerdict::Expired => Outcome::Failed(Reason::CodeExpired),
             LinkVerdict::Failed(reason) => Outcome::Failed(reason),
@@ -276,6 +274,22 @@ impl Inbound {
             | LinkVerdict::Unchanged
             | LinkVerdict::Finish(_) => Outcome::Unchanged,
         })
+    }
+
+    /// Compares the words around the code with the prefilled ones. A record without their digest takes any.
+    fn message_text(&self, record: &Verification<Link>, event: &WebhookEvent) -> MessageText {
+        let (Some(text), Some(code)) = (event.text.as_deref(), record.link_code(&self.keys)) else {
+            return MessageText::Prefilled;
+        };
+        let digest = |text: &str| record.digest_without_code(&self.keys, text, &code);
+        let sent = digest(text);
+        if record.details.prefilled.is_none_or(|prefilled| prefilled.matches(sent)) {
+            MessageText::Prefilled
+        } else if record.request.approval.as_ref().is_some_and(|asked| digest(&asked.rejecting(&code)).matches(sent)) {
+            MessageText::Rejection
+        } else {
+            MessageText::Changed
+        }
     }
 
     /// The reply to a message with several live codes, none of which is accepted. It counts against the limit of

@@ -23,6 +23,9 @@ use crate::{
 /// Stands in for an address in the bucket that all clients share; no address has this form.
 const ALL_CLIENTS: &str = "everybody";
 
+/// Minimum time between two requests for an approval, for one chat.
+const APPROVAL_COOLDOWN: Duration = Duration::from_secs(60);
+
 /// One limit of one party. It is one bucket, or two while the look-up key is being rotated; both must then have a unit
 /// left.
 pub(in crate::service) struct LimitBucket {
@@ -205,6 +208,18 @@ impl Limits {
         if let Some(Subject::Phone(phone)) = request.chat.as_ref().map(Chat::subject) {
             add(LimitName::CodesOfCountry, limits.codes_of_country, country::calling_code(phone.digits()));
             add(LimitName::CodesOfPrefix, limits.codes_of_prefix, country::prefix(phone.digits()));
+        }
+        all
+    }
+
+    /// The limits of a request for an approval. It counts as a code to the chat: both are messages to a person who may
+    /// never have written.
+    pub(in crate::service) fn approval_limits(&self, instance: &Instance, request: &Request) -> Vec<Limit> {
+        let mut all = self.sending_limits(instance, request);
+        if let Some(subject) = request.chat.as_ref().map(Chat::subject) {
+            all.extend(self.chat_limit(instance, LimitName::Codes, subject));
+            let quota = Quota::per(1, APPROVAL_COOLDOWN);
+            all.push(self.instance_limit(instance, LimitName::Cooldown, subject.canonical().as_bytes(), quota));
         }
         all
     }

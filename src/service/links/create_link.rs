@@ -5,7 +5,7 @@
 
 use super::link_request::LinkRequest;
 use crate::{
-    domain::{Verification, link::Link, quota::LimitName, time::unix_millis},
+    domain::{Chat, Verification, link::Link, quota::LimitName, time::unix_millis},
     metrics::label::{ByInstance, InstanceLabel},
     random,
     service::{
@@ -31,9 +31,12 @@ impl Links {
         let draft = self.draft_link(cx, instance);
         let mut limits = self.limits.mint_limits(instance, token);
         limits.extend(self.limits.storage_limits(instance, &input.request));
-        limits.extend(
-            input.request.chat.as_ref().and_then(|c| self.limits.chat_limit(instance, LimitName::Links, c.subject())),
-        );
+        if input.request.approval.is_some() {
+            limits.extend(self.limits.approval_limits(instance, &input.request));
+        } else {
+            let subject = input.request.chat.as_ref().map(Chat::subject);
+            limits.extend(subject.and_then(|subject| self.limits.chat_limit(instance, LimitName::Links, subject)));
+        }
         let claim =
             idempotency.map(|idempotency| self.admissions.idempotency_claim(instance, &idempotency, draft.write()));
         let Limited { outcome, limit_statuses } =
@@ -66,7 +69,11 @@ impl Links {
             record.details.binding = binding.clone();
             cx.set_verification(record.id);
             cx.attribute(&mut record, 0);
-            match self.outbox.commit(cx, self.verifications.creation_change(instance, &record), now).await? {
+            let mut change = self.verifications.creation_change(instance, &record);
+            if record.request.approval.is_some() {
+                change.jobs.push(self.outbox.approval_job(instance, record.id));
+            }
+            match self.outbox.commit_with_record(cx, change, Some(&record), now).await? {
                 CommitOutcome::Applied { .. } => {
                     let label = ByInstance { instance: InstanceLabel(instance.config.id) };
                     self.metrics.links_minted.get_or_create(&label).inc();

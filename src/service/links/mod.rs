@@ -1,5 +1,6 @@
-//! Links: a request is read, checked, admitted and committed.
+//! Links: a request is read, checked, admitted and committed. A request for an approval also sends its message.
 
+pub mod approval_request;
 mod create_link;
 pub mod link_request;
 

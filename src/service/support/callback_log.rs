@@ -310,7 +310,7 @@ impl CallbackLog {
         let known = cx.store.job(instance.config.id, partition, &id).await?.ok_or(ServiceError::NotFound)?;
         match JobPayload::open(&self.keys, instance.config.id, &known.id, &known.body)? {
             JobPayload::Callback(first) if first.url != url => Err(ServiceError::KeyReused),
-            JobPayload::Callback(_) | JobPayload::Reply(_) | JobPayload::Code(_) => {
+            JobPayload::Callback(_) | JobPayload::Reply(_) | JobPayload::Code(_) | JobPayload::Approval(_) => {
                 self.entry(instance, &known)?.map(|(view, _)| view).ok_or(ServiceError::NotFound)
             }
         }

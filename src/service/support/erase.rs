@@ -69,6 +69,7 @@ impl Support {
         let mut indexes = self.verifications.indexes(instance, record);
         indexes.extend(lists.iter().filter(|list| !indexes.contains(list)).cloned().collect::<Vec<_>>());
         let mut jobs = payload::callback_ids(record);
+        jobs.extend(record.request.approval.as_ref().map(|_| payload::approval_id(record.id)));
         let messages = record.as_code().map_or(0, |code| code.delivery.messages.len() + code.delivery.channels.len());
         jobs.extend((0..messages).map(|message| payload::code_id(record.id, message)));
         let removal = Removal::new(instance.config.id, record.id.partition());
@@ -203,7 +204,7 @@ impl JobPayload {
             }
             Self::Reply(job) => job.subject.as_ref() == Some(subject) || names(&job.chat_id),
             // Names only its record, which is removed already.
-            Self::Code(_) => false,
+            Self::Code(_) | Self::Approval(_) => false,
         }
     }
 }

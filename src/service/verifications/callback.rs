@@ -54,6 +54,7 @@ fn progress_at_dispute(link: &Link) -> Option<LoginProgress> {
         link::Completion::Offered { .. }
         | link::Completion::Released { .. }
         | link::Completion::Redeemed { .. }
-        | link::Completion::Lapsed { .. } => None,
+        | link::Completion::Lapsed { .. }
+        | link::Completion::NotOffered => None,
     }
 }

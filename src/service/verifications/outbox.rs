@@ -12,7 +12,7 @@ use crate::{
         decision::Reply, link::Link,
     },
     jobs::{
-        payload::{self, CallbackJob, CodeJob, JobPayload, ReplyJob},
+        payload::{self, ApprovalJob, CallbackJob, CodeJob, JobPayload, ReplyJob},
         permits::{LocalDispatch, Permit, StartableJob},
     },
     service::{Environment, Instance, Instances, RequestContext},
@@ -186,6 +186,12 @@ impl Outbox {
         let work = JobPayload::Code(CodeJob { verification: record.id, message });
         let lane = Lane::codes(carrier.unwrap_or(instance.config.id));
         self.job(instance, payload::code_id(record.id, message), lane, None, &work)
+    }
+
+    /// The job that asks for an approval. It waits with the codes, because it starts a conversation as they do.
+    pub(in crate::service) fn approval_job(&self, instance: &Instance, id: VerificationId) -> Job {
+        let work = JobPayload::Approval(ApprovalJob { verification: id });
+        self.job(instance, payload::approval_id(id), Lane::codes(instance.config.id), None, &work)
     }
 
     pub(in crate::service) fn reply_job(

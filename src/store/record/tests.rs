@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::*;
 use crate::{
     domain::{
-        Channel, NewVerification, Sender, Subject,
+        Channel, NewVerification, Reason, Sender, Subject,
+        approval::Approval,
         binding::{Binding, WhatsAppDevice},
         link::{Completion, LoginProgress, Proof, Redemption},
         oidc::{Authorization, ClaimScopes, ResponseMode, ReturnAddress},
@@ -156,7 +157,22 @@ fn revoked() -> Verification<Link> {
     record
 }
 
-fn records() -> [(&'static str, Verification); 6] {
+/// An approval that the person rejected.
+fn rejected() -> Verification<Link> {
+    let mut record = pending();
+    record.id = birth(7).id;
+    record.request.approval = Some(Approval {
+        approve: "Yes".to_owned(),
+        reject: "No".to_owned(),
+        description: Some("From a new device".to_owned()),
+        footer: None,
+    });
+    let at = record.created_at + std::time::Duration::from_millis(9_001);
+    record.details.state = LinkState::Failed { at, reason: Reason::Rejected };
+    record
+}
+
+fn records() -> [(&'static str, Verification); 7] {
     [
         ("pending", pending().into_any()),
         ("rich", rich().into_any()),
@@ -164,6 +180,7 @@ fn records() -> [(&'static str, Verification); 6] {
         ("sent", sent().into_any()),
         ("disputed", disputed().into_any()),
         ("revoked", revoked().into_any()),
+        ("rejected", rejected().into_any()),
     ]
 }
 
@@ -185,7 +202,11 @@ fn what_the_first_version_wrote_is_read() {
         assert_eq!(name, expected);
         let stored = StoredRecord { id, version: 1, bytes };
         assert_eq!(decode(&keys, &stored).unwrap(), record, "{name}");
-        let format = if record.request.authorization.is_some() { FORMAT_OIDC } else { FORMAT };
+        let format = match name {
+            "revoked" => FORMAT_OIDC,
+            "rejected" => FORMAT_APPROVAL,
+            _ => FORMAT,
+        };
         assert_eq!(stored.bytes[0], format, "{name}");
         let plain = keys.open(&context(id.into()), &stored.bytes[1..]).unwrap();
         let fields = |bytes: &[u8]| FieldMap::read(bytes).map(FieldMap::rest);
@@ -227,7 +248,7 @@ fn another_format_or_place_or_a_cut_is_refused() {
     let stored = StoredRecord { id: record.id.into(), version: 1, bytes: encode(&keys, &record) };
     assert_eq!(decode(&keys, &stored).unwrap(), record.clone().into_any());
     let mut later = stored.clone();
-    later.bytes[0] = FORMAT_OIDC + 1;
+    later.bytes[0] = FORMAT_APPROVAL + 1;
     let moved = StoredRecord { id: RecordId::new([1; 16]), ..stored.clone() };
     assert!(matches!(decode(&keys, &later), Err(StoreError::Corrupt(_))));
     assert!(matches!(decode(&keys, &moved), Err(StoreError::Sealed(_))));

@@ -106,6 +106,13 @@ pub(super) async fn prepare(world: &World, daemon: &Daemon, operation: &Operatio
         live.put(values::OTP, code.text_of("code"));
         live.put(values::CODE_NUMBER, phone.as_str());
     }
+    if needs(values::AUTH_ID) {
+        let question = json!({
+            "instance_id": WAHA, "access_token": TOKEN, "chatId": phone, "item1": "Yes", "item2": "No",
+        });
+        let asked = daemon.post("/v2/auth/list/send", question).await;
+        live.put(values::AUTH_ID, asked.json["auth_id"].as_str().unwrap());
+    }
     if operation.id == "watchRequest" {
         // A verification that has ended is returned at once.
         daemon.post(&format!("/api/otp/v2/{WAHA}/requests/{}/cancel", link.text_of("uuid")), json!({})).await;

@@ -64,10 +64,22 @@ impl From<FinishCommand> for LinkCommand {
 pub struct MessageChecks {
     /// The brackets around the code were lost.
     pub brackets_missing: bool,
-    /// The words around the code differ from the prefilled ones.
-    pub text_changed: bool,
+    /// What the words around the code say.
+    pub text: MessageText,
     /// The sender's identity can be forged.
     pub forgeable: bool,
+}
+
+/// What the words around the code say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MessageText {
+    /// The prefilled words; for an approval, the answer that approves.
+    #[default]
+    Prefilled,
+    /// The answer that rejects an approval.
+    Rejection,
+    /// Neither.
+    Changed,
 }
 
 /// The result of a command.
@@ -75,6 +87,8 @@ pub struct MessageChecks {
 pub enum LinkVerdict {
     /// The chat proved the code with this message.
     Verified,
+    /// The person rejected what was asked.
+    Rejected,
     /// The chat proved the code before and repeats the message: the reply is the same.
     Repeated,
     /// The message did not prove the code.

@@ -22,7 +22,8 @@ pub struct Proof {
     pub push_name: Option<String>,
 }
 
-/// The state of the link in the reply. It can be used once; the last three states change only by a dispute.
+/// The state of the link in the reply. It can be used once; the states `Redeemed`, `Lapsed` and `Disputed` change only by
+/// a dispute.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Completion {
@@ -62,6 +63,8 @@ pub enum Completion {
         at: Timestamp,
         after: LoginProgress,
     },
+    /// The reply has no link, because the message itself was the answer to a request for an approval.
+    NotOffered,
 }
 
 wire_enum! {
@@ -104,14 +107,15 @@ pub struct Redemption {
 }
 
 impl Completion {
-    /// The name of the state in the API.
-    pub const fn as_str(&self) -> &'static str {
+    /// The name of the state in the API; `None` if there is no link.
+    pub const fn as_str(&self) -> Option<&'static str> {
         match self {
-            Self::Offered { .. } => "offered",
-            Self::Released { .. } => "released",
-            Self::Redeemed { .. } => "redeemed",
-            Self::Lapsed { .. } => "lapsed",
-            Self::Disputed { .. } => "disputed",
+            Self::Offered { .. } => Some("offered"),
+            Self::Released { .. } => Some("released"),
+            Self::Redeemed { .. } => Some("redeemed"),
+            Self::Lapsed { .. } => Some("lapsed"),
+            Self::Disputed { .. } => Some("disputed"),
+            Self::NotOffered => None,
         }
     }
 }

@@ -5,7 +5,8 @@
 use jiff::Timestamp;
 
 use super::{
-    COMPLETION_WINDOW, Completion, FinishVerdict, Link, LinkCommand, LinkState, LinkVerdict, MessageChecks, Proof,
+    COMPLETION_WINDOW, Completion, FinishVerdict, Link, LinkCommand, LinkState, LinkVerdict, MessageChecks,
+    MessageText, Proof,
 };
 use crate::domain::{
     Event, Mode, Reason, Sender, Subject, TimelineEvent, Verification,
@@ -15,11 +16,11 @@ use crate::domain::{
 };
 
 pub(super) fn decide(before: &Verification<Link>, command: LinkCommand, now: Timestamp) -> Decision<Link> {
-    // The first success is always answered. The verdict may differ from the dry run in which the caller took from the
-    // sender's quota of replies.
+    // The first success is always answered, and so is a rejection. The verdict may differ from the dry run in which the
+    // caller took from the sender's quota of replies.
     let suppress_reply = matches!(command, LinkCommand::Receive { may_reply: false, .. });
     let mut decision = decide_with_replies(before, command, now);
-    if suppress_reply && decision.verdict != LinkVerdict::Verified {
+    if suppress_reply && !matches!(decision.verdict, LinkVerdict::Verified | LinkVerdict::Rejected) {
         decision.effects.retain(|effect| !matches!(effect, Effect::Reply(_)));
     }
     decision
@@ -33,14 +34,23 @@ fn decide_with_replies(before: &Verification<Link>, command: LinkCommand, now: T
         LinkState::Verified { proof, completion, .. } => {
             transition.handle_verified(proof.as_ref(), completion, command)
         }
-        LinkState::Failed { .. } => {
-            transition.handle_terminal(&command, LinkVerdict::Failed(Reason::CodeNotActive), Reply::Failed)
+        LinkState::Failed { reason, .. } => {
+            // A person who has rejected is told so again, whichever answer they send.
+            let rejected = *reason == Reason::Rejected && is_from_expected_chat(before, &command);
+            let reply = if rejected { Reply::Rejected } else { Reply::Failed };
+            transition.handle_terminal(&command, LinkVerdict::Failed(Reason::CodeNotActive), reply)
         }
         LinkState::Canceled { .. } => {
             transition.handle_terminal(&command, LinkVerdict::Failed(Reason::CodeCanceled), Reply::Failed)
         }
         LinkState::Expired { .. } => transition.handle_terminal(&command, LinkVerdict::Expired, Reply::Expired),
     }
+}
+
+/// Whether the command is a message from the chat that the request names.
+fn is_from_expected_chat(record: &Verification<Link>, command: &LinkCommand) -> bool {
+    let LinkCommand::Receive { sender, .. } = command else { return false };
+    record.request.chat.as_ref().is_some_and(|chat| sender.matches(chat.subject()) == Some(true))
 }
 
 impl Transition<Link> {
@@ -73,7 +83,9 @@ impl Transition<Link> {
 
     fn handle_verified(self, proof: Option<&Proof>, completion: &Completion, command: LinkCommand) -> Decision<Link> {
         match command {
-            LinkCommand::Receive { sender, .. } => self.handle_repeated_message(proof, completion, &sender),
+            LinkCommand::Receive { sender, checks, .. } => {
+                self.handle_repeated_message(proof, completion, &sender, checks.text)
+            }
             LinkCommand::Cancel | LinkCommand::Expire | LinkCommand::BindBrowser { .. } => {
                 self.unchanged(LinkVerdict::Unchanged)
             }
@@ -134,34 +146,39 @@ impl Transition<Link> {
         let Some(subject) = subject.filter(|subject| !needs_phone || matches!(subject, Subject::Phone(_))) else {
             return self.reject_unidentified();
         };
-        if checks.text_changed && self.next.request.exact {
-            return self.reject_changed_text();
+        match checks.text {
+            MessageText::Rejection => return self.reject_request(),
+            MessageText::Changed if self.next.request.exact => return self.reject_changed_text(),
+            MessageText::Changed | MessageText::Prefilled => {}
         }
         let event = TimelineEvent::Verified { edited: checks.brackets_missing, unbound: self.next.is_unbound() };
         self.record_end(event, None, Event::LinkVerified);
-        let needs_code = self.next.needs_reply_code();
         self.effects.push(Effect::Reply(self.success_reply()));
+        let completion = if self.next.request.approval.is_some() {
+            Completion::NotOffered
+        } else {
+            Completion::Offered {
+                until: self.now + COMPLETION_WINDOW,
+                reply_code: self.next.needs_reply_code().then(|| ReplyCodeState::new(self.now)),
+                agreed: false,
+            }
+        };
         let link = &mut self.next.details;
         link.risk = risk;
-        link.text_changed = checks.text_changed;
-        link.state = LinkState::Verified {
-            at: self.now,
-            proof: Some(Proof { subject, sender, push_name }),
-            completion: Completion::Offered {
-                until: self.now + COMPLETION_WINDOW,
-                reply_code: needs_code.then(|| ReplyCodeState::new(self.now)),
-                agreed: false,
-            },
-        };
+        link.text_changed = checks.text == MessageText::Changed;
+        link.state =
+            LinkState::Verified { at: self.now, proof: Some(Proof { subject, sender, push_name }), completion };
         self.changed(LinkVerdict::Verified)
     }
 
-    /// Handles a message that arrives after the link has been verified.
+    /// Handles a message that arrives after the link has been verified. A later rejection does not withdraw an approval;
+    /// its reply says what was decided.
     fn handle_repeated_message(
         mut self,
         proof: Option<&Proof>,
         completion: &Completion,
         sender: &Sender,
+        text: MessageText,
     ) -> Decision<Link> {
         let now = self.now;
         let same = proof.is_some_and(|proof| sender.matches(&proof.subject) == Some(true));
@@ -170,6 +187,7 @@ impl Transition<Link> {
                 reply_code.is_live(now)
             }
             Completion::Offered { until, .. } => now < *until,
+            Completion::NotOffered => true,
             Completion::Released { .. }
             | Completion::Redeemed { .. }
             | Completion::Lapsed { .. }
@@ -177,7 +195,10 @@ impl Transition<Link> {
         };
         if same && open {
             self.effects.push(Effect::Reply(self.success_reply()));
-            return self.unchanged(LinkVerdict::Repeated);
+            return self.unchanged(match text {
+                MessageText::Rejection => LinkVerdict::Failed(Reason::CodeUsed),
+                MessageText::Prefilled | MessageText::Changed => LinkVerdict::Repeated,
+            });
         }
         self.effects.push(Effect::Reply(Reply::Failed));
         self.unchanged(LinkVerdict::Failed(Reason::CodeUsed))
@@ -185,13 +206,24 @@ impl Transition<Link> {
 
     /// The reply to a message that verifies the link.
     fn success_reply(&self) -> Reply {
-        if self.next.needs_reply_code() {
+        if self.next.request.approval.is_some() {
+            Reply::Approved
+        } else if self.next.needs_reply_code() {
             Reply::WithCode
         } else if self.next.finishes_automatically() {
             Reply::NoActionNeeded
         } else {
             Reply::Success
         }
+    }
+
+    /// Ends a request for an approval, because the person rejects what it asks.
+    fn reject_request(mut self) -> Decision<Link> {
+        let reason = Reason::Rejected;
+        self.record_end(TimelineEvent::Failed, Some(reason), Event::LinkFailed);
+        self.effects.push(Effect::Reply(Reply::Rejected));
+        self.next.details.state = LinkState::Failed { at: self.now, reason };
+        self.changed(LinkVerdict::Rejected)
     }
 
     /// Rejects a message whose text was changed: the sender may not have seen the text that they are asked to confirm.

@@ -51,9 +51,10 @@ impl Transition<Link> {
                 self.released(tokens, *by, *wrong_verifiers, &command)
             }
             Completion::Redeemed { by: Some(by), .. } => self.code_redeemed_again(by, &command),
-            Completion::Redeemed { by: None, .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => {
-                self.unchanged(FinishVerdict::Gone)
-            }
+            Completion::Redeemed { by: None, .. }
+            | Completion::Lapsed { .. }
+            | Completion::Disputed { .. }
+            | Completion::NotOffered => self.unchanged(FinishVerdict::Gone),
         }
     }
 
@@ -207,6 +208,7 @@ impl Transition<Link> {
     pub(super) fn dispute(mut self, proof: Option<&Proof>, completion: &Completion) -> Decision<Link> {
         let after = match completion {
             Completion::Disputed { .. } => return self.unchanged(FinishVerdict::Disputed),
+            Completion::NotOffered => return self.unchanged(FinishVerdict::Gone),
             Completion::Offered { until, .. } if self.now < *until => LoginProgress::Offered,
             Completion::Released { tokens, .. } if self.now < latest_expiry(tokens) => LoginProgress::Released,
             Completion::Redeemed { .. } => LoginProgress::Redeemed,

@@ -12,7 +12,7 @@ use jiff::{Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    command::{FinishCommand, FinishVerdict, LinkCommand, LinkVerdict, MessageChecks},
+    command::{FinishCommand, FinishVerdict, LinkCommand, LinkVerdict, MessageChecks, MessageText},
     completion::{
         COMPLETION_WINDOW, Completion, IssuedToken, LoginProgress, MAX_REDEEM_TOKENS, MAX_WRONG_VERIFIERS, Proof,
         REDEEM_WINDOW, Redemption,
@@ -193,7 +193,8 @@ impl Link {
                 Completion::Offered { .. }
                 | Completion::Redeemed { .. }
                 | Completion::Lapsed { .. }
-                | Completion::Disputed { .. },
+                | Completion::Disputed { .. }
+                | Completion::NotOffered,
             )
             | None => None,
         };

@@ -40,9 +40,10 @@ impl Transition<Link> {
             Completion::Redeemed { by: Some(by), .. } if by.token.is_some_and(|known| known.matches(token)) => {
                 self.redeem_again(challenge, claim, by)
             }
-            Completion::Redeemed { .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => {
-                self.unchanged(FinishVerdict::Gone)
-            }
+            Completion::Redeemed { .. }
+            | Completion::Lapsed { .. }
+            | Completion::Disputed { .. }
+            | Completion::NotOffered => self.unchanged(FinishVerdict::Gone),
         }
     }
 
@@ -93,7 +94,8 @@ impl Transition<Link> {
             Completion::Offered { .. }
             | Completion::Redeemed { .. }
             | Completion::Lapsed { .. }
-            | Completion::Disputed { .. } => self.unchanged(FinishVerdict::Refused),
+            | Completion::Disputed { .. }
+            | Completion::NotOffered => self.unchanged(FinishVerdict::Refused),
         }
     }
 

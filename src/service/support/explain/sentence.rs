@@ -109,8 +109,10 @@ fn failed(reason: Reason) -> Option<&'static str> {
              gateway resolve LIDs."
         }
         Reason::TextChanged => {
-            "held the right code in another text than the prefilled one, which require_exact_text does not take."
+            "held the right code in another text than the prefilled one, which require_exact_text and approvals do not \
+             take."
         }
+        Reason::Rejected => "held the right code and the answer that rejects the request.",
         Reason::SeveralCodes => "held several live codes, so that none counts.",
         Reason::RateLimited => "was not looked at: its sender had sent too many unknown codes.",
         Reason::MessageTooOld => "was older than any code can be when the gateway delivered it, or its clock is wrong.",
@@ -179,6 +181,7 @@ fn request_status(record: &Verification, now: Timestamp) -> String {
         Completion::Redeemed { .. } => "; the app redeemed the token",
         Completion::Lapsed { .. } => "; the link or its token lapsed",
         Completion::Disputed { .. } => "; the person said that it was not them",
+        Completion::NotOffered => "; the person approved it",
     });
     let reason = record.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
     format!("Request {id} is {status}{reason}{wrong}{more}.")
