@@ -8,7 +8,7 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    error_pages::{unavailable_page, wrong_browser_page},
+    errors::{unavailable_page, wrong_browser_page},
     layout::{MessagePage, PageResponse, PageResult, PageStyle, SCRIPT, see_other},
     texts::PageTexts,
     visitor::{self, Visitor},

@@ -12,7 +12,7 @@ use askama::Template;
 use serde_json::json;
 
 use super::{
-    error_pages::{unavailable_page, wrong_browser_page},
+    errors::{unavailable_page, wrong_browser_page},
     layout::{MessagePage, PageResponse, PageResult, PageStyle, SCRIPT, see_other, set_security_headers},
     texts::PageTexts,
     visitor::{self, Visitor},
