@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use countersign::{
     config::{self, Password},
-    domain::keys::KeyRing,
+    domain::{Partition, VerificationId, keys::KeyRing},
+    random,
+    store::{Change, CommitOutcome, Index, RecordChange},
 };
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use crate::{
@@ -24,6 +27,7 @@ on_both_stores! {
     a_form_must_come_from_a_page_of_the_session
     foreign_text_is_escaped_and_secrets_are_hidden
     the_list_is_filtered_and_paged_over_all_tenants
+    a_search_says_how_far_it_went
     a_request_is_canceled_and_a_callback_replayed
     a_message_is_explained
     the_overview_has_the_funnel_and_what_is_weak
@@ -391,6 +395,50 @@ fn uuids(page: &str) -> Vec<String> {
 fn older_link(page: &str) -> Option<String> {
     let before = page.split("\" rel=\"next\"").next().filter(|before| before.len() < page.len())?;
     Some(before.rsplit("href=\"").next().unwrap().replace("&#38;", "&").replace("&amp;", "&"))
+}
+
+/// Adds records of the first instance that no page can read, each a millisecond older than the one before.
+async fn add_unreadable(daemon: &Daemon, count: usize) {
+    const TOGETHER: usize = 100;
+    let (store, now) = (&daemon.services.env.store, daemon.services.env.store.now());
+    let instance = WAHA.parse().unwrap();
+    let write = async |number: usize| {
+        let partition = Partition::from_byte(number.to_le_bytes()[0]);
+        let mut change = Change::new(partition).starting();
+        for place in 0..TOGETHER {
+            let back = Duration::from_millis(u64::try_from(number * TOGETHER + place).unwrap() + 1000);
+            let created_at = now - back;
+            let millis = u64::try_from(created_at.as_millisecond()).unwrap();
+            let id = VerificationId::new(millis, random::bytes()).in_partition(partition);
+            let record = RecordChange::new(id, 0, vec![1; 400], now + Duration::from_hours(24));
+            change.records.push(RecordChange { created_at, indexes: vec![Index::all(instance)], ..record });
+        }
+        assert!(matches!(store.commit(&change).await.unwrap(), CommitOutcome::Applied { .. }));
+    };
+    stream::iter(0..count / TOGETHER).for_each_concurrent(8, write).await;
+}
+
+async fn a_search_says_how_far_it_went(test_store: TestStore) {
+    let world = world(test_store);
+    let daemon = world.start().await;
+    let browser = OperatorBrowser::logged_in(&daemon).await;
+    let old = daemon.create_link(json!({"client_ref": "old"})).await;
+    daemon.advance(Duration::from_secs(10)).await;
+    add_unreadable(&daemon, 1100).await;
+    let page = browser.page("/requests?status=pending").await;
+    let text = words(&page);
+    assert!(text.contains("No matches yet. Searched 1,000 requests, back to 20"), "{text}");
+    assert!(text.contains("Older ones may match, too. Search further back") && uuids(&page).is_empty(), "{text}");
+    let further = browser.page(&older_link(&page).unwrap()).await;
+    assert_eq!((uuids(&further), older_link(&further)), (vec![old.uuid.clone()], None));
+    assert!(!further.contains("Searched"), "{further}");
+    let new = daemon.create_link(json!({"client_ref": "new"})).await;
+    let page = browser.page("/requests?status=pending").await;
+    assert!(uuids(&page) == [new.uuid] && words(&page).contains("Searched 1,000 requests"), "{page}");
+    // A reference has a list of its own.
+    let found = browser.page("/requests?client_ref=old").await;
+    assert!(uuids(&found) == [old.uuid] && !found.contains("Searched"), "{found}");
+    daemon.finish().await;
 }
 
 async fn the_list_is_filtered_and_paged_over_all_tenants(test_store: TestStore) {
@@ -816,38 +864,18 @@ async fn invalid_and_duplicate_operators_are_refused() {
 mod measurement {
     use std::{collections::BTreeMap, time::Instant};
 
-    use countersign::{
-        domain::{Partition, VerificationId},
-        random,
-        store::{Change, CommitOutcome, Hour, HourlyCounts, Index, RecordChange},
-    };
-    use futures_util::{StreamExt as _, stream};
+    use countersign::store::{Hour, HourlyCounts};
 
     use super::*;
 
     const RECORDS: usize = 1_000_000;
     const REAL: usize = 1100;
-    /// Records of one write.
-    const TOGETHER: usize = 100;
     const LOADS: usize = 21;
 
     async fn fill(daemon: &Daemon) {
+        add_unreadable(daemon, RECORDS).await;
         let (store, now) = (&daemon.services.env.store, daemon.services.env.store.now());
         let instance = WAHA.parse().unwrap();
-        let write = async |number: usize| {
-            let partition = Partition::from_byte(number.to_le_bytes()[0]);
-            let mut change = Change::new(partition).starting();
-            for place in 0..TOGETHER {
-                let back = Duration::from_millis(u64::try_from(number * TOGETHER + place).unwrap() + 1000);
-                let created_at = now - back;
-                let millis = u64::try_from(created_at.as_millisecond()).unwrap();
-                let id = VerificationId::new(millis, random::bytes()).in_partition(partition);
-                let record = RecordChange::new(id, 0, vec![1; 400], now + Duration::from_hours(24));
-                change.records.push(RecordChange { created_at, indexes: vec![Index::all(instance)], ..record });
-            }
-            assert!(matches!(store.commit(&change).await.unwrap(), CommitOutcome::Applied { .. }));
-        };
-        stream::iter(0..RECORDS / TOGETHER).for_each_concurrent(8, write).await;
         let hour = Hour::of(now);
         let names: Vec<String> = (0..10).map(|bound| format!("within:{bound}")).collect();
         let names = names.iter().map(String::as_str).chain(["minted", "clicked", "sent", "verified", "redeemed"]);

@@ -14,14 +14,14 @@ use url::form_urlencoded;
 
 use super::{
     OperatorState,
-    layout::{self, DisplayTime, Frame, MenuEntry, OperatorResult, RequestRow},
+    layout::{self, DisplayTime, Frame, MenuEntry, OperatorResult, RequestRow, grouped},
     session::Session,
 };
 use crate::{
     api::explanation::ExplainedMessage,
     domain::{InstanceId, Status},
     http::{api, context::Cx, problem::Problem},
-    service::{Filter, Instance, ServiceError, decode_cursor, explain::Question},
+    service::{Filter, Instance, MAX_RECORDS_READ, ServiceError, decode_cursor, explain::Question},
 };
 
 /// Rows of a page.
@@ -59,6 +59,9 @@ struct ListPage {
     faults: Vec<&'static str>,
     is_filtered: bool,
     rows: Vec<RequestRow>,
+    /// The search ended here because it had read as many requests as one page may; older ones may match.
+    searched_to: Option<DisplayTime>,
+    max_searched: String,
     /// URL of the next page, with older requests; empty on the last one.
     older_url: String,
     /// URL of the first page; empty on the first one.
@@ -99,10 +102,14 @@ pub(super) async fn list(
     if matches!(cursor, Some(None)) {
         faults.push("The page number in the URL is invalid.");
     }
-    let (mut rows, mut older_url) = (Vec::new(), String::new());
+    let (mut rows, mut searched_to, mut older_url) = (Vec::new(), None, String::new());
     if let (Some(instance), true) = (&instance, faults.is_empty()) {
         let found = services.shared.verifications.list(&cx, instance, &filter, cursor.flatten(), PAGE_SIZE).await?;
         rows = found.records.iter().map(|record| RequestRow::for_record(record, services.env.store.now())).collect();
+        if rows.len() < PAGE_SIZE {
+            let end = found.next_cursor.as_deref().and_then(decode_cursor);
+            searched_to = end.map(|position| position.created_at.into());
+        }
         older_url = found.next_cursor.map(|cursor| query.list_url(instance, Some(&cursor))).unwrap_or_default();
     }
     let newest_url = match &instance {
@@ -118,6 +125,8 @@ pub(super) async fn list(
         query,
         faults,
         rows,
+        searched_to,
+        max_searched: grouped(MAX_RECORDS_READ as u64),
         older_url,
         newest_url,
     };
