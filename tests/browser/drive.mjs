@@ -917,7 +917,7 @@ const scenarios = {
 
     // The figures arrive while the page is open: its script fetches them.
     await page.locator(".figures tr", { hasText: "Minted" }).getByText("33", { exact: true }).first().waitFor();
-    await page.locator(".alarms a", { hasText: "1 dead callback of Harbour" }).waitFor();
+    await page.locator(".alarms a", { hasText: "Harbour has 1 dead callback" }).waitFor();
     assert.match(await page.locator("#zone").textContent(), /Asia\/(Kolkata|Calcutta)/);
     const time = page.locator("main time").first();
     const shown = (await time.textContent()).replace(" ", "T");

@@ -101,9 +101,9 @@ pub(super) async fn show(
     request: HttpRequest,
 ) -> OperatorResult {
     let notice = match request.query_string() {
-        "done=canceled" => "The request is canceled.",
+        "done=canceled" => "The request was canceled.",
         "done=over" => "The request had already ended.",
-        "done=replayed" => "The callback is queued again.",
+        "done=replayed" => "The callback was queued again.",
         _ => "",
     };
     let frame = Frame::new(&session, &state.services.env.keys, MenuEntry::Requests);
@@ -194,7 +194,7 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
         ("Reason", text(record.reason().map(Reason::as_str))),
         ("Wrong tries", format!("{} of {}", record.attempts, record.max_attempts)),
         ("Completion", completion),
-        ("Sent by", sent_by),
+        ("Channel", sent_by),
         ("Purpose", text(request.purpose.as_deref())),
         ("Reference", text(request.client_ref.as_deref())),
     ];
