@@ -579,7 +579,10 @@ const scenarios = {
     await page.reload();
     assert.equal(await page.locator("#title").textContent(), "Now press Send", "back from WhatsApp, and reloaded");
     assert(await here(page).isVisible(), "WhatsApp can be opened again");
-    await page.goto(world.link(await world.says(minted.text)));
+    const reply = await world.says(minted.text);
+    // The page loads itself again, which would interrupt the next navigation.
+    await page.waitForSelector('main[data-stage="link"]');
+    await page.goto(world.link(reply));
     await page.locator("button.go").tap();
     await world.landed(page);
     const token = new URL(page.url()).searchParams.get("token");
