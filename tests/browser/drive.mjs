@@ -961,6 +961,9 @@ const scenarios = {
     await page.click("button.no");
     await page.waitForSelector(".notice");
     assert.equal((await world.call("GET", "/requests/" + mine.uuid)).data.status, "canceled");
+    const times = await page.locator("main .facts time").evaluateAll((all) => all.map((one) => [one.textContent, one.dateTime]));
+    assert.equal(times.length, 3, "created, expires, ended");
+    for (const [text, at] of times) assert.equal(Date.parse(text.replace(" ", "T") + "+05:30"), Date.parse(at), "local time");
     await world.inspect(page, "operator-canceled");
     await page.click(".crumb a");
     await page.fill("#phone_last", "12");
