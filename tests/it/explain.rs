@@ -78,7 +78,7 @@ async fn a_request_is_explained_with_its_callbacks(test_store: TestStore) {
     let waiting = ask_after(&daemon, &link.uuid, 2).await;
     assert!(sentence(&waiting).contains("is verified after one wrong try"), "{}", waiting.text);
     assert!(
-        sentence(&waiting).contains("link.verified is waiting to be delivered (1 attempts, 127.0.0.1:")
+        sentence(&waiting).contains("link.verified is waiting to be delivered (1 attempt, 127.0.0.1:")
             && sentence(&waiting).ends_with(": status 500)."),
         "{}",
         waiting.text

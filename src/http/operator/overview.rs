@@ -335,7 +335,7 @@ fn used_share(status: &Status) -> Option<f64> {
 }
 
 fn store_used(status: &Status) -> String {
-    used_share(status).map(|share| format!("{:.0} % of its capacity is used", share * 100.0)).unwrap_or_default()
+    used_share(status).map(|share| format!("{:.0}% of its capacity is used", share * 100.0)).unwrap_or_default()
 }
 
 fn alarms(state: &OperatorState, status: &Status, cards: &[InstanceCard]) -> Vec<Alarm> {

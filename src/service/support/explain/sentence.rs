@@ -27,6 +27,7 @@ pub(super) fn summary(
             let heard = match logged.len() {
                 0 if is_pending(record) => " No message with its code has arrived.".to_owned(),
                 0 => String::new(),
+                1 => " One message of the last 24 hours held its code.".to_owned(),
                 count => format!(" {count} messages of the last 24 hours held its code."),
             };
             format!("{}{heard}{}", request_status(record, now), callbacks_status(callbacks))
@@ -187,12 +188,15 @@ fn request_status(record: &Verification, now: Timestamp) -> String {
 fn callbacks_status(callbacks: &[CallbackEntry]) -> String {
     callbacks.iter().fold(String::new(), |text, callback| {
         let event = callback.event;
-        let attempts = callback.attempts;
+        let attempts = match callback.attempts {
+            1 => "1 attempt".to_owned(),
+            count => format!("{count} attempts"),
+        };
         let error = callback.last_error.as_deref().unwrap_or("no attempt yet");
         text + &match callback.status {
             CallbackStatus::Delivered => format!(" The app accepted {event}."),
-            CallbackStatus::Dead => format!(" {event} was given up after {attempts} attempts ({error})."),
-            CallbackStatus::Pending => format!(" {event} is waiting to be delivered ({attempts} attempts, {error})."),
+            CallbackStatus::Dead => format!(" {event} was given up after {attempts} ({error})."),
+            CallbackStatus::Pending => format!(" {event} is waiting to be delivered ({attempts}, {error})."),
         }
     })
 }
