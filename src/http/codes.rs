@@ -11,8 +11,7 @@ use super::{
     api::{ApiResult, authenticate_for_request, idempotency_key},
     auth, body,
     context::Cx,
-    problem::respond_limited,
-    view,
+    problem, view,
 };
 use crate::{
     api::verification::Validated,
@@ -39,7 +38,7 @@ pub(super) async fn request(
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
     let warnings = input.warnings.clone();
     let requested = state.services.codes.request(&cx, &caller.instance, &caller.token, input, idempotency).await;
-    respond_limited(requested, |record| {
+    problem::respond_limited(requested, |record| {
         let data = view::code(&state.services, &caller.instance, &record, &warnings);
         view::success("OTP code generated and message queued successfully", &data)
     })
@@ -65,7 +64,7 @@ pub(super) async fn validate(
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let validated =
         state.services.codes.validate(&cx, &caller.instance, &caller.token, &typed, policy, idempotency).await;
-    respond_limited(validated, |record| {
+    problem::respond_limited(validated, |record| {
         let data = Validated {
             uuid: record.id,
             chat_id: match &typed.selector {
@@ -89,7 +88,7 @@ pub(super) async fn resend(
     request: HttpRequest,
 ) -> ApiResult {
     let (caller, id) = authenticate_for_request(&state, &cx, &request, &path, Scope::Send).await?;
-    respond_limited(state.services.codes.resend(&cx, &caller.instance, id).await, |record| {
+    problem::respond_limited(state.services.codes.resend(&cx, &caller.instance, id).await, |record| {
         view::success("OTP code queued again", &view::code(&state.services, &caller.instance, &record, &[]))
     })
 }

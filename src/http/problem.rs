@@ -132,6 +132,8 @@ impl ResponseError for Problem {
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
         let mut response = response.body(to_json(&self.body()));
+        // For `pages::as_pages`.
+        response.extensions_mut().insert(self.code);
         rate_limit_headers::add_headers(response.headers_mut(), &self.limit_statuses);
         response
     }

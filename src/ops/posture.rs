@@ -80,7 +80,7 @@ pub fn warnings(instance: &Instance) -> Vec<InstanceWarning> {
         cure: "write https:// in redirect_urls",
     }));
     warnings.extend(instance.config.codes.test_numbers.iter().map(|number| InstanceWarning {
-        problem: "a test number: anyone who enters it in your app and knows its code logs in",
+        problem: "there is a test number: anyone who enters it in your app and knows its code logs in",
         about: format!("{} until {}", number.phone.e164(), rfc3339(number.until)),
         cure: "remove it after the tests",
     }));
@@ -205,7 +205,7 @@ impl Ops {
         match deployment.durability {
             None => add(
                 true,
-                "one process on one disk: while it restarts, no login proceeds, and the disk's loss is the loss of all",
+                "one process on one disk: while it restarts, no login proceeds, and losing the disk loses everything",
                 "back it up with `countersign backup`; for two replicas, use a Redis",
             ),
             Some(durability) => {
@@ -216,7 +216,7 @@ impl Ops {
                 );
                 add(
                     alive == 1,
-                    "one replica runs: while it restarts, no login proceeds",
+                    "only one replica is running: while it restarts, no login proceeds",
                     "run two or more, on different hosts",
                 );
             }
@@ -244,12 +244,12 @@ impl Ops {
         add(
             self.store.skew_millis().unsigned_abs() > MAX_CLOCK_OFFSET,
             "the clocks of this host and of the store are more than a second apart",
-            "let both follow NTP",
+            "synchronize both with NTP",
         );
         add(
             access.operators.iter().any(|operator| operator.name == UNNAMED),
             "operators share one name and password: the log cannot tell them apart",
-            "give each an [[operator]] with a name",
+            "give each operator an [[operator]] with a name",
         );
         add(!deployment.has_audit, "no audit stream is written", "set [audit] path");
         weak

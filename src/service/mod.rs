@@ -55,7 +55,8 @@ pub use self::{
     public_url::{PublicUrl, Response, redirect_target},
     support::{CallbackLog, Support, callback_log, explain},
     verifications::{
-        Filter, Idempotency, Page, TimerOutcome, VerificationWatch, Verifications, callback, decode_cursor,
+        Filter, Idempotency, MAX_RECORDS_READ, Page, TimerOutcome, VerificationWatch, Verifications, callback,
+        decode_cursor,
     },
 };
 use self::{

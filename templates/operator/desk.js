@@ -40,7 +40,7 @@
   }
 
   const zone = document.getElementById("zone");
-  if (zone) zone.textContent = "Times: " + Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone) zone.textContent = "Times in " + Intl.DateTimeFormat().resolvedOptions().timeZone;
   prepare(document);
 
   // The URL has UTC; the field shows the time of this place.
@@ -48,7 +48,7 @@
   if (since) {
     const at = new Date(since.value + "Z");
     if (since.value && !isNaN(at)) since.value = `${day(at)}T${clock(at)}`;
-    document.querySelector("label[for=since]").textContent = "Since";
+    document.querySelector("label[for=since]").textContent = "Created since";
     since.form.addEventListener("formdata", ({ formData }) => {
       if (since.value) formData.set("since", new Date(since.value).toISOString().slice(0, 16));
     });

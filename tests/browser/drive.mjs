@@ -579,7 +579,10 @@ const scenarios = {
     await page.reload();
     assert.equal(await page.locator("#title").textContent(), "Now press Send", "back from WhatsApp, and reloaded");
     assert(await here(page).isVisible(), "WhatsApp can be opened again");
-    await page.goto(world.link(await world.says(minted.text)));
+    const reply = await world.says(minted.text);
+    // The page loads itself again, which would interrupt the next navigation.
+    await page.waitForSelector('main[data-stage="link"]');
+    await page.goto(world.link(reply));
     await page.locator("button.go").tap();
     await world.landed(page);
     const token = new URL(page.url()).searchParams.get("token");
@@ -917,7 +920,7 @@ const scenarios = {
 
     // The figures arrive while the page is open: its script fetches them.
     await page.locator(".figures tr", { hasText: "Minted" }).getByText("33", { exact: true }).first().waitFor();
-    await page.locator(".alarms a", { hasText: "1 dead callback of Harbour" }).waitFor();
+    await page.locator(".alarms a", { hasText: "Harbour has 1 dead callback" }).waitFor();
     assert.match(await page.locator("#zone").textContent(), /Asia\/(Kolkata|Calcutta)/);
     const time = page.locator("main time").first();
     const shown = (await time.textContent()).replace(" ", "T");
@@ -958,6 +961,9 @@ const scenarios = {
     await page.click("button.no");
     await page.waitForSelector(".notice");
     assert.equal((await world.call("GET", "/requests/" + mine.uuid)).data.status, "canceled");
+    const times = await page.locator("main .facts time").evaluateAll((all) => all.map((one) => [one.textContent, one.dateTime]));
+    assert.equal(times.length, 3, "created, expires, ended");
+    for (const [text, at] of times) assert.equal(Date.parse(text.replace(" ", "T") + "+05:30"), Date.parse(at), "local time");
     await world.inspect(page, "operator-canceled");
     await page.click(".crumb a");
     await page.fill("#phone_last", "12");

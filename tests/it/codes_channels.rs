@@ -214,7 +214,7 @@ async fn a_code_fails_if_every_channel_fails(test_store: TestStore) {
     daemon.finish().await;
 }
 
-async fn ack(daemon: &Daemon, id: &str, ack: i64) -> ReceivedResponse {
+pub(crate) async fn ack(daemon: &Daemon, id: &str, ack: i64) -> ReceivedResponse {
     let payload = json!({"id": id, "from": CHAT, "to": CHAT, "participant": null, "fromMe": true, "ack": ack});
     daemon.post_waha(&json!({"id": "evt_1", "event": "message.ack", "session": "default", "payload": payload})).await
 }

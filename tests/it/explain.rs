@@ -70,7 +70,7 @@ async fn a_request_is_explained_with_its_callbacks(test_store: TestStore) {
     assert!(sentence(&ask(&daemon, &link.uuid).await).contains("No message with its code has arrived"));
     daemon.send_message("447700900199", "W1", &link.text).await;
     let wrong = ask_after(&daemon, "W1", 1).await;
-    assert!(sentence(&wrong).contains("another chat") && sentence(&wrong).contains(&link.uuid), "{}", wrong.text);
+    assert!(sentence(&wrong).contains("a different chat") && sentence(&wrong).contains(&link.uuid), "{}", wrong.text);
     world.receiver.fail(500, 1);
     daemon.send_message("447700900123", "W2", &link.text).await;
     world.receiver.wait_for(1).await;
@@ -78,14 +78,14 @@ async fn a_request_is_explained_with_its_callbacks(test_store: TestStore) {
     let waiting = ask_after(&daemon, &link.uuid, 2).await;
     assert!(sentence(&waiting).contains("is verified after one wrong try"), "{}", waiting.text);
     assert!(
-        sentence(&waiting).contains("link.verified waits for the app (1 attempts, 127.0.0.1:")
+        sentence(&waiting).contains("link.verified is waiting to be delivered (1 attempt, 127.0.0.1:")
             && sentence(&waiting).ends_with(": status 500)."),
         "{}",
         waiting.text
     );
     daemon.advance(Duration::from_secs(4)).await;
     let done = ask(&daemon, &link.uuid).await;
-    assert!(sentence(&done).contains("The app took link.verified"), "{}", done.text);
+    assert!(sentence(&done).contains("The app accepted link.verified"), "{}", done.text);
     let request = &done.data("requests")[0];
     assert_eq!((&request["status"], request["timeline"].as_array().unwrap().len()), (&json!("verified"), 3));
     assert_eq!(request["callbacks"][0]["status"], "delivered");
@@ -182,7 +182,7 @@ async fn an_authenticated_message_that_was_ignored_is_not_said_to_be_missing(tes
     for (id, webhook, outcome, words) in [
         ("I1", event("I1", &text, json!({"fromMe": true})), "from_me", "sent from this instance's own number"),
         ("I2", event("I2", &text, group.clone()), "group", "written in a group"),
-        ("I3", event("I3", &text, json!({"hasMedia": true, "body": null})), "non_text", "was no text"),
+        ("I3", event("I3", &text, json!({"hasMedia": true, "body": null})), "non_text", "was not text"),
     ] {
         assert_eq!(daemon.post_waha(&webhook).await.status, 200, "{id}");
         let answer = ask_after(&daemon, id, 1).await;

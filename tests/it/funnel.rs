@@ -12,8 +12,9 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    browser::{Browser, redeem, redirect_parameters, reply, start_path},
+    browser::{Browser, dispute_in, redeem, redirect_parameters, reply, start_path},
     codes::{CHAT, code, validate, wrong},
+    codes_channels::ack,
     daemon::{Daemon, META, TestStore, WAHA, World},
     login_flow::{link_in, on_both_stores},
     process::Process,
@@ -24,6 +25,7 @@ use crate::{
 on_both_stores! {
     each_step_of_a_login_is_counted_once
     the_delivery_of_codes_is_counted
+    objections_and_delivery_reports_are_counted_once
     a_day_and_a_week_are_summed
     a_crash_loses_at_most_what_was_not_flushed
 }
@@ -73,6 +75,7 @@ async fn each_step_of_a_login_is_counted_once(test_store: TestStore) {
     let found = flushed(&daemon, WAHA).await;
     assert_eq!(counts(&found.day), named(&login));
     assert_eq!(found.day.get(FunnelCounter::LinkVerifiedWithin(5)), 1, "{found:?}");
+    assert_eq!(found.hours.last(), Some(&(1, 1)), "minted and verified");
 
     // Two messages from the wrong number fail a link, a third request is canceled, a fourth expires.
     let mine = daemon.create_link(json!({"chatId": "447700900123", "max_attempts": 2})).await;
@@ -113,26 +116,67 @@ async fn the_delivery_of_codes_is_counted(test_store: TestStore) {
     daemon.finish().await;
 }
 
+async fn objections_and_delivery_reports_are_counted_once(test_store: TestStore) {
+    let world = World::new(test_store);
+    let daemon = world.start().await;
+    let link = daemon.create_link(json!({})).await;
+    daemon.advance(Duration::from_secs(30)).await;
+    daemon.send_message("447700900123", "F1", &link.text).await;
+    let dispute = dispute_in(&reply(&world, 1).await);
+    let mut person = Browser::default();
+    assert_eq!(person.submit(&daemon, &dispute, &dispute, &[]).await.status, 303);
+    assert_eq!(person.get(&daemon, &dispute).await.status, 410);
+    for (message, levels) in [("FIRST", vec![2, 3]), ("SECOND", vec![-1, -1])] {
+        let id = format!("true_447700900123@c.us_{message}");
+        world.gateway.answer(json!({ "id": id }));
+        code(&daemon, json!({"chatId": CHAT})).await;
+        daemon.settle().await;
+        for level in levels {
+            assert_eq!(ack(&daemon, &id, level).await.status, 200);
+            daemon.settle().await;
+        }
+    }
+    // Sent by the wrong number.
+    let mine = daemon.create_link(json!({"chatId": "447700900123"})).await;
+    daemon.send_message("447700900456", "F2", &mine.text).await;
+    let Funnel { day, hours, .. } = flushed(&daemon, WAHA).await;
+    let hourly: (u64, u64) = hours.iter().fold((0, 0), |sum, hour| (sum.0 + hour.0, sum.1 + hour.1));
+    assert_eq!((day.get(FunnelCounter::LinkSent), hourly), (2, (2, 1)), "minted and verified: {day:?}");
+    for counter in [
+        FunnelCounter::LinkDisputed,
+        FunnelCounter::LinkVerified,
+        FunnelCounter::LinkVerifiedWithin(60),
+        FunnelCounter::CodeDelivered(Channel::WhatsApp),
+        FunnelCounter::CodeNotDelivered(Channel::WhatsApp),
+    ] {
+        assert_eq!(day.get(counter), 1, "{counter} in {day:?}");
+    }
+    daemon.finish().await;
+}
+
 async fn a_day_and_a_week_are_summed(test_store: TestStore) {
     let world = World::new(test_store);
     let daemon = world.start().await;
     let minted = async || {
         let Funnel { day, week, hours } = flushed(&daemon, WAHA).await;
         assert_eq!(hours.len(), 24);
-        assert_eq!(hours.iter().map(|(minted, _)| minted).sum::<u64>(), day.get(FunnelCounter::LinkMinted));
-        (day.get(FunnelCounter::LinkMinted), week.get(FunnelCounter::LinkMinted))
+        let hours = hours.into_iter().enumerate().filter(|(_, (minted, _))| *minted > 0);
+        let hours: Vec<(usize, u64)> = hours.map(|(hour, (minted, _))| (hour, minted)).collect();
+        (day.get(FunnelCounter::LinkMinted), week.get(FunnelCounter::LinkMinted), hours)
     };
     daemon.create_link(json!({})).await;
-    assert_eq!(minted().await, (1, 1));
+    assert_eq!(minted().await, (1, 1, vec![(23, 1)]));
     daemon.advance(Duration::from_hours(23)).await;
-    daemon.create_link(json!({})).await;
-    assert_eq!(minted().await, (2, 2));
+    for _ in 0..2 {
+        daemon.create_link(json!({})).await;
+    }
+    assert_eq!(minted().await, (3, 3, vec![(0, 1), (23, 2)]), "oldest first");
     daemon.advance(Duration::from_hours(1)).await;
-    assert_eq!(minted().await, (1, 2), "the first is of the hour before");
+    assert_eq!(minted().await, (2, 3, vec![(22, 2)]), "the first is of the hour before");
     daemon.advance(Duration::from_hours(6 * 24 - 1)).await;
-    assert_eq!(minted().await, (0, 2));
+    assert_eq!(minted().await, (0, 3, vec![]));
     daemon.advance(Duration::from_hours(1)).await;
-    assert_eq!(minted().await, (0, 1));
+    assert_eq!(minted().await, (0, 2, vec![]));
     daemon.finish().await;
 }
 
@@ -185,6 +229,14 @@ async fn replicas_add_to_one_funnel_at_a_command_for_many_logins() {
     assert!((2..=6).contains(&added()), "{} commands for {} links", added(), 2 * LINKS);
     for daemon in [&one, &two] {
         assert_eq!(funnel(daemon, WAHA).await.day.get(FunnelCounter::LinkMinted), 2 * LINKS);
+    }
+    // Eight days from the latest addition, whatever the clock of this test says.
+    let mut connection = server.connection();
+    let keys: Vec<String> = ::redis::cmd("KEYS").arg("cs:*:c:*").query(&mut connection).unwrap();
+    assert!(!keys.is_empty());
+    for key in keys {
+        let left: u64 = ::redis::cmd("TTL").arg(&key).query(&mut connection).unwrap();
+        assert!((8 * 86_400 - 600..=8 * 86_400).contains(&left), "{key}: {left} s");
     }
     one.finish().await;
     two.finish().await;

@@ -100,7 +100,9 @@ async fn a_browser_gets_a_page_on_every_path() {
         let page = ask(method, path, BROWSER).await;
         assert!(page.status >= 400, "{path}: {}", page.status);
         assert!(
-            page.header("content-type").starts_with("text/html") && page.text.contains("<html lang=\"es\""),
+            page.header("content-type").starts_with("text/html")
+                && page.text.contains("<html lang=\"es\"")
+                && page.text.contains("icon unknown"),
             "{path}: {}",
             page.text
         );

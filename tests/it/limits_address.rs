@@ -86,7 +86,11 @@ async fn every_public_page_is_limited_by_address(test_store: TestStore) {
 
     let html = ask(&daemon, "GET", &start, "203.0.113.0", &[("accept", "text/html")]).await;
     assert_eq!((html.status, html.header("content-type")), (429, "text/html; charset=utf-8"), "people read a page");
-    assert!(html.text.contains(&format!("href=\"{start}\"")) && !html.header("retry-after").is_empty());
+    assert!(
+        html.text.contains("icon clock")
+            && html.text.contains(&format!("href=\"{start}\""))
+            && !html.header("retry-after").is_empty()
+    );
 
     // The /64 of an IPv6 address counts as one address.
     assert_eq!(ask(&daemon, "GET", "/docs", "2001:db8:1:2::1", &[]).await.status, 200);

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use countersign::{
     config::{self, Password},
-    domain::keys::KeyRing,
+    domain::{Partition, VerificationId, keys::KeyRing},
+    random,
+    store::{Change, CommitOutcome, Index, RecordChange},
 };
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use crate::{
@@ -24,6 +27,7 @@ on_both_stores! {
     a_form_must_come_from_a_page_of_the_session
     foreign_text_is_escaped_and_secrets_are_hidden
     the_list_is_filtered_and_paged_over_all_tenants
+    a_search_says_how_far_it_went
     a_request_is_canceled_and_a_callback_replayed
     a_message_is_explained
     the_overview_has_the_funnel_and_what_is_weak
@@ -137,7 +141,7 @@ async fn the_root_says_what_the_listener_has(test_store: TestStore) {
         assert!(home.text.contains(&format!("href=\"{path}\"")), "{path}: {}", home.text);
     }
     let nowhere = ask(&daemon, "/nowhere").await;
-    assert!(nowhere.status == 404 && nowhere.text.contains("There is no such page"), "{}", nowhere.text);
+    assert!(nowhere.status == 404 && nowhere.text.contains("Page not found"), "{}", nowhere.text);
     daemon.finish().await;
     world.top_level_lines = String::new();
     let daemon = world.start().await;
@@ -186,7 +190,7 @@ async fn only_the_password_logs_in_and_attempts_are_limited(test_store: TestStor
     for wrong in ["", "correct horse batterz", "Correct horse battery", DIGEST] {
         let answer = browser.log_in(wrong).await;
         assert_eq!((answer.status, answer.header("set-cookie")), (401, ""), "{wrong}");
-        assert!(answer.text.contains("password is wrong"));
+        assert!(answer.text.contains("Wrong password"));
     }
     let tries = (0..12).map(async |guess| browser.log_in(&format!("guess {guess}")).await.status);
     let answers = futures_util::future::join_all(tries).await;
@@ -393,6 +397,50 @@ fn older_link(page: &str) -> Option<String> {
     Some(before.rsplit("href=\"").next().unwrap().replace("&#38;", "&").replace("&amp;", "&"))
 }
 
+/// Adds records of the first instance that no page can read, each a millisecond older than the one before.
+async fn add_unreadable(daemon: &Daemon, count: usize) {
+    const TOGETHER: usize = 100;
+    let (store, now) = (&daemon.services.env.store, daemon.services.env.store.now());
+    let instance = WAHA.parse().unwrap();
+    let write = async |number: usize| {
+        let partition = Partition::from_byte(number.to_le_bytes()[0]);
+        let mut change = Change::new(partition).starting();
+        for place in 0..TOGETHER {
+            let back = Duration::from_millis(u64::try_from(number * TOGETHER + place).unwrap() + 1000);
+            let created_at = now - back;
+            let millis = u64::try_from(created_at.as_millisecond()).unwrap();
+            let id = VerificationId::new(millis, random::bytes()).in_partition(partition);
+            let record = RecordChange::new(id, 0, vec![1; 400], now + Duration::from_hours(24));
+            change.records.push(RecordChange { created_at, indexes: vec![Index::all(instance)], ..record });
+        }
+        assert!(matches!(store.commit(&change).await.unwrap(), CommitOutcome::Applied { .. }));
+    };
+    stream::iter(0..count / TOGETHER).for_each_concurrent(8, write).await;
+}
+
+async fn a_search_says_how_far_it_went(test_store: TestStore) {
+    let world = world(test_store);
+    let daemon = world.start().await;
+    let browser = OperatorBrowser::logged_in(&daemon).await;
+    let old = daemon.create_link(json!({"client_ref": "old"})).await;
+    daemon.advance(Duration::from_secs(10)).await;
+    add_unreadable(&daemon, 1100).await;
+    let page = browser.page("/requests?status=pending").await;
+    let text = words(&page);
+    assert!(text.contains("No matches yet. Searched 1,000 requests, back to 20"), "{text}");
+    assert!(text.contains("Older ones may match, too. Search further back") && uuids(&page).is_empty(), "{text}");
+    let further = browser.page(&older_link(&page).unwrap()).await;
+    assert_eq!((uuids(&further), older_link(&further)), (vec![old.uuid.clone()], None));
+    assert!(!further.contains("Searched"), "{further}");
+    let new = daemon.create_link(json!({"client_ref": "new"})).await;
+    let page = browser.page("/requests?status=pending").await;
+    assert!(uuids(&page) == [new.uuid] && words(&page).contains("Searched 1,000 requests"), "{page}");
+    // A reference has a list of its own.
+    let found = browser.page("/requests?client_ref=old").await;
+    assert!(uuids(&found) == [old.uuid] && !found.contains("Searched"), "{found}");
+    daemon.finish().await;
+}
+
 async fn the_list_is_filtered_and_paged_over_all_tenants(test_store: TestStore) {
     let world = world(test_store);
     let daemon = world.start().await;
@@ -461,13 +509,13 @@ async fn a_request_is_canceled_and_a_callback_replayed(test_store: TestStore) {
     let browser = OperatorBrowser::logged_in(&daemon).await;
     let page = browser.page(&path).await;
     let field = form_field(&page);
-    assert!(page.contains("Cancel it") && page.contains("No callbacks are kept"), "{page}");
+    assert!(page.contains("Cancel request") && page.contains("No callbacks are stored"), "{page}");
     let canceled = browser.post(&format!("{path}/cancel"), &[("form", &field)], &[]).await;
     assert_eq!((canceled.status, canceled.header("location")), (303, &*format!("{path}?done=canceled")));
     let first = world.receiver.wait_for(1).await.pop().unwrap();
     daemon.settle().await;
     let page = browser.page(canceled.header("location")).await;
-    assert!(page.contains("The request is canceled.") && !page.contains("Cancel it"), "{page}");
+    assert!(page.contains("The request was canceled.") && !page.contains("Cancel request"), "{page}");
     assert!(page.contains("link.canceled") && page.contains("delivered"), "{page}");
     assert_eq!(daemon.status(&link.uuid).await, "canceled");
     let again = browser.post(&format!("{path}/cancel"), &[("form", &field)], &[]).await;
@@ -521,7 +569,7 @@ async fn the_overview_has_the_funnel_and_what_is_weak(test_store: TestStore) {
     let browser = OperatorBrowser::logged_in(&daemon).await;
     let empty = words(&browser.page("/requests/overview").await);
     assert!(empty.contains("Minted 0 0 Clicked 0 0 Sent 0 0 Verified 0 0 Redeemed 0 0"), "{empty}");
-    assert!(empty.contains("Nothing was verified.") && empty.contains("no dead callbacks"), "{empty}");
+    assert!(empty.contains("No links verified.") && empty.contains("no dead callbacks"), "{empty}");
     let mut links = Vec::new();
     for _ in 0..3 {
         links.push(daemon.create_link(json!({"chatId": "447700900123", "max_attempts": 1})).await);
@@ -539,11 +587,11 @@ async fn the_overview_has_the_funnel_and_what_is_weak(test_store: TestStore) {
         "Link: sender mismatch 1 1",
         "under 5 s 1 1",
         "Requested 1 1 Sent by WhatsApp 1 1 Validated 0 0",
-        "Each replica adds its counts every 10 s; a crash of a replica or of the store loses the latest 10 s.",
+        "Each replica saves its counts every 10 s; if it or the store crashes, the last 10 s are lost.",
         "Meta cloud-api: enabled",
-        "callbacks go to an http:// address: anyone on the network path reads numbers and metadata Cure: write https://",
+        "callbacks go to an http:// address: anyone on the network path reads numbers and metadata Fix: write https://",
         "operators share one name and password",
-        "no audit stream is written Cure: set [audit] path",
+        "no audit stream is written Fix: set [audit] path",
     ] {
         assert!(text.contains(shown), "{shown} in {text}");
     }
@@ -571,7 +619,7 @@ async fn dead_callbacks_are_listed_and_replayed(test_store: TestStore) {
     assert_eq!(page.matches(">link.verified</code>").count(), 2, "{page}");
     assert!(page.contains("gone: status 410") && page.contains("Replay all"), "{page}");
     let text = words(&browser.page("/requests/overview").await);
-    assert!(text.contains("2 dead callbacks of Harbour"), "{text}");
+    assert!(text.contains("Harbour has 2 dead callbacks"), "{text}");
     let field = form_field(&page);
     let callback = page.split("name=\"callback\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let post = async |fields: &[(&str, &str)]| browser.post("/requests/callbacks", fields, &[]).await;
@@ -585,16 +633,16 @@ async fn dead_callbacks_are_listed_and_replayed(test_store: TestStore) {
     let replayed = post(&one).await;
     assert_eq!(replayed.status, 303, "{}", replayed.text);
     daemon.settle().await;
-    assert!(browser.page(replayed.header("location")).await.contains("1 callback is queued again."));
+    assert!(browser.page(replayed.header("location")).await.contains("1 callback was queued again."));
     assert_eq!(browser.page(&path).await.matches(">link.verified</code>").count(), 1);
     let all = post(&[one[0], one[1], ("all", "1")]).await;
     assert_eq!(all.header("location"), format!("{path}&status=dead&replayed=1"));
     daemon.settle().await;
     assert_eq!(world.receiver.count(), 4);
-    assert!(browser.page(&path).await.contains("No callback is dead."));
+    assert!(browser.page(&path).await.contains("No dead callbacks."));
     let delivered = browser.page(&format!("{path}&status=delivered")).await;
     assert_eq!(delivered.matches(">link.verified</code>").count(), 2, "{delivered}");
-    assert!(browser.page(&format!("{path}&status=pending")).await.contains("No callback waits."));
+    assert!(browser.page(&format!("{path}&status=pending")).await.contains("No callbacks are waiting."));
     for wrong in ["status=x", "cursor=!", "instance=nobody"] {
         assert_eq!(browser.get(&format!("/requests/callbacks?{wrong}")).await.status, 404, "{wrong}");
     }
@@ -615,7 +663,7 @@ async fn attempts_are_shown_with_cause_and_answer(test_store: TestStore) {
     daemon.advance(Duration::from_secs(60)).await;
     let browser = OperatorBrowser::logged_in(&daemon).await;
     let page = browser.page(&format!("/requests/{WAHA}/{}", answered.uuid)).await;
-    assert!(page.contains("Failed attempts of the last day") && page.contains("<b>status 503</b>"), "{page}");
+    assert!(page.contains("Failed attempts in the last 24 hours") && page.contains("<b>status 503</b>"), "{page}");
     assert!(page.contains("delivered") && page.contains("class=\"cross\""), "{page}");
     let page = browser.page(&format!("/requests/{WAHA}/{}", unanswered.uuid)).await;
     assert!(page.matches("<b>connect").count() >= 2 && !page.contains("status 0"), "{page}");
@@ -692,7 +740,7 @@ async fn actions_are_recorded_under_the_operator_s_name(test_store: TestStore) {
     let login = async |name: &str, password: &str| {
         OperatorBrowser::new(&daemon).post("/requests/login", &[("username", name), ("password", password)], &[]).await
     };
-    assert!(browser.page("/requests/login").await.contains("Your name"));
+    assert!(browser.page("/requests/login").await.contains("Name</label>"));
     for (name, password) in [
         ("bob", PASSWORD),
         ("alice", "another password of twelve"),
@@ -816,38 +864,18 @@ async fn invalid_and_duplicate_operators_are_refused() {
 mod measurement {
     use std::{collections::BTreeMap, time::Instant};
 
-    use countersign::{
-        domain::{Partition, VerificationId},
-        random,
-        store::{Change, CommitOutcome, Hour, HourlyCounts, Index, RecordChange},
-    };
-    use futures_util::{StreamExt as _, stream};
+    use countersign::store::{Hour, HourlyCounts};
 
     use super::*;
 
     const RECORDS: usize = 1_000_000;
     const REAL: usize = 1100;
-    /// Records of one write.
-    const TOGETHER: usize = 100;
     const LOADS: usize = 21;
 
     async fn fill(daemon: &Daemon) {
+        add_unreadable(daemon, RECORDS).await;
         let (store, now) = (&daemon.services.env.store, daemon.services.env.store.now());
         let instance = WAHA.parse().unwrap();
-        let write = async |number: usize| {
-            let partition = Partition::from_byte(number.to_le_bytes()[0]);
-            let mut change = Change::new(partition).starting();
-            for place in 0..TOGETHER {
-                let back = Duration::from_millis(u64::try_from(number * TOGETHER + place).unwrap() + 1000);
-                let created_at = now - back;
-                let millis = u64::try_from(created_at.as_millisecond()).unwrap();
-                let id = VerificationId::new(millis, random::bytes()).in_partition(partition);
-                let record = RecordChange::new(id, 0, vec![1; 400], now + Duration::from_hours(24));
-                change.records.push(RecordChange { created_at, indexes: vec![Index::all(instance)], ..record });
-            }
-            assert!(matches!(store.commit(&change).await.unwrap(), CommitOutcome::Applied { .. }));
-        };
-        stream::iter(0..RECORDS / TOGETHER).for_each_concurrent(8, write).await;
         let hour = Hour::of(now);
         let names: Vec<String> = (0..10).map(|bound| format!("within:{bound}")).collect();
         let names = names.iter().map(String::as_str).chain(["minted", "clicked", "sent", "verified", "redeemed"]);

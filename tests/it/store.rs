@@ -111,6 +111,7 @@ contract! {
     lists:
         a_list_is_newest_first
         pages_have_no_gap_and_no_overlap
+        pages_have_no_gap_if_all_records_are_in_one_partition
         two_lists_are_read_as_one
         a_record_can_be_added_to_a_list_later
         an_unknown_list_is_empty;

@@ -122,10 +122,10 @@ fn row(instance: &Arc<Instance>, entry: CallbackEntry) -> ListedCallback {
 fn notice(replayed: &str) -> String {
     let (count, more) = replayed.strip_suffix('+').map_or((replayed, false), |count| (count, true));
     match count.parse::<usize>() {
-        Ok(0) => "No callback was dead any more.".to_owned(),
-        Ok(1) => "1 callback is queued again.".to_owned(),
-        Ok(count) if more => format!("{count} callbacks are queued again. More are left: press the button again."),
-        Ok(count) => format!("{count} callbacks are queued again."),
+        Ok(0) => "No callbacks were dead any more.".to_owned(),
+        Ok(1) => "1 callback was queued again.".to_owned(),
+        Ok(count) if more => format!("{count} callbacks were queued again. More are left: press the button again."),
+        Ok(count) => format!("{count} callbacks were queued again."),
         Err(_) => String::new(),
     }
 }

@@ -14,14 +14,14 @@ use url::form_urlencoded;
 
 use super::{
     OperatorState,
-    layout::{self, DisplayTime, Frame, MenuEntry, OperatorResult, RequestRow},
+    layout::{self, DisplayTime, Frame, MenuEntry, OperatorResult, RequestRow, grouped},
     session::Session,
 };
 use crate::{
     api::explanation::ExplainedMessage,
     domain::{InstanceId, Status},
     http::{api, context::Cx, problem::Problem},
-    service::{Filter, Instance, ServiceError, decode_cursor, explain::Question},
+    service::{Filter, Instance, MAX_RECORDS_READ, ServiceError, decode_cursor, explain::Question},
 };
 
 /// Rows of a page.
@@ -59,6 +59,9 @@ struct ListPage {
     faults: Vec<&'static str>,
     is_filtered: bool,
     rows: Vec<RequestRow>,
+    /// The search ended here because it had read as many requests as one page may; older ones may match.
+    searched_to: Option<DisplayTime>,
+    max_searched: String,
     /// URL of the next page, with older requests; empty on the last one.
     older_url: String,
     /// URL of the first page; empty on the first one.
@@ -92,17 +95,21 @@ pub(super) async fn list(
     let instances = all_instances(&state);
     let instance = selected_instance(&instances, &query.instance);
     if instance.is_none() {
-        faults.push("There is no such instance.");
+        faults.push("No such instance.");
     }
     let filter = query.filter(&mut faults);
     let cursor = (!query.cursor.is_empty()).then(|| decode_cursor(&query.cursor));
     if matches!(cursor, Some(None)) {
-        faults.push("The page number in the URL is invalid.");
+        faults.push("The cursor in the URL is invalid.");
     }
-    let (mut rows, mut older_url) = (Vec::new(), String::new());
+    let (mut rows, mut searched_to, mut older_url) = (Vec::new(), None, String::new());
     if let (Some(instance), true) = (&instance, faults.is_empty()) {
         let found = services.shared.verifications.list(&cx, instance, &filter, cursor.flatten(), PAGE_SIZE).await?;
         rows = found.records.iter().map(|record| RequestRow::for_record(record, services.env.store.now())).collect();
+        if rows.len() < PAGE_SIZE {
+            let end = found.next_cursor.as_deref().and_then(decode_cursor);
+            searched_to = end.map(|position| position.created_at.into());
+        }
         older_url = found.next_cursor.map(|cursor| query.list_url(instance, Some(&cursor))).unwrap_or_default();
     }
     let newest_url = match &instance {
@@ -118,6 +125,8 @@ pub(super) async fn list(
         query,
         faults,
         rows,
+        searched_to,
+        max_searched: grouped(MAX_RECORDS_READ as u64),
         older_url,
         newest_url,
     };
@@ -138,7 +147,7 @@ pub(super) async fn explain(
     let name = instance.config.name.clone();
     let question = query.q.trim();
     if question.is_empty() || question.len() > MAX_QUESTION_LEN {
-        let sentence = "Enter a message id, the last digits of a number, or the uuid of a request.".to_owned();
+        let sentence = "Enter a message ID, the last digits of a number, or the UUID of a request.".to_owned();
         let page = ExplainPage { frame, query, name, sentence, messages: Vec::new(), rows: Vec::new() };
         return Ok(layout::render(StatusCode::UNPROCESSABLE_ENTITY, &page));
     }
@@ -152,7 +161,7 @@ pub(super) async fn explain(
 
 fn parse_query(request: &HttpRequest) -> Result<ListQuery, &'static str> {
     let query = Query::<ListQuery>::from_query(request.query_string());
-    query.map(Query::into_inner).map_err(|_| "The URL is invalid: a filter occurs twice in it.")
+    query.map(Query::into_inner).map_err(|_| "The URL is invalid: it has a filter twice.")
 }
 
 impl ListQuery {
@@ -164,11 +173,11 @@ impl ListQuery {
         }
         let status = given(&self.status).map(|text| Status::parse(&text));
         if status == Some(None) {
-            faults.push("There is no such status.");
+            faults.push("No such status.");
         }
         let created_after = given(&self.since).map(|text| parse_time(&text));
         if created_after == Some(None) {
-            faults.push("Since: enter a time such as 2026-11-20T10:00.");
+            faults.push("Created since: enter a time such as 2026-11-20T10:00.");
         }
         let (client_ref, created_after) = (given(&self.client_ref), created_after.flatten());
         Filter { status: status.flatten(), client_ref, phone_last, created_after, ..Filter::default() }

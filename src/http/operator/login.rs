@@ -66,7 +66,7 @@ pub(super) async fn log_in(
     let name = fields.remove("username").unwrap_or_else(|| UNNAMED.to_owned());
     if let Some(wait) = count_attempt(&state, &cx, &request).await? {
         let minutes = wait.as_secs().div_ceil(60).max(1);
-        let error = format!("Too many attempts. Wait {minutes} min, then try again.");
+        let error = format!("Too many attempts. Try again in {minutes} min.");
         let mut response = login_page(StatusCode::TOO_MANY_REQUESTS, &access, &name, &error);
         let seconds = wait.as_secs().max(1).into();
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
@@ -90,7 +90,7 @@ pub(super) async fn log_in(
     };
     let Some(known) = known.filter(|_| matches) else {
         tracing::warn!("refused an operator's login: wrong name or password");
-        let error = if asks_for_name(&access) { "Name or password is wrong." } else { "The password is wrong." };
+        let error = if asks_for_name(&access) { "Wrong name or password." } else { "Wrong password." };
         return Ok(login_page(StatusCode::UNAUTHORIZED, &access, &name, error));
     };
     tracing::info!(operator = known.name, "an operator logged in");

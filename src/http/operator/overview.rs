@@ -72,7 +72,8 @@ struct InstanceCard {
     gateway: GatewayStatus,
     state: &'static str,
     tone: Tone,
-    heard: String,
+    /// How long ago the last webhook arrived; empty if there was none.
+    last_webhook: String,
     funnel: Vec<FigureRow>,
     reasons: Vec<FigureRow>,
     times: Vec<FigureRow>,
@@ -194,14 +195,14 @@ async fn card(
     Ok(InstanceCard {
         name: if has_same_name(instances, instance) { format!("{name} ({id})") } else { name.clone() },
         id: id.to_string(),
-        heard: gateway.last_inbound_age_seconds.map(short_duration).unwrap_or_default(),
+        last_webhook: gateway.last_inbound_age_seconds.map(short_duration).unwrap_or_default(),
         gateway,
         state,
         tone,
         hours: hours
             .map(|(x, (minted, verified))| Column { x: x * 10, all: scaled(*minted), good: scaled(*verified) })
             .collect(),
-        hours_summary: format!("Links of each of the last 24 hours, at most {} in an hour", grouped(peak)),
+        hours_summary: format!("Links per hour in the last 24 hours, at most {} an hour", grouped(peak)),
         times: times(&funnel),
         codes: codes(&funnel),
         reasons: reasons(&funnel),
@@ -334,41 +335,43 @@ fn used_share(status: &Status) -> Option<f64> {
 }
 
 fn store_used(status: &Status) -> String {
-    used_share(status).map(|share| format!("{:.0} % of its room is used", share * 100.0)).unwrap_or_default()
+    used_share(status).map(|share| format!("{:.0}% of its capacity is used", share * 100.0)).unwrap_or_default()
 }
 
 fn alarms(state: &OperatorState, status: &Status, cards: &[InstanceCard]) -> Vec<Alarm> {
     let mut alarms = Vec::new();
     let mut add = |text: String, href: String| alarms.push(Alarm { text, href });
     if let Some(refusing) = &status.store.refusing {
-        add(format!("The store refuses new work: {}", refusing.reason), String::new());
+        add(format!("The store refuses new requests: {}", refusing.reason), String::new());
     } else if !status.store.answers {
-        add("The store does not answer.".to_owned(), String::new());
+        add("The store does not respond.".to_owned(), String::new());
     }
     if used_share(status).is_some_and(|share| share > MAX_USED_SHARE) {
         add(format!("The store is nearly full: {}.", store_used(status)), String::new());
     }
     if !status.config.waiting.is_empty() {
-        add(format!("Needs a restart: {}.", status.config.waiting.join(", ")), String::new());
+        add(format!("Restart needed to apply: {}.", status.config.waiting.join(", ")), String::new());
     } else if !status.config.current {
-        add("The configuration in the file was refused; the log says why.".to_owned(), String::new());
+        add("The changed configuration file was rejected; see the log for the reason.".to_owned(), String::new());
     }
     for gateway in status.gateways.iter().filter(|gateway| gateway.rejects_credentials) {
-        let text =
-            format!("The gateway of {} refuses our credentials: logged out, banned, or a wrong token.", gateway.name);
+        let text = format!(
+            "The gateway of {} refuses our credentials: it is logged out or banned, or the token is wrong.",
+            gateway.name
+        );
         add(text, format!("#i-{}", gateway.instance));
     }
     for queue in &status.queues {
         if queue.lateness_seconds.is_some_and(|late| late > MAX_LATENESS) {
             let late = short_duration(queue.lateness_seconds.unwrap_or(0.0));
-            add(format!("Jobs of the kind {} are {late} late.", queue.kind), "#queues".to_owned());
+            add(format!("{} jobs are {late} overdue.", queue.kind), "#queues".to_owned());
         }
         if queue.held > 0 {
             add(format!("{} ({}).", on_hold(queue.held), queue.kind), "#queues".to_owned());
         }
     }
     for card in cards.iter().filter(|card| !card.dead.is_empty()) {
-        add(format!("{} of {}: the app has not heard of it.", card.dead, card.name), callbacks_url(&card.id));
+        add(format!("{} has {}: the app was not notified.", card.name, card.dead), callbacks_url(&card.id));
     }
     if !state.readiness.is_ready() {
         add("This replica is not ready.".to_owned(), String::new());
@@ -378,9 +381,9 @@ fn alarms(state: &OperatorState, status: &Status, cards: &[InstanceCard]) -> Vec
 
 fn on_hold(count: u64) -> String {
     if count == 1 {
-        return "1 receiver or number is on hold: its latest attempts failed".to_owned();
+        return "1 receiver or number is on hold: its last attempts failed".to_owned();
     }
-    format!("{} receivers or numbers are on hold: their latest attempts failed", grouped(count))
+    format!("{} receivers or numbers are on hold: their last attempts failed", grouped(count))
 }
 
 fn callbacks_url(instance: &str) -> String {

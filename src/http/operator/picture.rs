@@ -199,7 +199,7 @@ impl Picture {
         let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let took = axis.places.first().zip(axis.places.last()).map_or(0, |(first, last)| last.0 - first.0);
         let summary = format!(
-            "{} and {} over {}; the list below says the same",
+            "{} and {} over {}; listed below",
             count(timeline.len(), "event"),
             count(callbacks.len(), "callback"),
             short_duration(precise(took) / 1000.0)

@@ -70,6 +70,13 @@ impl From<Attempts> for CallbackRow {
     }
 }
 
+struct Fact {
+    label: &'static str,
+    /// Not empty, unless there is a time.
+    text: String,
+    at: Option<DisplayTime>,
+}
+
 #[derive(Template)]
 #[template(path = "operator/request.html")]
 struct RequestPage {
@@ -82,8 +89,7 @@ struct RequestPage {
     /// Whether it can still be canceled.
     cancelable: bool,
     uuid: String,
-    /// Labels and values; no value is empty.
-    facts: Vec<(&'static str, String)>,
+    facts: Vec<Fact>,
     metadata: String,
     picture: Picture,
     timeline: Vec<TimelineRow>,
@@ -101,9 +107,9 @@ pub(super) async fn show(
     request: HttpRequest,
 ) -> OperatorResult {
     let notice = match request.query_string() {
-        "done=canceled" => "The request is canceled.",
+        "done=canceled" => "The request was canceled.",
         "done=over" => "The request had already ended.",
-        "done=replayed" => "The callback is queued again.",
+        "done=replayed" => "The callback was queued again.",
         _ => "",
     };
     let frame = Frame::new(&session, &state.services.env.keys, MenuEntry::Requests);
@@ -171,34 +177,35 @@ fn parse_path(
     Ok((instance.ok_or(ServiceError::NotFound)?, id))
 }
 
-fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, String)> {
+fn facts(instance: &Instance, record: &Verification) -> Vec<Fact> {
     let request = &record.request;
-    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-    let time = |at: Option<jiff::Timestamp>| at.map(|at| DisplayTime::from(at).text).unwrap_or_default();
-    let (sent_by, completion) = match record.details.by_ref() {
-        KindRef::Code(code) => (text(code.delivery.channel().map(Channel::as_str)), String::new()),
+    let text = |value: Option<&str>| (value.unwrap_or_default().to_owned(), None);
+    let time = |at: Option<Timestamp>| (String::new(), at.map(DisplayTime::from));
+    let (channel, completion) = match record.details.by_ref() {
+        KindRef::Code(code) => (code.delivery.channel().map(Channel::as_str), String::new()),
         KindRef::Link(link) => {
             let CompletionView { mode, state } = CompletionView::of(link, request);
             let suffix = state.map(|state| format!(", {state}")).unwrap_or_default();
-            (String::new(), format!("{mode}{suffix}"))
+            (None, format!("{mode}{suffix}"))
         }
     };
     let facts = [
-        ("Instance", instance.config.name.clone()),
-        ("Number", layout::masked_number(record)),
+        ("Instance", text(Some(&instance.config.name))),
+        ("Number", text(Some(&layout::masked_number(record)))),
         ("Sender name", text(record.proof().and_then(|proof| proof.push_name.as_deref()))),
-        ("Name in messages", request.name.clone()),
+        ("Name in messages", text(Some(&request.name))),
         ("Created", time(Some(record.created_at))),
         ("Expires", time(Some(record.expires_at))),
         ("Ended", time(record.ended_at())),
         ("Reason", text(record.reason().map(Reason::as_str))),
-        ("Wrong tries", format!("{} of {}", record.attempts, record.max_attempts)),
-        ("Completion", completion),
-        ("Sent by", sent_by),
+        ("Wrong tries", text(Some(&format!("{} of {}", record.attempts, record.max_attempts)))),
+        ("Completion", text(Some(&completion))),
+        ("Channel", text(channel)),
         ("Purpose", text(request.purpose.as_deref())),
         ("Reference", text(request.client_ref.as_deref())),
     ];
-    facts.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+    let facts = facts.into_iter().map(|(label, (text, at))| Fact { label, text, at });
+    facts.filter(|fact| !fact.text.is_empty() || fact.at.is_some()).collect()
 }
 
 /// `POST /requests/{instance}/{uuid}/cancel`

@@ -1,5 +1,7 @@
 //! Layout shared by all pages, their response headers, and the pages that only show a message.
 
+use std::sync::LazyLock;
+
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::{StatusCode, header},
@@ -19,7 +21,11 @@ use crate::{
 };
 
 const CSS: &str = include_str!("../../../templates/pages/style.css");
-pub(super) const SCRIPT: &str = include_str!("../../../templates/pages/wait.js");
+/// Without the indentation and the comments.
+pub(super) static SCRIPT: LazyLock<String> = LazyLock::new(|| {
+    let lines = include_str!("../../../templates/pages/wait.js").lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("//")).collect::<Vec<_>>().join("\n")
+});
 
 /// What the handler of a page returns.
 pub(in crate::http) type PageResult = Result<HttpResponse, Problem>;
@@ -28,9 +34,10 @@ pub(in crate::http) type PageResult = Result<HttpResponse, Problem>;
 pub(in crate::http) struct PageStyle<'a> {
     pub(in crate::http) language: Language,
     pub(in crate::http) name: &'a str,
-    /// Stands for a logo; empty if the name has no letter.
+    /// Stands beside the name where there is no logo; empty if the name has no letter.
     pub(in crate::http) monogram: String,
     pub(in crate::http) color: String,
+    /// A `data:` URL. A page that is not compressed has none, because it could be larger than a slow connection bears.
     pub(in crate::http) logo: Option<&'a str>,
     pub(in crate::http) css: String,
     /// `public_url` is not https. The page shows a warning, so that the setup does not reach production.
@@ -106,7 +113,7 @@ impl<'a> PageStyle<'a> {
             name,
             monogram: letter.map(|c| c.to_uppercase().collect()).unwrap_or_default(),
             color: color.to_string(),
-            logo: page.and_then(|page| page.logo.as_ref()).map(Logo::url),
+            logo: page.and_then(|page| page.logo.as_ref()).filter(|_| visitor.accepts_gzip).map(Logo::url),
             css: format!(":root{{--go:{color};--on:{}}}\n{CSS}", color.ink()),
             insecure: state.services.env.public_url.as_url().scheme() != "https",
             texts: PageTexts::for_language(language),

@@ -8,7 +8,7 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    error_pages::{unavailable_page, wrong_browser_page},
+    errors::{unavailable_page, wrong_browser_page},
     layout::{MessagePage, PageResponse, PageResult, PageStyle, SCRIPT, see_other},
     texts::PageTexts,
     visitor::{self, Visitor},
@@ -86,7 +86,7 @@ pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, 
             let page = CodePage {
                 style: &style,
                 texts,
-                script: SCRIPT,
+                script: &SCRIPT,
                 code: code.as_str(),
                 subject: masked_phone(record),
                 facts: &facts,
@@ -112,7 +112,7 @@ pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, 
     }
     let page = ConfirmPage {
         texts,
-        script: SCRIPT,
+        script: &SCRIPT,
         title: style.with_name(&texts.confirm_title),
         subject: masked_phone(record),
         facts: &facts,
@@ -131,7 +131,7 @@ pub(crate) async fn open(state: Data<PublicState>, cx: Cx, token: Path<String>, 
 
 fn scripted<'a>(style: &'a PageStyle<'a>) -> PageResponse<'a> {
     let mut builder = PageResponse::new(style);
-    builder.script = Some(SCRIPT);
+    builder.script = Some(&SCRIPT);
     builder
 }
 
@@ -223,7 +223,7 @@ pub(crate) async fn dispute_form(
     let page = DisputePage {
         style: &style,
         texts,
-        script: SCRIPT,
+        script: &SCRIPT,
         lead: style.with_name(&texts.dispute_lead),
         subject: masked_phone(&record),
         facts: &facts,

@@ -3,7 +3,6 @@
 //! GET changes nothing, however many crawlers and link previews fetch a page. Only a POST changes something, and it
 //! must come from our own origin and carry the page's form field, a keyed digest of link and browser.
 
-mod error_pages;
 mod errors;
 mod layout;
 mod link;

@@ -12,7 +12,7 @@ use askama::Template;
 use serde_json::json;
 
 use super::{
-    error_pages::{unavailable_page, wrong_browser_page},
+    errors::{unavailable_page, wrong_browser_page},
     layout::{MessagePage, PageResponse, PageResult, PageStyle, SCRIPT, see_other, set_security_headers},
     texts::PageTexts,
     visitor::{self, Visitor},
@@ -154,7 +154,7 @@ fn render_page(
     let path = format!("/l/{handle}");
     let mut page = StartPageTemplate {
         texts,
-        script: SCRIPT,
+        script: &SCRIPT,
         stage: page_state.as_str(),
         is_pending: page_state.is_pending(),
         has_wrong_sender: *page_state == StartPageState::PendingAfterWrongSender,
@@ -210,7 +210,7 @@ fn render_page(
     let mut builder = PageResponse::new(&style);
     builder.redirects_to = redirect_target(instance, &record.request);
     builder.set_cookie = set_cookie;
-    builder.script = Some(SCRIPT);
+    builder.script = Some(&SCRIPT);
     builder.render(StatusCode::OK, &page)
 }
 
@@ -238,7 +238,7 @@ fn end_page(style: &PageStyle<'_>, start: &StartPage, set_cookie: Option<String>
     let page = EndPage {
         style,
         texts,
-        script: SCRIPT,
+        script: &SCRIPT,
         stage: start.state.as_str(),
         icon,
         title,
@@ -254,7 +254,7 @@ fn end_page(style: &PageStyle<'_>, start: &StartPage, set_cookie: Option<String>
     };
     let mut builder = PageResponse::new(style);
     builder.set_cookie = set_cookie;
-    builder.script = Some(SCRIPT);
+    builder.script = Some(&SCRIPT);
     builder.render(StatusCode::OK, &page)
 }
 

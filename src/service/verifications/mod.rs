@@ -24,7 +24,7 @@ pub(super) use self::{
 };
 pub use self::{
     creation::Idempotency,
-    requests::{Filter, Page, decode_cursor},
+    requests::{Filter, MAX_RECORDS_READ, Page, decode_cursor},
     timers::TimerOutcome,
     watch::VerificationWatch,
 };

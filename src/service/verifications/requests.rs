@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Maximum records read for one page. Filters beyond the index are applied after reading.
-const MAX_RECORDS_READ: usize = 1_000;
+pub const MAX_RECORDS_READ: usize = 1_000;
 /// Records per read when a filter may reject most of them, to keep the number of round trips low.
 const FILTERED_BATCH: usize = 250;
 
@@ -37,6 +37,7 @@ pub struct Filter {
 
 /// Part of a list, newest first.
 pub struct Page {
+    /// Fewer than were asked for, though more may follow, if [`MAX_RECORDS_READ`] were read.
     pub records: Vec<Verification>,
     /// `None` only at the end of the list.
     pub next_cursor: Option<String>,

@@ -8,20 +8,17 @@ use redis::{Cmd, Value};
 
 use super::{
     RedisStore, key, millis,
-    parse::{self, from_value},
+    parse::{self, from_value, score_millis},
     retries::ResendPolicy,
     script,
 };
 use crate::{
-    domain::{LookUp, Partition, time::from_millis},
+    domain::{LookUp, PARTITIONS, Partition, time::from_millis},
     store::{
         BucketRequest, Change, ChangeNotifier, CommitOutcome, FindResult, Index, LEASE_DURATION, Locator, MAX_HOLD,
         MESSAGE_ID_RETENTION, Position, RecordId, Records, StoreError, StoredRecord,
     },
 };
-
-/// More than the records that one partition creates within a millisecond.
-const SAME_MILLISECOND: usize = 64;
 
 #[async_trait]
 impl Records for RedisStore {
@@ -82,55 +79,44 @@ impl Records for RedisStore {
         }
     }
 
-    /// Merges the newest entries of all partitions. Entries whose record no longer exists are skipped.
+    /// Merges the lists of all partitions, newest first. Entries whose record no longer exists are skipped.
+    ///
+    /// Each round reads a few entries of every partition, because a page holds about as many of each. Where a partition
+    /// may have more, only the entries that are newer than its last one are used, and the next round starts there.
     async fn list(
         &self,
         lists: &[Index],
         after: Option<&Position>,
         limit: usize,
     ) -> Result<Vec<StoredRecord>, StoreError> {
-        let bound = after.map_or("+inf".to_owned(), |position| position.created_at.as_millisecond().to_string());
-        let mut pipeline = redis::pipe();
-        for (partition, index) in Partition::all().flat_map(|partition| lists.iter().map(move |list| (partition, list)))
-        {
-            pipeline
-                .cmd("ZREVRANGEBYSCORE")
-                .arg(key::index(partition, index))
-                .arg(&bound)
-                .arg("-inf")
-                .arg("WITHSCORES");
-            // Entries of the same millisecond may come before the bound; they are few, and removed below.
-            pipeline.arg("LIMIT").arg(0).arg(limit.saturating_add(SAME_MILLISECOND));
-        }
-        let values = self.connection.run(&mut pipeline).await?;
-        let mut entries: Vec<(i64, Locator)> = Vec::new();
-        for value in values {
-            for (member, score) in from_value::<Vec<(Vec<u8>, f64)>>(value)? {
-                #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit 53 bits")]
-                entries.extend(Locator::from_slice(&member).map(|locator| (score as i64, locator)));
-            }
-        }
-        // Newest first. A record can be in two of the lists.
-        entries.sort_by(|a, b| b.cmp(a));
-        entries.dedup();
+        let mut from = after.map(|position| position.created_at.as_millisecond());
+        // Twice an even share, and a few for small pages.
+        let mut share = limit.div_ceil(usize::from(PARTITIONS)) * 2 + 8;
         let mut found = Vec::new();
-        let mut rest = entries.as_slice();
-        // Every partition has returned up to `limit` entries, of which most are too old. Records that have expired are
-        // the reason for a further round.
-        while found.len() < limit
-            && let Some((oldest, _)) = rest.get(limit.min(rest.len()).saturating_sub(1))
-        {
-            // Whole milliseconds, within which the id decides the order.
-            let (newer, older) = rest.split_at(rest.partition_point(|(created, _)| created >= oldest));
-            rest = older;
-            let record = |(_, locator): &(i64, Locator)| parse::read_record(&key::record(*locator));
-            let values = self.connection.read_confirmed(newer.iter().map(record).collect()).await?;
-            for (&(created, locator), value) in newer.iter().zip(values) {
-                if let Some(stored) = parse::stored(locator, from_value(value)?, self.time.now())? {
-                    found.push((Position { created_at: from_millis(created), id: stored.id }, stored));
+        loop {
+            let (entries, rest) = self.entries(lists, from, share).await?;
+            let complete = entries.partition_point(|(created, _)| rest.is_none_or(|rest| *created > rest));
+            let mut entries = &entries[..complete];
+            while found.len() < limit && !entries.is_empty() {
+                // Whole milliseconds, within which the id decides the order.
+                let oldest = entries[entries.len().min(limit) - 1].0;
+                let (newer, older) = entries.split_at(entries.partition_point(|(created, _)| *created >= oldest));
+                entries = older;
+                let record = |(_, locator): &(i64, Locator)| parse::read_record(&key::record(*locator));
+                let values = self.connection.read_confirmed(newer.iter().map(record).collect()).await?;
+                for (&(created, locator), value) in newer.iter().zip(values) {
+                    if let Some(stored) = parse::stored(locator, from_value(value)?, self.time.now())? {
+                        found.push((Position { created_at: from_millis(created), id: stored.id }, stored));
+                    }
                 }
+                found.retain(|(position, _)| after.is_none_or(|after| position < after));
             }
-            found.retain(|(position, _)| after.is_none_or(|after| position < after));
+            if found.len() >= limit || rest.is_none() {
+                break;
+            }
+            from = rest;
+            // Also past a millisecond in which one partition has more entries than this.
+            share *= 4;
         }
         found.sort_by(|(a, _), (b, _)| b.cmp(a));
         found.truncate(limit);
@@ -139,6 +125,38 @@ impl Records for RedisStore {
 }
 
 impl RedisStore {
+    /// The newest entries of these lists, newest first, up to `share` of each list in each partition, from this
+    /// millisecond on. With them, the millisecond from which on a partition has more.
+    async fn entries(
+        &self,
+        lists: &[Index],
+        from: Option<i64>,
+        share: usize,
+    ) -> Result<(Vec<(i64, Locator)>, Option<i64>), StoreError> {
+        let from = from.map_or("+inf".to_owned(), |millis| millis.to_string());
+        let mut pipeline = redis::pipe();
+        for (partition, index) in Partition::all().flat_map(|partition| lists.iter().map(move |list| (partition, list)))
+        {
+            let list = key::index(partition, index);
+            pipeline.cmd("ZREVRANGEBYSCORE").arg(list).arg(&from).arg("-inf").arg("WITHSCORES");
+            pipeline.arg("LIMIT").arg(0).arg(share);
+        }
+        let (mut entries, mut rest): (Vec<(i64, Locator)>, Option<i64>) = (Vec::new(), None);
+        for value in self.connection.run(&mut pipeline).await? {
+            let members = from_value::<Vec<(Vec<u8>, f64)>>(value)?;
+            if let Some((_, score)) = members.last().filter(|_| members.len() == share) {
+                rest = rest.max(Some(score_millis(*score)));
+            }
+            for (member, score) in members {
+                entries.extend(Locator::from_slice(&member).map(|locator| (score_millis(score), locator)));
+            }
+        }
+        entries.sort_by(|a, b| b.cmp(a));
+        // A record can be in two of the lists.
+        entries.dedup();
+        Ok((entries, rest))
+    }
+
     fn commit_script(&self, change: &Change) -> Cmd {
         let partition = change.partition;
         let messages = change.answers.into_iter().flat_map(LookUp::all);

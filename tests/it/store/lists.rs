@@ -4,6 +4,8 @@ use std::{collections::HashMap, slice::from_ref, time::Duration};
 
 use countersign::{
     clock::Clock,
+    domain::{Partition, VerificationId},
+    random,
     store::{Index, Position, RecordId, Store, StoredRecord},
 };
 use jiff::Timestamp;
@@ -42,20 +44,33 @@ pub(super) async fn a_list_is_newest_first(store: &dyn Store, _: &Clock) {
 }
 
 pub(super) async fn pages_have_no_gap_and_no_overlap(store: &dyn Store, _: &Clock) {
-    let index = Index("many".to_owned());
+    pages_are_whole(store, &Index("many".to_owned()), id, 40).await;
+}
+
+pub(super) async fn pages_have_no_gap_if_all_records_are_in_one_partition(store: &dyn Store, _: &Clock) {
+    let alone = || {
+        let id = VerificationId::new(1_795_168_830_123, random::bytes());
+        id.in_partition(Partition::from_byte(7)).into()
+    };
+    pages_are_whole(store, &Index("even".to_owned()), alone, 1).await;
+    pages_are_whole(store, &Index("at once".to_owned()), alone, 100).await;
+}
+
+/// With so many records of each millisecond.
+async fn pages_are_whole(store: &dyn Store, index: &Index, id: impl Fn() -> RecordId, at_once: u64) {
     let now = store.now();
     let mut times = HashMap::new();
     for n in 0..120_u64 {
-        let created_at = now - Duration::from_millis(n / 40);
+        let created_at = now - Duration::from_millis(n / at_once);
         let key = id();
-        add(store, key, created_at, &[&index]).await;
+        add(store, key, created_at, &[index]).await;
         times.insert(key, created_at);
     }
     for limit in [1, 7, 40, 120, 500] {
         let mut seen: Vec<RecordId> = Vec::new();
         loop {
             let after = seen.last().map(|&id| Position { created_at: times[&id], id });
-            let page = store.list(from_ref(&index), after.as_ref(), limit).await.unwrap();
+            let page = store.list(from_ref(index), after.as_ref(), limit).await.unwrap();
             seen.extend(ids(&page));
             if page.len() < limit {
                 break;

@@ -27,12 +27,13 @@ pub(super) fn summary(
             let heard = match logged.len() {
                 0 if is_pending(record) => " No message with its code has arrived.".to_owned(),
                 0 => String::new(),
-                count => format!(" {count} of the last day's messages held its code."),
+                1 => " One message of the last 24 hours held its code.".to_owned(),
+                count => format!(" {count} messages of the last 24 hours held its code."),
             };
             format!("{}{heard}{}", request_status(record, now), callbacks_status(callbacks))
         }
         (Question::Request(_), _, None) => {
-            "No request of this instance has this id: it never was, or its retention is over, or it was erased."
+            "No request of this instance has this id: it never existed, its retention is over, or it was erased."
                 .to_owned()
         }
         (_, Some(message), found) => {
@@ -45,9 +46,9 @@ pub(super) fn summary(
             format!("{heard} {}{}", request_status(record, now), callbacks_status(callbacks))
         }
         (_, None, None) => {
-            "Nothing of the last 24 hours fits. The message did not reach this instance, or its webhook was refused: look \
+            "Nothing in the last 24 hours matches. The message did not reach this instance, or its webhook was refused: look \
              at the gateway's own log, at its webhook URL and secret, and at countersign's log for webhooks answered 401. \
-             The question `malformed` shows the webhooks that could not be parsed. Not kept are receipts, and messages \
+             Ask for `malformed` to see the webhooks that could not be parsed. Not kept are receipts, and messages \
              without a code that were written in a group or from this number itself."
                 .to_owned()
         }
@@ -103,17 +104,17 @@ fn failed(reason: Reason) -> Option<&'static str> {
         Reason::CodeUsed => "held a code that had been used already.",
         Reason::CodeCanceled => "held a code whose request the app had canceled.",
         Reason::CodeNotActive => "held a code whose request had ended as failed.",
-        Reason::SenderMismatch => "held the right code and came from another chat than the request names.",
+        Reason::SenderMismatch => "held the right code and came from a different chat than the request names.",
         Reason::SenderUnidentified => {
             "held the right code, and WhatsApp hid the number that the request asks for; leave chatId out, or let the \
              gateway resolve LIDs."
         }
         Reason::TextChanged => {
             "held the right code in another text than the prefilled one, which require_exact_text and approvals do not \
-             take."
+             accept."
         }
         Reason::Rejected => "held the right code and the answer that rejects the request.",
-        Reason::SeveralCodes => "held several live codes, so that none counts.",
+        Reason::SeveralCodes => "held several live codes, so none counts.",
         Reason::RateLimited => "was not looked at: its sender had sent too many unknown codes.",
         Reason::MessageTooOld => "was older than any code can be when the gateway delivered it, or its clock is wrong.",
         Reason::CodeUnknown
@@ -132,13 +133,13 @@ fn failed(reason: Reason) -> Option<&'static str> {
 /// For a message that was not searched for a code.
 fn unread(reason: IgnoreReason) -> Option<&'static str> {
     Some(match reason {
-        IgnoreReason::NonText => "was no text, but a picture, a sticker or the like.",
+        IgnoreReason::NonText => "was not text but a picture, a sticker or the like.",
         IgnoreReason::Edit => "was an edit of an earlier message, which never counts.",
         IgnoreReason::AnotherNumber => {
             "came to another number or account of the gateway than this instance's, and was left to that one."
         }
         IgnoreReason::SendersDiffer => {
-            "named two different senders, so that it proves neither; this is a fault of the gateway."
+            "named two different senders, so it proves neither; this is a fault of the gateway."
         }
         IgnoreReason::Sms => {
             "was an SMS, whose sender can be forged; sms_verifies = true in the gateway's table believes it."
@@ -190,12 +191,15 @@ fn request_status(record: &Verification, now: Timestamp) -> String {
 fn callbacks_status(callbacks: &[CallbackEntry]) -> String {
     callbacks.iter().fold(String::new(), |text, callback| {
         let event = callback.event;
-        let attempts = callback.attempts;
+        let attempts = match callback.attempts {
+            1 => "1 attempt".to_owned(),
+            count => format!("{count} attempts"),
+        };
         let error = callback.last_error.as_deref().unwrap_or("no attempt yet");
         text + &match callback.status {
-            CallbackStatus::Delivered => format!(" The app took {event}."),
-            CallbackStatus::Dead => format!(" {event} was given up after {attempts} attempts ({error})."),
-            CallbackStatus::Pending => format!(" {event} waits for the app ({attempts} attempts, {error})."),
+            CallbackStatus::Delivered => format!(" The app accepted {event}."),
+            CallbackStatus::Dead => format!(" {event} was given up after {attempts} ({error})."),
+            CallbackStatus::Pending => format!(" {event} is waiting to be delivered ({attempts}, {error})."),
         }
     })
 }
