@@ -43,7 +43,8 @@ pub(crate) struct Link {
 }
 
 impl Daemon {
-    /// Defaults everywhere, but for the limits on minting and on replies, which are taken and never reached.
+    /// Defaults everywhere, but for the limits on minting and on replies, which are taken and never reached, and for the
+    /// share of the store, which a million links exceed.
     pub(crate) fn start(
         directory: &Path,
         name: &str,
@@ -96,6 +97,8 @@ mint_burst = 1000000
 instance_mint_per_second = 1000000
 instance_mint_burst = 1000000
 replies_per_second = 1000000
+store_percent = 0
+pending_jobs = 0
 [instance.gateway]
 kind = "waha"
 url = "{gateway}"

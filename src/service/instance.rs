@@ -1,10 +1,13 @@
 //! The configured instances with their gateways and outbound connections, and authorization by API token.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use subtle::ConstantTimeEq as _;
 
 use super::Actor;
 use crate::{
@@ -96,6 +99,21 @@ pub struct Instances {
 struct InstanceTable {
     by_id: HashMap<InstanceId, Arc<Instance>>,
     aliases: HashMap<String, InstanceId>,
+    /// By the SHA-256 of each token that they accept.
+    by_token: HashMap<[u8; 32], Vec<Arc<Instance>>>,
+}
+
+impl InstanceTable {
+    /// The instances that accept a token, each with its entry for it. The time that a look-up by digest takes reveals no
+    /// token, because nobody can choose what a guess is hashed to.
+    fn accepting(&self, token: &str) -> impl Iterator<Item = (&Arc<Instance>, &ApiToken)> {
+        let digest = sha256(token.as_bytes());
+        let instances = self.by_token.get(&digest).into_iter().flatten();
+        instances.filter_map(move |instance| {
+            let entry = instance.config.tokens.iter().find(|token| token.digest == digest)?;
+            Some((instance, entry))
+        })
+    }
 }
 
 /// Difference between the sets before and after a reload.
@@ -111,7 +129,12 @@ impl Instances {
         for instance in instances {
             let id = instance.config.id;
             table.aliases.extend(instance.config.aliases.iter().map(|alias| (alias.clone(), id)));
-            table.by_id.insert(id, Arc::new(instance));
+            let instance = Arc::new(instance);
+            let digests: HashSet<[u8; 32]> = instance.config.tokens.iter().map(|token| token.digest).collect();
+            for digest in digests {
+                table.by_token.entry(digest).or_default().push(Arc::clone(&instance));
+            }
+            table.by_id.insert(id, instance);
         }
         Self { table: ArcSwap::from_pointee(table), denied_targets: ArcSwap::default() }
     }
@@ -128,13 +151,10 @@ impl Instances {
 
     /// The only instance that accepts this token.
     pub fn only_one_of(&self, token: &str, now: Timestamp) -> Option<InstanceId> {
-        let digest = sha256(token.as_bytes());
         let table = self.table.load();
-        let is = |token: &ApiToken| bool::from(token.digest[..].ct_eq(&digest)) & !token.has_ended(now);
-        let accepts = |instance: &&Arc<Instance>| instance.config.tokens.iter().filter(|token| is(token)).count() > 0;
-        // Compares all tokens, so that the time taken reveals nothing.
-        let accepting: Vec<&Arc<Instance>> = table.by_id.values().filter(accepts).collect();
-        if let [instance] = accepting[..] { Some(instance.config.id) } else { None }
+        let mut accepting = table.accepting(token).filter(|(_, entry)| !entry.has_ended(now));
+        let (instance, _) = accepting.next()?;
+        accepting.next().is_none().then_some(instance.config.id)
     }
 
     /// The instance whose gateway carries messages of `instance` over `channel`.
@@ -202,27 +222,14 @@ impl Instances {
         token: &str,
         now: Timestamp,
     ) -> Result<(Arc<Instance>, Grant), AccessDenied> {
-        let digest = sha256(token.as_bytes());
         let table = self.table.load();
-        // Compares all tokens, so that the time taken reveals nothing.
-        let mut known = false;
-        let mut wanted = None;
-        for instance in table.by_id.values() {
-            for token in &instance.config.tokens {
-                let is = bool::from(token.digest[..].ct_eq(&digest));
-                known |= is && !token.has_ended(now);
-                if is && Some(instance.config.id) == id {
-                    wanted = Some((instance, token));
-                }
+        match table.accepting(token).find(|(instance, _)| Some(instance.config.id) == id) {
+            Some((_, entry)) if entry.has_ended(now) => Err(AccessDenied::Expired { id: entry.id.clone() }),
+            Some((instance, entry)) => {
+                let by = Actor::Token { id: entry.id.clone(), named: entry.named };
+                Ok((Arc::clone(instance), Grant { actor: by, scopes: entry.scopes }))
             }
-        }
-        match wanted {
-            Some((_, token)) if token.has_ended(now) => Err(AccessDenied::Expired { id: token.id.clone() }),
-            Some((instance, token)) => {
-                let by = Actor::Token { id: token.id.clone(), named: token.named };
-                Ok((Arc::clone(instance), Grant { actor: by, scopes: token.scopes }))
-            }
-            None if known => Err(AccessDenied::NotFound),
+            None if table.accepting(token).any(|(_, entry)| !entry.has_ended(now)) => Err(AccessDenied::NotFound),
             None => Err(AccessDenied::Unauthorized),
         }
     }
