@@ -103,7 +103,7 @@ impl InstanceId {
 pub struct ClaimId(Uuid);
 
 impl ClaimId {
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 }

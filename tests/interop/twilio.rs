@@ -212,6 +212,10 @@ async fn take(seen: web::Data<Mutex<Vec<Arrived>>>, request: HttpRequest, body: 
     HttpResponse::Created().json(json!({ "sid": "SM1", "status": "queued" }))
 }
 
+fn body_of(arrived: &Arrived) -> String {
+    arrived.fields.iter().find(|(name, _)| name == "Body").unwrap().1.clone()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_of_twilio_sends_what_we_send() {
     const TEXT: &str = "Welcome, Zoë & Söhne: 100% + \"a=b\" 👍\nhttps://a.example/?x=1";
@@ -253,7 +257,10 @@ async fn the_client_of_twilio_sends_what_we_send() {
     assert_eq!(client().send(webhook).await.unwrap().status(), 200);
     until("the reply is sent", async || !seen.lock().unwrap().is_empty()).await;
 
-    let create = json!({ "to": "whatsapp:+447700900123", "from_": "whatsapp:+12025550142", "body": TEXT });
+    // The text of the request, below which a reply has lines of ours.
+    let reply = body_of(&seen.lock().unwrap()[0]);
+    assert!(reply.starts_with(TEXT), "{reply}");
+    let create = json!({ "to": "whatsapp:+447700900123", "from_": "whatsapp:+12025550142", "body": reply });
     let claim = json!({ "create": create, "base": base, "account": "AC1", "token": token });
     let said = tokio::task::spawn_blocking(move || judges::twilio(&[claim])).await.unwrap();
     assert_eq!(said, ["SM1"]);

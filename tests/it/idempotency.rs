@@ -17,6 +17,7 @@ on_both_stores! {
     a_repeated_redeem_with_the_same_key_gets_the_same_answer
     a_repeated_validation_with_the_same_key_gets_the_same_answer
     a_wrong_code_is_counted_once_per_key
+    a_repeated_wrong_code_gets_the_same_answer
 }
 
 const PHONE: &str = "447700900123";
@@ -104,9 +105,32 @@ async fn a_wrong_code_is_counted_once_per_key(test_store: TestStore) {
         assert_eq!(validate(&daemon, &guess, key).await.json["code"], code, "{key}");
     }
     assert_eq!(validate(&daemon, &guess, "k6").await.status, 429, "five were wrong, and the chat is locked");
-    assert_eq!(validate(&daemon, &guess, "k4").await.json["code"], "code_wrong");
+    assert_eq!(validate(&daemon, &guess, "k4").await.json["attempts_remaining"], 1, "as it was then");
     assert_eq!(validate(&daemon, &guess, "k5").await.json["code"], "attempts_exhausted", "the one that locked it");
     let record = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
     assert_eq!((record.data("status"), record.data("attempts")), (&json!("failed"), &json!(5)), "{}", record.text);
+    daemon.finish().await;
+}
+
+/// Also beside attempts without a key, and after the code has ended.
+async fn a_repeated_wrong_code_gets_the_same_answer(test_store: TestStore) {
+    let world = World::new(test_store);
+    let daemon = world.start().await;
+    let (_, right) = code(&daemon, json!({"chatId": CHAT})).await;
+    let guess = wrong(&right);
+    let mut first = Vec::new();
+    for key in ["", "k1", "k2", "", "k3"] {
+        if key.is_empty() {
+            let body = json!({"chatId": CHAT, "code": guess});
+            daemon.post(&format!("/api/otp/v2/{WAHA}/validate-code"), body).await;
+        } else {
+            first.push((key, validate(&daemon, &guess, key).await));
+        }
+    }
+    let remaining: Vec<_> = first.iter().map(|(_, answer)| answer.json["attempts_remaining"].as_u64()).collect();
+    assert_eq!(remaining, [Some(3), Some(2), None]);
+    for (key, answer) in first {
+        assert_eq!(validate(&daemon, &guess, key).await.json, answer.json, "{key}");
+    }
     daemon.finish().await;
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     contract::samples::selected_languages,
     daemon::{Daemon, TOKEN, TestStore, WAHA, World},
+    wawp::answers_in,
 };
 
 const WAWP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/old_clients/wawp.mjs");
@@ -47,12 +48,15 @@ async fn wawp_in_node() {
     let mut world = World::new(TestStore::directory());
     world.redirects = format!("[]\naliases = [\"{WAWP_ID}\"]");
     let daemon = world.start().await;
-    for (count, method) in (1..).zip(["GET", "POST"]) {
-        let chat = format!("44770090012{count}");
+    let last_message = async |count| -> String {
+        world.gateway.wait_for(count).await.pop().unwrap().json()["text"].as_str().unwrap().to_owned()
+    };
+    for (index, method) in ["GET", "POST"].into_iter().enumerate() {
+        let (chat, earlier) = (format!("44770090012{index}"), 3 * index);
         let parameters = json!({"chatId": chat, "lang": "ar", "footer": "Secured by Harbour"});
         let sent = wawp(&daemon, "/v2/auth/otp/send", method, &parameters);
         assert_eq!((&sent["ok"]["code"], &sent["ok"]["expires_in"]), (&json!("success"), &json!(300)), "{sent}");
-        let message = world.gateway.wait_for(count).await.pop().unwrap().json()["text"].as_str().unwrap().to_owned();
+        let message = last_message(earlier + 1).await;
         assert!(message.ends_with("\n\nSecured by Harbour"), "{message}");
         let code: String = message.chars().filter(char::is_ascii_digit).take(6).collect();
         let again = wawp(&daemon, "/v2/auth/otp/send", method, &parameters);
@@ -62,9 +66,14 @@ async fn wawp_in_node() {
         assert_eq!(verified["ok"], json!({"code": "success", "message": verified["ok"]["message"], "verified": true}));
         let listed = json!({"chatId": chat, "title": "Login", "item1": "Yes", "item2": "No", "button": "Verify"});
         let listed = wawp(&daemon, "/v2/auth/list/send", method, &listed);
-        assert_eq!(listed["status"], 404, "{listed}");
-        let body: Value = serde_json::from_str(listed["text"].as_str().unwrap()).unwrap();
-        assert!(body["message"].as_str().unwrap().contains("not supported"), "{body}");
+        assert_eq!((&listed["ok"]["code"], &listed["ok"]["expires_in"]), (&json!("success"), &json!(900)), "{listed}");
+        let [yes, _] = answers_in(&last_message(earlier + 2).await);
+        let asked = json!({"auth_id": listed["ok"]["auth_id"]});
+        let state = || wawp(&daemon, "/v2/auth/list/verify", method, &asked)["ok"]["status"].clone();
+        assert_eq!(state(), "pending");
+        assert_eq!(daemon.send_message(&chat, &format!("A{index}"), &yes).await.status, 200);
+        last_message(earlier + 3).await;
+        assert_eq!(state(), "approved");
     }
     daemon.finish().await;
 }

@@ -204,7 +204,7 @@ impl Codes {
             CodeVerdict::Failed(reason) => Err(ServiceError::Code(reason)),
             CodeVerdict::Validated
             | CodeVerdict::Repeated
-            | CodeVerdict::RepeatedFailure(_)
+            | CodeVerdict::RepeatedFailure { .. }
             | CodeVerdict::Canceled
             | CodeVerdict::Erased
             | CodeVerdict::Unchanged

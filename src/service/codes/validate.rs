@@ -106,8 +106,8 @@ impl Codes {
             if verdict == CodeVerdict::Repeated {
                 return Ok(loaded.record);
             }
-            if let CodeVerdict::RepeatedFailure(reason) = verdict {
-                return Err(failure(reason, before));
+            if let CodeVerdict::RepeatedFailure { reason, attempts } = verdict {
+                return Err(failure(reason, before.max_attempts, attempts));
             }
             if let Some(locked) = locked {
                 return Err(locked);
@@ -182,21 +182,26 @@ impl Codes {
     }
 }
 
-fn failure(reason: Reason, record: &Verification<SentCode>) -> ServiceError {
+/// The error for the attempt that was the `attempts`th wrong one.
+fn failure(reason: Reason, max_attempts: u32, attempts: u32) -> ServiceError {
     if reason == Reason::CodeWrong {
-        return ServiceError::CodeWrong { attempts_remaining: record.max_attempts.saturating_sub(record.attempts) };
+        return ServiceError::CodeWrong { attempts_remaining: max_attempts.saturating_sub(attempts) };
     }
     ServiceError::Code(reason)
 }
 
 /// The error for an attempt that was counted.
 fn outcome(verdict: CodeVerdict, record: &Verification<SentCode>) -> ServiceError {
-    if let CodeVerdict::Failed(reason) = verdict { failure(reason, record) } else { refusal(verdict) }
+    if let CodeVerdict::Failed(reason) = verdict {
+        failure(reason, record.max_attempts, record.attempts)
+    } else {
+        refusal(verdict)
+    }
 }
 
 fn refusal(verdict: CodeVerdict) -> ServiceError {
     ServiceError::Code(match verdict {
-        CodeVerdict::Failed(reason) | CodeVerdict::RepeatedFailure(reason) => reason,
+        CodeVerdict::Failed(reason) | CodeVerdict::RepeatedFailure { reason, .. } => reason,
         CodeVerdict::Expired => Reason::CodeExpired,
         CodeVerdict::Validated
         | CodeVerdict::Repeated

@@ -215,6 +215,9 @@ async fn cross_site_request_forgery() {
         let unbound = posted.header("location").split_once("request=").unwrap().1.to_owned();
         let refused = attacker.submit(&Server::path("continue"), &[("request", &unbound)]).await;
         assert_eq!((refused.status, refused.headers.get("location")), (422, None));
+        // Nor is a page's request one that was posted: the page that it opened would be the opener's own.
+        let opened = victim.look(&format!("{}?request={of_attacker}", Server::path("continue"))).await;
+        assert_eq!(opened.status, 400, "{}", opened.text);
         let cross_site = http::Request::post(format!("{}{}", server.base, Server::path("continue")))
             .header("content-type", "application/x-www-form-urlencoded")
             .header("origin", "https://evil.example")

@@ -14,7 +14,10 @@ pub(super) fn decide(before: &Verification<SentCode>, command: CodeCommand, now:
     if let CodeCommand::Validate { claim: Some(claim), .. } = command
         && let Some(outcome) = code.delivery.attempt_under(claim)
     {
-        return draft.unchanged(outcome.map_or_else(CodeVerdict::RepeatedFailure, |()| CodeVerdict::Repeated));
+        return draft.unchanged(match outcome {
+            Ok(()) => CodeVerdict::Repeated,
+            Err((reason, attempts)) => CodeVerdict::RepeatedFailure { reason, attempts },
+        });
     }
     match code.state {
         CodeState::Pending | CodeState::Sent { .. } if draft.is_expired() => draft.handle_expired(command),
@@ -71,17 +74,18 @@ impl Transition<SentCode> {
     }
 
     fn validate(mut self, claim: Option<ClaimId>) -> Decision<SentCode> {
-        self.next.details.delivery.record_attempt(claim, None);
+        self.next.details.delivery.record_attempt(claim, None, self.next.attempts);
         self.record_end(TimelineEvent::Validated, None, Event::CodeValidated);
         self.next.details.state = CodeState::Validated { at: self.now };
         self.changed(CodeVerdict::Validated)
     }
 
     fn record_wrong_code(mut self, claim: Option<ClaimId>) -> Decision<SentCode> {
+        let earlier = self.next.attempts;
         self.next.attempts += 1;
         let is_last = self.next.attempts >= self.next.max_attempts;
         let reason = if is_last { Reason::AttemptsExhausted } else { Reason::CodeWrong };
-        self.next.details.delivery.record_attempt(claim, Some(reason));
+        self.next.details.delivery.record_attempt(claim, Some(reason), earlier);
         if is_last {
             return self.fail(reason);
         }

@@ -26,13 +26,17 @@ pub struct Delivery {
     reported_sent: u32,
     #[serde(rename = "told_delivered", default)]
     reported_delivered: u32,
-    /// Attempts with an idempotency key, by the id that it maps to, with the reason if they failed.
+    /// Attempts with an idempotency key, by the id that it maps to, with the reason if they failed. Wrong ones without a
+    /// key that came before one with a key are under [`KEYLESS`], so that the place of each is its number.
     #[serde(rename = "tried", default, skip_serializing_if = "Vec::is_empty")]
     attempts_by_claim: Vec<(ClaimId, Option<Reason>)>,
 }
 
 /// Maximum number of sends of one code.
 pub const MAX_SENDS: u16 = 20;
+
+/// In the place of the claim of an attempt that has none. No key maps to it.
+const KEYLESS: ClaimId = ClaimId::from_bytes([0; 16]);
 
 /// One message over one channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -83,15 +87,19 @@ impl Delivery {
         }
     }
 
-    /// The outcome of an earlier attempt under this claim, if there was one.
-    pub(super) fn attempt_under(&self, claim: ClaimId) -> Option<Result<(), Reason>> {
-        let (_, failed) = self.attempts_by_claim.iter().find(|(known, _)| *known == claim)?;
-        Some(failed.map_or(Ok(()), Err))
+    /// The outcome of an earlier attempt under this claim, if there was one; of a failure also its number among them.
+    pub(super) fn attempt_under(&self, claim: ClaimId) -> Option<Result<(), (Reason, u32)>> {
+        let ((_, failed), number) = self.attempts_by_claim.iter().zip(1..).find(|((known, _), _)| *known == claim)?;
+        Some(failed.map_or(Ok(()), |reason| Err((reason, number))))
     }
 
-    /// Records an attempt. The list is bounded by the number of attempts that are allowed.
-    pub(super) fn record_attempt(&mut self, claim: Option<ClaimId>, failed: Option<Reason>) {
-        self.attempts_by_claim.extend(claim.map(|claim| (claim, failed)));
+    /// Records an attempt after `wrong` wrong ones. The list is bounded by the number of attempts that are allowed.
+    pub(super) fn record_attempt(&mut self, claim: Option<ClaimId>, failed: Option<Reason>, wrong: u32) {
+        let Some(claim) = claim else { return };
+        let known = self.attempts_by_claim.len();
+        let keyless = usize::try_from(wrong).unwrap_or(known).saturating_sub(known);
+        self.attempts_by_claim.extend(std::iter::repeat_n((KEYLESS, Some(Reason::CodeWrong)), keyless));
+        self.attempts_by_claim.push((claim, failed));
     }
 
     /// Records that this send was reported as sent; returns `true` only the first time.

@@ -95,8 +95,12 @@ pub enum CodeVerdict {
     Validated,
     /// The code was validated before under the same claim: the answer is the same.
     Repeated,
-    /// An attempt under the same claim failed before: the answer is the same, and no attempt is counted.
-    RepeatedFailure(Reason),
+    /// An attempt under the same claim failed before, as the `attempts`th: the answer is the same, and no attempt is
+    /// counted.
+    RepeatedFailure {
+        reason: Reason,
+        attempts: u32,
+    },
     Failed(Reason),
     Expired,
     Canceled,
