@@ -200,10 +200,10 @@ impl<'a> Reader<'a> {
         if self.all_known {
             return;
         }
-        let unknown = self.values.keys().filter(|name| !self.read_keys.lines().any(|known| known == name.as_str()));
-        let unknown: Vec<&String> = unknown.collect();
-        for name in unknown {
-            let near = suggestion(name, &self.read_keys.lines().collect::<Vec<_>>());
+        let known: Vec<&str> = self.read_keys.split_terminator('\n').collect();
+        let unknown = self.values.keys().filter(|name| !known.contains(&name.as_str()));
+        let unknown: Vec<(&String, String)> = unknown.map(|name| (name, suggestion(name, &known))).collect();
+        for (name, near) in unknown {
             match self.format {
                 Format::Toml => self.fault(name, format!("is not a key{near}")),
                 Format::Json => {
