@@ -46,9 +46,8 @@ pub(super) async fn send(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let input = Input::read(&request, payload).await?;
-    let caller = input.caller(&state, &cx, &request, Scope::Send).await?;
-    let mut f = Reader::new(Format::Form, "", &input.values);
+    let (values, caller) = authenticated(&state, &cx, &request, payload, Scope::Send).await?;
+    let mut f = Reader::new(Format::Form, "", &values);
     let chat = chat(&mut f);
     let language = f.text("lang").and_then(|tag| Language::find(&tag)).unwrap_or(Language::ENGLISH);
     let footer = f.text("footer").map(|text| template::remove_control(&text)).filter(|text| !text.is_empty());
@@ -70,12 +69,11 @@ pub(super) async fn verify(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let input = Input::read(&request, payload).await?;
-    let caller = input.caller(&state, &cx, &request, Scope::Validate).await?;
-    let mut f = Reader::new(Format::Form, "", &input.values);
+    let (values, caller) = authenticated(&state, &cx, &request, payload, Scope::Validate).await?;
+    let mut f = Reader::new(Format::Form, "", &values);
     let chat = chat(&mut f);
     let code = f.text("code").filter(|code| !code.trim().is_empty() && code.chars().count() <= TYPED);
-    if code.is_none() && f.faults().iter().all(|fault| fault.key != "code") {
+    if code.is_none() && !f.is_faulty("code") {
         f.fault("code", format!("expected what the person typed, at most {TYPED} characters"));
     }
     let (chat, code) = f.finish(chat.zip(code))?;
@@ -97,9 +95,8 @@ pub(super) async fn send_list(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let input = Input::read(&request, payload).await?;
-    let caller = input.caller(&state, &cx, &request, Scope::Send).await?;
-    let approval = approval_request::parse(&input.values, &caller.instance)?;
+    let (values, caller) = authenticated(&state, &cx, &request, payload, Scope::Send).await?;
+    let approval = approval_request::parse(&values, &caller.instance)?;
     let requested = state.services.links.create(&cx, &caller.instance, &caller.token, approval, None).await;
     problem::respond_limited(requested, |record| {
         json_response(&WawpListSent::new(approval_request::LIFETIME_SECS, record.id))
@@ -113,9 +110,8 @@ pub(super) async fn verify_list(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let input = Input::read(&request, payload).await?;
-    let caller = input.caller(&state, &cx, &request, Scope::Validate).await?;
-    let mut f = Reader::new(Format::Form, "", &input.values);
+    let (values, caller) = authenticated(&state, &cx, &request, payload, Scope::Validate).await?;
+    let mut f = Reader::new(Format::Form, "", &values);
     let name = if f.has("auth_id") { "auth_id" } else { "code" };
     let id: Option<VerificationId> = f.text(name).and_then(|text| text.trim().parse().ok());
     if id.is_none() && !f.is_faulty(name) {
@@ -127,6 +123,19 @@ pub(super) async fn verify_list(
         return Err(Problem::not_found());
     }
     Ok(json_response(&WawpListVerified::new(record.status(state.services.env.store.now()), record.reason())))
+}
+
+/// The parameters, and the caller whom they and the headers authenticate.
+async fn authenticated(
+    state: &PublicState,
+    cx: &RequestContext,
+    request: &HttpRequest,
+    payload: Payload,
+    scope: Scope,
+) -> Result<(Map<String, Value>, auth::Caller), Problem> {
+    let input = Input::read(request, payload).await?;
+    let caller = input.caller(state, cx, request, scope).await?;
+    Ok((input.values, caller))
 }
 
 fn json_response(body: &impl Serialize) -> HttpResponse {
