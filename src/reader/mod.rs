@@ -38,10 +38,7 @@ pub struct Reader<'a> {
     format: Format,
     path: String,
     values: &'a Map<String, Value>,
-    /// The names that were read, each on a line: requests are read with this, and one allocation is enough.
-    read_keys: String,
-    /// Whether all keys are known, whatever was read.
-    all_known: bool,
+    read_keys: Vec<String>,
     faults: Faults,
     warnings: Vec<Warning>,
 }
@@ -49,8 +46,7 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub fn new(format: Format, path: impl Into<String>, values: &'a Map<String, Value>) -> Self {
         let path = path.into();
-        let (faults, warnings) = (Faults::default(), Vec::new());
-        Self { format, path, values, read_keys: String::new(), all_known: false, faults, warnings }
+        Self { format, path, values, read_keys: Vec::new(), faults: Faults::default(), warnings: Vec::new() }
     }
 
     /// The full dotted name of a key, as shown in faults and warnings.
@@ -93,14 +89,14 @@ impl<'a> Reader<'a> {
     }
 
     fn get(&mut self, name: &str) -> Option<&'a Value> {
-        self.record_read(name);
+        self.read_keys.push(name.to_owned());
         self.values.get(name).filter(|value| self.is_given(value))
     }
 
     /// Returns what `read` finds under `name`; a missing value is a fault.
     pub fn required<T>(&mut self, name: &str, hint: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         if !self.has(name) {
-            self.record_read(name);
+            self.read_keys.push(name.to_owned());
             self.fault(name, format!("is missing: {hint}"));
             return None;
         }
@@ -171,7 +167,7 @@ impl<'a> Reader<'a> {
         let values = table::merged(self.values, defaults);
         let value = self.read_table(self.path.clone(), &values, read);
         // These keys were read as part of the merged table.
-        self.all_known = true;
+        self.read_keys.extend(self.values.keys().cloned());
         value
     }
 
@@ -188,19 +184,8 @@ impl<'a> Reader<'a> {
         Table::new(self.key(name), values)
     }
 
-    fn record_read(&mut self, name: &str) {
-        if self.read_keys.is_empty() {
-            self.read_keys.reserve(256);
-        }
-        self.read_keys.push_str(name);
-        self.read_keys.push('\n');
-    }
-
     fn report_unknown(&mut self) {
-        if self.all_known {
-            return;
-        }
-        let known: Vec<&str> = self.read_keys.split_terminator('\n').collect();
+        let known: Vec<&str> = self.read_keys.iter().map(String::as_str).collect();
         let unknown = self.values.keys().filter(|name| !known.contains(&name.as_str()));
         let unknown: Vec<(&String, String)> = unknown.map(|name| (name, suggestion(name, &known))).collect();
         for (name, near) in unknown {
