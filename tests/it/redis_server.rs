@@ -1,6 +1,7 @@
 //! A private Redis, ended with its owner.
 
 use std::{
+    fs::File,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
@@ -64,16 +65,22 @@ pub(crate) fn free_port() -> u16 {
 
 fn spawn(port: u16, directory: &std::path::Path, more: &[String]) -> Child {
     let port_text = port.to_string();
-    let child = Command::new("redis-server")
+    let log = directory.join("log");
+    let mut child = Command::new("redis-server")
         .args(["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
         .args(["--appendfsync", "always", "--repl-diskless-sync-delay", "0", "--dir"])
         .arg(directory)
         .args(more)
-        .stdout(Stdio::null())
+        .stdout(File::create(&log).unwrap())
         .stderr(Stdio::null())
         .spawn()
         .expect("redis-server is installed; ./tests/run does it");
-    blocking_until("redis-server starts", || has_loaded(port).unwrap_or(false));
+    blocking_until("redis-server starts", || {
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("redis-server ended, {status}: {}", std::fs::read_to_string(&log).unwrap());
+        }
+        has_loaded(port).unwrap_or(false)
+    });
     child
 }
 

@@ -152,7 +152,10 @@ async fn new_certificates_count_from_the_next_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_of_a_cluster_are_reached_with_certificates() {
-    let (server, address) = redis_over_tls(&["--cluster-enabled", "yes", "--tls-cluster", "yes"]);
+    // Unless told, Redis takes a port 10,000 above its own for the bus: another test or any connection may have it.
+    let bus = free_port().to_string();
+    let (server, address) =
+        redis_over_tls(&["--cluster-enabled", "yes", "--tls-cluster", "yes", "--cluster-port", &bus]);
     let _: redis::Value =
         redis::cmd("CLUSTER").arg(&["ADDSLOTSRANGE", "0", "16383"]).query(&mut server.connection()).unwrap();
     let url = format!("rediss-cluster://{address}");
