@@ -54,19 +54,22 @@ impl RedisServer {
         Ok(line.context("no used_memory_dataset")?.trim().parse()?)
     }
 
-    /// Timers whose time has come.
-    pub(crate) fn due_timers(&self) -> anyhow::Result<usize> {
+    /// The sets of timers. Looks at every key, which holds up a large Redis.
+    pub(crate) fn timers(&self) -> anyhow::Result<Vec<String>> {
+        let mut connection = redis::Client::open(self.url(0))?.get_connection()?;
+        Ok(redis::cmd("KEYS").arg("cs:{*}:w").query(&mut connection)?)
+    }
+
+    /// The timers of these sets whose time has come, and those that a worker has in hand.
+    pub(crate) fn due_timers(&self, timers: &[String]) -> anyhow::Result<usize> {
         let mut connection = redis::Client::open(self.url(0))?.get_connection()?;
         let (seconds, _): (u64, u64) = redis::cmd("TIME").query(&mut connection)?;
-        let mut due = 0;
-        // Timers, and what workers have in hand.
-        for (pattern, until) in [("cs:{*}:w", (seconds * 1000).to_string()), ("cs:{*}:l", "+inf".to_owned())] {
-            let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query(&mut connection)?;
-            for key in keys {
-                let count: usize = redis::cmd("ZCOUNT").arg(key).arg("-inf").arg(&until).query(&mut connection)?;
-                due += count;
-            }
+        let mut counts = redis::pipe();
+        for key in timers {
+            let leases = key.trim_end_matches('w').to_owned() + "l";
+            counts.cmd("ZCOUNT").arg(key).arg("-inf").arg(seconds * 1000);
+            counts.cmd("ZCARD").arg(leases);
         }
-        Ok(due)
+        Ok(counts.query::<Vec<usize>>(&mut connection)?.iter().sum())
     }
 }
