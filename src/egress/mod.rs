@@ -45,6 +45,10 @@ const MAX_CHUNKS: usize = 4096;
 /// A pooled connection skips name resolution and its check, so it must not live long.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// TLS sessions that a client can resume: 8 of each of 4 servers. The space for all is taken at once, by each of the two
+/// clients of an instance, and the default of 256 takes 20 kB.
+const RESUMABLE_SESSIONS: usize = 32;
+
 /// Sends requests within one [`Policy`].
 #[derive(Clone)]
 pub struct Egress {
@@ -57,10 +61,7 @@ pub struct Egress {
 impl Egress {
     /// With the Mozilla root certificates compiled into the binary, since a minimal container image has none.
     pub fn new(policy: Policy) -> Self {
-        let mut tls = PUBLIC_TLS.clone();
-        // Each client resumes only its own sessions.
-        tls.resumption = Resumption::default();
-        Self::with_client_config(policy, Arc::new(SystemResolver), tls)
+        Self::with_client_config(policy, Arc::new(SystemResolver), PUBLIC_TLS.clone())
     }
 
     /// With these certificates, which are valid because [`TlsConfig`] checks them.
@@ -77,7 +78,9 @@ impl Egress {
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
-    fn with_client_config(policy: Policy, resolver: Arc<dyn Resolver>, tls: ClientConfig) -> Self {
+    fn with_client_config(policy: Policy, resolver: Arc<dyn Resolver>, mut tls: ClientConfig) -> Self {
+        // Each client resumes only its own sessions.
+        tls.resumption = Resumption::in_memory_sessions(RESUMABLE_SESSIONS);
         let resolver = PolicyResolver { policy: Arc::new(policy), denied_at_runtime: Arc::default(), resolver };
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
