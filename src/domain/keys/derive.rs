@@ -3,10 +3,10 @@
 //! Each purpose has a subkey of its own (HKDF-SHA-256). Inputs to one subkey start with a label, except bearer tokens,
 //! which start with the name of a [`TokenKind`]; no kind is named like one of the labels.
 
-use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
 use hkdf::Hkdf;
 use sha2::Sha256;
 
+use super::seal_key::SealKey;
 use crate::domain::{
     code::LinkCode,
     digest::{Digest, KeyId, MacKey},
@@ -21,7 +21,7 @@ pub(super) struct DerivedKeys {
     digest: MacKey,
     pub(super) token: MacKey,
     pub(super) event: MacKey,
-    pub(super) seal: XChaCha20Poly1305,
+    pub(super) seal: SealKey,
 }
 
 pub(super) fn subkey(master: &[u8; 32], label: &str) -> [u8; 32] {
@@ -49,7 +49,7 @@ impl DerivedKeys {
             digest: MacKey::new(subkey("digest")),
             token: MacKey::new(subkey("token")),
             event: MacKey::new(subkey("event")),
-            seal: XChaCha20Poly1305::new(&subkey("seal").into()),
+            seal: SealKey::new(subkey("seal")),
         }
     }
 

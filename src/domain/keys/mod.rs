@@ -7,6 +7,7 @@
 mod derive;
 mod ring;
 mod seal;
+mod seal_key;
 
 pub use self::{ring::KeyRing, seal::OpenError};
 pub use super::digest::{Digest, KeyId};

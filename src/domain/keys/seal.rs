@@ -1,12 +1,10 @@
-//! Authenticated encryption of what is stored: XChaCha20-Poly1305, bound to a context.
-
-use chacha20poly1305::{
-    XNonce,
-    aead::{Aead as _, Payload},
-};
+//! Authenticated encryption of what is stored, bound to a context.
 
 use super::{KeyId, KeyRing, derive::DerivedKeys};
 use crate::domain::look_up::LookUpKey;
+
+/// Bytes of the id of the key, the nonce and the tag.
+const OVERHEAD: usize = 4 + 24 + 16;
 
 /// The bytes cannot be decrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -24,8 +22,7 @@ impl KeyRing {
         let (id, rest) = sealed.split_first_chunk::<4>().ok_or(OpenError)?;
         let (nonce, body) = rest.split_first_chunk::<24>().ok_or(OpenError)?;
         let key = self.get(KeyId(*id)).ok_or(OpenError)?;
-        let payload = Payload { msg: body, aad: context.as_bytes() };
-        key.seal.decrypt(&XNonce::from(*nonce), payload).map_err(|_| OpenError)
+        key.seal.open(context.as_bytes(), body, nonce).ok_or(OpenError)
     }
 
     /// Encrypts a look-up key with the first key. The other keys may have leaked and be configured only to verify what
@@ -42,11 +39,10 @@ impl KeyRing {
 
 impl DerivedKeys {
     fn seal(&self, context: &str, plain: &[u8], nonce: [u8; 24]) -> Vec<u8> {
-        let payload = Payload { msg: plain, aad: context.as_bytes() };
-        let sealed = self
-            .seal
-            .encrypt(&XNonce::from(nonce), payload)
-            .expect("the plaintext is below the length limit of 256 GiB");
-        [self.id.as_bytes().as_slice(), &nonce, &sealed].concat()
+        let mut sealed = Vec::with_capacity(OVERHEAD + plain.len());
+        sealed.extend_from_slice(self.id.as_bytes());
+        sealed.extend_from_slice(&nonce);
+        self.seal.seal_into(&mut sealed, context.as_bytes(), plain, &nonce);
+        sealed
     }
 }
