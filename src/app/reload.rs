@@ -3,14 +3,12 @@
 //! A configuration with a fault is refused as a whole. Of a valid one, everything is applied except the keys that need
 //! a restart, which are logged and exposed as a metric.
 //!
-//! A reload is triggered by SIGHUP or by a change of the files: the contents of the configuration file and of every
-//! secret file are compared every two seconds, which works on every file system and with the symlinks that Kubernetes
-//! swaps.
+//! A reload is triggered by SIGHUP or by a change of the files. These are read every two seconds, which works on every
+//! file system and with the symlinks that Kubernetes swaps.
 
 use std::{
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -27,10 +25,9 @@ use super::{
     instances, open,
 };
 use crate::{
-    config::{self, Config, ConfigFiles, EdgeConfig, OperatorAccess, StoreConfig},
+    config::{self, Config, ConfigFiles, EdgeConfig, FileFingerprint, FileWatch, OperatorAccess, StoreConfig},
     domain::KeyRing,
     gateway::Purpose,
-    hash::sha256,
     metrics::label::{ByConfigKey, ByReloadResult},
     reader::Faults,
     service::{GeoIp, InstanceChanges, Instances, Services},
@@ -44,12 +41,6 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the store may take to record new keys.
 const KEY_UPDATE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Larger files, such as a `GeoIP` database, are not read every two seconds.
-const MAX_HASHED_LEN: u64 = 1024 * 1024;
-
-/// SHA-256 over all files.
-type FileFingerprint = [u8; 32];
-
 /// Reads the configuration at a path, and builds its instances.
 type Load = dyn Fn(&Path) -> Result<(Config, Instances), Faults> + Send + Sync;
 
@@ -59,6 +50,7 @@ pub struct ConfigSource {
     load: Arc<Load>,
     purpose: Purpose,
     hangup: Signal,
+    files: Arc<Mutex<FileWatch>>,
     /// When the process started.
     fingerprint: FileFingerprint,
 }
@@ -69,12 +61,14 @@ impl ConfigSource {
     /// # Errors
     /// If the signal handler cannot be installed.
     pub fn new(path: &Path) -> std::io::Result<Self> {
+        let mut files = FileWatch::new(path, config::environment());
         Ok(Self {
             path: path.to_owned(),
             load: Arc::new(|path| instances::load(&ConfigFiles::read(path, config::environment())?)),
             purpose: Purpose::Serve,
             hangup: signal(SignalKind::hangup())?,
-            fingerprint: fingerprint(path),
+            fingerprint: files.fingerprint(),
+            files: Arc::new(Mutex::new(files)),
         })
     }
 
@@ -114,8 +108,9 @@ pub(super) async fn watch(mut source: ConfigSource, mut targets: ReloadTargets, 
             Some(()) = source.hangup.recv() => true,
             _ = ticks.tick() => false,
         };
-        let path = source.path.clone();
-        let Ok(current) = tokio::task::spawn_blocking(move || fingerprint(&path)).await else { continue };
+        let files = Arc::clone(&source.files);
+        let read = move || files.lock().unwrap_or_else(PoisonError::into_inner).fingerprint();
+        let Ok(current) = tokio::task::spawn_blocking(read).await else { continue };
         // Two equal readings in a row: a file that is still being written changes again.
         let settled = current == std::mem::replace(&mut last_seen, current);
         if !requested && !targets.keys_pending && (current == tried || !settled) {
@@ -244,25 +239,4 @@ fn load_candidate(path: &Path, load: &Load, purpose: Purpose, running: &Config) 
     }
     let geoip = open::geoip(&next).map_err(to_text)?;
     Ok(Candidate { next, instances, geoip, restart_keys })
-}
-
-/// A digest over all files: their contents, or of a large file its length and the time of its last change. A file that
-/// cannot be read differs from an empty one. The standard input has been read to its end, and does not change.
-fn fingerprint(path: &Path) -> FileFingerprint {
-    if path == Path::new("-") {
-        return FileFingerprint::default();
-    }
-    let mut files = vec![path.to_owned()];
-    files.extend(config::watched_files(path, config::environment()));
-    let digests = files.iter().map(|file| file_digest(file).unwrap_or([0; 32]));
-    sha256(&digests.collect::<Vec<_>>().concat())
-}
-
-fn file_digest(file: &Path) -> std::io::Result<FileFingerprint> {
-    let metadata = std::fs::metadata(file)?;
-    if metadata.len() <= MAX_HASHED_LEN {
-        return std::fs::read(file).map(|content| sha256(&content));
-    }
-    let version = (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
-    Ok(sha256(format!("{version:?}").as_bytes()))
 }

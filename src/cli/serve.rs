@@ -16,7 +16,7 @@ use crate::{
         signals,
     },
     clock::Clock,
-    config::{self, Config},
+    config::{self, Config, FileWatch},
     domain::time::rfc3339,
     reader::Fault,
     service::{Instance, MasterStatus},
@@ -63,7 +63,7 @@ pub(super) fn check_config(options: &CheckConfigOptions) -> Result<ExitCode, Com
         }
         loaded => loaded?,
     };
-    let files = config::watched_files(path, config::environment());
+    let files = FileWatch::new(path, config::environment()).files();
     let warnings = config::warnings(&files, config::environment());
     let missing = if options.running { super::status::missing_keys(&config)? } else { Vec::new() };
     let mut instances = instances.all();

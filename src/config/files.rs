@@ -19,6 +19,8 @@ const PREFIX: &str = "COUNTERSIGN";
 #[derive(Clone, Debug, Default)]
 pub struct ConfigFiles {
     main: Option<File>,
+    /// Patterns of the paths of included files.
+    include_patterns: Vec<PathBuf>,
     /// In the order of their paths.
     included: Vec<File>,
     /// Variables with our prefix.
@@ -41,12 +43,12 @@ impl ConfigFiles {
     /// # Errors
     /// If a file cannot be read or is not TOML. The fault names the file and the line.
     pub fn read(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Faults> {
-        let (files, _, faults) = Self::read_all(path, environment);
+        let (files, faults) = Self::read_all(path, environment);
         if faults.is_empty() { Ok(files) } else { Err(faults) }
     }
 
-    /// What can be read, the paths of all included files, and the faults.
-    fn read_all(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> (Self, Vec<PathBuf>, Faults) {
+    /// What can be read, and the faults.
+    pub(super) fn read_all(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> (Self, Faults) {
         let read = if path == Path::new("-") { from_stdin() } else { std::fs::read(path) };
         let mut faults = Faults::default();
         let main = read
@@ -55,13 +57,13 @@ impl ConfigFiles {
             .and_then(|bytes| parse_file(path, bytes, &mut faults));
         let directory = path.parent().unwrap_or(Path::new(""));
         let patterns = main.as_ref().map(|(_, table)| include_patterns(table)).unwrap_or_default();
-        let (mut included, mut all_paths) = (Vec::new(), Vec::new());
+        let include_patterns = patterns.iter().map(|pattern| directory.join(pattern)).collect();
+        let mut included = Vec::new();
         for pattern in patterns {
             let paths = glob_files(&directory.join(&pattern), &mut faults);
             if paths.is_empty() {
                 faults.add("include", format!("{pattern:?} matches no file"));
             }
-            all_paths.extend(paths.iter().cloned());
             for path in paths {
                 match std::fs::read(&path) {
                     Ok(bytes) => match parse_file(&path, bytes, &mut faults) {
@@ -77,7 +79,7 @@ impl ConfigFiles {
             }
         }
         let environment = own_variables(environment, &mut faults);
-        (Self { main: main.map(|(file, _)| file), included, environment }, all_paths, faults)
+        (Self { main: main.map(|(file, _)| file), include_patterns, included, environment }, faults)
     }
 
     /// Reads a text instead of a file.
@@ -93,7 +95,21 @@ impl ConfigFiles {
         if !faults.is_empty() {
             return Err(faults);
         }
-        Ok(Self { main: Some(main), included: Vec::new(), environment })
+        Ok(Self { main: Some(main), environment, ..Self::default() })
+    }
+
+    /// Patterns of the paths of included files.
+    pub(super) fn include_patterns(&self) -> &[PathBuf] {
+        &self.include_patterns
+    }
+
+    /// The files that the configuration names under keys that end in `_file`, or in a list under `_files`.
+    pub(super) fn named_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        if let Ok(table) = self.merged(&[]) {
+            collect_named_files(&table, &mut files);
+        }
+        files
     }
 
     /// Merges the layers and `overrides` (dotted key, value), which take precedence over all of them.
@@ -157,18 +173,6 @@ impl ConfigFiles {
             None => file.name.clone(),
         })
     }
-}
-
-/// The files that a configuration consists of, to be watched for changes: included ones, and those that it names under
-/// keys that end in `_file`, or in a list under `_files`. A fault in one of them does not hide the others.
-pub fn watched_files(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Vec<PathBuf> {
-    let (files, mut paths, _) = ConfigFiles::read_all(path, environment);
-    if let Ok(table) = files.merged(&[]) {
-        collect_named_files(&table, &mut paths);
-    }
-    paths.sort();
-    paths.dedup();
-    paths
 }
 
 fn collect_named_files(value: &Value, files: &mut Vec<PathBuf>) {
@@ -247,7 +251,7 @@ fn include_patterns(table: &toml::Table) -> Vec<String> {
 
 /// All files that match, also those that cannot be read: an instance ends when its file is removed, not when a mount or
 /// a permission is missing.
-fn glob_files(pattern: &Path, faults: &mut Faults) -> Vec<PathBuf> {
+pub(super) fn glob_files(pattern: &Path, faults: &mut Faults) -> Vec<PathBuf> {
     let found = pattern.to_str().and_then(|pattern| glob::glob(pattern).ok());
     let mut unreadable = |error: &glob::GlobError| {
         faults.add("include", format!("cannot read {}: {}", error.path().display(), error.error()));
@@ -335,8 +339,6 @@ mod tests {
         let files = ConfigFiles::read(&path, []).unwrap();
         let names = load(&files, &[]).into_result().unwrap().instances.into_iter().map(|instance| instance.name);
         assert_eq!(names.collect::<Vec<_>>(), ["Harbour", "Pier"]);
-        let watched = watched_files(&path, []);
-        assert_eq!(watched, [directory.0.path().join("instances.d/pier.toml")]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod callback_headers;
 mod codes;
 pub mod credentials;
 mod edge;
+mod file_watch;
 mod files;
 mod instance;
 mod limits;
@@ -34,7 +35,8 @@ use url::Url;
 
 pub use self::{
     edge::{EdgeConfig, ProxyHeader},
-    files::{ConfigFiles, watched_files},
+    file_watch::{FileFingerprint, FileWatch},
+    files::ConfigFiles,
     instance::{InstanceConfig, LinkStyle},
     limits::LimitsConfig,
     misplaced::explain_misplaced,
