@@ -13,8 +13,9 @@ use crate::{
     store::{Lane, LaneKind},
 };
 
-/// Attempts in flight per kind of work.
-const MAX_IN_FLIGHT: usize = 512;
+/// Claimed jobs per kind of work. One instance may have a quarter of them: twice as many as a lane attempts at once, so
+/// that the next jobs of a fast lane are at hand when an attempt ends.
+const MAX_CLAIMED: usize = 8 * MAX_CONCURRENCY;
 
 /// Confidence in a lane, derived from its attempts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,7 +134,7 @@ impl PermitUsage {
         }
         let of_all = self.pools.get(&owner.pool).copied().unwrap_or_default();
         let of_owner = self.owners.get(&owner).copied().unwrap_or_default();
-        of_all.room(confidence, MAX_IN_FLIGHT / 2).min(of_owner.room(confidence, MAX_IN_FLIGHT / 4))
+        of_all.room(confidence, MAX_CLAIMED / 2).min(of_owner.room(confidence, MAX_CLAIMED / 4))
     }
 }
 
@@ -165,7 +166,7 @@ mod tests {
                 in_flight.push((lane, LaneConfidence::Doubtful, room));
             }
             let held: usize = in_flight.iter().map(|(.., count)| count).sum();
-            assert!(held <= MAX_IN_FLIGHT / 4, "{held}");
+            assert!(held <= MAX_CLAIMED / 4, "{held}");
             assert_eq!(room_beside(&receiver(0, 250), LaneConfidence::Proven, &in_flight), MAX_CONCURRENCY);
             assert!(room_beside(&receiver(250, 251), LaneConfidence::Unknown, &in_flight) > 0);
         }
@@ -173,14 +174,22 @@ mod tests {
 
     #[test]
     fn one_instance_has_at_most_half() {
-        let busy: Vec<_> = (0..9).map(|origin| (receiver(1, origin), LaneConfidence::Proven, 16)).collect();
+        let busy: Vec<_> = (0..17).map(|origin| (receiver(1, origin), LaneConfidence::Proven, 16)).collect();
         assert_eq!(room_beside(&receiver(1, 20), LaneConfidence::Proven, &busy), 0);
-        assert_eq!(room_beside(&receiver(2, 20), LaneConfidence::Proven, &busy), MAX_IN_FLIGHT / 2 - 144);
+        assert_eq!(room_beside(&receiver(2, 20), LaneConfidence::Proven, &busy), MAX_CONCURRENCY);
+    }
+
+    #[test]
+    fn a_lane_with_as_many_attempts_as_it_may_have_can_claim_the_next_jobs() {
+        let lane = receiver(1, 1);
+        let busy = [(lane.clone(), LaneConfidence::Proven, MAX_CONCURRENCY)];
+        assert_eq!(room_beside(&lane, LaneConfidence::Proven, &busy), MAX_CONCURRENCY);
     }
 
     #[test]
     fn kinds_do_not_take_from_one_another() {
         let full: Vec<_> = (0..64).map(|origin| (receiver(origin, origin), LaneConfidence::Proven, 8)).collect();
+        assert_eq!(8 * full.len(), MAX_CLAIMED / 2);
         let number = InstanceId::from_random([1; 16]);
         for lane in [Lane::replies(number), Lane::codes(number), Lane::timer()] {
             assert_eq!(room_beside(&lane, LaneConfidence::Proven, &full), MAX_CONCURRENCY, "{lane}");
