@@ -9,7 +9,6 @@ use actix_web::{
     http::{Method, header},
     web::{Data, Payload},
 };
-use jiff::SignedDuration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -24,7 +23,10 @@ use crate::{
         limits::{FOOTER, TYPED},
         wawp::{WawpListSent, WawpListVerified, WawpSent, WawpVerified},
     },
-    domain::{Chat, Language, VerificationId, chat_state::LockoutPolicy, scope::Scope, subject::InvalidChat, template},
+    domain::{
+        Chat, Language, VerificationId, chat_state::LockoutPolicy, scope::Scope, sent_code::COOLDOWN,
+        subject::InvalidChat, template,
+    },
     reader::{Format, Reader},
     service::{
         RequestContext, approval_request,
@@ -34,8 +36,6 @@ use crate::{
 
 /// Lifetime of a code in seconds.
 const CODE_TTL_SECS: u32 = 300;
-/// Minimum time between two codes for one recipient.
-const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 /// Wrong attempts, after which the recipient is locked for `codes.lockout`.
 const MAX_WRONG_CODES: u32 = 5;
 

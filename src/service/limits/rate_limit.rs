@@ -14,6 +14,7 @@ use crate::{
         Chat, InstanceId, KeyRing, LookUp, Partition, Request, Subject, VerificationId, country,
         keys::Digest,
         quota::{Allowance, LimitName, Quota},
+        sent_code::COOLDOWN,
     },
     metrics::{Metrics, label::ByLimit},
     service::{Environment, Instance, Instances, ReplicaHealth, RequestContext, ServiceError},
@@ -22,9 +23,6 @@ use crate::{
 
 /// Stands in for an address in the bucket that all clients share; no address has this form.
 const ALL_CLIENTS: &str = "everybody";
-
-/// Minimum time between two requests for an approval, for one chat.
-const APPROVAL_COOLDOWN: Duration = Duration::from_secs(60);
 
 /// One limit of one party. It is one bucket, or two while the look-up key is being rotated; both must then have a unit
 /// left.
@@ -218,7 +216,7 @@ impl Limits {
         let mut all = self.sending_limits(instance, request);
         if let Some(subject) = request.chat.as_ref().map(Chat::subject) {
             all.extend(self.chat_limit(instance, LimitName::Codes, subject));
-            let quota = Quota::per(1, APPROVAL_COOLDOWN);
+            let quota = Quota::per(1, COOLDOWN.unsigned_abs());
             all.push(self.instance_limit(instance, LimitName::Cooldown, subject.canonical().as_bytes(), quota));
         }
         all

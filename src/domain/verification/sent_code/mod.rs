@@ -15,7 +15,8 @@ use crate::domain::{
     Verification, decision::Decision,
 };
 
-/// Minimum time between two sends of one code.
+/// Minimum time between two messages that a person did not ask for by writing: sends of one code, requests for an
+/// approval, and, where the caller asks for it, codes.
 pub const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 
 /// The code-specific part of a verification.
