@@ -16,8 +16,11 @@ use crate::store::StoreError;
 pub(super) const DATABASE: &str = "countersign.sqlite";
 /// How long a connection waits for a lock held by another program, such as a backup or a shell.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of a page. The log gets each changed page as a whole, and a verification changes some in each of a dozen trees;
+/// in smaller pages, records and jobs would not fit.
+pub(super) const PAGE_SIZE: i64 = 2048;
 /// Bytes of the write-ahead log kept for reuse after a checkpoint.
-const LOG_LIMIT: i64 = 64 * 1024 * 1024;
+pub(super) const LOG_LIMIT: i64 = 64 * 1024 * 1024;
 /// Memory for pages of the writer, in KiB with a minus: the upper pages of its indexes and those it wrote lately.
 const CACHE: i64 = -8 * 1024;
 /// More than the number of statements, so that none is compiled twice.
@@ -57,6 +60,8 @@ impl Disk {
         // Checked before this version's tables are created in a database of another format.
         meta::check(meta::format(&connection).map_err(|error| self.failed(&error))?.as_deref())?;
         let set = |connection: &Connection| -> rusqlite::Result<String> {
+            // Of a new database only.
+            connection.pragma_update(None, "page_size", PAGE_SIZE)?;
             let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "temp_store", "MEMORY")?;

@@ -4,13 +4,17 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::{checkpoint::Checkpointer, queue, trim};
+use super::{
+    checkpoint::Checkpointer,
+    disk::{LOG_LIMIT, PAGE_SIZE},
+    queue, trim,
+};
 
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval at which an idle writer checks whether the checkpointer is done.
 const CHECKPOINT_POLL: Duration = Duration::from_millis(50);
-/// In pages (64 MiB): above this length, the log is truncated even if that must wait for readers.
-const MAX_LOG_PAGES: i64 = 16 * 1024;
+/// Above this length, the log is truncated even if that must wait for readers.
+const MAX_LOG_PAGES: i64 = LOG_LIMIT / PAGE_SIZE;
 
 pub(super) struct Upkeep {
     last: Instant,
