@@ -24,19 +24,26 @@ pub(crate) async fn measure(plan: &Plan, directory: &Path, report: &mut Report) 
     let kind = file_system(directory)?;
     let (rounds, round) = (plan.rounds, plan.round);
     Report::heading(&format!("Embedded store on {kind}, 64 connections, median of {rounds} rounds of {round:?}"));
-    let (receiver, gateway) = (Fake::prompt().await?, Fake::prompt().await?);
+    let (receiver, gateway, silent) = (Fake::prompt().await?, Fake::prompt().await?, Fake::silent().await?);
     let store = format!("embedded:{}", directory.join("store").display());
     let daemon = Daemon::start(directory, "embedded", &store, &gateway.url(), Some(&receiver.url()))?;
     tokio::time::sleep(plan.idle).await;
     let idle = daemon.process.megabytes("VmRSS")?;
+    // As over Redis: its gateway never responds and no callback is requested.
+    let alone_store = format!("embedded:{}", directory.join("alone-store").display());
+    let alone = Daemon::start(directory, "embedded-alone", &alone_store, &silent.url(), None)?;
     let request = daemon::mint();
     let (mut minted, mut syncs, mut verified, mut delivered) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut committed = Vec::new();
     let (mut mint_micros, mut verify_micros) = (Vec::new(), Vec::new());
     for _ in 0..=plan.rounds {
         let before = daemon.process.cpu_seconds()?;
         let mint = closed_loop(daemon.address, Supply::Repeat(&request), plan.round).await?;
         mint_micros.push(micros(daemon.process.cpu_seconds()? - before, mint.bodies.len()));
         let webhooks = daemon::webhooks(&daemon::links(&mint.bodies)?);
+        let alone_mint = closed_loop(alone.address, Supply::Repeat(&request), plan.round).await?;
+        let alone_webhooks = daemon::webhooks(&daemon::links(&alone_mint.bodies)?);
+        committed.push(closed_loop(alone.address, Supply::Once(&alone_webhooks), plan.round).await?.per_second());
         let sync = syncs_per_second(directory, plan.round)?;
         let (start, before) = (Instant::now(), daemon.process.cpu_seconds()?);
         let verify = closed_loop(daemon.address, Supply::Once(&webhooks), plan.round).await?;
@@ -55,6 +62,7 @@ pub(crate) async fn measure(plan: &Plan, directory: &Path, report: &mut Report) 
     let [minted, syncs, verified, delivered, mint_micros, verify_micros] =
         [minted, syncs, verified, delivered, mint_micros, verify_micros].map(|rounds| median(after_warm_up(&rounds)));
     Report::number("mint", minted, "/s");
+    Report::number("webhook to commit", median(after_warm_up(&committed)), "/s");
     Report::number("webhook to commit, callback and reply beside", verified, "/s");
     Report::number("callback and reply, to the last one", delivered, "pairs/s");
     Report::number("CPU of serve for a mint", mint_micros, "us");
