@@ -101,6 +101,8 @@ struct InstanceTable {
     aliases: HashMap<String, InstanceId>,
     /// By the SHA-256 of each token that they accept.
     by_token: HashMap<[u8; 32], Vec<Arc<Instance>>>,
+    /// By the kind of their gateway, and the id that it has for their number. Of several, the one with the smallest id.
+    by_number_id: HashMap<&'static str, HashMap<String, Arc<Instance>>>,
 }
 
 impl InstanceTable {
@@ -133,6 +135,12 @@ impl Instances {
             let digests: HashSet<[u8; 32]> = instance.config.tokens.iter().map(|token| token.digest).collect();
             for digest in digests {
                 table.by_token.entry(digest).or_default().push(Arc::clone(&instance));
+            }
+            if let Some(number_id) = instance.gateway.number_id() {
+                let of_kind = table.by_number_id.entry(instance.gateway.kind()).or_default();
+                if of_kind.get(number_id).is_none_or(|other| id < other.config.id) {
+                    of_kind.insert(number_id.to_owned(), Arc::clone(&instance));
+                }
             }
             table.by_id.insert(id, instance);
         }
@@ -186,9 +194,7 @@ impl Instances {
 
     /// The instance whose gateway is of this kind and has this number id.
     pub fn by_number_id(&self, kind: &str, id: &str) -> Option<Arc<Instance>> {
-        let table = self.table.load();
-        let fits = |one: &&Arc<Instance>| one.gateway.kind() == kind && one.gateway.number_id() == Some(id);
-        table.by_id.values().filter(fits).min_by_key(|one| one.config.id).map(Arc::clone)
+        self.table.load().by_number_id.get(kind)?.get(id).map(Arc::clone)
     }
 
     /// Denies callbacks to targets that were found after the configuration was read.
