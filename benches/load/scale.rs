@@ -113,8 +113,8 @@ impl Place<'_> {
         let minted = self.mint(&daemon, PENDING, EXPIRES, Duration::from_secs(EXPIRES)).await?;
         drop(daemon);
         tokio::time::sleep(Duration::from_secs(EXPIRES + 2)).await;
-        let timers = self.redis.timers()?;
-        ensure!(self.redis.due_timers(&timers)? >= minted, "not all timers are due");
+        let sets = self.redis.timers()?;
+        ensure!(self.redis.due_timers(&sets)? >= minted, "not all timers are due");
         let replicas = [self.daemon("timers-1")?, self.daemon("timers-2")?];
         let (began, mut left) = (Instant::now(), minted);
         let mut answered = Vec::new();
@@ -124,7 +124,7 @@ impl Place<'_> {
             let times = open_loop(replicas[0].address, &vec![request.clone(); 50], Duration::from_millis(10)).await?;
             answered.extend(times.iter().map(|time| (time.answered - time.sent).as_secs_f64() * 1e3));
             // A timer that has ended stands for the removal of its record, later.
-            left = self.redis.due_timers(&timers)?;
+            left = self.redis.due_timers(&sets)?;
         }
         report.below(&format!("until {minted} due timers have ended"), began.elapsed().as_secs_f64(), "s", TIMERS);
         Report::number("mint meanwhile, 100/s, p50", percentile(&answered, 50), "ms");
