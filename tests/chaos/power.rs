@@ -29,7 +29,7 @@ use crate::{
     load::{PendingLogin, SentLogin, UNLIMITED, copies, create_login, differ, first_callbacks, replica},
     process::Process,
     report::{ChaosReport, say},
-    wait::until,
+    wait::until_or,
 };
 
 const CUTS: usize = 20;
@@ -147,7 +147,9 @@ async fn until_a_cut(disk: &PowerCutFilesystem, process: &Process, taken: &mut A
     };
     let cut = async {
         let enough = usize::from(random::bytes::<1>()[0]);
-        until("people have logged in", async || answered.load(Ordering::Relaxed) >= enough).await;
+        let number = || answered.load(Ordering::Relaxed);
+        let seen = || format!("{enough} people have logged in: {} have; the daemon: {}", number(), process.output());
+        until_or(seen, async || number() >= enough).await;
         tokio::time::sleep(Duration::from_millis(20).mul_f64(random::fraction())).await;
         tokio::task::block_in_place(|| disk.cut());
         tokio::time::sleep(Duration::from_millis(200)).await;
