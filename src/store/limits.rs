@@ -79,6 +79,10 @@ pub trait AdmissionControl: Send + Sync + 'static {
         claim: Option<&IdempotencyClaim>,
     ) -> Result<Admission, StoreError>;
 
+    /// Fails if the commit of new work would be refused, so that nothing is taken for it. Redis, when it is full, takes
+    /// nothing by itself.
+    fn check_room(&self) -> Result<(), StoreError>;
+
     /// Takes up to `units` from each of the buckets, which lie in one partition: as many as the emptiest of them has.
     async fn draw(&self, requests: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError>;
 }

@@ -121,6 +121,10 @@ watched! {
         "admit" admit(requests: &[BucketRequest], claim: Option<&IdempotencyClaim>) -> Admission, keys;
         "draw" draw(requests: &[BucketRequest], units: u32) -> DrawnTokens, keys;
     }
+
+    fn check_room(&self) -> Result<(), StoreError> {
+        self.store.check_room()
+    }
 }
 
 watched! {

@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{TestStore, World},
+    daemon::{TestStore, WAHA, World},
     process::Process,
     wait::until,
 };
@@ -77,6 +77,13 @@ async fn a_disk_that_fills_up_lets_old_codes_finish() {
     })
     .await;
     assert!(!ballast.exists());
+    let share = format!("countersign_instance_room_ratio{{instance_id=\"{WAHA}\"}}");
+    let used = process.metric(&share).await;
+    assert!(used > 0.0);
+    for _ in 0..20 {
+        assert!(process.mint(json!({})).await.is_none());
+    }
+    assert_eq!(process.metric(&share).await.to_bits(), used.to_bits(), "refused requests take none of the share");
     for (index, text) in texts.iter().enumerate() {
         assert!(process.send_message(&format!("4477009001{index:02}"), &format!("F{index}"), text).await, "{index}");
     }

@@ -132,6 +132,10 @@ impl Admissions {
         draft: VerificationDraft,
         claim: Option<&IdempotencyClaim>,
     ) -> Limited<AdmittedDraft<K>> {
+        // Before anything is taken: a share of the store comes back only after days.
+        if let Err(error) = cx.store.check_room() {
+            return ServiceError::from(error).into();
+        }
         self.admit(cx, instance, limits, claim).await.and_then(|AdmittedRequest { existing, draft: claimed }| {
             if let Some(record) = existing {
                 let record = Verification::from_any(record).ok_or(ServiceError::KeyReused)?;

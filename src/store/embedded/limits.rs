@@ -27,6 +27,10 @@ impl AdmissionControl for EmbeddedStore {
             .await
     }
 
+    fn check_room(&self) -> Result<(), StoreError> {
+        self.writer.has_room()
+    }
+
     async fn draw(&self, requests: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError> {
         let requests = requests.to_vec();
         self.writer.run(move |connection, now| Ok(admit::draw(connection, now, &requests, units)?)).await

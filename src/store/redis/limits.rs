@@ -64,6 +64,10 @@ impl AdmissionControl for RedisStore {
         Ok(Admission { allowances, idempotency_record })
     }
 
+    fn check_room(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn draw(&self, requests: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError> {
         let requests: Vec<&BucketRequest> = requests.iter().collect();
         self.buckets.decode_drawn(self.one(&self.buckets.take_command(&requests, units)).await?)
