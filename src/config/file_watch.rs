@@ -10,7 +10,7 @@ use crate::{hash::sha256, reader::Faults};
 
 /// Larger files, such as a `GeoIP` database, are compared by their length and the time of their last change.
 const MAX_HASHED_LEN: u64 = 1024 * 1024;
-/// A file that is written all the time is not read more often at once.
+/// How often one call parses the configuration, if it changes meanwhile. What changes later is found by the next call.
 const MAX_READINGS: usize = 3;
 
 /// SHA-256 over all files.
