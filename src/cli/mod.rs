@@ -52,7 +52,7 @@ struct ConfigFile {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run everything on this machine, without a configuration and with a fake phone in the browser.
-    Dev(crate::dev::Options),
+    Dev(crate::dev::DevOptions),
     /// Write a whole configuration with new secrets, for one number behind one gateway.
     Init(init::InitOptions),
     /// Print an `[[instance]]` block for another number, and write its secrets into files.
@@ -74,7 +74,7 @@ enum Command {
     /// Show the status of a running daemon: gateways, queues, failures, replicas.
     Status(status::StatusOptions),
     /// Send genuine, forged, replayed and stale webhooks to a running daemon, and print what passed.
-    Doctor(crate::doctor::Options),
+    Doctor(crate::doctor::DoctorOptions),
     /// Copy the embedded store into a file, also while the daemon runs.
     Backup(backup::BackupOptions),
     /// Create a login link.

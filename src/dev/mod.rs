@@ -21,7 +21,7 @@ use crate::app::exit::CommandError;
 
 /// The arguments of `dev`.
 #[derive(Debug, clap::Args)]
-pub struct Options {
+pub struct DevOptions {
     /// Directory for settings and state [default: .countersign; with --json or --once a temporary one]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -53,7 +53,7 @@ enum RunMode {
     Once,
 }
 
-impl Options {
+impl DevOptions {
     fn mode(&self) -> RunMode {
         match self {
             Self { once: true, .. } => RunMode::Once,
@@ -68,7 +68,7 @@ impl Options {
 /// # Errors
 ///
 /// The settings are invalid, a port or the directory cannot be used, or the daemon failed.
-pub fn run(options: Options) -> Result<ExitCode, CommandError> {
+pub fn run(options: DevOptions) -> Result<ExitCode, CommandError> {
     let mode = options.mode();
     let ports = ports::Ports::reserve(options.listen, mode)?;
     let data_dir = data_dir::DataDir::open(options.data, mode)?;

@@ -35,7 +35,7 @@ use crate::{
 
 /// The arguments of `doctor`.
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct DoctorOptions {
     /// The id of the instance, or its name [default: the only instance of the configuration]
     #[arg(env = "COUNTERSIGN_INSTANCE")]
     instance: Option<String>,
@@ -78,7 +78,7 @@ pub struct Options {
 /// # Errors
 ///
 /// The instance is unknown, the configuration is invalid, or `--phone` is required.
-pub async fn run(config: Config, options: &Options) -> Result<ExitCode, CommandError> {
+pub async fn run(config: Config, options: &DoctorOptions) -> Result<ExitCode, CommandError> {
     let instance = find_instance(&config, options)?;
     if instance.reply_to_unknown && options.phone.is_none() {
         return Err(CommandError::arguments(
@@ -117,7 +117,7 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, CommandE
 }
 
 /// From the file, else from the environment.
-fn api_token(options: &Options) -> Result<Option<String>, CommandError> {
+fn api_token(options: &DoctorOptions) -> Result<Option<String>, CommandError> {
     let token = match &options.token_file {
         Some(file) => {
             let read = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -134,7 +134,7 @@ fn api_token(options: &Options) -> Result<Option<String>, CommandError> {
     Ok(token)
 }
 
-fn find_instance<'a>(config: &'a Config, options: &Options) -> Result<&'a InstanceConfig, CommandError> {
+fn find_instance<'a>(config: &'a Config, options: &DoctorOptions) -> Result<&'a InstanceConfig, CommandError> {
     let all = &config.instances;
     let found = match (&options.instance, all.as_slice()) {
         (None, [only]) => Some(only),
@@ -167,12 +167,12 @@ fn loopback_url(mut address: SocketAddr) -> String {
 }
 
 /// [`run`] for callers without a runtime.
-pub fn run_blocking(config: Config, options: &Options) -> Result<ExitCode, CommandError> {
+pub fn run_blocking(config: Config, options: &DoctorOptions) -> Result<ExitCode, CommandError> {
     block_on(run(config, options))
 }
 
 /// Checks the provider of `--oidc` and prints the report; `None` if the options name an instance instead.
-pub fn run_oidc(options: &Options) -> Option<Result<ExitCode, CommandError>> {
+pub fn run_oidc(options: &DoctorOptions) -> Option<Result<ExitCode, CommandError>> {
     let issuer = options.oidc.as_deref()?;
     let client = options.client_id.as_deref().zip(options.redirect_uri.as_deref());
     let client = client.map(|(id, redirect_uri)| oidc::KnownClient { id, redirect_uri });
