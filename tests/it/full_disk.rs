@@ -1,6 +1,7 @@
 //! The embedded store on a full disk: accepted work is finished, and new work is refused until there is space.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::Write as _,
     path::Path,
@@ -118,4 +119,44 @@ async fn a_process_that_starts_on_a_full_disk_finishes_pending_work() {
     assert!(process.send_message("447700900123", "S1", &text).await, "{}", process.output());
     world.receiver.wait_for(1).await;
     process.terminate();
+}
+
+/// The previous process was killed while it waited for the gateway, or has ended in order, which removes SQLite's log.
+/// Then another program has filled the disk. Making the jobs due again needs space, and so does a new log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_finds_the_disk_filled_finishes_pending_work() {
+    for killed in [true, false] {
+        let Some(disk) = SmallFilesystem::mount(24) else {
+            println!("SKIPPED: cannot mount a tmpfs; run it as root");
+            return;
+        };
+        let mut world = World::new(TestStore::directory());
+        world.store = Some(format!("url = \"embedded:{}\"", disk.path("data").display()));
+        let process = Process::start(&world).await;
+        let mut texts = Vec::new();
+        for _ in 0..2 {
+            texts.push(process.mint(json!({})).await.unwrap().text_of("text"));
+        }
+        world.gateway.hold();
+        assert!(process.send_message("447700900123", "S1", &texts[0]).await, "{}", process.output());
+        world.gateway.wait_for(1).await;
+        if killed {
+            process.kill();
+        } else {
+            process.terminate();
+        }
+        world.gateway.release();
+        disk.fill();
+        let process = Process::start(&world).await;
+        assert!(process.mint(json!({})).await.is_none());
+        assert!(process.send_message("447700900124", "S2", &texts[1]).await, "{}", process.output());
+        world.receiver.wait_for(2).await;
+        until("both are answered", async || {
+            let chats: HashSet<String> =
+                world.gateway.requests().iter().map(|reply| reply.json()["chatId"].to_string()).collect();
+            chats.len() == 2
+        })
+        .await;
+        process.terminate();
+    }
 }

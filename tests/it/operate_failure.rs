@@ -34,7 +34,8 @@ async fn a_full_disk_is_temporary() {
     let mount = format!("mount -t tmpfs -o size=16k tmpfs {}", directory.path().display());
     let inside = format!(r#"exec unshare --map-root-user --mount sh -c '{mount} && exec "$0" "$@"' "$0" "$@""#);
     let (status, _, log) = spawn(&world, &inside).wait_for_exit();
-    assert!(status == Some(75) && log.contains("the store is unavailable"), "{status:?} {log}");
+    let why = format!("cannot use {}", directory.path().display());
+    assert!(status == Some(75) && log.contains(&why) && log.contains("the disk is full"), "{status:?} {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

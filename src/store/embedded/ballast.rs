@@ -30,18 +30,21 @@ pub(super) struct Ballast {
 }
 
 impl Ballast {
-    /// If the file cannot be created, new work is refused until it can.
+    /// Takes no space yet: see [`Self::reserve_at_start`].
     pub(super) fn open(directory: &Path) -> Self {
         let file = directory.join("ballast");
         let size =
             statvfs(directory).map_or(MAX_SIZE, |disk| MAX_SIZE.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 4));
         let held = fs::metadata(&file).is_ok_and(|file| file.len() == size);
-        let mut this = Self { file, size, full: Arc::new(AtomicBool::new(!held)), last_failure: None };
-        this.check_space();
-        if this.full.load(Ordering::Relaxed) {
+        Self { file, size, full: Arc::new(AtomicBool::new(!held)), last_failure: None }
+    }
+
+    /// If the file cannot be created, new work is refused until it can.
+    pub(super) fn reserve_at_start(&mut self) {
+        self.check_space();
+        if self.full.load(Ordering::Relaxed) {
             tracing::warn!("the disk has no space to reserve for accepted work; new work is refused until it has");
         }
-        this
     }
 
     pub(super) fn full_flag(&self) -> Arc<AtomicBool> {

@@ -10,7 +10,10 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{error::passes, meta};
+use super::{
+    error::{is_full, passes},
+    meta,
+};
 use crate::store::StoreError;
 
 pub(super) const DATABASE: &str = "countersign.sqlite";
@@ -54,7 +57,8 @@ impl Disk {
         Ok(Self { database, lock })
     }
 
-    /// The connection that writes; creates the tables.
+    /// The connection that writes. Creates the tables, and copies what a crash has left in the log into the database:
+    /// processes that end before their first checkpoint would otherwise fill the disk with it.
     pub(super) fn writer(&self) -> Result<Connection, StoreError> {
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         // Checked before this version's tables are created in a database of another format.
@@ -70,7 +74,11 @@ impl Disk {
             connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
             connection.pragma_update_and_check(None, "journal_size_limit", LOG_LIMIT, |_| Ok(()))?;
             connection.execute_batch(concat!("BEGIN IMMEDIATE;", include_str!("schema.sql"), "COMMIT;"))?;
-            Ok(mode)
+            match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                // The writer tries again.
+                Err(error) if !passes(&error) => Err(error),
+                _ => Ok(mode),
+            }
         };
         match set(&connection) {
             Ok(mode) if mode == "wal" => Ok(connection),
@@ -108,11 +116,17 @@ impl Disk {
     }
 
     fn failed(&self, error: &rusqlite::Error) -> StoreError {
-        if passes(error) {
-            StoreError::Unavailable(format!("cannot use {}: {error}", self.database.display()))
+        if is_full(error) {
+            StoreError::Full
+        } else if passes(error) {
+            self.unavailable(error)
         } else {
             self.unfit(error)
         }
+    }
+
+    pub(super) fn unavailable(&self, why: impl std::fmt::Display) -> StoreError {
+        StoreError::Unavailable(format!("cannot use {}: {why}", self.database.display()))
     }
 
     fn unfit(&self, why: impl std::fmt::Display) -> StoreError {

@@ -31,6 +31,8 @@ mod writer;
 
 use std::{fs::File, path::Path, sync::Arc};
 
+use rusqlite::Connection;
+
 use crate::clock::Clock;
 
 pub use self::backup::{BackupError, backup};
@@ -62,8 +64,9 @@ impl EmbeddedStore {
     pub fn open(directory: &Path, clock: Clock) -> Result<Self, StoreError> {
         let time = Arc::new(MonotonicWallClock::new(clock));
         let disk = Disk::open(directory)?;
-        let connection = disk.writer()?;
-        queue::void_leases(&connection, time.millis())?;
+        let mut ballast = Ballast::open(directory);
+        let connection = recover(&disk, time.millis(), &mut ballast)?;
+        ballast.reserve_at_start();
         let readers = Readers::new([disk.reader()?, disk.reader()?]);
         let background = Background::default();
         let no_thread = |error| StoreError::Unavailable(format!("cannot start a thread: {error}"));
@@ -72,11 +75,29 @@ impl EmbeddedStore {
         let writer = Writer::start(
             connection,
             Arc::clone(&time),
-            Ballast::open(directory),
+            ballast,
             checkpointer.map_err(no_thread)?,
             background.running("store's writer"),
         )
         .map_err(no_thread)?;
         Ok(Self { lookups, readers, writer, time, changes: Arc::default(), background, _lock: disk.into_lock() })
     }
+}
+
+/// Opens the writer's connection and makes the work of the previous process due again. On a full disk, the space
+/// reserved for accepted work is used for that.
+fn recover(disk: &Disk, now: i64, ballast: &mut Ballast) -> Result<Connection, StoreError> {
+    let attempt = || {
+        let connection = disk.writer()?;
+        queue::void_leases(&connection, now)?;
+        Ok(connection)
+    };
+    match attempt() {
+        Err(StoreError::Full) => ballast.release(),
+        done => return done,
+    }
+    attempt().map_err(|error| match error {
+        StoreError::Full => disk.unavailable("the disk is full"),
+        error => error,
+    })
 }

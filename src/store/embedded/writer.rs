@@ -169,7 +169,9 @@ mod tests {
         let background = Background::default();
         let checkpointer = Checkpointer::spawn(open(), background.running("checkpoints")).unwrap();
         let time = Arc::new(MonotonicWallClock::new(Clock::default()));
-        Writer::start(connection, time, Ballast::open(directory), checkpointer, background.running("writer")).unwrap()
+        let mut ballast = Ballast::open(directory);
+        ballast.reserve_at_start();
+        Writer::start(connection, time, ballast, checkpointer, background.running("writer")).unwrap()
     }
 
     fn insert(connection: &Connection, key: &str, value: &str) -> Result<(), StoreError> {

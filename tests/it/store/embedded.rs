@@ -206,3 +206,21 @@ async fn the_log_is_copied_into_the_database_and_restarted() {
     })
     .await;
 }
+
+/// A process that dies before its first checkpoint leaves its log behind. If the next ones only added to it, restarts
+/// would fill the disk.
+#[tokio::test]
+async fn the_log_of_a_killed_process_is_copied_into_the_database_at_once() {
+    let (running, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(running.path(), &Clock::default());
+    let key = id();
+    applied(store.commit(&write(&store, key, 0, b"1")).await.unwrap());
+    for name in ["countersign.sqlite", "countersign.sqlite-wal"] {
+        fs::copy(running.path().join(name), killed.path().join(name)).unwrap();
+    }
+    let log = killed.path().join("countersign.sqlite-wal");
+    assert!(fs::metadata(&log).unwrap().len() > 0);
+    let restarted = open(killed.path(), &Clock::default());
+    assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+    assert_eq!(loaded(&restarted, key).await, Some(stored(key, b"1")));
+}
