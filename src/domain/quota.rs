@@ -174,9 +174,8 @@ impl Quota {
     /// windows after `now` was written by a clock that was ahead; it is ignored and the bucket counts as full.
     pub fn take(self, tat: i64, now: i64) -> (i64, Allowance) {
         let interval = self.interval_micros();
-        let tolerance = interval.saturating_mul(i64::from(self.burst));
-        let owed = now.saturating_add(tolerance);
-        let tat = if tat > owed.saturating_add(tolerance) { now } else { tat.min(owed) };
+        let tolerance = self.tolerance_micros();
+        let tat = self.corrected(tat, now);
         let next = tat.max(now).saturating_add(interval);
         let room = now.saturating_add(tolerance).saturating_sub(next);
         if room < 0 {
@@ -185,6 +184,20 @@ impl Quota {
         }
         let remaining = u32::try_from(room / interval).unwrap_or(u32::MAX);
         (next, Allowance::Allowed { remaining })
+    }
+
+    /// The arrival time of a bucket that gets one unit back, with the same corrections as in [`Self::take`].
+    pub fn give_back(self, tat: i64, now: i64) -> i64 {
+        self.corrected(tat, now).saturating_sub(self.interval_micros()).max(now)
+    }
+
+    fn corrected(self, tat: i64, now: i64) -> i64 {
+        let owed = now.saturating_add(self.tolerance_micros());
+        if tat > owed.saturating_add(self.tolerance_micros()) { now } else { tat.min(owed) }
+    }
+
+    fn tolerance_micros(self) -> i64 {
+        self.interval_micros().saturating_mul(i64::from(self.burst))
     }
 }
 

@@ -79,6 +79,9 @@ pub trait AdmissionControl: Send + Sync + 'static {
         claim: Option<&IdempotencyClaim>,
     ) -> Result<Admission, StoreError>;
 
+    /// Gives a unit back to each of the buckets, which lie in one partition.
+    async fn give_back(&self, requests: &[BucketRequest]) -> Result<(), StoreError>;
+
     /// Fails if the commit of new work would be refused, so that nothing is taken for it. Redis, when it is full, takes
     /// nothing by itself.
     fn check_room(&self) -> Result<(), StoreError>;

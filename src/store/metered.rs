@@ -120,6 +120,7 @@ watched! {
     AdmissionControl {
         "admit" admit(requests: &[BucketRequest], claim: Option<&IdempotencyClaim>) -> Admission, keys;
         "draw" draw(requests: &[BucketRequest], units: u32) -> DrawnTokens, keys;
+        "give_back" give_back(requests: &[BucketRequest]) -> ();
     }
 
     fn check_room(&self) -> Result<(), StoreError> {

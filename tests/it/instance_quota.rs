@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TestStore, World},
+    daemon::{Daemon, META, META_TOKEN, ReceivedResponse, TestStore, WAHA, World},
     login_flow::on_both_stores,
     redis_server,
     wait::until,
@@ -15,6 +15,7 @@ use crate::{
 on_both_stores! {
     records_per_instance_are_limited
     pending_jobs_per_instance_are_limited
+    requests_that_store_nothing_take_no_share
 }
 
 async fn mint_as_other(daemon: &Daemon) -> ReceivedResponse {
@@ -88,6 +89,43 @@ async fn pending_jobs_per_instance_are_limited(test_store: TestStore) {
     let metrics =
         daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
     assert!(metrics.text.contains("countersign_limited_total{limit=\"pending_jobs\"} 1\n"), "{}", metrics.text);
+    daemon.finish().await;
+}
+
+/// Repeats of a request, and requests that are refused.
+async fn requests_that_store_nothing_take_no_share(test_store: TestStore) {
+    let mut world = World::new(test_store);
+    world.instance_lines = "[instance.limits]\npending_jobs = 5\nrecords = 8\n".to_owned();
+    let daemon = world.start().await;
+    let links = join_all((0..5).map(|_| daemon.create_link(json!({})))).await;
+    let path = format!("/api/otp/v2/{WAHA}/generate-link");
+    let with_key = async |body: Value| daemon.post_with(&path, body, &[("idempotency-key", "k")]).await;
+    let first = with_key(json!({})).await;
+    assert_eq!(first.status, 200, "{}", first.text);
+    for _ in 0..5 {
+        assert_eq!(with_key(json!({})).await.text_of("uuid"), first.text_of("uuid"));
+        assert_eq!(with_key(json!({"expires": 900})).await.json["code"], "idempotency_key_reused");
+    }
+    world.receiver.fail(503, u64::MAX);
+    for (number, link) in links.iter().enumerate() {
+        let number = format!("44770090010{number}");
+        assert_eq!(daemon.send_message(&number, &format!("S{number}"), &link.text).await.status, 200);
+    }
+    daemon.settle().await;
+    assert_eq!(pending_jobs(&daemon, "Harbour").await, 5);
+    for _ in 0..5 {
+        let refused = daemon.mint(json!({})).await;
+        assert_full(&refused);
+        assert!(refused.headers.contains_key("ratelimit"), "{:?}", refused.headers);
+        assert_eq!(with_key(json!({})).await.text_of("uuid"), first.text_of("uuid"), "a repeat is answered");
+    }
+    world.receiver.fail(503, 0);
+    daemon.advance(Duration::from_mins(10)).await;
+    assert_eq!(pending_jobs(&daemon, "Harbour").await, 0);
+    for _ in 0..2 {
+        daemon.create_link(json!({})).await;
+    }
+    assert_full(&daemon.mint(json!({})).await);
     daemon.finish().await;
 }
 

@@ -134,6 +134,7 @@ contract! {
         an_exhausted_bucket_prevents_taking_from_the_others
         peeking_takes_no_token
         a_drawn_block_is_limited_by_the_smallest_bucket
+        a_unit_given_back_can_be_taken_again
         found_records_are_in_the_order_of_the_query
         an_idempotency_key_belongs_to_its_first_request
         an_idempotency_key_keeps_its_owner_while_its_digest_changes

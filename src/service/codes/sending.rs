@@ -18,7 +18,7 @@ use crate::{
     random,
     service::{
         Codes, Idempotency, Instance, Limited, RequestContext, ServiceError,
-        verifications::{AdmittedDraft, Loaded, LoadedTyped, MAX_COMMIT_ATTEMPTS, VerificationDraft},
+        verifications::{Loaded, LoadedTyped, MAX_COMMIT_ATTEMPTS, VerificationDraft},
     },
     store::{Change, CommitOutcome, StoreError},
 };
@@ -62,14 +62,8 @@ impl Codes {
         limits.extend(self.limits.chat_limit(instance, LimitName::Codes, subject));
         let claim =
             idempotency.map(|idempotency| self.admissions.idempotency_claim(instance, &idempotency, draft.write()));
-        let Limited { outcome, limit_statuses } =
-            self.admissions.admit_new(cx, instance, &limits, draft, claim.as_ref()).await;
-        let outcome = match outcome {
-            Ok(AdmittedDraft::Exists(record)) => Ok(*record),
-            Ok(AdmittedDraft::Create(draft)) => self.commit_code(cx, instance, input, draft).await,
-            Err(refused) => Err(refused),
-        };
-        Limited { outcome, limit_statuses }
+        let commit = async |draft, _| self.commit_code(cx, instance, input, draft).await;
+        self.admissions.create(cx, instance, limits, draft, claim, commit).await
     }
 
     async fn commit_code(

@@ -43,7 +43,7 @@ impl LimitBucket {
         Self { partition, limit, owner, quota }
     }
 
-    fn bucket_requests(&self) -> impl Iterator<Item = BucketRequest> {
+    pub(super) fn bucket_requests(&self) -> impl Iterator<Item = BucketRequest> {
         self.owner.all().map(|digest| self.take(digest))
     }
 

@@ -11,7 +11,8 @@ use crate::{
         quota::{Allowance, LimitName, Quota},
     },
     metrics::label::{ByInstance, InstanceLabel},
-    service::{Instance, ServiceError},
+    service::{Instance, RequestContext, ServiceError},
+    store::BucketRequest,
 };
 
 /// Upper bound of the bytes that a login takes apart from its texts: the record, its list entries, its timer, its
@@ -45,14 +46,25 @@ impl Limits {
         (room > 0 && self.instances.has_several()).then(|| room / 100 * percent)
     }
 
-    /// Fails if the instance has too many pending jobs to accept new work.
-    pub(in crate::service) fn check_pending_jobs(&self, instance: &Instance) -> Result<(), ServiceError> {
-        let Some(most) = instance.config.limits.pending_jobs else { return Ok(()) };
-        if self.health.pending_jobs(instance.config.id) < most {
-            return Ok(());
+    /// Gives back what a request has taken by [`Self::storage_limits`], if it stores nothing. If that fails, the
+    /// instance gets it back over time.
+    pub(in crate::service) async fn give_back_storage(&self, cx: &RequestContext, limits: &[Limit]) {
+        let taken = limits.iter().filter(|limit| limit.name.is_storage());
+        let taken: Vec<BucketRequest> = taken.flat_map(|limit| limit.bucket.bucket_requests()).collect();
+        if !taken.is_empty() {
+            let _ = cx.store.give_back(&taken).await;
         }
+    }
+
+    /// Whether the instance has too many pending jobs to accept new work.
+    pub(in crate::service) fn has_too_many_jobs(&self, instance: &Instance) -> bool {
+        instance.config.limits.pending_jobs.is_some_and(|most| self.health.pending_jobs(instance.config.id) >= most)
+    }
+
+    /// The error for an instance with too many pending jobs. Counts it in the metrics.
+    pub(in crate::service) fn too_many_jobs(&self) -> ServiceError {
         self.count_limit(LimitName::PendingJobs);
-        Err(ServiceError::StorageQuotaExceeded { retry_after: RECOUNT_INTERVAL })
+        ServiceError::StorageQuotaExceeded { retry_after: RECOUNT_INTERVAL }
     }
 
     /// Updates the metric of the instance's used storage.

@@ -10,7 +10,7 @@ use crate::{
     random,
     service::{
         Instance, Limited, Links, RequestContext, ServiceError,
-        verifications::{AdmittedDraft, Idempotency, MAX_COMMIT_ATTEMPTS, VerificationDraft},
+        verifications::{Idempotency, MAX_COMMIT_ATTEMPTS, VerificationDraft},
     },
     store::{CommitOutcome, IdempotencyClaim, StoreError},
 };
@@ -39,14 +39,8 @@ impl Links {
         }
         let claim =
             idempotency.map(|idempotency| self.admissions.idempotency_claim(instance, &idempotency, draft.write()));
-        let Limited { outcome, limit_statuses } =
-            self.admissions.admit_new(cx, instance, &limits, draft, claim.as_ref()).await;
-        let outcome = match outcome {
-            Ok(AdmittedDraft::Exists(record)) => Ok(*record),
-            Ok(AdmittedDraft::Create(draft)) => self.commit_link(cx, instance, input, draft, claim).await,
-            Err(refused) => Err(refused),
-        };
-        Limited { outcome, limit_statuses }
+        let commit = async |draft, claim| self.commit_link(cx, instance, input, draft, claim).await;
+        self.admissions.create(cx, instance, limits, draft, claim, commit).await
     }
 
     async fn commit_link(

@@ -35,14 +35,6 @@ pub(in crate::service) struct AdmittedRequest {
     pub(in crate::service) draft: Option<VerificationDraft>,
 }
 
-/// What a request that was admitted leads to.
-pub(in crate::service) enum AdmittedDraft<K> {
-    /// The record that an earlier request with this idempotency key has created.
-    Exists(Box<Verification<K>>),
-    /// A record to be created from this draft.
-    Create(VerificationDraft),
-}
-
 /// Decides whether a request may proceed.
 pub(in crate::service) struct Admissions {
     keys: Arc<KeyRing>,
@@ -60,7 +52,7 @@ impl Admissions {
     }
 
     /// Takes from the limits and claims the idempotency key, in one round trip. A repeat of a completed request
-    /// succeeds even if a limit is exhausted.
+    /// succeeds even if a limit is exhausted, and takes no storage.
     pub(in crate::service) async fn admit(
         &self,
         cx: &RequestContext,
@@ -81,6 +73,9 @@ impl Admissions {
             Ok(admitted) if admitted.existing.is_none() => self.check(limits, &allowances).map(|()| admitted),
             outcome => outcome,
         };
+        if !matches!(&outcome, Ok(AdmittedRequest { existing: None, .. })) && !has_exhausted(&allowances) {
+            self.limits.give_back_storage(cx, limits).await;
+        }
         Limited { outcome, limit_statuses: rate_limit_statuses(limits, &allowances) }
     }
 
@@ -101,9 +96,8 @@ impl Admissions {
             let draft = VerificationDraft::read(&holder.content)?;
             // If the process that claimed this key crashed before its commit, the same link is created here instead.
             if holder.content != ours.content {
-                let refused = allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
-                admitted.existing =
-                    self.record_of(cx, instance, draft.id, if refused { RECORD_LOOK_UPS } else { 1 }).await?;
+                let look_ups = if has_exhausted(allowances) { RECORD_LOOK_UPS } else { 1 };
+                admitted.existing = self.record_of(cx, instance, draft.id, look_ups).await?;
             }
             admitted.draft = Some(draft);
         }
@@ -123,27 +117,42 @@ impl Admissions {
         })
     }
 
-    /// As [`Self::admit`], for a request that creates a record: also refuses it while too many jobs are pending.
-    pub(in crate::service) async fn admit_new<K: Kind>(
+    /// Admits a request and runs `commit`, which creates its record, unless an earlier request with this idempotency key
+    /// has. A request that creates no record takes none of the instance's share of the store, which is restored only
+    /// over days.
+    pub(in crate::service) async fn create<K: Kind>(
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        limits: &[Limit],
+        mut limits: Vec<Limit>,
         draft: VerificationDraft,
-        claim: Option<&IdempotencyClaim>,
-    ) -> Limited<AdmittedDraft<K>> {
-        // Before anything is taken: a share of the store comes back only after days.
+        claim: Option<IdempotencyClaim>,
+        commit: impl AsyncFnOnce(VerificationDraft, Option<IdempotencyClaim>) -> Result<Verification<K>, ServiceError>,
+    ) -> Limited<Verification<K>> {
         if let Err(error) = cx.store.check_room() {
             return ServiceError::from(error).into();
         }
-        self.admit(cx, instance, limits, claim).await.and_then(|AdmittedRequest { existing, draft: claimed }| {
-            if let Some(record) = existing {
-                let record = Verification::from_any(record).ok_or(ServiceError::KeyReused)?;
-                return Ok(AdmittedDraft::Exists(Box::new(record)));
+        let busy = self.limits.has_too_many_jobs(instance);
+        if busy {
+            limits.retain(|limit| !limit.name.is_storage());
+        }
+        let Limited { outcome, limit_statuses } = self.admit(cx, instance, &limits, claim.as_ref()).await;
+        let outcome = match outcome {
+            Ok(AdmittedRequest { existing: Some(record), .. }) => {
+                Verification::from_any(record).ok_or(ServiceError::KeyReused)
             }
-            self.limits.check_pending_jobs(instance)?;
-            Ok(AdmittedDraft::Create(claimed.unwrap_or(draft)))
-        })
+            Ok(AdmittedRequest { .. }) if busy => Err(self.limits.too_many_jobs()),
+            Ok(AdmittedRequest { draft: claimed, .. }) => {
+                let outcome = commit(claimed.unwrap_or(draft), claim).await;
+                // After an error of the store, the record may be there.
+                if !matches!(&outcome, Ok(_) | Err(ServiceError::Store(_))) {
+                    self.limits.give_back_storage(cx, &limits).await;
+                }
+                outcome
+            }
+            Err(refused) => Err(refused),
+        };
+        Limited { outcome, limit_statuses }
     }
 
     /// The record that an earlier request with the same idempotency key has created. Looks up to `looks` times, in case
@@ -203,7 +212,11 @@ impl Admissions {
         let idempotency = Idempotency { key: format!("{what} {key}"), body };
         let id: [u8; 16] = random::bytes();
         let claim = IdempotencyClaim { partition, ..self.idempotency_claim(instance, &idempotency, id.to_vec()) };
-        let holder = match cx.store.admit(&[], Some(&claim)).await {
+        let admit = async {
+            cx.store.check_room()?;
+            cx.store.admit(&[], Some(&claim)).await
+        };
+        let holder = match admit.await {
             Ok(admission) => admission.idempotency_record,
             Err(StoreError::Full) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -213,4 +226,8 @@ impl Admissions {
             holder => Ok(holder.and_then(|holder| holder.content.try_into().ok()).map(ClaimId::from_bytes)),
         }
     }
+}
+
+fn has_exhausted(allowances: &[Allowance]) -> bool {
+    allowances.iter().any(|allowance| matches!(allowance, Allowance::Exhausted { .. }))
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(super) use self::{
     callback::envelope,
     commit::{CommandOutcome, WriteOutcome},
-    creation::{Admissions, AdmittedDraft},
+    creation::Admissions,
     draft::VerificationDraft,
     loaded::{Loaded, LoadedTyped},
     outbox::{InboundMessage, Outbox, callback_url},

@@ -22,16 +22,21 @@ pub(super) fn take(connection: &Connection, now: i64, requests: &[BucketRequest]
             let (request, (tat, allowance)) = (&requests[index], &mut found[index]);
             match allowance {
                 Allowance::Allowed { remaining } if short => *remaining += 1,
-                Allowance::Allowed { .. } => {
-                    connection
-                        .prepare_cached("INSERT OR REPLACE INTO buckets (partition, name, tat) VALUES (?1, ?2, ?3)")?
-                        .execute(params![request.partition.index(), request.bucket, *tat])?;
-                }
+                Allowance::Allowed { .. } => write(connection, request, *tat)?,
                 Allowance::Exhausted { .. } => {}
             }
         }
     }
     Ok(found.into_iter().map(|(_, allowance)| allowance).collect())
+}
+
+pub(super) fn give_back(connection: &Connection, now: i64, requests: &[BucketRequest]) -> rusqlite::Result<()> {
+    for request in requests {
+        if let Some(tat) = read(connection, request)? {
+            write(connection, request, request.quota.give_back(tat, now.saturating_mul(1000)))?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes unit by unit for as long as all buckets have one.
@@ -62,11 +67,22 @@ pub(super) fn peek(connection: &Connection, now: i64, request: &BucketRequest) -
 }
 
 fn next(connection: &Connection, now: i64, request: &BucketRequest) -> rusqlite::Result<(i64, Allowance)> {
-    let tat: Option<i64> = connection
+    let tat = read(connection, request)?;
+    Ok(request.quota.take(tat.unwrap_or(0), now.saturating_mul(1000)))
+}
+
+fn read(connection: &Connection, request: &BucketRequest) -> rusqlite::Result<Option<i64>> {
+    connection
         .prepare_cached("SELECT tat FROM buckets WHERE partition = ?1 AND name = ?2")?
         .query_row(params![request.partition.index(), request.bucket], |row| row.get(0))
-        .optional()?;
-    Ok(request.quota.take(tat.unwrap_or(0), now.saturating_mul(1000)))
+        .optional()
+}
+
+fn write(connection: &Connection, request: &BucketRequest, tat: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO buckets (partition, name, tat) VALUES (?1, ?2, ?3)")?
+        .execute(params![request.partition.index(), request.bucket, tat])?;
+    Ok(())
 }
 
 /// Returns the claim that holds the key: the first one made.

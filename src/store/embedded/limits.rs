@@ -13,10 +13,6 @@ impl AdmissionControl for EmbeddedStore {
         claim: Option<&IdempotencyClaim>,
     ) -> Result<Admission, StoreError> {
         let (requests, claim) = (requests.to_vec(), claim.cloned());
-        // A claim is the beginning of new work.
-        if claim.is_some() {
-            self.writer.has_room()?;
-        }
         self.writer
             .run(move |connection, now| {
                 let allowances = admit::take(connection, now, &requests)?;
@@ -29,6 +25,11 @@ impl AdmissionControl for EmbeddedStore {
 
     fn check_room(&self) -> Result<(), StoreError> {
         self.writer.has_room()
+    }
+
+    async fn give_back(&self, requests: &[BucketRequest]) -> Result<(), StoreError> {
+        let requests = requests.to_vec();
+        self.writer.run(move |connection, now| Ok(admit::give_back(connection, now, &requests)?)).await
     }
 
     async fn draw(&self, requests: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError> {

@@ -91,9 +91,9 @@ impl Buckets {
         Ok(request.quota.take(tat.unwrap_or(0), now).1)
     }
 
-    /// The command that takes `units` from each bucket, or as many as the emptiest of them has. All must lie in one
-    /// partition.
-    pub(super) fn take_command(&self, requests: &[&BucketRequest], units: u32) -> Cmd {
+    /// The command that takes `units` from each bucket, or as many as the emptiest of them has; a negative number gives
+    /// units back. All must lie in one partition.
+    pub(super) fn take_command(&self, requests: &[&BucketRequest], units: i64) -> Cmd {
         let keys: Vec<String> =
             requests.iter().map(|request| key::bucket(request.partition, &request.bucket)).collect();
         let mut cmd = script::TAKE.call(&keys);

@@ -70,7 +70,13 @@ impl AdmissionControl for RedisStore {
 
     async fn draw(&self, requests: &[BucketRequest], units: u32) -> Result<DrawnTokens, StoreError> {
         let requests: Vec<&BucketRequest> = requests.iter().collect();
-        self.buckets.decode_drawn(self.one(&self.buckets.take_command(&requests, units)).await?)
+        self.buckets.decode_drawn(self.one(&self.buckets.take_command(&requests, units.into())).await?)
+    }
+
+    async fn give_back(&self, requests: &[BucketRequest]) -> Result<(), StoreError> {
+        let requests: Vec<&BucketRequest> = requests.iter().collect();
+        self.buckets.decode_drawn(self.one(&self.buckets.take_command(&requests, -1)).await?)?;
+        Ok(())
     }
 }
 

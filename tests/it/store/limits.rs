@@ -284,3 +284,23 @@ pub(super) async fn a_drawn_block_is_limited_by_the_smallest_bucket(store: &dyn 
     clock.advance(drawn.wait + Duration::from_millis(1));
     assert_eq!(store.draw(&takes, 5).await.unwrap().units, 1);
 }
+
+pub(super) async fn a_unit_given_back_can_be_taken_again(store: &dyn Store, clock: &Clock) {
+    let (three, ten) = (bucket("three", 3), bucket("ten", 10));
+    let both = [three.clone(), ten.clone()];
+    for _ in 0..3 {
+        store.admit(&both, None).await.unwrap();
+    }
+    assert_exhausted(take(store, &three).await);
+    store.give_back(&both).await.unwrap();
+    assert_eq!(take(store, &ten).await, allowed(7));
+    assert_eq!(take(store, &three).await, allowed(0));
+    clock.advance(MINUTE * 10);
+    // A full bucket does not become fuller.
+    for _ in 0..5 {
+        store.give_back(&both).await.unwrap();
+    }
+    assert_eq!(take(store, &three).await, allowed(2));
+    store.give_back(&[bucket("unused", 3)]).await.unwrap();
+    assert_eq!(take(store, &bucket("unused", 3)).await, allowed(2));
+}

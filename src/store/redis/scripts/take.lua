@@ -1,5 +1,5 @@
 -- Takes units from buckets by the generic cell rate algorithm (domain/quota.rs): the same number from each, as many as
--- are wanted or as the emptiest bucket has.
+-- are wanted or as the emptiest bucket has. A negative number gives units back.
 --
 -- KEYS 1.. buckets
 -- ARGV 1 shift of the clock, ms
@@ -32,8 +32,8 @@ end
 answer[2] = taken
 
 for i, bucket in ipairs(buckets) do
-  local next_start = bucket.start + taken * bucket.interval
-  if taken > 0 then
+  local next_start = math.max(bucket.start + taken * bucket.interval, now)
+  if taken ~= 0 then
     -- SET: what is taken counts for all replicas. A bucket that has refilled expires.
     redis.call('SET', KEYS[i], string.format('%.0f', next_start), 'PX', math.ceil((next_start - now) / 1000) + 1000)
   end
