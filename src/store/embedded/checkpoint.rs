@@ -52,13 +52,14 @@ impl Checkpointer {
         Ok(Self { wake: Some(wake), thread: Some(thread), state })
     }
 
-    /// Begins a checkpoint unless one is under way.
-    pub(super) fn start(&self) {
+    /// Begins a checkpoint. Returns `false` if one is under way.
+    pub(super) fn start(&self) -> bool {
         let begun = self.state.compare_exchange(IDLE, BUSY, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if let Some(wake) = self.wake.as_ref().filter(|_| begun) {
             // Fails only after the thread has ended and said why.
             let _ = wake.try_send(());
         }
+        begun
     }
 
     /// Whether a checkpoint is under way, or done and not yet taken.

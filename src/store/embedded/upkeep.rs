@@ -11,6 +11,10 @@ use super::{
 };
 
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// A checkpoint makes writes wait for the disk, so there are few of them.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+/// Writes after which one starts sooner, so that the log stays short under load: some 30 MB.
+const MAX_STEPS: usize = 5_000;
 /// Interval at which an idle writer checks whether the checkpointer is done.
 const CHECKPOINT_POLL: Duration = Duration::from_millis(50);
 /// Above this length, the log is truncated even if that must wait for readers.
@@ -23,12 +27,17 @@ pub(super) struct Upkeep {
     /// Whether the last batch was full, so that more is left.
     behind: bool,
     log_pages: i64,
+    /// When the last checkpoint started.
+    checkpointed: Instant,
+    /// Writes since then.
+    steps: usize,
     checkpointer: Checkpointer,
 }
 
 impl Upkeep {
     pub(super) fn new(checkpointer: Checkpointer) -> Self {
-        Self { last: Instant::now(), pending: true, behind: false, log_pages: 0, checkpointer }
+        let now = Instant::now();
+        Self { last: now, pending: true, behind: false, log_pages: 0, checkpointed: now, steps: 0, checkpointer }
     }
 
     /// How long the writer may wait for work; `None` means without a limit.
@@ -37,14 +46,17 @@ impl Upkeep {
             Some(Duration::ZERO)
         } else if self.pending {
             Some(UPKEEP_INTERVAL.saturating_sub(self.last.elapsed()))
+        } else if self.checkpointer.is_busy() {
+            Some(CHECKPOINT_POLL)
         } else {
-            self.checkpointer.is_busy().then_some(CHECKPOINT_POLL)
+            (self.steps > 0).then(|| CHECKPOINT_INTERVAL.saturating_sub(self.checkpointed.elapsed()))
         }
     }
 
-    /// Whether maintenance is due; `wrote` is whether the last group wrote something.
-    pub(super) fn is_due(&mut self, wrote: bool) -> bool {
-        self.pending |= wrote;
+    /// Whether expired rows are to be deleted; `steps` is the number of writes in the last group.
+    pub(super) fn is_due(&mut self, steps: usize) -> bool {
+        self.pending |= steps > 0;
+        self.steps += steps;
         self.behind || (self.pending && self.last.elapsed() >= UPKEEP_INTERVAL)
     }
 
@@ -61,9 +73,10 @@ impl Upkeep {
     /// Runs after the callers of the group have their results, so that none waits for it. The checkpointer copies most
     /// of the log. Only the writer can copy its end and so restart the log, because nothing else is written at that
     /// time.
-    pub(super) fn checkpoint(&mut self, connection: &Connection, due: bool) -> rusqlite::Result<()> {
-        if due {
-            self.checkpointer.start();
+    pub(super) fn checkpoint(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let due = self.steps >= MAX_STEPS || (self.steps > 0 && self.checkpointed.elapsed() >= CHECKPOINT_INTERVAL);
+        if due && self.checkpointer.start() {
+            (self.checkpointed, self.steps) = (Instant::now(), 0);
         }
         if !self.checkpointer.take_done() {
             return Ok(());
@@ -73,8 +86,9 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Called when the disk is full.
+    /// Called when the disk is full. After a checkpoint, the log can be reused from its start.
     pub(super) fn put_off(&mut self) {
         (self.last, self.pending, self.behind) = (Instant::now(), true, false);
+        self.steps = MAX_STEPS;
     }
 }

@@ -100,8 +100,7 @@ fn run(
     let mut upkeep = Upkeep::new(checkpointer);
     while let Some(group) = next_group(operations, &upkeep) {
         ballast.check_space();
-        let wrote = !group.is_empty();
-        let due = upkeep.is_due(wrote);
+        let due = upkeep.is_due(group.len());
         let landed = group::commit_group(&mut connection, group, time, due.then_some(&mut upkeep), &mut ballast);
         let landed = match landed {
             Ok(landed) => landed,
@@ -110,11 +109,10 @@ fn run(
                 false
             }
         };
-        if due && !landed {
+        if !landed {
             upkeep.put_off();
         }
-        // On a full disk too: after a checkpoint the log can be reused from its start.
-        if let Err(error) = upkeep.checkpoint(&connection, due) {
+        if let Err(error) = upkeep.checkpoint(&connection) {
             continue_or_break(error)?;
         }
     }
