@@ -6,7 +6,7 @@ use clap::Args;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::api_commands::{ApiClient, print_fields, put};
+use super::api_client::{ApiClient, print_fields, put};
 use crate::{app::exit::CommandError, telemetry::stdout::print};
 
 #[derive(Debug, Args)]

@@ -1,14 +1,17 @@
 //! The subcommands. A command prints its result on standard output; logs, errors and secrets go to standard error.
 
-mod api_commands;
+mod api_client;
 mod backup;
+mod callbacks;
 mod codes;
+mod explain;
 mod gateways;
 mod hash_password;
 mod help;
 mod init;
 mod inspect;
 mod manual;
+mod mint;
 mod new_instance;
 mod new_token;
 mod scaffold;
@@ -78,18 +81,18 @@ enum Command {
     /// Copy the embedded store into a file, also while the daemon runs.
     Backup(backup::BackupOptions),
     /// Create a login link.
-    Mint(api_commands::MintOptions),
+    Mint(mint::MintOptions),
     /// Send a code to a chat.
     RequestCode(codes::RequestCodeOptions),
     /// Check a code that a person typed.
     ValidateCode(codes::ValidateCodeOptions),
     /// Explain what happened to a message, a request or a login attempt.
-    Explain(api_commands::ExplainOptions),
+    Explain(explain::ExplainOptions),
     /// Send a signed test callback to the app, and print its response.
-    SendTestCallback(api_commands::TestCallbackOptions),
+    SendTestCallback(callbacks::TestCallbackOptions),
     /// List callbacks, or send them again.
     #[command(subcommand)]
-    Callbacks(api_commands::CallbacksCommand),
+    Callbacks(callbacks::CallbacksCommand),
     /// Show how the daemon would handle a recorded webhook request.
     InspectWebhook(inspect::InspectOptions),
     /// Verify the signature of a callback, and explain a mismatch.
@@ -137,12 +140,12 @@ pub fn run() -> Result<ExitCode, CommandError> {
             crate::doctor::run_blocking(parse_config(&read_config(&options.config)?)?, &options)
         }
         Command::Backup(options) => backup::run(&options),
-        Command::Mint(options) => api_commands::mint(&options),
+        Command::Mint(options) => mint::mint(&options),
         Command::RequestCode(options) => codes::request(&options),
         Command::ValidateCode(options) => codes::validate(&options),
-        Command::Explain(options) => api_commands::explain(&options),
-        Command::SendTestCallback(options) => api_commands::send_test_callback(&options),
-        Command::Callbacks(command) => api_commands::callbacks(&command),
+        Command::Explain(options) => explain::explain(&options),
+        Command::SendTestCallback(options) => callbacks::send_test_callback(&options),
+        Command::Callbacks(command) => callbacks::callbacks(&command),
         Command::InspectWebhook(options) => inspect::run(&options),
         Command::VerifySignature(options) => verify::run(&options),
         Command::Openapi { url } => {
