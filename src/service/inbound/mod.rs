@@ -1,6 +1,9 @@
 //! Messages that gateways deliver: each is matched to a link and answered at most once.
 
+mod apply_message;
+mod message_origin;
 mod receive;
+mod reply;
 mod shared_number;
 
 use std::sync::Arc;

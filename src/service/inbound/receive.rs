@@ -1,51 +1,29 @@
 //! Handling of authenticated webhook messages: extract the code, find its record, decide, and reply at most once.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     domain::{
-        Chat, LookUp, Partition, Reason, Sender, StateMachine as _, Status, Subject, Verification,
+        Reason, Status, Verification,
         code::LinkCode,
-        decision::Reply,
-        link::{Link, LinkCommand, LinkVerdict, MessageChecks, MessageText},
+        link::Link,
         message_codes::{FoundCodes, find_codes},
-        quota::{Allowance, LimitName, Quota},
-        template,
+        quota::{Allowance, LimitName},
     },
     gateway::{IgnoreReason, WebhookEvent},
     metrics::label::{ByReason, InstanceLabel},
     service::{
-        Inbound, Instance, Outcome, RequestContext, ServiceError, Unmatched,
-        limits::LimitBucket,
-        messages::ReceiveResult,
-        verifications::{InboundMessage, Loaded, WriteOutcome},
+        Inbound, Instance, Outcome, RequestContext, ServiceError, Unmatched, limits::LimitBucket,
+        messages::ReceiveResult, verifications::Loaded,
     },
-    store::{Change, CommitOutcome, Locator, RecordId, StoreError},
+    store::{Locator, RecordId, StoreError},
 };
 
 /// Tolerance for gateway clock skew and delayed redelivery, added to the maximum lifetime of a code. Also the furthest
 /// that a timestamp may lie in the future.
 const TIMESTAMP_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
-/// Minimum interval between replies to unknown codes from one sender.
-const UNKNOWN_REPLY_INTERVAL: Duration = Duration::from_mins(10);
-
-/// The sender of a message, for limits and replies.
-struct MessageOrigin<'a> {
-    sender: &'a Sender,
-    /// Identifies the sender in bucket names.
-    identity: LookUp,
-    partition: Partition,
-    incoming: InboundMessage,
-}
-
-impl MessageOrigin<'_> {
-    /// A bucket of this sender.
-    fn bucket(&self, what: &'static str, quota: Quota) -> LimitBucket {
-        LimitBucket::new(self.partition, what, self.identity, quota)
-    }
-}
 
 /// Which of the links that a message names it is applied to.
 enum Choice {
@@ -208,185 +186,6 @@ impl Inbound {
             }
         }
         Ok(Some(links))
-    }
-
-    async fn apply_message(
-        &self,
-        cx: &RequestContext,
-        loaded: Loaded<Link>,
-        mut origin: MessageOrigin<'_>,
-        event: &WebhookEvent,
-        edited: bool,
-    ) -> Result<Outcome, ServiceError> {
-        let Loaded { instance, record, .. } = &loaded;
-        // A link for a LID or a business-scoped user id needs no phone number.
-        let requested_chat = record.request.chat.as_ref().map(Chat::subject);
-        let sender = match requested_chat {
-            Some(Subject::Lid(_) | Subject::Bsuid(_)) => origin.sender.clone(),
-            Some(Subject::Phone(_)) | None => {
-                self.lid_resolver.resolve(cx, instance, origin.sender, origin.identity.current()).await?
-            }
-        };
-        origin.incoming.subject = sender.subject();
-        let push_name = event.push_name.as_deref().and_then(template::sanitize_name);
-        let text = self.message_text(record, event);
-        let checks = MessageChecks { brackets_missing: edited, text, forgeable: event.forgeable };
-        let risk = self.login_facts.risk_at_start(record);
-        let command = |may_reply| {
-            let (sender, push_name, risk) = (sender.clone(), push_name.clone(), risk.clone());
-            LinkCommand::Receive { sender, push_name, checks, risk, may_reply }
-        };
-        let limits = &instance.config.limits;
-        let verdict = Link::decide(record, command(true), cx.now()).verdict;
-        if verdict == LinkVerdict::Failed(Reason::SenderUnidentified) {
-            self.await_number(cx, instance, event, record, text != MessageText::Prefilled || edited).await?;
-        }
-        let may_reply = match verdict {
-            // A successful verification and a rejection are always answered.
-            LinkVerdict::Verified | LinkVerdict::Rejected => true,
-            LinkVerdict::Repeated => {
-                self.take_reply_quota(cx, &origin, LimitName::SuccessReplies, limits.success_replies).await?
-            }
-            LinkVerdict::Failed(_)
-            | LinkVerdict::Expired
-            | LinkVerdict::Canceled
-            | LinkVerdict::Bound
-            | LinkVerdict::Erased
-            | LinkVerdict::Unchanged
-            | LinkVerdict::Finish(_) => {
-                self.take_reply_quota(cx, &origin, LimitName::FailureReplies, limits.failure_replies).await?
-            }
-        };
-        let command = command(may_reply);
-        let applied = self.verifications.apply(cx, loaded, command, Some(&origin.incoming)).await?;
-        if applied.write == WriteOutcome::Duplicate {
-            return Ok(Outcome::Duplicate);
-        }
-        Ok(match applied.verdict {
-            LinkVerdict::Verified => Outcome::Verified,
-            LinkVerdict::Rejected => Outcome::Failed(Reason::Rejected),
-            LinkVerdict::Repeated => Outcome::Repeated,
-            LinkVerdict::Expired => Outcome::Failed(Reason::CodeExpired),
-            LinkVerdict::Failed(reason) => Outcome::Failed(reason),
-            LinkVerdict::Canceled
-            | LinkVerdict::Bound
-            | LinkVerdict::Erased
-            | LinkVerdict::Unchanged
-            | LinkVerdict::Finish(_) => Outcome::Unchanged,
-        })
-    }
-
-    /// Compares the words around the code with the prefilled ones. A record without their digest takes any.
-    fn message_text(&self, record: &Verification<Link>, event: &WebhookEvent) -> MessageText {
-        let (Some(text), Some(code)) = (event.text.as_deref(), record.link_code(&self.keys)) else {
-            return MessageText::Prefilled;
-        };
-        let digest = |text: &str| record.digest_without_code(&self.keys, text, &code);
-        let sent = digest(text);
-        if record.details.prefilled.is_none_or(|prefilled| prefilled.matches(sent)) {
-            MessageText::Prefilled
-        } else if record.request.approval.as_ref().is_some_and(|asked| digest(&asked.rejecting(&code)).matches(sent)) {
-            MessageText::Rejection
-        } else {
-            MessageText::Changed
-        }
-    }
-
-    /// The reply to a message with several live codes, none of which is accepted. It counts against the limit of
-    /// failure replies.
-    async fn failure_reply(
-        &self,
-        cx: &RequestContext,
-        instance: &Instance,
-        origin: &MessageOrigin<'_>,
-    ) -> Result<Option<Reply>, ServiceError> {
-        let quota = instance.config.limits.failure_replies;
-        Ok(self.take_reply_quota(cx, origin, LimitName::FailureReplies, quota).await?.then_some(Reply::Failed))
-    }
-
-    /// The reply to an unknown code: none, unless the instance is configured to reply and the sender's limit allows it.
-    async fn unknown_reply(
-        &self,
-        cx: &RequestContext,
-        instance: &Instance,
-        origin: &MessageOrigin<'_>,
-    ) -> Result<Option<Reply>, ServiceError> {
-        if !instance.config.reply_to_unknown {
-            return Ok(None);
-        }
-        let bucket = origin.bucket("unknown", Quota::per(1, UNKNOWN_REPLY_INTERVAL));
-        Ok(self.try_take(cx, &bucket).await?.then_some(Reply::Unknown))
-    }
-
-    /// Ends the handling of a message that is applied to no record.
-    async fn finish_without_record(
-        &self,
-        cx: &RequestContext,
-        instance: &Instance,
-        origin: &MessageOrigin<'_>,
-        reply: Option<Reply>,
-        outcome: Outcome,
-    ) -> Result<ReceiveResult, ServiceError> {
-        if let Some(reply) = reply {
-            let sent = self.reply_without_record(cx, instance, origin.partition, &origin.incoming, reply).await?;
-            if sent == CommitOutcome::Duplicate {
-                return Ok(Outcome::Duplicate.into());
-            }
-        }
-        Ok(outcome.into())
-    }
-
-    /// Queues a reply that concerns no record, in the sender's partition.
-    async fn reply_without_record(
-        &self,
-        cx: &RequestContext,
-        instance: &Instance,
-        partition: Partition,
-        incoming: &InboundMessage,
-        reply: Reply,
-    ) -> Result<CommitOutcome, StoreError> {
-        let job = self.outbox.reply_job(instance, None, incoming, reply);
-        self.outbox.commit(cx, Change::new(partition).answers(incoming.id).job(job), cx.now()).await
-    }
-
-    async fn take_reply_quota(
-        &self,
-        cx: &RequestContext,
-        origin: &MessageOrigin<'_>,
-        name: LimitName,
-        quota: Option<Quota>,
-    ) -> Result<bool, ServiceError> {
-        let Some(quota) = quota else { return Ok(true) };
-        let allowed = self.try_take(cx, &origin.bucket(name.as_str(), quota)).await?;
-        if !allowed {
-            self.limits.count_limit(name);
-        }
-        Ok(allowed)
-    }
-
-    async fn try_take(&self, cx: &RequestContext, bucket: &LimitBucket) -> Result<bool, ServiceError> {
-        let admission = self.limits.take(cx, &[bucket], None).await?;
-        Ok(matches!(admission.allowances[..], [Allowance::Allowed { .. }]))
-    }
-
-    fn message_origin<'a>(
-        &self,
-        instance: &Instance,
-        event: &'a WebhookEvent,
-        id: &str,
-        chat_id: &str,
-    ) -> MessageOrigin<'a> {
-        let subject = event.sender.subject();
-        let instance_id = instance.config.id;
-        let canonical = subject.as_ref().map_or_else(|| format!("chat:{chat_id}"), Subject::canonical);
-        let identity = self.keys.look_up("sender", instance_id, canonical.as_bytes());
-        let incoming = InboundMessage {
-            id: self.keys.look_up("message", instance_id, id.as_bytes()),
-            chat_id: chat_id.to_owned(),
-            subject,
-        };
-        let partition = self.keys.partition_for("sender", instance_id, canonical.as_bytes());
-        MessageOrigin { sender: &event.sender, identity, partition, incoming }
     }
 }
 
