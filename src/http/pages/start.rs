@@ -1,35 +1,29 @@
-//! Pages under `/l/{handle}`: the start page of a login shows a WhatsApp button, a QR code and the live status, and has
-//! the form for the code from the reply.
+//! `/l/{handle}`: the start page of a login shows a WhatsApp button, a QR code and the live status, and has the form for
+//! the code from the reply.
 
 use std::time::Duration;
 
 use actix_web::{
     HttpRequest, HttpResponse,
     http::StatusCode,
-    web::{Data, Path, Payload},
+    web::{Data, Path},
 };
 use askama::Template;
-use serde_json::json;
 
 use super::{
+    end::end_page,
     errors::{unavailable_page, wrong_browser_page},
-    layout::{MessagePage, PageResponse, PageResult, PageStyle, SCRIPT, see_other, set_security_headers},
+    layout::{MessagePage, PageResponse, PageResult, PageStyle, SCRIPT},
     texts::PageTexts,
     visitor::{self, Visitor},
 };
 use crate::{
     domain::{
-        Mode,
         binding::{MAX_REPLY_CODE_ATTEMPTS, WhatsAppDevice},
-        token::{Token, TokenKind},
+        token::Token,
     },
-    http::{
-        PublicState,
-        context::Cx,
-        problem::{self, Problem},
-        qr,
-    },
-    service::{EnteredCode, RequestContext, ServiceError, StartPage, StartPageState, redirect_target},
+    http::{PublicState, context::Cx, qr},
+    service::{ServiceError, StartPage, StartPageState, redirect_target},
 };
 
 #[derive(Template)]
@@ -77,22 +71,6 @@ struct StartPageTemplate<'a> {
     manual_lead: (&'static str, &'static str),
     qr: String,
     error: String,
-}
-
-/// A login that ended: how, and the way on.
-#[derive(Template)]
-#[template(path = "pages/end.html")]
-struct EndPage<'a> {
-    style: &'a PageStyle<'a>,
-    texts: &'static PageTexts,
-    script: &'static str,
-    stage: &'static str,
-    icon: &'static str,
-    title: &'a str,
-    lead: String,
-    form_field: &'a str,
-    renewable: bool,
-    has_failed: bool,
 }
 
 /// The page shows a notice if replies are delayed by more than this.
@@ -212,204 +190,4 @@ fn render_page(
     builder.set_cookie = set_cookie;
     builder.script = Some(&SCRIPT);
     builder.render(StatusCode::OK, &page)
-}
-
-/// The page of a login in its last state.
-fn end_page(style: &PageStyle<'_>, start: &StartPage, set_cookie: Option<String>) -> HttpResponse {
-    let texts = style.texts;
-    let invalid = ("unknown", &texts.invalid_title, texts.invalid_lead.clone());
-    let (icon, title, lead) = match start.state {
-        StartPageState::Done => ("tick", &texts.done_title, texts.done_lead.clone()),
-        StartPageState::Expired { renewable: true } => ("clock", &texts.expired_title, texts.expired_lead.clone()),
-        StartPageState::Expired { renewable: false } => {
-            ("clock", &texts.expired_title, texts.expired_final_lead.clone())
-        }
-        StartPageState::WrongSender => ("number", &texts.wrong_sender_title, texts.wrong_sender_lead.clone()),
-        StartPageState::Canceled => ("cross", &texts.canceled_title, style.with_name(&texts.canceled_lead)),
-        StartPageState::CodeSpent { .. } => ("lock", &texts.code_spent_title, texts.code_spent_lead.clone()),
-        StartPageState::Lapsed { .. } => ("clock", &texts.lapsed_title, texts.lapsed_lead.clone()),
-        StartPageState::Disputed => ("shield", &texts.disputed_title, texts.disputed_lead.clone()),
-        StartPageState::Pending
-        | StartPageState::PendingAfterWrongSender
-        | StartPageState::AwaitingLink
-        | StartPageState::AwaitingCode { .. }
-        | StartPageState::AwaitingFinish => invalid,
-    };
-    let page = EndPage {
-        style,
-        texts,
-        script: &SCRIPT,
-        stage: start.state.as_str(),
-        icon,
-        title,
-        lead,
-        form_field: &start.form_field,
-        renewable: matches!(
-            start.state,
-            StartPageState::Expired { renewable: true }
-                | StartPageState::CodeSpent { renewable: true }
-                | StartPageState::Lapsed { renewable: true }
-        ),
-        has_failed: !matches!(start.state, StartPageState::Done | StartPageState::Disputed),
-    };
-    let mut builder = PageResponse::new(style);
-    builder.set_cookie = set_cookie;
-    builder.script = Some(&SCRIPT);
-    builder.render(StatusCode::OK, &page)
-}
-
-/// `POST /l/{handle}`: binds the login to this browser (`do` is absent), renews an expired link (`renew`), or
-/// completes the login in the waiting page (`finish`).
-pub(crate) async fn submit(
-    state: Data<PublicState>,
-    cx: Cx,
-    handle: Path<String>,
-    request: HttpRequest,
-    payload: Payload,
-) -> PageResult {
-    let visitor = Visitor::new(&state, &request);
-    let result = try_submit(&state, &cx, &handle, &visitor, &request, payload).await;
-    result.or_else(|problem| visitor.form_error(&state, problem, &format!("/l/{handle}")))
-}
-
-async fn try_submit(
-    state: &PublicState,
-    cx: &RequestContext,
-    handle: &str,
-    visitor: &Visitor,
-    request: &HttpRequest,
-    payload: Payload,
-) -> PageResult {
-    let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
-    let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
-    let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let services = &state.services;
-    match field("do") {
-        "renew" => {
-            let renewed = services.completion.renew(cx, &handle, &visitor.cookies, field("form")).await;
-            return problem::respond_limited(renewed, |fresh| {
-                see_other(&visitor.path(state, &format!("/l/{fresh}"), ""))
-            });
-        }
-        "finish" => {
-            let redirect = services.completion.finish(cx, &handle, visitor.browser(), field("form")).await?;
-            let page = || visitor.path(state, &format!("/l/{handle}"), "");
-            return Ok(see_other(&redirect.map_or_else(page, String::from)));
-        }
-        _ => {}
-    }
-    let place = if field("place") == "qr" { WhatsAppDevice::Other } else { WhatsAppDevice::Same };
-    let automatic = field("auto") == "1";
-    let start =
-        services.completion.bind_browser(cx, &handle, visitor.browser(), field("form"), place, automatic).await?;
-    let bound_device = start
-        .record
-        .details
-        .binding
-        .as_ref()
-        .filter(|_| start.is_bound_browser)
-        .map(|binding| binding.whatsapp_device.as_str());
-    if visitor.wants_json {
-        let mut response = HttpResponse::Ok();
-        set_security_headers(&mut response, &[], None, None);
-        let body = json!({ "state": start.state.as_str(), "place": bound_device }).to_string();
-        return Ok(response.content_type("application/json").body(body));
-    }
-    Ok(see_other(&visitor.path(state, &format!("/l/{handle}"), bound_device.unwrap_or_default())))
-}
-
-/// `GET /l/{handle}/code`: a browser loads the address of the form again, as when it restores a tab after an error.
-pub(crate) async fn code_form(state: Data<PublicState>, handle: Path<String>, request: HttpRequest) -> HttpResponse {
-    let visitor = Visitor::new(&state, &request);
-    let handle = handle.parse().ok().filter(|handle| state.services.env.keys.verify_id_mac(handle, TokenKind::Handle));
-    match handle {
-        Some(handle) => see_other(&visitor.path(&state, &format!("/l/{handle}"), "")),
-        None => unavailable_page(&state, &visitor),
-    }
-}
-
-/// `POST /l/{handle}/code`
-pub(crate) async fn submit_code(
-    state: Data<PublicState>,
-    cx: Cx,
-    handle: Path<String>,
-    request: HttpRequest,
-    payload: Payload,
-) -> PageResult {
-    let visitor = Visitor::new(&state, &request);
-    let result = try_submit_code(&state, &cx, &handle, &visitor, &request, payload).await;
-    result.or_else(|problem| visitor.form_error(&state, problem, &format!("/l/{handle}")))
-}
-
-async fn try_submit_code(
-    state: &PublicState,
-    cx: &RequestContext,
-    handle: &str,
-    visitor: &Visitor,
-    request: &HttpRequest,
-    payload: Payload,
-) -> PageResult {
-    let form = visitor::same_origin_form(state, request, payload, visitor::MAX_FORM_LEN).await?;
-    let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
-    let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let services = &state.services;
-    let entered = services.completion.enter_code(cx, &handle, visitor.browser(), field("form"), field("code")).await?;
-    Ok(match entered {
-        EnteredCode::Correct { redirect: Some(url) } => see_other(url.as_str()),
-        // The page says whether the code was right, and how many tries are left.
-        EnteredCode::Correct { redirect: None } | EnteredCode::Wrong => {
-            see_other(&visitor.path(state, &format!("/l/{handle}"), ""))
-        }
-    })
-}
-
-/// `GET /l/{handle}/go`, for links in SMS and e-mail: redirects to WhatsApp if the login needs no binding to a browser,
-/// otherwise to the start page.
-pub(crate) async fn go_to_whatsapp(
-    state: Data<PublicState>,
-    cx: Cx,
-    handle: Path<String>,
-    request: HttpRequest,
-) -> PageResult {
-    let visitor = Visitor::new(&state, &request);
-    let Ok(handle) = handle.parse::<Token>() else { return Ok(unavailable_page(&state, &visitor)) };
-    let start = match state.services.completion.open_start_page(&cx, &handle, &[]).await {
-        Ok(start) => start,
-        Err(ServiceError::NotFound) => return Ok(unavailable_page(&state, &visitor)),
-        Err(error) => return Err(error.into()),
-    };
-    let StartPage { instance, record, state: page_state, .. } = &start;
-    state.services.completion.count_page_view(record, "start");
-    let needs_binding = match record.request.completion {
-        Some(Mode::SameBrowser) => record.request.challenge.is_none(),
-        Some(Mode::ProvePhone) => true,
-        Some(Mode::Anywhere) | None => false,
-    };
-    let code =
-        record.link_code(&state.services.env.keys).filter(|_| *page_state == StartPageState::Pending && !needs_binding);
-    Ok(match code {
-        Some(code) => {
-            let text = instance.prefilled(record, &code);
-            see_other(&instance.page_message_url(&text))
-        }
-        None => see_other(&state.services.env.public_url.absolute(&format!("/l/{handle}"))),
-    })
-}
-
-/// `GET /l/{handle}/qr.svg`
-pub(crate) async fn qr_code(state: Data<PublicState>, cx: Cx, handle: Path<String>) -> PageResult {
-    let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let StartPage { instance, record, .. } = state.services.completion.open_start_page(&cx, &handle, &[]).await?;
-    if record.request.authorization.is_some() {
-        // It would be shown without a look at the browser.
-        return Err(Problem::not_found());
-    }
-    let code = record.link_code(&state.services.env.keys).ok_or_else(Problem::not_found)?;
-    let text = instance.prefilled(&record, &code);
-    let texts = PageTexts::for_channel(instance.gateway.channel(), instance.language(Some(&record.request)));
-    let svg = qr::svg(&instance.page_message_url(&text), &texts.qr_label).ok_or_else(Problem::not_found)?;
-    let mut response = HttpResponse::Ok();
-    set_security_headers(&mut response, &[], None, None);
-    response.insert_header(("cross-origin-resource-policy", "cross-origin"));
-    Ok(response.content_type("image/svg+xml").body(svg))
 }
