@@ -140,7 +140,10 @@ async fn every_shell_block_runs_in_the_order_in_which_it_is_printed() {
             expected.next().unwrap_or_else(|| panic!("{name}: no test runs this block:\n{code}"));
         assert!(name == *known && code.starts_with(begins), "{name}: {known} {begins:?} is expected, not\n{code}");
         // The addresses of this machine stand in for those of the guide.
-        let mut command = shell(home.path(), &code.replace("https://wa.example.org", &base));
+        let code = code.replace("https://wa.example.org", &base);
+        // The daemon takes the place of the shell, so that it is what `Served` ends.
+        let exec = if matches!(run, Run::Start) { "exec " } else { "" };
+        let mut command = shell(home.path(), &format!("{exec}{code}"));
         command.env("COUNTERSIGN__LISTEN", listen.to_string());
         command.env("COUNTERSIGN__OPERATOR_LISTEN", operator.to_string());
         match run {
