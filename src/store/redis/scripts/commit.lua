@@ -37,6 +37,8 @@ local JOB_ARGS = 4
 local FIRST_ARG = 9
 
 local call = redis.call
+-- A local is read faster than a global.
+local KEYS, ARGV = KEYS, ARGV
 -- TIME: all replicas decide by the same clock, the server's.
 local time = call('TIME')
 local shift = ARGV[1]
@@ -55,48 +57,52 @@ local LEASES = messages + 4
 local FIRST_KEY = messages + 5
 
 local again = ARGV[#ARGV] == 'again'
+local answer
 
--- The earlier answer, if this commit has been applied before. Encrypted bytes never repeat, so finding the same
--- bytes proves that this commit wrote them.
-local function answer_again()
-  local key = FIRST_KEY
-  local arg = FIRST_ARG
-  local found
-  for _ = 1, records do
-    local value = ARGV[arg + 2]
-    if value ~= '' then
-      -- GET, SET: a write, so that a following WAIT covers the earlier commit.
-      found = call('GET', KEYS[key])
-      if not found or string.sub(found, 9) ~= value then
+-- The function is made only when it is needed, which saves time.
+if again then
+  -- The earlier answer, if this commit has been applied before. Encrypted bytes never repeat, so finding the same
+  -- bytes proves that this commit wrote them.
+  local function answer_again()
+    local key = FIRST_KEY
+    local arg = FIRST_ARG
+    local found
+    for _ = 1, records do
+      local value = ARGV[arg + 2]
+      if value ~= '' then
+        -- GET, SET: a write, so that a following WAIT covers the earlier commit.
+        found = call('GET', KEYS[key])
+        if not found or string.sub(found, 9) ~= value then
+          return nil
+        end
+        call('SET', KEYS[key], found, 'KEEPTTL')
+      end
+      key = key + 1 + ARGV[arg + 6]
+      arg = arg + RECORD_ARGS
+    end
+    if not found then
+      -- HGET, HSET: the same for a commit that writes no record.
+      if jobs == 0 or call('HGET', KEYS[JOBS], ARGV[arg]) ~= ARGV[arg + 3] then
         return nil
       end
-      call('SET', KEYS[key], found, 'KEEPTTL')
+      call('HSET', KEYS[JOBS], ARGV[arg], ARGV[arg + 3])
     end
-    key = key + 1 + ARGV[arg + 6]
-    arg = arg + RECORD_ARGS
-  end
-  if not found then
-    -- HGET, HSET: the same for a commit that writes no record.
-    if jobs == 0 or call('HGET', KEYS[JOBS], ARGV[arg]) ~= ARGV[arg + 3] then
-      return nil
+    local answer = {'applied', now, us}
+    for i = 1, jobs do
+      local id = ARGV[arg]
+      local value = ARGV[arg + 3]
+      -- HGET, ZSCORE: a job that was leased then, as its value says, is still held by the caller if its lease exists.
+      local leased = string.sub(value, 1, 1) == '1' and call('HGET', KEYS[JOBS], id) == value
+      answer[i + 3] = leased and call('ZSCORE', KEYS[LEASES], id .. '|1') and '1' or '0'
+      arg = arg + JOB_ARGS
     end
-    call('HSET', KEYS[JOBS], ARGV[arg], ARGV[arg + 3])
+    return answer
   end
-  local answer = {'applied', now, us}
-  for i = 1, jobs do
-    local id = ARGV[arg]
-    local value = ARGV[arg + 3]
-    -- HGET, ZSCORE: a job that was leased then, as its value says, is still held by the caller if its lease exists.
-    local leased = string.sub(value, 1, 1) == '1' and call('HGET', KEYS[JOBS], id) == value
-    answer[i + 3] = leased and call('ZSCORE', KEYS[LEASES], id .. '|1') and '1' or '0'
-    arg = arg + JOB_ARGS
-  end
-  return answer
-end
 
-local answer = again and answer_again()
-if answer then
-  return answer
+  answer = answer_again()
+  if answer then
+    return answer
+  end
 end
 
 local made = {}

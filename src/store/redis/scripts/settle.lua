@@ -23,21 +23,20 @@ local fence = ARGV[4]
 local word = ARGV[5]
 local state_of = id .. '|s'
 
--- Whether this settlement has been applied before. Every lease raises the fence and the count of lapsed leases, and a
--- settlement sets that count to 0, so their difference is the fence of the last lease that was settled.
-local function has_been_applied()
-  -- HMGET: a finished job is gone.
-  local job, state = unpack(call('HMGET', KEYS[3], id, state_of))
-  if not job then
-    return word == 'done'
-  end
-  local last, lapsed = string.match(state or '', '^(%d+) %d+ (%d+) ')
-  return last and last - lapsed == tonumber(fence)
-end
-
 -- ZREM: whether this worker still holds the job; from now on it does not.
 if call('ZREM', KEYS[4], id .. '|' .. fence) == 0 then
-  return {0, ARGV[10] == 'again' and has_been_applied() and 1 or 0}
+  if ARGV[10] ~= 'again' then
+    return {0, 0}
+  end
+  -- Whether this settlement has been applied before. HMGET: a finished job is gone.
+  local job, state = unpack(call('HMGET', KEYS[3], id, state_of))
+  if not job then
+    return {0, word == 'done' and 1 or 0}
+  end
+  -- Every lease raises the fence and the count of lapsed leases, and a settlement sets that count to 0, so their
+  -- difference is the fence of the last lease that was settled.
+  local last, lapsed = string.match(state or '', '^(%d+) %d+ (%d+) ')
+  return {0, last and last - lapsed == tonumber(fence) and 1 or 0}
 end
 
 -- HDEL: a finished job leaves nothing behind.
