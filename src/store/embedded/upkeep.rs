@@ -86,9 +86,12 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Called when the disk is full. After a checkpoint, the log can be reused from its start.
-    pub(super) fn put_off(&mut self) {
-        (self.last, self.pending, self.behind) = (Instant::now(), true, false);
+    /// Called when a group was not committed because the disk is full; `due` is whether rows were to be deleted with it.
+    /// After a checkpoint, the log can be reused from its start.
+    pub(super) fn put_off(&mut self, due: bool) {
+        if due {
+            (self.last, self.pending, self.behind) = (Instant::now(), true, false);
+        }
         self.steps = MAX_STEPS;
     }
 }

@@ -110,7 +110,7 @@ fn run(
             }
         };
         if !landed {
-            upkeep.put_off();
+            upkeep.put_off(due);
         }
         if let Err(error) = upkeep.checkpoint(&connection) {
             continue_or_break(error)?;
