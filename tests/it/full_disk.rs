@@ -49,6 +49,13 @@ impl Drop for SmallFilesystem {
     }
 }
 
+/// A world whose embedded store is on `disk`.
+fn world_on(disk: &SmallFilesystem) -> World {
+    let mut world = World::new(TestStore::directory());
+    world.store = Some(format!("url = \"embedded:{}\"", disk.path("data").display()));
+    world
+}
+
 fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |file| file.len())
 }
@@ -59,8 +66,7 @@ async fn a_disk_that_fills_up_lets_old_codes_finish() {
         println!("SKIPPED: cannot mount a tmpfs; run it as root");
         return;
     };
-    let mut world = World::new(TestStore::directory());
-    world.store = Some(format!("url = \"embedded:{}\"", disk.path("data").display()));
+    let mut world = world_on(&disk);
     world.instance_lines = "[instance.limits]\nreplies_per_second = 1000\n".to_owned();
     let process = Process::start(&world).await;
     let ballast = disk.path("data/ballast");
@@ -107,8 +113,7 @@ async fn a_process_that_starts_on_a_full_disk_finishes_pending_work() {
         println!("SKIPPED: cannot mount a tmpfs; run it as root");
         return;
     };
-    let mut world = World::new(TestStore::directory());
-    world.store = Some(format!("url = \"embedded:{}\"", disk.path("data").display()));
+    let world = world_on(&disk);
     let process = Process::start(&world).await;
     let text = process.mint(json!({})).await.unwrap().text_of("text");
     disk.fill();
@@ -130,8 +135,7 @@ async fn a_process_that_finds_the_disk_filled_finishes_pending_work() {
             println!("SKIPPED: cannot mount a tmpfs; run it as root");
             return;
         };
-        let mut world = World::new(TestStore::directory());
-        world.store = Some(format!("url = \"embedded:{}\"", disk.path("data").display()));
+        let world = world_on(&disk);
         let process = Process::start(&world).await;
         let mut texts = Vec::new();
         for _ in 0..2 {
